@@ -1,0 +1,144 @@
+"""Settings: frozen, keyword-only, checked at birth. The environment is read at the edges (CLI, shim) only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from ._errors import InvalidInputError
+
+type_ = type  # keeps the builtin's name readable below
+
+
+def _checked(rule: Callable[[Any], bool], wanted: str) -> Callable[[Any, attrs.Attribute[Any], Any], None]:
+    """An attrs validator that raises InvalidInputError unless *rule* holds."""
+
+    def validate(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+        try:
+            good = rule(value)
+        except TypeError:
+            good = False
+        if not good or isinstance(value, bool):
+            raise InvalidInputError(f"{type_(instance).__name__}.{attribute.name}", f"must be {wanted}, not {value!r}")
+
+    return validate
+
+
+_positive = _checked(lambda v: v > 0, "a number above 0")
+_positive_int = _checked(lambda v: isinstance(v, int) and v > 0, "a whole number above 0")
+_count = _checked(lambda v: isinstance(v, int) and v >= 0, "a whole number, 0 or more")
+
+KIB = 1024
+MIB = 1024 * 1024
+
+
+@attrs.frozen(kw_only=True)
+class SandboxLimits:
+    """What one block may use.
+
+    Attributes:
+        wall_seconds: time from start to end of the block, not counting waits for host tools.
+        cpu_seconds: processor time (``RLIMIT_CPU``).
+        memory_bytes: memory beyond what the empty interpreter maps (``RLIMIT_AS``).
+        file_bytes: size of one file (``RLIMIT_FSIZE``).
+        view_bytes: everything the block writes, together (the size of its private view's memory).
+        view_files: files and folders the block may make or change.
+        reply_bytes: what comes back from the block in one piece.
+        value_chars: one variable's ``repr``; longer ones are cut and say how long they were.
+        values_chars: all variables' ``repr`` together.
+        printed_chars: printed text that is kept.
+        parallel: blocks at once in one sandbox.
+    """
+
+    wall_seconds: float = attrs.field(default=20.0, validator=_positive)
+    cpu_seconds: int = attrs.field(default=10, validator=_positive_int)
+    memory_bytes: int = attrs.field(default=256 * MIB, validator=_positive_int)
+    file_bytes: int = attrs.field(default=1 * MIB, validator=_positive_int)
+    view_bytes: int = attrs.field(default=16 * MIB, validator=_positive_int)
+    view_files: int = attrs.field(default=4096, validator=_positive_int)
+    reply_bytes: int = attrs.field(default=1 * MIB, validator=_positive_int)
+    value_chars: int = attrs.field(default=20_000, validator=_positive_int)
+    values_chars: int = attrs.field(default=100_000, validator=_positive_int)
+    printed_chars: int = attrs.field(default=20_000, validator=_positive_int)
+    parallel: int = attrs.field(default=8, validator=_positive_int)
+
+
+@attrs.frozen(kw_only=True)
+class MemoryLimits:
+    """What a memory may hold; checked when a block's changes are committed.
+
+    Attributes:
+        file_bytes: one note.
+        dir_bytes: one folder below the memory's own, with all that is in it.
+        total_bytes: the whole memory.
+        depth: how deep folders may nest.
+    """
+
+    file_bytes: int = attrs.field(default=1 * MIB, validator=_positive_int)
+    dir_bytes: int = attrs.field(default=10 * MIB, validator=_positive_int)
+    total_bytes: int = attrs.field(default=100 * MIB, validator=_positive_int)
+    depth: int = attrs.field(default=32, validator=_positive_int)
+
+
+@attrs.frozen(kw_only=True)
+class RetryPolicy:
+    """How often, and how patiently, a failed model request is sent again. Never without end.
+
+    Attributes:
+        attempts: requests in all for one answer.
+        first_delay: seconds before the first retry; doubles with each, with jitter (see :mod:`trioagent._pacing`).
+        max_delay: the longest wait we choose ourselves.
+        max_retry_after: the longest ``Retry-After`` that is obeyed; a server that asks for more gets no retry.
+    """
+
+    attempts: int = attrs.field(default=5, validator=_positive_int)
+    first_delay: float = attrs.field(default=0.5, validator=_positive)
+    max_delay: float = attrs.field(default=30.0, validator=_positive)
+    max_retry_after: float = attrs.field(default=120.0, validator=_positive)
+
+
+def _url(instance: object, attribute: attrs.Attribute[Any], value: str) -> None:
+    if not isinstance(value, str) or not value.startswith(("http://", "https://")):
+        raise InvalidInputError("ModelConfig.base_url", f"must start with http:// or https://, not {value!r}")
+
+
+@attrs.frozen(kw_only=True)
+class ModelConfig:
+    """An OpenAI-compatible chat model behind HTTP.
+
+    Attributes:
+        base_url: up to and without ``/chat/completions``, e.g. ``http://localhost:8000/v1``.
+        model: the model's name as its server knows it.
+        api_key: sent as a bearer token to ``base_url``'s host only; never part of a repr, log or error.
+        temperature, max_tokens: passed on if given.
+        stream: read the answer as it is written (server-sent events), so that generation stops when the code or reply
+            is complete.
+        connect_seconds: how long to wait for a connection (the one bound that the caller's scope cannot place well).
+        retry: see :class:`RetryPolicy`.
+    """
+
+    base_url: str = attrs.field(validator=_url)
+    model: str = attrs.field(validator=_checked(lambda v: isinstance(v, str) and bool(v), "a model's name"))
+    api_key: str | None = attrs.field(default=None, repr=False)
+    temperature: float | None = None
+    max_tokens: int | None = attrs.field(default=None, validator=attrs.validators.optional(_positive_int))
+    stream: bool = True
+    connect_seconds: float = attrs.field(default=10.0, validator=_positive)
+    retry: RetryPolicy = RetryPolicy()
+
+
+@attrs.frozen(kw_only=True)
+class AgentConfig:
+    """How one agent behaves.
+
+    Attributes:
+        max_tool_turns: how many times in one chat the model may run code (or be given a hint) before it must reply.
+        system_prompt: replaces the built-in prompt, which explains the protocol and the tools.
+        message_chars: the longest user message that is taken.
+    """
+
+    max_tool_turns: int = attrs.field(default=8, validator=_count)
+    system_prompt: str | None = None
+    message_chars: int = attrs.field(default=200_000, validator=_positive_int)

@@ -1,0 +1,192 @@
+"""The errors trioagent raises: one base, one leaf per cause.
+
+    TrioAgentError
+    ├── InvalidInputError            a setting, message or argument that cannot be used (also a ValueError)
+    ├── MemoryPathError              the memory folder cannot be used as one
+    ├── MemoryStorageError           the disk refused: full, broken, read-only; the notes are as they were
+    ├── MemoryRejectedError          a block's changes were refused; the text goes to the model
+    │   ├── MemoryLimitError         too large, too many, or not a plain note
+    │   └── MemoryConflictError      someone else changed a note since this agent read it
+    ├── SandboxUnavailable           no sandbox tier works on this machine, or not the one asked for
+    ├── SandboxError                 the sandbox broke (not: the block failed)
+    └── ModelError
+        ├── ModelConnectionError     nobody answered, or the connection broke
+        ├── ModelStatusError         an HTTP error status
+        └── ModelProtocolError       an answer that is not a chat completion
+
+Every error's ``args`` are its constructor's arguments, so that it survives pickling; fields are for code, ``str()`` is
+for people and says what happened, the value, and what to do. No error ever carries a credential.
+"""
+
+from __future__ import annotations
+
+
+class TrioAgentError(Exception):
+    """Base of every error that trioagent raises on purpose."""
+
+
+class InvalidInputError(TrioAgentError, ValueError):
+    """A setting, message or argument cannot be used.
+
+    Attributes:
+        what: the name of the setting or argument.
+        problem: what is wrong with it, with the value, and what would be right.
+    """
+
+    def __init__(self, what: str, problem: str) -> None:
+        super().__init__(what, problem)
+        self.what, self.problem = what, problem
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.problem}"
+
+
+class MemoryPathError(TrioAgentError):
+    """The memory folder cannot be used: it is a file, a symbolic link, or may not be read or written."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(path, problem)
+        self.path, self.problem = path, problem
+
+    def __str__(self) -> str:
+        return f"the memory {self.path!r} cannot be used: {self.problem}"
+
+
+class MemoryStorageError(TrioAgentError):
+    """The disk refused while notes were being saved. Every note is as it was before the block.
+
+    Attributes:
+        path: the memory folder.
+        errno: the operating system's error number (``errno.ENOSPC`` for a full disk).
+        detail: the operating system's words.
+    """
+
+    def __init__(self, path: str, errno: int, detail: str) -> None:
+        super().__init__(path, errno, detail)
+        self.path, self.errno, self.detail = path, errno, detail
+
+    def __str__(self) -> str:
+        return f"could not save to the memory {self.path!r}: {self.detail}; its notes are unchanged"
+
+
+class MemoryRejectedError(TrioAgentError):
+    """A block's changes were refused as a whole. ``str()`` tells a model what to do next."""
+
+
+class MemoryLimitError(MemoryRejectedError):
+    """A block's changes break a limit (see :class:`MemoryLimits`) or leave something that is not a plain note.
+
+    Attributes:
+        path: the note or folder, relative to the memory.
+        problem: what is over which limit, and what to do.
+    """
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(path, problem)
+        self.path, self.problem = path, problem
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.problem}"
+
+
+class MemoryConflictError(MemoryRejectedError):
+    """Someone else changed notes after this agent had read them, and the block would have overwritten that.
+
+    Attributes:
+        paths: the notes concerned, relative to the memory, sorted.
+    """
+
+    def __init__(self, paths: tuple[str, ...]) -> None:
+        super().__init__(paths)
+        self.paths = paths
+
+    def __str__(self) -> str:
+        names = ", ".join(self.paths)
+        return f"{names} changed since you last read it (someone else saved a new version); read it again, then redo the change"
+
+
+class SandboxUnavailable(TrioAgentError):
+    """No sandbox tier works here, or not the one asked for. Model-written code is never run without one.
+
+    Attributes:
+        reasons: for each tier that was tried, what failed and what would help.
+    """
+
+    def __init__(self, reasons: tuple[tuple[str, str], ...]) -> None:
+        super().__init__(reasons)
+        self.reasons = reasons
+
+    def __str__(self) -> str:
+        tried = "; ".join(f"{tier}: {why}" for tier, why in self.reasons)
+        return f"no sandbox for model-written code works on this machine ({tried}); run `trioagent doctor` for details"
+
+
+class SandboxError(TrioAgentError):
+    """The sandbox itself broke (its zygote died, or it could not make a child). No note was changed."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"the sandbox failed: {self.problem}"
+
+
+class ModelError(TrioAgentError):
+    """The model gave no usable answer, after all retries that made sense.
+
+    Attributes:
+        attempts: how many requests were sent before giving up (set by the retry loop).
+    """
+
+    attempts: int = 1
+
+
+class ModelConnectionError(ModelError):
+    """Nobody answered at the model's address, or the connection broke before the answer was whole."""
+
+    def __init__(self, url: str, problem: str) -> None:
+        super().__init__(url, problem)
+        self.url, self.problem = url, problem
+
+    def __str__(self) -> str:
+        return f"no answer from the model at {self.url}: {self.problem}; is the server running and the address right?"
+
+
+class ModelStatusError(ModelError):
+    """The model's server answered with an HTTP error status.
+
+    Attributes:
+        status: the HTTP status code.
+        detail: the start of the server's own message, for people.
+        retry_after: seconds the server asked us to wait, or None.
+    """
+
+    def __init__(self, status: int, detail: str = "", retry_after: float | None = None) -> None:
+        super().__init__(status, detail, retry_after)
+        self.status, self.detail, self.retry_after = status, detail, retry_after
+
+    def __str__(self) -> str:
+        words = f"the model's server answered with status {self.status}"
+        if self.status in (401, 403):
+            words += " (check the API key)"
+        elif self.status == 404:
+            words += " (check the model's name and the base URL)"
+        return f"{words}: {self.detail}" if self.detail else words
+
+
+class ModelProtocolError(ModelError):
+    """The model's server answered, but not with a chat completion.
+
+    Attributes:
+        problem: what was wrong with the answer.
+        excerpt: the start of the answer, at most 200 characters.
+    """
+
+    def __init__(self, problem: str, excerpt: str = "") -> None:
+        super().__init__(problem, excerpt)
+        self.problem, self.excerpt = problem, excerpt
+
+    def __str__(self) -> str:
+        words = f"the model's answer is not a chat completion: {self.problem}"
+        return f"{words} (it starts {self.excerpt!r})" if self.excerpt else words

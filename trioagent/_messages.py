@@ -1,0 +1,81 @@
+"""What is said: messages, usage, and an agent's response."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import attrs
+
+Role = Literal["system", "user", "assistant", "tool"]
+StopReason = Literal["reply", "max_tool_turns"]
+
+
+@attrs.frozen
+class ChatMessage:
+    """One message of a conversation.
+
+    ``role`` is set when the message is made, never guessed from its text: a block's result has role ``tool`` here and in
+    saved files, and goes over the wire as ``user``, which is what memory-agent models were trained on.
+    """
+
+    role: Role
+    content: str
+
+
+@attrs.frozen(kw_only=True)
+class Usage:
+    """Tokens of one or more model answers.
+
+    Attributes:
+        prompt_tokens: tokens read by the model.
+        completion_tokens: tokens written by the model.
+        estimated: True if any part was estimated at four characters a token, because the server did not say (an answer
+            that we stopped early carries no count).
+        requests: HTTP requests sent, with retries.
+    """
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    estimated: bool = False
+    requests: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            completion_tokens=self.completion_tokens + other.completion_tokens,
+            estimated=self.estimated or other.estimated,
+            requests=self.requests + other.requests,
+        )
+
+
+@attrs.frozen(kw_only=True)
+class AgentResponse:
+    """What one ``chat`` came to.
+
+    Attributes:
+        thoughts: the last turn's ``<think>`` text.
+        python_block: the code of the last block that ran in this chat, or "".
+        reply: the words for the user; empty if ``stop_reason`` is not "reply".
+        usage: tokens over all turns of this chat.
+        turns: how many model answers this chat took.
+        stop_reason: "reply", or "max_tool_turns" when the model went on writing code past its allowance.
+        repairs: how often each kind of repair was needed to read the model's answers, by name (see the reply protocol
+            in docs/reference.md).
+        blocks_saved: how many blocks changed the notes.
+        tier: the sandbox tier that ran the blocks, or "" if none ran.
+    """
+
+    thoughts: str
+    python_block: str
+    reply: str
+    usage: Usage = Usage()
+    turns: int = 1
+    stop_reason: StopReason = "reply"
+    repairs: Mapping[str, int] = attrs.field(factory=dict)
+    blocks_saved: int = 0
+    tier: str = ""

@@ -1,0 +1,27 @@
+"""What a block did to the notes, as plain data: the one form in which changes leave any sandbox tier."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+
+
+@attrs.frozen(kw_only=True)
+class ChangeSet:
+    """Changes relative to the memory's root; paths are ``/``-separated, normalised, without a leading ``/``.
+
+    Attributes:
+        writes: the whole new content of every note made or changed.
+        deletes: notes that are gone.
+        made_dirs: folders that are new (parents of written notes need not be listed).
+        removed_dirs: folders that are gone; every note in them is listed in ``deletes``, every folder in them here.
+    """
+
+    writes: Mapping[str, bytes] = attrs.field(factory=dict)
+    deletes: frozenset[str] = frozenset()
+    made_dirs: frozenset[str] = frozenset()
+    removed_dirs: frozenset[str] = frozenset()
+
+    def __bool__(self) -> bool:
+        return bool(self.writes or self.deletes or self.made_dirs or self.removed_dirs)

@@ -1,0 +1,58 @@
+"""What every model is to an agent: messages in, parts of an answer out."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+import attrs
+
+from .._errors import ModelError
+from .._messages import ChatMessage, Usage
+
+
+@attrs.frozen
+class TextDelta:
+    """The next piece of the answer's text."""
+
+    text: str
+
+
+@attrs.frozen
+class Retrying:
+    """An attempt failed and another follows: all text given so far for this answer is void.
+
+    Attributes:
+        error: why.
+        delay: seconds until the next attempt starts.
+        attempt: the number of the attempt that failed, from 1.
+    """
+
+    error: ModelError
+    delay: float
+    attempt: int
+
+
+@attrs.frozen
+class AnswerEnd:
+    """The answer is complete. ``finish_reason`` is the server's word ("stop", "length", …)."""
+
+    usage: Usage
+    finish_reason: str
+
+
+AnswerPart = TextDelta | Retrying | AnswerEnd
+
+
+class Model(Protocol):
+    """Anything that can answer a conversation.
+
+    ``answer`` is an async context manager over the parts of one answer. Leaving it early stops the generation and
+    releases the connection. Cancelling it anywhere leaves no socket and no permit behind.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    def answer(self, messages: Sequence[ChatMessage]) -> AbstractAsyncContextManager[AsyncIterator[AnswerPart]]: ...

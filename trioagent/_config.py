@@ -17,10 +17,10 @@ def _checked(rule: Callable[[Any], bool], wanted: str) -> Callable[[Any, attrs.A
 
     def validate(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
         try:
-            good = rule(value)
+            good = not isinstance(value, bool) and rule(value)
         except TypeError:
             good = False
-        if not good or isinstance(value, bool):
+        if not good:
             raise InvalidInputError(f"{type_(instance).__name__}.{attribute.name}", f"must be {wanted}, not {value!r}")
 
     return validate
@@ -100,7 +100,7 @@ class RetryPolicy:
 
 
 def _url(instance: object, attribute: attrs.Attribute[Any], value: str) -> None:
-    if not isinstance(value, str) or not value.startswith(("http://", "https://")):
+    if not str(value).startswith(("http://", "https://")):
         raise InvalidInputError("ModelConfig.base_url", f"must start with http:// or https://, not {value!r}")
 
 

@@ -102,7 +102,7 @@ class MemoryConflictError(MemoryRejectedError):
 
     def __str__(self) -> str:
         names = ", ".join(self.paths)
-        return f"{names} changed since you last read it (someone else saved a new version); read it again, then redo the change"
+        return f"someone else changed {names} after you last read it; read it again, then redo your change"
 
 
 class SandboxUnavailable(TrioAgentError):

@@ -15,8 +15,8 @@ StopReason = Literal["reply", "max_tool_turns"]
 class ChatMessage:
     """One message of a conversation.
 
-    ``role`` is set when the message is made, never guessed from its text: a block's result has role ``tool`` here and in
-    saved files, and goes over the wire as ``user``, which is what memory-agent models were trained on.
+    ``role`` is set when the message is made, never guessed from its text: a block's result has role ``tool`` here and
+    in saved files, and goes over the wire as ``user``, which is what memory-agent models were trained on.
     """
 
     role: Role

@@ -1,0 +1,203 @@
+"""Every rule of the reply protocol, and that no split of the text and no garbage changes anything."""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trioagent._reply_parser import REPAIRS, ParsedReply, ReplyParser, clean_code, parse_reply
+
+CODE = "<think>plan</think>\n<python>\nx = 1\n</python>"
+REPLY = "<think>plan</think>\n<python></python>\n<reply>Hello.</reply>"
+
+
+def feed(pieces: list[str]) -> tuple[ParsedReply, dict[str, str]]:
+    """Parse *pieces*; also what was shown of each kind, joined."""
+    parser, shown = ReplyParser(), defaultdict[str, str](str)
+    deltas = []
+    for piece in pieces:
+        deltas += parser.feed(piece)
+    parsed, rest = parser.close()
+    for delta in deltas + rest:
+        shown[delta.kind] += delta.text
+    return parsed, dict(shown)
+
+
+def test_code() -> None:
+    assert parse_reply(CODE) == ParsedReply(thoughts="plan", code="x = 1", reply="", text=CODE, repairs={})
+
+
+def test_reply_with_empty_code() -> None:
+    assert parse_reply(REPLY) == ParsedReply(thoughts="plan", code="", reply="Hello.", text=REPLY, repairs={})
+
+
+@pytest.mark.parametrize(
+    ("text", "thoughts", "code", "reply", "repairs"),
+    [
+        ("plan</think><python>x = 1</python>", "plan", "x = 1", "", {"missing_think_open": 1}),
+        ("<python>x = 1</python>", "", "x = 1", "", {"missing_think": 1}),
+        ("<reply>Hi</reply>", "", "", "Hi", {"missing_think": 1}),
+        ("<think>plan<python>x = 1</python>", "plan", "x = 1", "", {"unclosed_think": 1}),
+        ("<think>plan<reply>Hi</reply>", "plan", "", "Hi", {"unclosed_think": 1}),
+        ("<think>only this", "only this", "", "", {"unclosed_think": 1}),
+        ("<think>a</think><think>b</think><reply>Hi</reply>", "a\n\nb", "", "Hi", {"extra_think": 1}),
+        ("<think>use <python> tags</think><python>x = 1</python>", "use <python> tags", "x = 1", "", {}),
+        ("<think>p</think><python>x = 1", "p", "x = 1", "", {"unclosed_python": 1}),
+        ("<think>p</think><python>x = 1\n<reply>Hi</reply>", "p", "x = 1", "Hi", {"unclosed_python": 1}),
+        ("<think>p</think><python></python><reply>Hi", "p", "", "Hi", {"unclosed_reply": 1}),
+        ("<think>p</think><python>x = 1</python><reply>Hi", "p", "x = 1", "Hi", {"unclosed_reply": 1}),
+        ("<Think>p</think ><PYTHON>x = 1</ python>", "p", "x = 1", "", {"tag_spelling": 4}),
+        ("<think>p</think><python>```python\nx = 1\n```</python>", "p", "x = 1", "", {"code_fence": 1}),
+        ("<think>p</think><python>\n~~~\nx = 1\n~~~\n</python>", "p", "x = 1", "", {"code_fence": 1}),
+        ("<think>p</think><python>```py\nx = 1</python>", "p", "x = 1", "", {"code_fence": 1}),
+        ("<think>p</think><python>python\nx = 1</python>", "p", "x = 1", "", {"language_tag": 1}),
+        (
+            "<think>p</think><python>\n    if x:\n        y = 1\n</python>",
+            "p",
+            "if x:\n    y = 1",
+            "",
+            {"indented_code": 1},
+        ),
+        ("<think>p</think><python> x = 1</python>", "p", "x = 1", "", {"indented_code": 1}),
+        ("Sure! <think>p</think> well <reply>Hi</reply>", "p", "", "Hi", {"outside_text": 2}),
+        ("<think>p</think></python><reply>Hi</reply>", "p", "", "Hi", {"outside_text": 1}),
+        ("<think>p</think><reply></reply><reply>Hi</reply>", "p", "", "Hi", {}),
+        ("no tags at all", "", "", "", {"missing_think": 1, "outside_text": 1}),
+        ("", "", "", "", {"missing_think": 1}),
+        ("<think>p</think><python>\n```\n```\n</python>", "p", "", "", {}),
+        ("<think>p</think><python> \n </python><python>x = 1</python>", "p", "x = 1", "", {}),
+    ],
+)
+def test_repairs(text: str, thoughts: str, code: str, reply: str, repairs: dict[str, int]) -> None:
+    parsed = parse_reply(text)
+    assert (parsed.thoughts, parsed.code, parsed.reply, parsed.repairs) == (thoughts, code, reply, repairs)
+    assert parsed.usable == bool(code or reply)
+    assert set(repairs) <= set(REPAIRS)
+
+
+@pytest.mark.parametrize(
+    "literal",
+    [
+        '"</python>"',
+        "'</python>'",
+        '"""\n</python>\n"""',
+        "'''it's </python>'''",
+        '"a \\" </python>"',
+        "'' + '</python>'",
+        '"" """</python>"""',
+        'f"{x} </python>"',
+        '"#" + "</python>"',
+        '"one \\\ntwo </python>"',
+    ],
+)
+def test_closing_tag_inside_a_string_literal_is_code(literal: str) -> None:
+    code = f"text = {literal}\ncreate_file('a.md', text)"
+    assert parse_reply(f"<think>p</think><python>\n{code}\n</python>").code == code
+
+
+def test_closing_tag_after_an_unclosed_literal_still_closes() -> None:
+    assert parse_reply("<think>p</think><python>x = 'it's'</python>").code == "x = 'it's'"
+    assert parse_reply("<think>p</think><python>x = 'it's'</python>\nmore").code == "x = 'it's'"
+    assert parse_reply('<think>p</think><python>x = """never closed</python>').code == 'x = """never closed'
+
+
+def test_closing_tag_in_a_comment_closes() -> None:
+    assert parse_reply("<think>p</think><python>x = 1  # don't</python>").code == "x = 1  # don't"
+
+
+def test_reply_may_mention_tags() -> None:
+    assert (
+        parse_reply("<think>p</think><reply>Use <python> and </think>.</reply>").reply == "Use <python> and </think>."
+    )
+
+
+def test_code_and_reply_together() -> None:
+    parsed = parse_reply(CODE + "\n\n<reply>Saved.</reply> bye")
+    assert (parsed.code, parsed.reply) == ("x = 1", "Saved.")
+    assert parsed.text == CODE + "\n\n<reply>Saved.</reply>"
+
+
+def test_only_the_first_block_counts() -> None:
+    parsed = parse_reply(CODE + "<result>({}, '')</result><python>y = 2</python><reply>Done</reply>")
+    assert (parsed.code, parsed.reply, parsed.text) == ("x = 1", "", CODE)
+    assert parsed.repairs == {"text_after_code": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "when"),
+    [
+        (CODE + "\n<result>", len(CODE + "\n<result>") - 4),  # at "<res" it cannot become <reply> any more
+        (REPLY + "and more", len(REPLY)),
+        (CODE + "\n<reply>Hi</reply>", len(CODE + "\n<reply>Hi</reply>")),
+    ],
+)
+def test_finished_as_soon_as_nothing_more_counts(text: str, when: int) -> None:
+    parser = ReplyParser()
+    for count, char in enumerate(text, 1):
+        parser.feed(char)
+        assert parser.finished == (count >= when), text[:count]
+        if parser.finished:
+            return
+
+
+def test_text_after_the_end_is_ignored() -> None:
+    parser = ReplyParser()
+    parser.feed(REPLY)
+    assert parser.feed("<reply>Other</reply>") == []
+    assert parser.close()[0].reply == "Hello."
+
+
+def test_deltas_show_what_is_said() -> None:
+    parsed, shown = feed(list("<think>a < b</think><python>\ns = '<'\n</python>\n<reply>1 < 2</reply>"))
+    assert shown == {"think": "a < b", "code": "\ns = '<'\n", "reply": "1 < 2"}
+    assert parsed.code == "s = '<'"
+
+
+def test_close_twice_gives_the_same() -> None:
+    parser = ReplyParser()
+    parser.feed("<think>a</think><python>x = 1")
+    assert parser.close()[0] == parser.close()[0]
+
+
+def test_long_untagged_text_is_read_in_linear_time() -> None:
+    parser = ReplyParser()
+    for _ in range(2_000):
+        parser.feed("<thin and more words without any tag ")
+        assert parser._pos >= len(parser._text) - 12  # nothing is scanned twice
+    assert not parser.close()[0].usable
+
+
+def test_code_of_every_kind_survives_cleaning() -> None:
+    assert clean_code("\n\nx = 1\n\ny = 2\n") == ("x = 1\n\ny = 2", [])
+    assert clean_code("   \n\t\n") == ("", [])
+    assert clean_code("python = 3\nprint(python)") == ("python = 3\nprint(python)", [])
+
+
+TOKENS = [
+    *(f"<{slash}{name}>" for slash in ("", "/") for name in ("think", "python", "reply")),
+    *("< /python>", "<THINK>", "</ reply >", "'", '"', "'''", '"""', "\\", "#", "\n", "```", "```python\n", "python\n"),
+    *("<", ">", "/", "<p", "</py", "x = 1", "    y", " ", "é", "\x00", "\U0001f600", "\ud800"),
+]
+texts = st.lists(st.sampled_from(TOKENS) | st.text(max_size=5), max_size=30).map("".join)
+
+
+@settings(max_examples=400)
+@given(text=texts, cuts=st.lists(st.integers(0, 200), max_size=20))
+def test_every_split_gives_the_same(text: str, cuts: list[int]) -> None:
+    edges = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
+    pieces = [text[a:b] for a, b in itertools.pairwise(edges)]
+    whole = feed([text])
+    assert feed(pieces) == whole
+    assert feed(list(text)) == whole
+    assert text.startswith(whole[0].text)
+
+
+@settings(max_examples=200)
+@given(text=st.text())
+def test_garbage_never_raises(text: str) -> None:
+    parsed = parse_reply(text)
+    assert parsed.text == text or parsed.usable

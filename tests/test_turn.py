@@ -1,0 +1,129 @@
+"""The turn's rules, with no model, clock or event loop."""
+
+from __future__ import annotations
+
+import ast
+
+import pytest
+
+from trioagent._messages import ChatMessage, Usage
+from trioagent._reply_parser import parse_reply
+from trioagent._turn import HINT, NOT_RUN, AskModel, Finish, RunCode, Turn, format_result
+
+USER = ChatMessage("user", "Where do I live?")
+CODE = "<think>look</think><python>x = read_file('user.md')</python>"
+REPLY = "<think>found</think><python></python><reply>In Berlin.</reply>"
+
+
+def answer(turn: Turn, text: str) -> AskModel | RunCode | Finish:
+    return turn.on_answer(parse_reply(text), Usage(prompt_tokens=10, completion_tokens=2, requests=1))
+
+
+def new_turn(max_tool_turns: int = 4) -> Turn:
+    turn = Turn([USER], max_tool_turns=max_tool_turns)
+    assert turn.start() == AskModel([USER])
+    return turn
+
+
+def test_a_reply_ends_the_turn() -> None:
+    turn = new_turn()
+    step = answer(turn, REPLY)
+    assert isinstance(step, Finish)
+    response = step.response
+    assert (response.reply, response.thoughts, response.python_block) == ("In Berlin.", "found", "")
+    assert (response.stop_reason, response.turns, response.usage.total_tokens) == ("reply", 1, 12)
+    assert turn.messages == [USER, ChatMessage("assistant", REPLY)]
+
+
+def test_code_runs_and_its_result_goes_to_the_model_as_a_tool_message() -> None:
+    turn = new_turn()
+    assert answer(turn, CODE) == RunCode("x = read_file('user.md')")
+    step = turn.on_result({"x": "'- city: Berlin'"}, "", saved=True, tier="kernel")
+    result = ChatMessage("tool", "<result>\n({'x': '- city: Berlin'}, '')\n</result>")
+    assert step == AskModel([USER, ChatMessage("assistant", CODE), result])
+    last = answer(turn, REPLY)
+    assert isinstance(last, Finish)
+    assert last.response.python_block == "x = read_file('user.md')"
+    assert (last.response.turns, last.response.blocks_saved, last.response.tier) == (2, 1, "kernel")
+    assert last.response.usage == Usage(prompt_tokens=20, completion_tokens=4, requests=2)
+
+
+def test_code_with_a_reply_that_worked_needs_no_second_answer() -> None:
+    turn = new_turn()
+    text = CODE + "<reply>Saved.</reply>"
+    assert answer(turn, text) == RunCode("x = read_file('user.md')")
+    step = turn.on_result({}, "", saved=True)
+    assert isinstance(step, Finish)
+    assert step.response.reply == "Saved."
+    assert [m.role for m in turn.messages] == ["user", "assistant", "tool"]
+
+
+def test_code_with_a_reply_that_failed_goes_back_to_the_model() -> None:
+    turn = new_turn()
+    answer(turn, CODE + "<reply>Saved.</reply>")
+    step = turn.on_result({}, "NameError: x")
+    assert isinstance(step, AskModel)
+    assert step.messages[-1].content == "<result>\n({}, 'NameError: x')\n</result>"
+
+
+def test_nothing_usable_gets_a_hint_which_costs_a_tool_turn() -> None:
+    turn = new_turn(max_tool_turns=1)
+    step = answer(turn, "I think I should look into my notes.")
+    assert step == AskModel(turn.messages)
+    assert turn.messages[-1] == ChatMessage("tool", HINT)
+    last = answer(turn, "Still no tags.")
+    assert isinstance(last, Finish)
+    assert (last.response.stop_reason, last.response.reply, last.response.turns) == ("max_tool_turns", "", 2)
+    assert last.response.repairs == {"missing_think": 2, "outside_text": 2}
+
+
+def test_tool_turns_run_out_without_running_the_last_code() -> None:
+    turn = new_turn(max_tool_turns=2)
+    for _ in range(2):
+        assert isinstance(answer(turn, CODE), RunCode)
+        assert isinstance(turn.on_result({}, ""), AskModel)
+    last = answer(turn, CODE)
+    assert isinstance(last, Finish)
+    assert (last.response.stop_reason, last.response.reply, last.response.turns) == ("max_tool_turns", "", 3)
+    assert turn.messages[-1] == ChatMessage("tool", format_result({}, NOT_RUN))
+
+
+def test_a_reply_still_counts_when_no_tool_turn_is_left() -> None:
+    step = answer(new_turn(max_tool_turns=0), REPLY)
+    assert isinstance(step, Finish)
+    assert step.response.reply == "In Berlin."
+
+
+def test_a_turn_can_go_on_with_part_of_its_allowance_spent() -> None:
+    turn = Turn([USER], max_tool_turns=2, tool_turns_used=2)
+    step = answer(turn, CODE)
+    assert isinstance(step, Finish)
+    assert step.response.stop_reason == "max_tool_turns"
+
+
+def test_a_cancelled_block_is_in_the_history() -> None:
+    turn = new_turn()
+    answer(turn, CODE)
+    turn.on_cancelled()
+    assert [m.role for m in turn.messages] == ["user", "assistant", "tool"]
+    assert "cancelled" in turn.messages[-1].content
+    with pytest.raises(ValueError, match="no code is running"):
+        turn.on_cancelled()
+
+
+def test_a_result_without_running_code_is_our_own_fault() -> None:
+    with pytest.raises(ValueError, match="no code is running"):
+        new_turn().on_result({}, "")
+
+
+def test_the_history_given_is_not_touched() -> None:
+    history = [USER]
+    turn = Turn(history, max_tool_turns=1)
+    answer(turn, REPLY)
+    assert history == [USER]
+
+
+def test_result_is_a_readable_tuple_whatever_is_in_it() -> None:
+    text = format_result({"a": "'it\\'s'", "n": "[1, 2]"}, "boom 'x'\nline", 'said "hi"\n')
+    body = text.removeprefix("<result>\n").removesuffix("\n</result>")
+    assert ast.literal_eval(body) == ({"a": "it's", "n": [1, 2], "(printed)": 'said "hi"\n'}, "boom 'x'\nline")

@@ -1,0 +1,1 @@
+"""Memory agents as tasks in Trio nurseries."""

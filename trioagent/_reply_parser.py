@@ -1,0 +1,372 @@
+"""Model text -> thoughts, code, reply. Pure, incremental, the same for every split of the text; it never raises.
+
+The protocol is ``<think>…</think>`` and then ``<python>code</python>`` or ``<python></python><reply>…</reply>``.
+Real models bend it; the bends that are understood are the *repairs* named in `REPAIRS`, each counted on the result,
+each with its test in ``tests/test_reply_parser.py``.
+
+How it reads: one buffer, one position, one state. A state consumes as much as can be decided whatever text follows,
+and waits for more otherwise; so every decision depends on the text alone, never on where it was split. Tags are looked
+for only where the state can use them: inside ``<reply>`` only ``</reply>``, inside code only ``</python>`` outside of
+string literals.
+
+The text that counts ends with the first complete ``</reply>``, or with the first ``</python>`` of a block with code
+unless a ``<reply>`` follows at once: what a model writes after its code, it writes without having seen the result. From
+there on `ReplyParser.finished` is true and the caller may stop the generation.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections import Counter
+from collections.abc import Mapping
+from enum import Enum, auto
+from typing import Literal
+
+import attrs
+
+REPAIRS: Mapping[str, str] = {
+    "missing_think": "no thoughts at all",
+    "missing_think_open": "the opening <think> was swallowed, often by a chat template",
+    "unclosed_think": "no </think>: the thoughts end where <python> or <reply> begins",
+    "extra_think": "more than one <think>: they are joined",
+    "unclosed_python": "no </python>, often removed by a stop sequence",
+    "unclosed_reply": "no </reply>, often removed by a stop sequence",
+    "tag_spelling": "a tag in other letter case or with spaces in it",
+    "code_fence": "a code fence around the code",
+    "language_tag": "a line 'python' before the code",
+    "indented_code": "all of the code indented",
+    "outside_text": "text outside of all tags, dropped",
+    "text_after_code": "text after the code's </python>, dropped: it was written without the result",
+}
+
+Kind = Literal["think", "code", "reply"]
+
+
+@attrs.frozen
+class Delta:
+    """The next piece of thoughts, raw code or reply, for showing text as it comes. `ParsedReply` has the last word."""
+
+    kind: Kind
+    text: str
+
+
+@attrs.frozen(kw_only=True)
+class ParsedReply:
+    """What an answer says.
+
+    Attributes:
+        thoughts, code, reply: cleaned; "" where the answer has none.
+        text: the part of the answer that counts (see the module's docstring); what belongs into the history.
+        repairs: how often each repair of `REPAIRS` was needed.
+    """
+
+    thoughts: str
+    code: str
+    reply: str
+    text: str
+    repairs: Mapping[str, int]
+
+    @property
+    def usable(self) -> bool:
+        """Is there anything to run or to say? If not, the model needs a hint."""
+        return bool(self.code or self.reply)
+
+
+class _State(Enum):
+    START = auto()  # nothing decided: the opening <think> may have been swallowed
+    THINK = auto()
+    BETWEEN = auto()  # thoughts are over (or skipped); code or reply may come
+    CODE = auto()
+    AFTER_CODE = auto()  # only a <reply> that follows at once still counts
+    REPLY = auto()
+    FINISHED = auto()
+
+
+_TAG = re.compile(r"< ?(/?) ?(think|python|reply) ?>", re.IGNORECASE)
+_LONGEST_TAG = len("< / python >")
+# What can end or begin a string literal, in each lexical mode of Python; backslash pairs are skipped whole.
+_CLOSE = r"< ?/ ?python ?>"
+_LEX = {
+    "": re.compile(rf"'''|\"\"\"|''|\"\"|'|\"|#|({_CLOSE})", re.IGNORECASE),
+    "#": re.compile(rf"\n|({_CLOSE})", re.IGNORECASE),
+    "'": re.compile(rf"\\.|'|\n|({_CLOSE})", re.IGNORECASE | re.DOTALL),
+    '"': re.compile(rf"\\.|\"|\n|({_CLOSE})", re.IGNORECASE | re.DOTALL),
+    "'''": re.compile(rf"\\.|'''|({_CLOSE})", re.IGNORECASE | re.DOTALL),
+    '"""': re.compile(rf"\\.|\"\"\"|({_CLOSE})", re.IGNORECASE | re.DOTALL),
+}
+
+
+class ReplyParser:
+    """Reads one answer. ``feed`` pieces of any size, then ``close``; stop feeding when ``finished``."""
+
+    def __init__(self) -> None:
+        self._text = ""
+        self._pos = 0  # everything before is decided
+        self._shown = 0  # everything before has been given out as deltas, or never will be
+        self._state = _State.START
+        self._thoughts: list[str] = []
+        self._code = ""
+        self._reply = ""
+        self._repairs: Counter[str] = Counter()
+        self._end: int | None = None
+        self._begin = 0  # where the current tag's contents begin
+        self._mode = ""  # the lexical mode inside code: a key of _LEX
+        self._doubtful: re.Match[str] | None = None  # a </python> inside a string literal that may yet prove unclosed
+        self._deltas: list[Delta] = []
+
+    @property
+    def finished(self) -> bool:
+        """Nothing that follows can change the result."""
+        return self._state is _State.FINISHED
+
+    def feed(self, piece: str) -> list[Delta]:
+        """Take the next piece of the answer."""
+        if piece and not self.finished:
+            self._text += piece
+            self._run(final=False)
+        return self._take_deltas()
+
+    def close(self) -> tuple[ParsedReply, list[Delta]]:
+        """The answer is over: decide what was left open. Calling it again gives the same result."""
+        if not self.finished:
+            self._run(final=True)
+        if not self._thoughts:
+            self._repairs["missing_think"] = 1
+        thoughts = "\n\n".join(text for text in map(str.strip, self._thoughts) if text)
+        text = self._text if self._end is None else self._text[: self._end]
+        repairs = {name: count for name, count in sorted(self._repairs.items()) if count}
+        parsed = ParsedReply(thoughts=thoughts, code=self._code, reply=self._reply, text=text, repairs=repairs)
+        return parsed, self._take_deltas()
+
+    def _take_deltas(self) -> list[Delta]:
+        deltas, self._deltas = self._deltas, []
+        return deltas
+
+    def _run(self, *, final: bool) -> None:
+        steps = {
+            _State.START: self._outside,
+            _State.BETWEEN: self._outside,
+            _State.THINK: self._in_think,
+            _State.CODE: self._in_code,
+            _State.AFTER_CODE: self._after_code,
+            _State.REPLY: self._in_reply,
+        }
+        while not self.finished and steps[self._state](final):
+            pass
+
+    # Each step returns True if it moved on, False if it needs more text (or, when final, if all is decided).
+
+    def _outside(self, final: bool) -> bool:
+        match = _TAG.search(self._text, self._pos)
+        if match is None:
+            if final:
+                self._drop(self._begin, len(self._text))
+                self._begin = len(self._text)
+            self._pos = self._undecided_from(self._pos)
+            return False
+        closing, name = match[1], match[2].lower()
+        if closing and not (name == "think" and self._state is _State.START):
+            self._repairs["outside_text"] += 1
+            self._enter(self._state, match)
+            return True
+        self._spelled(match)
+        if closing:  # </think> with no opening
+            self._repairs["missing_think_open"] += 1
+            self._thoughts.append(self._text[self._begin : match.start()])
+            self._show("think", self._begin, match.start())
+            self._enter(_State.BETWEEN, match)
+            return True
+        self._drop(self._begin, match.start())
+        if name == "think" and self._thoughts:
+            self._repairs["extra_think"] += 1
+        self._enter({"think": _State.THINK, "python": _State.CODE, "reply": _State.REPLY}[name], match)
+        return True
+
+    def _in_think(self, final: bool) -> bool:
+        for match in _TAG.finditer(self._text, self._pos):
+            if match[1] and match[2].lower() == "think":
+                self._spelled(match)
+                self._thoughts.append(self._text[self._begin : match.start()])
+                self._show("think", self._begin, match.start())
+                self._enter(_State.BETWEEN, match)
+                return True
+        if not final:
+            self._pos = self._undecided_from(self._pos)
+            self._show("think", self._begin, self._pos)
+            return False
+        self._show("think", self._begin, len(self._text))
+        self._repairs["unclosed_think"] += 1
+        for match in _TAG.finditer(self._text, self._begin):
+            if not match[1] and match[2].lower() != "think":
+                self._thoughts.append(self._text[self._begin : match.start()])
+                self._state = _State.BETWEEN
+                self._pos = self._begin = match.start()
+                return True
+        self._thoughts.append(self._text[self._begin :])
+        self._pos = self._begin = len(self._text)
+        self._state = _State.BETWEEN
+        return False
+
+    def _in_code(self, final: bool) -> bool:
+        """Look for </python> outside of string literals, one lexical token at a time."""
+        while (match := _LEX[self._mode].search(self._text, self._pos)) is not None:
+            token = match[0]
+            if match[1] is not None:
+                if self._mode in ("", "#"):
+                    return self._end_code(match.start(), match)
+                self._doubtful = self._doubtful or match
+            elif self._mode == "":
+                if token in ("'", '"', "''", '""') and match.end() == len(self._text) and not final:
+                    break  # it may still grow into a triple quote: held back below
+                self._mode = "" if token in ("''", '""') else token
+            elif token == "\n" and self._mode != "#":  # a plain literal cannot span lines: it was never one
+                if self._doubtful is not None:
+                    return self._end_code(self._doubtful.start(), self._doubtful)
+                self._mode = ""
+            elif not token.startswith("\\"):
+                self._mode, self._doubtful = "", None
+            self._pos = match.end()
+        if not final:
+            self._pos = self._undecided_from(self._pos, also="'\"\\")
+            self._show("code", self._begin, self._doubtful.start() if self._doubtful else self._pos)
+            return False
+        if self._doubtful is not None:
+            return self._end_code(self._doubtful.start(), self._doubtful)
+        self._repairs["unclosed_python"] += 1
+        reply = next(
+            (m for m in _TAG.finditer(self._text, self._begin) if not m[1] and m[2].lower() == "reply"),
+            None,
+        )
+        return self._end_code(len(self._text) if reply is None else reply.start(), None)
+
+    def _end_code(self, end: int, match: re.Match[str] | None) -> bool:
+        self._show("code", self._begin, end)
+        code, repairs = clean_code(self._text[self._begin : end])
+        self._repairs.update(repairs)
+        if match is not None:
+            self._spelled(match)
+        self._mode, self._doubtful = "", None
+        self._pos = self._shown = self._begin = end if match is None else match.end()
+        if code:
+            self._code, self._end = code, self._pos
+            self._state = _State.AFTER_CODE
+        else:
+            self._state = _State.BETWEEN
+        return True
+
+    def _after_code(self, final: bool) -> bool:
+        rest = self._text[self._pos :].lstrip()
+        match = _TAG.match(rest)
+        if match is not None and not match[1] and match[2].lower() == "reply":
+            self._spelled(match)
+            self._state = _State.REPLY
+            self._pos = self._shown = self._begin = len(self._text) - len(rest) + match.end()
+            self._end = None
+            return True
+        if rest and (final or not _may_become_tag(rest)):
+            self._repairs["text_after_code"] += 1
+            self._state = _State.FINISHED
+        return False
+
+    def _in_reply(self, final: bool) -> bool:
+        for match in _TAG.finditer(self._text, self._pos):
+            if match[1] and match[2].lower() == "reply":
+                self._spelled(match)
+                self._show("reply", self._begin, match.start())
+                reply = self._text[self._begin : match.start()].strip()
+                self._pos = self._begin = self._shown = match.end()
+                if reply or self._code:
+                    self._reply, self._end = reply, match.end()
+                    self._state = _State.FINISHED
+                else:  # an empty reply says nothing: something better may follow
+                    self._state = _State.BETWEEN
+                return True
+        if not final:
+            self._pos = self._undecided_from(self._pos)
+            self._show("reply", self._begin, self._pos)
+            return False
+        self._repairs["unclosed_reply"] += 1
+        self._show("reply", self._begin, len(self._text))
+        self._reply = self._text[self._begin :].strip()
+        self._pos = self._begin = len(self._text)
+        self._state = _State.BETWEEN
+        return False
+
+    # ------------------------------------------------------------------------------------------------- small parts
+
+    def _enter(self, state: _State, match: re.Match[str]) -> None:
+        self._state = state
+        self._pos = self._begin = self._shown = match.end()
+
+    def _spelled(self, match: re.Match[str]) -> None:
+        if match[0] != match[0].replace(" ", "").lower():
+            self._repairs["tag_spelling"] += 1
+
+    def _drop(self, start: int, end: int) -> None:
+        if self._text[start:end].strip():
+            self._repairs["outside_text"] += 1
+
+    def _show(self, kind: Kind, begin: int, end: int) -> None:
+        begin = max(begin, self._shown)
+        if begin < end:
+            self._deltas.append(Delta(kind, self._text[begin:end]))
+            self._shown = end
+
+    def _undecided_from(self, start: int, *, also: str = "") -> int:
+        """Where the text's tail begins that may yet become a tag, or a token of characters in *also*."""
+        end = len(self._text)
+        at = self._text.rfind("<", max(start, end - _LONGEST_TAG))
+        if at >= 0 and _may_become_tag(self._text[at:]):
+            return at
+        while end > start and self._text[end - 1] in also:
+            end -= 1
+        return end
+
+
+_PREFIXES = tuple(
+    f"<{a}{slash}{b}{name}{c}>".lower()
+    for name in ("think", "python", "reply")
+    for slash in ("", "/")
+    for a in ("", " ")
+    for b in ("", " ")
+    for c in ("", " ")
+)
+
+
+def _may_become_tag(tail: str) -> bool:
+    """Can *tail*, with more text after it, be a tag?"""
+    tail = tail.lower()
+    return len(tail) < _LONGEST_TAG and any(tag.startswith(tail) for tag in _PREFIXES)
+
+
+_FENCE = re.compile(r"\A[ \t]*(```+|~~~+)[ \t]*([\w+-]*)[ \t]*\n?")
+_LANGUAGE_LINE = re.compile(r"\A[ \t]*(python3?|py)[ \t]*\r?\n", re.IGNORECASE)
+
+
+def clean_code(raw: str) -> tuple[str, list[str]]:
+    """The code without the wrapping that models put around it, and the names of the repairs that took."""
+    repairs = []
+    code = raw.replace("\r\n", "\n").strip("\n")
+    if _LANGUAGE_LINE.match(code + "\n") and not _FENCE.match(code):
+        code = _LANGUAGE_LINE.sub("", code + "\n", count=1)
+        repairs.append("language_tag")
+    code = code.lstrip("\n")
+    if fence := _FENCE.match(code.lstrip()):
+        code = code.lstrip()[fence.end() :].rstrip()
+        code = code.removesuffix(fence[1]).rstrip() if code.endswith(fence[1]) else code
+        repairs.append("code_fence")
+    code = code.strip("\n").rstrip()
+    if code[:1] in (" ", "\t"):
+        code = textwrap.dedent(code)
+        if code[:1] in (" ", "\t"):  # only the first line is indented: "<python> x = 1"
+            code = code.lstrip(" \t")
+        repairs.append("indented_code")
+    return (code, repairs) if code.strip() else ("", [])
+
+
+def parse_reply(text: str) -> ParsedReply:
+    """Read a whole answer at once."""
+    parser = ReplyParser()
+    parser.feed(text)
+    return parser.close()[0]

@@ -101,14 +101,14 @@ def test_a_turn_can_go_on_with_part_of_its_allowance_spent() -> None:
     assert step.response.stop_reason == "max_tool_turns"
 
 
-def test_a_cancelled_block_is_in_the_history() -> None:
+def test_a_stopped_block_is_in_the_history() -> None:
     turn = new_turn()
     answer(turn, CODE)
-    turn.on_cancelled()
+    turn.on_stopped()
     assert [m.role for m in turn.messages] == ["user", "assistant", "tool"]
-    assert "cancelled" in turn.messages[-1].content
+    assert "stopped before it ended" in turn.messages[-1].content
     with pytest.raises(ValueError, match="no code is running"):
-        turn.on_cancelled()
+        turn.on_stopped()
 
 
 def test_a_result_without_running_code_is_our_own_fault() -> None:

@@ -28,6 +28,7 @@ def _checked(rule: Callable[[Any], bool], wanted: str) -> Callable[[Any, attrs.A
 
 _positive = _checked(lambda v: v > 0, "a number above 0")
 _positive_int = _checked(lambda v: isinstance(v, int) and v > 0, "a whole number above 0")
+_not_negative = _checked(lambda v: v >= 0, "a number, 0 or more")
 _count = _checked(lambda v: isinstance(v, int) and v >= 0, "a whole number, 0 or more")
 
 KIB = 1024
@@ -99,9 +100,39 @@ class RetryPolicy:
     max_retry_after: float = attrs.field(default=120.0, validator=_positive)
 
 
+@attrs.frozen(kw_only=True)
+class RateLimits:
+    """How hard one endpoint may be driven, by everybody together.
+
+    Attributes:
+        requests_per_minute, tokens_per_minute: in any 60 seconds; None for no limit.
+        max_in_flight: requests at once; fewer while the server says that it is overloaded.
+        max_hold_seconds: the longest ``Retry-After`` of one request that holds up all others too.
+    """
+
+    requests_per_minute: float | None = attrs.field(default=None, validator=attrs.validators.optional(_positive))
+    tokens_per_minute: float | None = attrs.field(default=None, validator=attrs.validators.optional(_positive))
+    max_in_flight: int = attrs.field(default=1000, validator=_positive_int)
+    max_hold_seconds: float = attrs.field(default=60.0, validator=_positive)
+
+
 def _url(instance: object, attribute: attrs.Attribute[Any], value: str) -> None:
     if not str(value).startswith(("http://", "https://")):
         raise InvalidInputError("ModelConfig.base_url", f"must start with http:// or https://, not {value!r}")
+    if "@" in value.partition("://")[2].partition("/")[0]:
+        # The value stays out of the words: it holds a password.
+        raise InvalidInputError(
+            "ModelConfig.base_url", "must not hold a user name or password; use api_key for the key"
+        )
+
+
+def _key(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if value is not None and not (
+        isinstance(value, str) and value.isascii() and value.isprintable() and " " not in value
+    ):
+        raise InvalidInputError(
+            "ModelConfig.api_key", "must be printable ASCII without spaces (is there a line end in it?)"
+        )
 
 
 @attrs.frozen(kw_only=True)
@@ -117,16 +148,46 @@ class ModelConfig:
             is complete.
         connect_seconds: how long to wait for a connection (the one bound that the caller's scope cannot place well).
         retry: see :class:`RetryPolicy`.
+        rate: see :class:`RateLimits`; models at one base URL share their pacing.
     """
 
     base_url: str = attrs.field(validator=_url)
     model: str = attrs.field(validator=_checked(lambda v: isinstance(v, str) and bool(v), "a model's name"))
-    api_key: str | None = attrs.field(default=None, repr=False)
+    api_key: str | None = attrs.field(default=None, repr=False, validator=_key)
     temperature: float | None = None
     max_tokens: int | None = attrs.field(default=None, validator=attrs.validators.optional(_positive_int))
     stream: bool = True
     connect_seconds: float = attrs.field(default=10.0, validator=_positive)
     retry: RetryPolicy = RetryPolicy()
+    rate: RateLimits = RateLimits()
+
+
+@attrs.frozen(kw_only=True)
+class BatchConfig:
+    """How a batch runs.
+
+    Attributes:
+        max_concurrent: episodes at once.
+        deadline: working seconds for one episode, not counting waits for a rate limit or a retry; None for no limit.
+        max_tool_turns: for each user message (see `AgentConfig`).
+        max_tokens_total: no request is sent once this many tokens are spent or reserved; None for no limit.
+        max_cost: the same for cost, in the currency of the prices; None for no limit.
+        prompt_price, completion_price: of a million tokens, where the server does not say what an answer costs.
+        retry_failed: begin jobs that failed in an earlier run again, from the start.
+        limit: take only so many of the jobs that are not finished yet.
+        grace_seconds: after a request to stop, how long running episodes may go on to their next checkpoint.
+    """
+
+    max_concurrent: int = attrs.field(default=100, validator=_positive_int)
+    deadline: float | None = attrs.field(default=None, validator=attrs.validators.optional(_positive))
+    max_tool_turns: int = attrs.field(default=8, validator=_count)
+    max_tokens_total: int | None = attrs.field(default=None, validator=attrs.validators.optional(_positive_int))
+    max_cost: float | None = attrs.field(default=None, validator=attrs.validators.optional(_positive))
+    prompt_price: float | None = attrs.field(default=None, validator=attrs.validators.optional(_not_negative))
+    completion_price: float | None = attrs.field(default=None, validator=attrs.validators.optional(_not_negative))
+    retry_failed: bool = False
+    limit: int | None = attrs.field(default=None, validator=attrs.validators.optional(_positive_int))
+    grace_seconds: float = attrs.field(default=10.0, validator=_positive)
 
 
 @attrs.frozen(kw_only=True)

@@ -7,11 +7,15 @@
     ├── MemoryRejectedError          a block's changes were refused; the text goes to the model
     │   ├── MemoryLimitError         too large, too many, or not a plain note
     │   └── MemoryConflictError      someone else changed a note since this agent read it
+    ├── AgentBusyError               a second chat with one agent, while the first goes on
+    ├── DeadlineExceeded             a job's working time is used up
+    ├── FatalError                   an error of the run itself, never of one job
     ├── SandboxUnavailable           no sandbox tier works on this machine, or not the one asked for
     ├── SandboxError                 the sandbox broke (not: the block failed)
     └── ModelError
         ├── ModelConnectionError     nobody answered, or the connection broke
         ├── ModelStatusError         an HTTP error status
+        │   └── ModelRefusedError    the server refuses everything, so this request was not sent
         └── ModelProtocolError       an answer that is not a chat completion
 
 Every error's ``args`` are its constructor's arguments, so that it survives pickling; fields are for code, ``str()`` is
@@ -53,19 +57,26 @@ class MemoryPathError(TrioAgentError):
 
 
 class MemoryStorageError(TrioAgentError):
-    """The disk refused while notes were being saved. Every note is as it was before the block.
+    """The disk refused while notes were being saved. Unless *pending*, every note is as it was before the block.
 
     Attributes:
         path: the memory folder.
         errno: the operating system's error number (``errno.ENOSPC`` for a full disk).
         detail: the operating system's words.
+        pending: it refused after the commit had been recorded: the changes are saved, some notes do not show them yet,
+            and whoever uses the memory next completes them first.
     """
 
-    def __init__(self, path: str, errno: int, detail: str) -> None:
-        super().__init__(path, errno, detail)
-        self.path, self.errno, self.detail = path, errno, detail
+    def __init__(self, path: str, errno: int, detail: str, pending: bool = False) -> None:
+        super().__init__(path, errno, detail, pending)
+        self.path, self.errno, self.detail, self.pending = path, errno, detail, pending
 
     def __str__(self) -> str:
+        if self.pending:
+            return (
+                f"could not complete a saved change in the memory {self.path!r}: {self.detail}; "
+                "it is recorded, and is completed when the memory is used next and the disk allows it"
+            )
         return f"could not save to the memory {self.path!r}: {self.detail}; its notes are unchanged"
 
 
@@ -103,6 +114,40 @@ class MemoryConflictError(MemoryRejectedError):
     def __str__(self) -> str:
         names = ", ".join(self.paths)
         return f"someone else changed {names} after you last read it; read it again, then redo your change"
+
+
+class AgentBusyError(TrioAgentError):
+    """Another chat with this agent is going on; an agent is one conversation.
+
+    Attributes:
+        memory_path: which agent.
+    """
+
+    def __init__(self, memory_path: str) -> None:
+        super().__init__(memory_path)
+        self.memory_path = memory_path
+
+    def __str__(self) -> str:
+        return f"the agent on {self.memory_path!r} is in a chat already; wait for it, or make another agent"
+
+
+class DeadlineExceeded(TrioAgentError):
+    """A job used up its working time (waits for a rate limit or a retry do not count).
+
+    Attributes:
+        seconds: the working time it had.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+
+    def __str__(self) -> str:
+        return f"the job did not end within its {self.seconds:g} s of working time"
+
+
+class FatalError(TrioAgentError):
+    """An error of the run itself, never of one job: it stops all of them."""
 
 
 class SandboxUnavailable(TrioAgentError):
@@ -173,6 +218,13 @@ class ModelStatusError(ModelError):
         elif self.status == 404:
             words += " (check the model's name and the base URL)"
         return f"{words}: {self.detail}" if self.detail else words
+
+
+class ModelRefusedError(ModelStatusError):
+    """The model's server has refused every request for a while, in the same way; this one was not even sent."""
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}; it has refused everything so far, so no more is sent to it"
 
 
 class ModelProtocolError(ModelError):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import attrs
 
 Role = Literal["system", "user", "assistant", "tool"]
+CHARS_PER_TOKEN = 4  # the usual rule of thumb for English text
+
 StopReason = Literal["reply", "max_tool_turns"]
 
 
@@ -33,12 +35,25 @@ class Usage:
         estimated: True if any part was estimated at four characters a token, because the server did not say (an answer
             that we stopped early carries no count).
         requests: HTTP requests sent, with retries.
+        cost: what the server says it costs, in its own currency; 0 if it does not say.
     """
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     estimated: bool = False
     requests: int = 0
+    cost: float = 0.0
+
+    @classmethod
+    def estimate(cls, messages: Sequence[ChatMessage], completion_chars: int, *, requests: int = 1) -> Usage:
+        """What a server that gave no count has probably used, at `CHARS_PER_TOKEN`."""
+        prompt_chars = sum(len(message.content) for message in messages)
+        return cls(
+            prompt_tokens=-(-prompt_chars // CHARS_PER_TOKEN),
+            completion_tokens=-(-completion_chars // CHARS_PER_TOKEN),
+            estimated=True,
+            requests=requests,
+        )
 
     @property
     def total_tokens(self) -> int:
@@ -50,6 +65,7 @@ class Usage:
             completion_tokens=self.completion_tokens + other.completion_tokens,
             estimated=self.estimated or other.estimated,
             requests=self.requests + other.requests,
+            cost=self.cost + other.cost,
         )
 
 

@@ -27,7 +27,7 @@ HINT = (
     "<python>code to run</python>, or <python></python> and <reply>your words for the user</reply>."
 )
 NOT_RUN = "This code was not run: no tool turn was left. Nothing was saved."
-CANCELLED = "The block was cancelled while it ran. Nothing was saved."
+STOPPED = "The block was stopped before it ended. Nothing was saved."
 
 
 def format_result(values: Mapping[str, str], error: str, printed: str = "") -> str:
@@ -80,7 +80,7 @@ class Turn:
         self._left = max_tool_turns - tool_turns_used
         self._answer: ParsedReply | None = None
         self._usage = Usage()
-        self._answers = 0
+        self.answers = 0
         self._repairs: Counter[str] = Counter()
         self._code = ""
         self._saved = 0
@@ -93,7 +93,7 @@ class Turn:
     def on_answer(self, answer: ParsedReply, usage: Usage = Usage()) -> Step:
         """The model answered."""
         self._answer = answer
-        self._answers += 1
+        self.answers += 1
         self._usage += usage
         self._repairs.update(answer.repairs)
         self.messages.append(ChatMessage("assistant", answer.text))
@@ -121,10 +121,10 @@ class Turn:
             return self._finish("reply", answer.reply)
         return AskModel(self.messages)
 
-    def on_cancelled(self) -> None:
-        """The code was cancelled while it ran: the history keeps the model's answer, and says what became of it."""
+    def on_stopped(self) -> None:
+        """The code was cancelled, or the sandbox broke: the history keeps the model's answer, and says so."""
         self._running()
-        self.messages.append(ChatMessage("tool", format_result({}, CANCELLED)))
+        self.messages.append(ChatMessage("tool", format_result({}, STOPPED)))
 
     def _running(self) -> ParsedReply:
         if self._answer is None or not self._answer.code or self.messages[-1].role != "assistant":
@@ -139,7 +139,7 @@ class Turn:
                 python_block=self._code,
                 reply=reply,
                 usage=self._usage,
-                turns=self._answers,
+                turns=self.answers,
                 stop_reason=reason,
                 repairs=dict(self._repairs),
                 blocks_saved=self._saved,

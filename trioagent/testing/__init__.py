@@ -1,0 +1,10 @@
+"""Public helpers for testing agents: scripted models, a real model server, cancellation at every checkpoint."""
+
+from ._checkpoints import cancel_at_every_checkpoint as cancel_at_every_checkpoint
+from ._script import Fault as Fault
+from ._script import Say as Say
+from ._script import Wire as Wire
+from ._scripted import ScriptedModel as ScriptedModel
+from ._server import ModelRequest as ModelRequest
+from ._server import ModelServer as ModelServer
+from ._server import serve_model as serve_model

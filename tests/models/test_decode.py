@@ -1,0 +1,181 @@
+"""The border to the server's JSON: strict where we look, indifferent where we do not."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trioagent._config import ModelConfig
+from trioagent._errors import ModelError, ModelProtocolError, ModelStatusError
+from trioagent._messages import ChatMessage, Usage
+from trioagent.models._decode import Piece, decode_answer, decode_chunk, error_detail
+from trioagent.models._encode import encode_request
+
+
+def chunk(choice: object = None, **members: object) -> Piece:
+    return decode_chunk(json.dumps({"choices": [choice], **members}))
+
+
+@pytest.mark.parametrize(
+    ("choice", "piece"),
+    [
+        ({"delta": {"content": "hi"}}, Piece("hi")),
+        ({"delta": {"content": "hi"}, "finish_reason": None}, Piece("hi")),
+        ({"delta": {"content": None}, "finish_reason": "stop"}, Piece("", "stop")),
+        ({"delta": {}, "finish_reason": "length"}, Piece("", "length")),
+        ({"delta": None, "finish_reason": "stop"}, Piece("", "stop")),
+        ({"finish_reason": "stop"}, Piece("", "stop")),
+        ({"delta": {"role": "assistant"}}, Piece()),
+        ({"delta": {"reasoning_content": "hm"}}, Piece()),
+        ({"delta": {"reasoning": "hm", "content": ""}}, Piece()),
+        (
+            {"delta": {"content": [{"type": "text", "text": "a"}, {"type": "image"}, {"type": "text", "text": "b"}]}},
+            Piece("ab"),
+        ),
+        ({"delta": {"content": "é𝄞"}}, Piece("é𝄞")),
+        ({"delta": {"content": "a\ud800b"}}, Piece("a\ufffdb")),
+        ({"delta": {"content": "x"}, "logprobs": [1], "new": {}}, Piece("x")),
+    ],
+)
+def test_choices(choice: dict[str, Any], piece: Piece) -> None:
+    assert chunk(choice) == piece
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        ("", "not a JSON object"),
+        ("{", "not a JSON object"),
+        ("[]", "not a JSON object"),
+        ("null", "not a JSON object"),
+        ("[" * 100_000, "not a JSON object"),
+        ('{"n": ' + "9" * 10_000 + "}", "not a JSON object"),
+        ("{}", "no list of choices"),
+        ('{"choices": null}', "no list of choices"),
+        ('{"choices": {}}', "no list of choices"),
+        ('{"choices": [null]}', "first choice"),
+        ('{"choices": ["x"]}', "first choice"),
+        ('{"choices": [{"delta": "x"}]}', "delta is not an object"),
+        ('{"choices": [{"delta": {"content": 5}}]}', "content is not a text"),
+        ('{"choices": [{"delta": {"content": true}}]}', "content is not a text"),
+        ('{"choices": [{"delta": {"content": ["x"]}}]}', "part of its content"),
+        ('{"choices": [{"delta": {"content": [{"type": "text", "text": 1}]}}]}', "content is not a text"),
+        ('{"choices": [{"delta": {}, "finish_reason": 1}]}', "finish_reason"),
+        ('{"choices": [{"delta": {}, "finish_reason": "error"}]}', "finish_reason 'error'"),
+        ('{"error": {"message": "odd"}}', "reports an error: odd"),
+        ('{"error": {"message": "odd", "code": "weird"}}', "reports an error: odd"),
+        ('{"error": "odd"}', "reports an error: odd"),
+        ('{"error": {"message": "odd", "code": true}}', "reports an error: odd"),
+    ],
+)
+def test_what_is_not_a_chunk(answer: str, problem: str) -> None:
+    with pytest.raises(ModelProtocolError, match=problem) as caught:
+        decode_chunk(answer)
+    assert len(caught.value.excerpt) <= 200
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        ({"error": {"message": "slow down", "code": 429}}, 429),
+        ({"error": {"message": "slow down", "code": "502"}, "choices": [{"delta": {}, "finish_reason": "error"}]}, 502),
+        ({"choices": [{"delta": {}, "error": {"message": "slow down", "code": 503}}]}, 503),
+        ({"object": "error", "message": "slow down", "code": 400}, 400),
+    ],
+)
+def test_an_error_inside_a_good_response(answer: dict[str, Any], status: int) -> None:
+    with pytest.raises(ModelStatusError) as caught:
+        decode_chunk(json.dumps(answer))
+    assert (caught.value.status, caught.value.detail) == (status, "slow down")
+
+
+def test_usage_is_taken_if_it_is_one() -> None:
+    counts = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
+    expected = Usage(prompt_tokens=3, completion_tokens=4, requests=1)
+    assert decode_chunk(json.dumps({"choices": [], "usage": counts})).usage == expected
+    odd: list[object] = [None, {}, [], "3", {**counts, "prompt_tokens": -1}, {**counts, "completion_tokens": True}]
+    for usage in odd:
+        assert chunk({"delta": {"content": "a"}}, usage=usage) == Piece("a")
+
+
+def test_a_whole_answer() -> None:
+    body = {"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}]}
+    assert decode_answer(json.dumps(body).encode()) == Piece("hi", "stop")
+    wrongs: list[object] = [{"choices": []}, {"choices": [{"finish_reason": "stop"}]}, {"choices": [{"delta": {}}]}]
+    for wrong in wrongs:
+        with pytest.raises(ModelProtocolError):
+            decode_answer(json.dumps(wrong).encode())
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["choices", "delta", "message", "content", "usage", "error", "code", "finish_reason", "type", "text"]
+            ),
+            inner,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(
+    JSON | st.builds(lambda value: {"choices": [value]}, JSON) | st.builds(lambda v: {"choices": [{"delta": v}]}, JSON)
+)
+def test_any_json_is_a_piece_or_a_model_error(value: object) -> None:
+    for holder in (decode_chunk, decode_whole):
+        try:
+            piece = holder(json.dumps(value))
+        except ModelError:
+            continue
+        piece.text.encode()  # what comes out can be saved and sent
+
+
+def decode_whole(text: str) -> Piece:
+    return decode_answer(text.encode())
+
+
+@given(st.binary())
+def test_any_bytes_have_a_detail(body: bytes) -> None:
+    assert len(error_detail(body)) <= 500
+
+
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        (b'{"error": {"message": "no such model"}}', "no such model"),
+        (b'{"error": "no such model"}', "no such model"),
+        (b'{"message": "no such model"}', "no such model"),
+        (b'{"detail": "Not Found"}', "Not Found"),
+        (b"<html>\n  <b>Bad  Gateway</b>\n</html>", "<html> <b>Bad Gateway</b> </html>"),
+        (b"", ""),
+        (b'{"detail": [{"loc": 1}]}', '{"detail": [{"loc": 1}]}'),
+    ],
+)
+def test_error_details(body: bytes, detail: str) -> None:
+    assert error_detail(body) == detail
+
+
+def test_the_request() -> None:
+    messages = [ChatMessage("system", "s"), ChatMessage("user", 'é "quoted" \ud800'), ChatMessage("tool", "<result>")]
+    config = ModelConfig(base_url="http://x/v1", model="m", temperature=0.0, max_tokens=7)
+    assert json.loads(encode_request(config, messages)) == {
+        "model": "m",
+        "messages": [
+            {"role": "system", "content": "s"},
+            {"role": "user", "content": 'é "quoted" ?\n\n<result>'},
+        ],
+        "temperature": 0.0,
+        "max_tokens": 7,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    plain = ModelConfig(base_url="http://x/v1", model="m", stream=False)
+    assert json.loads(encode_request(plain, [])) == {"model": "m", "messages": []}

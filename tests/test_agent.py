@@ -1,0 +1,376 @@
+"""An agent with a scripted model, over the real sandbox and real notes."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from trioagent._config import AgentConfig, MemoryLimits, ModelConfig, RetryPolicy
+from trioagent._errors import (
+    AgentBusyError,
+    InvalidInputError,
+    MemoryPathError,
+    ModelStatusError,
+)
+from trioagent._events import Answered, CodeResult, CodeStarted, Replied
+from trioagent._messages import AgentResponse, ChatMessage, Usage
+from trioagent._reply_parser import Delta
+from trioagent.agent import Agent
+from trioagent.memory import UndoLog
+from trioagent.models import AnswerEnd, Retrying, TextDelta
+from trioagent.runtime import Runtime, open_runtime
+from trioagent.sandbox import Sandbox, open_sandbox
+from trioagent.testing import Fault, ModelRequest, ModelServer, ScriptedModel, cancel_at_every_checkpoint, serve_model
+
+pytestmark = pytest.mark.real
+
+
+def code(source: str) -> str:
+    return f"<think>I will run code.</think>\n<python>\n{source}\n</python>"
+
+
+def reply(words: str) -> str:
+    return f"<think>I know.</think>\n<python></python>\n<reply>{words}</reply>"
+
+
+NewAgent = Callable[..., AbstractAsyncContextManager[Agent]]
+
+
+@asynccontextmanager
+async def agent_with(answers: Iterable[Any], memory: Path, **options: Any) -> AsyncIterator[Agent]:
+    async with open_runtime(model=ScriptedModel(answers)) as runtime:
+        yield Agent(runtime, memory_path=memory, **options)
+
+
+async def test_a_chat_runs_code_and_saves_notes(tmp_path: Path) -> None:
+    answers = [code("done = create_file('user.md', '# Ada\\n- city: London\\n')"), reply("I will remember that.")]
+    async with agent_with(answers, tmp_path / "ada") as agent:
+        response = await agent.chat("I live in London.")
+    assert response.reply == "I will remember that."
+    assert response.python_block.startswith("done = create_file(")
+    assert (response.turns, response.stop_reason, response.blocks_saved) == (2, "reply", 1)
+    assert response.tier == "kernel"
+    assert (tmp_path / "ada" / "user.md").read_text() == "# Ada\n- city: London\n"
+    assert [message.role for message in agent.messages] == ["system", "user", "assistant", "tool", "assistant"]
+    assert agent.messages[3].content == "<result>\n({'done': True}, '')\n</result>"
+
+
+async def test_the_conversation_goes_on_in_the_next_chat(tmp_path: Path) -> None:
+    model = ScriptedModel([reply("Hello."), reply("Goodbye.")])
+    async with open_runtime(model=model) as runtime:
+        agent = Agent(runtime, memory_path=tmp_path)
+        await agent.chat("Hi")
+        await agent.chat("Bye")
+    assert [message.content for message in model.calls[1][1:]] == ["Hi", reply("Hello."), "Bye"]
+
+
+async def test_an_error_in_a_block_saves_nothing_and_tells_the_model(tmp_path: Path) -> None:
+    answers = [code("create_file('a.md', 'x')\nboom"), reply("It failed.")]
+    async with agent_with(answers, tmp_path) as agent:
+        response = await agent.chat("Go")
+    assert response.blocks_saved == 0
+    assert "NameError" in agent.messages[3].content
+    assert "Nothing was saved." in agent.messages[3].content
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_stream_chat_gives_everything_in_order(tmp_path: Path) -> None:
+    answers = [code("x = 40 + 2"), reply("It is 42.")]
+    async with agent_with(answers, tmp_path) as agent, agent.stream_chat("Compute") as events:
+        seen = [event async for event in events]
+    kinds = [type(event).__name__ for event in seen if not isinstance(event, Delta)]
+    assert kinds == ["Answered", "CodeStarted", "CodeResult", "Answered", "Replied"]
+    said = "".join(event.text for event in seen if isinstance(event, Delta) and event.kind == "reply")
+    assert said == "It is 42."
+    result = next(event.result for event in seen if isinstance(event, CodeResult))
+    assert (result.locals, result.error, result.saved) == ({"x": "42"}, "", False)
+    assert isinstance(seen[-1], Replied)
+    assert isinstance(seen[-1].response, AgentResponse)
+
+
+async def test_a_retry_voids_what_was_said(tmp_path: Path) -> None:
+    parts = [
+        TextDelta("<think>wrong</think><reply>No"),
+        Retrying(ModelStatusError(503), 0.0, 1),
+        TextDelta(reply("Yes.")),
+        AnswerEnd(Usage(prompt_tokens=5, completion_tokens=7, requests=2), "stop"),
+    ]
+    async with agent_with([parts], tmp_path) as agent:
+        response = await agent.chat("Really?")
+    assert (response.reply, response.usage.requests) == ("Yes.", 2)
+
+
+async def test_leaving_a_stream_early_stops_the_turn(tmp_path: Path) -> None:
+    answers = [code("create_file('a.md', 'x')"), reply("Done.")]
+    async with agent_with(answers, tmp_path) as agent:
+        async with agent.stream_chat("Go") as events:
+            async for event in events:
+                if isinstance(event, CodeStarted):
+                    break
+        assert list(tmp_path.iterdir()) == []
+        assert "stopped before it ended" in agent.messages[-1].content
+        assert (await agent.chat("And now?")).reply == "Done."
+
+
+async def test_a_failing_model_takes_the_message_back(tmp_path: Path) -> None:
+    async with agent_with([ModelStatusError(401), reply("Hello.")], tmp_path) as agent:
+        with pytest.raises(ModelStatusError):
+            await agent.chat("Hi")
+        assert [message.role for message in agent.messages] == ["system"]
+        assert (await agent.chat("Hi")).reply == "Hello."
+
+
+async def test_a_later_failure_keeps_what_was_answered(tmp_path: Path) -> None:
+    async with agent_with([code("x = 1"), ModelStatusError(500)], tmp_path) as agent:
+        with pytest.raises(ModelStatusError):
+            await agent.chat("Hi")
+        assert [message.role for message in agent.messages] == ["system", "user", "assistant", "tool"]
+
+
+async def test_one_chat_at_a_time(tmp_path: Path) -> None:
+    async with agent_with([code("x = 1"), reply("a")], tmp_path) as agent, agent.stream_chat("Hi") as events:
+        async for event in events:
+            if isinstance(event, Answered):
+                with pytest.raises(AgentBusyError):
+                    await agent.chat("Again")
+                break
+
+
+@pytest.mark.parametrize(
+    ("message", "problem"),
+    [
+        ("", "empty"),
+        (" \n\t", "empty"),
+        ("a\0b", "NUL at position 1"),
+        ("x" * (1 << 20), "1,048,576 characters"),
+        ("\ud800", "not valid Unicode"),
+        (b"bytes", "must be text, not bytes"),
+    ],
+)
+async def test_bad_messages(message: Any, problem: str, tmp_path: Path) -> None:
+    async with agent_with([reply("unused")], tmp_path / "new") as agent:
+        with pytest.raises(InvalidInputError, match=problem):
+            await agent.chat(message)
+        assert len(agent.messages) == 1
+        assert not (tmp_path / "new").exists()
+
+
+async def test_bad_memory_paths(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "link").symlink_to("/etc")
+    async with open_runtime(model=ScriptedModel([code("x = 1")] * 2)) as runtime:
+        for name, problem in [("file", "file"), ("link", "symbolic link")]:
+            with pytest.raises(MemoryPathError, match=problem):
+                await Agent(runtime, memory_path=tmp_path / name).chat("Hi")
+
+
+async def test_nasty_notes_do_not_matter(tmp_path: Path) -> None:
+    (tmp_path / "latin.md").write_bytes(b"caf\xe9")
+    (tmp_path / "large.md").write_bytes(b"x" * (2 << 20))
+    (tmp_path / "crlf.md").write_bytes(b"# A\r\n- key: value\r\n")
+    (tmp_path / "front.md").write_bytes(b"---\nkey: [\n# no end")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    source = "texts = [len(read_file(f)) > 0 for f in list_files()]\nok = create_file('new.md', 'hello')"
+    async with agent_with([code(source), reply("ok")], tmp_path) as agent:
+        response = await agent.chat("Read all")
+    assert response.blocks_saved == 1, agent.messages[3].content
+    assert "'ok': True" in agent.messages[3].content
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before | {"new.md": b"hello"}
+
+
+async def test_max_tool_turns(tmp_path: Path) -> None:
+    async with agent_with([code("x = 1")] * 3, tmp_path, max_tool_turns=2) as agent:
+        response = await agent.chat("Loop")
+    assert (response.stop_reason, response.reply, response.turns) == ("max_tool_turns", "", 3)
+
+
+async def test_settings(tmp_path: Path) -> None:
+    async with open_runtime(model=ScriptedModel([])) as runtime:
+        agent = Agent(runtime, memory_path=tmp_path, system_prompt="Be brief.", config=AgentConfig(max_tool_turns=3))
+        assert agent.messages == [ChatMessage("system", "Be brief.")]
+        assert agent.config == AgentConfig(max_tool_turns=3, system_prompt="Be brief.")
+        with pytest.raises(InvalidInputError, match="max_tool_turns"):
+            Agent(runtime, memory_path=tmp_path, max_tool_turns=-1)
+        for name in ("not a name", "class", "_hidden", "read_file"):
+            with pytest.raises(InvalidInputError, match="host_tools"):
+                Agent(runtime, memory_path=tmp_path, host_tools={name: _double})
+        with pytest.raises(InvalidInputError, match="async function"):
+            Agent(runtime, memory_path=tmp_path, host_tools={"double": lambda x: x})
+
+
+async def _double(x: int) -> int:
+    await trio.lowlevel.checkpoint()
+    return 2 * x
+
+
+async def test_host_tools_run_in_the_callers_scope(tmp_path: Path) -> None:
+    answers = [code("y = double(21)"), reply("42")]
+    async with agent_with(answers, tmp_path, host_tools={"double": _double}) as agent:
+        assert "double(…)" in agent.messages[0].content
+        await agent.chat("Double 21")
+        assert agent.messages[3].content == "<result>\n({'y': 42}, '')\n</result>"
+
+
+async def test_cancelling_a_host_tool_cancels_the_chat(tmp_path: Path) -> None:
+    entered, left = trio.Event(), trio.Event()
+
+    async def wait_forever() -> None:
+        entered.set()
+        try:
+            await trio.sleep_forever()
+        finally:
+            left.set()
+
+    source = "create_file('a.md', 'x')\nwait_forever()"
+    async with agent_with([code(source)], tmp_path, host_tools={"wait_forever": wait_forever}) as agent:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(agent.chat, "Go")
+            await entered.wait()
+            nursery.cancel_scope.cancel()
+        assert left.is_set()
+        assert list(tmp_path.iterdir()) == []
+
+
+async def test_save_conversation(tmp_path: Path) -> None:
+    async with agent_with([reply("Hé \ud83d")], tmp_path / "memory") as agent:
+        await agent.chat("Hi")
+        path = await agent.save_conversation(log=True, save_folder=tmp_path / "out" / "deep")
+    body = json.loads(path.read_text())
+    assert [message["role"] for message in body["messages"]] == ["system", "user", "assistant"]
+    assert path.name.startswith("convo_")
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+async def test_undo_takes_a_whole_chat_back(tmp_path: Path) -> None:
+    (tmp_path / "user.md").write_text("before")
+    answers = [code("create_file('user.md', 'one')"), code("create_file('b.md', 'two')"), reply("ok")]
+    async with agent_with(answers, tmp_path) as agent:
+        undo = UndoLog()
+        async with agent.stream_chat("Go", undo=undo) as events:
+            assert [event async for event in events]
+        assert (tmp_path / "b.md").exists()
+        assert await agent.memory.roll_back(undo)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"user.md": "before"}
+
+
+def _notes(memory: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in memory.glob("*")} if memory.exists() else {}
+
+
+def _children() -> set[str]:
+    found = set()
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        found.add(pid) if fields[1] == str(os.getpid()) else None
+    return found
+
+
+async def test_cancelling_at_every_checkpoint_of_a_chat(tmp_path: Path) -> None:
+    """No child, no socket, no descriptor is left, and the notes are whole: as before the block, or as after it."""
+    texts = [code("create_file('a.md', 'one')\ncreate_file('b.md', 'two')"), reply("Saved.")]
+
+    def handler(request: ModelRequest) -> str:
+        return texts[0] if len(request.body["messages"]) == 2 else texts[1]
+
+    run = 0
+    saved, untouched = {"a.md": "one", "b.md": "two"}, dict[str, str]()
+    states = list[bool]()
+    async with trio.open_nursery() as nursery:
+        server: ModelServer = await nursery.start(serve_model, handler)
+        config = ModelConfig(base_url=server.base_url, model="test", retry=RetryPolicy(attempts=1))
+        async with open_runtime(model=config) as runtime:
+            agent = Agent(runtime, memory_path=tmp_path / "warm-up")
+            await agent.chat("Go")
+            children, descriptors = _children(), _descriptors()
+
+            async def chat() -> None:
+                nonlocal agent
+                agent = Agent(runtime, memory_path=tmp_path / f"memory{run}")
+                await agent.chat("Go")
+
+            async def check() -> None:
+                nonlocal run
+                notes = _notes(agent.memory_path)
+                assert notes in (saved, untouched)
+                told = [message.content for message in agent.messages if message.role == "tool"]
+                assert all(("stopped before it ended" in text) == (notes == untouched) for text in told), (notes, told)
+                states.append(notes == saved)
+                assert _children() == children
+                with trio.fail_after(5):
+                    while server.open_connections > 2 or _descriptors() > descriptors + 2:  # idle lanes may stay
+                        await trio.sleep(0.001)
+                run += 1
+
+            cancelled = await cancel_at_every_checkpoint(chat, after_each=check)
+        nursery.cancel_scope.cancel()
+    assert cancelled > 20
+    assert states.count(True) > 3
+    assert states.count(False) > 10
+    assert states[-1]
+
+
+def _descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+async def test_a_hundred_idle_agents_hold_nothing(tmp_path: Path) -> None:
+    async with open_runtime(model=ScriptedModel([reply("a")])) as runtime:
+        before = _descriptors()
+        agents = [Agent(runtime, memory_path=tmp_path / str(number)) for number in range(100)]
+        await agents[0].chat("Hi")
+        assert _descriptors() == before
+        assert not any(tmp_path.iterdir())
+
+
+async def test_open_sandbox_runs_blocks_without_an_agent(tmp_path: Path) -> None:
+    async with open_sandbox() as sandbox:
+        assert isinstance(sandbox, Sandbox)
+        result = await sandbox.run("x = [1, 2]\nprint('hi')\ncreate_file('a.md', 'x')", memory_path=tmp_path / "m")
+    assert (result.locals, result.error, result.printed, result.saved) == ({"x": "[1, 2]"}, "", "hi\n", True)
+
+
+async def test_runtime_closes_even_if_the_body_raises(tmp_path: Path) -> None:
+    before = _children()
+    with pytest.raises(ZeroDivisionError):
+        async with open_runtime() as runtime:
+            assert isinstance(runtime, Runtime)
+            raise ZeroDivisionError
+    assert _children() == before
+
+
+async def test_runtime_refuses_what_it_cannot_use() -> None:
+    with pytest.raises(InvalidInputError, match="gpt-4"):
+        async with open_runtime(model="gpt-4"):
+            raise AssertionError
+    with pytest.raises(InvalidInputError, match="go with a model's name"):
+        async with open_runtime(model=ScriptedModel([]), api_key="secret"):
+            raise AssertionError
+
+
+async def test_a_model_that_is_down_is_one_clear_error(tmp_path: Path) -> None:
+    config = ModelConfig(base_url="http://127.0.0.1:9", model="x", retry=RetryPolicy(attempts=1))
+    async with open_runtime(model=config, memory_limits=MemoryLimits()) as runtime:
+        with pytest.raises(Exception, match="no answer from the model at http://127.0.0.1:9"):
+            await Agent(runtime, memory_path=tmp_path).chat("Hi")
+
+
+async def test_generation_stops_when_the_reply_is_complete(tmp_path: Path) -> None:
+    """A server that keeps talking is left as soon as the reply is closed, and the usage is an estimate."""
+    async with trio.open_nursery() as nursery:
+        server: ModelServer = await nursery.start(serve_model, [Fault.endless(reply("Enough."), pace=0.01)])
+        async with open_runtime(model=ModelConfig(base_url=server.base_url, model="x")) as runtime:
+            response = await Agent(runtime, memory_path=tmp_path).chat("Hi")
+        nursery.cancel_scope.cancel()
+    assert response.reply == "Enough."
+    assert response.usage.estimated
+    assert server.requests[0].pieces_sent < 20

@@ -1,0 +1,131 @@
+"""Pure rate policies: how many a minute, how many at once, and when to stop trying. They never wait or read a clock."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+import attrs
+
+from ._errors import ModelError, ModelStatusError
+from ._pacing import RETRIED_BELOW_500
+
+
+@attrs.define(eq=False)
+class Entry:
+    """An amount taken from a `RollingLimit` at some time."""
+
+    time: float
+    amount: float
+
+
+class RollingLimit:
+    """At most *limit* in any *period* of seconds, whatever its beginning (a sliding-window log).
+
+    Stricter than a token bucket, which allows twice its size around the moment at which it is full; a server that
+    counts by fixed or by sliding minutes, or by a bucket, refuses nothing that this allows.
+    """
+
+    def __init__(self, limit: float, period: float = 60.0) -> None:
+        self.limit, self.period = limit, period
+        self._taken: deque[Entry] = deque()
+        self._sum = 0.0
+
+    def earliest(self, now: float, amount: float) -> float:
+        """When *amount* may be taken, if nothing else is until then; more than the limit waits for an empty window."""
+        self._forget(now)
+        free = self.limit - min(amount, self.limit)
+        kept = self._sum
+        for entry in self._taken:
+            if kept <= free:
+                return now
+            kept -= entry.amount
+            if kept <= free:
+                return entry.time + self.period
+        return now
+
+    def take(self, now: float, amount: float) -> Entry:
+        """Take *amount* now."""
+        entry = Entry(now, amount)
+        if self.limit == math.inf:
+            return entry  # nothing to count for, and no log that grows
+        self._taken.append(entry)
+        self._sum += amount
+        return entry
+
+    def settle(self, entry: Entry, amount: float) -> None:
+        """It was *amount* really. An entry that is too old to count any more is left alone."""
+        if self._taken and entry.time >= self._taken[0].time:
+            self._sum += amount - entry.amount
+            entry.amount = amount
+
+    def used(self, now: float) -> float:
+        """How much of the limit the period up to *now* has used; 0 if there is no limit."""
+        self._forget(now)
+        return self._sum
+
+    def _forget(self, now: float) -> None:
+        while self._taken and self._taken[0].time + self.period <= now:
+            self._sum -= self._taken.popleft().amount
+        if not self._taken:
+            self._sum = 0.0  # no rounding error outlives its window
+
+
+class AdaptiveLimit:
+    """How many requests may be in flight: additive increase, multiplicative decrease (Chiu and Jain, 1989).
+
+    Starts at its ceiling, since most servers never refuse. An overload cuts it to `CUT` of what it was, once for all
+    requests that were sent before the cut, since they tell of the same moment; each success then adds ``1 / limit``,
+    which is one more for every full round of requests. With a server that refuses whatever goes beyond *c* in flight,
+    the limit comes down to *c* in ``log(ceiling / c) / log(1 / CUT)`` rounds and stays between ``CUT * c`` and
+    ``c + 1``.
+    """
+
+    CUT = 0.7
+
+    def __init__(self, ceiling: int, floor: int = 1) -> None:
+        self.ceiling, self.floor = ceiling, floor
+        self.value: float = ceiling
+        self._last_cut = -math.inf
+
+    @property
+    def tokens(self) -> int:
+        return max(self.floor, math.floor(self.value))
+
+    def on_success(self) -> None:
+        self.value = min(float(self.ceiling), self.value + 1.0 / self.value)
+
+    def on_overload(self, sent: float, now: float) -> None:
+        """The server refused a request that was sent at *sent*."""
+        if sent >= self._last_cut:
+            self.value = max(float(self.floor), self.value * self.CUT)
+            self._last_cut = now
+
+
+class Breaker:
+    """Notices that every request fails in the same way for good, so that a batch need not fail job by job.
+
+    It opens after `THRESHOLD` refusals in a row, over all callers, with the same status and words, of a kind that no
+    retry can help (4xx but for 408, 409, 425 and 429). Any answer closes it.
+    """
+
+    THRESHOLD = 8
+
+    def __init__(self) -> None:
+        self._what: tuple[int, str] | None = None
+        self._count = 0
+        self.error: ModelStatusError | None = None
+
+    def on_success(self) -> None:
+        self._what, self._count, self.error = None, 0, None
+
+    def on_failure(self, error: ModelError) -> None:
+        if not isinstance(error, ModelStatusError) or not 400 <= error.status < 500:
+            return
+        if error.status in RETRIED_BELOW_500:
+            return
+        what = (error.status, error.detail)
+        self._count = self._count + 1 if what == self._what else 1
+        self._what = what
+        if self._count >= self.THRESHOLD:
+            self.error = error

@@ -1,0 +1,285 @@
+"""`Agent`: one model, one memory, one conversation."""
+
+from __future__ import annotations
+
+import json
+import keyword
+import logging
+import os
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
+from contextlib import aclosing, asynccontextmanager
+from inspect import iscoroutinefunction
+from pathlib import Path
+
+import attrs
+import trio
+
+from ._activity import doing
+from ._config import AgentConfig
+from ._errors import AgentBusyError, InvalidInputError
+from ._events import AgentEvent, Answered, CodeResult, CodeStarted, Replied
+from ._messages import AgentResponse, ChatMessage, Usage
+from ._prompt import SYSTEM_PROMPT, with_host_tools
+from ._reply_parser import ReplyParser
+from ._turn import AskModel, Finish, RunCode, Turn
+from .memory import ChangeSet, Knowledge, Memory, Receipt, UndoLog
+from .models import AnswerEnd, AnswerPart, Model, Retrying, TextDelta
+from .runtime import Runtime
+from .sandbox import BlockResult, HostTool
+from .tools import NAMES as TOOL_NAMES
+
+_END_SECONDS = 0.1  # from the text's last tag to the end of the stream
+
+_log = logging.getLogger("trioagent")
+
+
+class Agent:
+    """A conversation with a model that keeps its own notes.
+
+    Args:
+        runtime: what agents share, from `open_runtime`.
+        memory_path: the folder of notes; made at first use. Many agents, in many processes, may use one.
+        max_tool_turns: how often in one chat the model may run code, or be given a hint (`AgentConfig.max_tool_turns`).
+        system_prompt: replaces the built-in one (`AgentConfig.system_prompt`).
+        host_tools: async functions of yours that blocks may call by these names, with JSON values. They run in the
+            caller's own scope; cancelling the chat cancels them.
+        config: the same settings in one value; ``max_tool_turns`` and ``system_prompt`` win over it.
+        model: instead of the runtime's.
+
+    Raises:
+        InvalidInputError: a setting or a host tool's name cannot be used.
+
+    An idle agent holds no task, file or connection. One chat at a time: a second one raises `AgentBusyError`.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        *,
+        memory_path: str | os.PathLike[str],
+        max_tool_turns: int | None = None,
+        system_prompt: str | None = None,
+        host_tools: Mapping[str, HostTool] | None = None,
+        config: AgentConfig = AgentConfig(),
+        model: Model | None = None,
+    ) -> None:
+        if max_tool_turns is not None:
+            config = attrs.evolve(config, max_tool_turns=max_tool_turns)
+        if system_prompt is not None:
+            config = attrs.evolve(config, system_prompt=system_prompt)
+        self.config = config
+        self.memory = Memory(memory_path, limits=runtime.memory_limits, sync=runtime.sync_notes)
+        self.knowledge = Knowledge()
+        self._runtime = runtime
+        self._model = runtime.model if model is None else model
+        self._host_tools = dict(host_tools or {})
+        for name, tool in self._host_tools.items():
+            _check_host_tool(name, tool)
+        prompt = SYSTEM_PROMPT if config.system_prompt is None else config.system_prompt
+        self.messages: list[ChatMessage] = [
+            ChatMessage("system", with_host_tools(prompt, list(self._host_tools))),
+        ]
+        self._busy = False
+
+    @property
+    def memory_path(self) -> Path:
+        return self.memory.path
+
+    async def chat(self, message: str) -> AgentResponse:
+        """Say *message* and wait for the reply, running the code that the model writes on the way.
+
+        Raises:
+            InvalidInputError: the message is empty, too long, or holds a NUL or half a surrogate pair.
+            AgentBusyError: another chat with this agent is going on.
+            ModelError: the model gave no usable answer, after all retries that made sense.
+            MemoryPathError, MemoryStorageError: the notes cannot be used, or the disk refuses.
+            SandboxError: the sandbox itself broke.
+
+        Cancelling, like every error, leaves the notes as the last finished block left them, and `messages` with every
+        finished model answer; if there was none, the user's message is taken back too.
+        """
+        async with aclosing(self._drive(message)) as events:
+            async for event in events:
+                if isinstance(event, Replied):
+                    return event.response
+        raise AssertionError("a turn ends with its reply")
+
+    @asynccontextmanager
+    async def stream_chat(
+        self,
+        message: str,
+        *,
+        undo: UndoLog | None = None,
+        past: Iterable[Answered | CodeResult] = (),
+        receipt: Callable[[BlockResult, ChangeSet], Receipt] | None = None,
+    ) -> AsyncIterator[AsyncIterator[AgentEvent]]:
+        """Like `chat`, giving what happens as it happens (see `AgentEvent`); the last event is `Replied`.
+
+        The turn advances only while you ask for the next event. Leaving the block early stops it: the model's stream is
+        closed, and the notes are as the last finished block left them.
+
+        Args:
+            undo: collects what is needed to take back all of this chat's changes (see `Memory.roll_back`).
+            past: what a journal knows of this turn already: its answers and results, in order. They are taken instead
+                of asking the model and running the code, and given as events again. An iterator is left where the
+                turn ended.
+            receipt: made of each block's result and changes, and committed with them (see `Memory.read_receipt`).
+        """
+        async with aclosing(self._drive(message, undo, past, receipt)) as events:
+            yield events
+
+    async def save_conversation(
+        self, log: bool = False, *, save_folder: str | os.PathLike[str] = "output/conversations"
+    ) -> Path:
+        """Write the conversation as JSON to ``convo_<uuid>.json`` and return its path.
+
+        The file appears whole or not at all. A started write ends even if cancelled.
+
+        Args:
+            log: also tell the ``trioagent`` logger where it is.
+        """
+        path = Path(save_folder) / f"convo_{uuid.uuid4()}.json"
+        body = {"messages": [attrs.asdict(message) for message in self.messages]}
+        text = json.dumps(body, ensure_ascii=False, indent=2)
+        await trio.to_thread.run_sync(_write_whole, path, text.encode("utf-8", "backslashreplace"))
+        if log:
+            _log.info("conversation saved to %s", path)
+        return path
+
+    async def _drive(
+        self,
+        message: str,
+        undo: UndoLog | None = None,
+        past: Iterable[Answered | CodeResult] = (),
+        receipt: Callable[[BlockResult, ChangeSet], Receipt] | None = None,
+    ) -> AsyncGenerator[AgentEvent, None]:
+        """Do what the turn says until it is over. Holds no cancel scope and no nursery across a ``yield``."""
+        known = iter(past)
+        self._check_message(message)
+        if self._busy:
+            raise AgentBusyError(str(self.memory_path))
+        self._busy, running = True, False
+        turn = Turn([*self.messages, ChatMessage("user", message)], max_tool_turns=self.config.max_tool_turns)
+        step = turn.start()
+        try:
+            while True:
+                match step:
+                    case AskModel() if isinstance(answered := next(known, None), Answered):
+                        step = turn.on_answer(answered.answer, answered.usage)
+                        yield answered
+                    case AskModel():
+                        async with aclosing(self._ask(step)) as events:
+                            async for event in events:
+                                if isinstance(event, Answered):
+                                    step = turn.on_answer(event.answer, event.usage)
+                                yield event
+                    case RunCode(code):
+                        running = True
+                        yield CodeStarted(code)
+                        if isinstance(ended := next(known, None), CodeResult):
+                            result = ended.result
+                        else:
+                            with doing("sandbox"):
+                                result = await self._runtime.sandbox.run(
+                                    code,
+                                    memory=self.memory,
+                                    knowledge=self.knowledge,
+                                    host_tools=self._host_tools,
+                                    undo=undo,
+                                    receipt=receipt,
+                                )
+                        running = False
+                        step = turn.on_result(
+                            result.locals, result.error, result.printed, saved=result.saved, tier=result.tier
+                        )
+                        yield CodeResult(result)
+                    case Finish(response):
+                        self.messages = turn.messages
+                        self._busy = False
+                        yield Replied(response)
+                        return
+        finally:
+            self._busy = False
+            if running:
+                turn.on_stopped()
+            if turn.answers:
+                self.messages = turn.messages
+
+    async def _ask(self, step: AskModel) -> AsyncGenerator[AgentEvent, None]:
+        """One answer of the model, read no further than it counts."""
+        parser, usage, failed, text = ReplyParser(), None, 0, 0
+        with doing("model"):
+            async with self._model.answer(step.messages) as parts:
+                async for part in parts:
+                    match part:
+                        case TextDelta():
+                            text += len(part.text)
+                            for delta in parser.feed(part.text):
+                                yield delta
+                            if parser.finished:
+                                usage = await _end_of(parts)
+                                break
+                        case Retrying():
+                            parser, failed = ReplyParser(), part.attempt
+                            yield part
+                        case AnswerEnd():
+                            usage = part.usage
+        answer, deltas = parser.close()
+        for delta in deltas:
+            yield delta
+        if usage is None:  # stopped early: the server's count, which comes last, was not waited for any longer
+            usage = Usage.estimate(step.messages, text, requests=failed + 1)
+        yield Answered(answer, usage)
+
+    def _check_message(self, message: str) -> None:
+        if not isinstance(message, str):
+            raise InvalidInputError("message", f"must be text, not {type(message).__name__}")
+        if not message.strip():
+            raise InvalidInputError("message", f"is empty: {message[:20]!r}; say something")
+        if len(message) > self.config.message_chars:
+            raise InvalidInputError(
+                "message",
+                f"has {len(message):,} characters, and AgentConfig.message_chars allows {self.config.message_chars:,}; "
+                "put long texts into a note instead",
+            )
+        if "\0" in message:
+            raise InvalidInputError("message", f"holds a NUL at position {message.index(chr(0))}; remove it")
+        try:
+            message.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidInputError("message", f"is not valid Unicode at position {error.start}; remove it") from error
+
+
+async def _end_of(parts: AsyncIterator[AnswerPart]) -> Usage | None:
+    """Wait a moment for the answer's end: most models stop by themselves where we would stop them.
+
+    Then the server's own count comes, and the connection can be used again. More text means that it talks on: None.
+    """
+    with trio.move_on_after(_END_SECONDS):
+        async for part in parts:
+            return part.usage if isinstance(part, AnswerEnd) else None
+    return None
+
+
+def _check_host_tool(name: str, tool: HostTool) -> None:
+    if not name.isidentifier() or keyword.iskeyword(name) or name.startswith("_"):
+        raise InvalidInputError("host_tools", f"{name!r} is not a name that code can call; use letters, digits and _")
+    if name in TOOL_NAMES:
+        raise InvalidInputError("host_tools", f"{name!r} is already a tool of the notes; choose another name")
+    if not iscoroutinefunction(tool) and not iscoroutinefunction(getattr(tool, "__call__", None)):  # noqa: B004
+        raise InvalidInputError("host_tools", f"{name!r} must be an async function, not {type(tool).__name__}")
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

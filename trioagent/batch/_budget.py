@@ -1,0 +1,118 @@
+"""A budget of tokens and money: reserved before each request, settled by what the answer really used.
+
+No request is sent that could take the batch over its budget by what is known beforehand: the tokens of its messages,
+and as many tokens of answer as answers have had so far. An answer may turn out longer, so the budget can be overrun by
+the requests in flight, and by no more.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from .._config import BatchConfig
+from .._errors import FatalError, TrioAgentError
+from .._messages import ChatMessage, Usage
+from ..models import AnswerPart, Model
+
+_FIRST_GUESS = 200  # tokens of an answer, before any is known
+
+
+class BudgetExhausted(TrioAgentError):
+    """The next request would go beyond the batch's budget; it was not sent."""
+
+    def __init__(self, what: str, limit: float) -> None:
+        super().__init__(what, limit)
+        self.what, self.limit = what, limit
+
+    def __str__(self) -> str:
+        return f"the budget of {self.limit:g} {self.what} is used up"
+
+
+class PriceUnknown(FatalError):
+    """A money budget was set, but neither the server nor the settings say what an answer costs."""
+
+    def __str__(self) -> str:
+        return (
+            "the model's server does not say what an answer costs, so max_cost cannot be kept; "
+            "give prompt_price and completion_price (of a million tokens)"
+        )
+
+
+class Budget:
+    """What a batch has spent and reserved."""
+
+    def __init__(self, config: BatchConfig) -> None:
+        self._max_tokens = math.inf if config.max_tokens_total is None else config.max_tokens_total
+        self._max_cost = math.inf if config.max_cost is None else config.max_cost
+        self._priced = config.prompt_price is not None or config.completion_price is not None
+        self._prompt_price = (config.prompt_price or 0.0) / 1e6
+        self._completion_price = (config.completion_price or 0.0) / 1e6
+        self.spent = Usage()
+        self.cost = 0.0
+        self._reserved = Usage()
+        self._answers = 0
+        self.exhausted = False
+
+    def reserve(self, messages: Sequence[ChatMessage]) -> Usage:
+        """Set aside what the next request will probably use.
+
+        Raises:
+            BudgetExhausted: that would be too much.
+        """
+        typical = self.spent.completion_tokens // self._answers if self._answers else _FIRST_GUESS
+        wanted = Usage.estimate(messages, 0) + Usage(completion_tokens=typical)
+        planned = self._reserved + wanted
+        if self.spent.total_tokens + planned.total_tokens > self._max_tokens:
+            self.exhausted = True
+            raise BudgetExhausted("tokens", self._max_tokens)
+        if self.cost + self._price(planned) > self._max_cost:
+            self.exhausted = True
+            raise BudgetExhausted("cost", self._max_cost)
+        self._reserved = planned
+        return wanted
+
+    def release(self, wanted: Usage) -> None:
+        """Give back what `reserve` set aside."""
+        self._reserved = Usage(
+            prompt_tokens=self._reserved.prompt_tokens - wanted.prompt_tokens,
+            completion_tokens=self._reserved.completion_tokens - wanted.completion_tokens,
+        )
+
+    def spend(self, usage: Usage) -> None:
+        """Book an answer.
+
+        Raises:
+            PriceUnknown: a money budget is set and this answer's price cannot be known.
+        """
+        if self._max_cost < math.inf and not self._priced and not usage.cost and usage.total_tokens:
+            raise PriceUnknown
+        self.spent += usage
+        self.cost += usage.cost or self._price(usage)
+        self._answers += 1
+
+    def _price(self, usage: Usage) -> float:
+        if not self._priced and self.spent.cost:  # the server's own prices, as seen so far
+            return usage.total_tokens * self.spent.cost / max(1, self.spent.total_tokens)
+        return usage.prompt_tokens * self._prompt_price + usage.completion_tokens * self._completion_price
+
+
+class BudgetedModel:
+    """A model whose every request is reserved in a `Budget` first."""
+
+    def __init__(self, model: Model, budget: Budget) -> None:
+        self._model, self._budget = model, budget
+
+    @property
+    def name(self) -> str:
+        return self._model.name
+
+    @asynccontextmanager
+    async def answer(self, messages: Sequence[ChatMessage]) -> AsyncIterator[AsyncIterator[AnswerPart]]:
+        wanted = self._budget.reserve(messages)
+        try:
+            async with self._model.answer(messages) as parts:
+                yield parts
+        finally:
+            self._budget.release(wanted)

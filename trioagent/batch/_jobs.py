@@ -1,0 +1,197 @@
+"""Jobs: one row of a batch, and reading them from JSON Lines with every bad row named."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from .._errors import InvalidInputError
+
+MAX_ROW_BYTES = 16 * 1024 * 1024
+_SHOWN = 20
+
+
+def _is_text(value: object) -> bool:
+    """Words that can be written to a file: not blank, no NUL, no half surrogate pair."""
+    return isinstance(value, str) and bool(value.strip()) and "\0" not in value and _encodes(value)
+
+
+def _encodes(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _text(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if not _is_text(value):
+        raise InvalidInputError(attribute.name, f"must be a text that is not empty, not {_short(value)}")
+
+
+def _messages(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if not isinstance(value, tuple) or not value:
+        raise InvalidInputError("messages", f"must be a list of at least one text, not {_short(value)}")
+    for index, message in enumerate(value):
+        if not _is_text(message):
+            raise InvalidInputError(f"messages[{index}]", f"must be a text that is not empty, not {_short(message)}")
+
+
+def _seconds(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not value > 0):
+        raise InvalidInputError("deadline", f"must be a number of seconds above 0, not {_short(value)}")
+
+
+def _mapping(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if not isinstance(value, Mapping):
+        raise InvalidInputError("metadata", f"must be an object, not {_short(value)}")
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+@attrs.frozen(kw_only=True)
+class Job:
+    """One episode of a batch: user messages said one after the other to one agent with one memory.
+
+    Attributes:
+        id: unique in the batch; names the job in the journal and in the outputs.
+        memory: the folder of notes, relative to the current directory.
+        messages: what the user says.
+        model: a model's name, if not the runtime's own.
+        system_prompt: replaces the built-in one.
+        deadline: working seconds for the whole episode, if not the batch's own.
+        metadata: any JSON object; copied to the outputs.
+    """
+
+    id: str = attrs.field(validator=_text)
+    memory: str = attrs.field(validator=_text)
+    messages: tuple[str, ...] = attrs.field(converter=_tuple, validator=_messages)
+    model: str | None = attrs.field(default=None, validator=attrs.validators.optional(_text))
+    system_prompt: str | None = attrs.field(default=None, validator=attrs.validators.optional(_text))
+    deadline: float | None = attrs.field(default=None, validator=_seconds)
+    metadata: Mapping[str, Any] = attrs.field(factory=dict, validator=_mapping)
+
+    @property
+    def key(self) -> str:
+        return self.id
+
+    @property
+    def digest(self) -> str:
+        """Of all that decides what the episode is (not its deadline, not its metadata)."""
+        what = [self.memory, list(self.messages), self.model, self.system_prompt]
+        return hashlib.sha256(json.dumps(what, ensure_ascii=True).encode()).hexdigest()[:32]
+
+
+_FIELDS = {field.name for field in attrs.fields(Job)}
+_NEEDED = {"id", "memory", "messages"}
+
+
+def job_from_row(row: object) -> Job:
+    """A job from decoded JSON.
+
+    Raises:
+        InvalidInputError: it is not an object, a field is missing, unknown or of the wrong kind.
+    """
+    if not isinstance(row, dict):
+        raise InvalidInputError("job", f"must be an object, not {_short(row)}")
+    if missing := _NEEDED - row.keys():
+        raise InvalidInputError("job", f"lacks {', '.join(sorted(missing))}")
+    if unknown := row.keys() - _FIELDS:
+        names = ", ".join(sorted(unknown))
+        raise InvalidInputError("job", f"has unknown fields: {names}; put your own data into metadata")
+    return Job(**row)
+
+
+@attrs.frozen
+class BadRow:
+    """A row of a jobs file that is no job."""
+
+    line: int
+    problem: str
+
+
+class BadJobs(InvalidInputError):
+    """A jobs file with bad rows; nothing was run.
+
+    Attributes:
+        path: the file.
+        rows: every bad row.
+    """
+
+    def __init__(self, path: str, rows: tuple[BadRow, ...]) -> None:
+        super().__init__(path, "has bad rows")
+        self.args = (path, rows)
+        self.path, self.rows = path, rows
+
+    def __str__(self) -> str:
+        lines = [f"  line {row.line}: {row.problem}" for row in self.rows[:_SHOWN]]
+        if len(self.rows) > _SHOWN:
+            lines.append(f"  and {len(self.rows) - _SHOWN} more")
+        return "\n".join([f"{self.path}: {len(self.rows)} bad rows; nothing was run", *lines])
+
+
+def read_jobs(path: Path) -> Iterator[tuple[int, Job | BadRow]]:
+    """``(line number, job or what is wrong)`` of every row that is not blank; one row in memory at a time."""
+    with open(path, "rb") as file:
+        number = 0
+        while line := file.readline(MAX_ROW_BYTES + 1):
+            number += 1
+            if len(line) > MAX_ROW_BYTES:
+                yield number, BadRow(number, f"is longer than {MAX_ROW_BYTES:,} bytes")
+                while line and not line.endswith(b"\n"):
+                    line = file.readline(MAX_ROW_BYTES)
+                continue
+            if line.strip():
+                yield number, _read_row(number, line)
+
+
+def _read_row(number: int, line: bytes) -> Job | BadRow:
+    try:
+        return job_from_row(json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8")))
+    except UnicodeDecodeError as error:
+        return BadRow(number, f"is not UTF-8 at byte {error.start}")
+    except InvalidInputError as error:
+        return BadRow(number, str(error))
+    except (ValueError, RecursionError) as error:
+        return BadRow(number, f"is not JSON: {error}")
+
+
+def check_jobs(path: Path, limit: int | None = None) -> int:
+    """Read the whole file once and return how many jobs it holds.
+
+    Memory: about 100 bytes a job, for noticing duplicate ids.
+
+    Raises:
+        BadJobs: rows that are no jobs, or ids that occur twice.
+        InvalidInputError: the file cannot be read or holds no job.
+    """
+    seen: dict[int, int] = {}
+    bad: list[BadRow] = []
+    try:
+        for line, item in read_jobs(path):
+            if isinstance(item, BadRow):
+                bad.append(item)
+                continue
+            mark = int.from_bytes(hashlib.blake2b(item.id.encode(), digest_size=8).digest())
+            first = seen.setdefault(mark, line)
+            if first != line:
+                bad.append(BadRow(line, f"has the id {item.id!r} of line {first} again"))
+    except OSError as error:
+        raise InvalidInputError(str(path), f"cannot be read: {error.strerror}") from error
+    if bad:
+        raise BadJobs(str(path), tuple(bad))
+    if not seen:
+        raise InvalidInputError(str(path), "holds no job")
+    return len(seen) if limit is None else min(len(seen), limit)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,306 @@
+"""The batch's durable record: one SQLite database in WAL mode in the run directory.
+
+A job has a row from its first start, and one event for each thing that must not happen twice: a model's answer (it
+was paid for) and a block's result (its changes are in the notes). A finished job's events are dropped; its outcome
+stays.
+
+Writes are grouped: whoever comes first while no write is going on writes for everybody who waits by then, in one
+transaction in one worker thread. A write that has returned survives the death of the process at any instant (not a
+power cut: ``synchronous=NORMAL`` leaves the WAL's last pages to the operating system). A cancelled write has happened
+whole or not at all.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sqlite3
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import attrs
+import trio
+
+from .._errors import FatalError, InvalidInputError
+
+T = TypeVar("T")
+JobState = Literal["running", "done", "failed"]
+
+FILE_NAME = "journal.db"
+LOCK_NAME = "run.lock"
+SCHEMA_VERSION = 1
+_SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE jobs (
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    digest TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('running', 'done', 'failed')),
+    attempts INTEGER NOT NULL,
+    outcome TEXT
+);
+CREATE INDEX jobs_by_state ON jobs (state);
+CREATE TABLE events (
+    seq INTEGER NOT NULL, n INTEGER NOT NULL, body TEXT NOT NULL, PRIMARY KEY (seq, n)
+) WITHOUT ROWID;
+"""
+
+
+class JournalError(FatalError):
+    """The journal cannot be opened, read or written. Nothing goes on without it.
+
+    Attributes:
+        path: the database file.
+        problem: what happened and what to do.
+    """
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(path, problem)
+        self.path, self.problem = path, problem
+
+    def __str__(self) -> str:
+        return f"the batch's journal {self.path!r}: {self.problem}"
+
+
+class JobChangedError(FatalError):
+    """A job is not what it was when the run began, so its outcome would be another job's.
+
+    Attributes:
+        job_id: which.
+        run_dir: the run.
+    """
+
+    def __init__(self, job_id: str, run_dir: str) -> None:
+        super().__init__(job_id, run_dir)
+        self.job_id, self.run_dir = job_id, run_dir
+
+    def __str__(self) -> str:
+        return (
+            f"job {self.job_id!r} is not what it was when the run in {self.run_dir!r} began; "
+            "put it back, give it a new id, or use another run directory"
+        )
+
+
+@attrs.frozen
+class KnownJob:
+    """State and digest of a job that was begun."""
+
+    state: JobState
+    digest: str
+
+
+@attrs.frozen
+class JobRecord:
+    """A job that runs: its number, how often it was begun from the start, and the events of this attempt so far."""
+
+    seq: int
+    attempts: int
+    events: tuple[Mapping[str, Any], ...] = ()
+
+
+class Journal:
+    """Made by `open_journal`. Methods may be called by any number of tasks at once."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path, run_id: str) -> None:
+        self.path, self.run_id = path, run_id
+        self._connection = connection
+        self._lock = trio.Lock()
+        self._waiting: list[_Write] = []
+
+    async def begin(self, job_id: str, digest: str) -> JobRecord:
+        """The record of a job that runs now: made if it is new; begun again from the start if it had failed.
+
+        Args:
+            digest: of what the job says, to notice that it was edited (see `look_up`).
+        """
+
+        def write(cursor: sqlite3.Cursor) -> JobRecord:
+            row = cursor.execute("SELECT seq, state, attempts FROM jobs WHERE id = ?", (job_id,)).fetchone()
+            if row is None:
+                cursor.execute(
+                    "INSERT INTO jobs (id, digest, state, attempts) VALUES (?, ?, 'running', 1)", (job_id, digest)
+                )
+                assert cursor.lastrowid is not None
+                return JobRecord(cursor.lastrowid, 1)
+            seq, state, attempts = row
+            if state == "failed":
+                cursor.execute(
+                    "UPDATE jobs SET state = 'running', attempts = attempts + 1, outcome = NULL WHERE seq = ?", (seq,)
+                )
+                return JobRecord(seq, attempts + 1)
+            rows = cursor.execute("SELECT body FROM events WHERE seq = ? ORDER BY n", (seq,)).fetchall()
+            return JobRecord(seq, attempts, tuple(json.loads(body) for (body,) in rows))
+
+        return await self._write(write)
+
+    async def add_event(self, seq: int, n: int, body: Mapping[str, Any]) -> None:
+        """Record event number *n* (from 0) of a running job."""
+        row = (seq, n, json.dumps(body))  # ASCII: a model may send half a surrogate pair
+        await self._write(lambda cursor: cursor.execute("INSERT INTO events (seq, n, body) VALUES (?, ?, ?)", row))
+
+    async def finish(self, job_id: str, state: Literal["done", "failed"], outcome: Mapping[str, Any]) -> None:
+        """Record a job's outcome, in the place of its events."""
+        text = json.dumps(outcome)
+
+        def write(cursor: sqlite3.Cursor) -> None:
+            cursor.execute("DELETE FROM events WHERE seq = (SELECT seq FROM jobs WHERE id = ?)", (job_id,))
+            cursor.execute("UPDATE jobs SET state = ?, outcome = ? WHERE id = ?", (state, text, job_id))
+
+        await self._write(write)
+
+    async def look_up(self, job_ids: Sequence[str]) -> list[KnownJob | None]:
+        """What is known of each job, None for those never begun; for a few hundred at a time."""
+
+        def read(cursor: sqlite3.Cursor) -> list[KnownJob | None]:
+            marks = ", ".join("?" * len(job_ids))
+            rows = cursor.execute(f"SELECT id, state, digest FROM jobs WHERE id IN ({marks})", job_ids)
+            found = {job_id: KnownJob(state, digest) for job_id, state, digest in rows}
+            return [found.get(job_id) for job_id in job_ids]
+
+        return await self._write(read)
+
+    async def _write(self, action: Callable[[sqlite3.Cursor], T]) -> T:
+        write = _Write(action)
+        self._waiting.append(write)
+        async with self._lock:
+            if not write.done:  # else whoever had the lock before us wrote it for us
+                batch, self._waiting = self._waiting, []
+                await trio.to_thread.run_sync(self._commit, batch)
+        result: T = write.result
+        return result
+
+    def _commit(self, batch: list[_Write]) -> None:
+        try:
+            cursor = self._connection.cursor()
+            cursor.execute("BEGIN IMMEDIATE")
+            try:
+                for write in batch:
+                    write.result = write.action(cursor)
+                cursor.execute("COMMIT")
+            except BaseException:
+                cursor.execute("ROLLBACK")
+                raise
+            finally:
+                cursor.close()
+        except sqlite3.Error as error:
+            raise JournalError(str(self.path), f"{error}; nothing after the last checkpoint was recorded") from error
+        for write in batch:
+            write.done = True
+
+
+@attrs.define(eq=False)
+class _Write:
+    action: Callable[[sqlite3.Cursor], Any]
+    result: Any = None
+    done: bool = False
+
+
+@asynccontextmanager
+async def open_journal(run_dir: Path) -> AsyncIterator[Journal]:
+    """Open or make the journal of *run_dir*, alone: a second process is refused.
+
+    Raises:
+        JournalError: the directory or the file cannot be used, or another process runs this batch.
+    """
+    path = run_dir / FILE_NAME
+    lock, connection, run_id = await trio.to_thread.run_sync(_open, run_dir, path)
+    try:
+        yield Journal(connection, path, run_id)
+    finally:
+        with trio.CancelScope(shield=True):  # bounded: SQLite closes its files, no network
+            await trio.to_thread.run_sync(connection.close)
+        os.close(lock)
+
+
+def _open(run_dir: Path, path: Path) -> tuple[int, sqlite3.Connection, str]:
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        lock = os.open(run_dir / LOCK_NAME, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise JournalError(str(path), f"{error.strerror}; choose another run directory") from error
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise JournalError(str(path), "another process is running this batch; wait for it, or stop it") from None
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        try:
+            return lock, connection, _prepare(connection, path)
+        except BaseException:
+            connection.close()
+            raise
+    except sqlite3.Error as error:
+        os.close(lock)
+        raise JournalError(str(path), f"{error}; choose another run directory") from error
+    except BaseException:
+        os.close(lock)
+        raise
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> str:
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version == 0:
+        connection.execute("BEGIN IMMEDIATE")
+        for statement in _SCHEMA.split(";"):
+            connection.execute(statement)
+        connection.execute("INSERT INTO meta VALUES ('run_id', ?)", (uuid.uuid4().hex,))
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        connection.execute("COMMIT")
+    elif version != SCHEMA_VERSION:
+        raise JournalError(
+            str(path),
+            f"has format {version}, and this trioagent reads format {SCHEMA_VERSION}; "
+            "use the version that made it, or another run directory",
+        )
+    (run_id,) = connection.execute("SELECT value FROM meta WHERE key = 'run_id'").fetchone()
+    return str(run_id)
+
+
+class JournalReader:
+    """Reads a run's journal, also while another process writes it. Synchronous; for use in a worker thread."""
+
+    def __init__(self, run_dir: Path) -> None:
+        path = run_dir / FILE_NAME
+        if not path.is_file():
+            raise InvalidInputError("run directory", f"{str(run_dir)!r} holds no {FILE_NAME}: nothing was run there")
+        try:
+            self._connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        except sqlite3.Error as error:
+            raise JournalError(str(path), str(error)) from error
+
+    def __enter__(self) -> JournalReader:
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        self._connection.close()
+
+    def counts(self) -> dict[str, int]:
+        """How many jobs are in each state."""
+        return dict(self._connection.execute("SELECT state, count(*) FROM jobs GROUP BY state"))
+
+    def outcomes(self, state: Literal["done", "failed"]) -> Iterator[tuple[str, int, Mapping[str, Any]]]:
+        """``(id, attempts, outcome)`` of all jobs in *state*, in the order in which they were first begun."""
+        rows = self._connection.execute("SELECT id, attempts, outcome FROM jobs WHERE state = ? ORDER BY seq", (state,))
+        for job_id, attempts, outcome in rows:
+            yield job_id, attempts, json.loads(outcome)
+
+
+def is_running(run_dir: Path) -> bool:
+    """Does some process run this batch right now?"""
+    try:
+        lock = os.open(run_dir / LOCK_NAME, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False

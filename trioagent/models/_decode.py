@@ -1,0 +1,156 @@
+"""The border to a model's server: its JSON in, checked pieces of an answer out. Pure.
+
+Only the fields we use are looked at, and each must have its type; whatever else a server sends is its own affair.
+Written out by hand because it runs for every few characters of every answer.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NoReturn
+
+import attrs
+
+from .._errors import ModelProtocolError, ModelStatusError
+from .._messages import Usage
+
+_EXCERPT_CHARS = 200
+_DETAIL_CHARS = 500
+
+
+@attrs.frozen
+class Piece:
+    """What one chunk of a stream, or a whole answer, says. ``finish_reason`` is "" until the server gives one."""
+
+    text: str = ""
+    finish_reason: str = ""
+    usage: Usage | None = None
+
+
+def decode_chunk(data: str) -> Piece:
+    """One event of a streamed answer.
+
+    Raises:
+        ModelStatusError: the server reports an error with a status in the middle of its stream.
+        ModelProtocolError: it is anything but a chat completion chunk.
+    """
+    return _piece(_object(data), "delta", data, may_be_empty=True)
+
+
+def decode_answer(body: bytes) -> Piece:
+    """A whole answer in one JSON body. Raises as :func:`decode_chunk`."""
+    text = body.decode(errors="replace")
+    return _piece(_object(text), "message", text, may_be_empty=False)
+
+
+def error_detail(body: bytes) -> str:
+    """What an error response says to people, shortened: the JSON's message, or else the text itself."""
+    text = body.decode(errors="replace")
+    return _shorten(_message_of(_loads(text)) or text)
+
+
+def _loads(text: str) -> Any:
+    """The value, or None if *text* is not JSON."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _object(text: str) -> dict[str, Any]:
+    loaded = _loads(text)
+    if not isinstance(loaded, dict):
+        _reject("it is not a JSON object", text)
+    return loaded
+
+
+def _piece(answer: dict[str, Any], holder: str, source: str, *, may_be_empty: bool) -> Piece:
+    if answer.get("error"):
+        _raise_reported(answer["error"], source)
+    choices = answer.get("choices")
+    if not isinstance(choices, list):
+        if answer.get("object") == "error":  # an error in the shape of older vLLM servers, without an "error" member
+            _raise_reported(answer, source)
+        _reject("it has no list of choices", source)
+    usage = _usage(answer.get("usage"))
+    if not choices:
+        if not may_be_empty:
+            _reject("its list of choices is empty", source)
+        return Piece(usage=usage)
+    choice = choices[0]
+    if not isinstance(choice, dict):
+        _reject("its first choice is not an object", source)
+    if choice.get("error"):
+        _raise_reported(choice["error"], source)
+    reason = choice.get("finish_reason")
+    if reason is not None and not isinstance(reason, str):
+        _reject("its finish_reason is not a text", source)
+    if reason == "error":
+        _reject("it ended with finish_reason 'error'", source)
+    message = choice.get(holder)
+    if message is None and may_be_empty:
+        return Piece("", reason or "", usage)
+    if not isinstance(message, dict):
+        _reject(f"its {holder} is not an object", source)
+    return Piece(_text(message.get("content"), source), reason or "", usage)
+
+
+def _text(content: object, source: str) -> str:
+    """``content`` as text: a string, null, or a list of parts of which the text parts count."""
+    if content is None:
+        return ""
+    if isinstance(content, list):
+        return "".join(_text(part.get("text"), source) for part in content if _is_text_part(part, source))
+    if not isinstance(content, str):
+        _reject("its content is not a text", source)
+    if content.isascii():
+        return content
+    # JSON can spell half a surrogate pair, which no file and no request can hold.
+    return content.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _is_text_part(part: object, source: str) -> bool:
+    if not isinstance(part, dict):
+        _reject("a part of its content is not an object", source)
+    return part.get("type") == "text"
+
+
+def _usage(usage: object) -> Usage | None:
+    """The server's own count, or None if it gives none that can be used: an answer is not lost for its bookkeeping."""
+    if not isinstance(usage, dict):
+        return None
+    prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    if type(prompt) is not int or type(completion) is not int or min(prompt, completion) < 0:
+        return None
+    return Usage(prompt_tokens=prompt, completion_tokens=completion, requests=1)
+
+
+def _raise_reported(error: object, source: str) -> NoReturn:
+    """Raise what a server reports inside a response whose own status was 200."""
+    message = _shorten(_message_of(error) or source)
+    code = error.get("code") if isinstance(error, dict) else None
+    if isinstance(code, str) and code.isdecimal():
+        code = int(code) if len(code) == 3 else None
+    if type(code) is int and 400 <= code <= 599:
+        raise ModelStatusError(code, message)
+    raise ModelProtocolError(f"the server reports an error: {message}")
+
+
+def _message_of(error: object) -> str:
+    """The words in the error shapes that servers use: ``{"error": {"message": …}}``, ``{"detail": …}``, plain text."""
+    for _ in range(4):
+        if isinstance(error, str):
+            return error
+        if not isinstance(error, dict):
+            return ""
+        error = error.get("error") or error.get("message") or error.get("detail")
+    return ""
+
+
+def _shorten(text: str, limit: int = _DETAIL_CHARS) -> str:
+    words = " ".join(text[: 4 * limit].split())
+    return words if len(words) <= limit else words[: limit - 1] + "…"
+
+
+def _reject(problem: str, source: str) -> NoReturn:
+    raise ModelProtocolError(problem, source[:_EXCERPT_CHARS])

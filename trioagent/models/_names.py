@@ -1,0 +1,128 @@
+"""From a model's name and the environment to settings. The environment is passed in; nothing is read at import."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+
+from .._config import ModelConfig
+from .._errors import InvalidInputError
+
+OFFLINE_RULES = "offline-rules"
+OPENROUTER_DEFAULT = "anthropic/claude-sonnet-4"
+VLLM_DEFAULT = "driaforall/mem-agent"
+
+_NOTICE = (
+    "no model is configured: using offline-rules, which is rules and not a language model; set TRIOAGENT_MODEL "
+    "(and TRIOAGENT_API_KEY), OPENROUTER_API_KEY or VLLM_HOST, or name a model"
+)
+
+
+@attrs.frozen
+class OfflineRules:
+    """The embedded model was chosen. ``notice`` is a line for the user if nobody asked for it by name, else ""."""
+
+    notice: str = ""
+
+
+@attrs.frozen
+class _Provider:
+    """Where a prefix leads. ``key_variable`` is sent to ``base_url`` only, never to another address."""
+
+    base_url: str
+    key_variable: str = ""
+    needs_key: bool = False
+
+
+def _providers(env: Mapping[str, str]) -> dict[str, _Provider]:
+    host, port = env.get("VLLM_HOST") or "localhost", env.get("VLLM_PORT") or "8000"
+    return {
+        "openrouter": _Provider("https://openrouter.ai/api/v1", "OPENROUTER_API_KEY", needs_key=True),
+        "openai": _Provider("https://api.openai.com/v1", "OPENAI_API_KEY", needs_key=True),
+        "vllm": _Provider(f"http://{host}:{port}/v1"),
+        "ollama": _Provider("http://localhost:11434/v1"),
+    }
+
+
+def model_config(
+    name: str | None = None,
+    *,
+    base_url: str | None = None,
+    api_key: str | None = None,
+    env: Mapping[str, str],
+) -> ModelConfig | OfflineRules:
+    """The settings that a model's name means.
+
+    A name is ``openrouter:…``, ``openai:…``, ``vllm:…``, ``ollama:…`` or ``offline-rules``; with a base URL it may be
+    any name that the server there knows. Without a name the environment decides: ``TRIOAGENT_MODEL``, else
+    ``OPENROUTER_API_KEY``, else ``VLLM_HOST`` or ``VLLM_PORT``, else ``offline-rules``.
+
+    ``TRIOAGENT_BASE_URL`` stands in for *base_url*, unless the *name* given has a prefix, which is an address itself.
+    ``TRIOAGENT_API_KEY`` stands in for *api_key*, but if ``TRIOAGENT_BASE_URL`` is set it goes to that address only.
+
+    Args:
+        name: the model's name.
+        base_url: where the model is, in place of the prefix's own address.
+        api_key: the key to send.
+        env: the environment, or what of it should count.
+
+    Raises:
+        InvalidInputError: the name has no known prefix and no base URL, or the provider's key is missing.
+    """
+    providers = _providers(env)
+    if name is None:
+        name = env.get("TRIOAGENT_MODEL") or None
+        env_url = env.get("TRIOAGENT_BASE_URL") or None
+    else:
+        prefixed = name == OFFLINE_RULES or name.partition(":")[0] in providers
+        env_url = None if prefixed else env.get("TRIOAGENT_BASE_URL") or None
+    url = base_url or env_url
+    if name is None:
+        if url is not None:
+            raise InvalidInputError(
+                "model", f"the base URL {url!r} needs a model's name beside it: set TRIOAGENT_MODEL"
+            )
+        name = _from_environment(env)
+        if name is None:
+            return OfflineRules(_NOTICE)
+    if name == OFFLINE_RULES:
+        return OfflineRules()
+    prefix, colon, model = name.partition(":")
+    provider = providers.get(prefix) if colon else None
+    if provider is None:
+        if url is None:
+            raise InvalidInputError("model", _what_to_say(name, providers))
+        provider, model = _Provider(url), name
+    if not model:
+        raise InvalidInputError("model", f"{name!r} names no model: write {prefix}:MODEL")
+    at_home = url is None or url.rstrip("/") == provider.base_url
+    key = api_key or _key_from_environment(env, provider, env_url, at_home=at_home)
+    if key is None and provider.needs_key and at_home:
+        raise InvalidInputError("api_key", f"{name!r} needs one: set {provider.key_variable} or TRIOAGENT_API_KEY")
+    return ModelConfig(base_url=url or provider.base_url, model=model, api_key=key)
+
+
+def _from_environment(env: Mapping[str, str]) -> str | None:
+    if env.get("OPENROUTER_API_KEY"):
+        return f"openrouter:{OPENROUTER_DEFAULT}"
+    if env.get("VLLM_HOST") or env.get("VLLM_PORT"):
+        return f"vllm:{VLLM_DEFAULT}"
+    return None
+
+
+def _key_from_environment(
+    env: Mapping[str, str], provider: _Provider, env_url: str | None, *, at_home: bool
+) -> str | None:
+    if env_url is not None or not env.get("TRIOAGENT_BASE_URL"):
+        general = env.get("TRIOAGENT_API_KEY")
+        if general:
+            return general
+    return (env.get(provider.key_variable) or None) if at_home else None
+
+
+def _what_to_say(name: str, providers: Mapping[str, _Provider]) -> str:
+    known = ", ".join(f"{prefix}:…" for prefix in providers)
+    guess = "openrouter" if "/" in name else "openai"
+    model = name.partition(":")[2] or name
+    return f"{name!r} is not known: say {guess}:{model} or give a base URL (known are {known}, {OFFLINE_RULES})"

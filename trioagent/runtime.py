@@ -1,0 +1,102 @@
+"""`open_runtime`: what agents share, and its lifetime."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import attrs
+
+from ._config import MemoryLimits, ModelConfig, RateLimits, SandboxLimits
+from ._errors import InvalidInputError
+from .models import Model, OfflineRules, Pacer, model_config, open_model
+from .models.offline_rules import OfflineRulesModel
+from .sandbox import Sandbox, open_sandbox
+
+_KEY_VARIABLES = ("OPENROUTER_API_KEY", "OPENAI_API_KEY")
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Runtime:
+    """The model's lanes and the sandbox that any number of agents use; made by `open_runtime`."""
+
+    model: Model
+    sandbox: Sandbox
+    memory_limits: MemoryLimits
+    sync_notes: bool
+    rate: RateLimits
+    pacers: dict[str, Pacer]
+
+    @asynccontextmanager
+    async def open_model(self, name: str) -> AsyncIterator[Model]:
+        """Another model, paced together with this runtime's own where both are at one address."""
+        async with _open_any_model(name, None, None, self.rate, self.pacers) as model:
+            yield model
+
+
+@asynccontextmanager
+async def open_runtime(
+    model: str | ModelConfig | Model = "offline-rules",
+    *,
+    base_url: str | None = None,
+    api_key: str | None = None,
+    rate: RateLimits = RateLimits(),
+    tier: str | None = None,
+    sandbox_limits: SandboxLimits = SandboxLimits(),
+    memory_limits: MemoryLimits = MemoryLimits(),
+    sync_notes: bool = False,
+) -> AsyncIterator[Runtime]:
+    """Start what agents share; everything is gone when the block ends.
+
+    Args:
+        model: a name (``openrouter:…``, ``openai:…``, ``vllm:…``, ``ollama:…``, ``offline-rules``), a `ModelConfig`, or
+            any object with the `Model` interface.
+        base_url, api_key: for a name. A provider's own key variable (``OPENROUTER_API_KEY``, ``OPENAI_API_KEY``) is
+            read if a name says that provider and no key is given; no other environment variable is.
+        rate: for a name: how hard its endpoint may be driven (a `ModelConfig` has its own).
+        tier: the sandbox tier to insist on; the best that works otherwise.
+        sync_notes: flush every commit to the disk, so that notes survive a power cut, not only a killed process.
+
+    Raises:
+        InvalidInputError: a name that means no model, or a key that is missing.
+        SandboxUnavailable: no sandbox tier works here, or not the one asked for.
+    """
+    async with AsyncExitStack() as stack:
+        pacers: dict[str, Pacer] = {}
+        opened = await stack.enter_async_context(_open_any_model(model, base_url, api_key, rate, pacers))
+        sandbox = await stack.enter_async_context(open_sandbox(tier, limits=sandbox_limits))
+        yield Runtime(
+            model=opened,
+            sandbox=sandbox,
+            memory_limits=memory_limits,
+            sync_notes=sync_notes,
+            rate=rate,
+            pacers=pacers,
+        )
+
+
+@asynccontextmanager
+async def _open_any_model(
+    model: str | ModelConfig | Model,
+    base_url: str | None,
+    api_key: str | None,
+    rate: RateLimits,
+    pacers: dict[str, Pacer],
+) -> AsyncIterator[Model]:
+    """A model from whatever names or is one (see `open_runtime`); a given object is not closed."""
+    if isinstance(model, str):
+        keys = {name: os.environ[name] for name in _KEY_VARIABLES if name in os.environ}
+        chosen = model_config(model, base_url=base_url, api_key=api_key, env=keys)
+        if isinstance(chosen, OfflineRules):
+            yield OfflineRulesModel()
+            return
+        model = attrs.evolve(chosen, rate=rate)
+    elif base_url is not None or api_key is not None:
+        raise InvalidInputError("open_runtime", "base_url and api_key go with a model's name, not with an object")
+    if isinstance(model, ModelConfig):
+        pacer = pacers.setdefault(model.base_url, Pacer(model.rate))
+        async with open_model(model, pacer=pacer) as opened:
+            yield opened
+    else:
+        yield model

@@ -1,1 +1,86 @@
-"""Memory agents as tasks in Trio nurseries."""
+"""Memory agents as tasks in Trio nurseries: confined code, transactional notes, batches that survive anything.
+
+Start with `open_runtime` and `Agent`; `run_agents` and `open_runner` run many; `run_batch` runs a night's work.
+"""
+
+# The layers, from the ground up. A module imports only from those above it (see tests/test_layers.py).
+#
+#   _errors, _config, _messages      what everything else speaks in
+#   _reply_parser, _turn, _prompt    the reply protocol and the agent's turn, pure
+#   _pacing, _rates, _activity       back-off, rates, what a job is doing
+#   tools                            what a block may call (also loaded by path inside the sandbox)
+#   memory                           the notes on the host: leases, transactions, recovery, link graph
+#   models                           OpenAI-compatible servers over HTTP; `offline-rules`, the embedded one
+#   sandbox                          where model-written code runs
+#   _events, runtime, agent          one agent
+#   nursery_runner                   many agents
+#   batch                            many jobs, journaled
+#   testing                          scripted models, a loopback model server
+#   cli                              the only code that prints
+
+from ._config import AgentConfig as AgentConfig
+from ._config import BatchConfig as BatchConfig
+from ._config import MemoryLimits as MemoryLimits
+from ._config import ModelConfig as ModelConfig
+from ._config import RateLimits as RateLimits
+from ._config import RetryPolicy as RetryPolicy
+from ._config import SandboxLimits as SandboxLimits
+from ._errors import AgentBusyError as AgentBusyError
+from ._errors import DeadlineExceeded as DeadlineExceeded
+from ._errors import FatalError as FatalError
+from ._errors import InvalidInputError as InvalidInputError
+from ._errors import MemoryConflictError as MemoryConflictError
+from ._errors import MemoryLimitError as MemoryLimitError
+from ._errors import MemoryPathError as MemoryPathError
+from ._errors import MemoryRejectedError as MemoryRejectedError
+from ._errors import MemoryStorageError as MemoryStorageError
+from ._errors import ModelConnectionError as ModelConnectionError
+from ._errors import ModelError as ModelError
+from ._errors import ModelProtocolError as ModelProtocolError
+from ._errors import ModelRefusedError as ModelRefusedError
+from ._errors import ModelStatusError as ModelStatusError
+from ._errors import SandboxError as SandboxError
+from ._errors import SandboxUnavailable as SandboxUnavailable
+from ._errors import TrioAgentError as TrioAgentError
+from ._events import AgentEvent as AgentEvent
+from ._events import Answered as Answered
+from ._events import CodeResult as CodeResult
+from ._events import CodeStarted as CodeStarted
+from ._events import Replied as Replied
+from ._messages import AgentResponse as AgentResponse
+from ._messages import ChatMessage as ChatMessage
+from ._messages import Usage as Usage
+from ._reply_parser import Delta as Delta
+from ._reply_parser import ParsedReply as ParsedReply
+from .agent import Agent as Agent
+from .batch import BadJobs as BadJobs
+from .batch import BatchReport as BatchReport
+from .batch import Job as Job
+from .batch import JobChangedError as JobChangedError
+from .batch import JournalError as JournalError
+from .batch import Progress as Progress
+from .batch import run_batch as run_batch
+from .memory import Knowledge as Knowledge
+from .memory import Memory as Memory
+from .memory import UndoLog as UndoLog
+from .models import AnswerEnd as AnswerEnd
+from .models import Model as Model
+from .models import Retrying as Retrying
+from .models import TextDelta as TextDelta
+from .nursery_runner import AgentFailure as AgentFailure
+from .nursery_runner import AgentJob as AgentJob
+from .nursery_runner import AgentsFailed as AgentsFailed
+from .nursery_runner import Cancelled as Cancelled
+from .nursery_runner import Done as Done
+from .nursery_runner import Failed as Failed
+from .nursery_runner import Outcome as Outcome
+from .nursery_runner import Runner as Runner
+from .nursery_runner import open_runner as open_runner
+from .nursery_runner import run_agents as run_agents
+from .runtime import Runtime as Runtime
+from .runtime import open_runtime as open_runtime
+from .sandbox import BlockResult as BlockResult
+from .sandbox import Sandbox as Sandbox
+from .sandbox import open_sandbox as open_sandbox
+
+__version__ = "0.1.0"

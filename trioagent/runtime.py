@@ -10,8 +10,7 @@ import attrs
 
 from ._config import MemoryLimits, ModelConfig, RateLimits, SandboxLimits
 from ._errors import InvalidInputError
-from .models import Model, OfflineRules, Pacer, model_config, open_model
-from .models.offline_rules import OfflineRulesModel
+from .models import Model, OfflineRules, Pacer, model_config
 from .sandbox import Sandbox, open_sandbox
 
 _KEY_VARIABLES = ("OPENROUTER_API_KEY", "OPENAI_API_KEY")
@@ -89,12 +88,16 @@ async def _open_any_model(
         keys = {name: os.environ[name] for name in _KEY_VARIABLES if name in os.environ}
         chosen = model_config(model, base_url=base_url, api_key=api_key, env=keys)
         if isinstance(chosen, OfflineRules):
+            from .models.offline_rules import OfflineRulesModel  # loaded when it is used: 50 ms of regular expressions
+
             yield OfflineRulesModel()
             return
         model = attrs.evolve(chosen, rate=rate)
     elif base_url is not None or api_key is not None:
         raise InvalidInputError("open_runtime", "base_url and api_key go with a model's name, not with an object")
     if isinstance(model, ModelConfig):
+        from .models import open_model  # loaded when it is used: it brings httpx, 100 ms
+
         pacer = pacers.setdefault(model.base_url, Pacer(model.rate))
         async with open_model(model, pacer=pacer) as opened:
             yield opened

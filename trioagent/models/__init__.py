@@ -1,12 +1,27 @@
 """Language models: the contract, the client for OpenAI-compatible servers, and names."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from ._base import AnswerEnd as AnswerEnd
 from ._base import AnswerPart as AnswerPart
 from ._base import Model as Model
 from ._base import Retrying as Retrying
 from ._base import TextDelta as TextDelta
-from ._http import open_model as open_model
 from ._names import OfflineRules as OfflineRules
 from ._names import model_config as model_config
 from ._pacer import Pacer as Pacer
 from ._pacer import PacerStatistics as PacerStatistics
+
+if TYPE_CHECKING:
+    from ._http import open_model as open_model
+
+
+def __getattr__(name: str) -> Any:
+    """Load the HTTP client when it is first asked for: httpx takes as long to import as all the rest."""
+    if name == "open_model":
+        from ._http import open_model
+
+        return open_model
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,61 @@
+"""What a code block may call: notes as files, links, search. Stdlib only, so that a confined child can load it by path.
+
+======================================================  ===============================================================
+``create_file(file_path, content="") -> bool``          write a note whole (also over an old one); makes its folders;
+                                                        a name without a suffix gets ``.md``
+``update_file(file_path, old_content, new_content)``    replace a text that is in the note exactly once; True
+``write_to_file(file_path, diff) -> bool``              apply a unified diff, all of it or nothing; makes new notes too
+``read_file(file_path) -> str``                         the note's text
+``delete_file(file_path) -> bool``                      delete a note
+``check_if_file_exists(file_path) -> bool``             is there such a note?
+``check_if_dir_exists(dir_path) -> bool``               is there such a folder?
+``create_dir(dir_path) -> bool``                        make a folder and its parents
+``list_files(dir_path=None) -> list[str]``              all notes (of a folder), sorted, as paths from the memory
+``get_size(path="") -> int``                            bytes of a note, or of a folder with all that is in it
+``go_to_link(link) -> str``                             the note, section or block that a link means
+``search(query, limit=10) -> list[str]``                the best lines, as ``path:line: text``
+``backlinks(path) -> list[str]``                        the notes that link to this one
+======================================================  ===============================================================
+
+Tools do not raise for bad arguments or missing notes: the answer is then a :class:`ToolError`, a false text that says
+what to do next, or for tools that return a list a :class:`NoResults`, an empty list with that text in ``error``. Paths
+are relative to the memory (:mod:`._paths`), links follow Obsidian (:mod:`.links`), hidden files are not listed, linked
+or searched, and nothing outside of the memory can be reached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ._results import NoResults as NoResults
+from ._results import ToolError as ToolError
+from ._results import quiet as quiet
+from .files import NoteTools as NoteTools
+
+NAMES = (
+    "create_file",
+    "update_file",
+    "write_to_file",
+    "read_file",
+    "delete_file",
+    "check_if_file_exists",
+    "check_if_dir_exists",
+    "create_dir",
+    "list_files",
+    "get_size",
+    "go_to_link",
+    "search",
+    "backlinks",
+)
+"""The names a block sees."""
+
+
+def make_tools(root: str = "/", on_read: Callable[[str], None] | None = None) -> dict[str, Callable[..., object]]:
+    """The tools on one memory, by name.
+
+    Args:
+        root: the memory's folder; ``/`` in a child that has changed its root to it.
+        on_read: called with the path (relative, normalised) of each note whose content, or absence, is shown.
+    """
+    tools = NoteTools(root, on_read)
+    return {name: getattr(tools, name) for name in NAMES}

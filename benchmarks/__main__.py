@@ -1,0 +1,8 @@
+"""All benchmarks, one after the other: ``make bench``."""
+
+from __future__ import annotations
+
+from . import one_agent
+
+if __name__ == "__main__":
+    one_agent.main()

@@ -1,0 +1,50 @@
+"""A conversation with the rules in which the blocks run in this process, with the real tools on a real folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from trioagent._messages import ChatMessage
+from trioagent._reply_parser import parse_reply
+from trioagent._turn import format_result
+from trioagent.models.offline_rules import respond
+from trioagent.tools import make_tools
+
+
+class Conversation:
+    """Says messages and returns replies; ``messages`` is the history, ``blocks`` the code that ran."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.messages: list[ChatMessage] = []
+        self.blocks: list[str] = []
+
+    def say(self, text: str) -> str:
+        self.messages.append(ChatMessage("user", text))
+        for _ in range(2):
+            answer = parse_reply(respond(self.messages))
+            self.messages.append(ChatMessage("assistant", answer.text))
+            assert not answer.repairs
+            if answer.reply:
+                return answer.reply
+            self.messages.append(ChatMessage("tool", self.run(answer.code)))
+        raise AssertionError("one block is enough")
+
+    def run(self, code: str) -> str:
+        self.blocks.append(code)
+        names: dict[str, object] = dict(make_tools(str(self.root)))
+        given = {*names, "__builtins__"}
+        exec(compile(code, "<block>", "exec"), names)
+        return format_result({name: repr(value) for name, value in names.items() if name not in given}, "")
+
+    def tell(self, *texts: str) -> None:
+        for text in texts:
+            self.say(text)
+
+    def note(self, name: str) -> str:
+        return (self.root / name).read_text(encoding="utf-8")
+
+    def write(self, name: str, text: str | bytes) -> None:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text.encode() if isinstance(text, str) else text)

@@ -1,0 +1,58 @@
+"""`respond`: the whole conversation in, the next answer out, in the reply protocol. A pure function."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..._messages import ChatMessage
+from ._block import make_code, read_result
+from ._plan import Plan, make_plan
+from ._replies import GREETING, NOTICE, describe_answer, describe_changes, describe_failure, describe_talk
+
+
+def respond(messages: Sequence[ChatMessage]) -> str:
+    """The answer to a conversation: code that works on the notes, or the reply once its result is there."""
+    at = next((i for i in range(len(messages) - 1, -1, -1) if messages[i].role == "user"), None)
+    if at is None:
+        return _reply("Nothing was said.", GREETING, first=True)
+    plan = make_plan(messages[at].content)
+    first = not any(message.role == "assistant" for message in messages[:at])
+    if messages[-1].role == "tool":
+        return _reply("The notes were used.", _outcome(plan, messages[-1].content), first)
+    if plan.ops or plan.ask:
+        return f"<think>\n{_thoughts(plan)}\n</think>\n<python>\n{make_code(plan)}\n</python>"
+    return _reply("No notes are needed.", describe_talk(plan) or GREETING, first)
+
+
+def _reply(thoughts: str, words: str, first: bool) -> str:
+    notice = f"\n{NOTICE}" if first else ""
+    return f"<think>\n{thoughts}\n</think>\n<python></python>\n<reply>\n{words}{notice}\n</reply>"
+
+
+def _thoughts(plan: Plan) -> str:
+    doing = []
+    if plan.ops:
+        doing.append(
+            f"{len(plan.ops)} change(s) to the notes: {', '.join(dict.fromkeys(op['op'] for op in plan.ops))}."
+        )
+    if plan.ask:
+        doing.append("A question: look for the line that explains most of its words.")
+    return " ".join(doing)
+
+
+def _outcome(plan: Plan, result: str) -> str:
+    """The reply's words for a block's result."""
+    answer, error = read_result(result)
+    if error:
+        return describe_failure(error)
+    said = []
+    done, found = answer.get("store"), answer.get("look_up")
+    if isinstance(done, dict):
+        said.append(describe_changes(done))
+    if isinstance(found, dict):
+        said.append(describe_answer(plan, found))
+    said.append(describe_talk(plan))
+    return (
+        " ".join(part for part in said if part)
+        or "The code ran, but I could not read its result; look at the notes themselves."
+    )

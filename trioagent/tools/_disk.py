@@ -1,0 +1,238 @@
+"""The memory's files, opened so that nothing outside the memory can be reached, wherever its folder lies.
+
+Every folder on the way to a note is opened from the one above it without following symbolic links, so neither ``..``
+nor a link, nor a folder swapped for a link at the wrong moment, leads out. Where the platform cannot open relative to a
+folder (Windows), each step is checked by its path instead.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+
+from ._paths import MAX_DEPTH, RESERVED
+from ._results import Refused
+
+MAX_BYTES = 16 * 1024 * 1024
+"""The largest note that is changed in place; what may be saved is much less."""
+
+_BY_FD = os.open in os.supports_dir_fd and os.scandir in os.supports_fd
+_PLAIN = (
+    getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_NONBLOCK", 0)  # a FIFO must not stall the tool
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_BINARY", 0)
+)
+_READ = os.O_RDONLY | _PLAIN
+_WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _PLAIN
+_FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | _PLAIN
+_CHUNK = 16 * 1024
+_TEMPORARY = ".trioagent-new"
+
+Kind = str
+"""``"file"``, ``"folder"``, ``"other"`` (a link, socket, device) or ``""`` (nothing there)."""
+
+
+class Folder:
+    """One open folder of the memory; names given to its methods are single path components."""
+
+    __slots__ = ("_fd", "_path")
+
+    def __init__(self, fd: int | None, path: str) -> None:
+        self._fd, self._path = fd, path
+
+    def _at(self, name: str) -> str:
+        if self._fd is not None:
+            return name
+        full = os.path.join(self._path, name)
+        if ":" in name or os.path.dirname(full) != self._path:
+            raise Refused(f"{name!r} cannot be a file's name here; choose another")
+        if os.path.islink(full):
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), name)
+        return full
+
+    def enter(self, name: str) -> Folder:
+        """Open a folder in this one; ``close`` it."""
+        if self._fd is not None:
+            return Folder(os.open(name, _FOLDER, dir_fd=self._fd), "")
+        full = self._at(name)
+        if not os.path.isdir(full):
+            missing = not os.path.lexists(full)
+            number = errno.ENOENT if missing else errno.ENOTDIR
+            raise OSError(number, os.strerror(number), name)
+        return Folder(None, full)
+
+    def close(self) -> None:
+        if self._fd is not None:
+            os.close(self._fd)
+
+    def stat(self, name: str) -> os.stat_result:
+        return os.stat(self._at(name), dir_fd=self._fd, follow_symlinks=False)
+
+    def scan(self) -> list[os.DirEntry[str]]:
+        """The folder's entries; their ``path`` means nothing, their ``name`` and type do."""
+        with os.scandir(self._path if self._fd is None else self._fd) as entries:
+            return list(entries)
+
+    def read(self, name: str, limit: int) -> bytes:
+        """At most *limit* bytes of a plain file."""
+        fd = os.open(self._at(name), _READ, dir_fd=self._fd)
+        try:
+            info = os.fstat(fd)
+            if not stat.S_ISREG(info.st_mode):
+                raise Refused(f"{name} is not a plain file")
+            # One read is enough as a rule: the size is known, and a second read only confirms the end.
+            data = os.read(fd, min(limit, info.st_size + 1))
+            while data and len(data) < limit:
+                more = os.read(fd, limit - len(data))
+                if not more:
+                    break
+                data += more
+            return data
+        finally:
+            os.close(fd)
+
+    def contents(self, names: Iterable[str], limit: int) -> Iterator[tuple[str, bytes]]:
+        """Name and content, at most *limit* bytes, of those of *names* that can be read."""
+        for name in names:
+            try:
+                fd = os.open(self._at(name), _READ, dir_fd=self._fd)
+            except OSError:
+                continue
+            try:
+                data = os.read(fd, _CHUNK)
+                if len(data) == _CHUNK:
+                    data += os.read(fd, max(0, limit - _CHUNK))
+            except OSError:
+                continue
+            finally:
+                os.close(fd)
+            yield name, data
+
+    def changed_ns(self) -> int:
+        """When the folder's list of names last changed."""
+        return os.stat(self._path if self._fd is None else self._fd).st_mtime_ns
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file whole. If that fails, what was there before is still there, and nothing else is."""
+        try:
+            mode = self.stat(name).st_mode & 0o777
+            target = _TEMPORARY  # not in place: a full disk must not leave half a note to be saved
+        except FileNotFoundError:
+            mode, target = 0o666, name
+        fd = os.open(self._at(target), _WRITE, mode, dir_fd=self._fd)
+        try:
+            try:
+                view = memoryview(data)
+                while view:
+                    view = view[os.write(fd, view) :]
+            finally:
+                os.close(fd)
+            if target != name:
+                os.replace(self._at(target), self._at(name), src_dir_fd=self._fd, dst_dir_fd=self._fd)
+        except BaseException:
+            os.unlink(self._at(target), dir_fd=self._fd)
+            raise
+
+    def make_folder(self, name: str) -> None:
+        os.mkdir(self._at(name), dir_fd=self._fd)
+
+    def remove(self, name: str) -> None:
+        os.unlink(self._at(name), dir_fd=self._fd)
+
+
+class Disk:
+    """A memory's folder. Paths are relative and normalised (see :mod:`_paths`), ``""`` is the folder itself."""
+
+    def __init__(self, root: str) -> None:
+        self._root = os.path.abspath(root)
+
+    @contextmanager
+    def folder(self, path: str, make: bool = False) -> Iterator[Folder]:
+        """Open the folder *path*, after making it and its parents if *make*."""
+        here = Folder(os.open(self._root, _FOLDER & ~getattr(os, "O_NOFOLLOW", 0)) if _BY_FD else None, self._root)
+        try:
+            for name in path.split("/") if path else ():
+                if make:
+                    with suppress(FileExistsError):
+                        here.make_folder(name)
+                inner = here.enter(name)
+                here.close()
+                here = inner
+            yield here
+        finally:
+            here.close()
+
+    def kind(self, path: str) -> Kind:
+        """What is at *path*."""
+        if not path:
+            return "folder"
+        parent, _, name = path.rpartition("/")
+        try:
+            with self.folder(parent) as folder:
+                mode = folder.stat(name).st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            return ""
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.ENAMETOOLONG):
+                return ""
+            raise
+        return "file" if stat.S_ISREG(mode) else "folder" if stat.S_ISDIR(mode) else "other"
+
+    def read(self, path: str, limit: int = MAX_BYTES) -> bytes:
+        """At most *limit* bytes of the note at *path*."""
+        parent, _, name = path.rpartition("/")
+        with self.folder(parent) as folder:
+            return folder.read(name, limit)
+
+    def size(self, path: str) -> int:
+        """Bytes of the file at *path*."""
+        parent, _, name = path.rpartition("/")
+        with self.folder(parent) as folder:
+            return folder.stat(name).st_size
+
+    def write(self, path: str, data: bytes) -> None:
+        """Write the note at *path* whole, making its folders."""
+        parent, _, name = path.rpartition("/")
+        with self.folder(parent, make=True) as folder:
+            folder.write(name, data)
+
+    def remove(self, path: str) -> None:
+        """Delete the note at *path*."""
+        parent, _, name = path.rpartition("/")
+        with self.folder(parent) as folder:
+            folder.remove(name)
+
+    def walk(self, path: str = "", hidden: bool = False) -> Iterator[tuple[str, Folder, list[str]]]:
+        """Each folder from *path* down: its path with a ``/`` at the end (``""`` for the memory), itself, its files.
+
+        A folder that cannot be opened is passed over, unless it is *path* itself. Links are never followed.
+        """
+        waiting = [path]
+        while waiting:
+            here = waiting.pop()
+            start = f"{here}/" if here else ""
+            try:
+                with self.folder(here) as folder:
+                    files = []
+                    for entry in folder.scan():
+                        name = entry.name
+                        if name.startswith(".") and (not hidden or (not start and name.casefold() == RESERVED)):
+                            continue
+                        if entry.is_file(follow_symlinks=False):
+                            files.append(name)
+                        elif entry.is_dir(follow_symlinks=False) and here.count("/") < MAX_DEPTH - 1:
+                            waiting.append(start + name)
+                    yield start, folder, files
+            except OSError:
+                if here == path:
+                    raise
+
+    def files(self, path: str = "", hidden: bool = False) -> list[str]:
+        """All files below *path*, sorted."""
+        found = [start + name for start, _, names in self.walk(path, hidden) for name in names]
+        found.sort()
+        return found

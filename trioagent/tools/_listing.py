@@ -1,0 +1,47 @@
+"""The names of a memory's notes, listed when first asked for, and again only when a folder has changed since."""
+
+from __future__ import annotations
+
+import time
+
+from ._disk import Disk
+from .links import NoteIndex
+
+_CLOCK_STEP = 20_000_000
+"""Nanoseconds: a folder changed so shortly before it was listed may have changed again with the same time stamp."""
+
+
+class Listing:
+    """Keeps the index of one memory's notes up to date; the block's own code may change files at any time, too."""
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+        self._index: NoteIndex | None = None
+        self._stamps: dict[str, int] = {}
+        self._trusted_before = 0
+
+    def index(self) -> NoteIndex:
+        """The notes as they are now."""
+        if self._index is None or not self._is_current():
+            self._trusted_before = time.time_ns() - _CLOCK_STEP
+            self._stamps = {}
+            paths: list[str] = []
+            for start, folder, names in self._disk.walk():
+                self._stamps[start.removesuffix("/")] = folder.changed_ns()
+                paths += [start + name for name in names] if start else names
+            self._index = NoteIndex(paths)
+        return self._index
+
+    def forget(self) -> None:
+        """Names have changed."""
+        self._index = None
+
+    def _is_current(self) -> bool:
+        try:
+            for path, stamp in self._stamps.items():
+                with self._disk.folder(path) as folder:
+                    if stamp >= self._trusted_before or folder.changed_ns() != stamp:
+                        return False
+        except OSError:
+            return False
+        return True

@@ -1,0 +1,111 @@
+"""What tools answer when they cannot do what was asked: texts that tell a model what to do next, never exceptions."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from functools import wraps
+from typing import Concatenate, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+S = TypeVar("S")
+E = TypeVar("E", bound="ToolError | NoResults")
+
+
+class ToolError(str):
+    """The text of a failed tool call. It is false, so ``if create_file(...)`` and reading the text both work.
+
+    Appending to it gives a ToolError again, so that ``create_file(path, read_file(path) + "...")`` can be refused
+    instead of saving an error text as a note.
+    """
+
+    __slots__ = ()
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __add__(self, other: str) -> ToolError:
+        return ToolError(str.__add__(self, other))
+
+
+class NoResults(list[str]):
+    """An empty list that says why: what a list-returning tool answers when it fails.
+
+    Loops over it do nothing, and its ``repr`` (what a model is shown) ends with the text in ``error``.
+    """
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: str) -> None:
+        super().__init__()
+        self.error = ToolError(error)
+
+    def __repr__(self) -> str:
+        return f"[]  # {self.error}"
+
+
+class Refused(Exception):
+    """Internal: a tool cannot go on; ``str()`` is the text for the model, without the leading ``Error:``."""
+
+
+class Quiet:
+    """Counts how many tools are at work; while ``depth`` is above 0, files are opened by tools, not by the block.
+
+    Tools report what they show by ``on_read``, so an audit hook that notes a block's own reads skips these opens.
+    """
+
+    __slots__ = ("depth",)
+
+    def __init__(self) -> None:
+        self.depth = 0
+
+    def __enter__(self) -> None:
+        self.depth += 1
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.depth -= 1
+
+
+quiet = Quiet()
+
+_ADVICE = {
+    errno.ENOSPC: "the space for this block's changes is used up; write less in one block, or shorter notes",
+    errno.EFBIG: "it would be too large, a note may hold 1 MB; split it into several notes that link to each other",
+    errno.EMFILE: "too many files are open; close the ones your code opened (with open(...) as f: ...)",
+    errno.ENAMETOOLONG: "the name is too long, 255 bytes at most; choose a shorter one",
+    errno.EACCES: "it may not be read or changed (permission denied); use another note",
+    errno.EPERM: "that is not allowed here; use another note",
+    errno.EROFS: "the memory can only be read, not changed",
+    errno.ELOOP: "it is a symbolic link, and those are not followed; use the real path of the note",
+}
+_ADVICE[errno.EDQUOT] = _ADVICE[errno.ENOSPC]
+_ADVICE[errno.ENFILE] = _ADVICE[errno.EMFILE]
+
+
+def explain(error: OSError) -> str:
+    """The operating system's refusal as text that says what to do."""
+    number = error.errno or 0
+    name = f"{error.filename}: " if isinstance(error.filename, str) and error.filename else ""
+    return name + (_ADVICE.get(number) or f"the file system refused ({os.strerror(number) if number else error})")
+
+
+def tool(failure: Callable[[str], E]) -> Callable[[Callable[Concatenate[S, P], R]], Callable[Concatenate[S, P], R | E]]:
+    """Make a method a tool: quiet while it works, and *failure* of the text instead of an exception."""
+
+    def decorate(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R | E]:
+        @wraps(method)
+        def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R | E:
+            try:
+                with quiet:
+                    return method(self, *args, **kwargs)
+            except Refused as refusal:
+                problem = str(refusal)
+            except OSError as error:
+                problem = explain(error)
+            return failure(f"Error: {problem}")
+
+        return call
+
+    return decorate

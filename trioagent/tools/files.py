@@ -1,0 +1,314 @@
+"""The tools themselves: what a block calls to read and change the notes of one memory."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+
+from . import _diff
+from . import search as _search
+from ._advice import not_found, part_of, too_often
+from ._disk import Disk
+from ._listing import Listing
+from ._paths import as_bytes, as_count, as_text, for_new_note, is_hidden, relative, spellings, tidy
+from ._results import NoResults, Refused, ToolError, tool
+from ._text import NoteText, cut, shown
+from .links import Link, parse_links, read_link
+
+SHOWN_BYTES = 1024 * 1024
+"""How much of a note ``read_file``, ``go_to_link`` and the searches read."""
+
+MAX_HITS = 1000
+_UPWARDS = re.compile(r"(?:\.{1,2}/)+")
+
+
+class NoteTools:
+    """The tools on one memory; :func:`make_tools` hands out its methods.
+
+    Args:
+        root: the memory's folder, ``/`` inside of a chroot. Nothing outside of it can be reached.
+        on_read: called with the path of each note whose content, or absence, a tool has shown to the block.
+    """
+
+    def __init__(self, root: str = "/", on_read: Callable[[str], None] | None = None) -> None:
+        self._disk = Disk(root)
+        self._on_read = on_read
+        self._listing = Listing(self._disk)
+
+    # Reading
+
+    @tool(ToolError)
+    def read_file(self, file_path: str) -> str:
+        """The text of a note. Of one above 1 MB, the first part and a line that says so."""
+        return self._show(self._existing(file_path))
+
+    @tool(ToolError)
+    def check_if_file_exists(self, file_path: str) -> bool:
+        """Whether there is such a note."""
+        return self._find(relative(file_path)) is not None
+
+    @tool(ToolError)
+    def check_if_dir_exists(self, dir_path: str) -> bool:
+        """Whether there is such a folder."""
+        return self._folder(relative(dir_path, "dir_path")) is not None
+
+    @tool(NoResults)
+    def list_files(self, dir_path: str | None = None) -> list[str]:
+        """The paths of all notes, or of those in one folder and below it, sorted. Hidden ones are left out."""
+        path = relative(dir_path or "", "dir_path")
+        folder = self._folder(path)
+        if folder is None:
+            is_note = self._disk.kind(path) == "file"
+            raise Refused(
+                f"{path} is a note, not a folder; use read_file({path!r})"
+                if is_note
+                else f"the folder {path} does not exist. Use list_files() to see all notes"
+            )
+        return self._disk.files(folder)
+
+    @tool(ToolError)
+    def get_size(self, path: str = "") -> int:
+        """Bytes of a note, or of all notes in a folder and below it; of the whole memory without *path*."""
+        wanted = relative(path, "path")
+        folder = self._folder(wanted)
+        if folder is None:
+            return self._disk.size(self._existing(path))
+        return sum(here.stat(name).st_size for _, here, names in self._disk.walk(folder, hidden=True) for name in names)
+
+    # Changing
+
+    @tool(ToolError)
+    def create_file(self, file_path: str, content: str = "") -> bool:
+        """Write a note whole, replacing one that exists; folders are made as needed, ``.md`` is added if left out."""
+        path = relative(file_path)
+        text = as_text(content, "content", "# Ada\n- city: Paris\n")
+        self._write(self._new_or_old(path), text)
+        return True
+
+    @tool(ToolError)
+    def update_file(self, file_path: str, old_content: str, new_content: str) -> bool:
+        """Replace *old_content*, which must be in the note exactly once, by *new_content*."""
+        path = self._existing(file_path)
+        note = NoteText(self._disk.read(path))
+        self._saw(path)
+        old = as_text(old_content, "old_content", "- city: Paris").replace("\r\n", "\n")
+        new = as_text(new_content, "new_content", "- city: Berlin")
+        if not old and note.shown:
+            raise Refused(
+                "old_content is empty; give a text that is in the note. "
+                "To add a line, give the line before it as old_content, and both lines as new_content"
+            )
+        times = note.shown.count(old) if old else 1
+        if times != 1:
+            raise Refused(too_often(path, note.shown, old, times) if times else not_found(path, note.shown, old))
+        start = note.shown.index(old)
+        self._save(path, note.splice(start, start + len(old), new))
+        return True
+
+    @tool(ToolError)
+    def write_to_file(self, file_path: str, diff: str) -> bool:
+        """Apply a unified diff to a note, all of it or nothing; a note that does not exist counts as empty."""
+        changes = as_text(diff, "diff", "@@ -1 +1 @@\n-- city: Paris\n+- city: Berlin\n")
+        asked = relative(file_path)
+        path = self._find(asked)
+        if path is None:
+            path = self._new_or_old(asked)
+            note = NoteText(b"")
+        else:
+            note = NoteText(self._disk.read(path))
+        self._saw(path)
+        old = note.lines()
+        try:
+            plan, ends_bare = _diff.apply([shown(text) for text, _ in old], changes)
+        except Refused as misfit:
+            hint = "" if old else f" ({path} is empty or does not exist: use only + lines, or create_file)"
+            raise Refused(f"{path}: {misfit}{hint}") from None
+        lines: list[tuple[str, str]] = [old[item] if isinstance(item, int) else (item, note.newline) for item in plan]
+        lines = [(text, end or note.newline) for text, end in lines]  # the old last line may not be last any more
+        if ends_bare is None:
+            ends_bare = bool(old) and not old[-1][1]
+        if lines and ends_bare:
+            lines[-1] = (lines[-1][0], "")
+        body = "".join(text + end for text, end in lines)
+        self._save(path, as_bytes(("\ufeff" if note.bom else "") + body, "diff"))
+        return True
+
+    @tool(ToolError)
+    def delete_file(self, file_path: str) -> bool:
+        """Delete a note."""
+        path = self._existing(file_path, saw=False)
+        self._disk.remove(path)
+        self._listing.forget()
+        return True
+
+    @tool(ToolError)
+    def create_dir(self, dir_path: str) -> bool:
+        """Make a folder and its parents; one that exists is fine."""
+        path = tidy(relative(dir_path, "dir_path"))
+        self._no_note_on_the_way(path)
+        if self._disk.kind(path) not in ("", "folder"):
+            raise Refused(f"{path} is a note; choose another name for the folder")
+        with self._disk.folder(path, make=True):
+            return True
+
+    # Finding
+
+    @tool(ToolError)
+    def go_to_link(self, link: str) -> str:
+        """The note that a link means, or the section or block of it that the link names."""
+        wanted = read_link(as_text(link, "link", "[[entities/ada]]"))
+        if not wanted.target:
+            raise Refused(f"{link!r} names no note; write [[note]] or [[note#Heading]]")
+        path, others = self._resolve(wanted)
+        text = self._show(path)
+        part = part_of(path, text, wanted)
+        if not others:
+            return part
+        return f"[{wanted.target} is {path} here; it could also mean {', '.join(others)}]\n\n{part}"
+
+    @tool(NoResults)
+    def search(self, query: str, limit: int = 10) -> list[str]:
+        """The lines that fit *query* best, best first, each as ``path:line: text``."""
+        words = as_text(query, "query", "acme founded")
+        most = min(as_count(limit, "limit"), MAX_HITS)
+        if not _search.Query(words).stems:
+            raise Refused("the query has no words; give one or more words to look for")
+        return _search.search(self._contents(), self._content, words, most)
+
+    @tool(NoResults)
+    def backlinks(self, path: str) -> list[str]:
+        """The notes that link to a note, sorted."""
+        target = self._existing(path, saw=False)
+        index = self._listing.index()
+        name = target.rpartition("/")[2].removesuffix(".md")
+        found = []
+        for source, data in self._contents():
+            if source == target or (b"[[" not in data and b"](" not in data):
+                continue
+            text = NoteText(data).shown
+            if name.isascii() and "%" not in text and name.casefold() not in text.casefold():
+                continue
+            meant = (index.resolve(link.target, source, suggest=False).path for link in parse_links(text))
+            if target in meant:
+                found.append(source)
+        return sorted(found)
+
+    # What the tools share
+
+    def _saw(self, path: str) -> None:
+        if self._on_read is not None:
+            self._on_read(path)
+
+    def _find(self, path: str) -> str | None:
+        """The existing note that *path* names, reported as seen; the names that do not exist are, too."""
+        for name in spellings(path):
+            self._saw(name)
+            if self._disk.kind(name) == "file":
+                return name
+        return None
+
+    def _folder(self, path: str) -> str | None:
+        return next((name for name in dict.fromkeys((path, tidy(path))) if self._disk.kind(name) == "folder"), None)
+
+    def _existing(self, file_path: str, saw: bool = True) -> str:
+        """The existing note that *file_path* names, or a refusal with the nearest names."""
+        path = relative(file_path)
+        if not tidy(path):
+            raise Refused("that is the memory's own folder; name a note, such as 'user.md'")
+        for name in spellings(path):
+            kind = self._disk.kind(name)
+            if kind == "file":
+                if saw:
+                    self._saw(name)
+                return name
+            self._saw(name)
+            if kind == "other":
+                raise Refused(f"{name} is no plain note (a link or device); use another note")
+        if self._folder(path) is not None:
+            raise Refused(f"{path} is a folder; use list_files({path!r}) to see its notes")
+        raise Refused(self._missing(path))
+
+    def _missing(self, path: str) -> str:
+        index = self._listing.index()
+        near = index.nearest(path)
+        if near:
+            hint = f"Did you mean {' or '.join(near)}? Use list_files() to see all notes"
+        elif len(index):
+            hint = "Use list_files() to see all notes"
+        else:
+            hint = "There are no notes yet; create_file(file_path, content) makes one"
+        return f"{cut(path, 300)} does not exist. {hint}."
+
+    def _new_or_old(self, path: str) -> str:
+        """Where a note called *path* is written: over the one that exists, or to a new one."""
+        if path and self._disk.kind(path) == "file":
+            return path
+        new = for_new_note(path)
+        kind = self._disk.kind(new)
+        if kind == "folder":
+            raise Refused(f"{new} is a folder; give the note's name as well, such as {new + '/note.md'!r}")
+        if kind == "other":
+            raise Refused(f"{new} is no plain note (a link or device); choose another name")
+        self._no_note_on_the_way(new.rpartition("/")[0])
+        return new
+
+    def _no_note_on_the_way(self, folder: str) -> None:
+        parts = folder.split("/")
+        for i in range(1, len(parts) + 1):
+            above = "/".join(parts[:i])
+            kind = self._disk.kind(above)
+            if not kind:
+                return
+            if kind != "folder":
+                raise Refused(f"{above} is a note, not a folder; choose another path")
+
+    def _write(self, path: str, text: str) -> None:
+        self._save(path, as_bytes(text, "content"))
+
+    def _save(self, path: str, data: bytes) -> None:
+        try:
+            self._disk.write(path, data)
+        except OSError as error:
+            error.filename = path
+            raise
+        self._listing.forget()
+
+    def _show(self, path: str) -> str:
+        """A note's text for the block, which has then read it."""
+        self._saw(path)
+        data = self._disk.read(path, SHOWN_BYTES + 1)
+        if len(data) <= SHOWN_BYTES:
+            return NoteText(data).shown
+        size = self._disk.size(path)
+        return (
+            f"{NoteText(data[:SHOWN_BYTES]).shown}\n"
+            f"[this note has {size:,} bytes; only the first {SHOWN_BYTES:,} are shown. Split it into smaller notes.]"
+        )
+
+    def _content(self, path: str) -> bytes:
+        try:
+            return self._disk.read(path, SHOWN_BYTES)
+        except OSError:
+            return b""
+
+    def _contents(self) -> Iterator[tuple[str, bytes]]:
+        """Path and content of every note that is not hidden."""
+        for start, folder, names in self._disk.walk():
+            for name, data in folder.contents(names, SHOWN_BYTES):
+                yield start + name, data
+
+    def _resolve(self, link: Link) -> tuple[str, list[str]]:
+        """The note that a link means, and the others that it could mean."""
+        target = link.target
+        if not target.startswith(("./", "../")):
+            plain = relative(target, "link")
+            for name in (plain, f"{plain}.md"):  # most links are paths, and need no listing
+                if plain and not is_hidden(name) and self._disk.kind(name) == "file":
+                    return name, []
+        found = self._listing.index().resolve(target)
+        if found.path is None:
+            self._saw(for_new_note(relative(_UPWARDS.sub("", target), "link")))
+            near = " or ".join(f"[[{path.removesuffix('.md')}]]" for path in found.suggestions)
+            hint = f"did you mean {near}? " if near else ""
+            raise Refused(f"no note is called [[{cut(target, 200)}]]: {hint}Use list_files() to see all notes.")
+        return found.path, list(found.candidates[1:])

@@ -1,0 +1,190 @@
+"""Full-text search: which lines of which notes fit a query best. Pure but for the notes it is handed.
+
+Words are compared without case, accents and common English endings; ``_`` separates words. A line scores by the query's
+words in it, rare words more (the idf of BM25), then by those in the note's path, in the headings above it and elsewhere
+in the note. A line with the query as a phrase comes before all lines without.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from math import log
+
+from ._markdown import fences
+from ._text import NoteText, cut, fold
+
+CONSIDERED = 300
+"""Notes whose lines are scored, at least ten for each line asked for; the others are ranked by their words alone."""
+
+_WORD = re.compile(r"[^\W_]+")
+_HEADING = re.compile(r" {0,3}(#{1,6})\s")
+_VOWEL = re.compile("[aeiouy]")
+_STOP = frozenset(
+    "a an and are as at be been by did do does for from had has have he her his how i in is it its me my of on or "
+    "our s she that the their them they this to was we were what when where which who whom whose why will with you "
+    "your".split()
+)
+_WHOLE, _PREFIX = 1.0, 0.4
+_IN_PATH, _IN_HEADING, _IN_NOTE = 0.7, 0.6, 0.15
+_PHRASE = 100.0
+_TEXT_CHARS = 300
+_MAX_WORDS = 50
+
+
+def stem(word: str) -> str:
+    """A folded word without plural, ``-ing``, ``-ed`` and final ``e``, so that forms of one word are equal."""
+    if len(word) < 4 or not word.isascii():
+        return word
+    if word.endswith("ies") and len(word) > 4:
+        return word[:-3] + "y"
+    if word.endswith("s") and not word.endswith(("ss", "us", "is")):
+        word = word[:-2] if word.endswith(("sses", "xes", "zes", "ches", "shes")) else word[:-1]
+    for ending in ("ing", "ed"):
+        base = word[: -len(ending)]
+        if word.endswith(ending) and len(base) >= 3 and _VOWEL.search(base):
+            word = base[:-1] if base[-1] == base[-2] and base[-1] not in "lsz" else base
+            break
+    return word[:-1] if len(word) > 3 and word.endswith("e") else word
+
+
+def _part(stemmed: str) -> str:
+    """What every form of a word starts with ("cities" has no "city" in it, but "cit"), and its near relatives, too."""
+    if len(stemmed) >= 8 and stemmed.isascii():
+        return stemmed[:-2]  # employer and employee, allergic and allergy
+    return stemmed[:-1] if stemmed.endswith("y") and len(stemmed) > 3 else stemmed
+
+
+class Query:
+    """A query's words, as they are compared with notes."""
+
+    def __init__(self, text: str) -> None:
+        words = _WORD.findall(fold(text))[:_MAX_WORDS]
+        stems = list(dict.fromkeys(stem(word) for word in words if word not in _STOP))
+        self.stems = stems or list(dict.fromkeys(map(stem, words)))
+        self.parts = [_part(each) for each in self.stems]
+        self.phrase = " ".join(words) if len(words) > 1 else ""
+        ordered = sorted(set(self.parts), key=len, reverse=True)
+        self._form = re.compile(rf"(?<![^\W_])({'|'.join(map(re.escape, ordered))})[^\W_]*") if ordered else None
+        self._anywhere = [(i, part) for i, part in enumerate(self.parts) if not part.isascii()]
+        self._numbers: dict[str, list[int]] = {}
+        for i, part in enumerate(self.parts):
+            self._numbers.setdefault(part, []).append(i)
+
+    def hits(self, folded: str) -> dict[int, float]:
+        """The numbers of the words that are in a text, each with how well it fits."""
+        found: dict[int, float] = {}
+        if self._form is None:
+            return found
+        for match in self._form.finditer(folded):
+            word = match[0]
+            form = stem(word)
+            for i, part in enumerate(self.parts):
+                if word.startswith(part):
+                    if form == self.stems[i]:
+                        found[i] = _WHOLE
+                    elif len(part) > 3 and i not in found:
+                        found[i] = _PREFIX
+        for i, part in self._anywhere:  # scripts without blanks between words
+            if i not in found and part in folded:
+                found[i] = _WHOLE
+        return found
+
+
+def search(notes: Iterable[tuple[str, bytes]], read: Callable[[str], bytes], query: str, limit: int = 10) -> list[str]:
+    """The best lines, as ``path:line: text``.
+
+    Args:
+        notes: path and content of every note, gone through once.
+        read: gives one of these notes' content again.
+    """
+    asked = Query(query)
+    if not asked.stems:
+        return []
+    total, having = 0, [0] * len(asked.parts)
+    found: list[tuple[str, int]] = []
+    parts = [(1 << i, part, part.encode() if part.isascii() else None) for i, part in enumerate(asked.parts)]
+    for path, data in notes:
+        total += 1
+        mask = 0
+        name = fold(path)
+        if data.isascii():
+            lowered = data.lower()
+            for bit, part, ascii_part in parts:
+                if (ascii_part is not None and ascii_part in lowered) or part in name:
+                    mask |= bit
+        else:
+            text = fold(data.decode("utf-8", "replace"))
+            for bit, part, _ in parts:
+                if part in text or part in name:
+                    mask |= bit
+        if mask:
+            found.append((path, mask))
+            for i in range(len(having)):
+                having[i] += mask >> i & 1
+    weights = [log(1 + (total - n + 0.5) / (n + 0.5)) for n in having]
+    found = _most_promising(found, weights, asked, max(CONSIDERED, 10 * limit))
+    scored: list[tuple[float, str, int, str]] = []
+    for path, _ in found:
+        scored += _lines(path, NoteText(read(path)).shown, asked, weights)
+    scored.sort(key=lambda hit: (-hit[0], hit[1], hit[2]))
+    return [f"{path}:{line}: {_excerpt(text, asked)}" for _, path, line, text in scored[:limit]]
+
+
+def _most_promising(
+    found: list[tuple[str, int]], weights: list[float], asked: Query, most: int
+) -> list[tuple[str, int]]:
+    if len(found) <= most:
+        return found
+    worth = {mask: sum(w for i, w in enumerate(weights) if mask >> i & 1) for mask in {mask for _, mask in found}}
+    # Words in the path count once more: the note about a thing comes before notes that only name it.
+    named = [sum(w for part, w in zip(asked.parts, weights, strict=True) if part in fold(path)) for path, _ in found]
+    order = sorted(range(len(found)), key=lambda i: (-worth[found[i][1]] - _IN_PATH * named[i], found[i][0]))
+    return [found[i] for i in order[:most]]
+
+
+def _lines(path: str, text: str, asked: Query, weights: Sequence[float]) -> list[tuple[float, str, int, str]]:
+    """The note's lines that have a word of the query, scored; its first line if only the path has one."""
+    lines = text.split("\n")
+    coded = fences(lines)
+    in_path = asked.hits(fold(path.removesuffix(".md")))
+    folded = [fold(line) for line in lines]
+    hits = [asked.hits(line) if any(part in line for part in asked.parts) else {} for line in folded]
+    in_note: dict[int, float] = {}
+    for hit in hits:
+        in_note.update(hit)
+    above: list[tuple[int, dict[int, float]]] = []
+    scored: list[tuple[float, str, int, str]] = []
+    for i, line in enumerate(lines):
+        heading = _HEADING.match(line) if line.lstrip(" ").startswith("#") and not coded[i] else None
+        if heading:
+            while above and above[-1][0] >= len(heading[1]):
+                above.pop()
+        if hits[i]:
+            score = 0.0
+            for number, weight in enumerate(weights):
+                fit = hits[i].get(number, 0.0)
+                fit += _IN_PATH * in_path.get(number, 0.0) / (1 + fit)
+                fit += _IN_HEADING * max((hit.get(number, 0.0) for _, hit in above), default=0.0) / (1 + fit)
+                score += weight * (fit or _IN_NOTE * in_note.get(number, 0.0))
+            score /= 1 + 0.05 * log(1 + len(line))
+            if asked.phrase and asked.phrase in " ".join(_WORD.findall(folded[i])):
+                score += _PHRASE
+            scored.append((score, path, i + 1, line.strip()))
+        if heading:
+            above.append((len(heading[1]), hits[i]))
+    if not scored and in_path:
+        score = sum(weights[i] * _IN_PATH * fit for i, fit in in_path.items())
+        first = next((i for i, line in enumerate(lines) if line.strip()), 0)
+        scored.append((score, path, first + 1, lines[first].strip()))
+    return scored
+
+
+def _excerpt(text: str, asked: Query) -> str:
+    """A long line around its first hit."""
+    if len(text) <= _TEXT_CHARS:
+        return text
+    folded = fold(text)
+    first = min((at for at in (folded.find(part) for part in asked.parts) if at >= 0), default=0)
+    start = max(0, min(first - _TEXT_CHARS // 3, len(text) - _TEXT_CHARS))
+    return ("…" if start else "") + cut(text[start:], _TEXT_CHARS)

@@ -1,0 +1,9 @@
+"""The vault on the host: leases, transactional commits and their recovery, limits, lost updates, receipts."""
+
+from ._changes import ChangeSet as ChangeSet
+from ._commit import Receipt as Receipt
+from ._knowledge import Knowledge as Knowledge
+from ._memory import Lease as Lease
+from ._memory import Memory as Memory
+from ._root import check_memory_path as check_memory_path
+from ._undo import UndoLog as UndoLog

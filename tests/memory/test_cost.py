@@ -1,0 +1,181 @@
+"""A commit does the same work among 10 notes and 10,000, counted in file operations."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import time
+import types
+from pathlib import Path
+
+import pytest
+
+from trioagent._config import MemoryLimits
+from trioagent._errors import MemoryLimitError
+from trioagent.memory import ChangeSet, Receipt, _commit, _fsops
+from trioagent.memory._commit import drop_receipt
+from trioagent.memory._sizes import Sizes, SizesCache
+
+from .support import ALL, commit_now, counted, opened, read_tree
+
+
+def grown(root: Path, notes: int) -> Path:
+    folders = ("entities", "people/friends", ".")
+    for folder in folders:
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    for number in range(notes):
+        with open(f"{root}/{folders[number % 3]}/note{number}.md", "wb") as file:
+            file.write(b"x" * 50)
+    return root
+
+
+def operations(root: Path, number: int) -> list[str]:
+    changes = ChangeSet(
+        writes={
+            f"entities/new{number}.md": b"new",
+            "people/friends/note1.md": b"%d" % number,
+            "user.md": b"%d" % number,
+        },
+        deletes=frozenset({f"note{3 * number + 2}.md"}),
+        made_dirs=frozenset({f"folder{number}"}),
+    )
+    with counted() as done:
+        assert commit_now(root, changes, receipt=Receipt("k", b"%d" % number))
+        with opened(root) as place:
+            drop_receipt(place, "k")
+    return done
+
+
+def test_same_operations_whatever_the_size(tmp_path: Path) -> None:
+    small, large = grown(tmp_path / "small", 12), grown(tmp_path / "large", 10_000)
+    for root in (small, large):
+        commit_now(root, ChangeSet(writes={"user.md": b"", "entities/x.md": b"", "people/friends/x.md": b""}))
+    for number in range(3):
+        few, many = operations(small, number), operations(large, number)
+        assert few == many
+        assert "entries" not in few
+        assert len(few) < 130
+
+
+def test_operations_of_one_small_change(tmp_path: Path) -> None:
+    commit_now(tmp_path, ChangeSet(writes={"user.md": b"0", "new.md": b"0"}))
+    with counted() as done:
+        commit_now(tmp_path, ChangeSet(writes={"user.md": b"1"}))
+    assert [name for name in done if name in ("mkdir", "create", "write", "rename", "unlink", "rmdir", "fsync")] == [
+        "mkdir",
+        "create",
+        "write",
+        "rename",
+        "rmdir",
+    ]
+    with counted() as done:
+        commit_now(tmp_path, ChangeSet(writes={"user.md": b"1"}))
+    assert set(done) <= {"lstat", "read", "fstat", "may_change"}
+
+
+@pytest.mark.parametrize("marks", [True, False])
+def test_another_process_commits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, marks: bool) -> None:
+    """It leaves the sizes on the folders; without such marks, the folders that changed are counted again."""
+    if not marks:
+        monkeypatch.setattr(_fsops, "set_mark", _no_marks)
+    elif not marks_work(tmp_path):
+        pytest.skip("this file system has no extended attributes")
+    grown(tmp_path, 30)
+    for folder in ("entities", "people/friends", "people"):
+        os.utime(tmp_path / folder, (1e9, 1e9))  # a folder changed just now would not be trusted
+    caches = [SizesCache(), SizesCache()]
+    for number in range(4):
+        for cache in caches:
+            monkeypatch.setattr(_commit, "_cache", cache)
+            with counted(("entries",)) as listed:
+                commit_now(tmp_path, ChangeSet(writes={"entities/a.md": b"x" * 100 * number + b"%d" % id(cache)}))
+            if number:
+                assert len(listed) == (0 if marks else 2)  # the root and entities, not people
+            total = sum(map(len, read_tree(tmp_path).notes.values()))
+            with opened(tmp_path) as place:
+                sizes = cache.take(place.path)
+                assert sizes.totals[""] == total
+                cache.put(place.path, sizes)
+
+
+def _no_marks(fd: int, data: bytes) -> None:
+    raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+
+def marks_work(folder: Path) -> bool:
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        _fsops.set_mark(fd, b"x")
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+    return True
+
+
+@pytest.mark.parametrize(
+    "mark",
+    [b"", b"x", b"[]", b"{}", b"7", b'["a", 1, 1, []]', b"[%d, %d, 5, [1]]", b'[%d, %d, 5, ["../.."]]', b"[" * 3900],
+)
+def test_marks_of_others(tmp_path: Path, mark: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not marks_work(tmp_path):
+        pytest.skip("this file system has no extended attributes")
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d/a.md").write_bytes(b"x" * 10)
+    moment = time.time_ns()
+    os.utime(tmp_path / "d", ns=(moment, moment))
+    monkeypatch.setattr(_commit, "_cache", SizesCache())
+    try:
+        os.setxattr(tmp_path / "d", "user.trioagent.size", mark % (moment, moment) if b"%" in mark else mark)
+    except OSError:
+        pytest.skip("so large a mark cannot be made")
+    with pytest.raises(MemoryLimitError, match="d: would hold 11"):
+        commit_now(tmp_path, ChangeSet(writes={"d/b.md": b"x"}), limits=MemoryLimits(dir_bytes=10))
+
+
+def test_old_counts_are_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What outside programs overwrite in place does not move a folder's stamp."""
+    limits = MemoryLimits(dir_bytes=10)
+    commit_now(tmp_path, ChangeSet(writes={"d/a.md": b"x" * 5}), limits=limits)
+    (tmp_path / "d/a.md").write_bytes(b"x" * 9)
+    commit_now(tmp_path, ChangeSet(writes={"d/b.md": b"x" * 2}), limits=limits)
+    later = time.time_ns() + 2 * 3600 * 10**9
+    monkeypatch.setattr(time, "time_ns", lambda: later)
+    with pytest.raises(MemoryLimitError, match="d: would hold 12"):
+        commit_now(tmp_path, ChangeSet(writes={"d/c.md": b"x"}), limits=limits)
+
+
+def test_cache_is_bounded() -> None:
+    cache = SizesCache(max_folders=10)
+    for number in range(20):
+        sizes = Sizes()
+        sizes._folders = {str(n): None for n in range(3)}  # type: ignore[misc]
+        cache.put(str(number), sizes)
+    assert len(cache.take("19")) == 3
+    assert len(cache.take("16")) == 0
+    huge = Sizes()
+    huge._folders = {str(n): None for n in range(11)}  # type: ignore[misc]
+    cache.put("huge", huge)
+    assert len(cache.take("huge")) == 0
+
+
+def test_deep_tree_of_others_does_not_stop_us(tmp_path: Path) -> None:
+    here = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(400):
+        os.mkdir("d", dir_fd=here)
+        deeper = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = deeper
+    os.close(here)
+    try:
+        assert commit_now(tmp_path, ChangeSet(writes={"a.md": b"x", "d/b.md": b"x"}))
+        with pytest.raises(MemoryLimitError):
+            commit_now(tmp_path, ChangeSet(writes={"d/" * 40 + "b.md": b"x"}))
+    finally:
+        subprocess.run(["rm", "-rf", tmp_path / "d"], check=True)  # shutil.rmtree recurses
+
+
+def test_kinds_of_operations_are_all_counted() -> None:
+    public = {name for name, value in vars(_fsops).items() if isinstance(value, types.FunctionType)}
+    assert public == {*ALL, "close"}

@@ -1,0 +1,97 @@
+"""Hostile bytes: whatever a child sends, decoding gives an answer or FrameError, nothing else."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trioagent.sandbox._frames import Call, FrameError, Reply, death_status, decode, encode, frame_size
+
+GOOD = {"locals": {"a": "1"}, "error": "", "printed": "p", "reads": ["user.md"]}
+
+
+def test_good_frames() -> None:
+    assert decode(json.dumps(GOOD).encode()) == Reply({"a": "1"}, "", "p", ["user.md"])
+    assert decode(b'{"call": "f", "args": [1, [2.5, null]], "kwargs": {"k": {}}}') == Call(
+        "f", [1, [2.5, None]], {"k": {}}
+    )
+    assert encode({"a": "é"}) == b'\x00\x00\x00\x0b{"a": "\xc3\xa9"}'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b"{}",
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b"9" * 100_000,
+        b"NaN",
+        json.dumps({**GOOD, "error": None}).encode(),
+        json.dumps({**GOOD, "locals": {"a": 1}}).encode(),
+        json.dumps({**GOOD, "locals": [["a", "1"]]}).encode(),
+        json.dumps({**GOOD, "reads": "user.md"}).encode(),
+        json.dumps({**GOOD, "reads": [None]}).encode(),
+        json.dumps({**GOOD, "more": ""}).encode(),
+        json.dumps({key: value for key, value in GOOD.items() if key != "error"}).encode(),
+        json.dumps(GOOD).encode() + b"x",
+        json.dumps(GOOD).encode().replace(b'"a"', b'"\\ud800"'),
+        json.dumps(GOOD).encode().replace(b'"p"', b'"\\udfff"'),
+        json.dumps(GOOD).encode().replace(b'"1"', b'"1", "a": "2"'),
+        b'{"call": "f", "args": [1e999], "kwargs": {}}',
+        b'{"call": "f", "args": [Infinity], "kwargs": {}}',
+        b'{"call": "f", "args": [' + b"[" * 100 + b"]" * 100 + b'], "kwargs": {}}',
+        b'{"call": "f", "args": {}, "kwargs": {}}',
+        b'{"call": "f", "args": [], "kwargs": {}, "error": ""}',
+    ],
+)
+def test_bad_frames(body: bytes) -> None:
+    with pytest.raises(FrameError):
+        decode(body)
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes(body: bytes) -> None:
+    try:
+        decode(body)
+    except FrameError:
+        pass
+
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(st.dictionaries(st.sampled_from([*GOOD, "call", "args", "kwargs"]), _json), st.integers(0, 400))
+def test_any_json_whole_or_cut(frame: dict[str, object], size: int) -> None:
+    body = json.dumps(frame).encode()
+    for part in (body, body[:size]):
+        try:
+            decoded = decode(part)
+        except FrameError:
+            continue
+        assert isinstance(decoded, Reply | Call)
+
+
+@given(st.binary(min_size=4, max_size=4), st.integers(0, 2**32))
+def test_sizes_are_bounded(header: bytes, limit: int) -> None:
+    try:
+        assert frame_size(header, limit) <= limit
+    except FrameError:
+        assert int.from_bytes(header, "big") > limit
+
+
+@given(st.binary(max_size=40))
+def test_death_notes(tail: bytes) -> None:
+    status = death_status(tail)
+    assert status is None or 0 <= status <= 0xFFFF
+    assert death_status(tail + b"\xffDIE\x09\0\0\0") == 9

@@ -1,0 +1,175 @@
+"""Nothing outlives its scope: children, zygote, descriptors, temporary files; however it ends."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+import trio
+
+from trioagent._config import SandboxLimits
+from trioagent.sandbox import Sandbox, open_sandbox
+
+from .arena import adopt_orphans, descendants
+
+pytestmark = pytest.mark.real
+
+
+def open_descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def alive(pids: set[int]) -> set[int]:
+    def runs(pid: int) -> bool:
+        try:
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        except OSError:
+            return False
+
+    return {pid for pid in pids if runs(pid)}
+
+
+async def settled(before: set[int]) -> bool:
+    """Wait up to a second for all processes that are not in *before* to be gone, and reaped."""
+    for _ in range(200):
+        if descendants(os.getpid()) <= before:
+            return True
+        await trio.sleep(0.005)
+    return False
+
+
+async def test_leaving_ends_everything() -> None:
+    before, descriptors, temporary = (
+        descendants(os.getpid()),
+        open_descriptors(),
+        set(os.listdir(tempfile.gettempdir())),
+    )
+    async with open_sandbox() as sandbox:
+        await sandbox.run("x = 1")
+        assert descendants(os.getpid()) > before
+    assert descendants(os.getpid()) == before
+    assert open_descriptors() == descriptors
+    new = set(os.listdir(tempfile.gettempdir())) - temporary
+    assert not [name for name in new if name.startswith("trioagent")]
+
+
+async def test_a_host_that_adopts_orphans_is_left_no_zombie() -> None:
+    """As process 1 of a container does."""
+    before = descendants(os.getpid())
+    adopt_orphans(True)
+    try:
+        async with open_sandbox() as sandbox:
+            await sandbox.run("x = 1")
+        with trio.move_on_after(0.05):  # cancelled while it starts
+            async with open_sandbox():
+                pass
+        assert await settled(before)
+    finally:
+        adopt_orphans(False)
+
+
+async def test_cancelling_at_any_time_leaves_nothing(sandbox: Sandbox, memory: Path) -> None:
+    """80 cancels at random instants, of blocks that run for ever and of blocks that are about to end."""
+    rng = random.Random(7)
+    await sandbox.run("x = 1", memory_path=memory)
+    before, descriptors = descendants(os.getpid()), open_descriptors()
+    saved = 0
+    for _ in range(80):
+        endless = rng.random() < 0.5
+        code = f"create_file('n{saved}.md', 'x')\n" + ("while True: pass" if endless else "y = 1")
+        with trio.move_on_after(rng.uniform(0, 0.02)):
+            result = await sandbox.run(code, memory_path=memory)
+            saved += result.saved
+        names = {path.name for path in memory.iterdir()}
+        saved = max(saved, len(names - {"user.md"}))  # a commit that had begun ends, even when cancelled
+        assert names == {"user.md", *(f"n{i}.md" for i in range(saved))}
+    assert await settled(before)
+    assert open_descriptors() == descriptors
+    assert (await sandbox.run("x = 1", memory_path=memory)).error == ""
+
+
+async def test_cancelling_many_at_once(sandbox: Sandbox) -> None:
+    await sandbox.run("x = 1")
+    before = descendants(os.getpid())
+    with trio.move_on_after(0.1):
+        async with trio.open_nursery() as nursery:
+            for _ in range(30):
+                nursery.start_soon(sandbox.run, "while True: pass")
+    assert await settled(before)
+    assert (await sandbox.run("x = 1")).error == ""
+
+
+async def test_twenty_at_once(sandbox: Sandbox, tmp_path: Path) -> None:
+    results: dict[int, str] = {}
+
+    async def one(number: int) -> None:
+        folder = tmp_path / str(number)
+        for turn in range(3):
+            result = await sandbox.run(f"create_file('{turn}.md', '{number}')\nn = list_files()", memory_path=folder)
+            assert result.error == ""
+            results[number] = result.locals["n"]
+
+    async with trio.open_nursery() as nursery:
+        for number in range(20):
+            nursery.start_soon(one, number)
+    assert results == dict.fromkeys(range(20), "['0.md', '1.md', '2.md']")
+
+
+async def test_a_dead_zygote_is_replaced(sandbox: Sandbox) -> None:
+    await sandbox.run("x = 1")
+    zygote = sandbox._executor.pid  # type: ignore[attr-defined]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_kill_soon, zygote)
+        result = await sandbox.run("import time\ntime.sleep(60)")
+    assert result.error == "RuntimeError: the block ended without an answer."
+    assert (await sandbox.run("x = 2")).locals == {"x": "2"}
+    assert sandbox._executor.pid != zygote  # type: ignore[attr-defined]
+
+
+async def _kill_soon(pid: int) -> None:
+    await trio.sleep(0.1)
+    os.kill(pid, signal.SIGKILL)
+
+
+_HOST = """
+import sys, trio
+from trioagent.sandbox import open_sandbox
+async def main():
+    async with open_sandbox() as sandbox, trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(sandbox.run, "while True: pass")
+        await trio.sleep(0.3)
+        print("running", flush=True)
+        await trio.sleep_forever()
+trio.run(main)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_the_hosts_death_ends_everything(number: signal.Signals) -> None:
+    host = subprocess.Popen([sys.executable, "-c", _HOST], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert host.stdout is not None and host.stdout.readline() == b"running\n"
+    family = descendants(host.pid)
+    assert len(family) >= 5  # outer process, zygote, three blocks
+    host.send_signal(number)
+    host.wait()
+    host.stdout.close()
+    deadline = time.monotonic() + 2
+    while alive(family) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert alive(family) == set()
+
+
+async def test_a_block_that_ends_the_sandbox_scope() -> None:
+    before = descendants(os.getpid())
+    with pytest.raises(ValueError, match="mine"):
+        async with open_sandbox(limits=SandboxLimits(parallel=2)):
+            raise ValueError("mine")
+    assert descendants(os.getpid()) == before

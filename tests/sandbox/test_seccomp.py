@@ -1,0 +1,135 @@
+"""The filter's tables, for both architectures, and the program made of them."""
+
+from __future__ import annotations
+
+import errno
+import re
+import struct
+from pathlib import Path
+
+import pytest
+
+from trioagent.sandbox._child import seccomp, syscalls
+from trioagent.sandbox._child.syscalls import AARCH64, X86_64
+
+ALLOW, KILL = 0x7FFF0000, 0x80000000
+# Calls that only the older architecture has; each has a newer form, which both have.
+OLD_ONLY = {
+    "open": "openat", "creat": "openat", "stat": "newfstatat", "lstat": "newfstatat", "access": "faccessat",
+    "readlink": "readlinkat", "mkdir": "mkdirat", "rmdir": "unlinkat", "unlink": "unlinkat", "rename": "renameat",
+    "poll": "ppoll", "time": "clock_gettime", "chmod": "fchmodat", "chown": "fchownat", "lchown": "fchownat",
+    "utime": "utimensat", "utimes": "utimensat", "futimesat": "utimensat",
+}  # fmt: skip
+
+
+def evaluate(machine: int, number: int, arguments: tuple[int, ...] = (), audit: int | None = None) -> int:
+    """Run the filter on one call, as the kernel does."""
+    words = (*arguments, *(0,) * (6 - len(arguments)))
+    data = struct.pack("=IIQ6Q", number, seccomp.AUDIT_ARCH[machine] if audit is None else audit, 0, *words)
+    code = seccomp.program(machine)
+    at = value = 0
+    while True:
+        operation, if_true, if_false, operand = code[at]
+        at += 1
+        match operation:
+            case seccomp.LOAD:
+                (value,) = struct.unpack_from("=I", data, operand)
+            case seccomp.RETURN:
+                return operand
+            case seccomp.EQUAL:
+                at += if_true if value == operand else if_false
+            case seccomp.AT_LEAST:
+                at += if_true if value >= operand else if_false
+            case seccomp.HAS_BITS:
+                at += if_true if value & operand else if_false
+            case _:
+                raise AssertionError(operation)
+
+
+def fails(number: int) -> int:
+    return 0x00050000 | number
+
+
+BOTH = pytest.mark.parametrize("machine", [X86_64, AARCH64], ids=["x86_64", "aarch64"])
+
+
+def test_both_architectures_allow_the_same() -> None:
+    names = {name: numbers for table in seccomp.TABLES for name, numbers in table.items()}
+    assert sum(map(len, seccomp.TABLES)) == len(names)
+    assert {name for name, (_, new) in names.items() if new is None} == set(OLD_ONLY)
+    assert all(names[newer][AARCH64] is not None for newer in OLD_ONLY.values())
+    for machine in (X86_64, AARCH64):
+        numbers = [pair[machine] for pair in names.values() if pair[machine] is not None]
+        assert len(set(numbers)) == len(numbers)
+
+
+@pytest.mark.parametrize(
+    ("machine", "header"),
+    [
+        (X86_64, "/usr/include/x86_64-linux-gnu/asm/unistd_64.h"),
+        (X86_64, "/usr/include/asm/unistd_64.h"),
+        (AARCH64, "/usr/include/asm-generic/unistd.h"),
+    ],
+)
+def test_numbers_are_the_kernels(machine: int, header: str) -> None:
+    if not Path(header).exists():
+        pytest.skip(f"{header} is not installed here")
+    defined = dict(re.findall(r"#define __NR(?:3264)?_(\w+)\s+(\d+)", Path(header).read_text()))
+    defined.setdefault("newfstatat", defined.get("fstatat", "79"))
+    for table in (*seccomp.TABLES, syscalls.OWN_CALLS):
+        for name, numbers in table.items():
+            if numbers[machine] is not None and name in defined:
+                assert numbers[machine] == int(defined[name]), name
+
+
+@BOTH
+def test_only_what_is_listed_is_allowed(machine: int) -> None:
+    by_number = {numbers[machine]: name for table in seccomp.TABLES for name, numbers in table.items()}
+    plain = {numbers[machine] for numbers in seccomp.ALLOWED.values()}
+    for number in range(600):
+        answer = evaluate(machine, number, (0, 2**64 - 1, 0xFFFF_FFFF, 0))
+        if number in plain:
+            assert answer == ALLOW
+        elif number not in by_number:
+            assert answer == fails(errno.EPERM)
+        else:
+            assert answer != ALLOW, by_number[number]
+
+
+@BOTH
+def test_arguments_are_judged(machine: int) -> None:
+    def answer(table: seccomp.Table, name: str, *arguments: int) -> int:
+        number = table[name][machine]
+        assert number is not None
+        return evaluate(machine, number, arguments)
+
+    for name in ("mmap", "mprotect"):
+        assert answer(seccomp.NO_EXEC_MEMORY, name, 0, 4096, 3) == ALLOW
+        assert answer(seccomp.NO_EXEC_MEMORY, name, 0, 4096, 5) == fails(errno.EPERM)
+    for command in seccomp.FCNTL_COMMANDS:
+        assert answer(seccomp.HARMLESS_FCNTL, "fcntl", 3, command) == ALLOW
+    for command in (8, 9, 10, 11, 15, 1024, 1031, 1033):
+        assert answer(seccomp.HARMLESS_FCNTL, "fcntl", 3, command) == fails(errno.EPERM)
+    assert answer(seccomp.READ_OWN_LIMITS, "prlimit64", 0, 7, 0, 12345) == ALLOW
+    for arguments in ((1, 7, 0, 0), (0, 7, 1, 0), (0, 7, 1 << 32, 0)):
+        assert answer(seccomp.READ_OWN_LIMITS, "prlimit64", *arguments) == fails(errno.EPERM)
+    assert answer(seccomp.NO_TERMINAL, "ioctl", 0, 0x5401) == fails(errno.ENOTTY)
+    assert answer(seccomp.MISSING, "clone3") == fails(errno.ENOSYS)
+    assert answer(seccomp.IGNORED, "fchmod", 3, 0o777) == fails(0)
+    assert answer(seccomp.UNSUPPORTED, "setxattr") == fails(errno.ENOTSUP)
+
+
+@BOTH
+def test_foreign_calling_conventions_kill(machine: int) -> None:
+    for audit in (0x40000003, 0x40000028, seccomp.AUDIT_ARCH[1 - machine], 0):
+        assert evaluate(machine, 0, audit=audit) == KILL
+    if machine == X86_64:
+        assert evaluate(machine, 0x40000000) == KILL
+        assert evaluate(machine, 0x7FFFFFFF) == KILL
+
+
+@BOTH
+def test_the_program_fits(machine: int) -> None:
+    code = seccomp.program(machine)
+    assert len(code) < 4096
+    assert all(0 <= jump <= 255 for _, if_true, if_false, _ in code for jump in (if_true, if_false))

@@ -1,0 +1,298 @@
+"""A commit: all of a block's changes become the memory's state at one instant, or none do.
+
+1. The plan is made and checked against conflicts and limits; nothing is written yet.
+2. New contents are written to files in ``.trioagent``, on the same file system as the notes.
+3. The redo record is written beside them and renamed into place: *now* the commit has happened.
+4. Renames, deletions and folders are carried out; the record and ``.trioagent`` are removed.
+
+A process that dies before 3 leaves files that the next lease removes; one that dies later leaves a record that the next
+lease carries out. A commit of a single change needs no record: its one rename (or unlink) is atomic by itself.
+
+By default that holds for the death of the process at any instant, whatever the file system: the kernel keeps what was
+written. With ``sync`` it holds for a power cut too, at the price of an fsync for each file and folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import time
+from collections.abc import Iterable, Iterator
+
+import attrs
+
+from .._config import MemoryLimits
+from .._errors import MemoryPathError, MemoryRejectedError, MemoryStorageError
+from . import _fsops
+from ._changes import ChangeSet
+from ._knowledge import Knowledge
+from ._paths import PRIVATE, Folders, Version, is_inside, version_of
+from ._plan import Plan, check_conflicts, check_limits, check_places, make_plan
+from ._redo import RECEIPTS, RECORD, UNFINISHED, Redo, Staged, carry_out, give_to, leftovers, sha256, tidy
+from ._sizes import Sizes, SizesCache, stamp_now
+from ._undo import UndoLog, Undone
+
+_cache = SizesCache()
+
+
+@attrs.frozen
+class Receipt:
+    """Written in the same instant as a commit's changes, to find out after a crash whether they were committed.
+
+    Attributes:
+        key: whose commit it is, e.g. a job and the number of its block.
+        payload: whatever is needed to go on from there.
+    """
+
+    key: str
+    payload: bytes = b""
+
+    @property
+    def file(self) -> str:
+        return sha256(self.key.encode())
+
+
+@attrs.frozen
+class Place:
+    """A memory during a lease."""
+
+    path: str
+    root_fd: int
+    limits: MemoryLimits = MemoryLimits()
+    sync: bool = False
+
+
+def commit(
+    place: Place,
+    changes: ChangeSet,
+    *,
+    knowledge: Knowledge | None = None,
+    reads: Iterable[str] = (),
+    receipt: Receipt | None = None,
+    undo: UndoLog | None = None,
+) -> bool:
+    """Do it; see :meth:`trioagent.memory.Lease.commit`. To be called under the lease, in any thread."""
+    sizes = _cache.take(place.path)
+    with Folders(place.root_fd) as folders:
+        try:
+            plan = _checked_plan(place, folders, changes, knowledge, [path for path in reads if is_inside(path)], sizes)
+            previous = {} if undo is None else {path: folders.read(path) for path in (*plan.deletes, *plan.writes)}
+            if not plan and receipt is None:
+                _cache.put(place.path, sizes)
+                return False
+            versions = _save(place, folders, plan, receipt)
+        except MemoryRejectedError:
+            _cache.put(place.path, sizes)
+            raise
+        except OSError as error:
+            raise _storage_error(place, error) from error
+        with contextlib.suppress(OSError):  # the commit stands; sizes that cannot be kept are counted again
+            sizes.apply(plan.deltas(), plan.made, plan.removed)
+            sizes.seal(folders, plan.touched())
+            _cache.put(place.path, sizes)
+    if knowledge is not None:
+        for path in (*plan.deletes, *plan.writes):
+            knowledge.saw(path, versions.get(path))
+    if undo is not None:
+        undo.steps.append(Undone(previous, {path: versions.get(path) for path in previous}, plan.made, plan.removed))
+    return bool(plan)
+
+
+def recover(place: Place) -> bool:
+    """Finish, or clean up after, a commit whose process died. Is ``.trioagent`` still there (it holds receipts)?
+
+    Raises:
+        MemoryStorageError: the disk refused; the record stays, and the next lease tries again.
+        MemoryPathError: ``.trioagent`` is something that is not ours.
+    """
+    try:
+        status = _fsops.lstat(PRIVATE, place.root_fd)
+        if status is None:
+            return False
+        if not stat.S_ISDIR(status.st_mode):
+            raise MemoryPathError(place.path, f"it holds a file named {PRIVATE}, a name that is needed; move it away")
+        with _private(place.root_fd) as fd:
+            names = set(_fsops.names(fd))
+            if not leftovers(names) and (names - {RECEIPTS} or (RECEIPTS in names and _has_receipts(fd))):
+                return True
+            _cache.take(place.path)
+            stamp_now(place.root_fd)
+            text = _fsops.read(RECORD, fd)
+            if text is not None:
+                try:
+                    redo = Redo.decode(text)
+                except ValueError:  # torn by a power cut without sync, or never ours: it says nothing that can be done
+                    redo = Redo(moment=0)
+                with Folders(place.root_fd) as folders:
+                    carry_out(redo, folders, fd, sync=place.sync, again=True)
+            return not _tidy_up(place.root_fd, fd)
+    except OSError as error:
+        raise _storage_error(place, error, pending=True) from error
+
+
+def read_receipt(place: Place, key: str) -> bytes | None:
+    with _receipts(place) as fd:
+        return None if fd is None else _fsops.read(Receipt(key).file, fd)
+
+
+def drop_receipt(place: Place, key: str) -> None:
+    with _receipts(place) as fd:
+        if fd is None:
+            return
+        with contextlib.suppress(FileNotFoundError):
+            _fsops.unlink(Receipt(key).file, fd)
+    try:
+        with _cache.kept(place.path, place.root_fd), _private(place.root_fd) as fd:
+            _tidy_up(place.root_fd, fd)
+    except OSError as error:
+        raise _storage_error(place, error) from error
+
+
+def _checked_plan(
+    place: Place, folders: Folders, changes: ChangeSet, knowledge: Knowledge | None, read: list[str], sizes: Sizes
+) -> Plan:
+    if knowledge is not None:
+        for path in read:
+            knowledge.saw(path, version_of(folders.status(path)))
+    plan = make_plan(folders, changes)
+    if knowledge is not None:
+        check_conflicts(plan, knowledge, read)
+    sizes.refresh(folders, plan.touched())
+    check_limits(plan, place.limits, sizes, place.path)
+    check_places(plan, folders)
+    return plan
+
+
+def _save(place: Place, folders: Folders, plan: Plan, receipt: Receipt | None) -> dict[str, Version]:
+    """Stage and carry out a plan; the versions of the notes written.
+
+    Raises:
+        OSError: nothing was changed.
+        MemoryStorageError: the commit has happened, but not all of it is carried out yet.
+    """
+    with_record = place.sync or len(plan) + (receipt is not None) > 1
+    committed = False
+    with _private(place.root_fd, make=True) as fd:
+        try:
+            redo, versions = _stage(place, folders, plan, receipt, fd, hashed=with_record)
+            stamp_now(place.root_fd)  # if we die from here on, every other process sees that something was committed
+            if with_record:
+                _write_staged(UNFINISHED, redo.encode(), fd, sync=place.sync)
+                _fsops.rename(UNFINISHED, fd, RECORD, fd)
+                committed = True
+                if place.sync:
+                    _fsops.fsync(fd)
+                    _fsops.fsync(place.root_fd)
+            carry_out(redo, folders, fd, sync=place.sync)
+        except OSError as error:
+            if committed:
+                raise _storage_error(place, error, pending=True) from error
+            with contextlib.suppress(OSError):
+                _tidy_up(place.root_fd, fd)
+            raise
+        with contextlib.suppress(OSError):  # all is done; what cannot be removed now, the next lease removes
+            _tidy_up(place.root_fd, fd)
+    return versions
+
+
+def _stage(
+    place: Place, folders: Folders, plan: Plan, receipt: Receipt | None, fd: int, *, hashed: bool
+) -> tuple[Redo, dict[str, Version]]:
+    """Write all new contents to ``.trioagent``."""
+    owner = _fsops.fstat(place.root_fd) if os.geteuid() == 0 else None
+    moment = time.time_ns()
+    staged, versions = [], {}
+    for number, (path, data) in enumerate(plan.writes.items()):
+        before, file = plan.replaced.get(path), f"new-{number}"
+        version = _write_staged(file, data, fd, sync=place.sync, like=before, owner=owner, moment=moment)
+        staged.append(Staged(file, path, sha256(data) if hashed else "", version_of(before)))
+        versions[path] = version
+    note = None
+    if receipt is not None:
+        note = Staged(f"new-{len(staged)}", receipt.file, sha256(receipt.payload) if hashed else "")
+        _write_staged(note.file, receipt.payload, fd, sync=place.sync)
+    deletes = {path: (status.st_ino, status.st_mtime_ns, status.st_size) for path, status in plan.deletes.items()}
+    return Redo(moment, deletes, plan.removed, plan.made, tuple(staged), note), versions
+
+
+def _write_staged(
+    file: str,
+    data: bytes,
+    dir_fd: int,
+    *,
+    sync: bool,
+    like: os.stat_result | None = None,
+    owner: os.stat_result | None = None,
+    moment: int | None = None,
+) -> Version:
+    """A new file with the mode (and, for root, the owner) of the note *like*, else of any new file in the memory."""
+    fd = _fsops.create(file, dir_fd)
+    try:
+        _fsops.write(fd, data)
+        if owner is not None:
+            give_to(like or owner, fd)
+        if like is not None and stat.S_ISREG(like.st_mode):
+            _fsops.chmod(fd, like.st_mode & 0o777)
+        if moment is not None:
+            # The kernel's own stamp moves in steps of 4 to 10 ms; ours tells two commits in one step apart.
+            _fsops.set_times(fd, moment, moment)
+        if sync:
+            _fsops.fsync(fd)
+        status = _fsops.fstat(fd)
+    finally:
+        _fsops.close(fd)
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+@contextlib.contextmanager
+def _private(root_fd: int, *, make: bool = False) -> Iterator[int]:
+    if make:
+        with contextlib.suppress(FileExistsError):
+            _fsops.mkdir(PRIVATE, root_fd)
+    fd = _fsops.open_dir(PRIVATE, root_fd)
+    try:
+        if make and os.geteuid() == 0:
+            give_to(_fsops.fstat(root_fd), fd)  # its owner must be able to clean up after us
+        yield fd
+    finally:
+        _fsops.close(fd)
+
+
+def _tidy_up(root_fd: int, private_fd: int) -> bool:
+    """Remove what a commit left; is ``.trioagent`` gone?"""
+    gone = tidy(private_fd)
+    if gone:
+        _fsops.rmdir(PRIVATE, root_fd)
+    return gone
+
+
+def _has_receipts(private_fd: int) -> bool:
+    fd = _fsops.open_dir(RECEIPTS, private_fd)
+    try:
+        return bool(_fsops.names(fd))
+    finally:
+        _fsops.close(fd)
+
+
+@contextlib.contextmanager
+def _receipts(place: Place) -> Iterator[int | None]:
+    """The folder of receipts, or None if there is none."""
+    try:
+        with _private(place.root_fd) as private_fd:
+            fd = _fsops.open_dir(RECEIPTS, private_fd)
+    except FileNotFoundError:
+        yield None
+        return
+    except OSError as error:
+        raise _storage_error(place, error) from error
+    try:
+        yield fd
+    except OSError as error:
+        raise _storage_error(place, error) from error
+    finally:
+        _fsops.close(fd)
+
+
+def _storage_error(place: Place, error: OSError, *, pending: bool = False) -> MemoryStorageError:
+    return MemoryStorageError(place.path, error.errno or 0, error.strerror or str(error), pending)

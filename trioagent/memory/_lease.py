@@ -1,0 +1,178 @@
+"""Who may work on a memory now: one task of one process at a time.
+
+Tasks of one trio run queue, first come first served, at a lock in memory; the one in front competes with other
+processes (and other trio runs) for ``flock`` on the memory's folder itself, so no lock file lies in a memory and the
+kernel frees the lock of a process that dies. The flock is polled, so that waiting costs no thread and can be cancelled
+at any time.
+
+Polling alone would starve: a process that passes the lease from task to task frees the flock for some 0.1 ms each time,
+and another process's poll, every 1 to 4 ms, would hardly ever fall into that gap. So a waiting process shows that it
+waits (a shared record lock on the same descriptor, which an open folder allows and which vanishes with it), and a
+process that has passed the lease on for 50 ms and sees such a mark keeps its hands off for 5 ms, longer than any poll
+interval.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import math
+import os
+import random
+import struct
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from itertools import islice
+from typing import TypeVar
+
+import attrs
+import trio
+
+from .._errors import MemoryPathError
+
+_POLL_FIRST, _POLL_LAST = 0.001, 0.004  # s
+_TURN = 0.050  # s that one process may pass the lease around while another waits
+_PAUSE = 0.005  # s; above _POLL_LAST, so that every process that waits polls once in it
+_FORGET = 1.0  # s after its last use a queue is dropped
+
+T = TypeVar("T")
+
+
+@attrs.define(eq=False)
+class _Queue:
+    """The tasks of this trio run that want one memory."""
+
+    lock: trio.Lock = attrs.field(factory=trio.Lock)
+    users: int = 0
+    busy_since: float = -math.inf
+    freed: float = -math.inf
+    yield_until: float = -math.inf
+
+    def note_taken(self) -> None:
+        now = trio.current_time()
+        if now - self.freed > _PAUSE:
+            self.busy_since = now  # the memory was free long enough for every process that waited
+
+    def note_freed(self, fd: int) -> None:
+        self.freed = now = trio.current_time()
+        if now - self.busy_since > _TURN:
+            self.busy_since = now
+            if _others_wait(fd):
+                self.yield_until = now + _PAUSE
+
+
+_queues: trio.lowlevel.RunVar[OrderedDict[str, _Queue]] = trio.lowlevel.RunVar("trioagent memory queues")
+_threads: trio.lowlevel.RunVar[trio.CapacityLimiter] = trio.lowlevel.RunVar("trioagent memory threads")
+
+
+async def in_thread(function: Callable[[], T]) -> T:
+    """Run file operations off the event loop. Once begun they end, whatever is cancelled.
+
+    The threads are bounded apart from trio's default limiter, which a user's own work may have filled.
+    """
+    try:
+        limiter = _threads.get()
+    except LookupError:
+        limiter = trio.CapacityLimiter(8)
+        _threads.set(limiter)
+    return await trio.to_thread.run_sync(function, limiter=limiter)
+
+
+@asynccontextmanager
+async def exclusive(path: str, open_root: Callable[[], int], begin: Callable[[int], T]) -> AsyncIterator[T]:
+    """Hold the memory. Cancelling the wait leaves nothing behind.
+
+    Args:
+        path: tasks that give the same one queue in order.
+        open_root: opens the memory's folder; called in a thread.
+        begin: is given the folder's descriptor once it is held; called in a thread. What it returns is yielded.
+    """
+    queue = _queue(path)
+    queue.users += 1
+    try:
+        async with queue.lock:
+            if queue.yield_until > trio.current_time():
+                await trio.sleep_until(queue.yield_until)
+            fd, begun = await in_thread(partial(_try_to_begin, open_root, begin))
+            try:
+                if not begun:
+                    await _flock(fd)
+                    begun.append(await in_thread(partial(begin, fd)))
+                queue.note_taken()
+                try:
+                    yield begun[0]
+                finally:
+                    queue.note_freed(fd)
+            finally:
+                fcntl.flock(fd, fcntl.LOCK_UN)  # closing would do, but for a child that has a duplicate of it
+                os.close(fd)
+    finally:
+        queue.users -= 1
+
+
+def _queue(path: str) -> _Queue:
+    try:
+        queues = _queues.get()
+    except LookupError:
+        queues = OrderedDict()
+        _queues.set(queues)
+    queue = queues.setdefault(path, _Queue())
+    queues.move_to_end(path)
+    horizon = trio.current_time() - _FORGET
+    for old, other in list(islice(queues.items(), 2)):  # two for each one added: the idle ones cannot pile up
+        if not other.users and other.freed < horizon and other is not queue:
+            del queues[old]
+    return queue
+
+
+def _try_to_begin(open_root: Callable[[], int], begin: Callable[[int], T]) -> tuple[int, list[T]]:
+    """Open the folder and, if nobody holds it, begin: one thread hop for what mostly happens."""
+    fd = open_root()
+    try:
+        if not _try_flock(fd):
+            return fd, []
+        return fd, [begin(fd)]
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+async def _flock(fd: int) -> None:
+    delay = _POLL_FIRST
+    _mark_waiting(fd, fcntl.F_RDLCK)
+    while not _try_flock(fd):
+        await trio.sleep(delay * random.uniform(0.5, 1.0))
+        delay = min(delay * 2, _POLL_LAST)
+    _mark_waiting(fd, fcntl.F_UNLCK)
+
+
+def _try_flock(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        problem = f"its file system cannot lock a folder ({error.strerror}); keep memories on a local disk"
+        raise MemoryPathError(os.readlink(f"/proc/self/fd/{fd}"), problem) from error
+    return True
+
+
+def _record_lock(kind: int) -> bytes:
+    return struct.pack("hhqqi4x", kind, os.SEEK_SET, 0, 1, 0)
+
+
+def _mark_waiting(fd: int, kind: int) -> None:
+    try:
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _record_lock(kind))
+    except OSError:  # a file system without record locks; see _others_wait
+        pass
+
+
+def _others_wait(fd: int) -> bool:
+    """Does another process (or trio run) wait for the memory? Where that cannot be seen: yes."""
+    try:
+        answer = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _record_lock(fcntl.F_WRLCK))
+    except OSError:
+        return True
+    return bool(struct.unpack_from("h", answer)[0] != fcntl.F_UNLCK)

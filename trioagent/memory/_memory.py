@@ -1,0 +1,129 @@
+"""The vault on the host: a folder of notes that blocks change in transactions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+from .._config import MemoryLimits
+from ._changes import ChangeSet
+from ._commit import Place, Receipt, commit, drop_receipt, read_receipt, recover
+from ._knowledge import Knowledge
+from ._lease import exclusive, in_thread
+from ._root import checked_path, open_root
+from ._undo import UndoLog
+
+
+class Lease:
+    """The right to work on a memory, alone among all tasks and processes, until the ``async with`` ends.
+
+    Attributes:
+        root_fd: the memory's folder, read-only; a child that needs it is to be given a descriptor opened anew, as a
+            duplicate of this one shares its lock.
+        hide: ``.trioagent`` is there (it holds receipts), and blocks must not see it.
+    """
+
+    def __init__(self, place: Place, hide: bool) -> None:
+        self._place = place
+        self.root_fd = place.root_fd
+        self.hide = hide
+
+    async def commit(
+        self,
+        changes: ChangeSet,
+        *,
+        knowledge: Knowledge | None = None,
+        reads: Iterable[str] = (),
+        receipt: Receipt | None = None,
+        undo: UndoLog | None = None,
+    ) -> bool:
+        """Make all of *changes* at one instant; were any notes or folders changed?
+
+        A write of what a note contains already is no change. Cancelling: a commit that has begun ends, all or nothing.
+        An empty change set with *reads* only notes what was read.
+
+        Args:
+            changes: what the block did.
+            knowledge: what the agent has seen, to refuse lost updates; brought up to date. None: overwrite anything.
+            reads: the notes that this block read (while this lease was held).
+            receipt: written in the same instant, even if no note changes.
+            undo: collects how to take the commit back.
+
+        Raises:
+            MemoryLimitError, MemoryConflictError: refused; nothing was changed.
+            MemoryStorageError: the disk refused; nothing was changed, unless the error is *pending*.
+        """
+        changed = await in_thread(
+            partial(commit, self._place, changes, knowledge=knowledge, reads=tuple(reads), receipt=receipt, undo=undo)
+        )
+        self.hide = self.hide or receipt is not None
+        return changed
+
+
+class Memory:
+    """A folder of notes. Making one touches no disk; the folder is made at the first lease.
+
+    Args:
+        path: the folder; it may not be a symbolic link.
+        limits: what it may hold.
+        sync: commits survive a power cut, not only the death of the process.
+
+    Raises:
+        MemoryPathError: here for a path that cannot be one, at the lease for a folder that cannot be used.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], *, limits: MemoryLimits = MemoryLimits(), sync: bool = False
+    ) -> None:
+        self.path: Path = checked_path(path)
+        self.limits = limits
+        self.sync = sync
+
+    def __repr__(self) -> str:
+        return f"Memory({str(self.path)!r})"
+
+    @asynccontextmanager
+    async def lease(self) -> AsyncIterator[Lease]:
+        """Wait for the memory to be free, finish a commit that a dead process left, and hold it.
+
+        Raises:
+            MemoryPathError: the folder cannot be used.
+            MemoryStorageError: an unfinished commit could not be finished.
+        """
+        async with exclusive(str(self.path), partial(open_root, self.path, create=True), self._begin) as lease:
+            yield lease
+
+    def _begin(self, root_fd: int) -> Lease:
+        place = Place(str(self.path), root_fd, self.limits, self.sync)
+        return Lease(place, hide=recover(place))
+
+    async def read_receipt(self, key: str) -> bytes | None:
+        """The payload of the commit that was made with a receipt of this key; None if there was none."""
+        async with self.lease() as lease:
+            return await in_thread(partial(read_receipt, lease._place, key))
+
+    async def drop_receipt(self, key: str) -> None:
+        """Forget a receipt; no error if there is none."""
+        async with self.lease() as lease:
+            await in_thread(partial(drop_receipt, lease._place, key))
+
+    async def roll_back(self, undo: UndoLog, *, knowledge: Knowledge | None = None) -> bool:
+        """Take back all the commits in *undo* at one instant, and empty it; were any notes changed?
+
+        Contents and folders come back; a note's time of change is new. *knowledge* is brought up to date.
+
+        Raises:
+            MemoryConflictError: somebody else has changed one of the notes since; nothing was changed.
+            MemoryStorageError: see :meth:`Lease.commit`.
+        """
+        as_we_left_it = Knowledge(seen=undo.versions())
+        async with self.lease() as lease:
+            changed = await lease.commit(undo.changes(), knowledge=as_we_left_it)
+        undo.steps.clear()
+        if knowledge is not None:
+            for path, version in as_we_left_it.seen.items():
+                knowledge.saw(path, version)
+        return changed

@@ -1,0 +1,107 @@
+"""Paths inside a memory: ``/``-separated, relative to its root, never through a symbolic link."""
+
+from __future__ import annotations
+
+import errno
+import os
+from types import TracebackType
+
+from . import _fsops
+
+PRIVATE = ".trioagent"
+"""The one name in a memory's root that is ours: staging, redo record and receipts. It is gone when none of them is
+there."""
+
+Version = tuple[int, int, int]
+"""What tells one state of a note from another: inode, time of last change (ns), size.
+
+A commit sets that time itself, to the nanosecond (see :mod:`trioagent.memory._commit`): the kernel's own stamp
+moves in steps of 4 to 10 ms, so two commits within one step could not be told apart. ``st_ctime`` is left out on
+purpose: a backup or ``chmod`` changes it without a change of content, and a version is known before the rename that
+would change it.
+"""
+
+_IN_THE_WAY = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
+
+
+def version_of(status: os.stat_result | None) -> Version | None:
+    return None if status is None else (status.st_ino, status.st_mtime_ns, status.st_size)
+
+
+def split(path: str) -> tuple[str, str]:
+    """The folder of *path* (``""`` is the root) and its last name."""
+    folder, _, name = path.rpartition("/")
+    return folder, name
+
+
+def parents(path: str) -> list[str]:
+    """Every folder above *path* but the root, outermost first."""
+    parts = path.split("/")
+    return ["/".join(parts[:count]) for count in range(1, len(parts))]
+
+
+def is_inside(path: str) -> bool:
+    """Is *path* normalised, below the root, and not ours?"""
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:  # half a surrogate pair: no file can be named so
+        return False
+    parts = path.split("/")
+    return "\0" not in path and parts[0] != PRIVATE and not any(part in ("", ".", "..") for part in parts)
+
+
+class Folders:
+    """Opens the folders of a memory one name at a time, refusing symbolic links at every step.
+
+    Holds one descriptor besides the root's (that of the folder asked for last), so that the depth of a tree and the
+    size of a change set cost no descriptors. Close it after use (``with``).
+    """
+
+    def __init__(self, root_fd: int) -> None:
+        self.root_fd = root_fd
+        self._path, self._fd = "", root_fd
+
+    def __enter__(self) -> Folders:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._move("", self.root_fd)
+
+    def at(self, path: str) -> int | None:
+        """A descriptor of the folder, good until the next call; None if it is not there or not a real folder."""
+        if path == self._path:
+            return self._fd
+        fd = self.root_fd
+        try:
+            for name in path.split("/") if path else ():
+                deeper = _fsops.open_dir(name, fd)
+                if fd != self.root_fd:
+                    _fsops.close(fd)
+                fd = deeper
+        except OSError as error:
+            if fd != self.root_fd:
+                _fsops.close(fd)
+            if error.errno in _IN_THE_WAY:
+                return None
+            raise
+        self._move(path, fd)
+        return fd
+
+    def status(self, path: str) -> os.stat_result | None:
+        """``lstat``; None if there is nothing, or no way to it."""
+        folder, name = split(path)
+        fd = self.at(folder)
+        return None if fd is None else _fsops.lstat(name, fd)
+
+    def read(self, path: str) -> bytes | None:
+        """A note's content; None if it is not a regular file."""
+        folder, name = split(path)
+        fd = self.at(folder)
+        return None if fd is None else _fsops.read(name, fd)
+
+    def _move(self, path: str, fd: int) -> None:
+        if self._fd != self.root_fd:
+            _fsops.close(self._fd)
+        self._path, self._fd = path, fd

@@ -1,0 +1,75 @@
+"""A memory's own folder: is it one that can be used?"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from .._errors import MemoryPathError
+from . import _fsops
+
+_OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def check_memory_path(path: str | os.PathLike[str], create: bool = False) -> None:
+    """Raise unless *path* is a folder that can be a memory. With *create* a missing one is made, with those above it.
+
+    Raises:
+        MemoryPathError: it is empty, a file, a symbolic link, missing (without *create*), or may not be read and
+        written.
+    """
+    os.close(open_root(checked_path(path), create=create))
+
+
+def checked_path(path: str | os.PathLike[str]) -> Path:
+    """The absolute path, looked at as text only."""
+    text = os.fspath(path)
+    if not isinstance(text, str):
+        raise MemoryPathError(repr(text), "it must be text, not bytes")
+    if not text:
+        raise MemoryPathError(text, "it is empty; name a folder")
+    if "\0" in text:
+        raise MemoryPathError(text, "it has a NUL character in it; name a folder")
+    return Path(text).absolute()  # ".." stays: what it means depends on symbolic links
+
+
+def open_root(path: Path, *, create: bool) -> int:
+    """A descriptor of the memory's folder.
+
+    Raises:
+        MemoryPathError: see :func:`check_memory_path`.
+    """
+    try:
+        try:
+            fd = os.open(path, _OPEN)
+        except FileNotFoundError:
+            if not create or path.is_symlink():
+                raise
+            path.mkdir(parents=True, exist_ok=True)
+            fd = os.open(path, _OPEN)
+    except OSError as error:
+        raise MemoryPathError(str(path), _why(path, error)) from error
+    if not _fsops.may_change(fd):
+        os.close(fd)
+        raise MemoryPathError(
+            str(path), f"it may not be written by this user (uid {os.geteuid()}); check its permissions"
+        )
+    return fd
+
+
+def _why(path: Path, error: OSError) -> str:
+    try:
+        if path.is_symlink():
+            return f"it is a symbolic link to {os.readlink(path)!r}; give the real folder"
+        if path.exists() and not path.is_dir():
+            return "it is a file, not a folder; give the folder that holds the notes"
+        for above in path.parents:
+            if above.exists() and not above.is_dir():
+                return f"{str(above)!r} is a file, not a folder"
+    except OSError:
+        pass  # the error we have says it
+    if isinstance(error, FileNotFoundError):
+        return "there is no such folder"
+    if isinstance(error, PermissionError):
+        return f"this user (uid {os.geteuid()}) may not open it; check its permissions and those of the folders above"
+    return error.strerror or str(error)

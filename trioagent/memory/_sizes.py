@@ -1,0 +1,236 @@
+"""How large a memory and each of its folders are, known without looking at every note at every commit.
+
+The sizes of a memory are counted once and then kept in this process. Two stamps tell whether they still hold:
+
+- The root folder's time of change. Every commit by any process ends by setting it to the current nanosecond
+  (:meth:`Sizes.seal`), so the value we left there is still there only if no other process has committed since.
+  Otherwise each folder whose own time of change moved is looked at again.
+- The same for each folder that a commit touches: a program of the user's that added notes there is seen.
+
+Processes that share a memory, or follow each other, tell each other: the size of a folder is also left on the folder,
+as an extended attribute together with the folder's time of change, and holds as long as that. Where a file system has
+none of those, a folder that another process changed is counted note by note, about 4 us each.
+
+So a commit costs the same among 10 notes and 10,000. What goes unseen are notes that outside programs overwrite in
+place, and what they add to folders that no commit touches; so what was counted more than an hour ago is counted again
+when something is saved there. Such an error moves a limit by that much and has no other effect.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+
+import attrs
+
+from . import _fsops
+from ._paths import PRIVATE, Folders, parents, split
+
+_MAX_FOLDERS = 50_000  # of all memories together, about 300 bytes each
+_DEEPEST = 128  # blocks cannot nest folders so deep (MemoryLimits.depth); what others nested deeper is not counted
+_TICK = 20_000_000  # ns; the kernel's time stamps may stand still for this long
+_MAX_AGE = 3600 * 10**9  # ns
+_MAX_MARK = 3000  # bytes; ext4 has room for 4 KiB of attributes
+
+
+@attrs.define
+class _Folder:
+    changed: int = -1  # st_mtime_ns for which the rest holds; -1: do not trust
+    counted: int = 0  # when its notes were last counted one by one, ns
+    notes: int = 0  # bytes directly in it
+    folders: set[str] = attrs.field(factory=set)
+
+    def holds(self, changed: int) -> bool:
+        return self.changed == changed and 0 <= time.time_ns() - self.counted < _MAX_AGE
+
+    def leave_mark(self, fd: int) -> None:
+        if self.changed == -1:
+            return
+        data = json.dumps([self.changed, self.counted, self.notes, sorted(self.folders)]).encode()
+        if len(data) <= _MAX_MARK:
+            with suppress(OSError):  # then other processes count for themselves
+                _fsops.set_mark(fd, data)
+
+    @classmethod
+    def look(cls, fd: int, is_root: bool) -> _Folder:
+        """A folder as it is now: by its mark if that holds, else counted."""
+        changed = _fsops.fstat(fd).st_mtime_ns
+        found = cls._from_mark(_fsops.mark(fd))
+        if found is not None and found.holds(changed):
+            return found
+        now, notes, folders = time.time_ns(), 0, set()
+        for name, is_folder, size in _fsops.entries(fd):
+            notes += size
+            if is_folder and not (is_root and name == PRIVATE):
+                folders.add(name)
+        # A change within the same step of the kernel's clock would not show: look at so young a folder again next time.
+        counted_folder = cls(changed if now - changed > _TICK else -1, now, notes, folders)
+        counted_folder.leave_mark(fd)
+        return counted_folder
+
+    @classmethod
+    def _from_mark(cls, mark: bytes) -> _Folder | None:
+        """Inverse of :meth:`leave_mark`; None for what is no such mark: it is data from a disk, perhaps not ours."""
+        try:
+            changed, counted, notes, inside = json.loads(mark)
+        except (ValueError, TypeError, RecursionError):
+            return None
+        numbers = all(type(value) is int for value in (changed, counted, notes))
+        if not numbers or not isinstance(inside, list) or not all(map(_is_name, inside)):
+            return None
+        return cls(changed, counted, notes, set(inside))
+
+
+@attrs.define
+class Sizes:
+    """The sizes of one memory; to be used under its lease only."""
+
+    stamp: int = -1
+    totals: dict[str, int] = attrs.field(factory=dict)  # with everything inside; "" is the root
+    _folders: dict[str, _Folder] = attrs.field(factory=dict)
+
+    def __len__(self) -> int:
+        return len(self._folders)
+
+    def refresh(self, folders: Folders, touched: Iterable[str]) -> None:
+        """Make the sizes hold again, given the folders that a commit is going to touch."""
+        fd = folders.at("")
+        assert fd is not None
+        if not self._folders or _fsops.fstat(fd).st_mtime_ns != self.stamp:
+            self.stamp = -1
+            for path in dict.fromkeys(["", *self._folders]):
+                self._look(folders, path)
+            touched = [path for path in touched if path not in self._folders]
+        for path in touched:
+            self._look(folders, path)
+
+    def apply(self, deltas: dict[str, int], made: Iterable[str], removed: Iterable[str]) -> None:
+        """Book a commit: bytes more or less directly in each folder, folders made and removed."""
+        for path in removed:
+            self._drop(path)
+        for path in made:
+            self._folders.setdefault(path, _Folder(counted=time.time_ns()))
+            self.totals.setdefault(path, 0)
+            self._folders[split(path)[0]].folders.add(split(path)[1])
+        for path, delta in deltas.items():
+            if path in self._folders:
+                self._add(path, delta)
+
+    def seal(self, folders: Folders, touched: Iterable[str]) -> None:
+        """Stamp the folders a commit changed, so that any later change to them shows; the root last, and always."""
+        for path in sorted({"", *touched}, reverse=True):
+            fd = folders.at(path)
+            if fd is None:
+                continue
+            stamp = stamp_now(fd)
+            folder = self._folders.get(path)
+            if folder is not None:
+                folder.changed = stamp
+                folder.leave_mark(fd)
+            if not path:
+                self.stamp = stamp
+
+    def _add(self, path: str, delta: int) -> None:
+        self._folders[path].notes += delta
+        for above in ("", *parents(path), path) if path else ("",):
+            self.totals[above] = self.totals.get(above, 0) + delta
+
+    def _look(self, folders: Folders, path: str) -> None:
+        """Make a folder's size hold, and that of every folder in it that is new."""
+        new = [path]
+        while new:
+            path = new.pop()
+            known = self._folders.get(path)
+            fd = folders.at(path)
+            if fd is None:
+                if known is not None:
+                    self._drop(path)
+                continue
+            if known is not None and known.holds(_fsops.fstat(fd).st_mtime_ns):
+                continue
+            if known is None:
+                known = self._folders[path] = _Folder()
+                self.totals.setdefault(path, 0)
+            found = _Folder.look(fd, is_root=not path)
+            self._add(path, found.notes - known.notes)
+            for name in known.folders - found.folders:
+                self._drop(_join(path, name))
+            self._folders[path] = found
+            if path.count("/") < _DEEPEST:
+                new.extend(_join(path, name) for name in found.folders - known.folders)
+
+    def _drop(self, path: str) -> None:
+        stack = [path]
+        while stack:
+            gone = stack.pop()
+            folder = self._folders.pop(gone, None)
+            if folder is not None:
+                stack.extend(_join(gone, name) for name in folder.folders)
+                for above in ("", *parents(gone)):
+                    if above in self.totals:
+                        self.totals[above] -= folder.notes
+            self.totals.pop(gone, None)
+        above, name = split(path)
+        if above in self._folders:
+            self._folders[above].folders.discard(name)
+
+
+class SizesCache:
+    """The sizes of the memories used last, for the whole process."""
+
+    def __init__(self, max_folders: int = _MAX_FOLDERS) -> None:
+        self._max_folders = max_folders
+        self._kept: OrderedDict[str, Sizes] = OrderedDict()
+        self._folders = 0
+        self._lock = threading.Lock()  # commits to different memories run in different threads
+
+    def take(self, path: str) -> Sizes:
+        """The memory's sizes, out of the cache: whoever fails half-way through changing them must not put them back."""
+        with self._lock:
+            sizes = self._kept.pop(path, None)
+            if sizes is None:
+                return Sizes()
+            self._folders -= len(sizes)
+            return sizes
+
+    def put(self, path: str, sizes: Sizes) -> None:
+        with self._lock:
+            self._kept[path] = sizes
+            self._folders += len(sizes)
+            while self._folders > self._max_folders:
+                _, oldest = self._kept.popitem(last=False)
+                self._folders -= len(oldest)
+
+    @contextmanager
+    def kept(self, path: str, root_fd: int) -> Iterator[None]:
+        """Around something that changes the root folder but no note: sizes that held before it hold after it."""
+        sizes = self.take(path)
+        held = _fsops.fstat(root_fd).st_mtime_ns == sizes.stamp
+        yield
+        if held:
+            with Folders(root_fd) as folders:
+                sizes.seal(folders, ())
+            self.put(path, sizes)
+
+
+def stamp_now(fd: int) -> int:
+    """Set a folder's time of change to now, to the nanosecond; the value if the file system kept it, else -1."""
+    now = time.time_ns()
+    try:
+        _fsops.set_times(fd, now, now)
+        kept = _fsops.fstat(fd).st_mtime_ns
+    except OSError:  # not the folder's owner: the kernel's own stamp has to do, and is not trusted
+        return -1
+    return kept if kept == now else -1
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and value not in ("", ".", "..") and "/" not in value and "\0" not in value
+
+
+def _join(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder else name

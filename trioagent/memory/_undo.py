@@ -1,0 +1,58 @@
+"""Taking several commits back as one: what a cancelled chat needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+
+from ._changes import ChangeSet
+from ._paths import Version
+
+
+@attrs.frozen
+class Undone:
+    """What one commit changed: contents before it, versions after it (None: no note), folders made and removed."""
+
+    before: Mapping[str, bytes | None]
+    after: Mapping[str, Version | None]
+    made: tuple[str, ...]
+    removed: tuple[str, ...]
+
+
+@attrs.define
+class UndoLog:
+    """Collects what is needed to take commits back: give it to each ``Lease.commit``, then to ``Memory.roll_back``.
+
+    It holds the former content of every note that was changed, in memory.
+    """
+
+    steps: list[Undone] = attrs.field(factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.steps)
+
+    def changes(self) -> ChangeSet:
+        """From the state after all the commits to that before the first."""
+        before: dict[str, bytes | None] = {}
+        made: set[str] = set()
+        removed: set[str] = set()
+        for step in reversed(self.steps):
+            before.update(step.before)
+            removed -= set(step.removed)
+            made |= set(step.removed)
+            made -= set(step.made)
+            removed |= set(step.made)
+        return ChangeSet(
+            writes={path: data for path, data in before.items() if data is not None},
+            deletes=frozenset(path for path, data in before.items() if data is None),
+            made_dirs=frozenset(made),
+            removed_dirs=frozenset(removed),
+        )
+
+    def versions(self) -> dict[str, Version | None]:
+        """The state of each note after all the commits, for finding out whether somebody else changed it since."""
+        after: dict[str, Version | None] = {}
+        for step in self.steps:
+            after.update(step.after)
+        return after

@@ -1,0 +1,112 @@
+"""Make a forked child harmless: chroot, rlimits, Landlock, no capabilities, seccomp, in this order.
+
+Each wall stands alone: the chroot hides what is outside, Landlock refuses it again by path and refuses all network and
+special files, seccomp leaves no call that could start, signal or inspect a process, and a child without capabilities in
+namespaces without a network has nothing to use even if one of them falls.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import resource
+
+from . import seccomp
+from .syscalls import PR_CAPBSET_DROP, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS, call, prctl
+
+# Landlock's file system rights, by bit.
+WRITE_FILE, READ_FILE, READ_DIR, REMOVE_DIR, REMOVE_FILE = 1 << 1, 1 << 2, 1 << 3, 1 << 4, 1 << 5
+MAKE_DIR, MAKE_REGULAR, REFER, TRUNCATE = 1 << 7, 1 << 8, 1 << 13, 1 << 14
+# What a block may do in its view. Missing on purpose: execute, make devices, sockets, FIFOs or symbolic links, ioctl.
+GRANTED = WRITE_FILE | READ_FILE | READ_DIR | REMOVE_DIR | REMOVE_FILE | MAKE_DIR | MAKE_REGULAR | REFER | TRUNCATE
+RIGHTS_BY_ABI = (0, 13, 14, 15, 15, 16)  # how many rights each ABI knows; newer ones add none for files
+MINIMUM_ABI = 1
+
+
+class _Ruleset(ctypes.Structure):
+    _fields_ = (("files", ctypes.c_uint64), ("network", ctypes.c_uint64), ("scoped", ctypes.c_uint64))
+
+
+class _PathBeneath(ctypes.Structure):
+    _pack_ = 1
+    _layout_ = "ms"
+    _fields_ = (("allowed", ctypes.c_uint64), ("parent", ctypes.c_int32))
+
+
+class _CapabilityHeader(ctypes.Structure):
+    _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
+
+
+class Walls:
+    """What can be prepared once, before the forks: the filter's program, the Landlock ABI, the empty capability set."""
+
+    def __init__(self) -> None:
+        try:
+            self.landlock_abi = call("landlock_create_ruleset", None, 0, 1)
+        except OSError as error:
+            raise OSError(error.errno, f"this kernel has no Landlock ({error.strerror})") from None
+        handled = (1 << RIGHTS_BY_ABI[min(self.landlock_abi, len(RIGHTS_BY_ABI) - 1)]) - 1
+        # Handled and never granted: TCP bind and connect (ABI 4), abstract sockets and signals to outside (ABI 6).
+        self._ruleset = _Ruleset(handled, 3 if self.landlock_abi >= 4 else 0, 3 if self.landlock_abi >= 6 else 0)
+        self._ruleset_size = 24 if self.landlock_abi >= 6 else 16 if self.landlock_abi >= 4 else 8
+        self._granted = GRANTED & handled
+        self._filter = seccomp.Filter()
+        self._no_capabilities = (ctypes.c_uint32 * 6)()
+        self._capability_header = _CapabilityHeader(0x20080522, 0)
+
+    def settle(self) -> None:
+        """Give up, in the zygote, what no child ever needs; forks inherit it."""
+        prctl(PR_SET_DUMPABLE, 0)  # no core, no ptrace, no reading of /proc/PID by others of the same user
+        prctl(PR_SET_NO_NEW_PRIVS, 1)
+        for capability in range(64):
+            try:
+                prctl(PR_CAPBSET_DROP, capability)
+            except OSError:
+                break  # past the last one this kernel knows
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+    def landlock(self, root: int) -> None:
+        """Allow, of all files and the network, only plain reading and writing below descriptor *root*."""
+        ruleset = call("landlock_create_ruleset", ctypes.byref(self._ruleset), self._ruleset_size, 0)
+        rule = _PathBeneath(self._granted, root)
+        call("landlock_add_rule", ruleset, 1, ctypes.byref(rule), 0)
+        call("landlock_restrict_self", ruleset, 0)
+        os.close(ruleset)
+
+    def drop_capabilities(self) -> None:
+        call("capset", ctypes.byref(self._capability_header), self._no_capabilities)
+
+    def filter_calls(self) -> None:
+        self._filter.apply()
+
+
+def become(owner: tuple[int, int]) -> None:
+    """Run as the owner of the notes (only where all ids are mapped, that is, when the host runs as root)."""
+    uid, gid = owner
+    with contextlib.suppress(PermissionError):  # "deny" in /proc/self/setgroups: then there are none to keep either
+        os.setgroups([])
+    os.setresgid(gid, gid, gid)
+    os.setresuid(uid, uid, uid)
+
+
+def limit(*, memory: int, cpu: int, file_size: int, descriptors: int) -> None:
+    """Set this process's limits, soft and hard, so that it cannot raise them again.
+
+    Args:
+        memory: address space in bytes, in all.
+        cpu: processor seconds; SIGXCPU ends the child there, SIGKILL one second later if that was ignored.
+    """
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu + 1))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
+    resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
+    resource.setrlimit(resource.RLIMIT_MEMLOCK, (0, 0))
+    resource.setrlimit(resource.RLIMIT_MSGQUEUE, (0, 0))
+
+
+def address_space() -> int:
+    """Bytes of address space this process maps now."""
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[0]) * resource.getpagesize()

@@ -1,0 +1,209 @@
+"""The standard library for children that have no files but their notes.
+
+What blocks import most is imported before the fork. All the rest of the library's Python modules lies in one read-only
+shared mapping, from which an import in a child takes it: importing everything up front would make each fork dearer, for
+its cost grows with the parent's private memory, while a shared mapping costs a fork nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import io
+import marshal
+import mmap
+import os
+import sys
+import sysconfig
+import time
+import warnings
+from collections.abc import Sequence
+from types import CodeType, ModuleType
+
+# Imported before the fork: common in blocks, or needed by what is.
+COMMON = """
+abc ast base64 binascii bisect calendar codecs collections collections.abc contextlib copy csv dataclasses datetime
+decimal enum errno fnmatch fractions functools glob hashlib heapq io itertools json keyword linecache locale math
+numbers operator os pathlib pickle posixpath pprint random re reprlib shutil socket statistics string struct tempfile
+textwrap time traceback types typing unicodedata urllib.parse warnings weakref zoneinfo _strptime encodings.ascii
+encodings.cp1252 encodings.latin_1 encodings.utf_8 encodings.utf_8_sig encodings.utf_16
+""".split()
+
+# All other C extensions are imported too, since a child may not map code. Not these: encryption, terminals, databases
+# of the system, tests, and what brings a large package of Python along (asyncio does without its accelerator).
+NO_EXTENSIONS = ("_asyncio", "_ssl", "_hashlib", "_tkinter", "_curses", "_dbm", "_gdbm", "_test", "_ctypes_test",
+                 "_xx", "xx", "nis", "ossaudiodev", "readline", "spwd", "_crypt")  # fmt: skip
+
+# Not offered: tests, editors, windows, installers, and what opens a browser.
+LEFT_OUT = {
+    "__pycache__", "antigravity", "config", "curses", "distutils", "ensurepip", "idlelib", "lib2to3", "lib-dynload",
+    "msilib", "pydoc_data", "site-packages", "dist-packages", "test", "tests", "tkinter", "turtle.py", "turtledemo",
+    "venv", "this.py",
+}  # fmt: skip
+ZONES = "/usr/share/zoneinfo"
+
+
+class Shelf:
+    """Many small files in one shared, read-only mapping."""
+
+    def __init__(self) -> None:
+        self._index: dict[str, tuple[int, int]] = {}
+        self._size = 0
+        self._descriptor = os.memfd_create("library")
+        self._map: mmap.mmap | None = None
+
+    def put(self, name: str, content: bytes) -> None:
+        # At once into the file: collected here first, it would stay in the zygote's memory for each fork to copy.
+        self._index[name] = (self._size, os.write(self._descriptor, content))
+        self._size += len(content)
+
+    def close(self) -> None:
+        """Map the file; nothing can be put in after this."""
+        self._map = mmap.mmap(self._descriptor, self._size, mmap.MAP_SHARED, mmap.PROT_READ)
+        os.close(self._descriptor)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._index
+
+    def get(self, name: str) -> bytes:
+        assert self._map is not None
+        start, size = self._index[name]
+        return self._map[start : start + size]
+
+
+class ShelfImporter(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
+    """Imports modules from a shelf, where ``a/b.py`` holds a.b's code object, marshalled, or its source."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        base = fullname.replace(".", "/")
+        for name, is_package in ((f"{base}.py", False), (f"{base}/__init__.py", True)):
+            if name in self._shelf:
+                spec = importlib.machinery.ModuleSpec(fullname, self, origin=name, is_package=is_package)
+                spec.has_location = False
+                return spec
+        return None
+
+    def _name(self, fullname: str) -> str:
+        spec = self.find_spec(fullname, None)
+        if spec is None or spec.origin is None:
+            raise ImportError(f"No module named {fullname!r}", name=fullname)
+        return spec.origin
+
+    def is_package(self, fullname: str) -> bool:
+        return self._name(fullname).endswith("/__init__.py")
+
+    def get_source(self, fullname: str) -> None:
+        return None
+
+    def get_code(self, fullname: str) -> CodeType:
+        name = self._name(fullname)
+        content = self._shelf.get(name)
+        if content[:4] == importlib.util.MAGIC_NUMBER:
+            code = marshal.loads(content[16:])  # this interpreter's own compiled library
+            assert isinstance(code, CodeType)
+            return code
+        return compile(content, f"<library>/{name}", "exec", dont_inherit=True)
+
+
+def import_common() -> None:
+    """Import what blocks use most."""
+    warnings.simplefilter("ignore")  # a DeprecationWarning is noise to a model
+    _prefer_builtin_hashes()
+    for name in [*COMMON, *_extensions()]:
+        try:
+            importlib.import_module(name)
+        except ImportError:
+            pass  # another version of Python, or built without it
+
+
+def _extensions() -> list[str]:
+    folder = os.path.join(sysconfig.get_path("platstdlib"), "lib-dynload")
+    names = [name.partition(".")[0] for name in os.listdir(folder)] if os.path.isdir(folder) else []
+    return sorted(name for name in names if not name.startswith(NO_EXTENSIONS))
+
+
+def shelve_rest() -> None:
+    """Put the rest of the library on a shelf. No import reads from disk after this."""
+    shelf = Shelf()
+    _shelve_modules(shelf)
+    _shelve_zones(shelf)
+    shelf.close()
+    sys.meta_path[:] = [importlib.machinery.BuiltinImporter, importlib.machinery.FrozenImporter, ShelfImporter(shelf)]
+    _offer_zones(shelf)
+    # The C library reads the time zone and the locale's names once: before the chroot.
+    time.localtime()
+    time.strftime("%c")
+    sys.path[:] = []
+    sys.path_importer_cache.clear()
+
+
+def _prefer_builtin_hashes() -> None:
+    """Keep OpenSSL out (4 MB, and much code for a block to reach) where Python has hashes of its own."""
+    if all(importlib.util.find_spec(name) for name in ("_md5", "_blake2", "_sha3")):
+        sys.modules["_hashlib"] = None  # type: ignore[assignment]  # "import fails": hashlib then takes its own
+
+
+def _shelve_modules(shelf: Shelf) -> None:
+    root = sysconfig.get_path("stdlib")
+    cached = f".{sys.implementation.cache_tag}.pyc"
+    stack = [""]
+    while stack:
+        folder = stack.pop()
+        with os.scandir(os.path.join(root, folder)) as entries:
+            for entry in entries:
+                name = os.path.join(folder, entry.name)
+                if entry.name in LEFT_OUT or entry.name.startswith("config-"):
+                    continue
+                if entry.is_dir():
+                    stack.append(name)
+                elif entry.name.endswith(".py"):
+                    compiled = os.path.join(root, folder, "__pycache__", entry.name[:-3] + cached)
+                    shelf.put(name, _read(compiled, importlib.util.MAGIC_NUMBER) or _read(entry.path) or b"")
+
+
+def _read(path: str, start: bytes = b"") -> bytes | None:
+    try:
+        with open(path, "rb", buffering=0) as file:
+            content = file.read()
+    except OSError:
+        return None
+    return content if content.startswith(start) else None
+
+
+def _shelve_zones(shelf: Shelf) -> None:
+    stack = [""]
+    while stack:
+        folder = stack.pop()
+        try:
+            entries = list(os.scandir(os.path.join(ZONES, folder)))
+        except OSError:
+            continue
+        for entry in entries:
+            name = os.path.join(folder, entry.name)
+            if entry.is_dir(follow_symlinks=False) and name not in ("posix", "right"):
+                stack.append(name)
+            elif content := _read(entry.path, b"TZif"):
+                shelf.put(f"zone:{name}", content)
+
+
+def _offer_zones(shelf: Shelf) -> None:
+    """Let ``zoneinfo`` find time zones on the shelf: it asks ``load_tzdata`` when no file is on its path."""
+    try:
+        import zoneinfo
+        import zoneinfo._common as common
+    except ImportError:
+        return
+
+    def load_tzdata(key: str) -> io.BytesIO:
+        if f"zone:{key}" not in shelf:
+            raise zoneinfo.ZoneInfoNotFoundError(f"No time zone found with key {key}")
+        return io.BytesIO(shelf.get(f"zone:{key}"))
+
+    common.load_tzdata = load_tzdata  # type: ignore[assignment]

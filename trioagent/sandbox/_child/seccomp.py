@@ -1,0 +1,268 @@
+"""The system call filter of a child: an allow-list as a classic BPF program, for x86_64 and aarch64.
+
+Whatever is not listed fails with EPERM. A foreign calling convention (32-bit, x32) kills, since its numbers mean other
+calls. The kernel keeps a bitmap of the calls that this program always allows, so the plain ones cost next to nothing.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import struct
+
+from .syscalls import MACHINE, X86_64, call
+
+# name: (x86_64, aarch64); None where an architecture has no such call.
+Table = dict[str, tuple[int | None, int | None]]
+
+ALLOWED: Table = {
+    # files: all of them go through the chroot, and through Landlock where it has a say
+    "read": (0, 63),
+    "write": (1, 64),
+    "readv": (19, 65),
+    "writev": (20, 66),
+    "pread64": (17, 67),
+    "pwrite64": (18, 68),
+    "lseek": (8, 62),
+    "open": (2, None),
+    "openat": (257, 56),
+    "creat": (85, None),
+    "close": (3, 57),
+    "dup": (32, 23),
+    "fstat": (5, 80),
+    "stat": (4, None),
+    "lstat": (6, None),
+    "newfstatat": (262, 79),
+    "statx": (332, 291),
+    "statfs": (137, 43),
+    "fstatfs": (138, 44),
+    "access": (21, None),
+    "faccessat": (269, 48),
+    "faccessat2": (439, 439),
+    "readlink": (89, None),
+    "readlinkat": (267, 78),
+    "getcwd": (79, 17),
+    "chdir": (80, 49),
+    "fchdir": (81, 50),
+    "getdents64": (217, 61),
+    "mkdir": (83, None),
+    "mkdirat": (258, 34),
+    "rmdir": (84, None),
+    "unlink": (87, None),
+    "unlinkat": (263, 35),
+    "rename": (82, None),
+    "renameat": (264, 38),
+    "renameat2": (316, 276),
+    "truncate": (76, 45),
+    "ftruncate": (77, 46),
+    "fsync": (74, 82),
+    "fdatasync": (75, 83),
+    "flock": (73, 32),
+    "umask": (95, 166),
+    "sendfile": (40, 71),  # shutil.copyfile
+    "fadvise64": (221, 223),
+    # memory and the interpreter's own upkeep
+    "brk": (12, 214),
+    "munmap": (11, 215),
+    "mremap": (25, 216),
+    "madvise": (28, 233),
+    "futex": (202, 98),
+    "set_robust_list": (273, 99),
+    "rseq": (334, 293),
+    "sched_yield": (24, 124),
+    "sched_getaffinity": (204, 123),
+    "restart_syscall": (219, 128),
+    "rt_sigaction": (13, 134),
+    "rt_sigprocmask": (14, 135),
+    "rt_sigreturn": (15, 139),
+    "sigaltstack": (131, 132),
+    # waiting and clocks
+    "poll": (7, None),
+    "ppoll": (271, 73),
+    "nanosleep": (35, 101),
+    "clock_nanosleep": (230, 115),
+    "clock_gettime": (228, 113),
+    "clock_getres": (229, 114),
+    "gettimeofday": (96, 169),
+    "time": (201, None),
+    "times": (100, 153),
+    "getrusage": (98, 165),
+    "getrlimit": (97, 163),
+    # who am I
+    "getrandom": (318, 278),
+    "uname": (63, 160),
+    "getpid": (39, 172),
+    "gettid": (186, 178),
+    "getppid": (110, 173),
+    "getuid": (102, 174),
+    "geteuid": (107, 175),
+    "getgid": (104, 176),
+    "getegid": (108, 177),
+    "getgroups": (115, 158),
+    "getresuid": (118, 148),
+    "getresgid": (120, 150),
+    "exit": (60, 93),
+    "exit_group": (231, 94),
+}
+
+# "Done", without effect: shutil.copy, copytree and Path.touch go on, and no mode, owner or time of any file changes.
+IGNORED: Table = {
+    "chmod": (90, None),
+    "fchmod": (91, 52),
+    "fchmodat": (268, 53),
+    "fchmodat2": (452, 452),
+    "chown": (92, None),
+    "fchown": (93, 55),
+    "lchown": (94, None),
+    "fchownat": (260, 54),
+    "utime": (132, None),
+    "utimes": (235, None),
+    "futimesat": (261, None),
+    "utimensat": (280, 88),
+}
+
+# "No such thing on this file system", which callers are ready for.
+UNSUPPORTED: Table = {
+    "setxattr": (188, 5),
+    "lsetxattr": (189, 6),
+    "fsetxattr": (190, 7),
+    "getxattr": (191, 8),
+    "lgetxattr": (192, 9),
+    "fgetxattr": (193, 10),
+    "listxattr": (194, 11),
+    "llistxattr": (195, 12),
+    "flistxattr": (196, 13),
+    "removexattr": (197, 14),
+    "lremovexattr": (198, 15),
+    "fremovexattr": (199, 16),
+}
+
+# "Old kernel": the C library then tries the older call, which is refused.
+MISSING: Table = {"clone3": (435, 435)}
+
+# No ioctl ever reaches the kernel; "not a terminal" is what open() asks for.
+NO_TERMINAL: Table = {"ioctl": (16, 29)}
+
+# Allowed for some arguments only, see the functions below.
+NO_EXEC_MEMORY: Table = {"mmap": (9, 222), "mprotect": (10, 226)}
+HARMLESS_FCNTL: Table = {"fcntl": (72, 25)}
+READ_OWN_LIMITS: Table = {"prlimit64": (302, 261)}
+
+TABLES = (ALLOWED, IGNORED, UNSUPPORTED, MISSING, NO_TERMINAL, NO_EXEC_MEMORY, HARMLESS_FCNTL, READ_OWN_LIMITS)
+
+# F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_GETLK, F_SETLK, F_SETLKW, F_OFD_*, F_DUPFD_CLOEXEC: none of them names
+# another process (F_SETOWN would have signals sent to one).
+FCNTL_COMMANDS = (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030)
+
+AUDIT_ARCH = (0xC000003E, 0xC00000B7)
+X32_BIT = 0x40000000
+PROT_EXEC = 4
+
+LOAD, EQUAL, AT_LEAST, HAS_BITS, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+RET_KILL, RET_ALLOW = 0x80000000, 0x7FFF0000
+# Offsets in struct seccomp_data: number, architecture, instruction pointer, then six 64-bit arguments, low word first.
+NUMBER_AT, ARCH_AT, ARGUMENTS_AT = 0, 4, 16
+
+Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, operand
+
+
+def _load(offset: int) -> Instruction:
+    return (LOAD, 0, 0, offset)
+
+
+def _ret(value: int) -> Instruction:
+    return (RETURN, 0, 0, value)
+
+
+def _fail(number: int) -> Instruction:
+    return _ret(0x00050000 | number)
+
+
+def _argument(index: int, *, high: bool = False) -> Instruction:
+    return _load(ARGUMENTS_AT + 8 * index + (4 if high else 0))
+
+
+def _no_exec_memory() -> list[Instruction]:
+    return [_argument(2), (HAS_BITS, 0, 1, PROT_EXEC), _fail(errno.EPERM), _ret(RET_ALLOW)]
+
+
+def _harmless_fcntl() -> list[Instruction]:
+    tests = [(EQUAL, len(FCNTL_COMMANDS) - i, 0, command) for i, command in enumerate(FCNTL_COMMANDS)]
+    return [_argument(1), *tests, _fail(errno.EPERM), _ret(RET_ALLOW)]
+
+
+def _read_own_limits() -> list[Instruction]:
+    """``prlimit64(0, _, NULL, _)``: of this process, and reading only."""
+    return [
+        _argument(0),
+        (EQUAL, 0, 4, 0),
+        _argument(2),
+        (EQUAL, 0, 2, 0),
+        _argument(2, high=True),
+        (EQUAL, 1, 0, 0),
+        _fail(errno.EPERM),
+        _ret(RET_ALLOW),
+    ]
+
+
+def program(machine: int) -> list[Instruction]:
+    """The filter for one architecture (``X86_64`` or ``AARCH64``).
+
+    A binary search over runs of call numbers: when a filter is put on, the kernel tries it for each number there is,
+    which takes too long with one comparison after the other.
+    """
+    code = [_load(ARCH_AT), (EQUAL, 1, 0, AUDIT_ARCH[machine]), _ret(RET_KILL), _load(NUMBER_AT)]
+    if machine == X86_64:
+        code += [(AT_LEAST, 0, 1, X32_BIT), _ret(RET_KILL)]
+    return code + _search(_runs(machine))
+
+
+def _runs(machine: int) -> list[tuple[int, list[Instruction]]]:
+    """The first number of each run of calls with the same answer, and that answer, from 0 up without gaps."""
+    answers: dict[int, list[Instruction]] = {}
+    for table, body in (
+        (ALLOWED, [_ret(RET_ALLOW)]),
+        (NO_EXEC_MEMORY, _no_exec_memory()),
+        (NO_TERMINAL, [_fail(errno.ENOTTY)]),
+        (HARMLESS_FCNTL, _harmless_fcntl()),
+        (IGNORED, [_fail(0)]),
+        (UNSUPPORTED, [_fail(errno.ENOTSUP)]),
+        (MISSING, [_fail(errno.ENOSYS)]),
+        (READ_OWN_LIMITS, _read_own_limits()),
+    ):
+        for numbers in table.values():
+            number = numbers[machine]
+            if number is not None:
+                answers[number] = body
+    runs: list[tuple[int, list[Instruction]]] = []
+    for number in range(max(answers) + 2):  # one past the last: refused, as is all above it
+        body = answers.get(number, [_fail(errno.EPERM)])
+        if not runs or runs[-1][1] != body:
+            runs.append((number, body))
+    return runs
+
+
+def _search(runs: list[tuple[int, list[Instruction]]]) -> list[Instruction]:
+    if len(runs) == 1:
+        return runs[0][1]
+    middle = len(runs) // 2
+    below = _search(runs[:middle])
+    return [(AT_LEAST, len(below), 0, runs[middle][0]), *below, *_search(runs[middle:])]
+
+
+class _Program(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
+
+
+class Filter:
+    """The assembled filter of this machine, ready to be put on."""
+
+    def __init__(self) -> None:
+        assert MACHINE is not None
+        packed = b"".join(struct.pack("=HBBI", *instruction) for instruction in program(MACHINE))
+        self._buffer = ctypes.create_string_buffer(packed, len(packed))
+        self._program = _Program(len(packed) // 8, ctypes.addressof(self._buffer))
+
+    def apply(self) -> None:
+        """Put the filter on this process for good. It needs no_new_privs."""
+        call("seccomp", 1, 0, ctypes.byref(self._program))

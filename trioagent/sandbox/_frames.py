@@ -1,0 +1,140 @@
+"""What comes from a child, decoded: its bytes are hostile, whatever they say.
+
+The only exception that leaves this module is :class:`FrameError`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from typing import Any, NoReturn
+
+import attrs
+
+HEADER = 4
+MAX_DEPTH = 32
+# The zygote's note after a child's death: a mark that starts no honest frame, and the wait status.
+DEATH = struct.Struct("=4sI")
+DEATH_MARK = b"\xffDIE"
+
+
+class FrameError(Exception):
+    """A child sent something that is no answer."""
+
+
+@attrs.frozen
+class Reply:
+    locals: dict[str, str]
+    error: str
+    printed: str
+    reads: list[str]
+
+
+@attrs.frozen
+class Call:
+    """The block asks for a host tool."""
+
+    name: str
+    args: list[Any]
+    kwargs: dict[str, Any]
+
+
+def encode(frame: dict[str, object]) -> bytes:
+    """A frame for the child.
+
+    Raises:
+        TypeError, ValueError: not JSON.
+    """
+    body = json.dumps(frame, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
+    return len(body).to_bytes(HEADER, "big") + body
+
+
+def frame_size(header: bytes, limit: int) -> int:
+    """The length that a frame's *header* announces."""
+    size = int.from_bytes(header, "big")
+    if size > limit:
+        raise FrameError(f"a frame of {size} bytes, where at most {limit} are taken")
+    return size
+
+
+def death_status(last_bytes: bytes) -> int | None:
+    """The wait status in the zygote's note at the end of what a dead child's socket held, or None without one."""
+    if len(last_bytes) < DEATH.size:
+        return None
+    mark, status = DEATH.unpack(last_bytes[-DEATH.size :])
+    # A block may forge the note of its own end: whatever it says must be a number that the W... functions take.
+    return status & 0xFFFF if mark == DEATH_MARK else None
+
+
+def decode(body: bytes) -> Reply | Call:
+    """Decode one frame.
+
+    Raises:
+        FrameError: for anything but an exact Reply or Call: other keys, doubled keys, other types, numbers that are not
+            finite, deep nesting, text that has no UTF-8 form.
+    """
+    try:
+        frame = json.loads(
+            body.decode("utf-8"),
+            object_pairs_hook=_unique_keys,
+            parse_constant=_refuse_constant,
+            parse_float=_finite,
+        )
+        _check_plain(frame)
+    except (ValueError, RecursionError, MemoryError) as error:  # ValueError: bad UTF-8, bad JSON, 5000-digit numbers
+        raise FrameError(f"not a frame: {type(error).__name__}") from None
+    match frame:
+        case {
+            "locals": dict() as values,
+            "error": str() as problem,
+            "printed": str() as printed,
+            "reads": list() as reads,
+        }:
+            if len(frame) == 4 and _all_text(values.values()) and _all_text(reads):
+                return Reply(values, problem, printed, reads)
+        case {"call": str() as name, "args": list() as args, "kwargs": dict() as kwargs}:
+            if len(frame) == 3:
+                return Call(name, args, kwargs)
+    raise FrameError("not a frame: other fields than an answer has")
+
+
+def _all_text(values: Any) -> bool:
+    return all(type(value) is str for value in values)
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = dict(pairs)
+    if len(keys) != len(pairs):
+        raise ValueError("doubled key")
+    return keys
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("number too large")
+    return number
+
+
+def _check_plain(frame: object) -> None:
+    """Refuse deep nesting and lone surrogates, without recursion."""
+    level: list[object] = [frame]
+    for _ in range(MAX_DEPTH):
+        below: list[object] = []
+        for value in level:
+            if type(value) is str:
+                value.encode("utf-8")  # UnicodeEncodeError is a ValueError
+            elif type(value) is dict:
+                below.extend(value.keys())
+                below.extend(value.values())
+            elif type(value) is list:
+                below.extend(value)
+        if not below:
+            return
+        level = below
+    raise ValueError("nested too deep")

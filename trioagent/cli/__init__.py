@@ -1,1 +1,5 @@
-"""Commands for people; the only code that prints or reads argv."""
+"""The command line. The only code of the package that prints, or reads ``sys.argv``."""
+
+from __future__ import annotations
+
+from ._main import main as main

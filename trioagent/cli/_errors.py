@@ -1,0 +1,87 @@
+"""How the command line fails: one clear line on stderr and an exit code; a traceback only if asked for."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+
+import click
+
+from .._errors import InvalidInputError, TrioAgentError
+from ._terminal import Shell, one_line
+
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
+
+
+def exit_code_of(command: Callable[[], object], shell: Shell) -> int:
+    """Do *command*, and say on stderr what went wrong, if anything did.
+
+    A reader that went away (``| head``) is no error worth a word: exit code 1, silently.
+    """
+    try:
+        code = command()
+        sys.stdout.flush()  # here, where a closed pipe can still be dealt with
+    except BaseException as error:  # noqa: BLE001 - the edge of the program: everything becomes a line and a code
+        return _report(error, shell)
+    return code if isinstance(code, int) else 0
+
+
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """The errors in a group, however deeply nested; for display only."""
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from leaves(inner)
+    else:
+        yield error
+
+
+def line_and_code(error: BaseException) -> tuple[str, int]:
+    """What to say of one error, and the exit code it stands for."""
+    match error:
+        case KeyboardInterrupt() | click.Abort():
+            return "interrupted", INTERRUPTED
+        case click.UsageError():
+            return f"error: {error.format_message()}{_where_help_is(error)}", USAGE
+        case click.ClickException():
+            return f"error: {error.format_message()}", error.exit_code
+        case InvalidInputError():
+            return f"error: {error}", USAGE
+        case TrioAgentError():
+            return f"error: {error}", FAILED
+        case OSError(strerror=str(words), filename=filename) if filename is not None:
+            return f"error: {os.fsdecode(filename) if isinstance(filename, bytes) else filename}: {words}", FAILED
+        case OSError():
+            return f"error: {error}", FAILED
+    bug = f"error: unexpected {type(error).__name__}: {error}"
+    return (
+        f"{bug}; this is a defect of trioagent: please report it, with what the same command says with --debug",
+        FAILED,
+    )
+
+
+def _report(error: BaseException, shell: Shell) -> int:
+    # click and rich make SystemExit of a pipe that nobody reads any more.
+    told = [leaf for leaf in leaves(error) if not isinstance(leaf, BrokenPipeError | SystemExit)]
+    if not told:
+        _silence_stdout()
+        return FAILED
+    if shell.debug:
+        traceback.print_exception(error)
+    said = list(dict.fromkeys(line_and_code(leaf) for leaf in told))
+    for line, _ in said:
+        click.echo(one_line(line), err=True)
+    codes = [code for _, code in said]
+    return INTERRUPTED if INTERRUPTED in codes else codes[0]
+
+
+def _where_help_is(error: click.UsageError) -> str:
+    return f" (see `{error.ctx.command_path} --help`)" if error.ctx is not None else ""
+
+
+def _silence_stdout() -> None:
+    """Whatever is still buffered goes nowhere, so that the interpreter's own flush at exit does not complain."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

@@ -1,0 +1,99 @@
+"""Reading what the user types: line editing, and a history that outlives the session."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+HISTORY_LINES = 1000
+
+
+class LineInput:
+    """The user's lines, from a terminal or a pipe.
+
+    Reading blocks the whole process, event loop included; so it is done between turns, in the main thread, when nothing
+    else is going on. On a terminal Ctrl-C raises KeyboardInterrupt from `read`, and Ctrl-D EOFError.
+
+    Args:
+        history: where typed lines are kept, or None. Failing to is said once and harms nothing.
+    """
+
+    def __init__(self, history: Path | None) -> None:
+        self.interactive = sys.stdin is not None and sys.stdin.isatty()
+        self._history = history if self.interactive else None
+        if self.interactive:
+            self._load()
+
+    def read(self, prompt: str) -> str:
+        """The next line, without its end.
+
+        Raises:
+            EOFError: there is none.
+            KeyboardInterrupt: Ctrl-C.
+        """
+        if self.interactive:
+            line = input(prompt)
+            if line.strip() and self._history is not None:
+                self._append(line)
+            return line
+        line = "" if sys.stdin is None else sys.stdin.readline()
+        if not line:
+            raise EOFError
+        return line.removesuffix("\n")
+
+    def _load(self) -> None:
+        try:
+            import readline  # its import alone gives input() line editing
+        except ImportError:
+            self._history = None
+            return
+        if self._history is None:
+            return
+        readline.set_auto_history(True)
+        try:
+            fd = os.open(self._history, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO must not stall us
+            with open(fd, encoding="utf-8", errors="replace") as file:
+                lines = file.read().splitlines()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            self._give_up(error)
+            return
+        for line in lines[-HISTORY_LINES:]:
+            readline.add_history(line)
+        if len(lines) > 2 * HISTORY_LINES:
+            self._write(lines[-HISTORY_LINES:], os.O_TRUNC)
+
+    def _append(self, line: str) -> None:
+        self._write([line.replace("\n", " ")], os.O_APPEND)
+
+    def _write(self, lines: list[str], how: int) -> None:
+        if self._history is None:
+            return
+        try:
+            self._history.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            fd = os.open(self._history, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | how, 0o600)
+            with open(fd, "w", encoding="utf-8", errors="replace") as file:
+                os.fchmod(fd, 0o600)
+                file.writelines(f"{text}\n" for text in lines)
+        except OSError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        click.echo(f"note: the history is not kept: {self._history}: {error.strerror}", err=True)
+        self._history = None
+
+
+def history_path(env: Mapping[str, str]) -> Path | None:
+    """``trioagent/history`` in ``XDG_STATE_HOME``, which counts only if absolute, else in ``~/.local/state``."""
+    state = env.get("XDG_STATE_HOME", "")
+    if os.path.isabs(state):
+        return Path(state) / "trioagent" / "history"
+    try:
+        return Path.home() / ".local" / "state" / "trioagent" / "history"
+    except RuntimeError:  # no home at all
+        return None

@@ -1,0 +1,64 @@
+"""The ``trioagent`` command: its sub-commands and what they have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from ._chat import chat
+from ._doctor import doctor
+from ._errors import exit_code_of
+from ._memory import memory
+from ._model_options import debug_option
+from ._run import run
+from ._terminal import Shell, prepare_streams
+
+
+@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="trioagent", message="trioagent %(version)s")
+@debug_option
+@click.pass_context
+def trioagent(ctx: click.Context) -> None:
+    """Talk to agents that keep their own notes.
+
+    An agent is a language model with a memory: a folder of linked markdown notes that it reads and writes with code.
+    The code runs in a sandbox that sees only that folder; what one block of code changes is saved as a whole or not at
+    all.
+
+    \b
+    Start here:
+      trioagent doctor                                   what works on this machine
+      trioagent chat --memory notes                      talk; the notes are made in ./notes
+      trioagent run "I moved to Berlin." --memory notes  one message, the reply on stdout
+      trioagent memory tree notes                        what the agent has written down
+
+    \b
+    Which model answers (see `trioagent chat --help`):
+      --model NAME, else the environment: TRIOAGENT_MODEL (with TRIOAGENT_BASE_URL and
+      TRIOAGENT_API_KEY), else OPENROUTER_API_KEY, else VLLM_HOST or VLLM_PORT, else
+      offline-rules, which needs nothing and is no language model.
+
+    \b
+    Exit codes: 0 done, 1 failed, 2 the command cannot be used like that, 130 interrupted.
+    """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+for command in (chat, run, memory, doctor):
+    trioagent.add_command(command)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; nothing but ``SystemExit`` ever escapes.
+
+    Args:
+        argv: the arguments after the program's name; ``sys.argv[1:]`` if None.
+    """
+    prepare_streams()
+    shell = Shell()
+    arguments = None if argv is None else list(argv)
+    return exit_code_of(
+        lambda: trioagent.main(arguments, prog_name="trioagent", standalone_mode=False, obj=shell), shell
+    )

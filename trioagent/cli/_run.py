@@ -1,0 +1,76 @@
+"""``trioagent run``: one message, one reply."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import attrs
+import click
+import trio
+
+from .._config import AgentConfig
+from .._events import AgentEvent
+from .._messages import AgentResponse
+from ..models import Retrying
+from ._errors import INTERRUPTED
+from ._model_options import AgentOptions, agent_options, open_agent
+from ._talk import TakenBack, talk
+from ._terminal import one_line, safe
+
+STDIN = "-"
+
+
+@click.command()
+@click.argument("message")
+@agent_options
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object: reply, thoughts, code, usage and more.")
+def run(message: str, options: AgentOptions, as_json: bool) -> int:
+    """Say MESSAGE to an agent and print its reply.
+
+    A MESSAGE of - is read from stdin. Only the reply goes to stdout. Ctrl-C stops the agent and leaves the notes as
+    they were.
+
+    \b
+    Examples:
+      trioagent run "My sister Ada lives in Paris." --memory notes
+      trioagent run "Where does Ada live?" --memory notes --json
+      trioagent run - --memory notes < letter.txt
+
+    The key for a model is read from the environment (TRIOAGENT_API_KEY, or the provider's own such as
+    OPENROUTER_API_KEY). There is no option for it on purpose: every user of a machine can see a command's arguments.
+
+    Exit code 1 if there is no reply, also when the model went on writing code past its --max-tool-turns.
+    """
+    return trio.run(_run, sys.stdin.read() if message == STDIN else message, options, as_json)
+
+
+async def _run(message: str, options: AgentOptions, as_json: bool) -> int:
+    async with open_agent(options) as (runtime, agent):
+        outcome = await talk(agent, message, _say_what_waits)
+        if isinstance(outcome, TakenBack):
+            click.echo(safe(str(outcome)), err=True)
+            return INTERRUPTED
+        if as_json:
+            body = {"reply": outcome.reply, **attrs.asdict(outcome), "model": runtime.model.name}
+            click.echo(json.dumps(body))
+        elif outcome.reply:
+            click.echo(safe(outcome.reply))
+        if problem := stopped_short(outcome, agent.config):
+            raise click.ClickException(problem)
+    return 0
+
+
+def stopped_short(response: AgentResponse, config: AgentConfig) -> str:
+    """Why there is no reply, or "" if there is one."""
+    if response.stop_reason == "reply":
+        return ""
+    return (
+        f"no reply: the model still wanted to run code after {config.max_tool_turns} tool turns; what it saved until "
+        "then is kept; allow more with --max-tool-turns"
+    )
+
+
+def _say_what_waits(event: AgentEvent) -> None:
+    if isinstance(event, Retrying):
+        click.echo(f"note: {one_line(str(event.error))}; trying again in {event.delay:.1f} s", err=True)

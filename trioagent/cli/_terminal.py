@@ -1,0 +1,61 @@
+"""What is written to the terminal: streams that never fail on a character, and text that cannot drive the terminal."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import sys
+from typing import TYPE_CHECKING, Literal
+
+import attrs
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+@attrs.define
+class Shell:
+    """What the options in front of the sub-command say.
+
+    Attributes:
+        debug: show the traceback of an error, too.
+    """
+
+    debug: bool = attrs.field(factory=lambda: os.environ.get("TRIOAGENT_DEBUG", "") not in ("", "0"))
+
+
+def prepare_streams() -> None:
+    """Let notes in any script be shown on any terminal, and bytes that are not UTF-8 come in without an exception."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
+
+
+def safe(text: str) -> str:
+    """*text* with its control characters spelled out: a note or a reply must not move the cursor or set the title."""
+    return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text.replace("\r", ""))
+
+
+def one_line(text: str) -> str:
+    """*text* on one line."""
+    return safe(" ".join(text.split()))
+
+
+def shortened(text: str, width: int) -> str:
+    """*text* on one line of at most *width* characters."""
+    line = one_line(text)
+    return line if len(line) <= width else f"{line[: width - 1]}…"
+
+
+def console() -> Console:
+    """A console that prints text as it is. Plain if it is no terminal, or if ``NO_COLOR`` is set."""
+    from rich.console import Console  # 60 ms that `--help` and `--version` need not pay
+
+    # With NO_COLOR alone rich would still write bold and dim.
+    colours: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"
+    return Console(color_system=colours, markup=False, highlight=False, emoji=False, soft_wrap=True)

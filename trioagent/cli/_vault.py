@@ -1,0 +1,216 @@
+"""A memory as a person looks at it: read only, never through a symbolic link, whatever lies in it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+
+from .._config import MemoryLimits
+from .._errors import InvalidInputError
+from ..memory import check_memory_path
+from ..tools import NoteTools
+from ..tools._disk import Disk
+from ..tools._text import NoteText
+from ..tools.links import Link, NoteIndex, block_text, front_matter, parse_links, read_link, section
+
+_LINE = re.compile(r"line (\d+) ")
+_UNFINISHED = "redo.json"
+
+
+@attrs.frozen
+class Problem:
+    """Something in a memory that its owner should know.
+
+    Attributes:
+        path: the note or folder.
+        line: from 1; 0 for all of it.
+        text: what is wrong.
+    """
+
+    path: str
+    line: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.text}" if self.line else f"{self.path}: {self.text}"
+
+
+@attrs.frozen
+class OutLink:
+    """A link in a note, and what it means.
+
+    Attributes:
+        target: the note, or None.
+        problem: "" or what is wrong with it, with what may be meant.
+    """
+
+    link: Link
+    target: str | None
+    problem: str
+
+    def __str__(self) -> str:
+        part = f"#^{self.link.block}" if self.link.block else f"#{self.link.heading}" if self.link.heading else ""
+        return f"[[{self.link.target}{part}]]"
+
+
+class Vault:
+    """The notes in a folder.
+
+    Raises:
+        MemoryPathError: it is not a folder that can be read.
+    """
+
+    def __init__(self, root: Path) -> None:
+        _check_readable(root)
+        self.tools = NoteTools(str(root))
+        self._disk = Disk(str(root))
+        self._texts: dict[str, str] = {}
+        self._meanings: dict[tuple[str, Link], OutLink] = {}
+        self._index: NoteIndex | None = None
+
+    def sizes(self) -> dict[str, int]:
+        """The bytes of every file that is not hidden, by path, sorted."""
+        found: dict[str, int] = {}
+        for start, folder, names in self._disk.walk():
+            for name in names:
+                try:
+                    found[start + name] = folder.stat(name).st_size
+                except FileNotFoundError:  # an agent is at work here
+                    continue
+        return dict(sorted(found.items()))
+
+    def note(self, name: str) -> str:
+        """The path of the note that *name*, a path or a link, means.
+
+        Raises:
+            InvalidInputError: none, with those that may be meant.
+        """
+        if name in self.index:
+            return name
+        found = self.index.resolve(read_link(name).target)
+        if found.path is not None:
+            return found.path
+        near = f"; did you mean {' or '.join(found.suggestions)}?" if found.suggestions else ""
+        raise InvalidInputError("NOTE", f"there is no note {name!r}{near}")
+
+    def links(self, path: str) -> list[OutLink]:
+        """The links in a note, in order."""
+        return [self._meaning(link, path) for link in parse_links(self._text(path))]
+
+    def problems(self, limits: MemoryLimits = MemoryLimits()) -> Iterator[Problem]:
+        """Everything that an agent will stumble over: broken links and notes, what it cannot see, broken limits."""
+        if self._disk.kind(f".trioagent/{_UNFINISHED}") == "file":
+            yield Problem(".trioagent", 0, "a saved change is not carried out yet; the agent that comes next does it")
+        yield from self._unseen("")
+        sizes = self.sizes()
+        yield from _over_limits(sizes, limits)
+        for path in sizes:
+            if path.endswith(".md"):
+                yield from self._problems_in(path)
+
+    @property
+    def index(self) -> NoteIndex:
+        if self._index is None:
+            self._index = NoteIndex(self._disk.files())
+        return self._index
+
+    def _text(self, path: str) -> str:
+        if path not in self._texts:
+            try:
+                self._texts[path] = NoteText(self._disk.read(path)).shown
+            except OSError:
+                self._texts[path] = ""
+        return self._texts[path]
+
+    def _meaning(self, link: Link, source: str) -> OutLink:
+        """What a link means; the same link, in another line of the same note, means the same."""
+        key = (source, link._replace(line=0, alias=""))
+        if key not in self._meanings:
+            self._meanings[key] = self._resolved(link, source)
+        return attrs.evolve(self._meanings[key], link=link)
+
+    def _resolved(self, link: Link, source: str) -> OutLink:
+        found = self.index.resolve(link.target, source)
+        if found.path is None:
+            near = " or ".join(f"[[{path.removesuffix('.md')}]]" for path in found.suggestions)
+            return OutLink(link, None, f"no such note; did you mean {near}?" if near else "no such note")
+        if link.block and block_text(self._text(found.path), link.block) is None:
+            return OutLink(link, found.path, f"{found.path} has no block ^{link.block}")
+        if link.heading and section(self._text(found.path), link.heading) is None:
+            return OutLink(link, found.path, f"{found.path} has no heading {link.heading!r}")
+        return OutLink(link, found.path, "")
+
+    def _problems_in(self, path: str) -> Iterator[Problem]:
+        try:
+            data = self._disk.read(path)
+        except OSError as error:
+            yield Problem(path, 0, f"it cannot be read: {error.strerror}")
+            return
+        try:
+            data.decode()
+        except UnicodeDecodeError as error:
+            line = data.count(b"\n", 0, error.start) + 1
+            yield Problem(path, line, f"byte {data[error.start]:#04x} is not UTF-8; agents see a replacement character")
+        note = NoteText(data)
+        _, _, wrong = front_matter(note.shown)
+        if wrong is not None:
+            line_of = _LINE.match(wrong)
+            yield Problem(path, int(line_of[1]) if line_of else 1, wrong)
+        for out in self.links(path):
+            if out.problem:
+                yield Problem(path, out.link.line, f"{out}: {out.problem}")
+
+    def _unseen(self, path: str) -> Iterator[Problem]:
+        """Links, sockets and the like, and folders that cannot be opened."""
+        waiting = [path]
+        while waiting:
+            here = waiting.pop()
+            start = f"{here}/" if here else ""
+            try:
+                with self._disk.folder(here) as folder:
+                    entries = sorted(folder.scan(), key=lambda entry: entry.name)
+            except OSError as error:
+                yield Problem(
+                    here, 0, f"this folder cannot be opened: {error.strerror}; agents do not see what is in it"
+                )
+                continue
+            for entry in entries:
+                if entry.is_symlink():
+                    yield Problem(start + entry.name, 0, "a symbolic link, which agents do not see")
+                elif entry.name.startswith("."):
+                    continue
+                elif entry.is_dir(follow_symlinks=False):
+                    waiting.append(start + entry.name)
+                elif not entry.is_file(follow_symlinks=False):
+                    yield Problem(start + entry.name, 0, "neither a file nor a folder; agents do not see it")
+
+
+def _check_readable(root: Path) -> None:
+    try:
+        os.close(os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC))
+    except OSError:
+        check_memory_path(root)  # says why in words
+        raise
+
+
+def _over_limits(sizes: dict[str, int], limits: MemoryLimits) -> Iterator[Problem]:
+    folders: dict[str, int] = {}
+    for path, size in sizes.items():
+        if size > limits.file_bytes:
+            yield Problem(path, 0, f"{size:,} bytes, and a note may have {limits.file_bytes:,}; split it")
+        parts = path.split("/")[:-1]
+        for depth in range(1, len(parts) + 1):
+            folder = "/".join(parts[:depth])
+            folders[folder] = folders.get(folder, 0) + size
+        if len(parts) > limits.depth:
+            yield Problem(path, 0, f"{len(parts)} folders deep, and {limits.depth} are allowed")
+    for folder, size in folders.items():
+        if size > limits.dir_bytes:
+            yield Problem(folder, 0, f"{size:,} bytes, and a folder may have {limits.dir_bytes:,}")
+    total = sum(sizes.values())
+    if total > limits.total_bytes:
+        yield Problem(".", 0, f"{total:,} bytes, and a memory may have {limits.total_bytes:,}")

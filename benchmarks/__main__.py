@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from . import one_agent
+from . import many_agents, one_agent
 
 if __name__ == "__main__":
     one_agent.main()
+    many_agents.main([])

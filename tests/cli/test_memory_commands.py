@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from trioagent._config import MemoryLimits
-from trioagent.cli._vault import Vault
+from trioagent.memory import Vault
 
 from .conftest import Run
 from .support import Ended, notes_in, trioagent

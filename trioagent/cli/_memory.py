@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .._errors import InvalidInputError
+from ..memory import Vault
 from ..tools import NoResults, ToolError
 from ._errors import FAILED
 from ._model_options import debug_option, given_folder
 from ._terminal import console, one_line, safe
-from ._vault import Vault
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -1,4 +1,4 @@
-"""The vault on the host: leases, transactional commits and their recovery, limits, lost updates, receipts."""
+"""The vault on the host: leases, transactional commits and their recovery, limits, lost updates, receipts, links."""
 
 from ._changes import ChangeSet as ChangeSet
 from ._commit import Receipt as Receipt
@@ -7,3 +7,6 @@ from ._memory import Lease as Lease
 from ._memory import Memory as Memory
 from ._root import check_memory_path as check_memory_path
 from ._undo import UndoLog as UndoLog
+from ._vault import OutLink as OutLink
+from ._vault import Problem as Problem
+from ._vault import Vault as Vault

@@ -11,11 +11,11 @@ import attrs
 
 from .._config import MemoryLimits
 from .._errors import InvalidInputError
-from ..memory import check_memory_path
 from ..tools import NoteTools
 from ..tools._disk import Disk
 from ..tools._text import NoteText
 from ..tools.links import Link, NoteIndex, block_text, front_matter, parse_links, read_link, section
+from ._root import check_memory_path
 
 _LINE = re.compile(r"line (\d+) ")
 _UNFINISHED = "redo.json"

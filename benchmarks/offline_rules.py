@@ -23,9 +23,8 @@ from typing import Any
 
 import trio
 
-from trioagent.agent import Agent
+from trioagent import Agent, Runtime, open_runtime
 from trioagent.models.offline_rules import read_result
-from trioagent.runtime import Runtime, open_runtime
 
 
 def normalise(text: str) -> str:
@@ -48,8 +47,8 @@ def write_notes(root: Path, memory: dict[str, Any]) -> None:
 def values_named(agent: Agent, reply: str) -> str:
     """The values of the lines that a reply names, from the block's result; "" if the reply names none."""
     results = [message.content for message in agent.messages if message.role == "tool"]
-    answer, _ = read_result(results[-1]) if results else ({}, "")
-    found = answer.get("look_up", {}).get("found", [])
+    values, _ = read_result(results[-1]) if results else ({}, "")
+    found = values.get("answer", {}).get("found", [])
     return " / ".join(row["value"] for row in found if f"{row['note']}, line {row['line']}" in reply)
 
 

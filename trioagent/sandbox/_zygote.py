@@ -19,7 +19,10 @@ from .._errors import SandboxError
 from . import _frames
 
 _CHILD_SIDE = Path(__file__).parent / "_child" / "__main__.py"
-_TOOLS = Path(__file__).parent.parent / "tools"
+_PACKAGE = Path(__file__).parent.parent
+_TOOLS = _PACKAGE / "tools"
+# Packages on the standard library alone that blocks may import, besides that: name and folder.
+_LIBRARIES = {"offline_rules": str(_PACKAGE / "models" / "offline_rules" / "library")}
 DEATH_SECONDS = 10.0  # SIGKILL cannot be refused; only a kernel stuck on a dead disk takes longer
 
 
@@ -79,7 +82,7 @@ class Zygote:
         """
         if not sys.executable:
             raise ZygoteStartError("interpreter", "sys.executable is empty: this Python is embedded in another program")
-        settings = attrs.asdict(limits) | {"tools": str(_TOOLS)}
+        settings = attrs.asdict(limits) | {"tools": str(_TOOLS), "libraries": _LIBRARIES}
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         try:

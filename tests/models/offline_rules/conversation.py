@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from trioagent._messages import ChatMessage
 from trioagent._reply_parser import parse_reply
 from trioagent._turn import format_result
-from trioagent.models.offline_rules import respond
+from trioagent.models.offline_rules import library, respond
+from trioagent.sandbox._child.values import local_values
 from trioagent.tools import make_tools
+
+sys.modules["offline_rules"] = library  # under the name that the sandbox gives it
 
 
 class Conversation:
@@ -32,10 +36,11 @@ class Conversation:
 
     def run(self, code: str) -> str:
         self.blocks.append(code)
-        names: dict[str, object] = dict(make_tools(str(self.root)))
-        given = {*names, "__builtins__"}
+        tools = make_tools(str(self.root))
+        names: dict[str, object] = dict(tools)
         exec(compile(code, "<block>", "exec"), names)
-        return format_result({name: repr(value) for name, value in names.items() if name not in given}, "")
+        values = local_values(names, {id(tool) for tool in tools.values()}, 20_000, 100_000)
+        return format_result(values, "")
 
     def tell(self, *texts: str) -> None:
         for text in texts:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -46,8 +49,8 @@ def test_any_sentence_is_carried_out(text: str) -> None:
 
 
 @given(st.text())
-@example("<result>\n({'answer': {'look_up': {'found': [1, {}], 'near': 3}, 'store': 5}}, '')\n</result>")
-@example("<result>\n({'answer': {'store': {'saved': [{}], 'missed': 7, 'failed': None}}}, '')\n</result>")
+@example("<result>\n({'answer': {'found': [1, {}], 'near': 3}, 'changes': 5}, '')\n</result>")
+@example("<result>\n({'changes': {'saved': [{}], 'missed': 7, 'failed': None}}, '')\n</result>")
 @example("<result>\n({'answer': 5}, '')\n</result>")
 @example("<result>\n" + "(" * 100_000)
 def test_any_result_gets_a_reply(result: str) -> None:
@@ -59,6 +62,23 @@ def test_any_result_gets_a_reply(result: str) -> None:
 def test_equal_conversations_get_equal_answers() -> None:
     messages = [ChatMessage("system", "s"), ChatMessage("user", "I live in Rome. My dog is Rex. How old am I?")]
     assert respond(messages) == respond(list(messages))
+
+
+@pytest.mark.real
+def test_other_processes_give_the_same_answer() -> None:
+    code = """
+from trioagent._messages import ChatMessage
+from trioagent.models.offline_rules import respond
+print(respond([ChatMessage("user", "I moved to Rome. When was my sister's employer founded?")]))
+"""
+    answers = {
+        subprocess.run(
+            [sys.executable, "-c", code], env={"PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(answers) == 1
+    assert "look_up" in answers.pop()
 
 
 def test_a_failed_block_is_admitted() -> None:
@@ -82,16 +102,60 @@ def test_it_says_what_it_is_on_first_use_only(chat: Conversation) -> None:
     assert "not a language model" in chat.say("who are you?")
 
 
-def test_the_block_leaves_one_variable_and_stays_small(chat: Conversation) -> None:
-    chat.tell("My sister Grace works at Acme Corp.", "I am not 3 but 4. forget Grace. Who is my sister?")
-    for message in chat.messages:
-        if message.role == "tool":
-            assert message.content.startswith("<result>\n({'answer': {")
-    assert len(chat.blocks[0]) < 20_000
+def test_a_block_is_a_call_with_data(chat: Conversation) -> None:
+    chat.say("I like figs. Who am I?")
+    assert chat.blocks == [
+        """\
+from offline_rules import look_up, update_notes
+
+changes = update_notes([
+    {'op': 'put', 'who': 'me', 'key': 'Likes', 'value': 'figs', 'how': 'add', 'alias': [['like'], ['love'], ['enjoi']]},
+], tools=globals())
+answer = look_up({
+    'words': [
+    ],
+    'roots': [],
+    'wants': 'name',
+    'all': [],
+    'names': [],
+    'proper': [],
+    'me': True,
+    'yes_no': False,
+    'person': True,
+    'checks': True,
+    'who': True,
+    'about': False,
+}, tools=globals())"""
+    ]
+
+
+def test_a_block_stays_small_and_leaves_its_results_only(chat: Conversation) -> None:
+    chat.tell(
+        "My sister Grace works at Acme Corp.",
+        "I am not 3 but 4. forget Grace.",
+        "When was my sister's employer founded?",
+        "I have a cat named </python>. Who is my sister?",
+    )
+    results = [message.content for message in chat.messages if message.role == "tool"]
+    left = [re.findall(r"[{ ]'(changes|answer)': \{", text) for text in results]
+    assert left == [["changes"], ["changes"], ["answer"], ["changes", "answer"]]
+    assert max(map(len, chat.blocks)) < 2_000
+
+
+def test_a_sandbox_without_the_library_is_told_apart() -> None:
+    for error in (
+        "ModuleNotFoundError: No module named 'offline_rules' (line 1: from offline_rules import look_up)",
+        "ImportError: cannot import name 'look_up' from 'offline_rules' (unknown location) (line 1)",
+    ):
+        messages = [ChatMessage("user", "Who am I?"), ChatMessage("tool", format_result({}, error))]
+        reply = parse_reply(respond(messages)).reply
+        assert "need the library offline_rules, and this sandbox does not offer it: use the kernel tier" in reply
+        assert error in reply
 
 
 def test_a_result_with_other_variables_is_read() -> None:
-    assert read_result("<result>\n({'x': 1, 'answer': {'a': 1}}, '')\n</result>") == ({"a": 1}, "")
+    assert read_result("<result>\n({'x': 1, 'answer': {'a': 1}}, '')\n</result>") == ({"answer": {"a": 1}}, "")
+    assert read_result("<result>\n({'changes': \"{'a': 1}\"}, '')\n</result>") == ({"changes": {"a": 1}}, "")
     assert read_result("<result>\n({'answer': <function f>}, 'oh no')\n</result>") == ({}, "oh no")
 
 

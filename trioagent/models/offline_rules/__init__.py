@@ -1,8 +1,9 @@
 """`offline-rules`, the embedded default model: deterministic rules, no language model, and it says so.
 
 A message is read into a plan (`_sentences`, `_facts`, `_corrections`, `_questions`, `_plan`), the plan becomes a block
-(`_block`, with the library modules' text), and the block's result becomes a reply (`_replies`). `_respond` joins these
-into one pure function; `_model` gives it the interface of a model. See docs/offline-rules.md.
+(`_block`) that calls the package `library`, which the sandbox offers to blocks as `offline_rules`, and the block's
+result becomes a reply (`_replies`). `_respond` joins these into one pure function; `_model` gives it the interface of a
+model. See docs/offline-rules.md.
 """
 
 from ._block import read_result as read_result

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 from ._facts import parse_facts
-from ._library_notes import stems
 from ._operations import Op
 from ._phrases import NAME, clean, expand
+from .library._words import stems
 
 _PREAMBLE = re.compile(
     r"^(?:please )?(?:(?:I|we) (?:need|want|would like|have|wish|am writing) to |let me |can you |could "

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ._library_notes import stems
 from ._phrases import NAME, RELATIONS, clean
+from .library._words import stems
 
 Op = dict[str, Any]
 Who = str | dict[str, str]

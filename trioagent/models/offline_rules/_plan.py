@@ -9,12 +9,12 @@ import attrs
 
 from ._corrections import is_preamble, parse_correction
 from ._facts import parse_facts
-from ._library_notes import stems
 from ._operations import Op, Who, title
 from ._phrases import RELATION
 from ._questions import parse_question
 from ._sentences import Kind, classify, normalise, split_sentences
 from ._synonyms import alike
+from .library._words import stems
 
 MESSAGE_CHARS = 8_000
 """More than this of one message is not read: rules are for sentences, not for documents."""

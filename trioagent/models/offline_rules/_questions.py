@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ._library_notes import STOP, WORD, fold, stem
 from ._synonyms import BROAD, QUESTION_WORDS, alike
+from .library._words import STOP, WORD, fold, stem
 
 _LEAD = re.compile(
     r"^(?:(?:hey|hi|hello|ok|okay|please|so|and|well|true or false|yes or no|(?:can|could|would) you "

@@ -155,4 +155,9 @@ def describe_talk(plan: Plan) -> str:
 def describe_failure(error: str) -> str:
     """What to say when the block failed."""
     saved = "" if "Nothing was saved" in error else " Nothing was saved."
+    if re.search(r"(?:ModuleNotFound|Import)Error\b.*\boffline_rules\b", error):
+        return (
+            "My blocks need the library offline_rules, and this sandbox does not offer it: use the kernel tier, or a "
+            f"language model (TRIOAGENT_MODEL or --model). It said: {_plain(error)}{saved}"
+        )
     return f"That did not work: {_plain(error.strip().splitlines()[-1] if error.strip() else error)}{saved}"

@@ -42,15 +42,14 @@ def _thoughts(plan: Plan) -> str:
 
 def _outcome(plan: Plan, result: str) -> str:
     """The reply's words for a block's result."""
-    answer, error = read_result(result)
+    values, error = read_result(result)
     if error:
         return describe_failure(error)
     said = []
-    done, found = answer.get("store"), answer.get("look_up")
-    if isinstance(done, dict):
-        said.append(describe_changes(done))
-    if isinstance(found, dict):
-        said.append(describe_answer(plan, found))
+    if "changes" in values:
+        said.append(describe_changes(values["changes"]))
+    if "answer" in values:
+        said.append(describe_answer(plan, values["answer"]))
     said.append(describe_talk(plan))
     return (
         " ".join(part for part in said if part)

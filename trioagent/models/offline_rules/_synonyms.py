@@ -6,7 +6,7 @@ after the colon is a fair guess for the word before it. Words are plain English 
 
 from __future__ import annotations
 
-from ._library_notes import stem
+from .library._words import stem
 
 _SAME = """
 occupation profession job work career employment position title vocation trade
@@ -236,7 +236,7 @@ _FULL, _CLOSE, _FAIR = 1.0, 0.9, 0.6
 def _tables() -> dict[str, dict[str, float]]:
     table: dict[str, dict[str, float]] = {}
     for row in _SAME.strip().splitlines():
-        meaning = {stem(word) for word in row.split()}
+        meaning = dict.fromkeys(stem(word) for word in row.split())  # in order: equal in every process
         for one in meaning:
             for other in meaning:
                 table.setdefault(one, {})[other] = _CLOSE
@@ -252,4 +252,4 @@ _TABLE = _tables()
 
 def alike(word_stem: str) -> dict[str, float]:
     """The stems that *word_stem* may stand for, each with its likeness from 0 to 1."""
-    return {**_TABLE.get(word_stem, {}), word_stem: _FULL}
+    return {word_stem: _FULL} | {other: like for other, like in _TABLE.get(word_stem, {}).items() if other != word_stem}

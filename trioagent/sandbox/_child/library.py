@@ -1,8 +1,9 @@
 """The standard library for children that have no files but their notes.
 
-What blocks import most is imported before the fork. All the rest of the library's Python modules lies in one read-only
-shared mapping, from which an import in a child takes it: importing everything up front would make each fork dearer, for
-its cost grows with the parent's private memory, while a shared mapping costs a fork nothing.
+What blocks import most is imported before the fork. All the rest of the library's Python modules, and the packages that
+the host offers besides, lie in one read-only shared mapping, from which an import in a child takes them: importing
+everything up front would make each fork dearer, for its cost grows with the parent's private memory, while a shared
+mapping costs a fork nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import sys
 import sysconfig
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import CodeType, ModuleType
 
 # Imported before the fork: common in blocks, or needed by what is.
@@ -129,9 +130,8 @@ def _extensions() -> list[str]:
     return sorted(name for name in names if not name.startswith(NO_EXTENSIONS))
 
 
-def shelve_rest() -> None:
-    """Put the rest of the library on a shelf. No import reads from disk after this."""
-    shelf = Shelf()
+def shelve_rest(shelf: Shelf) -> None:
+    """Put the rest of the library on the shelf and import from there. No import reads from disk after this."""
     _shelve_modules(shelf)
     _shelve_zones(shelf)
     shelf.close()
@@ -166,6 +166,31 @@ def _shelve_modules(shelf: Shelf) -> None:
                 elif entry.name.endswith(".py"):
                     compiled = os.path.join(root, folder, "__pycache__", entry.name[:-3] + cached)
                     shelf.put(name, _read(compiled, importlib.util.MAGIC_NUMBER) or _read(entry.path) or b"")
+
+
+def shelve_packages(shelf: Shelf, packages: Mapping[str, str]) -> None:
+    """Put packages on the shelf, given by import name and folder.
+
+    Done before anything else is imported: the imports then use the memory again that compiling took.
+    """
+    for package, folder in packages.items():
+        _shelve_package(shelf, package, folder)
+
+
+def _shelve_package(shelf: Shelf, package: str, folder: str) -> None:
+    # Compiled from source: a cached file may be older, and a child could not write one.
+    head = importlib.util.MAGIC_NUMBER.ljust(16, b"\0")
+    for parent, _, files in os.walk(folder):
+        for file in files:
+            if file.endswith(".py"):
+                path = os.path.join(parent, file)
+                name = os.path.join(package, os.path.relpath(path, folder))
+                source = _read(path)
+                assert source is not None
+                code = compile(source, f"<library>/{name}", "exec", dont_inherit=True)
+                shelf.put(name, head + marshal.dumps(code))
+    if f"{package}/__init__.py" not in shelf:
+        raise FileNotFoundError(f"no package {package!r} in {folder}")
 
 
 def _read(path: str, start: bytes = b"") -> bytes | None:

@@ -51,9 +51,11 @@ def main(control: int, settings_text: str) -> None:
         walls = confine.Walls()
         step = "library"
         library_started = time.perf_counter()
+        shelf = library.Shelf()
+        library.shelve_packages(shelf, settings["libraries"])
         library.import_common()
         tools = _load_tools(settings["tools"])
-        library.shelve_rest()
+        library.shelve_rest(shelf)
         shims.install()
         walls.settle()
         step = "memory accounting"

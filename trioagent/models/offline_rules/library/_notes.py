@@ -1,58 +1,18 @@
-"""Reading notes inside a block: words to stems, a note to its lines, links to notes.
+"""Reading notes with the tools of a block: a note to its lines, links to notes."""
 
-The text below the mark is sent to the sandbox with each block, so it uses the standard library and the tools only.
-"""
+from __future__ import annotations
 
-# --- sent with the block ---
 import re
-import unicodedata
+from collections.abc import Mapping
 from typing import Any
 
-WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+from ._words import fold, stems
+
 LINK = re.compile(r"\[\[([^\]\n]+)\]\]")
 KEY = re.compile(
     r"\s*(?:[-*+]\s+|\d+[.)]\s+)?(?:\*\*|__)?([^\s:*|#][^:*|]{0,59}?)(?:\*\*|__)?\s*:(?:\*\*|__)?(?:\s+(.*))?$"
 )
-STOP = frozenset(
-    "a an the of to in on at for by from with and or is are was were be been am do does did has have had i me my mine "
-    "we our us you your he she it its his her their they them this that these those there here who whom whose which "
-    "what when where why how as if not no so than then also very too just now currently about into".split()
-)
-SUFFIXES = "ional ment ness edly ings ing ion ers ees al ly er or ee ed e".split()
 MANY_NOTES = 250  # above this, notes are searched for instead of all read
-
-
-def fold(text: str) -> str:
-    """Lower case, without accents."""
-    plain = unicodedata.normalize("NFKD", text.casefold())
-    return "".join(c for c in plain if not unicodedata.combining(c)) if not plain.isascii() else plain
-
-
-def stem(word: str) -> str:
-    """A short form that the inflections of one English word share."""
-    word = re.sub(r"['’]s?$", "", word)
-    if len(word) <= 3 or not word.isalpha():
-        return word
-    if len(word) > 5:
-        word = word.replace("our", "or")
-    if word.endswith("ies") and len(word) > 4:
-        word = word[:-3] + "y"
-    elif word.endswith("s") and word[-2] not in "siu":
-        word = word[:-1]
-    for end in SUFFIXES:
-        if word.endswith(end) and len(word) - len(end) >= 3 + (len(end) < 3):
-            word = word[: -len(end)]
-            if len(word) > 4 and word[-1] == word[-2] and word[-1] not in "ls":
-                word = word[:-1]
-            break
-    if word.endswith("at") and len(word) > 5:
-        word = word[:-2]
-    return word[:-2] + "iz" if word.endswith("is") else word[:-1] + "i" if word.endswith("y") else word
-
-
-def stems(text: str) -> list[str]:
-    """The stems of the words that carry meaning, in order."""
-    return [stem(word) for word in WORD.findall(fold(text.replace("_", " "))) if word not in STOP]
 
 
 class Line:
@@ -113,7 +73,7 @@ def found_paths(found: object) -> list[str]:
 class Notes:
     """The notes of one memory, read when they are asked for, with the tools of the block."""
 
-    def __init__(self, tools: dict[str, Any]) -> None:
+    def __init__(self, tools: Mapping[str, Any]) -> None:
         self.tools = tools
         listed = tools["list_files"]()
         names = listed if isinstance(listed, list) else str(listed).splitlines()

@@ -1,13 +1,11 @@
-"""Writing inside a block: facts, links both ways, corrections and removals, line by line in the notes' own style.
+"""Writing: facts, links both ways and sentences, line by line in the notes' own style."""
 
-The text below the mark is sent to the sandbox with each statement.
-"""
+from __future__ import annotations
 
 from typing import Any
 
-from ._library_notes import Line, Notes, fold, stems
-
-# --- sent with the block ---
+from ._notes import Line, Notes
+from ._words import fold, stems
 
 
 class Editor:
@@ -201,10 +199,3 @@ def slug(name: str) -> str:
     """A note's file name for a title: lower case, blanks as underscores."""
     kept = "".join(c if c.isalnum() or c in ".'’-_" else "_" for c in name.lower().strip())
     return "_".join(part for part in kept.strip("._-").split("_") if part)[:80] or "note"
-
-
-def store(editor: Editor, ops: list[Any]) -> dict[str, Any]:
-    """Carries out the operations in order and says what came of each."""
-    for op in ops:
-        getattr(editor, op["op"])(op)
-    return {what: rows[:10] for what, rows in editor.done.items()}

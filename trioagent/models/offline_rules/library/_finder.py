@@ -1,15 +1,17 @@
-"""Answering inside a block: the best line over all notes, up to two links away.
+"""Answering: the best line over all notes, up to two links away.
 
 Every word of the question has to be explained by something: the key of the line, the keys of the links on the way to
 its note, or the names of the notes on that way. The line that explains most of the question, with the least besides,
-is the answer. The text below the mark is sent to the sandbox with each question.
+is the answer.
 """
+
+from __future__ import annotations
 
 from typing import Any
 
-from ._library_notes import LINK, Line, Notes, stems
+from ._notes import LINK, Line, Notes
+from ._words import stems
 
-# --- sent with the block ---
 HOP_COST, SPARE_EDGE, SPARE_KEY, BEAM, WEAK, SURE = 0.3, 0.12, 0.3, 40, 0.52, 0.95
 
 
@@ -213,8 +215,3 @@ class Finder:
             dict(line.quote(), key=line.key, value=self.notes.shown(line)) for line in lines if line.key != "Full Name"
         ]
         return {"note": best.path, "title": title, "lines": known[:10], "more": max(0, len(known) - 10)}
-
-
-def answer_question(notes: Notes, ask: dict[str, Any]) -> dict[str, Any]:
-    """Looks the parsed question up in the notes."""
-    return {"notes": len(notes.paths), **Finder(notes, ask).find()}

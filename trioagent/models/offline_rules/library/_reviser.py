@@ -1,15 +1,14 @@
-"""Revising inside a block: what no longer holds is replaced or taken out, and notes are forgotten.
+"""Revising: what no longer holds is replaced or taken out, and notes are forgotten."""
 
-The text below the mark is sent to the sandbox with corrections and requests to forget.
-"""
+from __future__ import annotations
 
 import re
 from typing import Any
 
-from ._library_notes import LINK, WORD, Line, fold, stem, stems
-from ._library_store import Editor, slug
+from ._editor import Editor, slug
+from ._notes import LINK, Line
+from ._words import WORD, fold, stem, stems
 
-# --- sent with the block ---
 ITEMS = re.compile(r",\s*(?:and\s+)?|\s+and\s+")
 
 

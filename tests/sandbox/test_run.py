@@ -236,3 +236,9 @@ async def test_a_memory_that_was_moved_under_a_mount_is_refused(sandbox: Sandbox
             await executor.execute("x = 1", root_fd=root, hide=False, host_tools={})
     finally:
         os.close(root)
+
+
+async def test_each_block_has_randomness_of_its_own(sandbox: Sandbox) -> None:
+    code = "import random, uuid\nvalues = (random.random(), random.getrandbits(64), str(uuid.uuid4()))"
+    seen = {(await sandbox.run(code)).locals["values"] for _ in range(5)}
+    assert len(seen) == 5

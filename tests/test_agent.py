@@ -328,7 +328,7 @@ async def test_a_hundred_idle_agents_hold_nothing(tmp_path: Path) -> None:
         before = _descriptors()
         agents = [Agent(runtime, memory_path=tmp_path / str(number)) for number in range(100)]
         await agents[0].chat("Hi")
-        assert _descriptors() == before
+        assert _descriptors() <= before
         assert not any(tmp_path.iterdir())
 
 

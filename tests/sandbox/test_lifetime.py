@@ -55,7 +55,7 @@ async def test_leaving_ends_everything() -> None:
         await sandbox.run("x = 1")
         assert descendants(os.getpid()) > before
     assert descendants(os.getpid()) == before
-    assert open_descriptors() == descriptors
+    assert open_descriptors() <= descriptors  # fewer, if garbage of an earlier test went meanwhile
     new = set(os.listdir(tempfile.gettempdir())) - temporary
     assert not [name for name in new if name.startswith("trioagent")]
 
@@ -91,7 +91,7 @@ async def test_cancelling_at_any_time_leaves_nothing(sandbox: Sandbox, memory: P
         saved = max(saved, len(names - {"user.md"}))  # a commit that had begun ends, even when cancelled
         assert names == {"user.md", *(f"n{i}.md" for i in range(saved))}
     assert await settled(before)
-    assert open_descriptors() == descriptors
+    assert open_descriptors() <= descriptors  # fewer, if garbage of an earlier test went meanwhile
     assert (await sandbox.run("x = 1", memory_path=memory)).error == ""
 
 

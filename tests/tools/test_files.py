@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -318,11 +319,12 @@ _ARGUMENTS = dict.fromkeys(NAMES, 1) | {"create_file": 2, "update_file": 3, "wri
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(calls=st.lists(st.tuples(st.sampled_from(NAMES), st.tuples(_odd, _odd, _odd)), max_size=6))
 def test_tools_never_raise_and_stay_inside(tmp_path: Path, calls: list[tuple[str, tuple[object, ...]]]) -> None:
+    shutil.rmtree(tmp_path)  # hypothesis runs many examples in the one folder that the fixture makes
     outside = tmp_path / "mem2" / "secret.md"
-    outside.parent.mkdir(exist_ok=True)
+    outside.parent.mkdir(parents=True)
     outside.write_text("secret")
     root = tmp_path / "mem"
-    root.mkdir(exist_ok=True)
+    root.mkdir()
     (root / "user.md").write_text("# User\n- a\n")
     tools = make_tools(str(root))
     for name, arguments in calls:

@@ -107,12 +107,14 @@ class RateLimits:
     Attributes:
         requests_per_minute, tokens_per_minute: in any 60 seconds; None for no limit.
         max_in_flight: requests at once; fewer while the server says that it is overloaded.
+        max_idle: connections of one model that are kept for later requests.
         max_hold_seconds: the longest ``Retry-After`` of one request that holds up all others too.
     """
 
     requests_per_minute: float | None = attrs.field(default=None, validator=attrs.validators.optional(_positive))
     tokens_per_minute: float | None = attrs.field(default=None, validator=attrs.validators.optional(_positive))
     max_in_flight: int = attrs.field(default=1000, validator=_positive_int)
+    max_idle: int = attrs.field(default=1000, validator=_count)
     max_hold_seconds: float = attrs.field(default=60.0, validator=_positive)
 
 
@@ -170,12 +172,14 @@ class BatchConfig:
         max_concurrent: episodes at once.
         deadline: working seconds for one episode, not counting waits for a rate limit or a retry; None for no limit.
         max_tool_turns: for each user message (see `AgentConfig`).
-        max_tokens_total: no request is sent once this many tokens are spent or reserved; None for no limit.
+        max_tokens_total: no request is sent that would bring what is spent and reserved above this, earlier runs of the
+            same run directory counted; None for no limit.
         max_cost: the same for cost, in the currency of the prices; None for no limit.
         prompt_price, completion_price: of a million tokens, where the server does not say what an answer costs.
         retry_failed: begin jobs that failed in an earlier run again, from the start.
         limit: take only so many of the jobs that are not finished yet.
-        grace_seconds: after a request to stop, how long running episodes may go on to their next checkpoint.
+        grace_seconds: after a request to stop, how long running episodes may go on to their next checkpoint; 0 for not
+            at all.
     """
 
     max_concurrent: int = attrs.field(default=100, validator=_positive_int)
@@ -187,7 +191,7 @@ class BatchConfig:
     completion_price: float | None = attrs.field(default=None, validator=attrs.validators.optional(_not_negative))
     retry_failed: bool = False
     limit: int | None = attrs.field(default=None, validator=attrs.validators.optional(_positive_int))
-    grace_seconds: float = attrs.field(default=10.0, validator=_positive)
+    grace_seconds: float = attrs.field(default=10.0, validator=_not_negative)
 
 
 @attrs.frozen(kw_only=True)

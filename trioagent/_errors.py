@@ -15,7 +15,7 @@
     └── ModelError
         ├── ModelConnectionError     nobody answered, or the connection broke
         ├── ModelStatusError         an HTTP error status
-        │   └── ModelRefusedError    the server refuses everything, so this request was not sent
+        │   └── ModelRefusedError    the server refuses everything, so no request is sent any more
         └── ModelProtocolError       an answer that is not a chat completion
 
 Every error's ``args`` are its constructor's arguments, so that it survives pickling; fields are for code, ``str()`` is
@@ -221,7 +221,7 @@ class ModelStatusError(ModelError):
 
 
 class ModelRefusedError(ModelStatusError):
-    """The model's server has refused every request for a while, in the same way; this one was not even sent."""
+    """The model's server has refused every request for a while, in the same way; after that none is sent any more."""
 
     def __str__(self) -> str:
         return f"{super().__str__()}; it has refused everything so far, so no more is sent to it"

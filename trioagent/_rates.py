@@ -120,12 +120,17 @@ class Breaker:
         self._what, self._count, self.error = None, 0, None
 
     def on_failure(self, error: ModelError) -> None:
-        if not isinstance(error, ModelStatusError) or not 400 <= error.status < 500:
+        what = refusal(error)
+        if what is None or not isinstance(error, ModelStatusError):
             return
-        if error.status in RETRIED_BELOW_500:
-            return
-        what = (error.status, error.detail)
         self._count = self._count + 1 if what == self._what else 1
         self._what = what
         if self._count >= self.THRESHOLD:
             self.error = error
+
+
+def refusal(error: Exception) -> tuple[int, str] | None:
+    """Status and words of an answer that no retry can change; None if *error* is something else."""
+    if not isinstance(error, ModelStatusError) or not 400 <= error.status < 500 or error.status in RETRIED_BELOW_500:
+        return None
+    return error.status, error.detail

@@ -368,8 +368,12 @@ def _places(value: float) -> float:
 
 
 async def iterate(jobs: Iterable[J] | AsyncIterable[J]) -> AsyncGenerator[J, None]:
-    """Jobs of either kind of iterable."""
-    if isinstance(jobs, AsyncIterable):
+    """Jobs of either kind of iterable; an async generator is closed in the end, in the task that ran it."""
+    if isinstance(jobs, AsyncGenerator):
+        async with aclosing(jobs):
+            async for job in jobs:
+                yield job
+    elif isinstance(jobs, AsyncIterable):
         async for job in jobs:
             yield job
     else:

@@ -10,7 +10,7 @@ import attrs
 
 from ._config import MemoryLimits, ModelConfig, RateLimits, SandboxLimits
 from ._errors import InvalidInputError
-from .models import Model, OfflineRules, Pacer, model_config
+from .models import Model, OfflineRules, Pacer, model_config, names_a_server
 from .sandbox import Sandbox, open_sandbox
 
 _KEY_VARIABLES = ("OPENROUTER_API_KEY", "OPENAI_API_KEY")
@@ -26,11 +26,22 @@ class Runtime:
     sync_notes: bool
     rate: RateLimits
     pacers: dict[str, Pacer]
+    config: ModelConfig | None = None
 
     @asynccontextmanager
     async def open_model(self, name: str) -> AsyncIterator[Model]:
-        """Another model, paced together with this runtime's own where both are at one address."""
-        async with _open_any_model(name, None, None, self.rate, self.pacers) as model:
+        """Another model, paced together with this runtime's own where both are at one address.
+
+        A name that says no server (has no prefix such as ``vllm:``) is a model of this runtime's own server.
+
+        Raises:
+            InvalidInputError: the name means no model, or its key is missing.
+        """
+        if self.config is not None and not names_a_server(name):
+            chosen: ModelConfig | OfflineRules = attrs.evolve(self.config, model=name)
+        else:
+            chosen = _chosen(name, None, None, self.rate)
+        async with _open(chosen, self.pacers) as model:
             yield model
 
 
@@ -63,7 +74,13 @@ async def open_runtime(
     """
     async with AsyncExitStack() as stack:
         pacers: dict[str, Pacer] = {}
-        opened = await stack.enter_async_context(_open_any_model(model, base_url, api_key, rate, pacers))
+        if isinstance(model, str):
+            chosen: ModelConfig | OfflineRules | Model = _chosen(model, base_url, api_key, rate)
+        elif base_url is None and api_key is None:
+            chosen = model
+        else:
+            raise InvalidInputError("open_runtime", "base_url and api_key go with a model's name, not with an object")
+        opened = await stack.enter_async_context(_open(chosen, pacers))
         sandbox = await stack.enter_async_context(open_sandbox(tier, limits=sandbox_limits))
         yield Runtime(
             model=opened,
@@ -72,30 +89,24 @@ async def open_runtime(
             sync_notes=sync_notes,
             rate=rate,
             pacers=pacers,
+            config=chosen if isinstance(chosen, ModelConfig) else None,
         )
 
 
-@asynccontextmanager
-async def _open_any_model(
-    model: str | ModelConfig | Model,
-    base_url: str | None,
-    api_key: str | None,
-    rate: RateLimits,
-    pacers: dict[str, Pacer],
-) -> AsyncIterator[Model]:
-    """A model from whatever names or is one (see `open_runtime`); a given object is not closed."""
-    if isinstance(model, str):
-        keys = {name: os.environ[name] for name in _KEY_VARIABLES if name in os.environ}
-        chosen = model_config(model, base_url=base_url, api_key=api_key, env=keys)
-        if isinstance(chosen, OfflineRules):
-            from .models.offline_rules import OfflineRulesModel  # loaded when it is used: 50 ms of regular expressions
+def _chosen(name: str, base_url: str | None, api_key: str | None, rate: RateLimits) -> ModelConfig | OfflineRules:
+    keys = {variable: os.environ[variable] for variable in _KEY_VARIABLES if variable in os.environ}
+    chosen = model_config(name, base_url=base_url, api_key=api_key, env=keys)
+    return chosen if isinstance(chosen, OfflineRules) else attrs.evolve(chosen, rate=rate)
 
-            yield OfflineRulesModel()
-            return
-        model = attrs.evolve(chosen, rate=rate)
-    elif base_url is not None or api_key is not None:
-        raise InvalidInputError("open_runtime", "base_url and api_key go with a model's name, not with an object")
-    if isinstance(model, ModelConfig):
+
+@asynccontextmanager
+async def _open(model: ModelConfig | OfflineRules | Model, pacers: dict[str, Pacer]) -> AsyncIterator[Model]:
+    """A model from whatever says which; a given object is not closed."""
+    if isinstance(model, OfflineRules):
+        from .models.offline_rules import OfflineRulesModel  # loaded when it is used: 50 ms of regular expressions
+
+        yield OfflineRulesModel()
+    elif isinstance(model, ModelConfig):
         from .models import open_model  # loaded when it is used: it brings httpx, 100 ms
 
         pacer = pacers.setdefault(model.base_url, Pacer(model.rate))

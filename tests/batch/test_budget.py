@@ -9,6 +9,7 @@ from trio.testing import MockClock
 from trioagent._config import BatchConfig
 from trioagent._messages import ChatMessage, Usage
 from trioagent.batch._budget import Budget, BudgetedModel, BudgetExhausted, PriceUnknown
+from trioagent.batch._spending import Spending
 from trioagent.testing import ScriptedModel
 
 MESSAGES = [ChatMessage("user", "x" * 400)]  # 100 tokens, and 200 are expected of the first answer
@@ -35,16 +36,15 @@ def test_money_by_prices() -> None:
     budget = Budget(BatchConfig(max_cost=0.001, prompt_price=1.0, completion_price=2.0))
     budget.release(budget.reserve(MESSAGES))
     budget.spend(used(100, 350))
-    assert budget.cost == pytest.approx(0.0008)
+    assert budget.spent.cost == pytest.approx(0.0008)
     with pytest.raises(BudgetExhausted, match="cost"):
         budget.reserve(MESSAGES)
-    assert budget.exhausted
 
 
 def test_money_as_the_server_says() -> None:
     budget = Budget(BatchConfig(max_cost=1.0))
     budget.spend(used(100, 100, cost=0.9))
-    assert budget.cost == 0.9
+    assert budget.spent.cost == 0.9
     with pytest.raises(BudgetExhausted):
         budget.reserve(MESSAGES)
 
@@ -79,6 +79,35 @@ async def test_overrun_by_no_more_than_the_requests_in_flight(autojump_clock: Mo
     assert budget.spent.total_tokens == sent * 900
     with pytest.raises(BudgetExhausted):
         budget.reserve(MESSAGES)
+
+
+async def test_a_request_waits_for_what_those_in_flight_really_use(autojump_clock: MockClock) -> None:
+    """Beside another one it does not fit; after it, it does, since the answer was shorter than expected."""
+    budget = Budget(BatchConfig(max_tokens_total=450))
+    model = BudgetedModel(ScriptedModel(["a" * 40, "b"], delay=1.0), budget)
+    ended = []
+
+    async def ask() -> None:
+        async with model.answer(MESSAGES) as parts:
+            assert [part async for part in parts]
+        budget.spend(used(100, 10))
+        ended.append(trio.current_time())
+
+    origin = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask)
+        nursery.start_soon(ask)
+    assert [time - origin for time in ended] == [1.0, 2.0]
+
+
+def test_earlier_runs_count() -> None:
+    budget = Budget(BatchConfig(max_tokens_total=1000), Spending(600, 99, 0.5))
+    budget.release(budget.reserve(MESSAGES))
+    budget.spend(used(1, 1))
+    assert (budget.spent.total_tokens, budget.total.total_tokens) == (2, 701)
+    assert budget.total.cost == pytest.approx(0.5 * 701 / 699, rel=0.01)  # at the price of earlier answers
+    with pytest.raises(BudgetExhausted):
+        Budget(BatchConfig(max_cost=0.6), Spending(600, 99, 0.5)).reserve(MESSAGES)
 
 
 async def test_a_cancelled_request_gives_its_reservation_back(autojump_clock: MockClock) -> None:

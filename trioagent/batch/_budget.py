@@ -2,7 +2,8 @@
 
 No request is sent that could take the batch over its budget by what is known beforehand: the tokens of its messages,
 and as many tokens of answer as answers have had so far. An answer may turn out longer, so the budget can be overrun by
-the requests in flight, and by no more.
+the requests in flight, and by no more. A request that does not fit beside those in flight waits for what they really
+use; the budget is used up when a request does not fit alone.
 """
 
 from __future__ import annotations
@@ -11,10 +12,14 @@ import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+import trio
+
+from .._activity import doing
 from .._config import BatchConfig
 from .._errors import FatalError, TrioAgentError
 from .._messages import ChatMessage, Usage
 from ..models import AnswerPart, Model
+from ._spending import NOTHING, Spending
 
 _FIRST_GUESS = 200  # tokens of an answer, before any is known
 
@@ -41,19 +46,29 @@ class PriceUnknown(FatalError):
 
 
 class Budget:
-    """What a batch has spent and reserved."""
+    """What a batch has spent and reserved.
 
-    def __init__(self, config: BatchConfig) -> None:
+    Args:
+        config: the limits and prices.
+        before: what earlier runs of the batch have spent; it counts.
+    """
+
+    def __init__(self, config: BatchConfig, before: Spending = NOTHING) -> None:
+        self._before = before
         self._max_tokens = math.inf if config.max_tokens_total is None else config.max_tokens_total
         self._max_cost = math.inf if config.max_cost is None else config.max_cost
         self._priced = config.prompt_price is not None or config.completion_price is not None
         self._prompt_price = (config.prompt_price or 0.0) / 1e6
         self._completion_price = (config.completion_price or 0.0) / 1e6
-        self.spent = Usage()
-        self.cost = 0.0
+        self.spent = Spending()
+        self.answers = 0
         self._reserved = Usage()
-        self._answers = 0
-        self.exhausted = False
+        self._settled = trio.Event()
+
+    @property
+    def total(self) -> Spending:
+        """What this run and those before it have spent."""
+        return self._before + self.spent
 
     def reserve(self, messages: Sequence[ChatMessage]) -> Usage:
         """Set aside what the next request will probably use.
@@ -61,17 +76,26 @@ class Budget:
         Raises:
             BudgetExhausted: that would be too much.
         """
-        typical = self.spent.completion_tokens // self._answers if self._answers else _FIRST_GUESS
+        typical = self.spent.completion_tokens // self.answers if self.answers else _FIRST_GUESS
         wanted = Usage.estimate(messages, 0) + Usage(completion_tokens=typical)
-        planned = self._reserved + wanted
-        if self.spent.total_tokens + planned.total_tokens > self._max_tokens:
-            self.exhausted = True
+        planned, total = self._reserved + wanted, self.total
+        if total.total_tokens + planned.total_tokens > self._max_tokens:
             raise BudgetExhausted("tokens", self._max_tokens)
-        if self.cost + self._price(planned) > self._max_cost:
-            self.exhausted = True
+        if total.cost + self._price(planned) > self._max_cost:
             raise BudgetExhausted("cost", self._max_cost)
         self._reserved = planned
         return wanted
+
+    async def reserve_in_turn(self, messages: Sequence[ChatMessage]) -> Usage:
+        """`reserve`, but wait for the requests in flight if it fits without them only."""
+        while True:
+            try:
+                return self.reserve(messages)
+            except BudgetExhausted:
+                if not self._reserved.total_tokens:
+                    raise
+            with doing("rate"):
+                await self._settled.wait()
 
     def release(self, wanted: Usage) -> None:
         """Give back what `reserve` set aside."""
@@ -79,22 +103,26 @@ class Budget:
             prompt_tokens=self._reserved.prompt_tokens - wanted.prompt_tokens,
             completion_tokens=self._reserved.completion_tokens - wanted.completion_tokens,
         )
+        self._settled.set()
+        self._settled = trio.Event()
 
-    def spend(self, usage: Usage) -> None:
-        """Book an answer.
+    def spend(self, usage: Usage) -> Spending:
+        """Book an answer; returns what it cost.
 
         Raises:
             PriceUnknown: a money budget is set and this answer's price cannot be known.
         """
         if self._max_cost < math.inf and not self._priced and not usage.cost and usage.total_tokens:
             raise PriceUnknown
-        self.spent += usage
-        self.cost += usage.cost or self._price(usage)
-        self._answers += 1
+        spending = Spending(usage.prompt_tokens, usage.completion_tokens, usage.cost or self._price(usage))
+        self.spent += spending
+        self.answers += 1
+        return spending
 
     def _price(self, usage: Usage) -> float:
-        if not self._priced and self.spent.cost:  # the server's own prices, as seen so far
-            return usage.total_tokens * self.spent.cost / max(1, self.spent.total_tokens)
+        if not self._priced:  # the server's own prices, as seen so far
+            total = self.total
+            return usage.total_tokens * total.cost / max(1, total.total_tokens)
         return usage.prompt_tokens * self._prompt_price + usage.completion_tokens * self._completion_price
 
 
@@ -110,7 +138,7 @@ class BudgetedModel:
 
     @asynccontextmanager
     async def answer(self, messages: Sequence[ChatMessage]) -> AsyncIterator[AsyncIterator[AnswerPart]]:
-        wanted = self._budget.reserve(messages)
+        wanted = await self._budget.reserve_in_turn(messages)
         try:
             async with self._model.answer(messages) as parts:
                 yield parts

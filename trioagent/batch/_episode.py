@@ -20,13 +20,14 @@ import cattrs
 import trio
 from cattrs.preconf.json import make_converter
 
+from .._errors import MemoryPathError, MemoryStorageError
 from .._events import Answered, CodeResult, Replied
 from .._messages import AgentResponse, Usage
 from .._reply_parser import parse_reply
 from ..agent import Agent
 from ..memory import ChangeSet, Knowledge, Receipt
 from ..sandbox import BlockResult
-from ._budget import Budget, BudgetExhausted
+from ._budget import Budget
 from ._jobs import Job
 from ._journal import JobRecord, Journal, JournalError
 
@@ -47,8 +48,7 @@ async def run_episode(
 ) -> dict[str, Any] | None:
     """Run *job* from where *record* left it; returns the outcome to journal, or None if *stop* came first.
 
-    A budget that runs out sets *stop*. Cancelling loses at most the answer or block that is under way; a finished one
-    is in the journal.
+    Cancelling, like every error, loses at most the answer or block that is under way; a finished one is in the journal.
     """
     key = _receipt_key(job, record, journal)
     past, knowledge = await _known(agent, key, record, journal)
@@ -62,32 +62,35 @@ async def run_episode(
         body = _Receipt(event=done, result=result, changed=changed)
         return Receipt(key, json.dumps(_converter.unstructure(body)).encode())
 
-    try:
-        for message in job.messages:
-            async with agent.stream_chat(message, past=known, receipt=receipt) as events:
-                async for event in events:
-                    if isinstance(event, Answered) and done >= len(past):
-                        budget.spend(event.usage)
-                    if isinstance(event, Answered | CodeResult):
-                        if done >= len(record.events):
-                            with trio.CancelScope(shield=True):  # bounded: one local write; an answer was paid for
-                                await journal.add_event(record.seq, done, _encode(event, agent.knowledge))
-                        done += 1
-                        if stop.is_set() and done > len(record.events):
-                            return None
-                    elif isinstance(event, Replied):
-                        responses.append(event.response)
-    except BudgetExhausted:
-        stop.set()
-        return None
+    for message in job.messages:
+        async with agent.stream_chat(message, past=known, receipt=receipt) as events:
+            async for event in events:
+                spending = budget.spend(event.usage) if isinstance(event, Answered) and done >= len(past) else None
+                if isinstance(event, Answered | CodeResult):
+                    if done >= len(record.events):
+                        with trio.CancelScope(shield=True):  # bounded: one local write; an answer was paid for
+                            await journal.add_event(record.seq, done, _encode(event, agent.knowledge), spending)
+                    done += 1
+                    if stop.is_set() and done > len(record.events):
+                        return None
+                elif isinstance(event, Replied):
+                    responses.append(event.response)
     if any(response.blocks_saved for response in responses):
         await agent.memory.drop_receipt(key)
     return _outcome(job, agent, responses)
 
 
 async def drop_receipt(job: Job, record: JobRecord, agent: Agent, journal: Journal) -> None:
-    """Forget what a job that failed may have left in its memory for going on."""
-    await agent.memory.drop_receipt(_receipt_key(job, record, journal))
+    """Forget what a job that failed may have left in its memory for going on. Makes no memory that is not there.
+
+    A memory that cannot be used is left alone: a receipt names the attempt it belongs to, so that it misleads nobody.
+    """
+    if not await trio.Path(agent.memory_path).is_dir():
+        return
+    try:
+        await agent.memory.drop_receipt(_receipt_key(job, record, journal))
+    except (MemoryPathError, MemoryStorageError):
+        pass
 
 
 def _receipt_key(job: Job, record: JobRecord, journal: Journal) -> str:

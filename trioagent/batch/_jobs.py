@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator, Mapping
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import attrs
 
 from .._errors import InvalidInputError
+from ..nursery_runner import iterate
 
 MAX_ROW_BYTES = 16 * 1024 * 1024
 _SHOWN = 20
@@ -163,22 +165,35 @@ def _read_row(number: int, line: bytes) -> Job | BadRow:
         return BadRow(number, f"is not JSON: {error}")
 
 
-def check_jobs(path: Path, limit: int | None = None) -> int:
-    """Read the whole file once and return how many jobs it holds.
+@attrs.frozen
+class Survey:
+    """What a jobs file holds: how many jobs, and the models that they name themselves."""
+
+    jobs: int
+    models: frozenset[str]
+
+
+def survey_jobs(path: Path) -> Survey:
+    """Read the whole file once, checking every row.
 
     Memory: about 100 bytes a job, for noticing duplicate ids.
 
     Raises:
         BadJobs: rows that are no jobs, or ids that occur twice.
-        InvalidInputError: the file cannot be read or holds no job.
+        InvalidInputError: the file cannot be read, is no plain file, or holds no job.
     """
     seen: dict[int, int] = {}
     bad: list[BadRow] = []
+    models: set[str] = set()
     try:
+        if path.exists() and not path.is_file():
+            raise InvalidInputError(str(path), "is not a plain file, and jobs are read more than once")
         for line, item in read_jobs(path):
             if isinstance(item, BadRow):
                 bad.append(item)
                 continue
+            if item.model is not None:
+                models.add(item.model)
             mark = int.from_bytes(hashlib.blake2b(item.id.encode(), digest_size=8).digest())
             first = seen.setdefault(mark, line)
             if first != line:
@@ -189,7 +204,38 @@ def check_jobs(path: Path, limit: int | None = None) -> int:
         raise BadJobs(str(path), tuple(bad))
     if not seen:
         raise InvalidInputError(str(path), "holds no job")
-    return len(seen) if limit is None else min(len(seen), limit)
+    return Survey(len(seen), frozenset(models))
+
+
+def check_jobs(path: Path, limit: int | None = None) -> int:
+    """How many jobs a file holds (at most *limit*), every row checked; raises as `survey_jobs` does."""
+    count = survey_jobs(path).jobs
+    return count if limit is None else min(count, limit)
+
+
+def good_jobs(path: Path) -> Iterator[Job]:
+    """The jobs of a file that has been checked.
+
+    Raises:
+        BadJobs: it has been changed since.
+    """
+    for _, item in read_jobs(path):
+        if isinstance(item, BadRow):
+            raise BadJobs(str(path), (item,))
+        yield item
+
+
+async def in_chunks(jobs: Iterable[Job] | AsyncIterable[Job], size: int) -> AsyncGenerator[list[Job], None]:
+    """The same jobs, so many at a time."""
+    chunk: list[Job] = []
+    async with aclosing(iterate(jobs)) as source:
+        async for job in source:
+            chunk.append(job)
+            if len(chunk) == size:
+                yield chunk
+                chunk = []
+    if chunk:
+        yield chunk
 
 
 def _short(value: object) -> str:

@@ -2,7 +2,7 @@
 
 A job has a row from its first start, and one event for each thing that must not happen twice: a model's answer (it
 was paid for) and a block's result (its changes are in the notes). A finished job's events are dropped; its outcome
-stays.
+stays. What the answers have cost is added up in the same transactions, so that a budget holds over any number of runs.
 
 Writes are grouped: whoever comes first while no write is going on writes for everybody who waits by then, in one
 transaction in one worker thread. A write that has returned survives the death of the process at any instant (not a
@@ -16,8 +16,9 @@ import fcntl
 import json
 import os
 import sqlite3
+import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -25,7 +26,8 @@ from typing import Any, Literal, TypeVar
 import attrs
 import trio
 
-from .._errors import FatalError, InvalidInputError
+from .._errors import FatalError
+from ._spending import Spending
 
 T = TypeVar("T")
 JobState = Literal["running", "done", "failed"]
@@ -33,6 +35,10 @@ JobState = Literal["running", "done", "failed"]
 FILE_NAME = "journal.db"
 LOCK_NAME = "run.lock"
 SCHEMA_VERSION = 1
+_LOCK_TRIES, _LOCK_SECONDS = 5, 0.01
+_SPEND = (
+    "UPDATE spent SET prompt_tokens = prompt_tokens + ?, completion_tokens = completion_tokens + ?, cost = cost + ?"
+)
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE jobs (
@@ -44,6 +50,8 @@ CREATE TABLE jobs (
     outcome TEXT
 );
 CREATE INDEX jobs_by_state ON jobs (state);
+CREATE TABLE spent (prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, cost REAL NOT NULL);
+INSERT INTO spent VALUES (0, 0, 0);
 CREATE TABLE events (
     seq INTEGER NOT NULL, n INTEGER NOT NULL, body TEXT NOT NULL, PRIMARY KEY (seq, n)
 ) WITHOUT ROWID;
@@ -137,10 +145,16 @@ class Journal:
 
         return await self._write(write)
 
-    async def add_event(self, seq: int, n: int, body: Mapping[str, Any]) -> None:
-        """Record event number *n* (from 0) of a running job."""
+    async def add_event(self, seq: int, n: int, body: Mapping[str, Any], spending: Spending | None = None) -> None:
+        """Record event number *n* (from 0) of a running job, and what it cost."""
         row = (seq, n, json.dumps(body))  # ASCII: a model may send half a surrogate pair
-        await self._write(lambda cursor: cursor.execute("INSERT INTO events (seq, n, body) VALUES (?, ?, ?)", row))
+
+        def write(cursor: sqlite3.Cursor) -> None:
+            cursor.execute("INSERT INTO events (seq, n, body) VALUES (?, ?, ?)", row)
+            if spending is not None:
+                cursor.execute(_SPEND, attrs.astuple(spending))
+
+        await self._write(write)
 
     async def finish(self, job_id: str, state: Literal["done", "failed"], outcome: Mapping[str, Any]) -> None:
         """Record a job's outcome, in the place of its events."""
@@ -155,13 +169,11 @@ class Journal:
     async def look_up(self, job_ids: Sequence[str]) -> list[KnownJob | None]:
         """What is known of each job, None for those never begun; for a few hundred at a time."""
 
-        def read(cursor: sqlite3.Cursor) -> list[KnownJob | None]:
-            marks = ", ".join("?" * len(job_ids))
-            rows = cursor.execute(f"SELECT id, state, digest FROM jobs WHERE id IN ({marks})", job_ids)
-            found = {job_id: KnownJob(state, digest) for job_id, state, digest in rows}
-            return [found.get(job_id) for job_id in job_ids]
+        return await self._write(lambda cursor: known_jobs(cursor, job_ids))
 
-        return await self._write(read)
+    async def spent(self) -> Spending:
+        """What all answers recorded so far have cost."""
+        return await self._write(spent)
 
     async def _write(self, action: Callable[[sqlite3.Cursor], T]) -> T:
         write = _Write(action)
@@ -190,6 +202,19 @@ class Journal:
             raise JournalError(str(self.path), f"{error}; nothing after the last checkpoint was recorded") from error
         for write in batch:
             write.done = True
+
+
+def known_jobs(cursor: sqlite3.Cursor, job_ids: Sequence[str]) -> list[KnownJob | None]:
+    """What is known of each job, None for those never begun."""
+    marks = ", ".join("?" * len(job_ids))
+    rows = cursor.execute(f"SELECT id, state, digest FROM jobs WHERE id IN ({marks})", job_ids)
+    found = {job_id: KnownJob(state, digest) for job_id, state, digest in rows}
+    return [found.get(job_id) for job_id in job_ids]
+
+
+def spent(cursor: sqlite3.Cursor) -> Spending:
+    """What all answers recorded so far have cost."""
+    return Spending(*cursor.execute("SELECT prompt_tokens, completion_tokens, cost FROM spent").fetchone())
 
 
 @attrs.define(eq=False)
@@ -223,10 +248,8 @@ def _open(run_dir: Path, path: Path) -> tuple[int, sqlite3.Connection, str]:
     except OSError as error:
         raise JournalError(str(path), f"{error.strerror}; choose another run directory") from error
     try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise JournalError(str(path), "another process is running this batch; wait for it, or stop it") from None
+        if not _locked(lock):
+            raise JournalError(str(path), "another process is running this batch; wait for it, or stop it")
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
             return lock, connection, _prepare(connection, path)
@@ -239,6 +262,18 @@ def _open(run_dir: Path, path: Path) -> tuple[int, sqlite3.Connection, str]:
     except BaseException:
         os.close(lock)
         raise
+
+
+def _locked(lock: int) -> bool:
+    """Take the run's lock. It is tried for a moment, since whoever asks `is_running` holds it for some microseconds."""
+    for _ in range(_LOCK_TRIES):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_LOCK_SECONDS)  # in a worker thread
+        else:
+            return True
+    return False
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> str:
@@ -260,47 +295,3 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> str:
         )
     (run_id,) = connection.execute("SELECT value FROM meta WHERE key = 'run_id'").fetchone()
     return str(run_id)
-
-
-class JournalReader:
-    """Reads a run's journal, also while another process writes it. Synchronous; for use in a worker thread."""
-
-    def __init__(self, run_dir: Path) -> None:
-        path = run_dir / FILE_NAME
-        if not path.is_file():
-            raise InvalidInputError("run directory", f"{str(run_dir)!r} holds no {FILE_NAME}: nothing was run there")
-        try:
-            self._connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
-        except sqlite3.Error as error:
-            raise JournalError(str(path), str(error)) from error
-
-    def __enter__(self) -> JournalReader:
-        return self
-
-    def __exit__(self, *args: object) -> None:
-        self._connection.close()
-
-    def counts(self) -> dict[str, int]:
-        """How many jobs are in each state."""
-        return dict(self._connection.execute("SELECT state, count(*) FROM jobs GROUP BY state"))
-
-    def outcomes(self, state: Literal["done", "failed"]) -> Iterator[tuple[str, int, Mapping[str, Any]]]:
-        """``(id, attempts, outcome)`` of all jobs in *state*, in the order in which they were first begun."""
-        rows = self._connection.execute("SELECT id, attempts, outcome FROM jobs WHERE state = ? ORDER BY seq", (state,))
-        for job_id, attempts, outcome in rows:
-            yield job_id, attempts, json.loads(outcome)
-
-
-def is_running(run_dir: Path) -> bool:
-    """Does some process run this batch right now?"""
-    try:
-        lock = os.open(run_dir / LOCK_NAME, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(lock)
-    return False

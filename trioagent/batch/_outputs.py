@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+import traceback
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from .._errors import TrioAgentError
-from ._journal import JournalReader
+import trio
+
+from .._errors import ModelError, TrioAgentError
+from ._journal_reader import JournalReader
 
 CONVERSATIONS = "conversations.jsonl"
 FAILURES = "failures.jsonl"
@@ -23,9 +27,14 @@ STATUS = "status.json"
 
 
 class Outputs:
-    """The two files, open for appending. Synchronous; for use in a worker thread."""
+    """The two files, open for appending. Synchronous; for use in a worker thread.
 
-    def __init__(self, run_dir: Path) -> None:
+    Args:
+        retry_failed: jobs that had failed are tried again, so their old rows may be out of date in the end.
+    """
+
+    def __init__(self, run_dir: Path, retry_failed: bool) -> None:
+        self._run_dir, self._retry_failed = run_dir, retry_failed
         self._files = {
             "done": _rewritten(run_dir, CONVERSATIONS, "done"),
             "failed": _rewritten(run_dir, FAILURES, "failed"),
@@ -34,11 +43,24 @@ class Outputs:
     def close(self) -> None:
         for file in self._files.values():
             file.close()
+        if self._retry_failed:
+            _rewritten(self._run_dir, FAILURES, "failed").close()
 
     def add(self, state: Literal["done", "failed"], job_id: str, attempts: int, outcome: Mapping[str, Any]) -> None:
         """Append one row."""
         self._files[state].write(_line(row(state, job_id, attempts, outcome)))
         self._files[state].flush()
+
+
+@asynccontextmanager
+async def open_outputs(run_dir: Path, retry_failed: bool) -> AsyncIterator[Outputs]:
+    """The two files, made of the journal, until the run has ended."""
+    outputs = await trio.to_thread.run_sync(Outputs, run_dir, retry_failed)
+    try:
+        yield outputs
+    finally:
+        with trio.CancelScope(shield=True):  # bounded: local files
+            await trio.to_thread.run_sync(outputs.close)
 
 
 def _rewritten(run_dir: Path, name: str, state: Literal["done", "failed"]) -> Any:
@@ -67,18 +89,23 @@ def _line(value: Mapping[str, Any]) -> bytes:
 def failure(error: Exception, metadata: Mapping[str, Any], last_response: str) -> dict[str, Any]:
     """What is recorded of a job that failed.
 
-    ``error`` is the error's type, its fields by name, and its words; ``last_response`` the last thing the model said.
+    ``error`` is the error's type, its words and its fields by name, or the traceback of one that is none of ours;
+    ``last_response`` is the last thing the model said.
     """
-    fields = {
-        name: value
-        for name, value in vars(error).items()
-        if isinstance(error, TrioAgentError) and isinstance(value, str | int | float | bool | None)
-    }
-    return {
-        "error": {"type": type(error).__name__, "message": str(error), "fields": fields},
-        "last_response": last_response,
-        "metadata": dict(metadata),
-    }
+    told: dict[str, Any] = {"type": type(error).__name__, "message": str(error)}
+    if isinstance(error, TrioAgentError):
+        told["fields"] = {name: value for name, value in vars(error).items() if _is_plain(value)}
+        if isinstance(error, ModelError):
+            told["fields"]["attempts"] = error.attempts
+    else:
+        told["traceback"] = "".join(traceback.format_exception(error))
+    return {"error": told, "last_response": last_response, "metadata": dict(metadata)}
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, tuple | list):
+        return all(_is_plain(item) for item in value)
+    return isinstance(value, str | int | float | bool | None)
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import attrs
 import trio
 
-from .._activity import Activity
+from .._activity import WAITING, Activity
+from .._config import BatchConfig
+from ..models import Pacer
+from ._budget import Budget
 
 
 @attrs.frozen(kw_only=True)
@@ -22,83 +27,160 @@ class Straggler:
 
 
 @attrs.frozen(kw_only=True)
+class EndpointUse:
+    """How hard one model server is driven: requests in flight, and the last minute's against its limits.
+
+    What is not limited is not counted either: None.
+    """
+
+    url: str
+    in_flight: int
+    allowed_in_flight: int
+    waiting: int
+    requests_last_minute: int | None
+    requests_per_minute: float | None
+    tokens_last_minute: int | None
+    tokens_per_minute: float | None
+
+    @classmethod
+    def of(cls, url: str, pacer: Pacer) -> EndpointUse:
+        now, limits = pacer.statistics(), pacer.limits
+        return cls(
+            url=url.partition("?")[0],  # a query may hold a key
+            in_flight=now.in_flight,
+            allowed_in_flight=now.allowed_in_flight,
+            waiting=now.waiting,
+            requests_last_minute=now.requests_last_minute if limits.requests_per_minute else None,
+            requests_per_minute=limits.requests_per_minute,
+            tokens_last_minute=now.tokens_last_minute if limits.tokens_per_minute else None,
+            tokens_per_minute=limits.tokens_per_minute,
+        )
+
+
+@attrs.frozen(kw_only=True)
 class Progress:
     """A snapshot of a running batch.
 
     Attributes:
         total: jobs in the input, or None if it is not known beforehand.
-        skipped: jobs that an earlier run had finished.
+        skipped: jobs that an earlier run had ended.
         done, failed: jobs that this run ended.
+        left: jobs that this run began and left to be gone on with.
+        running: jobs that run now.
+        queued: jobs that wait for their turn; None if *total* is.
         states: running jobs by what they are doing ("working", "rate", "model", "retrying", "sandbox").
+        answers: of the model, in this run.
         tokens, cost: spent by this run.
+        tokens_total, cost_total: spent by all runs of this directory; what a budget counts.
+        max_tokens, max_cost: the budget.
+        endpoints: model servers, and how hard they are driven.
         seconds: since this run began.
         eta_seconds: until the end, at this run's mean pace; None if nobody can say.
         stragglers: the five jobs that run longest.
-        stopping: a request to stop is being followed.
+        stopping: why the run ends early ("asked", "budget", "refused"), or "".
     """
 
     total: int | None
     skipped: int
     done: int
     failed: int
+    left: int
+    running: int
+    queued: int | None
     states: Mapping[str, int]
+    answers: int
     tokens: int
     cost: float
+    tokens_total: int
+    cost_total: float
+    max_tokens: int | None
+    max_cost: float | None
+    endpoints: tuple[EndpointUse, ...]
     seconds: float
     eta_seconds: float | None
     stragglers: tuple[Straggler, ...]
-    stopping: bool
+    stopping: str
 
 
 class Watch:
-    """Counts what a batch's jobs are doing."""
+    """Counts what a batch's jobs are doing.
 
-    def __init__(self, total: int | None) -> None:
-        self.total = total
-        self.skipped = self.done = self.failed = self.left = 0
+    Args:
+        total: how many jobs there are, if that is known.
+        limit: how many of them this run takes at most.
+    """
+
+    def __init__(self, total: int | None, limit: int | None) -> None:
+        self._total, self._limit = total, math.inf if limit is None else limit
+        self.skipped = self.skipped_failed = self.done = self.failed = self.left = 0
         self.seconds: Counter[str] = Counter()
         self._states: Counter[str] = Counter()
         self._began = trio.current_time()
         self._running: dict[str, tuple[float, Activity]] = {}
+        self._cancel: Callable[[str], object] | None = None
 
     def activity(self, job_id: str, deadline: float) -> Activity:
         """A job starts."""
-        activity = Activity(deadline, self._changed)
+        activity = Activity(deadline, partial(self._changed, job_id))
         self._running[job_id] = (trio.current_time(), activity)
         return activity
 
-    def ended(self, job_id: str) -> Activity | None:
-        """A job ended; what it did, if it ever started."""
-        _, activity = self._running.pop(job_id, (0.0, None))
-        if activity is not None:
-            self.seconds.update(activity.seconds)
-        return activity
+    def ended(self, job_id: str) -> None:
+        """A job ended."""
+        _, activity = self._running.pop(job_id)
+        self.seconds.update(activity.seconds)
 
-    def _changed(self, before: str, after: str) -> None:
+    def cut_waits(self, cancel: Callable[[str], object]) -> None:
+        """From now on *cancel* every job that waits for a rate limit or a retry: it is at a checkpoint already."""
+        self._cancel = cancel
+        for job_id, (_, activity) in list(self._running.items()):
+            if activity.state in WAITING:
+                cancel(job_id)
+
+    def _changed(self, job_id: str, before: str, after: str) -> None:
         self._states[before] -= 1
         self._states[after] += 1
+        if self._cancel is not None and after in WAITING:
+            self._cancel(job_id)
 
-    def snapshot(self, *, tokens: int, cost: float, stopping: bool) -> Progress:
+    def snapshot(self, budget: Budget, config: BatchConfig, pacers: Mapping[str, Pacer], *, stopping: str) -> Progress:
         now = trio.current_time()
-        seconds = now - self._began
-        ended = self.done + self.failed
-        eta = None
-        if self.total is not None and ended:
-            eta = max(0, self.total - self.skipped - ended) * seconds / ended
+        spent, total = budget.spent, budget.total
         slowest = sorted(self._running.items(), key=lambda item: item[1][0])[:5]
         return Progress(
-            total=self.total,
+            total=self._total,
             skipped=self.skipped,
             done=self.done,
             failed=self.failed,
+            left=self.left,
+            running=len(self._running),
+            queued=self._queued(),
             states={state: count for state, count in sorted(self._states.items()) if state and count > 0},
-            tokens=tokens,
-            cost=cost,
-            seconds=seconds,
-            eta_seconds=eta,
+            answers=budget.answers,
+            tokens=spent.total_tokens,
+            cost=spent.cost,
+            tokens_total=total.total_tokens,
+            cost_total=total.cost,
+            max_tokens=config.max_tokens_total,
+            max_cost=config.max_cost,
+            endpoints=tuple(EndpointUse.of(url, pacer) for url, pacer in pacers.items()),
+            seconds=now - self._began,
+            eta_seconds=self._eta(now - self._began),
             stragglers=tuple(
                 Straggler(id=job_id, seconds=now - began, state=activity.state, state_seconds=now - activity.since)
                 for job_id, (began, activity) in slowest
             ),
             stopping=stopping,
         )
+
+    def _queued(self) -> int | None:
+        if self._total is None:
+            return None
+        begun = self.done + self.failed + self.left + len(self._running)
+        return max(0, int(min(self._total - self.skipped, self._limit)) - begun)
+
+    def _eta(self, seconds: float) -> float | None:
+        queued, ended = self._queued(), self.done + self.failed
+        if queued is None or not ended:
+            return None
+        return (queued + len(self._running)) * seconds / ended

@@ -7,8 +7,9 @@ on where it was), run as an episode that journals every answer and every result,
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
+from contextlib import AsyncExitStack, aclosing
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,46 +18,23 @@ import trio
 
 from .._activity import Activity
 from .._config import BatchConfig
+from .._errors import ModelRefusedError
+from .._rates import Breaker, refusal
 from ..agent import Agent
 from ..models import Model
-from ..nursery_runner import Cancelled, Done, Failed, iterate, open_runner
+from ..nursery_runner import Cancelled, Done, Failed, Outcome, Runner, open_runner
 from ..runtime import Runtime
-from ._budget import Budget, BudgetedModel
+from ._budget import Budget, BudgetedModel, BudgetExhausted
 from ._episode import drop_receipt, run_episode
-from ._jobs import Job
+from ._jobs import Job, in_chunks
 from ._journal import JobChangedError, JobRecord, Journal, open_journal
-from ._outputs import REPORT, STATUS, Outputs, failure, write_json
+from ._outputs import REPORT, Outputs, failure, open_outputs, write_json
 from ._progress import Progress, Watch
+from ._report import BatchReport, StatusFile, Stopped
+from ._spending import Spending
 
 _LOOK_AHEAD = 200  # jobs looked up in the journal at once
 _STATUS_SECONDS = 1.0
-
-
-@attrs.frozen(kw_only=True)
-class BatchReport:
-    """What came of a run.
-
-    Attributes:
-        done, failed: jobs that this run ended.
-        skipped: jobs that earlier runs had finished.
-        left: jobs that were begun and can go on when the batch is run again.
-        stopped: why the run ended before its input: "" (it did not), "asked", "budget" or "limit".
-        tokens, cost: spent by this run.
-        seconds: wall time of this run.
-        seconds_by_state: what all jobs together spent their time on.
-        run_dir: where the outputs are.
-    """
-
-    done: int
-    failed: int
-    skipped: int
-    left: int
-    stopped: Literal["", "asked", "budget", "limit"]
-    tokens: int
-    cost: float
-    seconds: float
-    seconds_by_state: Mapping[str, float]
-    run_dir: str
 
 
 async def run_batch(
@@ -78,7 +56,7 @@ async def run_batch(
         stop: set it to end early: no new job starts, running ones end at their next checkpoint within
             ``config.grace_seconds`` and are cancelled then.
         total: how many jobs there are, if known; for the progress only.
-        on_progress: called every second, and once at the end.
+        on_progress: called at once, every second, and at the end.
 
     Raises:
         JournalError: the run directory cannot be used, or another process runs this batch.
@@ -86,33 +64,32 @@ async def run_batch(
             (`InvalidInputError`), a job is not what it was when the run began (`JobChangedError`), the journal cannot
             be written (`JournalError`), a money budget cannot be kept (`PriceUnknown`).
 
+    A budget that is used up, and a server that refuses everything, end the run like *stop*, but without the hurry. The
+    jobs concerned can go on when the batch is run again.
+
     Cancelling, like ``kill -9``, loses only what was under way: every finished answer and block is in the journal.
     """
-    run_dir = Path(run_dir)
-    began = trio.current_time()
-    stop = trio.Event() if stop is None else stop
-    async with open_journal(run_dir) as journal, _outputs(run_dir) as outputs, AsyncExitStack() as models:
-        batch = _Batch(runtime, journal, outputs, config, stop, total, models)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_tell, batch, on_progress, run_dir / STATUS)
-            nursery.start_soon(batch.enforce_grace)
-            await batch.run(jobs)
-            nursery.cancel_scope.cancel()
-        if on_progress is not None:
-            on_progress(batch.progress())
-        report = BatchReport(
-            done=batch.watch.done,
-            failed=batch.watch.failed,
-            skipped=batch.watch.skipped,
-            left=batch.watch.left,
-            stopped=batch.stopped,
-            tokens=batch.budget.spent.total_tokens,
-            cost=batch.budget.cost,
-            seconds=trio.current_time() - began,
-            seconds_by_state=dict(batch.watch.seconds),
-            run_dir=str(run_dir),
-        )
-        await trio.to_thread.run_sync(write_json, run_dir / REPORT, attrs.asdict(report))
+    run_dir, stop = Path(run_dir), trio.Event() if stop is None else stop
+    async with (
+        open_journal(run_dir) as journal,
+        open_outputs(run_dir, config.retry_failed) as outputs,
+        AsyncExitStack() as models,
+    ):
+        batch = _Batch(runtime, journal, outputs, config, await journal.spent(), total, models)
+        status = StatusFile(run_dir, runtime.model.name)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_tell, batch, on_progress, status)
+                nursery.start_soon(batch.obey, stop)
+                await batch.run(jobs)
+                nursery.cancel_scope.cancel()
+        finally:
+            report = batch.report(run_dir)
+            if on_progress is not None:
+                on_progress(batch.progress())
+            with trio.CancelScope(shield=True):  # bounded: two small local files
+                await trio.to_thread.run_sync(partial(status.write, batch.progress(), ended=True))
+                await trio.to_thread.run_sync(write_json, run_dir / REPORT, attrs.asdict(report))
         return report
 
 
@@ -137,63 +114,117 @@ class _Batch:
         journal: Journal,
         outputs: Outputs,
         config: BatchConfig,
-        stop: trio.Event,
+        before: Spending,
         total: int | None,
         models: AsyncExitStack,
     ) -> None:
         self._runtime, self._journal, self._outputs, self._config = runtime, journal, outputs, config
-        self._stop, self._models = stop, models
+        self._models = models
+        self._began = trio.current_time()
         self._scope = trio.CancelScope()
+        self._ending = trio.Event()
+        self._why: Literal["", "asked", "budget", "refused"] = ""
+        self._reason = ""
         self._running: dict[str, _Running] = {}
+        self._held: list[tuple[_Running, Exception]] = []
         self._by_name: dict[str | None, Model] = {}
         self._opening = trio.Lock()
+        self._runner: Runner | None = None
         self._taken = 0
-        self.watch, self.budget = Watch(total), Budget(config)
+        self._source: Literal["open", "limit", "read"] = "open"
+        self._ran = False
+        self.watch, self.budget = Watch(total, config.limit), Budget(config, before)
 
     @property
-    def stopped(self) -> Literal["", "asked", "budget", "limit"]:
-        if self.budget.exhausted:
-            return "budget"
-        if self._stop.is_set():
-            return "asked"
-        return "limit" if self._taken == self._config.limit else ""
+    def stopped(self) -> Stopped:
+        if self._ran and self._source == "read" and not self.watch.left:
+            return ""  # it got through, whatever was asked for meanwhile
+        if self._why:
+            return self._why
+        return "limit" if self._ran and self._source == "limit" else "cancelled"
 
     def progress(self) -> Progress:
-        return self.watch.snapshot(
-            tokens=self.budget.spent.total_tokens, cost=self.budget.cost, stopping=self._stop.is_set()
+        return self.watch.snapshot(self.budget, self._config, self._runtime.pacers, stopping=self._why)
+
+    def report(self, run_dir: Path) -> BatchReport:
+        watch, spent, total = self.watch, self.budget.spent, self.budget.total
+        return BatchReport(
+            done=watch.done,
+            failed=watch.failed,
+            skipped=watch.skipped,
+            skipped_failed=watch.skipped_failed,
+            left=watch.left,
+            stopped=self.stopped,
+            reason=self._reason,
+            tokens=spent.total_tokens,
+            cost=spent.cost,
+            tokens_total=total.total_tokens,
+            cost_total=total.cost,
+            seconds=trio.current_time() - self._began,
+            seconds_by_state=dict(watch.seconds),
+            run_dir=str(run_dir),
         )
 
     async def run(self, jobs: Iterable[Job] | AsyncIterable[Job]) -> None:
-        """Run them all, or until asked to stop."""
-        with self._scope:
-            async with (
-                open_runner(self._runtime, max_concurrent=self._config.max_concurrent) as runner,
-                aclosing(self._unfinished(jobs)) as unfinished,
-            ):
-                async for outcome in runner.run(unfinished, self._work, activity=self._activity):
-                    self.watch.ended(outcome.key)
-                    running = self._running.pop(outcome.key)
-                    match outcome:
-                        case Done(_, None) | Cancelled():
-                            self.watch.left += 1
-                        case Done(_, dict() as value):
-                            await self._end("done", running, value)
-                        case Failed(_, error):
-                            if running.agent is not None:
-                                await drop_receipt(running.job, running.record, running.agent, self._journal)
-                            await self._end("failed", running, failure(error, running.job.metadata, running.last_words))
-        self.watch.left += len(self._running)
+        """Run them all, or until the run is to end."""
+        try:
+            with self._scope:
+                async with (
+                    open_runner(self._runtime, max_concurrent=self._config.max_concurrent) as runner,
+                    aclosing(self._unfinished(jobs)) as unfinished,
+                ):
+                    self._runner = runner
+                    async for outcome in runner.run(unfinished, self._work, activity=self._activity):
+                        self.watch.ended(outcome.key)
+                        await self._settle(self._running.pop(outcome.key), outcome)
+            if self._why != "refused":
+                await self._give_up_held()
+        finally:
+            self.watch.left += len(self._running) + len(self._held)
+        self._ran = True
 
-    async def enforce_grace(self) -> None:
-        """Cancel what still runs when the time to end by itself is over."""
-        await self._stop.wait()
+    def end(self, why: Literal["asked", "budget", "refused"], reason: str = "") -> None:
+        """Start no new job, and let running ones go to their next checkpoint."""
+        if not self._why:
+            self._why, self._reason = why, reason
+        self._ending.set()
+        if self._runner is not None:
+            self.watch.cut_waits(self._runner.cancel)
+
+    async def obey(self, stop: trio.Event) -> None:
+        """End when asked to, and cancel what still runs when the time to end by itself is over."""
+        await stop.wait()
+        self.end("asked")
         await trio.sleep(self._config.grace_seconds)
         self._scope.cancel()
+
+    async def _settle(self, running: _Running, outcome: Outcome[dict[str, Any] | None]) -> None:
+        match outcome:
+            case Done(_, None) | Cancelled():
+                self.watch.left += 1
+            case Done(_, dict() as value):
+                await self._end("done", running, value)
+                await self._give_up_held()
+            case Failed(_, error):
+                # What is refused like this may turn out to be refused to everybody (see `ModelRefusedError`); then the
+                # run ends, and these jobs are as good as not begun. Until that is known they are neither.
+                self._held.append((running, error))
+                same = refusal(error) is not None and refusal(error) == refusal(self._held[0][1])
+                if not same or len(self._held) >= Breaker.THRESHOLD:
+                    await self._give_up_held()
+
+    async def _give_up_held(self) -> None:
+        while self._held:
+            running, error = self._held[0]
+            if running.agent is not None:
+                await drop_receipt(running.job, running.record, running.agent, self._journal)
+            await self._end("failed", running, failure(error, running.job.metadata, running.last_words))
+            self._held.pop(0)
 
     async def _unfinished(self, jobs: Iterable[Job] | AsyncIterable[Job]) -> AsyncGenerator[Job, None]:
         """The jobs that have no outcome yet (or one that is to be tried again), until a stop or the limit."""
         finished = {"done"} if self._config.retry_failed else {"done", "failed"}
-        async with aclosing(_chunks(jobs)) as chunks:
+        async with aclosing(in_chunks(jobs, _LOOK_AHEAD)) as chunks:
             async for chunk in chunks:
                 known = await self._journal.look_up([job.id for job in chunk])
                 for job, seen in zip(chunk, known, strict=True):
@@ -201,11 +232,16 @@ class _Batch:
                         raise JobChangedError(job.id, str(self._journal.path.parent))
                     if seen is not None and seen.state in finished:
                         self.watch.skipped += 1
+                        self.watch.skipped_failed += seen.state == "failed"
                         continue
-                    if self._stop.is_set() or self._taken == self._config.limit:
+                    if self._ending.is_set():
+                        return
+                    if self._taken == self._config.limit:
+                        self._source = "limit"
                         return
                     self._taken += 1
                     yield job
+        self._source = "read"
 
     def _activity(self, job: Job) -> Activity:
         deadline = job.deadline or self._config.deadline or math.inf
@@ -221,7 +257,13 @@ class _Batch:
             max_tool_turns=self._config.max_tool_turns,
             model=await self._model(job.model),
         )
-        return await run_episode(job, record, agent, journal=self._journal, budget=self.budget, stop=self._stop)
+        try:
+            return await run_episode(job, record, agent, journal=self._journal, budget=self.budget, stop=self._ending)
+        except BudgetExhausted as error:
+            self.end("budget", str(error))
+        except ModelRefusedError as error:
+            self.end("refused", str(error))
+        return None
 
     async def _model(self, name: str | None) -> Model:
         """The model of that name, opened once for the run."""
@@ -245,32 +287,11 @@ class _Batch:
             self.watch.failed += 1
 
 
-async def _chunks(jobs: Iterable[Job] | AsyncIterable[Job]) -> AsyncGenerator[list[Job], None]:
-    chunk: list[Job] = []
-    async with aclosing(iterate(jobs)) as source:
-        async for job in source:
-            chunk.append(job)
-            if len(chunk) == _LOOK_AHEAD:
-                yield chunk
-                chunk = []
-    if chunk:
-        yield chunk
-
-
-@asynccontextmanager
-async def _outputs(run_dir: Path) -> AsyncIterator[Outputs]:
-    outputs = await trio.to_thread.run_sync(Outputs, run_dir)
-    try:
-        yield outputs
-    finally:
-        outputs.close()
-
-
-async def _tell(batch: _Batch, on_progress: Callable[[Progress], None] | None, status: Path) -> None:
-    """Once a second: the caller's progress, and the status file for whoever looks from outside."""
+async def _tell(batch: _Batch, on_progress: Callable[[Progress], None] | None, status: StatusFile) -> None:
+    """At once and every second: the caller's progress, and the status file for whoever looks from outside."""
     while True:
-        await trio.sleep(_STATUS_SECONDS)
         progress = batch.progress()
         if on_progress is not None:
             on_progress(progress)
-        await trio.to_thread.run_sync(write_json, status, attrs.asdict(progress))
+        await trio.to_thread.run_sync(status.write, progress)
+        await trio.sleep(_STATUS_SECONDS)

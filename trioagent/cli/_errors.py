@@ -22,7 +22,8 @@ def exit_code_of(command: Callable[[], object], shell: Shell) -> int:
     """
     try:
         code = command()
-        sys.stdout.flush()  # here, where a closed pipe can still be dealt with
+        if sys.stdout is not None:  # as it is if the process was started without one
+            sys.stdout.flush()  # here, where a closed pipe can still be dealt with
     except BaseException as error:  # noqa: BLE001 - the edge of the program: everything becomes a line and a code
         return _report(error, shell)
     return code if isinstance(code, int) else 0

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import click
 
+from ._batch import batch
 from ._chat import chat
 from ._doctor import doctor
 from ._errors import exit_code_of
@@ -32,6 +33,7 @@ def trioagent(ctx: click.Context) -> None:
       trioagent chat --memory notes                      talk; the notes are made in ./notes
       trioagent run "I moved to Berlin." --memory notes  one message, the reply on stdout
       trioagent memory tree notes                        what the agent has written down
+      trioagent batch jobs.jsonl --run-dir runs/july     many jobs; run it again to go on
 
     \b
     Which model answers (see `trioagent chat --help`):
@@ -46,7 +48,7 @@ def trioagent(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
-for command in (chat, run, memory, doctor):
+for command in (chat, run, batch, memory, doctor):
     trioagent.add_command(command)
 
 

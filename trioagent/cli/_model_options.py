@@ -41,11 +41,16 @@ class AgentOptions:
 
     def resolve(self) -> tuple[str | ModelConfig, str]:
         """The model, and a line for the user if nobody has chosen it, else ""."""
-        try:
-            found = model_config(self.model, base_url=self.base_url, env=os.environ)
-        except InvalidInputError as error:
-            raise InvalidInputError(_PLAINLY.get(error.what, error.what), error.problem) from error
-        return (OFFLINE_RULES, found.notice) if isinstance(found, OfflineRules) else (found, "")
+        return chosen_model(self.model, self.base_url)
+
+
+def chosen_model(name: str | None, base_url: str | None) -> tuple[str | ModelConfig, str]:
+    """The model that the options and the environment mean, and a line for the user if nobody has chosen it, else ""."""
+    try:
+        found = model_config(name, base_url=base_url, env=os.environ)
+    except InvalidInputError as error:
+        raise InvalidInputError(_PLAINLY.get(error.what, error.what), error.problem) from error
+    return (OFFLINE_RULES, found.notice) if isinstance(found, OfflineRules) else (found, "")
 
 
 def debug_option(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -11,6 +11,7 @@ from ._base import Retrying as Retrying
 from ._base import TextDelta as TextDelta
 from ._names import OfflineRules as OfflineRules
 from ._names import model_config as model_config
+from ._names import names_a_server as names_a_server
 from ._pacer import Pacer as Pacer
 from ._pacer import PacerStatistics as PacerStatistics
 

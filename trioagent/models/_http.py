@@ -54,7 +54,9 @@ async def open_model(
         pacer: shared with other models at the same endpoint; one of its own, after ``config.rate``, if not given.
     """
     if transport is None:
-        transport = Lanes(connect_seconds=config.connect_seconds, ssl_context=ssl_context)
+        transport = Lanes(
+            connect_seconds=config.connect_seconds, ssl_context=ssl_context, max_idle=config.rate.max_idle
+        )
     try:
         yield HttpModel(config, transport, jitter or random.Random(), pacer or Pacer(config.rate))
     finally:
@@ -113,8 +115,7 @@ class HttpModel:
                             usage = part.usage
                         yield part
             except ModelError as error:
-                slot.failed(error)
-                raise
+                raise slot.failed(error) from error.__cause__
             finally:
                 if chars or usage:  # also if the rest of the answer was not wanted
                     said = usage.completion_tokens if usage else chars // CHARS_PER_TOKEN

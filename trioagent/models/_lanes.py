@@ -8,6 +8,7 @@ a request costs the same however many others there are (figures: ``python -m ben
 from __future__ import annotations
 
 import functools
+import math
 import ssl
 from collections import deque
 
@@ -40,6 +41,7 @@ class Lanes(httpx.AsyncBaseTransport):
         connect_seconds: how long to wait for a connection, TLS included.
         ssl_context: whom to trust; the public authorities if not given.
         idle_seconds: how long a connection may lie idle.
+        max_idle: how many to one server may lie idle; the oldest ones beyond that are closed.
     """
 
     def __init__(
@@ -48,10 +50,11 @@ class Lanes(httpx.AsyncBaseTransport):
         connect_seconds: float,
         ssl_context: ssl.SSLContext | None = None,
         idle_seconds: float = _IDLE_SECONDS,
+        max_idle: float = math.inf,
     ) -> None:
         self._connect_seconds = connect_seconds
         self._ssl_context = ssl_context
-        self._idle_seconds = idle_seconds
+        self._idle_seconds, self._max_idle = idle_seconds, max_idle
         self._idle: dict[_Origin, deque[_Lane]] = {}
         self._open: set[_Lane] = set()
         self._closed = False
@@ -135,7 +138,7 @@ class Lanes(httpx.AsyncBaseTransport):
         now = lane.idle_since = trio.current_time()
         idle = self._idle.setdefault(lane.origin, deque())
         idle.append(lane)
-        while idle[0].idle_since < now - self._idle_seconds:
+        while idle and (len(idle) > self._max_idle or idle[0].idle_since < now - self._idle_seconds):
             self._drop(idle.popleft())
 
     def _drop(self, lane: _Lane) -> None:

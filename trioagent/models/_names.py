@@ -75,8 +75,7 @@ def model_config(
         name = env.get("TRIOAGENT_MODEL") or None
         env_url = env.get("TRIOAGENT_BASE_URL") or None
     else:
-        prefixed = name == OFFLINE_RULES or name.partition(":")[0] in providers
-        env_url = None if prefixed else env.get("TRIOAGENT_BASE_URL") or None
+        env_url = None if names_a_server(name) else env.get("TRIOAGENT_BASE_URL") or None
     url = base_url or env_url
     if name is None:
         if url is not None:
@@ -101,6 +100,11 @@ def model_config(
     if key is None and provider.needs_key and at_home:
         raise InvalidInputError("api_key", f"{name!r} needs one: set {provider.key_variable} or TRIOAGENT_API_KEY")
     return ModelConfig(base_url=url or provider.base_url, model=model, api_key=key)
+
+
+def names_a_server(name: str) -> bool:
+    """Does a model's name say by itself where the model is?"""
+    return name == OFFLINE_RULES or name.partition(":")[0] in _providers({})
 
 
 def _from_environment(env: Mapping[str, str]) -> str | None:

@@ -13,7 +13,7 @@ from .._activity import doing
 from .._config import RateLimits
 from .._errors import ModelError, ModelRefusedError, ModelStatusError
 from .._pacing import OVERLOAD_STATUSES
-from .._rates import AdaptiveLimit, Breaker, Entry, RollingLimit
+from .._rates import AdaptiveLimit, Breaker, Entry, RollingLimit, refusal
 
 
 @attrs.frozen(kw_only=True)
@@ -40,10 +40,17 @@ class Slot:
             self._pacer._settle(self._reserved, tokens)
             self._pacer._on_success()
 
-    def failed(self, error: ModelError) -> None:
-        """No answer came; a refused request used no tokens."""
+    def failed(self, error: ModelError) -> ModelError:
+        """No answer came; a refused request used no tokens.
+
+        Returns:
+            *error*, or a `ModelRefusedError` in its place if this was one refusal too many.
+        """
         self._failed = True
         self._pacer._on_failure(error, self._sent, self._reserved)
+        if isinstance(error, ModelStatusError) and self._pacer.refuses(error):
+            return ModelRefusedError(*error.args).with_traceback(error.__traceback__)
+        return error
 
 
 class Pacer:
@@ -102,6 +109,10 @@ class Pacer:
                     return self._tokens.take(now, tokens)
                 with trio.move_on_at(when):
                     await self._changed.wait()
+
+    def refuses(self, error: ModelStatusError) -> bool:
+        """Is *error* what this endpoint says to everything?"""
+        return self._breaker.error is not None and refusal(self._breaker.error) == refusal(error)
 
     def _settle(self, reserved: Entry, tokens: float) -> None:
         self._tokens.settle(reserved, tokens)

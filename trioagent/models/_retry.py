@@ -55,6 +55,6 @@ def _final(failures: list[ModelError], verdict: GiveUp) -> ModelError:
     if isinstance(error, ModelStatusError) and error.retry_after is not None:
         # Whoever reads it should know why we did not simply wait.
         words = f"{error.detail}; {verdict.reason}" if error.detail else verdict.reason
-        error = ModelStatusError(error.status, words, error.retry_after).with_traceback(error.__traceback__)
+        error = type(error)(error.status, words, error.retry_after).with_traceback(error.__traceback__)
     error.attempts = len(failures)
     return error

@@ -6,6 +6,7 @@ and results go between host and child only, so that a child forked later holds n
 
 from __future__ import annotations
 
+import _socket
 import ctypes
 import fcntl
 import gc
@@ -15,7 +16,6 @@ import os
 import random
 import select
 import signal
-import socket
 import struct
 import sys
 import time
@@ -31,6 +31,7 @@ from .syscalls import PR_SET_PDEATHSIG, call, libc, prctl
 DEATH = struct.Struct("=4sI")
 DEATH_MARK = b"\xffDIE"  # no UTF-8 and no plausible frame length, so it cannot be part of an honest reply
 CHILD_FILES = 64
+ONE_DESCRIPTOR, TWO_DESCRIPTORS = struct.Struct("i"), struct.Struct("2i")
 CHANNEL, ROOT = 3, 4  # descriptors in the child
 _libc = ctypes.PyDLL(None, use_errno=True)  # calls with the interpreter's lock held, as a fork must be
 
@@ -71,7 +72,7 @@ def main(control: int, settings_text: str) -> None:
     except BaseException as error:  # noqa: BLE001  # told to the host, then the end
         number = error.errno if isinstance(error, OSError) else None
         hello = {"ok": False, "step": step, "errno": number, "detail": f"{type(error).__name__}: {error}"}
-    channel = socket.socket(fileno=control)
+    channel = _socket.socket(fileno=control)
     channel.send(json.dumps(hello).encode())
     if hello["ok"]:
         serve(channel, Zygote(settings, walls, tools))
@@ -119,8 +120,8 @@ class Zygote:
             )
             # The host gets the means to kill us before it sends any code.
             own = os.pidfd_open(os.getpid())
-            ours = socket.socket(fileno=channel)
-            socket.send_fds(ours, [b"U"], [own, upper])
+            ours = _socket.socket(fileno=channel)
+            ours.sendmsg([b"U"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, TWO_DESCRIPTORS.pack(own, upper))])
             ours.detach()
             step = "descriptors"
             os.dup2(channel, CHANNEL, inheritable=False)
@@ -161,10 +162,15 @@ def _tell(descriptor: int, problem: str) -> None:
         pass  # the host has gone: nobody to tell
 
 
-def serve(control: socket.socket, zygote: Zygote) -> None:
-    """Fork children until the host closes its end."""
+def serve(control: _socket.socket, zygote: Zygote) -> None:
+    """Fork children until the host closes its end.
+
+    After a fork, each page of memory that this loop writes to, if only to count a reference, is copied once more: so it
+    goes without the ``socket`` module's Python and whatever else makes many objects.
+    """
     poll = select.epoll()
-    poll.register(control, select.EPOLLIN)
+    poll.register(control.fileno(), select.EPOLLIN)
+    space = _socket.CMSG_SPACE(ONE_DESCRIPTOR.size)
     children: dict[int, tuple[int, int]] = {}  # pidfd: pid, our copy of its socket
     gc.collect()
     gc.freeze()  # no collection in a child walks, and so copies, what was here before it
@@ -175,12 +181,12 @@ def serve(control: socket.socket, zygote: Zygote) -> None:
                 _bury(descriptor, *children.pop(descriptor))
                 continue
             try:
-                message, descriptors, _, _ = socket.recv_fds(control, 8, 1)
+                message, rights, _, _ = control.recvmsg(8, space)
             except ConnectionError:
                 return
             if not message:
                 return  # end of file: the host has closed the sandbox, or died
-            (channel,) = descriptors
+            (channel,) = ONE_DESCRIPTOR.unpack(rights[0][2])
             started = _fork(zygote, channel)
             if started is None:
                 os.close(channel)
@@ -192,8 +198,8 @@ def serve(control: socket.socket, zygote: Zygote) -> None:
 
 def _fork(zygote: Zygote, channel: int) -> tuple[int, int] | None:
     waiting = select.poll()
-    waiting.register(channel, select.POLLHUP)
-    if any(event & select.POLLHUP for _, event in waiting.poll(0)):
+    waiting.register(channel, 0)  # POLLHUP needs no asking for
+    if waiting.poll(0):
         return None  # cancelled while it waited here
     # Not os.fork: its hooks for threads, locks and the import system, none of which a process without threads needs,
     # cost a child 0.3 ms and 60 copied pages. What one of them did is done by hand: see random.seed.
@@ -214,12 +220,12 @@ def _bury(pidfd: int, pid: int, channel: int) -> None:
     """Reap a dead child and say on its socket how it died, in case the host still waits for its reply."""
     _, status = os.waitpid(pid, 0)
     os.close(pidfd)
-    end = socket.socket(fileno=channel)
+    os.set_blocking(channel, False)
     try:
-        end.send(DEATH.pack(DEATH_MARK, status), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        os.write(channel, DEATH.pack(DEATH_MARK, status))
     except OSError:
-        pass  # nobody listens any more, as a rule
-    end.close()
+        pass  # nobody listens any more, as a rule (Python ignores SIGPIPE)
+    os.close(channel)
 
 
 assert ctypes.sizeof(ctypes.c_long) == 8

@@ -1,0 +1,77 @@
+"""The journal's edges: who may open it when, and what a reader sees and leaves."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+import trio
+
+from trioagent._errors import InvalidInputError
+from trioagent.batch import JournalError, JournalReader, Spending, is_running, look_at
+from trioagent.batch._journal import FILE_NAME, LOCK_NAME, open_journal
+
+pytestmark = pytest.mark.real
+
+
+async def test_spending_is_added_up_over_runs(tmp_path: Path) -> None:
+    for run in range(2):
+        async with open_journal(tmp_path) as journal:
+            record = await journal.begin("a", "digest")
+            for n in range(3):
+                await journal.add_event(record.seq, 3 * run + n, {}, Spending(10, n, 0.125))
+            await journal.add_event(record.seq, 100 + run, {})
+            assert await journal.spent() == Spending(30 * (run + 1), 3 * (run + 1), 0.375 * (run + 1))
+    with JournalReader(tmp_path) as reader:
+        assert reader.spent() == Spending(60, 6, 0.75)
+        assert [known and known.state for known in reader.look_up(["a", "b"])] == ["running", None]
+
+
+async def test_a_reader_leaves_nothing_behind(tmp_path: Path) -> None:
+    async with open_journal(tmp_path) as journal:
+        await journal.begin("a", "digest")
+        with JournalReader(tmp_path) as reader:
+            assert reader.counts() == {"running": 1}
+    before = sorted(tmp_path.iterdir())
+    assert look_at(tmp_path).counts == {"running": 1}
+    assert sorted(tmp_path.iterdir()) == before
+
+
+async def test_looking_does_not_keep_a_run_from_starting(tmp_path: Path) -> None:
+    """Somebody who asks whether it runs holds the lock for a moment."""
+    lock = os.open(tmp_path / LOCK_NAME, os.O_CREAT | os.O_RDWR)
+    fcntl.flock(lock, fcntl.LOCK_SH)
+
+    async def let_go() -> None:
+        await trio.sleep(0.015)
+        os.close(lock)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(let_go)
+        async with open_journal(tmp_path):
+            assert is_running(tmp_path)
+    assert not is_running(tmp_path)
+
+
+async def test_another_format(tmp_path: Path) -> None:
+    async with open_journal(tmp_path):
+        pass
+    with sqlite3.connect(tmp_path / FILE_NAME) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(JournalError, match="format 99, and this trioagent reads format 1"):
+        JournalReader(tmp_path)
+    with pytest.raises(JournalError, match="format 99"):
+        async with open_journal(tmp_path):
+            pass
+
+
+def test_nothing_was_run_there(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="nothing was run there"):
+        JournalReader(tmp_path)
+    assert not is_running(tmp_path)
+    assert not is_running(tmp_path / "none" / "at all")
+    assert list(tmp_path.iterdir()) == []

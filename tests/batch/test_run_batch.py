@@ -1,0 +1,328 @@
+"""`run_batch` in this process: every kind of outcome, and every way to end before the input does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from trioagent._config import BatchConfig
+from trioagent._errors import InvalidInputError, ModelRefusedError, ModelStatusError
+from trioagent._messages import ChatMessage
+from trioagent.batch import (
+    Job,
+    JobChangedError,
+    JournalReader,
+    Progress,
+    look_at,
+    read_rows,
+    run_batch,
+)
+from trioagent.models import AnswerPart
+from trioagent.runtime import Runtime, open_runtime
+from trioagent.testing import ScriptedModel
+
+pytestmark = pytest.mark.real
+
+REPLY = "<think>t</think><python></python><reply>Yes.</reply>"
+APPEND = "<think>t</think><python>\nwith open('log.md', 'a') as file:\n    file.write('x')\n</python>"
+
+
+def by_message(messages: Sequence[ChatMessage]) -> str:
+    """What the last message of the user asks for: a reply, a block and then a reply, or an error."""
+    if messages[-1].role == "tool":
+        return REPLY
+    match messages[-1].content.split():
+        case ["append"]:
+            return APPEND
+        case ["status", number, *words]:
+            raise ModelStatusError(int(number), " ".join(words))
+        case ["refused"]:
+            raise ModelRefusedError(401, "bad key")
+        case ["bug"]:
+            raise ZeroDivisionError("a bug")
+    return REPLY
+
+
+class Waiting:
+    """A model that answers, by `by_message`, once it is told to."""
+
+    name = "waiting"
+
+    def __init__(self, answer_first: int = 0) -> None:
+        self.go = trio.Event()
+        self.asked = 0
+        self._answer_first = answer_first
+        self._inner = ScriptedModel(by_message)
+
+    @asynccontextmanager
+    async def answer(self, messages: Sequence[ChatMessage]) -> AsyncIterator[AsyncIterator[AnswerPart]]:
+        self.asked += 1
+        if self.asked > self._answer_first:
+            await self.go.wait()
+        async with self._inner.answer(messages) as parts:
+            yield parts
+
+    async def wait_asked(self, number: int) -> None:
+        with trio.fail_after(20):
+            while self.asked < number:
+                await trio.sleep(0.002)
+
+
+@pytest.fixture
+def where(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+@pytest.fixture
+async def runtime() -> AsyncIterator[Runtime]:
+    async with open_runtime(ScriptedModel(by_message)) as runtime:
+        yield runtime
+
+
+def jobs(where: Path, *messages: str, **more: Any) -> list[Job]:
+    return [
+        Job(id=f"{number}", memory=str(where / f"m{number}"), messages=(message,), **more)
+        for number, message in enumerate(messages)
+    ]
+
+
+def rows(where: Path, name: str) -> dict[str, Any]:
+    found = list(read_rows(where / "run" / f"{name}.jsonl"))
+    assert len({row["id"] for row in found}) == len(found)
+    return {row["id"]: row for row in found}
+
+
+def states(where: Path) -> dict[str, int]:
+    with JournalReader(where / "run") as journal:
+        return journal.counts()
+
+
+async def test_each_kind_of_outcome(where: Path, runtime: Runtime) -> None:
+    (where / "m4").write_text("not a folder")
+    batch = jobs(where, "hi", "append", "status 400 no", "bug", "append", "hi")
+    batch[5] = Job(id="5", memory=str(where / "m5"), messages=("hi",), model="no-such-model")
+    report = await run_batch(batch, runtime=runtime, run_dir=where / "run")
+    assert (report.done, report.failed, report.left, report.stopped) == (2, 4, 0, "")
+    assert set(rows(where, "conversations")) == {"0", "1"}
+    failed = {job: row["error"] for job, row in rows(where, "failures").items()}
+    assert {job: error["type"] for job, error in failed.items()} == {
+        "2": "ModelStatusError",
+        "3": "ZeroDivisionError",
+        "4": "MemoryPathError",
+        "5": "InvalidInputError",
+    }
+    assert failed["4"]["fields"]["path"] == str(where / "m4")
+    assert "a bug" in failed["3"]["traceback"]
+    assert "no-such-model" in failed["5"]["message"]
+    assert sorted(path.name for path in where.glob("m*")) == ["m1", "m4"]  # no memory is made for nothing
+    assert states(where) == {"done": 2, "failed": 4}
+
+    again = await run_batch(batch, runtime=runtime, run_dir=where / "run")
+    assert (again.done, again.failed, again.skipped, again.skipped_failed) == (0, 0, 6, 4)
+    assert set(rows(where, "failures")) == set(failed)
+
+
+async def test_deadlines(where: Path) -> None:
+    """A job's own comes before the batch's; waiting for nothing in particular is working time."""
+    async with open_runtime(Waiting()) as runtime:
+        batch = [*jobs(where, "hi", deadline=0.05), Job(id="b", memory=str(where / "b"), messages=("hi",))]
+        report = await run_batch(batch, runtime=runtime, run_dir=where / "run", config=BatchConfig(deadline=0.1))
+    assert report.failed == 2
+    found = {job: row["error"]["fields"] for job, row in rows(where, "failures").items()}
+    assert found == {"0": {"seconds": 0.05}, "b": {"seconds": 0.1}}
+
+
+async def test_a_changed_job(where: Path, runtime: Runtime) -> None:
+    await run_batch(jobs(where, "hi", "hi"), runtime=runtime, run_dir=where / "run")
+    with pytest.raises(ExceptionGroup) as caught:
+        await run_batch(jobs(where, "hi", "other"), runtime=runtime, run_dir=where / "run")
+    (error,) = leaves(caught.value)
+    assert isinstance(error, JobChangedError)
+    assert error.job_id == "1"
+    assert json.loads((where / "run" / "report.json").read_text())["stopped"] == "cancelled"
+
+
+async def test_an_id_that_occurs_twice(where: Path) -> None:
+    async with open_runtime(Waiting()) as runtime:
+        with pytest.raises(ExceptionGroup) as caught:
+            await run_batch(jobs(where, "hi") * 2, runtime=runtime, run_dir=where / "run")
+    (error,) = leaves(caught.value)
+    assert isinstance(error, InvalidInputError)
+    assert "'0' is running already" in str(error)
+    assert states(where) in ({}, {"running": 1})  # it may have been cancelled before its first write
+
+
+async def test_an_input_that_fails_stops_the_batch(where: Path) -> None:
+    def source() -> Iterator[Job]:
+        yield from jobs(where, *["hi"] * 250)
+        raise OSError("the disk is gone")
+
+    async with open_runtime(ScriptedModel(by_message)) as runtime:
+        with pytest.raises(ExceptionGroup) as caught:
+            await run_batch(source(), runtime=runtime, run_dir=where / "run", config=BatchConfig(max_concurrent=2))
+    assert [str(error) for error in leaves(caught.value)] == ["the disk is gone"]
+    assert set(rows(where, "conversations")) >= {"0", "1"}
+
+
+async def test_stop_lets_jobs_reach_a_checkpoint(where: Path) -> None:
+    model, stop = Waiting(answer_first=3), trio.Event()
+    batch = jobs(where, *["append"] * 5)
+    config = BatchConfig(max_concurrent=2, grace_seconds=60)
+    async with open_runtime(model) as runtime, trio.open_nursery() as nursery:
+
+        async def run() -> None:
+            report = await run_batch(batch, runtime=runtime, run_dir=where / "run", config=config, stop=stop)
+            assert report.stopped == "asked"
+            assert report.done + report.left <= 3
+            assert report.left >= 1
+
+        nursery.start_soon(run)
+        await model.wait_asked(5)
+        stop.set()
+        await trio.sleep(0.01)
+        model.go.set()
+    asked = model.asked
+    assert asked == 5
+    assert states(where).get("running", 0) >= 1
+    async with open_runtime(ScriptedModel(by_message)) as runtime:
+        report = await run_batch(batch, runtime=runtime, run_dir=where / "run")
+    assert (report.stopped, report.left) == ("", 0)
+    assert len(rows(where, "conversations")) == 5
+    assert {path.read_text() for path in where.glob("m*/log.md")} == {"x"}
+
+
+async def test_jobs_that_reach_no_checkpoint_are_cancelled(where: Path) -> None:
+    model, stop = Waiting(), trio.Event()
+    config = BatchConfig(grace_seconds=0.05)
+    async with open_runtime(model) as runtime, trio.open_nursery() as nursery:
+        nursery.start_soon(_set_when, stop, model, 3)
+        report = await run_batch(
+            jobs(where, *["hi"] * 3), runtime=runtime, run_dir=where / "run", config=config, stop=stop
+        )
+    assert (report.stopped, report.left, report.done) == ("asked", 3, 0)
+    assert states(where) == {"running": 3}
+
+
+async def test_a_stop_that_comes_too_late_is_none(where: Path) -> None:
+    """All jobs got through within the grace: then that is what came of the run."""
+    stop = trio.Event()
+    model = Waiting()
+    async with open_runtime(model) as runtime, trio.open_nursery() as nursery:
+
+        async def stop_late() -> None:
+            await model.wait_asked(1)
+            model.go.set()
+            with trio.fail_after(20):
+                while not (where / "run" / "conversations.jsonl").read_bytes():
+                    await trio.sleep(0.001)
+            stop.set()
+
+        nursery.start_soon(stop_late)
+        report = await run_batch(jobs(where, "hi"), runtime=runtime, run_dir=where / "run", stop=stop)
+    assert (report.done, report.left, report.stopped) == (1, 0, "")
+
+
+async def test_stopped_before_it_began(where: Path, runtime: Runtime) -> None:
+    stop = trio.Event()
+    stop.set()
+    report = await run_batch(jobs(where, "hi"), runtime=runtime, run_dir=where / "run", stop=stop)
+    assert report.stopped == "asked"
+    assert report.done + report.left <= 1
+
+
+async def test_cancelled_and_gone_on_with(where: Path) -> None:
+    model = Waiting(answer_first=2)
+    batch = jobs(where, "append", "append")
+    async with open_runtime(model) as runtime, trio.open_nursery() as nursery:
+        nursery.start_soon(partial(run_batch, batch, runtime=runtime, run_dir=where / "run"))
+        await model.wait_asked(4)
+        nursery.cancel_scope.cancel()
+    report = json.loads((where / "run" / "report.json").read_text())
+    assert (report["stopped"], report["left"], report["done"]) == ("cancelled", 2, 0)
+    assert look_at(where / "run").last is not None
+    second = ScriptedModel(by_message)
+    async with open_runtime(second) as runtime:
+        await run_batch(batch, runtime=runtime, run_dir=where / "run")
+    assert len(second.calls) == 2  # the blocks are done; what is missing is a reply each
+    assert {path.read_text() for path in where.glob("m*/log.md")} == {"x"}
+
+
+async def test_refusals_that_are_the_jobs_own_fail_them(where: Path, runtime: Runtime) -> None:
+    messages = ["status 400 too long"] * 3 + ["hi"] + ["status 400 too long"] * 20
+    config = BatchConfig(max_concurrent=1)
+    report = await run_batch(jobs(where, *messages), runtime=runtime, run_dir=where / "run", config=config)
+    assert (report.done, report.failed, report.left, report.stopped) == (1, 23, 0, "")
+
+
+async def test_refusals_of_everything_leave_all_jobs(where: Path, runtime: Runtime) -> None:
+    """Those that the server refused before it was clear that it refuses everything are not failed either."""
+    messages = ["hi", "status 500 oops"] + ["status 401 bad key"] * 7 + ["refused"] + ["hi"] * 300
+    config = BatchConfig(max_concurrent=1)
+    report = await run_batch(jobs(where, *messages), runtime=runtime, run_dir=where / "run", config=config)
+    assert (report.done, report.failed, report.left, report.stopped) == (1, 1, 8, "refused")
+    assert "bad key" in report.reason
+    assert set(rows(where, "failures")) == {"1"}
+    assert states(where) == {"done": 1, "failed": 1, "running": 8}
+
+
+async def test_jobs_are_taken_as_places_get_free(where: Path) -> None:
+    """Of a million, no more are held than are looked up in the journal at once."""
+    taken = 0
+
+    async def source() -> AsyncIterator[Job]:
+        nonlocal taken
+        for number in range(1_000_000):
+            taken += 1
+            yield Job(id=str(number), memory=str(where / "m"), messages=("hi",))
+
+    async with open_runtime(ScriptedModel(by_message)) as runtime:
+        report = await run_batch(
+            source(), runtime=runtime, run_dir=where / "run", config=BatchConfig(limit=5, max_concurrent=2)
+        )
+    assert (report.done, report.stopped) == (5, "limit")
+    assert taken <= 400
+
+
+async def test_progress_and_status(where: Path) -> None:
+    model, seen = Waiting(), list[Progress]()
+    async with open_runtime(model) as runtime, trio.open_nursery() as nursery:
+        nursery.start_soon(_set_when, model.go, model, 2)
+        config = BatchConfig(max_concurrent=2, max_tokens_total=10**6)
+        await run_batch(
+            jobs(where, *["hi"] * 4),
+            runtime=runtime,
+            run_dir=where / "run",
+            config=config,
+            total=4,
+            on_progress=seen.append,
+        )
+    first, last = seen[0], seen[-1]
+    assert (first.total, first.queued, first.running, first.max_tokens) == (4, 4, 0, 10**6)
+    assert (last.done, last.queued, last.running, last.answers, last.eta_seconds) == (4, 0, 0, 4, 0)
+    assert last.tokens == last.tokens_total > 0
+    found = look_at(where / "run")
+    assert not found.running
+    assert found.counts == {"done": 4}
+    assert found.spent.total_tokens == last.tokens
+    assert found.last is not None
+    assert (found.last["model"], found.last["ended"], found.last["progress"]["done"]) == ("waiting", True, 4)
+    assert found.report is not None
+    assert found.report["done"] == 4
+
+
+async def _set_when(event: trio.Event, model: Waiting, asked: int) -> None:
+    await model.wait_asked(asked)
+    event.set()
+
+
+def leaves(error: BaseException) -> list[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for inner in error.exceptions for leaf in leaves(inner)]
+    return [error]

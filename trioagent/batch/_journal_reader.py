@@ -1,0 +1,104 @@
+"""A run's journal from outside: read-only, at any time, by any process."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from .._errors import InvalidInputError
+from ._journal import FILE_NAME, LOCK_NAME, SCHEMA_VERSION, JournalError, KnownJob, known_jobs, spent
+from ._spending import Spending
+
+T = TypeVar("T")
+
+
+class JournalReader:
+    """Reads a run's journal, also while another process writes it. Synchronous; for use in a worker thread.
+
+    Raises:
+        InvalidInputError: nothing was run in that directory.
+        JournalError: the file cannot be read (also raised by the methods).
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        self._path = run_dir / FILE_NAME
+        if not self._path.is_file():
+            raise InvalidInputError("run directory", f"{str(run_dir)!r} holds no {FILE_NAME}: nothing was run there")
+        mode = "mode=ro"
+        if not self._path.with_name(f"{FILE_NAME}-wal").exists():
+            # Nobody has it open and nothing is left to recover; without this a reader leaves a -wal and a -shm behind.
+            mode += "&immutable=1"
+        try:
+            self._connection = sqlite3.connect(f"{self._path.absolute().as_uri()}?{mode}", uri=True)
+        except sqlite3.Error as error:
+            raise self._error(error) from error
+        try:
+            self._check_version()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def __enter__(self) -> JournalReader:
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        self._connection.close()
+
+    def counts(self) -> dict[str, int]:
+        """How many jobs are in each state."""
+        return self._read(
+            lambda cursor: dict(cursor.execute("SELECT state, count(*) FROM jobs GROUP BY state").fetchall())
+        )
+
+    def spent(self) -> Spending:
+        """What all answers recorded so far have cost."""
+        return self._read(spent)
+
+    def look_up(self, job_ids: Sequence[str]) -> list[KnownJob | None]:
+        """What is known of each job, None for those never begun; for a few hundred at a time."""
+        return self._read(lambda cursor: known_jobs(cursor, job_ids))
+
+    def outcomes(self, state: Literal["done", "failed"]) -> Iterator[tuple[str, int, Mapping[str, Any]]]:
+        """``(id, attempts, outcome)`` of all jobs in *state*, in the order in which they were first begun."""
+        select = "SELECT id, attempts, outcome FROM jobs WHERE state = ? ORDER BY seq"
+        try:
+            for job_id, attempts, outcome in self._connection.execute(select, (state,)):
+                yield job_id, attempts, json.loads(outcome)
+        except sqlite3.Error as error:
+            raise self._error(error) from error
+
+    def _check_version(self) -> None:
+        (version,) = self._read(lambda cursor: cursor.execute("PRAGMA user_version").fetchone())
+        if version != SCHEMA_VERSION:
+            raise JournalError(
+                str(self._path), f"has format {version}, and this trioagent reads format {SCHEMA_VERSION}"
+            )
+
+    def _read(self, query: Callable[[sqlite3.Cursor], T]) -> T:
+        try:
+            return query(self._connection.cursor())
+        except sqlite3.Error as error:
+            raise self._error(error) from error
+
+    def _error(self, error: sqlite3.Error) -> JournalError:
+        return JournalError(str(self._path), f"cannot be read: {error}")
+
+
+def is_running(run_dir: Path) -> bool:
+    """Does some process run this batch right now?"""
+    try:
+        lock = os.open(run_dir / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False

@@ -1,0 +1,117 @@
+"""What came of a run, and where a run stands seen from outside."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import attrs
+
+from ._journal_reader import JournalReader, is_running
+from ._outputs import REPORT, STATUS, write_json
+from ._progress import Progress
+from ._spending import Spending
+
+Stopped = Literal["", "asked", "budget", "refused", "limit", "cancelled"]
+
+
+@attrs.frozen(kw_only=True)
+class BatchReport:
+    """What came of a run.
+
+    Attributes:
+        done, failed: jobs that this run ended.
+        skipped: jobs that earlier runs had ended.
+        skipped_failed: how many of these had failed; they are tried again if ``retry_failed`` says so.
+        left: jobs that were begun and can go on when the batch is run again.
+        stopped: why the run ended before its input: "" (it did not), "asked", "budget", "refused" (the model's server
+            refuses everything), "limit", or "cancelled" (it was cancelled, or ended with an error).
+        reason: the same for people, where there is more to say.
+        tokens, cost: spent by this run.
+        tokens_total, cost_total: spent by all runs of this directory.
+        seconds: wall time of this run.
+        seconds_by_state: what all jobs together spent their time on.
+        run_dir: where the outputs are.
+    """
+
+    done: int
+    failed: int
+    skipped: int
+    skipped_failed: int
+    left: int
+    stopped: Stopped
+    reason: str
+    tokens: int
+    cost: float
+    tokens_total: int
+    cost_total: float
+    seconds: float
+    seconds_by_state: Mapping[str, float]
+    run_dir: str
+
+
+class StatusFile:
+    """``status.json``: where the run stands, for whoever looks from outside. Synchronous; for a worker thread."""
+
+    def __init__(self, run_dir: Path, model: str) -> None:
+        self._path, self._model = run_dir / STATUS, model
+        self._began = time.time()
+
+    def write(self, progress: Progress, *, ended: bool = False) -> None:
+        body = {
+            "pid": os.getpid(),
+            "model": self._model,
+            "began": self._began,
+            "written": time.time(),
+            "ended": ended,
+            "progress": attrs.asdict(progress),
+        }
+        write_json(self._path, body)
+
+
+@attrs.frozen(kw_only=True)
+class RunStatus:
+    """A run directory, looked at from outside.
+
+    Attributes:
+        running: some process runs this batch right now.
+        counts: jobs by state ("done", "failed", "running": begun and not ended), from the journal.
+        spent: by all runs, from the journal.
+        last: what ``status.json`` said last (``pid``, ``model``, ``began``, ``written``, ``ended``, ``progress``).
+        report: of the last run that came to an end, if none has begun since.
+    """
+
+    run_dir: str
+    running: bool
+    counts: Mapping[str, int]
+    spent: Spending
+    last: Mapping[str, Any] | None
+    report: Mapping[str, Any] | None
+
+
+def look_at(run_dir: str | Path) -> RunStatus:
+    """Read a run that goes on, has ended, or was killed. Synchronous; writes nothing.
+
+    Raises:
+        InvalidInputError: nothing was run in that directory.
+        JournalError: the journal cannot be read.
+    """
+    run_dir = Path(run_dir)
+    with JournalReader(run_dir) as journal:
+        counts, spent = journal.counts(), journal.spent()
+    last, running = _read_json(run_dir / STATUS), is_running(run_dir)
+    report = _read_json(run_dir / REPORT) if last is not None and last.get("ended") and not running else None
+    return RunStatus(run_dir=str(run_dir), running=running, counts=counts, spent=spent, last=last, report=report)
+
+
+def _read_json(path: Path) -> Mapping[str, Any] | None:
+    """A small file that was written whole; None if there is none, or it is not ours."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None

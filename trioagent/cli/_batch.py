@@ -1,0 +1,212 @@
+"""``trioagent batch``: many jobs that survive anything."""
+
+from __future__ import annotations
+
+import math
+import resource
+from pathlib import Path
+
+import attrs
+import click
+
+from .._config import BatchConfig, RateLimits, SandboxLimits
+from ..batch import BadJobs, Concurrency, fit_to_descriptors, survey_jobs
+from ._batch_dry_run import say_what_would_run
+from ._batch_run import Order, carry_out
+from ._batch_status import status
+from ._errors import USAGE
+from ._model_options import chosen_model, debug_option
+from ._terminal import one_line
+
+_RUN = "(jobs)"  # what nobody types
+_ARGUMENTS = "trioagent.batch.arguments"
+
+
+class _SameName(click.Context):
+    """The context of a command that is called by its group's name."""
+
+    @property
+    def command_path(self) -> str:
+        return super().command_path.rstrip()
+
+
+class _Group(click.Group):
+    """A group whose first argument may be a sub-command, and is a jobs file otherwise."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args or args[0] not in self.commands:
+            ctx.meta[_ARGUMENTS] = tuple(args)
+            args = [_RUN, *args]
+        return super().parse_args(ctx, args)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        return "" if name == _RUN else name, command, rest
+
+
+class _Jobs(click.Command):
+    context_class = _SameName
+
+
+@click.group(cls=_Group)
+def batch() -> None:
+    """Run the jobs of a file, or go on with them (`batch status DIR`: look at a run)."""
+
+
+batch.add_command(status)
+
+
+@batch.command(_RUN, cls=_Jobs)
+@click.argument("jobs", metavar="JOBS", type=click.Path(path_type=Path))
+@click.option(
+    "--run-dir",
+    required=True,
+    metavar="DIR",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where the journal and the outputs go. With the same one the batch goes on where it was.",
+)
+@click.option("--model", metavar="NAME", help="As for `trioagent run`; a job may name its own.")
+@click.option("--base-url", metavar="URL", help="The address of an OpenAI-compatible server.")
+@click.option(
+    "--max-concurrent", metavar="N", type=click.IntRange(min=1), default=100, show_default=True, help="Jobs at once."
+)
+@click.option("--rpm", metavar="N", type=click.FloatRange(0, min_open=True), help="Requests in any minute, at most.")
+@click.option("--tpm", metavar="N", type=click.FloatRange(0, min_open=True), help="Tokens in any minute, at most.")
+@click.option(
+    "--deadline",
+    metavar="SECONDS",
+    type=click.FloatRange(0, min_open=True),
+    help="For one job, not counting waits for a rate limit or a retry.",
+)
+@click.option(
+    "--max-tokens-total", metavar="N", type=click.IntRange(min=1), help="Stop before more than N tokens are spent."
+)
+@click.option(
+    "--max-cost", metavar="MONEY", type=click.FloatRange(0, min_open=True), help="Stop before more money is spent."
+)
+@click.option(
+    "--prompt-price", metavar="MONEY", type=click.FloatRange(0), help="Of a million tokens that the model reads."
+)
+@click.option(
+    "--completion-price", metavar="MONEY", type=click.FloatRange(0), help="Of a million tokens that the model writes."
+)
+@click.option(
+    "--max-tool-turns", metavar="N", type=click.IntRange(min=0), help="For each message; see `trioagent run`."
+)
+@click.option("--retry-failed", is_flag=True, help="Begin jobs that have failed again, from the start.")
+@click.option("--limit", metavar="N", type=click.IntRange(min=1), help="Run only N of the jobs that have not ended.")
+@click.option(
+    "--grace",
+    metavar="SECONDS",
+    type=click.FloatRange(0),
+    default=10.0,
+    show_default=True,
+    help="How long running jobs may go on after the first Ctrl-C, to their next checkpoint.",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would run; spend nothing, write nothing.")
+@click.option("--json-progress", is_flag=True, help="One JSON object a second on stdout, and a last one.")
+@click.option("--quiet", is_flag=True, help="No progress, and no word if all goes well.")
+@debug_option
+@click.pass_context
+def run_jobs(
+    ctx: click.Context,
+    *,
+    jobs: Path,
+    run_dir: Path,
+    model: str | None,
+    base_url: str | None,
+    max_concurrent: int,
+    rpm: float | None,
+    tpm: float | None,
+    deadline: float | None,
+    max_tokens_total: int | None,
+    max_cost: float | None,
+    prompt_price: float | None,
+    completion_price: float | None,
+    max_tool_turns: int | None,
+    retry_failed: bool,
+    limit: int | None,
+    grace: float,
+    dry_run: bool,
+    json_progress: bool,
+    quiet: bool,
+) -> int:
+    """Run the jobs in JOBS, or go on with them. `trioagent batch status DIR` looks at a run from outside.
+
+    JOBS has a JSON object a line: {"id": "a", "memory": "memories/a", "messages": ["I moved to Berlin."]}, where
+    "model", "system_prompt", "deadline" and "metadata" may be added. Every row is checked before anything is spent.
+
+    The same command again goes on where it was, whatever ended it: no answer that was paid for is asked for again, and
+    no code runs twice. The first Ctrl-C (or SIGTERM) starts no new job and lets running ones reach their next
+    checkpoint; the second one stops at once.
+
+    \b
+    In the run directory: conversations.jsonl (a row for each job that is done),
+    failures.jsonl, report.json; journal.db is what a batch goes on from.
+
+    Budgets and spending count all runs with one run directory. Progress and messages go to stderr.
+
+    \b
+    Exit codes: 0 all done (or --limit reached), 1 some failed, or the budget is used up,
+    2 bad rows or options, 130 interrupted; the same command goes on.
+    """
+    try:
+        survey = survey_jobs(jobs)
+    except BadJobs as bad:
+        for line in str(bad).splitlines():
+            click.echo(f"error: {one_line(line)}" if not line.startswith(" ") else f"  {one_line(line)}", err=True)
+        return USAGE
+    chosen, notice = chosen_model(model, base_url)
+    room = _make_room(max_concurrent, models=1 + len(survey.models))
+    notes = [notice] if notice else []
+    if room.max_concurrent < max_concurrent:
+        notes.append(
+            f"{room.max_concurrent} jobs at once and not {max_concurrent}, since this process may open only "
+            f"{_hard_limit():.0f} files (see `ulimit -n`)"
+        )
+    tool_turns = {} if max_tool_turns is None else {"max_tool_turns": max_tool_turns}
+    rate = RateLimits(
+        requests_per_minute=rpm, tokens_per_minute=tpm, max_in_flight=room.max_concurrent, max_idle=room.max_idle
+    )
+    order = Order(
+        jobs=jobs,
+        total=survey.jobs,
+        run_dir=run_dir,
+        model=chosen if isinstance(chosen, str) else attrs.evolve(chosen, rate=rate),
+        rate=rate,
+        config=BatchConfig(
+            max_concurrent=room.max_concurrent,
+            deadline=deadline,
+            max_tokens_total=max_tokens_total,
+            max_cost=max_cost,
+            prompt_price=prompt_price,
+            completion_price=completion_price,
+            retry_failed=retry_failed,
+            limit=limit,
+            grace_seconds=grace,
+            **tool_turns,
+        ),
+        again=ctx.meta[_ARGUMENTS],
+    )
+    if dry_run:
+        for note in notes:
+            click.echo(f"note: {one_line(note)}", err=True)
+        say_what_would_run(order)
+        return 0
+    return carry_out(order, as_json=json_progress, quiet=quiet, notes=notes)
+
+
+def _hard_limit() -> float:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return math.inf if hard == resource.RLIM_INFINITY else hard
+
+
+def _make_room(asked: int, *, models: int) -> Concurrency:
+    """As many jobs at once as file descriptors allow; the soft limit is raised as far as that takes."""
+    room = fit_to_descriptors(asked, _hard_limit(), blocks=SandboxLimits().parallel, models=models)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and room.descriptors > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (int(min(room.descriptors, _hard_limit())), hard))
+    return room

@@ -1,0 +1,84 @@
+"""``trioagent batch --dry-run``: what would run. Spends nothing, writes nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import nullcontext
+from itertools import islice
+from pathlib import Path
+
+import attrs
+import click
+
+from .._config import BatchConfig
+from .._messages import ChatMessage, Usage
+from .._prompt import SYSTEM_PROMPT
+from ..batch import Job, JobChangedError, JournalReader, good_jobs
+from ._batch_run import Order
+from ._terminal import safe
+
+_LOOK_AHEAD = 200
+
+
+@attrs.define
+class _Plan:
+    """Jobs by what the journal says of them ("new", "running", "done", "failed"), and what the run would ask."""
+
+    states: Counter[str] = attrs.field(factory=Counter)
+    runs: int = 0
+    requests: int = 0
+    prompt_tokens: int = 0
+
+
+def say_what_would_run(order: Order) -> None:
+    """Print what *order* would do.
+
+    Raises:
+        JobChangedError: a job is not what it was when its run began.
+    """
+    plan = _plan(order)
+    name = order.model if isinstance(order.model, str) else f"{order.model.model} at {order.model.base_url}"
+    states = plan.states
+    click.echo(safe(f"{order.jobs}: {order.total:,} jobs, every row is good"))
+    click.echo(
+        f"would run: {plan.runs:,} (new: {states['new']:,}, to go on with: {states['running']:,}); "
+        f"ended before: {states['done']:,} done, {states['failed']:,} failed"
+        + (", which are tried again" if order.config.retry_failed and states["failed"] else "")
+    )
+    click.echo(safe(f"model: {name}"))
+    click.echo(
+        f"tokens: at least {plan.prompt_tokens:,} to read, for {plan.requests:,} messages (four characters a token; "
+        "each block of code adds a request)"
+    )
+
+
+def _plan(order: Order) -> _Plan:
+    plan = _Plan()
+    known = (order.run_dir / "journal.db").is_file()
+    with JournalReader(order.run_dir) if known else nullcontext() as journal:
+        for chunk in _chunks(order.jobs):
+            seen = journal.look_up([job.id for job in chunk]) if journal is not None else [None] * len(chunk)
+            for job, record in zip(chunk, seen, strict=True):
+                if record is not None and record.digest != job.digest:
+                    raise JobChangedError(job.id, str(order.run_dir))
+                _count(plan, job, "new" if record is None else record.state, order.config)
+    return plan
+
+
+def _count(plan: _Plan, job: Job, state: str, config: BatchConfig) -> None:
+    plan.states[state] += 1
+    if state == "done" or (state == "failed" and not config.retry_failed) or plan.runs == config.limit:
+        return
+    plan.runs += 1
+    said = [ChatMessage("system", SYSTEM_PROMPT if job.system_prompt is None else job.system_prompt)]
+    for message in job.messages:
+        said.append(ChatMessage("user", message))
+        plan.requests += 1
+        plan.prompt_tokens += Usage.estimate(said, 0).prompt_tokens
+
+
+def _chunks(path: Path) -> Iterator[list[Job]]:
+    jobs = good_jobs(path)
+    while chunk := list(islice(jobs, _LOOK_AHEAD)):
+        yield chunk

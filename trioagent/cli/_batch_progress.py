@@ -1,0 +1,181 @@
+"""How a batch shows where it stands: a live display, a line now and then, or JSON. None of it can hold the batch up."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+import attrs
+
+from ..batch import Progress
+from ._batch_text import progress_line, progress_lines
+from ._terminal import one_line, safe, shortened
+
+PLAIN_SECONDS = 10.0
+_ID_CHARS = 80
+# What a pipe that is ready takes without waiting (POSIX's PIPE_BUF on Linux).
+_AT_ONCE = 4096
+
+
+class Stream:
+    """A standard stream whose reader may be slow, or gone: neither is a reason to end a night's batch."""
+
+    def __init__(self, file: TextIO | None) -> None:
+        self._file = file
+
+    def say(self, text: str) -> None:
+        """Write a line, waiting for the reader if need be."""
+        if self._file is None:
+            return
+        try:
+            self._file.write(f"{text}\n")
+            self._file.flush()
+        except (OSError, ValueError):  # a closed pipe, a full disk, a closed file
+            self._give_up()
+
+    def offer(self, text: str) -> None:
+        """Write a line if it is taken at once; else leave it out."""
+        if self.ready and len(text.encode(errors="replace")) < _AT_ONCE:
+            self.say(text)
+
+    @property
+    def ready(self) -> bool:
+        """Would a small write be taken at once?"""
+        if self._file is None:
+            return False
+        try:
+            poll = select.poll()
+            poll.register(self._file.fileno(), select.POLLOUT)
+        except (OSError, ValueError):  # not a real file: it does not wait
+            return True
+        events = poll.poll(0)
+        if any(event & (select.POLLERR | select.POLLHUP | select.POLLNVAL) for _, event in events):
+            self._give_up()
+            return False
+        return bool(events)
+
+    def _give_up(self) -> None:
+        """Let what is buffered, and what others still write there, go nowhere."""
+        if self._file is None:
+            return
+        with contextlib.suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._file.fileno())
+            os.close(nowhere)
+        self._file = None
+
+
+class Display:
+    """Shows nothing of the progress; notes go to stderr. The base of the others."""
+
+    def __init__(self) -> None:
+        self.errors = Stream(sys.stderr)
+
+    def show(self, progress: Progress) -> None:
+        """Called about every second."""
+
+    def note(self, text: str) -> None:
+        """A line that everybody should see."""
+        self.errors.say(one_line(text))
+
+    def end(self, code: int, body: Mapping[str, Any]) -> None:
+        """The run has ended; *body* is for machines."""
+
+
+class PlainDisplay(Display):
+    """A line every `PLAIN_SECONDS`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last = time.monotonic()
+
+    def show(self, progress: Progress) -> None:
+        now = time.monotonic()
+        if now - self._last >= PLAIN_SECONDS:
+            self._last = now
+            self.errors.offer(safe(progress_line(attrs.asdict(progress))))
+
+
+class JsonDisplay(Display):
+    """A JSON object a second on stdout, and a last one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._out = Stream(sys.stdout)
+
+    def show(self, progress: Progress) -> None:
+        body = attrs.asdict(progress)
+        for job in body["stragglers"]:
+            job["id"] = shortened(job["id"], _ID_CHARS)
+        self._out.offer(json.dumps({"event": "progress", **body}))
+
+    def end(self, code: int, body: Mapping[str, Any]) -> None:
+        self._out.say(json.dumps({"event": "end", "exit_code": code, **body}))
+
+
+class LiveDisplay(Display):
+    """Counts, rates, spending and the slowest jobs, in place, on a terminal."""
+
+    def __init__(self) -> None:
+        from rich.console import Console  # 60 ms that other displays need not pay
+        from rich.live import Live
+
+        super().__init__()
+        plain = bool(os.environ.get("NO_COLOR"))
+        console = Console(
+            stderr=True, color_system=None if plain else "auto", markup=False, highlight=False, emoji=False
+        )
+        self._live = Live(
+            console=console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False
+        )
+
+    def show(self, progress: Progress) -> None:
+        from rich.console import Group
+        from rich.padding import Padding
+        from rich.progress_bar import ProgressBar
+        from rich.text import Text
+
+        if not self.errors.ready:
+            return
+        lines = [Text(safe(line), no_wrap=True, overflow="ellipsis") for line in progress_lines(attrs.asdict(progress))]
+        ended = progress.skipped + progress.done + progress.failed
+        # A bar by itself does not end its line.
+        bar = [Padding(ProgressBar(total=progress.total, completed=ended), 0)] if progress.total else []
+        with contextlib.suppress(OSError):  # the terminal has gone since we looked
+            self._live.start()
+            self._live.update(Group(*bar, *lines), refresh=True)
+
+    def note(self, text: str) -> None:
+        if not self._live.is_started:
+            super().note(text)
+        elif self.errors.ready:
+            with contextlib.suppress(OSError):
+                self._live.console.print(one_line(text), soft_wrap=True)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._live.stop()
+
+
+@contextmanager
+def open_display(*, as_json: bool, quiet: bool) -> Iterator[Display]:
+    """The display that fits the options and where stderr goes."""
+    if as_json:
+        yield JsonDisplay()
+    elif quiet:
+        yield Display()
+    elif sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb":
+        live = LiveDisplay()
+        try:
+            yield live
+        finally:
+            live.close()
+    else:
+        yield PlainDisplay()

@@ -113,7 +113,6 @@ def run(channel: Channel, tools: dict[str, Callable[..., object]], reads: Reads,
     sys.breakpointhook = _no_debugger
     for name in ("exit", "quit"):  # builtins that the site module would have made
         setattr(builtins, name, _sitebuiltins.Quitter(name, "the end of the block"))
-    sys.addaudithook(reads.watch)
     error = _execute(source, namespace)
     values = local_values(
         namespace, {id(tool) for tool in names.values()}, limits["value_chars"], limits["values_chars"]

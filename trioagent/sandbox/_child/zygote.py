@@ -26,6 +26,7 @@ from . import confine, library, namespaces, shims, view
 from .channel import Channel
 from .run_block import Reads, run
 from .syscalls import PR_SET_PDEATHSIG, call, libc, prctl
+from .warm import warm_up
 
 # After a child's death, the last thing on its socket: these four bytes and its wait status.
 DEATH = struct.Struct("=4sI")
@@ -61,6 +62,9 @@ def main(control: int, settings_text: str) -> None:
         library.shelve_rest(shelf)
         shims.install()
         walls.settle()
+        step = "warm-up"
+        zygote = Zygote(settings, walls, tools)
+        warm_up(zygote.tools, zygote.reads, settings)
         step = "memory accounting"
         settings["base"] = confine.address_space()
         hello = {
@@ -75,7 +79,7 @@ def main(control: int, settings_text: str) -> None:
     channel = _socket.socket(fileno=control)
     channel.send(json.dumps(hello).encode())
     if hello["ok"]:
-        serve(channel, Zygote(settings, walls, tools))
+        serve(channel, zygote)
     os._exit(0)
 
 
@@ -100,9 +104,10 @@ def _load_tools(folder: str) -> Any:
 class Zygote:
     def __init__(self, settings: Settings, walls: confine.Walls, tools: Any) -> None:
         self._settings, self._walls = settings, walls
-        self._reads = Reads()
-        self._reads.quiet = getattr(tools, "quiet", None)
-        self._tools: dict[str, Callable[..., object]] = tools.make_tools(root="/", on_read=self._reads.note)
+        self.reads = Reads()
+        self.reads.quiet = getattr(tools, "quiet", None)
+        self.tools: dict[str, Callable[..., object]] = tools.make_tools(root="/", on_read=self.reads.note)
+        sys.addaudithook(self.reads.watch)
 
     def live(self, channel: int) -> None:
         """A child's whole life, from the fork to its reply."""
@@ -151,7 +156,7 @@ class Zygote:
         except BaseException as error:  # noqa: BLE001  # no block has run yet: tell the host and end
             _tell(channel if step in ("view", "descriptors") else CHANNEL, f"{step}: {error}")
             return
-        run(Channel(CHANNEL), self._tools, self._reads, limits)
+        run(Channel(CHANNEL), self.tools, self.reads, limits)
 
 
 def _tell(descriptor: int, problem: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import platform
+import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -84,6 +85,25 @@ def machine() -> str:
         f"{os.cpu_count()} cores, load {load:.1f}, {platform.system()} {platform.release()}, "
         f"Python {platform.python_version()}, trio {trio.__version__}"
     )
+
+
+_BARE_FORK = """
+import os, time, statistics
+def once():
+    began = time.perf_counter()
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    return time.perf_counter() - began
+print(statistics.median(once() for _ in range(300)) * 1e3)
+"""
+
+
+def bare_fork() -> float:
+    """Median ms of fork and wait in a bare interpreter: the floor under a block, and a gauge of the machine's mood."""
+    done = subprocess.run([sys.executable, "-S", "-I", "-c", _BARE_FORK], capture_output=True, text=True, check=True)
+    return float(done.stdout)
 
 
 def table(rows: Iterable[tuple[str, str, str]]) -> None:

@@ -15,14 +15,24 @@ import trio
 from trioagent import Agent, ModelConfig, SandboxLimits, open_runtime, open_sandbox
 from trioagent.testing import ScriptedModel
 
-from ._measure import machine, model_server, rss, table, tree_cpu
+from ._measure import bare_fork, machine, model_server, rss, table, tree_cpu
 
 BLOCKS = 300
-BLOCK = """
-create_file("entities/acme.md", "# Acme\\n- type: company\\n- number: {number}\\n")
+LOOK = """
 user = read_file("user.md")
+acme = go_to_link("[[entities/acme]]")
+known = check_if_file_exists("entities/ada.md")
+"""
+BLOCK = """
+create_file("entities/made_{number}.md", "# Acme\\n- type: company\\n- number: {number}\\n")
+user = read_file("user.md")
+made = read_file("entities/made_{number}.md")
+"""
+CHANGE = """
+create_file("entities/acme.md", "# Acme\\n- type: company\\n- number: {number}\\n")
 acme = read_file("entities/acme.md")
 """
+KINDS = {"that reads": LOOK, "that makes a note": BLOCK, "that overwrites a note": CHANGE}
 EPISODE = [
     "<think>look</think>\n<python>\n" + BLOCK.format(number=1) + "</python>",
     "<think>list</think>\n<python>\nfiles = list_files()\n</python>",
@@ -38,22 +48,23 @@ def answer(messages: int) -> str:
 def make_memory(folder: Path, notes: int) -> Path:
     (folder / "entities").mkdir(parents=True)
     (folder / "user.md").write_text("# Ada\n- city: London\n- employer: [[entities/acme]]\n")
-    for number in range(notes - 1):
+    (folder / "entities" / "acme.md").write_text("# Acme\n- type: company\n")
+    for number in range(notes - 2):
         (folder / "entities" / f"note_{number}.md").write_text(f"# Note {number}\n- number: {number}\n")
     return folder
 
 
-async def blocks(notes: int) -> tuple[float, float]:
+async def blocks(notes: int, kind: str) -> tuple[float, float]:
     """CPU ms (host, zygote and children together) and median wall ms of one block over a memory of *notes* notes."""
     with tempfile.TemporaryDirectory() as folder:
         memory = make_memory(Path(folder) / "memory", notes)
         async with open_sandbox() as sandbox:
             for number in range(20):
-                assert (await sandbox.run(BLOCK.format(number=number), memory_path=memory)).error == ""
+                assert (await sandbox.run(KINDS[kind].format(number=-number), memory_path=memory)).error == ""
             walls, cpu = [], tree_cpu()
             for number in range(BLOCKS):
                 began = time.perf_counter()
-                result = await sandbox.run(BLOCK.format(number=number), memory_path=memory)
+                result = await sandbox.run(KINDS[kind].format(number=number), memory_path=memory)
                 walls.append(time.perf_counter() - began)
                 assert result.error == ""
             return (tree_cpu() - cpu) / BLOCKS * 1e3, statistics.median(walls) * 1e3
@@ -120,14 +131,16 @@ def main() -> None:
     print(machine())
     # First, while this process is small: what others have freed would hide it.
     rows = [("an idle agent after a chat", f"{trio.run(idle_agent):.1f} KiB", "60 KiB")]
-    cost = {}
-    for notes in (10, 10_000):
-        cost[notes] = trio.run(blocks, notes)
-        cpu, wall = cost[notes]
-        rows.append((f"a block, CPU, {notes:,} notes", f"{cpu:.2f} ms", "5 ms"))
-        rows.append((f"a block, median wall, {notes:,} notes", f"{wall:.2f} ms", "6 ms"))
-    rows.append(("a block, CPU, 10,000 notes against 10", f"{cost[10_000][0] / cost[10][0]:.2f} x", "1.5 x"))
-    rows.append(("a block, wall, 10,000 notes against 10", f"{cost[10_000][1] / cost[10][1]:.2f} x", "1.5 x"))
+    rows.append(("for scale: fork and wait, bare Python, median wall", f"{bare_fork():.2f} ms", ""))
+    for kind in KINDS:
+        cost = {}
+        for notes in (10, 10_000):
+            cpu, wall = cost[notes] = trio.run(blocks, notes, kind)
+            rows.append((f"a block {kind}, CPU, {notes:,} notes", f"{cpu:.2f} ms", "5 ms"))
+            rows.append((f"a block {kind}, median wall, {notes:,} notes", f"{wall:.2f} ms", "6 ms"))
+        rows.append(
+            (f"a block {kind}, wall, 10,000 notes against 10", f"{cost[10_000][1] / cost[10][1]:.2f} x", "1.5 x")
+        )
     rows.append(("blocks a second, 8 at once", f"{trio.run(in_flight, 8):.0f}", ""))
     rows.append(("import trioagent", f"{import_seconds():.3f} s", "0.35 s"))
     with model_server(0.2, answer) as base_url:

@@ -81,7 +81,7 @@ def check(root: Path, old: Tree, new: Tree, receipt: Receipt | None) -> str:
     assert payload == (receipt.payload if state == "after" else None)
     assert hidden == (root / PRIVATE).exists() == (state == "after")
     if hidden:
-        assert os.listdir(root / PRIVATE) == ["receipts"]
+        assert os.listdir(root / PRIVATE) == [receipt.file]
     return state
 
 

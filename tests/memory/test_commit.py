@@ -82,7 +82,7 @@ def test_root_leaves_the_owner_his_notes(tmp_path: Path) -> None:
     commit_now(tmp_path, changes, receipt=Receipt("k"))
     owners = {
         path: (os.stat(tmp_path / path).st_uid, os.stat(tmp_path / path).st_gid)
-        for path in ("user.md", "other", "other/new.md", "empty", PRIVATE, f"{PRIVATE}/receipts")
+        for path in ("user.md", "other", "other/new.md", "empty", PRIVATE)
     }
     assert owners.pop("user.md") == (77, 78)
     assert set(owners.values()) == {(1234, 1235)}

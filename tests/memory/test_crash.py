@@ -112,13 +112,12 @@ def _refusing(name: str, after: int = 0) -> Any:
         b'{"format": 2}',
         b'{"format": 1, "moment": 0}',
         b"[" * 100_000,
-        b'{"format":1,"moment":9e9,"deletes":{},"removed":[],"made":[],"writes":[],"receipt":null}',
-        b'{"format":1,"moment":9,"deletes":{"../outside":[1,2,3]},"removed":[],"made":[],"writes":[],"receipt":null}',
-        b'{"format":1,"moment":9,"deletes":{},"removed":["/etc"],"made":[],"writes":[],"receipt":null}',
+        b'{"format":1,"moment":9e9,"deletes":{},"removed":[],"made":[],"writes":[],"receipt":"","payload":""}',
+        b'{"format":1,"moment":9,"deletes":{"../outside":[1,2,3]},"removed":[],"made":[],"writes":[],"receipt":"","payload":""}',
+        b'{"format":1,"moment":9,"deletes":{},"removed":["/etc"],"made":[],"writes":[],"receipt":"","payload":""}',
         b'{"format":1,"moment":9,"deletes":{},"removed":[],"made":[],"writes":'
-        b'[{"file":"../../outside","target":"a.md","sha256":"","before":null}],"receipt":null}',
-        b'{"format":1,"moment":9,"deletes":{},"removed":[],"made":[],"writes":[],'
-        b'"receipt":{"file":"new-0","target":"../../../x","sha256":"","before":null}}',
+        b'[{"file":"../../outside","target":"a.md","sha256":"","before":null}],"receipt":"","payload":""}',
+        b'{"format":1,"moment":9,"deletes":{},"removed":[],"made":[],"writes":[],"receipt":"../../../x","payload":""}',
     ],
 )
 def test_foreign_record_is_dropped(tmp_path: Path, record: bytes) -> None:

@@ -30,7 +30,7 @@ def picture(folder: Path) -> dict[str, tuple[int, bytes]]:
 def outside(folder: Path) -> Path:
     """A folder with the same names as the memory's, which must not change."""
     before().lay_down(folder)
-    for name in ("a", "people", PRIVATE, "receipts"):
+    for name in ("a", "people", PRIVATE):
         (folder / name).mkdir()
     return folder
 
@@ -127,9 +127,9 @@ def test_recovery_does_not_follow_links(tmp_path: Path) -> None:
     (root / PRIVATE).mkdir()
     (root / PRIVATE / "new-0").symlink_to(victim / "user.md")
     (root / PRIVATE / "new-1").write_bytes(b"evil")
-    (root / PRIVATE / "receipts").symlink_to(victim / "receipts")
+    evil = "receipt-4efca0d10c5feb8e9b35eb1d994f2905bc71f5e0a4a57d5dbf5ee9e0b2b7e0b5"
+    (root / PRIVATE / evil).symlink_to(victim / "user.md")
     staged = {"sha256": "", "before": None}
-    evil = "4efca0d10c5feb8e9b35eb1d994f2905bc71f5e0a4a57d5dbf5ee9e0b2b7e0b5"
     record = {
         "format": 1,
         "moment": 2**62,
@@ -140,7 +140,8 @@ def test_recovery_does_not_follow_links(tmp_path: Path) -> None:
             {"file": "new-0", "target": "copied.md", **staged},
             {"file": "new-1", "target": "link/user.md", **staged},
         ],
-        "receipt": {"file": "new-1", "target": evil, **staged},
+        "receipt": evil,
+        "payload": "",
     }
     (root / PRIVATE / "redo.json").write_text(json.dumps(record))
     try:

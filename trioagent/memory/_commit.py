@@ -3,7 +3,8 @@
 1. The plan is made and checked against conflicts and limits; nothing is written yet.
 2. New contents are written to files in ``.trioagent``, on the same file system as the notes.
 3. The redo record is written beside them and renamed into place: *now* the commit has happened.
-4. Renames, deletions and folders are carried out; the record and ``.trioagent`` are removed.
+4. Renames, deletions and folders are carried out; the record and ``.trioagent`` are removed. A commit with a receipt
+   keeps its record, under the receipt's name.
 
 A process that dies before 3 leaves files that the next lease removes; one that dies later leaves a record that the next
 lease carries out. A commit of a single change needs no record: its one rename (or unlink) is atomic by itself.
@@ -14,6 +15,7 @@ written. With ``sync`` it holds for a power cut too, at the price of an fsync fo
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import os
 import stat
@@ -29,7 +31,7 @@ from ._changes import ChangeSet
 from ._knowledge import Knowledge
 from ._paths import PRIVATE, Folders, Version, is_inside, version_of
 from ._plan import Plan, check_conflicts, check_limits, check_places, make_plan
-from ._redo import RECEIPTS, RECORD, UNFINISHED, Redo, Staged, carry_out, give_to, leftovers, sha256, tidy
+from ._redo import RECORD, UNFINISHED, Redo, Staged, carry_out, give_to, leftovers, sha256, tidy
 from ._sizes import Sizes, SizesCache, stamp_now
 from ._undo import UndoLog, Undone
 
@@ -50,7 +52,7 @@ class Receipt:
 
     @property
     def file(self) -> str:
-        return sha256(self.key.encode())
+        return f"receipt-{sha256(self.key.encode())}"
 
 
 @attrs.frozen
@@ -113,8 +115,8 @@ def recover(place: Place) -> bool:
         if not stat.S_ISDIR(status.st_mode):
             raise MemoryPathError(place.path, f"it holds a file named {PRIVATE}, a name that is needed; move it away")
         with _private(place.root_fd) as fd:
-            names = set(_fsops.names(fd))
-            if not leftovers(names) and (names - {RECEIPTS} or (RECEIPTS in names and _has_receipts(fd))):
+            names = _fsops.names(fd)
+            if names and not leftovers(names):
                 return True
             _cache.take(place.path)
             stamp_now(place.root_fd)
@@ -132,12 +134,18 @@ def recover(place: Place) -> bool:
 
 
 def read_receipt(place: Place, key: str) -> bytes | None:
-    with _receipts(place) as fd:
-        return None if fd is None else _fsops.read(Receipt(key).file, fd)
+    with _existing(place) as fd:
+        text = None if fd is None else _fsops.read(Receipt(key).file, fd)
+    if text is None:
+        return None
+    try:
+        return base64.b64decode(Redo.decode(text).payload, validate=True)
+    except ValueError:  # torn by a power cut without sync
+        return None
 
 
 def drop_receipt(place: Place, key: str) -> None:
-    with _receipts(place) as fd:
+    with _existing(place) as fd:
         if fd is None:
             return
         with contextlib.suppress(FileNotFoundError):
@@ -171,7 +179,7 @@ def _save(place: Place, folders: Folders, plan: Plan, receipt: Receipt | None) -
         OSError: nothing was changed.
         MemoryStorageError: the commit has happened, but not all of it is carried out yet.
     """
-    with_record = place.sync or len(plan) + (receipt is not None) > 1
+    with_record = place.sync or receipt is not None or len(plan) > 1
     committed = False
     with _private(place.root_fd, make=True) as fd:
         try:
@@ -208,12 +216,9 @@ def _stage(
         version = _write_staged(file, data, fd, sync=place.sync, like=before, owner=owner, moment=moment)
         staged.append(Staged(file, path, sha256(data) if hashed else "", version_of(before)))
         versions[path] = version
-    note = None
-    if receipt is not None:
-        note = Staged(f"new-{len(staged)}", receipt.file, sha256(receipt.payload) if hashed else "")
-        _write_staged(note.file, receipt.payload, fd, sync=place.sync)
+    kept, payload = ("", "") if receipt is None else (receipt.file, base64.b64encode(receipt.payload).decode())
     deletes = {path: (status.st_ino, status.st_mtime_ns, status.st_size) for path, status in plan.deletes.items()}
-    return Redo(moment, deletes, plan.removed, plan.made, tuple(staged), note), versions
+    return Redo(moment, deletes, plan.removed, plan.made, tuple(staged), kept, payload), versions
 
 
 def _write_staged(
@@ -267,20 +272,11 @@ def _tidy_up(root_fd: int, private_fd: int) -> bool:
     return gone
 
 
-def _has_receipts(private_fd: int) -> bool:
-    fd = _fsops.open_dir(RECEIPTS, private_fd)
-    try:
-        return bool(_fsops.names(fd))
-    finally:
-        _fsops.close(fd)
-
-
 @contextlib.contextmanager
-def _receipts(place: Place) -> Iterator[int | None]:
-    """The folder of receipts, or None if there is none."""
+def _existing(place: Place) -> Iterator[int | None]:
+    """``.trioagent``, where receipts are kept, or None if it is not there."""
     try:
-        with _private(place.root_fd) as private_fd:
-            fd = _fsops.open_dir(RECEIPTS, private_fd)
+        fd = _fsops.open_dir(PRIVATE, place.root_fd)
     except FileNotFoundError:
         yield None
         return

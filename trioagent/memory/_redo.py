@@ -1,8 +1,9 @@
 """The redo record of a commit, and carrying it out: the same code at once and after a crash.
 
 Once the record lies at ``.trioagent/redo.json`` the commit has happened; what is left is to do what it says, and doing
-so again does no harm. A record is data from a disk, perhaps from a memory somebody sent us, so it is checked like any
-input, and nothing in it can name a place outside the memory.
+so again does no harm. A record with a receipt is not removed in the end but renamed: it is the receipt. A record is
+data from a disk, perhaps from a memory somebody sent us, so it is checked like any input, and nothing in it can name a
+place outside the memory.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ import attrs
 from . import _fsops
 from ._paths import Folders, Version, is_inside, split, version_of
 
-RECORD, UNFINISHED, RECEIPTS = "redo.json", "redo.tmp", "receipts"
+RECORD, UNFINISHED = "redo.json", "redo.tmp"
 _STAGED = re.compile(r"new-[0-9]+")
-_RECEIPT = re.compile(r"[0-9a-f]{64}")
+_RECEIPT = re.compile(r"receipt-[0-9a-f]{64}")
 _FORMAT = 1
 P = ParamSpec("P")
 
@@ -32,7 +33,7 @@ _OVERTAKEN = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY, errno.
 
 @attrs.frozen
 class Staged:
-    """A staged note or receipt: its file in ``.trioagent``, where it goes, and what it must contain.
+    """A staged note: its file in ``.trioagent``, where it goes, and what it must contain.
 
     Attributes:
         before: the version that it replaces.
@@ -50,6 +51,8 @@ class Redo:
 
     Attributes:
         moment: when the commit was made, ns: a note changed later by somebody else is left as it is.
+        receipt: the name under which the record itself is kept once it is carried out, or "".
+        payload: what the receipt holds, in base64.
     """
 
     moment: int
@@ -57,7 +60,8 @@ class Redo:
     removed: tuple[str, ...] = ()
     made: tuple[str, ...] = ()
     writes: tuple[Staged, ...] = ()
-    receipt: Staged | None = None
+    receipt: str = ""
+    payload: str = ""
 
     def encode(self) -> bytes:
         return json.dumps({"format": _FORMAT, **attrs.asdict(self)}).encode()
@@ -75,7 +79,8 @@ class Redo:
                 removed=tuple(map(_path, data["removed"])),
                 made=tuple(map(_path, data["made"])),
                 writes=tuple(_staged(item, _path) for item in data["writes"]),
-                receipt=None if data["receipt"] is None else _staged(data["receipt"], _receipt_name),
+                receipt=_receipt_name(data["receipt"]),
+                payload=_text(data["payload"]),
             )
         except (KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"not a redo record: {error!r}") from error
@@ -113,8 +118,6 @@ def carry_out(redo: Redo, folders: Folders, private_fd: int, *, sync: bool = Fal
             continue
         if not _overtaken(fd, name, staged.before, redo.moment):
             _tolerate(_fsops.rename, staged.file, private_fd, name, fd)
-    if redo.receipt is not None and not (again and not _is_whole(redo.receipt, private_fd)):
-        put_receipt(redo.receipt, private_fd, sync=sync)
     if sync:
         for folder in {split(path)[0] for path in (*redo.deletes, *redo.removed, *redo.made)} | {
             split(staged.target)[0] for staged in redo.writes
@@ -122,20 +125,10 @@ def carry_out(redo: Redo, folders: Folders, private_fd: int, *, sync: bool = Fal
             fd = folders.at(folder)
             if fd is not None:
                 _fsops.fsync(fd)
-
-
-def put_receipt(receipt: Staged, private_fd: int, *, sync: bool) -> None:
-    _tolerate(_fsops.mkdir, RECEIPTS, private_fd)
-    fd = _fsops.open_dir(RECEIPTS, private_fd)
-    try:
-        if os.geteuid() == 0:
-            give_to(_fsops.fstat(private_fd), fd)
-        _tolerate(_fsops.rename, receipt.file, private_fd, receipt.target, fd)
+    if redo.receipt:  # last: until here the record must stay where recovery looks for it
+        _tolerate(_fsops.rename, RECORD, private_fd, redo.receipt, private_fd)
         if sync:
-            _fsops.fsync(fd)
             _fsops.fsync(private_fd)
-    finally:
-        _fsops.close(fd)
 
 
 def leftovers(names: Iterable[str]) -> list[str]:
@@ -150,14 +143,6 @@ def tidy(private_fd: int) -> bool:
     for name in leftovers(names):
         _fsops.unlink(name, private_fd)
         names.discard(name)
-    if RECEIPTS in names:
-        try:
-            _fsops.rmdir(RECEIPTS, private_fd)
-        except OSError as error:
-            if error.errno not in _OVERTAKEN:
-                raise
-        else:
-            names.discard(RECEIPTS)
     return not names
 
 
@@ -225,10 +210,16 @@ def _path(value: object) -> str:
     return value
 
 
-def _receipt_name(value: object) -> str:
-    if not isinstance(value, str) or not _RECEIPT.fullmatch(value):
-        raise ValueError(f"{value!r} is not a receipt's name")
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is not a text")
     return value
+
+
+def _receipt_name(value: object) -> str:
+    if value != "" and not _RECEIPT.fullmatch(_text(value)):
+        raise ValueError(f"{value!r} is not a receipt's name")
+    return _text(value)
 
 
 def _staged(item: Any, target: Callable[[object], str]) -> Staged:

@@ -29,9 +29,10 @@ made = create_file("a/b.md", "# A\\n- x: 1\\n")
 text = read_file("a/b.md")
 create_file("a/b.md", text + "more")
 update_file("a/b.md", "x: 1", "x: 2")
-delete_file("a/b.md") if check_if_file_exists("c.md") else list_files()
 with open("user.md", "w") as file:
-    file.write("- key: value\\n")
+    file.write("- key: value [[a/b]]\\n")
+linked = go_to_link("[[a/b]]")
+found = search("more"), list_files(), check_if_file_exists("c.md")
 facts = {"k": [1, 2], "s": f"{len(text)}", "none": None}
 def helper(count):
     return [number for number in range(count)]
@@ -59,6 +60,9 @@ def warm_up(tools: dict[str, Callable[..., object]], reads: Reads, settings: dic
             os.chdir("/")
             os.close(root)
             run(channel, tools, reads, settings)
+            reply = json.loads(ours.recv(1 << 20)[4:])
+            if reply["error"]:
+                raise RuntimeError(reply["error"])
         reads.paths.clear()
 
 

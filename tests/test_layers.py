@@ -14,7 +14,7 @@ import trioagent
 PACKAGE = Path(trioagent.__file__).parent
 # From the ground up; a module may import from its own layer and from those before it.
 LAYERS = [
-    ["_errors", "_config", "_messages"],
+    ["_errors", "_config", "_messages", "_files"],
     ["_reply_parser", "_turn", "_prompt", "_pacing", "_rates", "_activity"],
     ["tools"],
     ["memory"],

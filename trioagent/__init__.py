@@ -6,6 +6,7 @@ Start with `open_runtime` and `Agent`; `run_agents` and `open_runner` run many; 
 # The layers, from the ground up. A module imports only from those above it (see tests/test_layers.py).
 #
 #   _errors, _config, _messages      what everything else speaks in
+#   _files                           files of our own, whole or not at all
 #   _reply_parser, _turn, _prompt    the reply protocol and the agent's turn, pure
 #   _pacing, _rates, _activity       back-off, rates, what a job is doing
 #   tools                            what a block may call (also loaded by path inside the sandbox)

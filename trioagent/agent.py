@@ -19,6 +19,7 @@ from ._activity import doing
 from ._config import AgentConfig
 from ._errors import AgentBusyError, InvalidInputError
 from ._events import AgentEvent, Answered, CodeResult, CodeStarted, Replied
+from ._files import write_whole
 from ._messages import AgentResponse, ChatMessage, Usage
 from ._prompt import SYSTEM_PROMPT, with_host_tools
 from ._reply_parser import ReplyParser
@@ -142,7 +143,7 @@ class Agent:
         path = Path(save_folder) / f"convo_{uuid.uuid4()}.json"
         body = {"messages": [attrs.asdict(message) for message in self.messages]}
         text = json.dumps(body, ensure_ascii=False, indent=2)
-        await trio.to_thread.run_sync(_write_whole, path, text.encode("utf-8", "backslashreplace"))
+        await trio.to_thread.run_sync(_save, path, text.encode("utf-8", "backslashreplace"))
         if log:
             _log.info("conversation saved to %s", path)
         return path
@@ -271,15 +272,6 @@ def _check_host_tool(name: str, tool: HostTool) -> None:
         raise InvalidInputError("host_tools", f"{name!r} must be an async function, not {type(tool).__name__}")
 
 
-def _write_whole(path: Path, data: bytes) -> None:
+def _save(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    write_whole(path, data, sync=True)

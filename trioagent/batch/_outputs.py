@@ -18,6 +18,7 @@ from typing import Any, Literal
 import trio
 
 from .._errors import ModelError, TrioAgentError
+from .._files import write_whole
 from ._journal_reader import JournalReader
 
 CONVERSATIONS = "conversations.jsonl"
@@ -110,9 +111,7 @@ def _is_plain(value: object) -> bool:
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write a small file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    write_whole(path, (json.dumps(value, indent=2) + "\n").encode())
 
 
 def read_rows(path: Path) -> Iterator[Mapping[str, Any]]:

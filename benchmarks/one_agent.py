@@ -54,20 +54,27 @@ def make_memory(folder: Path, notes: int) -> Path:
     return folder
 
 
-async def blocks(notes: int, kind: str) -> tuple[float, float]:
-    """CPU ms (host, zygote and children together) and median wall ms of one block over a memory of *notes* notes."""
+async def blocks(
+    notes: int,
+    kind: str,
+    *,
+    tier: str | None = None,
+    limits: SandboxLimits | None = None,
+    count: int = BLOCKS,
+) -> tuple[float, float]:
+    """CPU ms (host, sandbox and children together) and median wall ms of one block over a memory of *notes* notes."""
     with tempfile.TemporaryDirectory() as folder:
         memory = make_memory(Path(folder) / "memory", notes)
-        async with open_sandbox() as sandbox:
+        async with open_sandbox(tier, limits=limits or SandboxLimits()) as sandbox:
             for number in range(20):
                 assert (await sandbox.run(KINDS[kind].format(number=-number), memory_path=memory)).error == ""
             walls, cpu = [], tree_cpu()
-            for number in range(BLOCKS):
+            for number in range(count):
                 began = time.perf_counter()
                 result = await sandbox.run(KINDS[kind].format(number=number), memory_path=memory)
                 walls.append(time.perf_counter() - began)
                 assert result.error == ""
-            return (tree_cpu() - cpu) / BLOCKS * 1e3, statistics.median(walls) * 1e3
+            return (tree_cpu() - cpu) / count * 1e3, statistics.median(walls) * 1e3
 
 
 async def in_flight(count: int) -> float:

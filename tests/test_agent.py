@@ -21,7 +21,7 @@ from trioagent._errors import (
 )
 from trioagent._events import Answered, CodeResult, CodeStarted, Replied
 from trioagent._messages import AgentResponse, ChatMessage, Usage
-from trioagent._reply_parser import Delta
+from trioagent._parsed_reply import Delta
 from trioagent.agent import Agent
 from trioagent.memory import UndoLog
 from trioagent.models import AnswerEnd, Retrying, TextDelta

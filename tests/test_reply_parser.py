@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trioagent._reply_parser import REPAIRS, ParsedReply, ReplyParser, clean_code, parse_reply
+from trioagent._parsed_reply import REPAIRS, ParsedReply, clean_code
+from trioagent._reply_parser import ReplyParser, parse_reply
 
 CODE = "<think>plan</think>\n<python>\nx = 1\n</python>"
 REPLY = "<think>plan</think>\n<python></python>\n<reply>Hello.</reply>"

@@ -7,15 +7,17 @@ Start with `open_runtime` and `Agent`; `run_agents` and `open_runner` run many; 
 #
 #   _errors, _config, _messages      what everything else speaks in
 #   _files                           files of our own, whole or not at all
-#   _reply_parser, _turn, _prompt    the reply protocol and the agent's turn, pure
+#   _parsed_reply, _reply_parser, _turn, _prompt    the reply protocol and the agent's turn, pure
 #   _pacing, _rates, _activity       back-off, rates, what a job is doing
 #   tools                            what a block may call (also loaded by path inside the sandbox)
 #   memory                           the notes on the host: leases, transactions, recovery, link graph
 #   models                           OpenAI-compatible servers over HTTP; `offline-rules`, the embedded one
 #   sandbox                          where model-written code runs
 #   _events, runtime, agent          one agent
-#   nursery_runner                   many agents
+#   _outcomes, nursery_runner        many agents
 #   batch                            many jobs, journaled
+#   sft                              training conversations: personas, facts, verdicts
+#   compat                           the documented API over one Trio thread; asyncio is imported nowhere else
 #   testing                          scripted models, a loopback model server
 #   cli                              the only code that prints
 
@@ -42,6 +44,7 @@ from ._errors import ModelRefusedError as ModelRefusedError
 from ._errors import ModelStatusError as ModelStatusError
 from ._errors import SandboxError as SandboxError
 from ._errors import SandboxUnavailable as SandboxUnavailable
+from ._errors import StructuredOutputError as StructuredOutputError
 from ._errors import TrioAgentError as TrioAgentError
 from ._events import AgentEvent as AgentEvent
 from ._events import Answered as Answered
@@ -51,8 +54,8 @@ from ._events import Replied as Replied
 from ._messages import AgentResponse as AgentResponse
 from ._messages import ChatMessage as ChatMessage
 from ._messages import Usage as Usage
-from ._reply_parser import Delta as Delta
-from ._reply_parser import ParsedReply as ParsedReply
+from ._parsed_reply import Delta as Delta
+from ._parsed_reply import ParsedReply as ParsedReply
 from .agent import Agent as Agent
 from .batch import BadJobs as BadJobs
 from .batch import BatchReport as BatchReport
@@ -65,9 +68,11 @@ from .memory import Knowledge as Knowledge
 from .memory import Memory as Memory
 from .memory import UndoLog as UndoLog
 from .models import AnswerEnd as AnswerEnd
+from .models import Completion as Completion
 from .models import Model as Model
 from .models import Retrying as Retrying
 from .models import TextDelta as TextDelta
+from .models import complete as complete
 from .nursery_runner import AgentFailure as AgentFailure
 from .nursery_runner import AgentJob as AgentJob
 from .nursery_runner import AgentsFailed as AgentsFailed

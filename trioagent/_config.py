@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, get_args
 
 import attrs
 
 from ._errors import InvalidInputError
 
 type_ = type  # keeps the builtin's name readable below
+
+Flow = Literal["introduce", "update", "retrieve"]
+FLOWS: tuple[Flow, ...] = get_args(Flow)
 
 
 def _checked(rule: Callable[[Any], bool], wanted: str) -> Callable[[Any, attrs.Attribute[Any], Any], None]:
@@ -51,6 +54,7 @@ class SandboxLimits:
         values_chars: all variables' ``repr`` together.
         printed_chars: printed text that is kept.
         parallel: blocks at once in one sandbox.
+        spare_children: children forked ahead, so that a block need not wait for its own.
     """
 
     wall_seconds: float = attrs.field(default=20.0, validator=_positive)
@@ -64,6 +68,7 @@ class SandboxLimits:
     values_chars: int = attrs.field(default=100_000, validator=_positive_int)
     printed_chars: int = attrs.field(default=20_000, validator=_positive_int)
     parallel: int = attrs.field(default=8, validator=_positive_int)
+    spare_children: int = attrs.field(default=1, validator=_count)
 
 
 @attrs.frozen(kw_only=True)
@@ -128,6 +133,11 @@ def _url(instance: object, attribute: attrs.Attribute[Any], value: str) -> None:
         )
 
 
+def _without_query(url: str) -> str:
+    """For a repr: some gateways take the key in the address."""
+    return repr(url.partition("?")[0])
+
+
 def _key(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
     if value is not None and not (
         isinstance(value, str) and value.isascii() and value.isprintable() and " " not in value
@@ -148,18 +158,22 @@ class ModelConfig:
         temperature, max_tokens: passed on if given.
         stream: read the answer as it is written (server-sent events), so that generation stops when the code or reply
             is complete.
-        connect_seconds: how long to wait for a connection (the one bound that the caller's scope cannot place well).
+        connect_seconds: how long to wait for a connection.
+        silence_seconds: how long a server may send nothing at all: a request that hangs is given up then, and sent
+            again as ``retry`` says. A server that does not stream is silent while its model writes the whole answer.
+            (Like ``connect_seconds``, a bound on one of a chat's many requests, where the caller's scope cannot reach.)
         retry: see :class:`RetryPolicy`.
         rate: see :class:`RateLimits`; models at one base URL share their pacing.
     """
 
-    base_url: str = attrs.field(validator=_url)
+    base_url: str = attrs.field(validator=_url, repr=_without_query)
     model: str = attrs.field(validator=_checked(lambda v: isinstance(v, str) and bool(v), "a model's name"))
     api_key: str | None = attrs.field(default=None, repr=False, validator=_key)
     temperature: float | None = None
     max_tokens: int | None = attrs.field(default=None, validator=attrs.validators.optional(_positive_int))
     stream: bool = True
     connect_seconds: float = attrs.field(default=10.0, validator=_positive)
+    silence_seconds: float = attrs.field(default=600.0, validator=_positive)
     retry: RetryPolicy = RetryPolicy()
     rate: RateLimits = RateLimits()
 
@@ -191,6 +205,39 @@ class BatchConfig:
     completion_price: float | None = attrs.field(default=None, validator=attrs.validators.optional(_not_negative))
     retry_failed: bool = False
     limit: int | None = attrs.field(default=None, validator=attrs.validators.optional(_positive_int))
+    grace_seconds: float = attrs.field(default=10.0, validator=_not_negative)
+
+
+@attrs.frozen(kw_only=True)
+class SftConfig:
+    """How training conversations are made.
+
+    Attributes:
+        flow: "introduce" (facts are told and must end up in the notes), "update" (a fact that the notes hold changes)
+            or "retrieve" (the notes hold the facts, and the persona asks for them).
+        num_turns: messages of the persona in one conversation, at most.
+        max_retries: further attempts, each in a fresh memory with a fresh persona model, after one that was not
+            accepted.
+        max_concurrent: conversations at once.
+        max_tool_turns: of the agent for each message (see `AgentConfig`).
+        deadline: working seconds for one persona with all its attempts, not counting waits for a rate limit or a retry;
+            None for no limit.
+        max_tokens_total, max_cost: the budget, as in `BatchConfig`; what persona and judge use counts too.
+        retry_rejected: begin personas that were rejected in an earlier run again, with all their attempts.
+        grace_seconds: after a request to stop, how long attempts under way may go on to their end.
+    """
+
+    flow: Flow = attrs.field(
+        default="introduce", validator=_checked(lambda v: v in FLOWS, f"one of {', '.join(map(repr, FLOWS))}")
+    )
+    num_turns: int = attrs.field(default=4, validator=_positive_int)
+    max_retries: int = attrs.field(default=2, validator=_count)
+    max_concurrent: int = attrs.field(default=10, validator=_positive_int)
+    max_tool_turns: int = attrs.field(default=8, validator=_count)
+    deadline: float | None = attrs.field(default=None, validator=attrs.validators.optional(_positive))
+    max_tokens_total: int | None = attrs.field(default=None, validator=attrs.validators.optional(_positive_int))
+    max_cost: float | None = attrs.field(default=None, validator=attrs.validators.optional(_positive))
+    retry_rejected: bool = False
     grace_seconds: float = attrs.field(default=10.0, validator=_not_negative)
 
 

@@ -12,17 +12,23 @@
     ├── FatalError                   an error of the run itself, never of one job
     ├── SandboxUnavailable           no sandbox tier works on this machine, or not the one asked for
     ├── SandboxError                 the sandbox broke (not: the block failed)
+    ├── WrongContextError            a call of `trioagent.compat` from where it cannot wait
+    ├── BridgeClosedError            the Trio thread of `trioagent.compat` ended under a call
+    ├── CallCancelledError           an asyncio coroutine that Trio waited for was cancelled from elsewhere
     └── ModelError
         ├── ModelConnectionError     nobody answered, or the connection broke
         ├── ModelStatusError         an HTTP error status
         │   └── ModelRefusedError    the server refuses everything, so no request is sent any more
-        └── ModelProtocolError       an answer that is not a chat completion
+        ├── ModelProtocolError       an answer that is not a chat completion
+        └── StructuredOutputError    answers, none of which fits the schema
 
 Every error's ``args`` are its constructor's arguments, so that it survives pickling; fields are for code, ``str()`` is
 for people and says what happened, the value, and what to do. No error ever carries a credential.
 """
 
 from __future__ import annotations
+
+from ._messages import Usage
 
 
 class TrioAgentError(Exception):
@@ -177,6 +183,52 @@ class SandboxError(TrioAgentError):
         return f"the sandbox failed: {self.problem}"
 
 
+class WrongContextError(TrioAgentError):
+    """A call of `trioagent.compat` from where it cannot wait for the answer.
+
+    Attributes:
+        call: what was called.
+        problem: where from, and what to call instead.
+    """
+
+    def __init__(self, call: str, problem: str) -> None:
+        super().__init__(call, problem)
+        self.call, self.problem = call, problem
+
+    def __str__(self) -> str:
+        return f"{self.call} {self.problem}"
+
+
+class BridgeClosedError(TrioAgentError):
+    """The Trio thread behind `trioagent.compat` ended before the call did; what the call had begun is cleaned up.
+
+    Attributes:
+        problem: why it ended.
+    """
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"trioagent.compat gave the call up: {self.problem}"
+
+
+class CallCancelledError(TrioAgentError):
+    """An asyncio coroutine that Trio waited for was cancelled, and not by Trio.
+
+    Attributes:
+        call: the coroutine function.
+    """
+
+    def __init__(self, call: str) -> None:
+        super().__init__(call)
+        self.call = call
+
+    def __str__(self) -> str:
+        return f"{self.call} was cancelled in its own event loop, or by itself"
+
+
 class ModelError(TrioAgentError):
     """The model gave no usable answer, after all retries that made sense.
 
@@ -242,3 +294,28 @@ class ModelProtocolError(ModelError):
     def __str__(self) -> str:
         words = f"the model's answer is not a chat completion: {self.problem}"
         return f"{words} (it starts {self.excerpt!r})" if self.excerpt else words
+
+
+class StructuredOutputError(ModelError):
+    """The model answered, but never with what the schema asks for.
+
+    Attributes:
+        schema: the name of the class that was asked for.
+        problems: what is wrong with the last answer, each with its place in it.
+        excerpt: the start of the last answer, at most 200 characters.
+        attempts: how many answers were asked for.
+        usage: the tokens of all of them.
+    """
+
+    def __init__(
+        self, schema: str, problems: tuple[str, ...], excerpt: str = "", attempts: int = 1, usage: Usage = Usage()
+    ) -> None:
+        super().__init__(schema, problems, excerpt, attempts, usage)
+        self.schema, self.problems, self.excerpt = schema, problems, excerpt
+        self.attempts, self.usage = attempts, usage
+
+    def __str__(self) -> str:
+        words = (
+            f"no answer of the model is a valid {self.schema}, in {self.attempts} attempts: {'; '.join(self.problems)}"
+        )
+        return f"{words} (the last one starts {self.excerpt!r})" if self.excerpt else words

@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 
 from ._messages import AgentResponse, Usage
-from ._reply_parser import Delta, ParsedReply
+from ._parsed_reply import Delta, ParsedReply
 from .models._base import Retrying
 from .sandbox import BlockResult
 

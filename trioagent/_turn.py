@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import attrs
 
 from ._messages import AgentResponse, ChatMessage, StopReason, Usage
-from ._reply_parser import ParsedReply
+from ._parsed_reply import ParsedReply
 
 HINT = (
     "Your answer could not be used. Answer with <think>your thoughts</think> and then either "

@@ -16,7 +16,7 @@ import os
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Protocol, TypeVar
 
 import attrs
 import trio
@@ -24,11 +24,11 @@ import trio
 from ._activity import Activity
 from ._errors import FatalError, InvalidInputError
 from ._messages import AgentResponse
+from ._outcomes import AgentFailure, AgentsFailed, Cancelled, Done, Failed, Outcome
 from .agent import Agent
 from .runtime import Runtime
 
 T = TypeVar("T")
-T_co = TypeVar("T_co", covariant=True)
 
 
 class Job(Protocol):
@@ -62,65 +62,6 @@ class AgentJob:
             raise InvalidInputError(f"AgentJob {self.key!r}", "needs either an agent or a memory_path")
 
 
-@attrs.frozen
-class Done(Generic[T_co]):
-    """The job ended well."""
-
-    key: str
-    value: T_co
-    seconds: float
-
-
-@attrs.frozen
-class Failed:
-    """The job raised *error*; a deadline that passed is `DeadlineExceeded`."""
-
-    key: str
-    error: Exception
-    seconds: float
-
-
-@attrs.frozen
-class Cancelled:
-    """The job was cancelled by `Runner.cancel`."""
-
-    key: str
-    seconds: float
-
-
-Outcome = Done[T] | Failed | Cancelled
-
-
-@attrs.frozen
-class AgentFailure:
-    """One agent's failure among those of `run_agents`."""
-
-    index: int
-    agent: Agent
-    message: str
-    error: Exception
-
-
-class AgentsFailed(ExceptionGroup[Exception]):
-    """What went wrong in `run_agents`; its members are the agents' own errors, for ``except*``.
-
-    Attributes:
-        failures: the same errors with agent, message and place in the lists.
-    """
-
-    failures: tuple[AgentFailure, ...]
-
-    def __new__(cls, message: str, failures: Sequence[AgentFailure]) -> Self:
-        self = super().__new__(cls, message, [failure.error for failure in failures])
-        self.failures = tuple(failures)
-        return self
-
-    def derive(self, excs: Sequence[Any]) -> Any:
-        """Keep the failures that belong to *excs* when ``except*`` splits the group."""
-        kept = [failure for failure in self.failures if any(failure.error is error for error in excs)]
-        return AgentsFailed(self.message, kept) if len(kept) == len(excs) else ExceptionGroup(self.message, excs)
-
-
 async def run_agents(
     agents: Sequence[Agent], messages: Sequence[str], *, max_concurrent: int | None = None
 ) -> list[AgentResponse]:
@@ -145,7 +86,7 @@ async def run_agents(
             try:
                 responses[index] = await agent.chat(message)
             except Exception as error:
-                error.add_note(f"agent {index} ({agent.memory_path}), message {message[:80]!r}")
+                error.add_note(f"agent {index} ({agent.memory_path}), message {str(message)[:80]!r}")
                 failures.append(AgentFailure(index, agent, message, error))
                 raise
 

@@ -276,7 +276,7 @@ async def test_jobs_are_taken_as_places_get_free(where: Path) -> None:
     """Of a million, no more are held than are looked up in the journal at once."""
     taken = 0
 
-    async def source() -> AsyncIterator[Job]:
+    def source() -> Iterator[Job]:
         nonlocal taken
         for number in range(1_000_000):
             taken += 1
@@ -288,6 +288,20 @@ async def test_jobs_are_taken_as_places_get_free(where: Path) -> None:
         )
     assert (report.done, report.stopped) == (5, "limit")
     assert taken <= 400
+
+
+async def test_a_slow_source_holds_nobody_up(where: Path) -> None:
+    """The next job comes only when the one before it has been asked about."""
+    model = Waiting(answer_first=3)
+
+    async def source() -> AsyncIterator[Job]:
+        for number in range(3):
+            yield Job(id=str(number), memory=str(where / "m"), messages=("hi",))
+            await model.wait_asked(number + 1)
+
+    async with open_runtime(model) as runtime:
+        report = await run_batch(source(), runtime=runtime, run_dir=where / "run")
+    assert report.done == 3
 
 
 async def test_progress_and_status(where: Path) -> None:

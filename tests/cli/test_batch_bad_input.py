@@ -45,6 +45,8 @@ def test_bad_rows_and_ids_that_occur_twice(run: Run, home: Path) -> None:
         ((*BATCH, "--model", "gpt-4o"), "'gpt-4o' is not known"),
         ((*BATCH, "--model", "openai:gpt-4o"), "the API key: 'openai:gpt-4o' needs one"),
         (("batch", "jobs.jsonl", "--run-dir", "jobs.jsonl"), "Invalid value for '--run-dir'"),
+        (("batch", "jobs.jsonl", "--run-dir", ""), "is empty; name a folder"),
+        (("sft", "generate", "--personas", "p", "--flow", "update", "--out", ""), "is empty; name a folder"),
         (("batch", "status"), "Missing argument 'DIR'"),
         (("batch", "status", "."), "run directory: '.' holds no journal.db: nothing was run there"),
         (("batch", "status", "none"), "run directory: 'none' holds no journal.db: nothing was run there"),

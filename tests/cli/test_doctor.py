@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
-import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from .conftest import Run
-from .support import command, environment
+from .support import environment
 
+CHECKOUT = Path(__file__).parents[2]
 pytestmark = pytest.mark.real
 
 
@@ -46,27 +48,54 @@ def test_settings_that_mean_no_model_are_named_with_advice(run: Run) -> None:
     assert "what to do: " in said.out
 
 
+def refused(home: Path, scenario: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command where the kernel refuses what the *scenario* of the sandbox's tests says."""
+    code = (
+        "import sys\n"
+        "from tests.sandbox.refusals import SCENARIOS\n"
+        "for impose in SCENARIOS[sys.argv[1]]: impose()\n"
+        "from trioagent.cli import main\n"
+        "sys.exit(main(sys.argv[2:]))"
+    )
+    env = {**environment(home), "PYTHONPATH": str(CHECKOUT)}
+    return subprocess.run(
+        [sys.executable, "-c", code, scenario, *arguments],
+        env=env,
+        cwd=home,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_where_only_a_lesser_sandbox_works(home: Path) -> None:
+    said = refused(home, "namespaces forbidden", "doctor")
+    assert (said.returncode, said.stderr) == (0, "")
+    assert "  no   namespaces: " in said.stdout  # not "FAIL": agents can run
+    assert "what to do: user namespaces are not allowed here." in said.stdout
+    assert "Agents run in the tier 'kernel-lite'." in said.stdout
+    assert "FAIL" not in said.stdout
+
+
+def test_as_json(run: Run) -> None:
+    said = run("doctor", "--json", env={"TRIOAGENT_API_KEY": "sk-secret"})
+    assert (said.code, said.err) == (0, "")
+    found = json.loads(said.out)
+    assert found["tier"] == "kernel"
+    assert [report["tier"] for report in found["tiers"]] == ["kernel", "kernel-lite", "monty"]
+    assert found["tiers"][0]["works"] and found["tiers"][0]["checks"][-1]["name"] == "a block"
+    assert {check["name"] for check in found["machine"]} >= {"trioagent", "Python", "system"}
+    assert "secret" not in said.out
+
+
 def test_where_no_sandbox_works(home: Path) -> None:
-    """With no more user namespaces to be had, which is how locked-down machines look."""
-    unshare = shutil.which("unshare")
-    limits = Path("/proc/sys/user/max_user_namespaces")
-    if unshare is None or not limits.exists():
-        pytest.skip("needs unshare(1) and a kernel with user namespaces")
-    script = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"'
-    # The limit is set in a user namespace of its own, which hands it down to those made in it.
-    inside = [unshare, "--user", "--map-root-user", "--", "/bin/sh", "-c", script, "sh"]
-    if subprocess.run([*inside, "true"], capture_output=True, check=False).returncode:
-        pytest.skip("no limit can be set here")
-    ran = [
-        subprocess.run(
-            [*inside, *command(*args)], capture_output=True, text=True, env=environment(home), cwd=home, check=False
-        )
-        for args in (("doctor",), ("run", "hi", "--memory", "notes", "--model", "offline-rules"))
-    ]
-    assert [done.returncode for done in ran] == [1, 1]
-    assert "FAIL namespaces: " in ran[0].stdout
-    assert "what to do: " in ran[0].stdout
-    assert "No sandbox works here" in ran[0].stdout
-    assert ran[1].stderr.startswith("error: no sandbox for model-written code works on this machine")
-    assert len(ran[1].stderr.splitlines()) == 1
+    doctor = refused(home, "nothing works", "doctor")
+    run = refused(home, "nothing works", "run", "hi", "--memory", "notes", "--model", "offline-rules")
+    assert (doctor.returncode, run.returncode) == (1, 1)
+    assert doctor.stdout.count("  FAIL ") == 3
+    assert doctor.stdout.count("what to do: ") >= 2
+    assert "No sandbox works here" in doctor.stdout
+    assert run.stderr.startswith("error: no sandbox for model-written code works on this machine (kernel: namespaces")
+    assert "; kernel-lite: " in run.stderr and "; monty: " in run.stderr
+    assert len(run.stderr.splitlines()) == 1
     assert not os.path.exists(home / "notes" / "user.md")

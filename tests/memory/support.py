@@ -18,7 +18,7 @@ from trioagent.memory._commit import Place, commit, recover
 
 PRIVATE = ".trioagent"
 CHANGING = ("create", "write", "chmod", "chown", "set_times", "fsync", "rename", "unlink", "mkdir", "rmdir")
-ALL = (*CHANGING, "open_dir", "fstat", "lstat", "may_change", "read", "names", "entries", "mark", "set_mark")
+ALL = (*CHANGING, "open_dir", "fstat", "lstat", "may_change", "read", "sha256", "names", "entries", "mark", "set_mark")
 
 
 @attrs.define

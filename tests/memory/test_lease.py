@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -432,3 +433,17 @@ def test_two_trio_runs_in_threads_exclude_each_other(tmp_path: Path) -> None:
         thread.join()
     assert worst == [1]
     assert not wrong
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EMFILE])
+async def test_what_is_not_the_paths_fault_is_storage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(MemoryStorageError) as caught:
+        async with Memory(tmp_path / "new").lease():
+            raise AssertionError
+    assert caught.value.errno == number

@@ -102,6 +102,13 @@ def test_usage_is_taken_if_it_is_one() -> None:
         assert chunk({"delta": {"content": "a"}}, usage=usage) == Piece("a")
 
 
+@pytest.mark.parametrize(("said", "cost"), [(0.25, 0.25), (1, 1.0), (True, 0.0), (-1, 0.0), ("1", 0.0), (1e300, 0.0)])
+def test_the_servers_own_cost(said: object, cost: float) -> None:
+    usage = {"prompt_tokens": 3, "completion_tokens": 4, "cost": said}
+    expected = Usage(prompt_tokens=3, completion_tokens=4, requests=1, cost=cost)
+    assert decode_chunk(json.dumps({"choices": [], "usage": usage})).usage == expected
+
+
 def test_a_whole_answer() -> None:
     body = {"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}]}
     assert decode_answer(json.dumps(body).encode()) == Piece("hi", "stop")

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import trio
 
+from trioagent._config import RetryPolicy
 from trioagent._errors import (
     InvalidInputError,
     ModelConnectionError,
@@ -231,7 +232,7 @@ async def test_a_stream_left_open_after_its_last_word_is_an_answer() -> None:
 
 
 async def test_an_error_body_that_hangs_does_not_hide_its_status(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trioagent.models._http._ERROR_SECONDS", 0.1)
+    monkeypatch.setattr("trioagent.models._response._ERROR_SECONDS", 0.1)
     head = b"HTTP/1.1 503 Busy\r\nContent-Length: 100\r\n\r\nwe are sor"
     error = await failure(Wire((head,), then="hang"))
     assert isinstance(error, ModelStatusError)
@@ -280,3 +281,23 @@ async def test_text_of_a_broken_attempt_is_declared_void() -> None:
         async with model.answer(ASK) as parts:
             kinds = [part.text if isinstance(part, TextDelta) else type(part) async for part in parts]
     assert kinds[:3] == ["wrong", Retrying, "right"]
+
+
+@pytest.mark.parametrize("fault", [Fault.hang(), Fault.hang_mid_body(), Fault.status(500, "x" * 10)])
+async def test_a_server_that_falls_silent_is_given_up_and_asked_again(fault: Answer) -> None:
+    async with serving([fault, Say("Well.")]) as server:
+        async with model_before(server, silence_seconds=0.2, retry=RetryPolicy(attempts=2, first_delay=0.01)) as model:
+            answered = await ask(model)
+    assert (answered.text, len(answered.retries)) == ("Well.", 1)
+
+
+async def test_silence_is_an_error_of_the_connection() -> None:
+    error = await failure(Fault.hang(), silence_seconds=0.05)
+    assert isinstance(error, ModelConnectionError)
+    assert "it sent nothing for 0.05 s" in str(error)
+
+
+async def test_slow_is_not_silent() -> None:
+    slow = Say("a b c d e f", chunk=1, pace=0.05)
+    async with serving([slow]) as server, model_before(server, silence_seconds=0.4, retry=ONCE) as model:
+        assert (await ask(model)).text == "a b c d e f"

@@ -108,7 +108,7 @@ async def test_a_server_that_says_close_is_obeyed() -> None:
 
 async def test_many_at_once_take_a_connection_each_and_the_surplus_idles_out() -> None:
     transport = Lanes(connect_seconds=5, idle_seconds=0.0)
-    async with serving(repeat(Say("x", delay=0.05))) as server:
+    async with serving(repeat(Say("x", delay=0.4))) as server:
         async with open_model(ModelConfig(base_url=server.base_url, model="any"), transport=transport) as model:
             async with trio.open_nursery() as nursery:
                 for _ in range(30):

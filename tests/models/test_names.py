@@ -21,6 +21,7 @@ KEY = "sk-secret-123"
         ("openai:gpt-4", {"OPENAI_API_KEY": KEY, "OPENROUTER_API_KEY": "other"}, OPENAI, "gpt-4", KEY),
         ("vllm:m", {}, "http://localhost:8000/v1", "m", None),
         ("vllm:m", {"VLLM_HOST": "gpu", "VLLM_PORT": "81"}, "http://gpu:81/v1", "m", None),
+        ("vllm:m", {"VLLM_HOST": "[::1]"}, "http://[::1]:8000/v1", "m", None),
         ("ollama:llama3:8b", {}, "http://localhost:11434/v1", "llama3:8b", None),
         ("ollama:llama3:8b", {"OPENAI_API_KEY": KEY}, "http://localhost:11434/v1", "llama3:8b", None),
         (None, {"TRIOAGENT_MODEL": "vllm:m", "OPENROUTER_API_KEY": KEY}, "http://localhost:8000/v1", "m", None),
@@ -53,6 +54,8 @@ def test_offline_rules_by_name_need_no_notice() -> None:
         ("opanai:gpt-4", None, {}, "say openai:gpt-4"),
         ("", None, {}, "not known"),
         ("vllm:", None, {}, "names no model"),
+        ("vllm:m", None, {"VLLM_HOST": "http://gpu"}, "a whole URL goes into TRIOAGENT_BASE_URL"),
+        (None, None, {"VLLM_HOST": "gpu", "VLLM_PORT": "abc"}, "a number from 1 to 65535"),
         ("openrouter:x", None, {}, "set OPENROUTER_API_KEY or TRIOAGENT_API_KEY"),
         ("openai:x", None, {"OPENROUTER_API_KEY": KEY}, "set OPENAI_API_KEY or TRIOAGENT_API_KEY"),
         (None, "http://x/v1", {}, "TRIOAGENT_MODEL"),
@@ -108,3 +111,9 @@ def test_a_key_that_cannot_be_sent_is_refused_without_showing_it(key: str) -> No
     with pytest.raises(InvalidInputError, match="api_key") as caught:
         ModelConfig(base_url="http://x/v1", model="m", api_key=key)
     assert key not in str(caught.value) and repr(key) not in repr(caught.value)
+
+
+def test_a_key_in_the_address_is_not_shown() -> None:
+    config = ModelConfig(base_url="https://gateway.example/v1?key=s3cret", model="m")
+    assert "s3cret" not in repr(config)
+    assert "https://gateway.example/v1" in repr(config)

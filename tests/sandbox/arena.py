@@ -1,8 +1,8 @@
 """Run attacks where every sign of an escape is looked for: other memories with secrets, an outside folder, listeners, a
 victim process, leftovers, and an innocent block after each attack.
 
-Also a program, ``python -m tests.sandbox.arena``, which runs all cases and prints what it found as JSON: the way to run
-them as another user.
+Also a program, ``python -m tests.sandbox.arena TIER``, which runs all cases and prints what it found as JSON: the way
+to run them as another user.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from trioagent.sandbox import BlockResult
 
 from .background import Background
 from .corpus import CASES, Case
+from .processes import descendants as descendants
 
 LIMITS = _config.SandboxLimits(wall_seconds=1.2, cpu_seconds=1)
 WALL_SECONDS = 8.0
@@ -50,10 +51,16 @@ State = dict[str, tuple[object, ...]]
 
 
 class Arena:
-    """Folders, listeners and bystanders around one sandbox."""
+    """Folders, listeners and bystanders around one sandbox.
 
-    def __init__(self, run: Callable[[str, Path], BlockResult]) -> None:
-        self._run = run
+    Args:
+        run: runs a block over a folder of notes.
+        probe: the innocent block after each attack, for a sandbox that does not run all of Python; it sets what PROBE
+            does, to the same values.
+    """
+
+    def __init__(self, run: Callable[[str, Path], BlockResult], probe: str = PROBE) -> None:
+        self._run, self._probe = run, probe
         self.folder = Path(tempfile.mkdtemp(prefix="arena-"))
         self.folder.chmod(0o755)
         agents = self.folder / "agents"
@@ -73,6 +80,7 @@ class Arena:
         handlers = {number: signal.signal(number, self._on_signal) for number in (15, 10, 29, 1)}
         self._fresh()
         self._listen()
+        self._crowd = self._count_processes()
         try:
             yield self
         finally:
@@ -91,7 +99,7 @@ class Arena:
         """Run one case; returns the signs of an escape, none if it was contained."""
         self._fresh()
         victim = self._living_victim()
-        before, processes = self._outside(), descendants(os.getpid())
+        before = self._outside()
         places = self._public_places()
         size = resident()
         self.seen.clear()
@@ -102,7 +110,7 @@ class Arena:
         signs = self._result_signs(result)
         if took > WALL_SECONDS:
             signs.append(f"took {took:.1f} s")
-        signs += self._process_signs(processes, victim)
+        signs += self._process_signs(victim)
         after = self._outside()
         signs += [
             f"outside changed: {path}" for path in before.keys() | after.keys() if before.get(path) != after.get(path)
@@ -202,17 +210,31 @@ class Arena:
             signs.append(f"the block reports {result.locals['escaped'][:80]}")
         return signs
 
-    def _process_signs(self, before: set[int], victim: subprocess.Popen[bytes]) -> list[str]:
-        def left() -> set[int]:
-            return descendants(os.getpid()) - before - {victim.pid}
-
-        deadline = time.monotonic() + 0.5
-        while left() and time.monotonic() < deadline:
-            time.sleep(0.01)  # the zygote may not have reaped its child yet
-        signs = [f"process {pid} is left" for pid in left()]
+    def _process_signs(self, victim: subprocess.Popen[bytes]) -> list[str]:
+        started = time.monotonic()
+        # A dead child may not have been reaped yet, nor the next one made; where that is made only when it is needed,
+        # there are fewer from now on.
+        while (more := len(self._processes()) - self._crowd) and time.monotonic() < started + (5 if more > 0 else 0.5):
+            time.sleep(0.01)
+        signs = [f"{more} processes are left"] if more > 0 else []
+        self._crowd += more  # told once
         if victim.poll() is not None:
             signs.append(f"the victim ended: {victim.returncode}")
         return signs
+
+    def _processes(self) -> set[int]:
+        """All that came of us, but for the victim."""
+        return descendants(os.getpid()) - {self._living_victim().pid}
+
+    def _count_processes(self) -> int:
+        """How many there are when nothing runs: once they have not become more or fewer for a while."""
+        self._run(self._probe, self.innocent)
+        count, since = -1, time.monotonic()
+        while time.monotonic() < since + 0.3:
+            if (now := len(self._processes())) != count:
+                count, since = now, time.monotonic()
+            time.sleep(0.01)
+        return count
 
     def _outside(self) -> State:
         """What is in the arena, apart from the attacked and the innocent memory."""
@@ -256,7 +278,7 @@ class Arena:
         return signs
 
     def _innocent_signs(self) -> list[str]:
-        result = self._run(PROBE, self.innocent)
+        result = self._run(self._probe, self.innocent)
         values = result.locals
         good = (values.get("x"), values.get("l"), values.get("m"), values.get("s")) == ("42", "4", "False", "'ABC'")
         if result.error or not good or "Ana" not in values.get("t", "") or "HACKED" in repr(result):
@@ -268,29 +290,14 @@ def adopt_orphans(adopt: bool) -> None:
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, int(adopt), 0, 0, 0)
 
 
-def descendants(pid: int) -> set[int]:
-    found: set[int] = set()
-    stack = [pid]
-    while stack:
-        parent = stack.pop()
-        try:
-            for task in os.listdir(f"/proc/{parent}/task"):
-                children = Path(f"/proc/{parent}/task/{task}/children").read_text().split()
-                found.update(map(int, children))
-                stack.extend(map(int, children))
-        except OSError:
-            continue  # it has ended
-    return found
-
-
 def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def main() -> None:
-    """Run all cases and print ``{name: signs}``."""
+    """Run all cases in the tier that the first argument names, and print ``{name: signs}``."""
     os.environ["SBX_SECRET"] = "placeholder"
-    with Background(LIMITS) as background:
+    with Background(LIMITS, sys.argv[1]) as background:
         arena = Arena(background.run)
         os.environ["SBX_SECRET"] = arena.tokens["environment"]
         with arena.open():

@@ -16,8 +16,8 @@ from trioagent.sandbox import BlockResult, Sandbox, open_sandbox
 class Background:
     """``with Background() as background: background.run(code, folder)``."""
 
-    def __init__(self, limits: _config.SandboxLimits = _config.SandboxLimits()) -> None:
-        self._limits = limits
+    def __init__(self, limits: _config.SandboxLimits = _config.SandboxLimits(), tier: str | None = None) -> None:
+        self._limits, self._tier = limits, tier
         self._ready = threading.Event()
         self._done: trio.Event
         self._sandbox: Sandbox | None = None
@@ -55,7 +55,7 @@ class Background:
     async def _serve(self) -> None:
         self._token = trio.lowlevel.current_trio_token()
         self._done = trio.Event()
-        async with open_sandbox(limits=self._limits) as sandbox:
+        async with open_sandbox(self._tier, limits=self._limits) as sandbox:
             self._sandbox = sandbox
             self._ready.set()
             await self._done.wait()

@@ -32,7 +32,7 @@ async def change_notes(folder: Path) -> dict[str, object]:
     before = set(os.listdir(tempfile.gettempdir()))
     async with open_sandbox() as sandbox:
         result = await sandbox.run(CODE, memory_path=folder)
-        left = sorted(set(os.listdir(tempfile.gettempdir())) - before)
+        left = sorted(name for name in set(os.listdir(tempfile.gettempdir())) - before if name.startswith("trioagent"))
     notes = {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*.md")}
     return {"error": result.error, "saved": result.saved, "notes": notes, "left": left}
 

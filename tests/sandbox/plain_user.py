@@ -36,10 +36,10 @@ class PlainUser:
     environment: dict[str, str]
     home: Path
 
-    def run(self, module: str, *, groups: Sequence[int] = ()) -> subprocess.CompletedProcess[str]:
+    def run(self, module: str, *arguments: str, groups: Sequence[int] = ()) -> subprocess.CompletedProcess[str]:
         """Run ``python -m module`` as user 65534 (and with more *groups*) and return how it ended."""
         return subprocess.run(
-            [self.python, "-m", module],
+            [self.python, "-m", module, *arguments],
             env=self.environment,
             cwd=self.home,
             user=NOBODY,

@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from .background import Background
-from .library_blocks import LIBRARY
-from .simple_blocks import SIMPLE, USER, Block
+from .plain_user import PlainUser
+from .run_blocks import BLOCKS, run_block
+from .simple_blocks import Block
+from .tiers import TIERS
 
 pytestmark = pytest.mark.real
 
 
-@pytest.fixture(scope="module")
-def background() -> Iterator[Background]:
-    with Background() as background:
+@pytest.fixture(scope="module", params=TIERS)
+def background(request: pytest.FixtureRequest) -> Iterator[Background]:
+    with Background(tier=request.param) as background:
         yield background
 
 
-@pytest.mark.parametrize("block", [*SIMPLE, *LIBRARY], ids=lambda block: block.name)
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.name)
 def test_runs(background: Background, tmp_path: Path, block: Block) -> None:
-    (tmp_path / "user.md").write_text(USER)
-    for name, text in block.before.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
-    result = background.run(block.code, tmp_path)
-    assert result.error == ""
-    assert {name: result.locals.get(name) for name in block.values} == block.values
-    assert {name: (tmp_path / name).read_text() for name in block.notes} == block.notes
+    assert run_block(background, tmp_path, block) == []
+
+
+def test_runs_as_a_plain_user_without_namespaces(plain_user: PlainUser) -> None:
+    """There the block's root is not its view."""
+    run = plain_user.run("tests.sandbox.run_blocks", "kernel-lite")
+    assert (run.returncode, run.stderr) == (0, "")
+    assert json.loads(run.stdout) == {}

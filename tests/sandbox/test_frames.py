@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trioagent.sandbox._child.run_block import MAX_PATH, MAX_READS, Reads
 from trioagent.sandbox._frames import Call, FrameError, Reply, death_status, decode, encode, frame_size
 
 GOOD = {"locals": {"a": "1"}, "error": "", "printed": "p", "reads": ["user.md"]}
@@ -38,6 +39,8 @@ def test_good_frames() -> None:
         json.dumps({**GOOD, "locals": [["a", "1"]]}).encode(),
         json.dumps({**GOOD, "reads": "user.md"}).encode(),
         json.dumps({**GOOD, "reads": [None]}).encode(),
+        json.dumps({**GOOD, "reads": [""] * (MAX_READS + 1)}).encode(),
+        json.dumps({**GOOD, "reads": ["a" * (MAX_PATH + 1)]}).encode(),
         json.dumps({**GOOD, "more": ""}).encode(),
         json.dumps({key: value for key, value in GOOD.items() if key != "error"}).encode(),
         json.dumps(GOOD).encode() + b"x",
@@ -54,6 +57,15 @@ def test_good_frames() -> None:
 def test_bad_frames(body: bytes) -> None:
     with pytest.raises(FrameError):
         decode(body)
+
+
+def test_an_honest_child_lists_no_more_reads_than_the_host_takes() -> None:
+    reads = Reads()
+    for path in ("a" * (MAX_PATH + 1), "\udcff" * MAX_PATH, *map(str, range(MAX_READS + 1))):
+        reads.note(path)
+    reply = decode(json.dumps({**GOOD, "reads": reads.listed()}).encode())
+    assert isinstance(reply, Reply)
+    assert len(reply.reads) == MAX_READS - 2
 
 
 @given(st.binary(max_size=300))

@@ -17,7 +17,8 @@ import trio
 from trioagent._config import SandboxLimits
 from trioagent.sandbox import Sandbox, open_sandbox
 
-from .arena import adopt_orphans, descendants
+from .arena import adopt_orphans
+from .processes import alive, descendants, spares
 
 pytestmark = pytest.mark.real
 
@@ -26,38 +27,28 @@ def open_descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
-def alive(pids: set[int]) -> set[int]:
-    def runs(pid: int) -> bool:
-        try:
-            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-        except OSError:
-            return False
-
-    return {pid for pid in pids if runs(pid)}
-
-
 async def settled(before: set[int]) -> bool:
-    """Wait up to a second for all processes that are not in *before* to be gone, and reaped."""
-    for _ in range(200):
-        if descendants(os.getpid()) <= before:
+    """Wait up to two seconds for no more processes to be there than *before*, and no new zombie.
+
+    The same number, not the same ones: a spare child may have been used up and replaced.
+    """
+    for _ in range(400):
+        now = descendants(os.getpid())
+        if len(now) <= len(before) and now - alive(now) <= before:
             return True
         await trio.sleep(0.005)
     return False
 
 
-async def test_leaving_ends_everything() -> None:
-    before, descriptors, temporary = (
-        descendants(os.getpid()),
-        open_descriptors(),
-        set(os.listdir(tempfile.gettempdir())),
-    )
+async def test_leaving_ends_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    before, descriptors = descendants(os.getpid()), open_descriptors()
     async with open_sandbox() as sandbox:
         await sandbox.run("x = 1")
         assert descendants(os.getpid()) > before
     assert descendants(os.getpid()) == before
     assert open_descriptors() <= descriptors  # fewer, if garbage of an earlier test went meanwhile
-    new = set(os.listdir(tempfile.gettempdir())) - temporary
-    assert not [name for name in new if name.startswith("trioagent")]
+    assert os.listdir(tmp_path) == []
 
 
 async def test_a_host_that_adopts_orphans_is_left_no_zombie() -> None:
@@ -78,7 +69,7 @@ async def test_a_host_that_adopts_orphans_is_left_no_zombie() -> None:
 async def test_cancelling_at_any_time_leaves_nothing(sandbox: Sandbox, memory: Path) -> None:
     """80 cancels at random instants, of blocks that run for ever and of blocks that are about to end."""
     rng = random.Random(7)
-    await sandbox.run("x = 1", memory_path=memory)
+    await spares(sandbox)
     before, descriptors = descendants(os.getpid()), open_descriptors()
     saved = 0
     for _ in range(80):
@@ -96,7 +87,7 @@ async def test_cancelling_at_any_time_leaves_nothing(sandbox: Sandbox, memory: P
 
 
 async def test_cancelling_many_at_once(sandbox: Sandbox) -> None:
-    await sandbox.run("x = 1")
+    await spares(sandbox)
     before = descendants(os.getpid())
     with trio.move_on_after(0.1):
         async with trio.open_nursery() as nursery:
@@ -142,29 +133,47 @@ _HOST = """
 import sys, trio
 from trioagent.sandbox import open_sandbox
 async def main():
-    async with open_sandbox() as sandbox, trio.open_nursery() as nursery:
+    async with open_sandbox(sys.argv[1]) as sandbox, trio.open_nursery() as nursery:
         for _ in range(3):
             nursery.start_soon(sandbox.run, "while True: pass")
         await trio.sleep(0.3)
-        print("running", flush=True)
+        print(sandbox._executor.hello["scratch"], flush=True)
         await trio.sleep_forever()
 trio.run(main)
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_the_hosts_death_ends_everything(number: signal.Signals) -> None:
-    host = subprocess.Popen([sys.executable, "-c", _HOST], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    assert host.stdout is not None and host.stdout.readline() == b"running\n"
+@pytest.mark.parametrize(
+    ("tier", "number"),
+    [
+        ("kernel", signal.SIGKILL),
+        ("kernel", signal.SIGTERM),
+        ("kernel", signal.SIGINT),
+        ("kernel-lite", signal.SIGKILL),
+        ("kernel-lite", signal.SIGTERM),
+    ],
+)
+def test_the_hosts_death_ends_everything(tier: str, number: signal.Signals, tmp_path: Path) -> None:
+    host = subprocess.Popen(
+        [sys.executable, "-c", _HOST, tier],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    assert host.stdout is not None
+    views = host.stdout.readline().decode().strip()  # the folder of copied views; the kernel tier has none
+    assert os.path.isdir(views) if tier == "kernel-lite" else views == "None"
     family = descendants(host.pid)
-    assert len(family) >= 5  # outer process, zygote, three blocks
+    assert len(family) >= 4  # zygote, three blocks
     host.send_signal(number)
     host.wait()
     host.stdout.close()
     deadline = time.monotonic() + 2
-    while alive(family) and time.monotonic() < deadline:
+    while (alive(family) or os.path.exists(views)) and time.monotonic() < deadline:
         time.sleep(0.005)
     assert alive(family) == set()
+    assert not os.path.exists(views)
+    assert os.listdir(tmp_path) == []
 
 
 async def test_a_block_that_ends_the_sandbox_scope() -> None:

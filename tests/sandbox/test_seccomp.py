@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from trioagent.sandbox._child import seccomp, syscalls
+from trioagent.sandbox._child import bpf, seccomp, syscalls
 from trioagent.sandbox._child.syscalls import AARCH64, X86_64
 
+from . import aarch64_numbers
+
+GENERIC = "/usr/include/asm-generic/unistd.h"
 ALLOW, KILL = 0x7FFF0000, 0x80000000
 # Calls that only the older architecture has; each has a newer form, which both have.
 OLD_ONLY = {
@@ -22,25 +25,27 @@ OLD_ONLY = {
 }  # fmt: skip
 
 
-def evaluate(machine: int, number: int, arguments: tuple[int, ...] = (), audit: int | None = None) -> int:
+def evaluate(
+    machine: int, number: int, arguments: tuple[int, ...] = (), audit: int | None = None, *, chrooted: bool = True
+) -> int:
     """Run the filter on one call, as the kernel does."""
     words = (*arguments, *(0,) * (6 - len(arguments)))
-    data = struct.pack("=IIQ6Q", number, seccomp.AUDIT_ARCH[machine] if audit is None else audit, 0, *words)
-    code = seccomp.program(machine)
+    data = struct.pack("=IIQ6Q", number, bpf.AUDIT_ARCH[machine] if audit is None else audit, 0, *words)
+    code = seccomp.program(machine, chrooted=chrooted)
     at = value = 0
     while True:
         operation, if_true, if_false, operand = code[at]
         at += 1
         match operation:
-            case seccomp.LOAD:
+            case bpf.LOAD:
                 (value,) = struct.unpack_from("=I", data, operand)
-            case seccomp.RETURN:
+            case bpf.RETURN:
                 return operand
-            case seccomp.EQUAL:
+            case bpf.EQUAL:
                 at += if_true if value == operand else if_false
-            case seccomp.AT_LEAST:
+            case bpf.AT_LEAST:
                 at += if_true if value >= operand else if_false
-            case seccomp.HAS_BITS:
+            case bpf.HAS_BITS:
                 at += if_true if value & operand else if_false
             case _:
                 raise AssertionError(operation)
@@ -68,18 +73,41 @@ def test_both_architectures_allow_the_same() -> None:
     [
         (X86_64, "/usr/include/x86_64-linux-gnu/asm/unistd_64.h"),
         (X86_64, "/usr/include/asm/unistd_64.h"),
-        (AARCH64, "/usr/include/asm-generic/unistd.h"),
+        (AARCH64, GENERIC),
     ],
 )
 def test_numbers_are_the_kernels(machine: int, header: str) -> None:
     if not Path(header).exists():
         pytest.skip(f"{header} is not installed here")
-    defined = dict(re.findall(r"#define __NR(?:3264)?_(\w+)\s+(\d+)", Path(header).read_text()))
-    defined.setdefault("newfstatat", defined.get("fstatat", "79"))
+    defined = numbers_in(header)
     for table in (*seccomp.TABLES, syscalls.OWN_CALLS):
         for name, numbers in table.items():
             if numbers[machine] is not None and name in defined:
-                assert numbers[machine] == int(defined[name]), name
+                assert numbers[machine] == defined[name], name
+
+
+def numbers_in(header: str) -> dict[str, int]:
+    found = re.findall(r"#define __NR(?:3264)?_(\w+)\s+(\d+)", Path(header).read_text())
+    defined = {name: int(number) for name, number in found}
+    defined.setdefault("newfstatat", defined.get("fstatat", -1))
+    return defined
+
+
+def test_arm_numbers_are_the_kernels_on_any_machine() -> None:
+    """Against a copy of the header's numbers, and where the header is installed, that copy against it."""
+    ours = {
+        name: numbers[AARCH64]
+        for table in (*seccomp.TABLES, syscalls.OWN_CALLS)
+        for name, numbers in table.items()
+        if numbers[AARCH64] is not None
+    }
+    # Younger than some kernels' headers: its number is the same on all architectures.
+    assert ours.pop("fchmodat2") == seccomp.IGNORED["fchmodat2"][X86_64] == 452
+    listed = {name: number for name, number in aarch64_numbers.NUMBERS.items() if name != "fchmodat2"}
+    assert ours == listed
+    if Path(GENERIC).exists():
+        defined = numbers_in(GENERIC)
+        assert {name: defined.get(name, number) for name, number in listed.items()} == listed
 
 
 @BOTH
@@ -87,7 +115,7 @@ def test_only_what_is_listed_is_allowed(machine: int) -> None:
     by_number = {numbers[machine]: name for table in seccomp.TABLES for name, numbers in table.items()}
     plain = {numbers[machine] for numbers in seccomp.ALLOWED.values()}
     for number in range(600):
-        answer = evaluate(machine, number, (0, 2**64 - 1, 0xFFFF_FFFF, 0))
+        answer = evaluate(machine, number, (0, 2**64 - 129, 0xFFFF_FFFF, 0, 0xFFFF_FFFF))
         if number in plain:
             assert answer == ALLOW
         elif number not in by_number:
@@ -98,7 +126,7 @@ def test_only_what_is_listed_is_allowed(machine: int) -> None:
 
 @BOTH
 def test_arguments_are_judged(machine: int) -> None:
-    def answer(table: seccomp.Table, name: str, *arguments: int) -> int:
+    def answer(table: bpf.Table, name: str, *arguments: int) -> int:
         number = table[name][machine]
         assert number is not None
         return evaluate(machine, number, arguments)
@@ -107,13 +135,18 @@ def test_arguments_are_judged(machine: int) -> None:
         assert answer(seccomp.NO_EXEC_MEMORY, name, 0, 4096, 3) == ALLOW
         assert answer(seccomp.NO_EXEC_MEMORY, name, 0, 4096, 5) == fails(errno.EPERM)
     for command in seccomp.FCNTL_COMMANDS:
-        assert answer(seccomp.HARMLESS_FCNTL, "fcntl", 3, command) == ALLOW
+        expected = fails(0) if command in seccomp.FCNTL_IGNORED else ALLOW
+        assert answer(seccomp.HARMLESS_FCNTL, "fcntl", 3, command) == expected
     for command in (8, 9, 10, 11, 15, 1024, 1031, 1033):
         assert answer(seccomp.HARMLESS_FCNTL, "fcntl", 3, command) == fails(errno.EPERM)
     assert answer(seccomp.READ_OWN_LIMITS, "prlimit64", 0, 7, 0, 12345) == ALLOW
     for arguments in ((1, 7, 0, 0), (0, 7, 1, 0), (0, 7, 1 << 32, 0)):
         assert answer(seccomp.READ_OWN_LIMITS, "prlimit64", *arguments) == fails(errno.EPERM)
     assert answer(seccomp.NO_TERMINAL, "ioctl", 0, 0x5401) == fails(errno.ENOTTY)
+    for flags, expected in ((0, ALLOW), (1, ALLOW), (2, fails(errno.EINVAL)), (4, fails(errno.EINVAL))):
+        assert answer(seccomp.NO_WHITEOUT, "renameat2", 0, 0, 0, 0, flags) == expected
+    for operation, expected in ((128, ALLOW), (128 + 9, ALLOW), (0, fails(errno.EPERM)), (1, fails(errno.EPERM))):
+        assert answer(seccomp.PRIVATE_FUTEX, "futex", 0, operation) == expected
     assert answer(seccomp.MISSING, "clone3") == fails(errno.ENOSYS)
     assert answer(seccomp.IGNORED, "fchmod", 3, 0o777) == fails(0)
     assert answer(seccomp.UNSUPPORTED, "setxattr") == fails(errno.ENOTSUP)
@@ -121,7 +154,7 @@ def test_arguments_are_judged(machine: int) -> None:
 
 @BOTH
 def test_foreign_calling_conventions_kill(machine: int) -> None:
-    for audit in (0x40000003, 0x40000028, seccomp.AUDIT_ARCH[1 - machine], 0):
+    for audit in (0x40000003, 0x40000028, bpf.AUDIT_ARCH[1 - machine], 0):
         assert evaluate(machine, 0, audit=audit) == KILL
     if machine == X86_64:
         assert evaluate(machine, 0x40000000) == KILL
@@ -129,7 +162,22 @@ def test_foreign_calling_conventions_kill(machine: int) -> None:
 
 
 @BOTH
-def test_the_program_fits(machine: int) -> None:
-    code = seccomp.program(machine)
+def test_without_a_chroot_a_few_more_are_refused(machine: int) -> None:
+    refused = {
+        seccomp.ALLOWED[name][machine]: fails(number)
+        for name, number in seccomp.WITHOUT_CHROOT.items()
+        if seccomp.ALLOWED[name][machine] is not None
+    }
+    assert len(refused) >= 2
+    for number in range(600):
+        expected = refused.get(number, evaluate(machine, number))
+        assert evaluate(machine, number, chrooted=False) == expected
+    assert evaluate(machine, 0, audit=0, chrooted=False) == KILL
+
+
+@BOTH
+@pytest.mark.parametrize("chrooted", [True, False])
+def test_the_program_fits(machine: int, chrooted: bool) -> None:
+    code = seccomp.program(machine, chrooted=chrooted)
     assert len(code) < 4096
     assert all(0 <= jump <= 255 for _, if_true, if_false, _ in code for jump in (if_true, if_false))

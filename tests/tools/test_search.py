@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -140,6 +142,12 @@ def test_stems(words: str, same: bool) -> None:
     for word in words.split():  # the search's first pass looks for these parts without stemming
         (part,) = Query(word).parts
         assert all(part in other for other in words.split() if stem(other) == stem(word))
+
+
+def test_folding_twice_changes_no_character() -> None:
+    characters = (chr(number) for number in range(sys.maxunicode + 1) if not 0xD800 <= number < 0xE000)
+    assert not [character for character in characters if fold(fold(character)) != fold(character)]
+    assert fold("\N{MATHEMATICAL FRAKTUR CAPITAL A}") == "a"
 
 
 @given(st.text(max_size=30), st.text(max_size=30))

@@ -21,6 +21,7 @@ from ._outputs import CONVERSATIONS as CONVERSATIONS
 from ._outputs import FAILURES as FAILURES
 from ._outputs import REPORT as REPORT
 from ._outputs import STATUS as STATUS
+from ._outputs import RunDirError as RunDirError
 from ._outputs import read_rows as read_rows
 from ._progress import EndpointUse as EndpointUse
 from ._progress import Progress as Progress

@@ -12,7 +12,8 @@ with a *receipt* (which event it is, and its result), then the result is journal
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import attrs
@@ -25,7 +26,7 @@ from .._events import Answered, CodeResult, Replied
 from .._messages import AgentResponse, Usage
 from .._reply_parser import parse_reply
 from ..agent import Agent
-from ..memory import ChangeSet, Knowledge, Receipt
+from ..memory import ChangeSet, Knowledge, Memory, Receipt
 from ..sandbox import BlockResult
 from ._budget import Budget
 from ._jobs import Job
@@ -34,8 +35,23 @@ from ._journal import JobRecord, Journal, JournalError
 _converter = make_converter(forbid_extra_keys=True)
 
 
+def _exactly(kind: type) -> Callable[[object, type], Any]:
+    """A hook that takes a value of that type as it is, and no other: cattrs would make "no" a True."""
+
+    def structure(value: object, _: type) -> Any:
+        if type(value) is not kind:
+            raise TypeError(f"{value!r:.100} is not of type {kind.__name__}")
+        return value
+
+    return structure
+
+
+for _kind in (str, int, bool):
+    _converter.register_structure_hook(_kind, _exactly(_kind))
+
+
 @attrs.frozen(kw_only=True)
-class _Receipt:
+class BlockReceipt:
     """What a block leaves in the memory with its changes: enough to go on as if it had been journaled."""
 
     event: int
@@ -59,7 +75,7 @@ async def run_episode(
 
     def receipt(result: BlockResult, changes: ChangeSet) -> Receipt:
         changed = sorted({*changes.writes, *changes.deletes})
-        body = _Receipt(event=done, result=result, changed=changed)
+        body = BlockReceipt(event=done, result=result, changed=changed)
         return Receipt(key, json.dumps(_converter.unstructure(body)).encode())
 
     for message in job.messages:
@@ -80,15 +96,15 @@ async def run_episode(
     return _outcome(job, agent, responses)
 
 
-async def drop_receipt(job: Job, record: JobRecord, agent: Agent, journal: Journal) -> None:
+async def drop_receipt(job: Job, record: JobRecord, journal: Journal) -> None:
     """Forget what a job that failed may have left in its memory for going on. Makes no memory that is not there.
 
     A memory that cannot be used is left alone: a receipt names the attempt it belongs to, so that it misleads nobody.
     """
-    if not await trio.Path(agent.memory_path).is_dir():
-        return
     try:
-        await agent.memory.drop_receipt(_receipt_key(job, record, journal))
+        memory = Memory(job.memory)
+        if await trio.Path(memory.path).is_dir():
+            await memory.drop_receipt(_receipt_key(job, record, journal))
     except (MemoryPathError, MemoryStorageError):
         pass
 
@@ -115,21 +131,45 @@ async def _known(
     """What is already known of this episode, and what its agent knew of the notes then."""
     if not record.events:
         return [], None
-    try:
-        past = [_decode(body) for body in record.events]
-        states = [body["knowledge"] for body in record.events if "knowledge" in body]
-        knowledge = Knowledge.from_json(states[-1]) if states else None
-        payload = await agent.memory.read_receipt(key)
-        if payload is not None:
-            left = _converter.structure(json.loads(payload), _Receipt)
-            if left.event == len(past):
-                past.append(CodeResult(left.result))
-                knowledge = knowledge or Knowledge()
-                async with agent.memory.lease() as lease:  # the agent has seen what it wrote itself
-                    await lease.commit(ChangeSet(), knowledge=knowledge, reads=left.changed)
-    except (cattrs.BaseValidationError, ValueError, KeyError, TypeError) as error:
-        raise JournalError(str(journal.path), f"job {key!r} cannot be read back: {error}") from error
+    path = str(journal.path)
+    past, knowledge = read_events(record.events, path, key)
+    payload = await agent.memory.read_receipt(key)
+    if payload is not None:
+        left = read_receipt_of(payload, path, key)
+        if left.event == len(past):
+            past.append(CodeResult(left.result))
+            knowledge = knowledge or Knowledge()
+            async with agent.memory.lease() as lease:  # the agent has seen what it wrote itself
+                await lease.commit(ChangeSet(), knowledge=knowledge, reads=left.changed)
     return past, knowledge
+
+
+def read_events(
+    bodies: Sequence[Mapping[str, Any]], path: str, key: str
+) -> tuple[list[Answered | CodeResult], Knowledge | None]:
+    """What journaled events say, and what the agent knew of the notes after the last of them.
+
+    Raises:
+        JournalError: they are not what `run_episode` writes (naming *path* and *key*).
+    """
+    with _reading(path, key):
+        past = [_decode(body) for body in bodies]
+        states = [body["knowledge"] for body in bodies if "knowledge" in body]
+        return past, Knowledge.from_json(states[-1]) if states else None
+
+
+def read_receipt_of(payload: bytes, path: str, key: str) -> BlockReceipt:
+    """What a block left in the memory; raises as `read_events`."""
+    with _reading(path, key):
+        return _converter.structure(json.loads(payload), BlockReceipt)
+
+
+@contextmanager
+def _reading(path: str, key: str) -> Iterator[None]:
+    try:
+        yield
+    except (cattrs.BaseValidationError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise JournalError(path, f"job {key!r} cannot be read back: {error}") from error
 
 
 def _encode(event: Answered | CodeResult, knowledge: Knowledge) -> dict[str, Any]:
@@ -142,7 +182,8 @@ def _encode(event: Answered | CodeResult, knowledge: Knowledge) -> dict[str, Any
 def _decode(body: Mapping[str, Any]) -> Answered | CodeResult:
     if "result" in body:
         return CodeResult(_converter.structure(body["result"], BlockResult))
-    answer = attrs.evolve(parse_reply(body["text"]), repairs=dict(body["repairs"]))
+    text = _converter.structure(body["text"], str)
+    answer = attrs.evolve(parse_reply(text), repairs=_converter.structure(body["repairs"], dict[str, int]))
     return Answered(answer, _converter.structure(body["usage"], Usage))
 
 

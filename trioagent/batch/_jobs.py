@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator, Mapping
+import math
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 
 from .._errors import InvalidInputError
+from ..nursery_runner import Job as AnyJob
 from ..nursery_runner import iterate
+
+T = TypeVar("T")
+J = TypeVar("J", bound=AnyJob)
 
 MAX_ROW_BYTES = 16 * 1024 * 1024
 _SHOWN = 20
+_MOST_SECONDS = 1e9
+_METADATA_DEPTH = 100  # levels; the outputs, which hold it, must be writable and readable as JSON anywhere
 
 
-def _is_text(value: object) -> bool:
+def is_text(value: object) -> bool:
     """Words that can be written to a file: not blank, no NUL, no half surrogate pair."""
     return isinstance(value, str) and bool(value.strip()) and "\0" not in value and _encodes(value)
 
@@ -32,26 +39,40 @@ def _encodes(value: str) -> bool:
 
 
 def _text(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
-    if not _is_text(value):
-        raise InvalidInputError(attribute.name, f"must be a text that is not empty, not {_short(value)}")
+    if not is_text(value):
+        raise InvalidInputError(attribute.name, f"must be a text that is not empty, not {short(value)}")
 
 
 def _messages(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
     if not isinstance(value, tuple) or not value:
-        raise InvalidInputError("messages", f"must be a list of at least one text, not {_short(value)}")
+        raise InvalidInputError("messages", f"must be a list of at least one text, not {short(value)}")
     for index, message in enumerate(value):
-        if not _is_text(message):
-            raise InvalidInputError(f"messages[{index}]", f"must be a text that is not empty, not {_short(message)}")
+        if not is_text(message):
+            raise InvalidInputError(f"messages[{index}]", f"must be a text that is not empty, not {short(message)}")
 
 
 def _seconds(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not value > 0):
-        raise InvalidInputError("deadline", f"must be a number of seconds above 0, not {_short(value)}")
+    # A whole number that no float can hold cannot be added to a time either.
+    if value is not None and (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not (0 < value < _MOST_SECONDS or value == math.inf)
+    ):
+        raise InvalidInputError("deadline", f"must be a number of seconds above 0, not {short(value)}")
 
 
 def _mapping(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
     if not isinstance(value, Mapping):
-        raise InvalidInputError("metadata", f"must be an object, not {_short(value)}")
+        raise InvalidInputError("metadata", f"must be an object, not {short(value)}")
+    level: list[Any] = [value]
+    for _ in range(_METADATA_DEPTH):
+        level = [item for inside in level for item in (inside.values() if isinstance(inside, Mapping) else inside)]
+        if any(isinstance(item, float) and not math.isfinite(item) for item in level):
+            raise InvalidInputError("metadata", "holds a number that JSON cannot (not finite)")
+        level = [item for item in level if isinstance(item, Mapping | list | tuple)]
+        if not level:
+            return
+    raise InvalidInputError("metadata", f"is nested deeper than {_METADATA_DEPTH} levels")
 
 
 def _tuple(value: Any) -> Any:
@@ -102,11 +123,11 @@ def job_from_row(row: object) -> Job:
         InvalidInputError: it is not an object, a field is missing, unknown or of the wrong kind.
     """
     if not isinstance(row, dict):
-        raise InvalidInputError("job", f"must be an object, not {_short(row)}")
+        raise InvalidInputError("job", f"must be an object, not {short(row)}")
     if missing := _NEEDED - row.keys():
         raise InvalidInputError("job", f"lacks {', '.join(sorted(missing))}")
     if unknown := row.keys() - _FIELDS:
-        names = ", ".join(sorted(unknown))
+        names = ", ".join(name if name.isprintable() else short(name) for name in sorted(unknown)[:_SHOWN])[:500]
         raise InvalidInputError("job", f"has unknown fields: {names}; put your own data into metadata")
     return Job(**row)
 
@@ -141,6 +162,15 @@ class BadJobs(InvalidInputError):
 
 def read_jobs(path: Path) -> Iterator[tuple[int, Job | BadRow]]:
     """``(line number, job or what is wrong)`` of every row that is not blank; one row in memory at a time."""
+    return checked_rows(path, job_from_row)
+
+
+def checked_rows(path: Path, read: Callable[[object], T]) -> Iterator[tuple[int, T | BadRow]]:
+    """The same for rows of any kind.
+
+    Args:
+        read: makes of decoded JSON what it is, or raises `InvalidInputError`.
+    """
     with open(path, "rb") as file:
         number = 0
         while line := file.readline(MAX_ROW_BYTES + 1):
@@ -151,12 +181,12 @@ def read_jobs(path: Path) -> Iterator[tuple[int, Job | BadRow]]:
                     line = file.readline(MAX_ROW_BYTES)
                 continue
             if line.strip():
-                yield number, _read_row(number, line)
+                yield number, _read_row(number, line, read)
 
 
-def _read_row(number: int, line: bytes) -> Job | BadRow:
+def _read_row(number: int, line: bytes, read: Callable[[object], T]) -> T | BadRow:
     try:
-        return job_from_row(json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8")))
+        return read(json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8")))
     except UnicodeDecodeError as error:
         return BadRow(number, f"is not UTF-8 at byte {error.start}")
     except InvalidInputError as error:
@@ -225,9 +255,10 @@ def good_jobs(path: Path) -> Iterator[Job]:
         yield item
 
 
-async def in_chunks(jobs: Iterable[Job] | AsyncIterable[Job], size: int) -> AsyncGenerator[list[Job], None]:
-    """The same jobs, so many at a time."""
-    chunk: list[Job] = []
+async def in_chunks(jobs: Iterable[J] | AsyncIterable[J], size: int) -> AsyncGenerator[list[J], None]:
+    """The same jobs, so many at a time; those of an async source one by one, for the next may be long in coming."""
+    size = 1 if isinstance(jobs, AsyncIterable) else size
+    chunk: list[J] = []
     async with aclosing(iterate(jobs)) as source:
         async for job in source:
             chunk.append(job)
@@ -238,6 +269,6 @@ async def in_chunks(jobs: Iterable[Job] | AsyncIterable[Job], size: int) -> Asyn
         yield chunk
 
 
-def _short(value: object) -> str:
-    text = repr(value)
+def short(value: object) -> str:
+    text = repr(value)  # which spells out what cannot be shown
     return text if len(text) <= 60 else text[:57] + "..."

@@ -30,6 +30,7 @@ from .._errors import FatalError
 from ._spending import Spending
 
 T = TypeVar("T")
+UNREADABLE = (ValueError, TypeError, OverflowError, RecursionError)  # what a damaged row can raise
 JobState = Literal["running", "done", "failed"]
 
 FILE_NAME = "journal.db"
@@ -141,7 +142,7 @@ class Journal:
                 )
                 return JobRecord(seq, attempts + 1)
             rows = cursor.execute("SELECT body FROM events WHERE seq = ? ORDER BY n", (seq,)).fetchall()
-            return JobRecord(seq, attempts, tuple(json.loads(body) for (body,) in rows))
+            return JobRecord(seq, attempts, tuple(read_object(body) for (body,) in rows))
 
         return await self._write(write)
 
@@ -181,27 +182,39 @@ class Journal:
         async with self._lock:
             if not write.done:  # else whoever had the lock before us wrote it for us
                 batch, self._waiting = self._waiting, []
-                await trio.to_thread.run_sync(self._commit, batch)
+                try:
+                    await trio.to_thread.run_sync(self._commit, batch)
+                except trio.Cancelled:  # before it began: the others still count on being written
+                    self._waiting[:0] = [other for other in batch if other is not write]
+                    raise
+        if write.error is not None:
+            raise JournalError(str(self.path), write.error[0]) from write.error[1]
         result: T = write.result
         return result
 
     def _commit(self, batch: list[_Write]) -> None:
+        """Write a group in one transaction; if it fails, each of them gets the error."""
         try:
             cursor = self._connection.cursor()
-            cursor.execute("BEGIN IMMEDIATE")
             try:
+                cursor.execute("BEGIN IMMEDIATE")
                 for write in batch:
                     write.result = write.action(cursor)
                 cursor.execute("COMMIT")
-            except BaseException:
-                cursor.execute("ROLLBACK")
-                raise
             finally:
                 cursor.close()
+                if self._connection.in_transaction:  # SQLite itself takes back what a full or broken disk refused
+                    self._connection.rollback()
         except sqlite3.Error as error:
-            raise JournalError(str(self.path), f"{error}; nothing after the last checkpoint was recorded") from error
+            self._fail(batch, f"{error}; nothing after the last checkpoint was recorded", error)
+        except UNREADABLE as error:
+            self._fail(batch, f"a row cannot be read back: {error}", error)
         for write in batch:
             write.done = True
+
+    def _fail(self, batch: list[_Write], problem: str, error: Exception) -> None:
+        for write in batch:
+            write.error = (problem, error)
 
 
 def known_jobs(cursor: sqlite3.Cursor, job_ids: Sequence[str]) -> list[KnownJob | None]:
@@ -214,13 +227,23 @@ def known_jobs(cursor: sqlite3.Cursor, job_ids: Sequence[str]) -> list[KnownJob 
 
 def spent(cursor: sqlite3.Cursor) -> Spending:
     """What all answers recorded so far have cost."""
-    return Spending(*cursor.execute("SELECT prompt_tokens, completion_tokens, cost FROM spent").fetchone())
+    prompt, completion, cost = cursor.execute("SELECT prompt_tokens, completion_tokens, cost FROM spent").fetchone()
+    return Spending(int(prompt), int(completion), float(cost))
+
+
+def read_object(text: str) -> Mapping[str, Any]:
+    """What a row holds; ValueError, TypeError or RecursionError if it is damaged."""
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError(f"not an object: {text[:100]!r}")
+    return value
 
 
 @attrs.define(eq=False)
 class _Write:
     action: Callable[[sqlite3.Cursor], Any]
     result: Any = None
+    error: tuple[str, Exception] | None = None
     done: bool = False
 
 
@@ -293,5 +316,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> str:
             f"has format {version}, and this trioagent reads format {SCHEMA_VERSION}; "
             "use the version that made it, or another run directory",
         )
-    (run_id,) = connection.execute("SELECT value FROM meta WHERE key = 'run_id'").fetchone()
-    return str(run_id)
+    row = connection.execute("SELECT value FROM meta WHERE key = 'run_id'").fetchone()
+    if row is None:
+        raise JournalError(str(path), "is damaged (it has lost the run's own id); use another run directory")
+    return str(row[0])

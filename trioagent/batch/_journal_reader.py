@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,7 +10,17 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from .._errors import InvalidInputError
-from ._journal import FILE_NAME, LOCK_NAME, SCHEMA_VERSION, JournalError, KnownJob, known_jobs, spent
+from ._journal import (
+    FILE_NAME,
+    LOCK_NAME,
+    SCHEMA_VERSION,
+    UNREADABLE,
+    JournalError,
+    KnownJob,
+    known_jobs,
+    read_object,
+    spent,
+)
 from ._spending import Spending
 
 T = TypeVar("T")
@@ -68,12 +77,23 @@ class JournalReader:
         select = "SELECT id, attempts, outcome FROM jobs WHERE state = ? ORDER BY seq"
         try:
             for job_id, attempts, outcome in self._connection.execute(select, (state,)):
-                yield job_id, attempts, json.loads(outcome)
+                yield job_id, attempts, self._outcome(job_id, outcome)
         except sqlite3.Error as error:
             raise self._error(error) from error
 
+    def _outcome(self, job_id: object, text: str) -> Mapping[str, Any]:
+        try:
+            return read_object(text)
+        except UNREADABLE as error:
+            raise JournalError(
+                str(self._path), f"the outcome of job {job_id!r} cannot be read back: {error}"
+            ) from error
+
     def _check_version(self) -> None:
         (version,) = self._read(lambda cursor: cursor.execute("PRAGMA user_version").fetchone())
+        if version == 0:  # whoever made it was killed before the first transaction
+            problem = f"the {FILE_NAME} in {str(self._path.parent)!r} is empty: nothing was run there"
+            raise InvalidInputError("run directory", problem)
         if version != SCHEMA_VERSION:
             raise JournalError(
                 str(self._path), f"has format {version}, and this trioagent reads format {SCHEMA_VERSION}"
@@ -82,10 +102,10 @@ class JournalReader:
     def _read(self, query: Callable[[sqlite3.Cursor], T]) -> T:
         try:
             return query(self._connection.cursor())
-        except sqlite3.Error as error:
+        except (sqlite3.Error, *UNREADABLE) as error:
             raise self._error(error) from error
 
-    def _error(self, error: sqlite3.Error) -> JournalError:
+    def _error(self, error: Exception) -> JournalError:
         return JournalError(str(self._path), f"cannot be read: {error}")
 
 

@@ -10,14 +10,15 @@ from __future__ import annotations
 import json
 import os
 import traceback
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+import attrs
 import trio
 
-from .._errors import ModelError, TrioAgentError
+from .._errors import FatalError, ModelError, TrioAgentError
 from .._files import write_whole
 from ._journal_reader import JournalReader
 
@@ -27,6 +28,50 @@ REPORT = "report.json"
 STATUS = "status.json"
 
 
+class RunDirError(FatalError):
+    """The disk refused a file of the run directory. The journal has what was finished: run the batch again to go on.
+
+    Attributes:
+        path: the file.
+        errno: the operating system's error number (``errno.ENOSPC`` for a full disk).
+        detail: the operating system's words.
+    """
+
+    def __init__(self, path: str, errno: int, detail: str) -> None:
+        super().__init__(path, errno, detail)
+        self.path, self.errno, self.detail = path, errno, detail
+
+    def __str__(self) -> str:
+        return (
+            f"could not write {self.path!r}: {self.detail}; make room or choose another run directory, and run it again"
+        )
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RunDirError(str(path), error.errno or 0, error.strerror or str(error)) from error
+
+
+@attrs.frozen(kw_only=True)
+class Files:
+    """The two outputs of a run.
+
+    Attributes:
+        done, failed: the files' names.
+        mark: of outcomes of the state "done" with equal marks only the first has a row; None marks none.
+    """
+
+    done: str = CONVERSATIONS
+    failed: str = FAILURES
+    mark: Callable[[Mapping[str, Any]], str] | None = None
+
+
+BATCH_FILES = Files()
+
+
 class Outputs:
     """The two files, open for appending. Synchronous; for use in a worker thread.
 
@@ -34,42 +79,66 @@ class Outputs:
         retry_failed: jobs that had failed are tried again, so their old rows may be out of date in the end.
     """
 
-    def __init__(self, run_dir: Path, retry_failed: bool) -> None:
-        self._run_dir, self._retry_failed = run_dir, retry_failed
-        self._files = {
-            "done": _rewritten(run_dir, CONVERSATIONS, "done"),
-            "failed": _rewritten(run_dir, FAILURES, "failed"),
-        }
+    def __init__(self, run_dir: Path, retry_failed: bool, files: Files) -> None:
+        self._run_dir, self._names = run_dir, files
+        self._marks: set[str] = set()
+        # What is to be written anew in the end: outdated failures; rows of twins, whose first is the one begun first.
+        self._stale: set[Literal["done", "failed"]] = {"failed"} if retry_failed else set()
+        self._files: dict[Literal["done", "failed"], Any] = {"done": self._rewritten("done")}
+        try:
+            self._files["failed"] = self._rewritten("failed")
+        except BaseException:
+            self._files["done"].close()
+            raise
 
     def close(self) -> None:
-        for file in self._files.values():
-            file.close()
-        if self._retry_failed:
-            _rewritten(self._run_dir, FAILURES, "failed").close()
+        with ExitStack() as files:
+            for state, file in self._files.items():
+                files.enter_context(_writing(self._path(state)))
+                files.callback(file.close)
+        self._marks.clear()
+        for state in self._stale:
+            self._rewritten(state).close()
 
     def add(self, state: Literal["done", "failed"], job_id: str, attempts: int, outcome: Mapping[str, Any]) -> None:
         """Append one row."""
-        self._files[state].write(_line(row(state, job_id, attempts, outcome)))
-        self._files[state].flush()
+        if not self._is_new(state, outcome):
+            self._stale.add(state)
+            return
+        with _writing(self._path(state)):
+            self._files[state].write(_line(row(state, job_id, attempts, outcome)))
+            self._files[state].flush()
+
+    def _is_new(self, state: Literal["done", "failed"], outcome: Mapping[str, Any]) -> bool:
+        if state == "failed" or self._names.mark is None:
+            return True
+        before = len(self._marks)
+        self._marks.add(self._names.mark(outcome))
+        return len(self._marks) > before
+
+    def _rewritten(self, state: Literal["done", "failed"]) -> Any:
+        path = self._path(state)
+        temporary = path.with_name(f".{path.name}.tmp")
+        with _writing(path):
+            with open(temporary, "wb") as file, JournalReader(self._run_dir) as journal:
+                records = journal.outcomes(state)
+                file.writelines(_line(row(state, *record)) for record in records if self._is_new(state, record[2]))
+            os.replace(temporary, path)
+            return open(path, "ab")
+
+    def _path(self, state: Literal["done", "failed"]) -> Path:
+        return self._run_dir / (self._names.done if state == "done" else self._names.failed)
 
 
 @asynccontextmanager
-async def open_outputs(run_dir: Path, retry_failed: bool) -> AsyncIterator[Outputs]:
+async def open_outputs(run_dir: Path, retry_failed: bool, files: Files = BATCH_FILES) -> AsyncIterator[Outputs]:
     """The two files, made of the journal, until the run has ended."""
-    outputs = await trio.to_thread.run_sync(Outputs, run_dir, retry_failed)
+    outputs = await trio.to_thread.run_sync(Outputs, run_dir, retry_failed, files)
     try:
         yield outputs
     finally:
         with trio.CancelScope(shield=True):  # bounded: local files
             await trio.to_thread.run_sync(outputs.close)
-
-
-def _rewritten(run_dir: Path, name: str, state: Literal["done", "failed"]) -> Any:
-    temporary = run_dir / f".{name}.tmp"
-    with open(temporary, "wb") as file, JournalReader(run_dir) as journal:
-        file.writelines(_line(row(state, *record)) for record in journal.outcomes(state))
-    os.replace(temporary, run_dir / name)
-    return open(run_dir / name, "ab")
 
 
 def row(state: Literal["done", "failed"], job_id: str, attempts: int, outcome: Mapping[str, Any]) -> dict[str, Any]:
@@ -111,7 +180,8 @@ def _is_plain(value: object) -> bool:
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write a small file whole or not at all."""
-    write_whole(path, (json.dumps(value, indent=2) + "\n").encode())
+    with _writing(path):
+        write_whole(path, (json.dumps(value, indent=2) + "\n").encode())
 
 
 def read_rows(path: Path) -> Iterator[Mapping[str, Any]]:

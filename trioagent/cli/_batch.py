@@ -10,12 +10,12 @@ import attrs
 import click
 
 from .._config import BatchConfig, RateLimits, SandboxLimits
-from ..batch import BadJobs, Concurrency, fit_to_descriptors, survey_jobs
+from ..batch import BadJobs, fit_to_descriptors, survey_jobs
 from ._batch_dry_run import say_what_would_run
 from ._batch_run import Order, carry_out
 from ._batch_status import status
 from ._errors import USAGE
-from ._model_options import chosen_model, debug_option
+from ._model_options import FolderType, chosen_model, display_options, rate_options
 from ._terminal import one_line
 
 _RUN = "(jobs)"  # what nobody types
@@ -64,7 +64,7 @@ batch.add_command(status)
     "--run-dir",
     required=True,
     metavar="DIR",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=FolderType(file_okay=False, path_type=Path),
     help="Where the journal and the outputs go. With the same one the batch goes on where it was.",
 )
 @click.option("--model", metavar="NAME", help="As for `trioagent run`; a job may name its own.")
@@ -72,8 +72,7 @@ batch.add_command(status)
 @click.option(
     "--max-concurrent", metavar="N", type=click.IntRange(min=1), default=100, show_default=True, help="Jobs at once."
 )
-@click.option("--rpm", metavar="N", type=click.FloatRange(0, min_open=True), help="Requests in any minute, at most.")
-@click.option("--tpm", metavar="N", type=click.FloatRange(0, min_open=True), help="Tokens in any minute, at most.")
+@rate_options
 @click.option(
     "--deadline",
     metavar="SECONDS",
@@ -106,9 +105,7 @@ batch.add_command(status)
     help="How long running jobs may go on after the first Ctrl-C, to their next checkpoint.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would run; spend nothing, write nothing.")
-@click.option("--json-progress", is_flag=True, help="One JSON object a second on stdout, and a last one.")
-@click.option("--quiet", is_flag=True, help="No progress, and no word if all goes well.")
-@debug_option
+@display_options
 @click.pass_context
 def run_jobs(
     ctx: click.Context,
@@ -155,21 +152,11 @@ def run_jobs(
     try:
         survey = survey_jobs(jobs)
     except BadJobs as bad:
-        for line in str(bad).splitlines():
-            click.echo(f"error: {one_line(line)}" if not line.startswith(" ") else f"  {one_line(line)}", err=True)
-        return USAGE
+        return refused(bad)
     chosen, notice = chosen_model(model, base_url)
-    room = _make_room(max_concurrent, models=1 + len(survey.models))
-    notes = [notice] if notice else []
-    if room.max_concurrent < max_concurrent:
-        notes.append(
-            f"{room.max_concurrent} jobs at once and not {max_concurrent}, since this process may open only "
-            f"{_hard_limit():.0f} files (see `ulimit -n`)"
-        )
+    rate, note = make_room(max_concurrent, "jobs", models=1 + len(survey.models), rpm=rpm, tpm=tpm)
+    notes = [line for line in (notice, note) if line]
     tool_turns = {} if max_tool_turns is None else {"max_tool_turns": max_tool_turns}
-    rate = RateLimits(
-        requests_per_minute=rpm, tokens_per_minute=tpm, max_in_flight=room.max_concurrent, max_idle=room.max_idle
-    )
     order = Order(
         jobs=jobs,
         total=survey.jobs,
@@ -177,7 +164,7 @@ def run_jobs(
         model=chosen if isinstance(chosen, str) else attrs.evolve(chosen, rate=rate),
         rate=rate,
         config=BatchConfig(
-            max_concurrent=room.max_concurrent,
+            max_concurrent=rate.max_in_flight,
             deadline=deadline,
             max_tokens_total=max_tokens_total,
             max_cost=max_cost,
@@ -199,14 +186,36 @@ def run_jobs(
 
 
 def _hard_limit() -> float:
+    """How many files this process may have open at most."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     return math.inf if hard == resource.RLIM_INFINITY else hard
 
 
-def _make_room(asked: int, *, models: int) -> Concurrency:
-    """As many jobs at once as file descriptors allow; the soft limit is raised as far as that takes."""
+def make_room(asked: int, what: str, *, models: int, rpm: float | None, tpm: float | None) -> tuple[RateLimits, str]:
+    """How hard the model may be driven, and a line for the user if that is less than *asked*, else "".
+
+    As many requests at once as there are places for jobs, and as many places as file descriptors allow; the soft limit
+    is raised as far as that takes.
+
+    Args:
+        what: the user's word for what there are places for.
+    """
     room = fit_to_descriptors(asked, _hard_limit(), blocks=SandboxLimits().parallel, models=models)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and room.descriptors > soft:
         resource.setrlimit(resource.RLIMIT_NOFILE, (int(min(room.descriptors, _hard_limit())), hard))
-    return room
+    places, note = room.max_concurrent, ""
+    if places < asked:
+        note = (
+            f"{places} {what} at once and not {asked}, since this process may open only {_hard_limit():.0f} files "
+            "(see `ulimit -n`)"
+        )
+    rate = RateLimits(requests_per_minute=rpm, tokens_per_minute=tpm, max_in_flight=places, max_idle=room.max_idle)
+    return rate, note
+
+
+def refused(bad: BadJobs) -> int:
+    """Say what is wrong with the rows of a file; returns the exit code."""
+    for line in str(bad).splitlines():
+        click.echo(f"error: {one_line(line)}" if not line.startswith(" ") else f"  {one_line(line)}", err=True)
+    return USAGE

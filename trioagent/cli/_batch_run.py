@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shlex
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import attrs
 import trio
@@ -18,6 +19,8 @@ from ._batch_progress import Display, open_display
 from ._batch_text import duration
 from ._errors import FAILED, INTERRUPTED, leaves, line_and_code
 from ._terminal import safe
+
+T = TypeVar("T")
 
 
 @attrs.frozen(kw_only=True)
@@ -38,47 +41,99 @@ class Order:
     again: tuple[str, ...]
 
     def command(self, *more: str) -> str:
-        added = [word for word in more if word not in self.again]
-        return shlex.join(["trioagent", "batch", *self.again, *added])
+        return command_again(["batch"], self.again, more)
+
+
+def command_again(words: list[str], given: Sequence[str], more: Sequence[str]) -> str:
+    """The command line that goes on with what ``trioagent *words *given`` began, with *more* arguments."""
+    return shlex.join(["trioagent", *words, *given, *(word for word in more if word not in given)])
 
 
 def carry_out(order: Order, *, as_json: bool, quiet: bool, notes: list[str]) -> int:
     """Run the batch; returns the exit code."""
+    grace = order.config.grace_seconds
+    return run_and_tell(
+        partial(_run, order),
+        notice=f"no new job starts; running ones have {grace:g} s to reach their next checkpoint",
+        batch_report=lambda report: report,
+        last_words=partial(_last_words, order, quiet=quiet),
+        as_json=as_json,
+        quiet=quiet,
+        notes=notes,
+    )
+
+
+def run_and_tell(
+    run: Callable[[Display, trio.Event], Awaitable[T]],
+    *,
+    notice: str,
+    batch_report: Callable[[T], BatchReport],
+    last_words: Callable[[int, T | None], list[str]],
+    as_json: bool,
+    quiet: bool,
+    notes: Sequence[str],
+) -> int:
+    """Run with progress and signals, and say in the end what came of it; returns the exit code.
+
+    Args:
+        notice: what to say at the first signal.
+        batch_report: what decides over the exit code, of what *run* gives.
+        last_words: lines for people, of the exit code and what *run* gave (None if it had to stop at once).
+        notes: what to say before it begins.
+    """
     with open_display(as_json=as_json, quiet=quiet) as display:
         for note in notes:
             display.note(f"note: {note}")
-        try:
-            signalled, report = trio.run(_run, order, display)
-        except BaseException as error:
-            told = [line_and_code(leaf) for leaf in leaves(error)]
-            display.end(max(code for _, code in told), {"report": None, "errors": [line for line, _ in told]})
-            raise
-    code = _exit_code(signalled, report)
-    display.end(code, {"report": None if report is None else attrs.asdict(report), "errors": []})
-    for line in _last_words(order, code, report, quiet=quiet):
+        signalled, report = _run_to_end(partial(run, display), display, notice)
+    code = _exit_code(signalled, None if report is None else batch_report(report))
+    body = None if report is None else attrs.asdict(cast(attrs.AttrsInstance, report))
+    display.end(code, {"report": body, "errors": []})
+    for line in last_words(code, report):
         display.errors.say(safe(line))
     return code
 
 
-async def _run(order: Order, display: Display) -> tuple[bool, BatchReport | None]:
-    """Was the run interrupted, and what came of it (None if it had to stop at once)?"""
+async def _run(order: Order, display: Display, stop: trio.Event) -> BatchReport:
+    async with open_runtime(order.model, rate=order.rate) as runtime:
+        return await run_batch(
+            good_jobs(order.jobs),
+            runtime=runtime,
+            run_dir=order.run_dir,
+            config=order.config,
+            stop=stop,
+            total=order.total,
+            on_progress=display.show,
+        )
+
+
+def _run_to_end(run: Callable[[trio.Event], Awaitable[T]], display: Display, notice: str) -> tuple[bool, T | None]:
+    """Was *run* interrupted, and what came of it (None if it had to stop at once)?
+
+    The first SIGINT or SIGTERM sets the event that it is given, the second one cancels it. An error is shown to
+    machines before it is raised.
+
+    Args:
+        notice: what to say at the first signal.
+    """
+    try:
+        return trio.run(_run_signalled, run, display, notice)
+    except BaseException as error:
+        told = [line_and_code(leaf) for leaf in leaves(error)]
+        display.end(max(code for _, code in told), {"report": None, "errors": [line for line, _ in told]})
+        raise
+
+
+async def _run_signalled(
+    run: Callable[[trio.Event], Awaitable[T]], display: Display, notice: str
+) -> tuple[bool, T | None]:
     stop, scope = trio.Event(), trio.CancelScope()
-    report: BatchReport | None = None
+    report: T | None = None
     try:
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_obey, signals, stop, scope, display, order.config.grace_seconds)
+                nursery.start_soon(_obey, signals, stop, scope, display, notice)
                 with scope:
-                    async with open_runtime(order.model, rate=order.rate) as runtime:
-                        report = await run_batch(
-                            good_jobs(order.jobs),
-                            runtime=runtime,
-                            run_dir=order.run_dir,
-                            config=order.config,
-                            stop=stop,
-                            total=order.total,
-                            on_progress=display.show,
-                        )
+                    report = await run(stop)
                 nursery.cancel_scope.cancel()
     except KeyboardInterrupt:  # one that came when nobody read signals any more is delivered again by the receiver
         if report is None:
@@ -88,23 +143,21 @@ async def _run(order: Order, display: Display) -> tuple[bool, BatchReport | None
 
 
 async def _obey(
-    signals: AsyncIterator[int], stop: trio.Event, scope: trio.CancelScope, display: Display, grace: float
+    signals: AsyncIterator[int], stop: trio.Event, scope: trio.CancelScope, display: Display, notice: str
 ) -> None:
-    """The first signal asks the batch to stop, the second one makes it."""
+    """The first signal asks the run to stop, the second one makes it."""
     async for number in signals:
         name = signal.Signals(number).name
         if not stop.is_set():
             stop.set()
-            display.note(
-                f"{name}: no new job starts; running ones have {grace:g} s to reach their next checkpoint "
-                "(another one stops them at once)"
-            )
+            display.note(f"{name}: {notice} (another one stops them at once)")
         elif not scope.cancel_called:
             display.note(f"{name}: stopping at once")
             scope.cancel()
 
 
 def _exit_code(signalled: bool, report: BatchReport | None) -> int:
+    """What a run came to, as a number."""
     if report is None or (signalled and report.stopped):
         return INTERRUPTED
     return FAILED if report.failed or report.skipped_failed or report.stopped in ("budget", "refused") else 0

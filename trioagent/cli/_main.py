@@ -13,6 +13,7 @@ from ._errors import exit_code_of
 from ._memory import memory
 from ._model_options import debug_option
 from ._run import run
+from ._sft import sft
 from ._terminal import Shell, prepare_streams
 
 
@@ -34,6 +35,7 @@ def trioagent(ctx: click.Context) -> None:
       trioagent run "I moved to Berlin." --memory notes  one message, the reply on stdout
       trioagent memory tree notes                        what the agent has written down
       trioagent batch jobs.jsonl --run-dir runs/july     many jobs; run it again to go on
+      trioagent sft generate --help                      training conversations with personas
 
     \b
     Which model answers (see `trioagent chat --help`):
@@ -48,7 +50,7 @@ def trioagent(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
-for command in (chat, run, batch, memory, doctor):
+for command in (chat, run, batch, sft, memory, doctor):
     trioagent.add_command(command)
 
 

@@ -70,6 +70,21 @@ def debug_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
+def rate_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--rpm`` and ``--tpm``."""
+    most = click.FloatRange(0, min_open=True)
+    command = click.option("--tpm", metavar="N", type=most, help="Tokens in any minute, at most.")(command)
+    return click.option("--rpm", metavar="N", type=most, help="Requests in any minute, at most.")(command)
+
+
+def display_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--json-progress``, ``--quiet`` and ``--debug``: what a run of many jobs shows."""
+    command = debug_option(command)
+    command = click.option("--quiet", is_flag=True, help="No progress, and no word if all goes well.")(command)
+    words = "One JSON object a second on stdout, and a last one."
+    return click.option("--json-progress", is_flag=True, help=words)(command)
+
+
 def agent_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options; the command gets them as one argument ``options``, an `AgentOptions`."""
 
@@ -139,6 +154,15 @@ async def open_agent(options: AgentOptions) -> AsyncIterator[tuple[Runtime, Agen
         click.echo(f"note: {one_line(notice)}", err=True)
     async with open_runtime(model) as runtime:
         yield runtime, Agent(runtime, memory_path=options.memory, config=options.config)
+
+
+class FolderType(click.Path):
+    """A folder's path, which is not the empty text: as a path that would be the current folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("is empty; name a folder.", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 def given_folder(ctx: click.Context, parameter: click.Parameter, value: str) -> Path:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from .._events import AgentEvent, Answered, CodeResult, CodeStarted, Replied
 from .._messages import AgentResponse
-from .._reply_parser import Delta, Kind
+from .._parsed_reply import Delta, Kind
 from ..models import Retrying
 from ..sandbox import BlockResult
 from ._terminal import one_line, safe, shortened

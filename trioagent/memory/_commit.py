@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import errno
 import os
 import stat
 import time
@@ -25,7 +26,7 @@ from collections.abc import Iterable, Iterator
 import attrs
 
 from .._config import MemoryLimits
-from .._errors import MemoryPathError, MemoryRejectedError, MemoryStorageError
+from .._errors import MemoryLimitError, MemoryPathError, MemoryRejectedError, MemoryStorageError
 from . import _fsops
 from ._changes import ChangeSet
 from ._knowledge import Knowledge
@@ -120,27 +121,41 @@ def recover(place: Place) -> bool:
                 return True
             _cache.take(place.path)
             stamp_now(place.root_fd)
-            text = _fsops.read(RECORD, fd)
-            if text is not None:
-                try:
-                    redo = Redo.decode(text)
-                except ValueError:  # torn by a power cut without sync, or never ours: it says nothing that can be done
-                    redo = Redo(moment=0)
+            redo = _record_in(fd)
+            if redo is not None:
                 with Folders(place.root_fd) as folders:
                     carry_out(redo, folders, fd, sync=place.sync, again=True)
             return not _tidy_up(place.root_fd, fd)
+    except IsADirectoryError as error:
+        raise MemoryPathError(place.path, f"its {PRIVATE} holds a folder, which is not ours; move it away") from error
     except OSError as error:
         raise _storage_error(place, error, pending=True) from error
+
+
+def _record_in(private_fd: int) -> Redo | None:
+    """The record to carry out. One that is torn (by a power cut without sync), or was never ours, says nothing."""
+    try:
+        text = _fsops.read(RECORD, private_fd)
+        return None if text is None else Redo.decode(text)
+    except ValueError:
+        return None
+    except OSError as error:
+        if error.errno == errno.EFBIG:
+            return None
+        raise
 
 
 def read_receipt(place: Place, key: str) -> bytes | None:
     with _existing(place) as fd:
         text = None if fd is None else _fsops.read(Receipt(key).file, fd)
-    if text is None:
-        return None
+    return None if text is None else receipt_payload(text)
+
+
+def receipt_payload(text: bytes) -> bytes | None:
+    """What the receipt in a file says; None if it is torn, by a power cut without sync, or never was ours."""
     try:
         return base64.b64decode(Redo.decode(text).payload, validate=True)
-    except ValueError:  # torn by a power cut without sync
+    except ValueError:
         return None
 
 
@@ -186,15 +201,15 @@ def _save(place: Place, folders: Folders, plan: Plan, receipt: Receipt | None) -
             redo, versions = _stage(place, folders, plan, receipt, fd, hashed=with_record)
             stamp_now(place.root_fd)  # if we die from here on, every other process sees that something was committed
             if with_record:
-                _write_staged(UNFINISHED, redo.encode(), fd, sync=place.sync)
+                _write_staged(UNFINISHED, _encoded(redo), fd, sync=place.sync)
                 _fsops.rename(UNFINISHED, fd, RECORD, fd)
                 committed = True
                 if place.sync:
                     _fsops.fsync(fd)
                     _fsops.fsync(place.root_fd)
             carry_out(redo, folders, fd, sync=place.sync)
-        except OSError as error:
-            if committed:
+        except (OSError, MemoryLimitError) as error:
+            if committed and isinstance(error, OSError):
                 raise _storage_error(place, error, pending=True) from error
             with contextlib.suppress(OSError):
                 _tidy_up(place.root_fd, fd)
@@ -202,6 +217,15 @@ def _save(place: Place, folders: Folders, plan: Plan, receipt: Receipt | None) -
         with contextlib.suppress(OSError):  # all is done; what cannot be removed now, the next lease removes
             _tidy_up(place.root_fd, fd)
     return versions
+
+
+def _encoded(redo: Redo) -> bytes:
+    record = redo.encode()
+    if len(record) > _fsops.MAX_READ:
+        raise MemoryLimitError(
+            ".", f"{len(redo.writes)} notes, and more, are too many to be changed at once; do it in parts"
+        )
+    return record
 
 
 def _stage(

@@ -8,12 +8,15 @@ a directory's descriptor and one plain name, never a path: nothing planted in a 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import stat
 from collections.abc import Iterator
 
 _DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+MAX_READ = 64 * 1024 * 1024
+_MAX_STAGED, _PIECE = 1024 * 1024 * 1024, 1024 * 1024
 _MARK = "user.trioagent.size"
 _NOT_A_FILE = {errno.ENOENT, errno.ELOOP, errno.ENXIO}  # gone, a symbolic link, a socket
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # NONBLOCK: a planted FIFO must not hang us
@@ -85,21 +88,53 @@ def may_change(dir_fd: int) -> bool:
     return os.access(".", os.W_OK | os.X_OK, dir_fd=dir_fd, effective_ids=True)
 
 
-def read(name: str, dir_fd: int) -> bytes | None:
-    """The content of a regular file; None if it is anything else, or nothing."""
+def read(name: str, dir_fd: int, limit: int = MAX_READ) -> bytes | None:
+    """The content of a regular file; None if it is anything else, or nothing.
+
+    Raises:
+        OSError: among others EFBIG, for more than *limit* bytes (a sparse file may claim any size, and costs nothing).
+    """
+    fd = _open_regular(name, dir_fd)
+    if fd is None:
+        return None
+    try:
+        with open(fd, "rb", closefd=False) as file:
+            data = file.read(limit + 1) if os.fstat(fd).st_size <= limit else None
+        if data is None or len(data) > limit:
+            raise OSError(errno.EFBIG, f"{name!r} has more than {limit:,} bytes")
+        return data
+    finally:
+        os.close(fd)
+
+
+def sha256(name: str, dir_fd: int) -> str | None:
+    """The hash of a regular file, a piece at a time; None if it is anything else, nothing, or too large to be ours."""
+    fd = _open_regular(name, dir_fd)
+    if fd is None:
+        return None
+    try:
+        if os.fstat(fd).st_size > _MAX_STAGED:
+            return None
+        digest = hashlib.sha256()
+        while data := os.read(fd, _PIECE):
+            digest.update(data)
+        return digest.hexdigest()
+    finally:
+        os.close(fd)
+
+
+def _open_regular(name: str, dir_fd: int) -> int | None:
+    """A descriptor of a regular file; None if it is anything else, or nothing."""
     try:
         fd = os.open(name, _READ, dir_fd=dir_fd)
     except OSError as error:
         if error.errno in _NOT_A_FILE:
             return None
         raise
-    try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            return None
-        with open(fd, "rb", closefd=False) as file:
-            return file.read()
-    finally:
-        os.close(fd)
+    if stat.S_ISREG(os.fstat(fd).st_mode):
+        return fd
+    os.close(fd)
+    return None
 
 
 def mark(fd: int) -> bytes:

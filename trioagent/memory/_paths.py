@@ -95,11 +95,11 @@ class Folders:
         fd = self.at(folder)
         return None if fd is None else _fsops.lstat(name, fd)
 
-    def read(self, path: str) -> bytes | None:
-        """A note's content; None if it is not a regular file."""
+    def read(self, path: str, limit: int = _fsops.MAX_READ) -> bytes | None:
+        """A note's content; None if it is not a regular file. OSError (EFBIG) if it has more than *limit* bytes."""
         folder, name = split(path)
         fd = self.at(folder)
-        return None if fd is None else _fsops.read(name, fd)
+        return None if fd is None else _fsops.read(name, fd, limit)
 
     def _move(self, path: str, fd: int) -> None:
         if self._fd != self.root_fd:

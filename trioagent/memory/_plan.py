@@ -21,6 +21,7 @@ from ._knowledge import Knowledge
 from ._paths import Folders, Version, is_inside, parents, split, version_of
 from ._sizes import Sizes
 
+_DEEPEST = 128  # whatever the limits are: what lies deeper is not counted either (see `_sizes`)
 _PATH_MAX = 4096  # Linux: a longer path cannot be opened by name
 
 
@@ -76,6 +77,8 @@ def make_plan(folders: Folders, changes: ChangeSet) -> Plan:
             raise MemoryLimitError(
                 path, "is not a place for notes; use a path inside the memory, like entities/name.md"
             )
+        if path.count("/") > _DEEPEST:
+            raise MemoryLimitError(path[:200], f"is more than {_DEEPEST} folders deep; use fewer folders")
     deletes, blocked = {}, set()
     for path in changes.deletes - changes.writes.keys():
         status = folders.status(path)
@@ -103,7 +106,7 @@ def make_plan(folders: Folders, changes: ChangeSet) -> Plan:
             if path not in removed or not _becomes_empty(folders, path, deletes.keys() | removed):
                 blocked.add(path)
         elif status is not None:
-            if status.st_size == len(data) and stat.S_ISREG(status.st_mode) and folders.read(path) == data:
+            if status.st_size == len(data) and stat.S_ISREG(status.st_mode) and folders.read(path, len(data)) == data:
                 continue
             replaced[path] = status
         writes[path] = data

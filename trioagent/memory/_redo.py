@@ -29,6 +29,7 @@ P = ParamSpec("P")
 
 # What an outside program can have put in our way after the commit; it acted later, so its state stands.
 _OVERTAKEN = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY, errno.EEXIST, errno.ELOOP}
+_OVERTAKEN.add(errno.ENAMETOOLONG)  # only a record that we have not written names what cannot be there
 
 
 @attrs.frozen
@@ -181,8 +182,7 @@ def _overtaken(fd: int, name: str, before: Version | None, moment: int) -> bool:
 
 
 def _is_whole(staged: Staged, private_fd: int) -> bool:
-    data = _fsops.read(staged.file, private_fd)
-    return data is not None and sha256(data) == staged.sha256
+    return _fsops.sha256(staged.file, private_fd) == staged.sha256
 
 
 def _tolerate(operation: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
-from .._errors import MemoryPathError
+from .._errors import MemoryPathError, MemoryStorageError
 from . import _fsops
 
+_NOT_THE_PATHS_FAULT = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE}
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -38,6 +40,7 @@ def open_root(path: Path, *, create: bool) -> int:
 
     Raises:
         MemoryPathError: see :func:`check_memory_path`.
+        MemoryStorageError: the disk is full or broken, or this process has too many files open.
     """
     try:
         try:
@@ -48,6 +51,8 @@ def open_root(path: Path, *, create: bool) -> int:
             path.mkdir(parents=True, exist_ok=True)
             fd = os.open(path, _OPEN)
     except OSError as error:
+        if error.errno in _NOT_THE_PATHS_FAULT:
+            raise MemoryStorageError(str(path), error.errno, error.strerror or "") from error
         raise MemoryPathError(str(path), _why(path, error)) from error
     if not _fsops.may_change(fd):
         os.close(fd)

@@ -30,7 +30,7 @@ import attrs
 from . import _fsops
 from ._paths import PRIVATE, Folders, parents, split
 
-_MAX_FOLDERS = 50_000  # of all memories together, about 300 bytes each
+_MAX_FOLDERS = 20_000  # of all memories together, about 1 kB each where a memory has few
 _DEEPEST = 128  # blocks cannot nest folders so deep (MemoryLimits.depth); what others nested deeper is not counted
 _TICK = 20_000_000  # ns; the kernel's time stamps may stand still for this long
 _MAX_AGE = 3600 * 10**9  # ns
@@ -80,7 +80,7 @@ class _Folder:
         except (ValueError, TypeError, RecursionError):
             return None
         numbers = all(type(value) is int for value in (changed, counted, notes))
-        if not numbers or not isinstance(inside, list) or not all(map(_is_name, inside)):
+        if not numbers or notes < 0 or not isinstance(inside, list) or not all(map(_is_name, inside)):
             return None
         return cls(changed, counted, notes, set(inside))
 

@@ -14,6 +14,8 @@ from ._names import model_config as model_config
 from ._names import names_a_server as names_a_server
 from ._pacer import Pacer as Pacer
 from ._pacer import PacerStatistics as PacerStatistics
+from ._structured import Completion as Completion
+from ._structured import complete as complete
 
 if TYPE_CHECKING:
     from ._http import open_model as open_model

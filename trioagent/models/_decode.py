@@ -16,6 +16,8 @@ from .._messages import Usage
 
 _EXCERPT_CHARS = 200
 _DETAIL_CHARS = 500
+_MOST_TOKENS = 10**9  # of one answer; more is no count, and sums of it would not fit into a journal
+_MOST_COST = 1e6
 
 
 @attrs.frozen
@@ -122,7 +124,12 @@ def _usage(usage: object) -> Usage | None:
     prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
     if type(prompt) is not int or type(completion) is not int or min(prompt, completion) < 0:
         return None
-    return Usage(prompt_tokens=prompt, completion_tokens=completion, requests=1)
+    if max(prompt, completion) > _MOST_TOKENS:
+        return None
+    cost = usage.get("cost")  # which OpenRouter, among others, adds
+    if not isinstance(cost, int | float) or isinstance(cost, bool) or not 0 <= cost < _MOST_COST:
+        cost = 0
+    return Usage(prompt_tokens=prompt, completion_tokens=completion, requests=1, cost=float(cost))
 
 
 def _raise_reported(error: object, source: str) -> NoReturn:
@@ -148,8 +155,13 @@ def _message_of(error: object) -> str:
 
 
 def _shorten(text: str, limit: int = _DETAIL_CHARS) -> str:
-    words = " ".join(text[: 4 * limit].split())
+    words = as_shown(" ".join(text[: 4 * limit].split()))
     return words if len(words) <= limit else words[: limit - 1] + "…"
+
+
+def as_shown(text: str) -> str:
+    """*text* without what a terminal obeys or no file can hold: control characters, half surrogate pairs."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else "\ufffd" for char in text)
 
 
 def _reject(problem: str, source: str) -> NoReturn:

@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import random
 import ssl
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from urllib.parse import quote
 
 import httpx
 import trio
 
 from .._config import ModelConfig
-from .._errors import InvalidInputError, ModelConnectionError, ModelError, ModelProtocolError, ModelStatusError
+from .._errors import InvalidInputError, ModelConnectionError, ModelError, ModelProtocolError
 from .._messages import CHARS_PER_TOKEN, ChatMessage, Usage
-from .._pacing import parse_http_date, parse_retry_after
 from ._base import AnswerEnd, AnswerPart, Model, TextDelta
-from ._decode import decode_answer, decode_chunk, error_detail
 from ._encode import encode_request
 from ._lanes import Lanes
 from ._pacer import Pacer
+from ._response import ANSWER_BYTES, Chunks, Tally, connection_error, silent, status_error
 from ._retry import retrying
-from ._sse import SSEDecoder
 
-_MIB = 1024 * 1024
-_ANSWER_BYTES = 8 * _MIB  # of a JSON body, and characters of any answer's text
-_STREAM_BYTES = 64 * _MIB  # a streamed answer spends some 200 bytes on a token
-_ERROR_BYTES = 64 * 1024
-_ERROR_SECONDS = 5.0  # for the body of an error response, whose status is already known
 _END_SECONDS = 2.0  # from finish_reason to the end of the stream, in which the usage should come
-_DRAIN_SECONDS = 0.1  # from "[DONE]" to the end of the response, so that the connection can be used again
 _CLOSE_SECONDS = 1.0
+_KEY, _SHORTEST_START = "[API key]", 4
 _FIRST_GUESS = 256  # tokens of an answer before any is known
 _LEARNING = 0.1  # how fast what is reserved follows what answers use
 
@@ -135,27 +129,29 @@ class HttpModel:
                     await response.stream.aclose()
             return
         except ModelError as error:
-            failure = error
+            failure = self._redacted(error)
         # Outside the handler, so that an error with the key in it is not kept as the clean one's context.
-        raise self._redacted(failure)
+        raise failure
 
     async def _send(self, body: bytes) -> httpx.Response:
         request = httpx.Request("POST", self._url, headers=self._headers, content=body)
         try:
-            return await self._transport.handle_async_request(request)
+            with trio.move_on_after(self._config.silence_seconds):
+                return await self._transport.handle_async_request(request)
         except httpx.HTTPError as error:
-            raise self._connection_error(error) from error
+            raise connection_error(self._where, error) from error
+        raise silent(self._where, self._config.silence_seconds)
 
     async def _parts(
         self, response: httpx.Response, stream: httpx.AsyncByteStream, messages: Sequence[ChatMessage]
     ) -> AsyncGenerator[AnswerPart, None]:
-        chunks = _Chunks(self, stream)
+        chunks = Chunks(stream, self._where, self._config.silence_seconds)
         if not response.is_success:
-            raise await _status_error(response, chunks)
+            raise await status_error(response, chunks)
         encoding = response.headers.get("content-encoding", "identity")
         if encoding != "identity":
             raise ModelProtocolError(f"it is encoded as {encoding!r}, which was not asked for")
-        tally = _Tally()
+        tally = Tally()
         if response.headers.get("content-type", "").lower().startswith("text/event-stream"):
             # Decided by what the server says, not by what we asked: some ignore "stream".
             while not tally.done:
@@ -169,127 +165,30 @@ class HttpModel:
                 raise ModelConnectionError(self._where, f"the answer broke off after {tally.chars} characters")
             await chunks.drain()
         else:
-            text = tally.add_whole(await chunks.read_all(_ANSWER_BYTES))
+            text = tally.add_whole(await chunks.read_all(ANSWER_BYTES))
             if text:
                 yield TextDelta(text)
         await trio.lowlevel.checkpoint_if_cancelled()  # bytes that are here already bring no checkpoint of their own
         yield AnswerEnd(tally.usage or Usage.estimate(messages, tally.chars), tally.finish_reason or "stop")
 
-    def _connection_error(self, error: httpx.HTTPError) -> ModelError:
-        if isinstance(error, httpx.RemoteProtocolError):
-            return ModelProtocolError(f"the server does not speak HTTP ({error})")
-        return ModelConnectionError(self._where, str(error) or type(error).__name__)
-
     def _redacted(self, error: ModelError) -> ModelError:
         """*error* without the key, which some servers quote when they refuse it."""
-        key = self._config.api_key
-        if not key or not any(isinstance(arg, str) and key in arg for arg in error.args):
+        if not self._config.api_key:
             return error
-        return type(error)(*(arg.replace(key, "[API key]") if isinstance(arg, str) else arg for arg in error.args))
+        args = tuple(_without(self._config.api_key, arg) if isinstance(arg, str) else arg for arg in error.args)
+        return error if args == error.args else type(error)(*args)
 
 
-class _Chunks:
-    """A response's bytes, bounded, with transport errors translated."""
-
-    def __init__(self, model: HttpModel, stream: httpx.AsyncByteStream) -> None:
-        self._model, self._chunks = model, aiter(stream)
-        self._received = 0
-
-    async def next(self, *, within: float | None = None) -> bytes | None:
-        """The next bytes, or None at the end, or if there are none *within* so many seconds."""
-        if within is not None:
-            with trio.move_on_after(within):
-                return await self.next()
-            return None
-        try:
-            chunk = await anext(self._chunks, None)
-        except httpx.HTTPError as error:
-            raise self._model._connection_error(error) from error
-        self._received += len(chunk or b"")
-        if self._received > _STREAM_BYTES:
-            raise ModelProtocolError(f"it is longer than {_STREAM_BYTES // _MIB} MiB")
-        return chunk
-
-    async def read_all(self, limit: int) -> bytes:
-        """The whole body; ModelProtocolError if it is longer than *limit* bytes."""
-        body = bytearray()
-        while (chunk := await self.next()) is not None:
-            body += chunk
-            if len(body) > limit:
-                raise ModelProtocolError(f"it is longer than {limit} bytes", body[:200].decode(errors="replace"))
-        return bytes(body)
-
-    async def read_start(self, limit: int) -> bytes:
-        """The start of a body for people to read: what comes soon and without failing, up to *limit* bytes."""
-        body = bytearray()
-        with trio.move_on_after(_ERROR_SECONDS):
-            try:
-                while len(body) < limit and (chunk := await self.next()) is not None:
-                    body += chunk
-            except ModelError:
-                pass  # the status, which is what counts, has come
-        return bytes(body[:limit])
-
-    async def drain(self) -> None:
-        """Read on to the end if it is near, so that the connection can be used again."""
-        with trio.move_on_after(_DRAIN_SECONDS):
-            try:
-                while await self.next() is not None:
-                    pass
-            except ModelError:
-                pass  # the answer is whole; only the connection is lost
-
-
-class _Tally:
-    """What an answer's chunks have said so far."""
-
-    def __init__(self) -> None:
-        self._decoder = SSEDecoder()
-        self.chars = 0
-        self.finish_reason = ""
-        self.usage: Usage | None = None
-        self.done = False
-
-    def add(self, chunk: bytes) -> str:
-        """Take bytes of a stream; the text that they add."""
-        text = ""
-        for event in self._decoder.feed(chunk):
-            if event.data == "[DONE]":
-                self.done = True
+def _without(key: str, text: str) -> str:
+    """*text* without *key*, also as JSON or a URL spells it, and without the start of it where *text* was cut."""
+    for spelled in {key, json.dumps(key)[1:-1], key.replace("/", "\\/"), quote(key), quote(key, safe="")}:
+        text = text.replace(spelled, _KEY)
+        body = text.removesuffix("…")
+        for length in range(min(len(spelled) - 1, len(body)), _SHORTEST_START - 1, -1):
+            if body.endswith(spelled[:length]):
+                text = body[:-length] + _KEY
                 break
-            piece = decode_chunk(event.data)
-            text += piece.text
-            self.finish_reason = piece.finish_reason or self.finish_reason
-            self.usage = piece.usage or self.usage
-        return self._keep(text)
-
-    def add_whole(self, body: bytes) -> str:
-        """Take a whole JSON answer; its text."""
-        piece = decode_answer(body)
-        self.finish_reason, self.usage = piece.finish_reason, piece.usage
-        return self._keep(piece.text)
-
-    def _keep(self, text: str) -> str:
-        self.chars += len(text)
-        if self.chars > _ANSWER_BYTES:
-            raise ModelProtocolError(f"its text is longer than {_ANSWER_BYTES} characters")
-        return text
-
-
-async def _status_error(response: httpx.Response, chunks: _Chunks) -> ModelStatusError:
-    if response.is_redirect or 300 <= response.status_code < 400:
-        try:
-            host = httpx.URL(response.headers.get("location", "")).host or "the same host"
-        except httpx.InvalidURL:
-            host = "an address that is not valid"
-        words = f"it redirects to {host}; redirects are not followed, so set the base URL to the server's own"
-        return ModelStatusError(response.status_code, words)
-    detail = error_detail(await chunks.read_start(_ERROR_BYTES))
-    asked = response.headers.get("retry-after")
-    if asked is None:
-        return ModelStatusError(response.status_code, detail)
-    now = parse_http_date(response.headers.get("date", ""))
-    return ModelStatusError(response.status_code, detail, parse_retry_after(asked, time.time() if now is None else now))
+    return text
 
 
 def _endpoint(base_url: str) -> httpx.URL:

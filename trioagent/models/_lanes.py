@@ -19,6 +19,8 @@ import trio
 _READ_BYTES = 64 * 1024
 _HEAD_BYTES = 64 * 1024
 _IDLE_SECONDS = 30.0
+_MOST_INTERIM = 100
+_MOST_PIECES = 250_000  # each costs some 15 us, however small; a stream spends one on a token
 
 _Origin = tuple[str, str, int]
 
@@ -161,19 +163,12 @@ class _Lane:
         self._stream, self._socket = stream, socket
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_HEAD_BYTES)
         self._sent_whole = True
+        self._pieces = 0  # of the response at hand
 
     async def exchange(self, request: httpx.Request, content: bytes) -> h11.Response:
-        self.answered = False
-        head = h11.Request(
-            method=request.method.encode("ascii"), target=request.url.raw_path, headers=request.headers.raw
-        )
-        parts = (
-            self._http.send(head),
-            self._http.send(h11.Data(data=content)) if content else b"",
-            self._http.send(h11.EndOfMessage()),
-        )
+        self.answered, self._pieces, interim = False, 0, 0
         try:
-            await self._stream.send_all(b"".join(part for part in parts if part))
+            await self._stream.send_all(self._written(request, content))
         except trio.BrokenResourceError:
             self._sent_whole = False  # a server may refuse a request, and hang up, before it has read it all
         while True:
@@ -184,6 +179,20 @@ class _Lane:
                 await self._receive()
             elif not isinstance(event, h11.InformationalResponse):
                 raise httpx.RemoteProtocolError(f"a response was expected, not {event!r}")
+            elif (interim := interim + 1) > _MOST_INTERIM:
+                raise httpx.RemoteProtocolError(f"more than {_MOST_INTERIM} interim responses")
+
+    def _written(self, request: httpx.Request, content: bytes) -> bytes:
+        """The request's bytes. Made apart, so that no traceback shows them: the headers hold the key."""
+        head = h11.Request(
+            method=request.method.encode("ascii"), target=request.url.raw_path, headers=request.headers.raw
+        )
+        parts = (
+            self._http.send(head),
+            self._http.send(h11.Data(data=content)) if content else b"",
+            self._http.send(h11.EndOfMessage()),
+        )
+        return b"".join(part for part in parts if part)
 
     async def next_data(self) -> bytes | None:
         """All of the body that has come by now, waiting for some of it; None at its end. Raises as the lanes do."""
@@ -192,6 +201,9 @@ class _Lane:
             event = self._next_event()
             if isinstance(event, h11.Data):
                 parts.append(event.data)
+                self._pieces += 1
+                if self._pieces > _MOST_PIECES:
+                    raise httpx.RemoteProtocolError(f"a body in more than {_MOST_PIECES} pieces")
             elif event is h11.NEED_DATA:
                 if parts:
                     break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import attrs
@@ -95,11 +96,23 @@ def model_config(
         provider, model = _Provider(url), name
     if not model:
         raise InvalidInputError("model", f"{name!r} names no model: write {prefix}:MODEL")
+    if provider is providers["vllm"] and url is None:
+        _check_host(env)
     at_home = url is None or url.rstrip("/") == provider.base_url
     key = api_key or _key_from_environment(env, provider, env_url, at_home=at_home)
     if key is None and provider.needs_key and at_home:
         raise InvalidInputError("api_key", f"{name!r} needs one: set {provider.key_variable} or TRIOAGENT_API_KEY")
     return ModelConfig(base_url=url or provider.base_url, model=model, api_key=key)
+
+
+def _check_host(env: Mapping[str, str]) -> None:
+    host, port = env.get("VLLM_HOST") or "localhost", env.get("VLLM_PORT") or "8000"
+    if not re.fullmatch(r"[\w.-]+|\[[0-9A-Fa-f:.]+\]", host):
+        raise InvalidInputError(
+            "VLLM_HOST", f"must be a host's name or address, not {host!r}; a whole URL goes into TRIOAGENT_BASE_URL"
+        )
+    if not (port.isascii() and port.isdecimal() and 0 < int(port) < 65536):
+        raise InvalidInputError("VLLM_PORT", f"must be a number from 1 to 65535, not {port!r}")
 
 
 def names_a_server(name: str) -> bool:

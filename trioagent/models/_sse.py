@@ -45,7 +45,9 @@ class SSEDecoder:
         Raises:
             ModelProtocolError: a line or an event is longer than the limits.
         """
-        if self._after_cr and chunk:
+        if not chunk:
+            return []
+        if self._after_cr:
             self._after_cr = False
             chunk = chunk.removeprefix(b"\n")
         events: list[ServerEvent] = []

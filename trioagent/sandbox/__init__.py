@@ -1,6 +1,7 @@
 """Where model-written code runs: confined, over a private view of the notes, one transaction a block."""
 
 from ._probe import Check as Check
+from ._probe import TierReport as TierReport
 from ._probe import diagnose as diagnose
 from ._result import BlockResult as BlockResult
 from ._sandbox import Sandbox as Sandbox

@@ -7,9 +7,8 @@ of others. For such a memory the view is laid over a private copy, made for that
 
 from __future__ import annotations
 
+import itertools
 import os
-import shutil
-import stat
 import tempfile
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
@@ -18,14 +17,13 @@ from typing import TypeVar
 
 import trio
 
-from .._errors import MemoryPathError
+from .._errors import MemoryPathError, MemoryStorageError
+from ._child.copying import MAX_ENTRIES, TooLarge, copy_tree, walk
+from ._child.scratch import Scratch
 
 T = TypeVar("T")
 
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _REMEMBERED = 10_000
-_RESERVED = ".trioagent"
-MAX_BYTES, MAX_ENTRIES, MAX_DEPTH = 128 * 1024 * 1024, 100_000, 64
 
 
 class Foreigners:
@@ -45,6 +43,7 @@ class Foreigners:
 
         Raises:
             MemoryPathError: a copy is needed, and the memory is too large for one, or some notes may not be read.
+            MemoryStorageError: the copy cannot be made.
         """
         key = _key(root)
         if key not in self._known:
@@ -54,20 +53,23 @@ class Foreigners:
         if not self._known.get(key):
             yield root
             return
-        folder = tempfile.mkdtemp(prefix="trioagent-view-")
-        copy = os.open(folder, _FOLDER)
+        copy = Scratch(tempfile.gettempdir())
         try:
-            await _in_thread(root, _copy, root, copy)
-            yield copy
+            await _in_thread(root, _copy, root, copy.folder)
+            yield copy.folder
         finally:
-            os.close(copy)
             with trio.CancelScope(shield=True):  # bounded by the copy's size
-                await trio.to_thread.run_sync(shutil.rmtree, folder)
+                await trio.to_thread.run_sync(copy.remove)
+            os.close(copy.folder)
 
     def _has_others(self, root: int) -> bool:
         uid = os.fstat(root).st_uid if self._all_ids else os.geteuid()
         gid = None if self._all_ids else os.getegid()
-        return any(info.st_uid != uid or (gid is not None and info.st_gid != gid) for _, info, _ in _walk(root))
+        try:
+            entries = itertools.islice(walk(root), MAX_ENTRIES)
+            return any(info.st_uid != uid or (gid is not None and info.st_gid != gid) for info in entries)
+        except TooLarge:
+            return False  # nor could it be copied
 
 
 async def _in_thread(root: int, function: Callable[..., T], *arguments: int) -> T:
@@ -76,6 +78,9 @@ async def _in_thread(root: int, function: Callable[..., T], *arguments: int) -> 
     except PermissionError as error:
         path = os.readlink(f"/proc/self/fd/{root}")
         raise MemoryPathError(path, f"{error.filename} in it may not be read; check its owner and mode") from error
+    except OSError as error:  # no room for a copy, or somebody changes the memory meanwhile
+        path = os.readlink(f"/proc/self/fd/{root}")
+        raise MemoryStorageError(path, error.errno or 0, error.strerror or str(error)) from error
 
 
 def _key(root: int) -> tuple[int, int]:
@@ -83,56 +88,14 @@ def _key(root: int) -> tuple[int, int]:
     return info.st_dev, info.st_ino
 
 
-def _walk(root: int) -> list[tuple[str, os.stat_result, str | None]]:
-    """All that is below *root*, folders before their contents: path, stat, and where a symbolic link leads."""
-    found: list[tuple[str, os.stat_result, str | None]] = []
-    stack = [("", os.dup(root), 0)]
-    try:
-        while stack:
-            prefix, folder, depth = stack.pop()
-            try:
-                for name in os.listdir(folder):
-                    path = f"{prefix}{name}"
-                    info = os.stat(name, dir_fd=folder, follow_symlinks=False)
-                    link = os.readlink(name, dir_fd=folder) if stat.S_ISLNK(info.st_mode) else None
-                    if path == _RESERVED:
-                        continue
-                    found.append((path, info, link))
-                    if stat.S_ISDIR(info.st_mode) and depth < MAX_DEPTH and len(found) < MAX_ENTRIES:
-                        stack.append((f"{path}/", os.open(name, _FOLDER, dir_fd=folder), depth + 1))
-            finally:
-                os.close(folder)
-    finally:
-        for _, folder, _ in stack:
-            os.close(folder)
-    return found
-
-
 def _copy(root: int, copy: int) -> None:
-    """Copy all below *root* to the empty folder *copy*, as the owner of *root*; links stay links."""
+    """Copy all below *root* to the empty folder *copy*, as the owner of *root*."""
     owner = os.fstat(root)
-    entries = _walk(root)
-    size = sum(info.st_size for _, info, _ in entries if stat.S_ISREG(info.st_mode))
-    if size > MAX_BYTES or len(entries) >= MAX_ENTRIES:
+    try:
+        copy_tree(root, copy, (owner.st_uid, owner.st_gid) if os.geteuid() == 0 else None)
+    except TooLarge as error:
         raise MemoryPathError(
             os.readlink(f"/proc/self/fd/{root}"),
-            "its notes belong to several users, and it is too large to copy for each block; chown -R it to one",
-        )
-    chown = os.geteuid() == 0
-    if chown:
-        os.fchown(copy, owner.st_uid, owner.st_gid)
-    for path, info, link in entries:
-        if stat.S_ISDIR(info.st_mode):
-            os.mkdir(path, 0o700, dir_fd=copy)
-        elif link is not None:
-            os.symlink(link, path, dir_fd=copy)
-        elif stat.S_ISREG(info.st_mode):
-            source = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=root)
-            with open(source, "rb") as old:
-                target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=copy)
-                with open(target, "wb") as new:
-                    shutil.copyfileobj(old, new)
-        else:
-            continue
-        if chown:
-            os.chown(path, owner.st_uid, owner.st_gid, dir_fd=copy, follow_symlinks=False)
+            f"its notes belong to several users, and it holds {error}, too much to copy for each block; "
+            "chown -R it to one",
+        ) from None

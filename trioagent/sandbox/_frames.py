@@ -12,11 +12,14 @@ from typing import Any, NoReturn
 
 import attrs
 
+from ._child.run_block import MAX_PATH, MAX_READS
+
 HEADER = 4
 MAX_DEPTH = 32
 # The zygote's note after a child's death: a mark that starts no honest frame, and the wait status.
 DEATH = struct.Struct("=4sI")
 DEATH_MARK = b"\xffDIE"
+OVERFULL = 1 << 16  # set in the status of a child that was stopped for writing too much
 
 
 class FrameError(Exception):
@@ -64,7 +67,7 @@ def death_status(last_bytes: bytes) -> int | None:
         return None
     mark, status = DEATH.unpack(last_bytes[-DEATH.size :])
     # A block may forge the note of its own end: whatever it says must be a number that the W... functions take.
-    return status & 0xFFFF if mark == DEATH_MARK else None
+    return status & (0xFFFF | OVERFULL) if mark == DEATH_MARK else None
 
 
 def decode(body: bytes) -> Reply | Call:
@@ -72,7 +75,7 @@ def decode(body: bytes) -> Reply | Call:
 
     Raises:
         FrameError: for anything but an exact Reply or Call: other keys, doubled keys, other types, numbers that are not
-            finite, deep nesting, text that has no UTF-8 form.
+            finite, deep nesting, text that has no UTF-8 form, more reads than a child lists or longer ones.
     """
     try:
         frame = json.loads(
@@ -92,6 +95,9 @@ def decode(body: bytes) -> Reply | Call:
             "reads": list() as reads,
         }:
             if len(frame) == 4 and _all_text(values.values()) and _all_text(reads):
+                # Each costs a look at the disk, and is remembered for as long as its agent lives.
+                if len(reads) > MAX_READS or any(len(path) > MAX_PATH for path in reads):
+                    raise FrameError("more reads than a block may list, or longer ones")
                 return Reply(values, problem, printed, reads)
         case {"call": str() as name, "args": list() as args, "kwargs": dict() as kwargs}:
             if len(frame) == 3:

@@ -1,4 +1,4 @@
-"""Does the kernel tier work here? Found out by really running a block, and explained for people."""
+"""Which tier works here? Found out by really running a block, and explained for people."""
 
 from __future__ import annotations
 
@@ -11,18 +11,21 @@ import attrs
 import trio
 
 from .._config import SandboxLimits
-from .._errors import SandboxError
+from .._errors import SandboxError, SandboxUnavailable
 from ._kernel import KernelTier
-from ._zygote import ZygoteStartError
+from ._tier import TIERS, Executor, TierStartError
 
 # It must be able to do each of these in its view; the host then must find exactly these changes.
-_PROBE_CODE = """
-with open("kept.md") as note:
-    text = note.read()
-with open("made.md", "w") as note:
-    note.write(text.upper())
+_NOTES_CODE = """
+text = read_file("kept.md")
+made = create_file("made.md", text.upper())
+gone = delete_file("gone.md")
+"""
+# Real Python may use the view as a folder too.
+_FOLDERS_CODE = """
 import os
-os.remove("gone.md")
+with open("kept.md") as note:
+    assert note.read() == text
 os.rmdir("folder")
 os.mkdir("folder")
 """
@@ -44,41 +47,87 @@ class Check:
     detail: str
     advice: str = ""
 
+    def __str__(self) -> str:
+        return f"{self.name}: {self.detail}" + (f" ({self.advice})" if self.advice else "")
+
+
+@attrs.frozen
+class TierReport:
+    """Whether one tier works here.
+
+    Attributes:
+        tier: its name.
+        works: a real block ran in it.
+        checks: what was found, in the order it was looked at; the last one is not ok if the tier does not work.
+    """
+
+    tier: str
+    works: bool
+    checks: tuple[Check, ...]
+
 
 class ProbeError(Exception):
-    """The kernel tier does not work here; *check* says where it failed."""
+    """A tier does not work here; *check* says where it failed."""
 
     def __init__(self, check: Check) -> None:
         super().__init__(check)
         self.check = check
 
 
-async def start_probed(limits: SandboxLimits) -> KernelTier:
-    """Start the kernel tier and run one block in it; the zygote that passed is the one that is then used.
+async def start_best(tier: str | None, limits: SandboxLimits) -> Executor:
+    """Start the first tier of TIERS that works, or just *tier*.
+
+    Raises:
+        SandboxUnavailable: none works; with the reason for each that was tried.
+    """
+    reasons = []
+    for name in TIERS if tier is None else (tier,):
+        try:
+            return await start_probed(name, limits)
+        except ProbeError as error:
+            reasons.append((name, str(error.check)))
+    raise SandboxUnavailable(tuple(reasons))
+
+
+async def start_probed(tier: str, limits: SandboxLimits) -> Executor:
+    """Start one tier and run one block in it; what passed is what is then used.
 
     Raises:
         ProbeError: with the step that failed.
     """
-    if sys.platform != "linux":
-        raise ProbeError(Check("system", False, f"this is {sys.platform}, not Linux", "use the monty tier"))
     try:
-        tier = await KernelTier.start(limits)
-    except ZygoteStartError as error:
-        raise ProbeError(Check(error.step, False, error.detail, _advice(error.step, error.errno))) from error
+        executor = await _start(tier, limits)
+    except TierStartError as error:
+        raise ProbeError(
+            Check(error.step, False, error.detail, _advice(tier, error.step, error.errno, error.detail))
+        ) from error
     try:
-        problem = await _run_probe_block(tier)
+        problem = await _run_probe_block(executor)
     except BaseException:
-        await tier.aclose()
+        await executor.aclose()
         raise
     if problem:
-        await tier.aclose()
+        await executor.aclose()
         step = problem.partition(":")[0]
-        raise ProbeError(Check("a block", False, problem, _advice(step, None)))
-    return tier
+        raise ProbeError(Check("a block", False, problem, _advice(tier, step, None, problem)))
+    return executor
 
 
-async def _run_probe_block(tier: KernelTier) -> str:
+async def _start(tier: str, limits: SandboxLimits) -> Executor:
+    if tier == "monty":
+        try:
+            from ._monty import MontyTier
+        except ImportError as error:
+            raise TierStartError("extra", f"cannot be imported: {error}") from error
+        return await MontyTier.start(limits)
+    if sys.platform != "linux":
+        raise TierStartError("system", f"this is {sys.platform}, not Linux")
+    return await KernelTier.start(limits, tier)
+
+
+async def _run_probe_block(executor: Executor) -> str:
     """Run a block that reads, writes and deletes notes in a temporary folder; "" or what is wrong with the result."""
+    code = _NOTES_CODE if executor.tier == "monty" else _NOTES_CODE + _FOLDERS_CODE
     with tempfile.TemporaryDirectory(prefix="trioagent-probe-") as folder:
         for name in ("kept.md", "gone.md"):
             with open(os.path.join(folder, name), "w") as note:  # noqa: ASYNC230  # two tiny files, once
@@ -86,7 +135,7 @@ async def _run_probe_block(tier: KernelTier) -> str:
         os.mkdir(os.path.join(folder, "folder"))
         readable = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            outcome = await tier.execute(_PROBE_CODE, root_fd=readable, hide=False, host_tools={})
+            outcome = await executor.execute(code, root_fd=readable, hide=False, host_tools={})
         except SandboxError as error:
             return error.problem
         finally:
@@ -99,31 +148,45 @@ async def _run_probe_block(tier: KernelTier) -> str:
     return ""
 
 
-async def diagnose(limits: SandboxLimits | None = None) -> list[Check]:
-    """Try the kernel tier as ``open_sandbox`` would and say what was found, step by step."""
-    checks = [
-        Check("system", sys.platform == "linux", " ".join((os.uname().sysname, os.uname().release, os.uname().machine)))
-    ]
+async def diagnose(limits: SandboxLimits | None = None) -> list[TierReport]:
+    """Try every tier as ``open_sandbox`` would, the best first, and say what was found."""
+    return [await _report(tier, limits or SandboxLimits()) for tier in TIERS]
+
+
+async def _report(tier: str, limits: SandboxLimits) -> TierReport:
     started = trio.current_time()
     try:
-        tier = await start_probed(limits or SandboxLimits())
+        executor = await start_probed(tier, limits)
     except ProbeError as error:
-        return [*checks, error.check]
+        return TierReport(tier, False, (error.check,))
     milliseconds = (trio.current_time() - started) * 1000
-    hello = tier.hello
-    await tier.aclose()
-    who = "root: blocks run as the owner of the notes" if hello["all_ids"] else "your user only"
-    return [
-        *checks,
-        Check("namespaces", True, f"user, pid, network, IPC, UTS and mount namespaces can be made (as {who})"),
-        Check("landlock", True, f"ABI {hello['landlock']}"),
-        Check("a block", True, f"ran confined, its changes came back; started in {milliseconds:.0f} ms"),
-    ]
+    await executor.aclose()
+    checks = [Check("a block", True, f"ran confined, its changes came back; started in {milliseconds:.0f} ms")]
+    if isinstance(executor, KernelTier):
+        checks[:0] = _grounds(executor)
+    return TierReport(tier, True, tuple(checks))
 
 
-def _advice(step: str, number: int | None) -> str:
+def _grounds(executor: KernelTier) -> list[Check]:
+    """What a kernel tier stands on, in the zygote's own words."""
+    hello = executor.hello
+    landlock = Check("landlock", True, f"ABI {hello['landlock']}")
+    if executor.tier == "kernel":
+        who = "root: blocks run as the owner of the notes" if hello["all_ids"] else "your user only"
+        what = f"user, pid, network, IPC, UTS and mount namespaces can be made (as {who})"
+        return [Check("namespaces", True, what), landlock]
+    who = "nobody" if hello["all_ids"] else "your user"
+    seen = "chroot to it" if hello["changes_root"] else "no chroot: names, sizes and times of outside files can be seen"
+    return [landlock, Check("view", True, f"copied to {os.path.dirname(str(hello['scratch']))}; {seen}; runs as {who}")]
+
+
+def _advice(tier: str, step: str, number: int | None, detail: str) -> str:
     """What helps when *step* of the start failed, with which error number if there was one."""
     match step:
+        case "extra":
+            return "pip install 'trioagent[monty]'"
+        case "system":
+            return "use the monty tier: pip install 'trioagent[monty]'"
         case "namespaces" if number in (errno.EPERM, errno.EACCES):
             return (
                 "user namespaces are not allowed here. On Ubuntu 24.04: "
@@ -135,14 +198,22 @@ def _advice(step: str, number: int | None) -> str:
             return "no more user namespaces may be made: sysctl user.max_user_namespaces=10000"
         case "namespaces":
             return "the kernel must have user, pid, network, IPC, UTS and mount namespaces"
+        case "landlock and seccomp" if "seccomp" in detail:
+            return "the kernel must have seccomp filters (CONFIG_SECCOMP_FILTER), and a container must allow seccomp(2)"
         case "landlock and seccomp" | "landlock":
-            return "the kernel must have Landlock (5.13 or newer, with landlock in the lsm= list) and seccomp filters"
-        case "view":
+            version = "5.13" if tier == "kernel" else "6.2"
+            return (
+                f"the kernel must have Landlock ({version} or newer, with landlock in the lsm= list), "
+                "and a container's seccomp profile must allow its calls"
+            )
+        case "view" if tier == "kernel":
             return (
                 "overlay and tmpfs mounts inside a user namespace must be possible: Linux 6.6 or newer, and in a "
                 "container a seccomp profile that allows fsopen, fsconfig and fsmount"
             )
+        case "view" | "scratch folder":
+            return "/dev/shm or the folder for temporary files must be writable and have room for a copy of the notes"
         case "seccomp":
-            return "the kernel must have seccomp filters (CONFIG_SECCOMP_FILTER)"
+            return "the kernel must have seccomp filters (CONFIG_SECCOMP_FILTER), and a container must allow seccomp(2)"
         case _:
             return ""

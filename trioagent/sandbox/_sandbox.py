@@ -10,13 +10,12 @@ from contextlib import asynccontextmanager
 import attrs
 
 from .._config import SandboxLimits
-from .._errors import InvalidInputError, MemoryRejectedError, SandboxUnavailable
+from .._errors import InvalidInputError, MemoryRejectedError
 from ..memory import ChangeSet, Knowledge, Lease, Memory, Receipt, UndoLog
-from ._probe import ProbeError, start_probed
+from ._probe import start_best
 from ._result import BlockResult
-from ._tier import Executor, HostTool, Outcome
+from ._tier import TIERS, Executor, HostTool, Outcome
 
-TIERS = ("kernel", "kernel-lite", "monty")
 NOTHING_SAVED = "Nothing was saved."
 
 
@@ -123,7 +122,8 @@ def _checked_tools(host_tools: Mapping[str, HostTool]) -> dict[str, HostTool]:
 async def open_sandbox(tier: str | None = None, *, limits: SandboxLimits = SandboxLimits()) -> AsyncIterator[Sandbox]:
     """Start a sandbox: the best tier that works here, or the one asked for. On leaving, all of it is gone.
 
-    A tier counts as working once a real block has run in it. Model-written code never runs without one.
+    Tried in this order: "kernel", "kernel-lite", "monty". A tier counts as working once a real block has run in it.
+    Model-written code never runs without one. Which it is, `Sandbox.tier` and each result say.
 
     Raises:
         InvalidInputError: there is no tier of that name.
@@ -131,14 +131,7 @@ async def open_sandbox(tier: str | None = None, *, limits: SandboxLimits = Sandb
     """
     if tier is not None and tier not in TIERS:
         raise InvalidInputError("tier", f"must be one of {', '.join(TIERS)}, not {tier!r}")
-    if tier in ("kernel-lite", "monty"):
-        raise SandboxUnavailable(((tier, "this version of trioagent has no such tier yet"),))
-    try:
-        executor = await start_probed(limits)
-    except ProbeError as error:
-        check = error.check
-        why = f"{check.name}: {check.detail}" + (f" ({check.advice})" if check.advice else "")
-        raise SandboxUnavailable((("kernel", why),)) from error
+    executor = await start_best(tier, limits)
     try:
         yield Sandbox(executor, limits)
     finally:

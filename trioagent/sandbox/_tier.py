@@ -9,6 +9,9 @@ import attrs
 
 from ..memory._changes import ChangeSet
 
+TIERS = ("kernel", "kernel-lite", "monty")
+"""All tiers, the best first: the order in which they are tried."""
+
 HostTool = Callable[..., Awaitable[object]]
 
 
@@ -29,11 +32,23 @@ class Outcome:
     changes: ChangeSet = attrs.field(factory=ChangeSet)
 
 
+class TierStartError(Exception):
+    """A tier does not work here; *step* says how far it came."""
+
+    def __init__(self, step: str, detail: str, errno: int | None = None) -> None:
+        super().__init__(step, detail, errno)
+        self.step, self.detail, self.errno = step, detail, errno
+
+
 class Executor(Protocol):
     """A running tier."""
 
     @property
     def tier(self) -> str: ...
+
+    async def aclose(self) -> None:
+        """End whatever runs, and wait until it is gone."""
+        ...
 
     async def execute(
         self, code: str, *, root_fd: int | None, hide: bool, host_tools: Mapping[str, HostTool]

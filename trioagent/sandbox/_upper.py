@@ -1,6 +1,6 @@
-"""Read what a block did from the upper layer of its dead child's overlay, as plain data.
+"""Read what a block did from its dead child's view, the upper layer of an overlay or a changed copy, as plain data.
 
-The layer was written by hostile code: names may be no UTF-8, trees deep, files sparse or special. So: descriptors and
+The view was written by hostile code: names may be no UTF-8, trees deep, files sparse or special. So: descriptors and
 single names only, never a path; no link followed; every bound checked before reading.
 """
 
@@ -9,13 +9,16 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from .._errors import MemoryLimitError
+from .._errors import MemoryLimitError, MemoryStorageError
 from ..memory._changes import ChangeSet
 
 RESERVED = ".trioagent"
 MAX_DEPTH = 64
 _OPAQUE = "user.overlay.opaque"
+_CHUNK = 1 << 20
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Not blocking, in case a FIFO takes the file's place (nobody is left to do that; it costs nothing to be sure).
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -28,25 +31,64 @@ def read_changes(upper: int, root: int, *, max_bytes: int) -> ChangeSet:
 
     Raises:
         MemoryLimitError: for anything that is not a plain note or folder, or is too deep or too large.
-        OSError: the memory itself cannot be read.
+        MemoryStorageError: the memory itself cannot be read, or is changed by others while it is.
     """
     reader = _Reader(max_bytes)
-    reader.compare(upper, root, "", 0)
-    return ChangeSet(
-        writes=reader.writes,
-        deletes=frozenset(reader.deletes),
-        made_dirs=frozenset(reader.made_dirs),
-        removed_dirs=frozenset(reader.removed_dirs),
-    )
+    with _memory_errors(root):
+        reader.compare(upper, root, "", 0)
+    return reader.changes()
+
+
+def compare_copy(copy: int, root: int, *, max_bytes: int, max_files: int) -> ChangeSet:
+    """The changes in the folder behind descriptor *copy*, which began as a copy of the memory behind *root*.
+
+    Raises:
+        MemoryLimitError: as :func:`read_changes`, and for more than *max_files* changes.
+        MemoryStorageError: the memory itself cannot be read, or is changed by others while it is.
+    """
+    reader = _Reader(max_bytes, copied=True)
+    # What is not in the copy any more shows through as little as it does from behind an opaque folder.
+    with _memory_errors(root):
+        reader.remove_contents(root, "", 0, keep=copy)
+        reader.compare(copy, root, "", 0, opaque=True)
+    changes = reader.changes()
+    count = len(changes.writes) + len(changes.deletes) + len(changes.made_dirs) + len(changes.removed_dirs)
+    if count > max_files:
+        raise MemoryLimitError(".", f"{count} files and folders were changed, more than the {max_files} one block may")
+    return changes
+
+
+@contextmanager
+def _memory_errors(root: int) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        path = os.readlink(f"/proc/self/fd/{root}")
+        raise MemoryStorageError(path, error.errno or 0, error.strerror or str(error)) from error
 
 
 class _Reader:
-    def __init__(self, max_bytes: int) -> None:
+    """Collects the changes.
+
+    Args:
+        copied: the view is a copy, in which there never were devices, sockets and the like, nor what we keep ourselves.
+    """
+
+    def __init__(self, max_bytes: int, *, copied: bool = False) -> None:
+        self._copied = copied
         self.writes: dict[str, bytes] = {}
         self.deletes: set[str] = set()
         self.made_dirs: set[str] = set()
         self.removed_dirs: set[str] = set()
         self._left = max_bytes
+
+    def changes(self) -> ChangeSet:
+        return ChangeSet(
+            writes=self.writes,
+            deletes=frozenset(self.deletes),
+            made_dirs=frozenset(self.made_dirs),
+            removed_dirs=frozenset(self.removed_dirs),
+        )
 
     def compare(self, upper: int, lower: int | None, prefix: str, depth: int, *, opaque: bool = False) -> None:
         """Book one folder of the upper layer against its counterpart, None if there is none.
@@ -70,6 +112,8 @@ class _Reader:
                 self._folder(upper, lower, name, path, before, depth, opaque)
             elif stat.S_ISREG(info.st_mode):
                 self._file(upper, lower, name, path, info, before, depth)
+            elif before is not None and _same_link(upper, lower, name, info, before):
+                continue  # copied; a block can make none
             else:
                 raise MemoryLimitError(path, "is not a plain file or folder; a memory holds only those")
 
@@ -96,7 +140,7 @@ class _Reader:
             old = os.open(name, _FOLDER, dir_fd=lower)
             try:
                 if opaque:
-                    self._remove_contents(old, path, depth + 1, keep=folder)
+                    self.remove_contents(old, path, depth + 1, keep=folder)
                 self.compare(folder, old, path, depth + 1, opaque=opaque)
             finally:
                 os.close(old)
@@ -113,14 +157,13 @@ class _Reader:
         before: os.stat_result | None,
         depth: int,
     ) -> None:
+        if before is not None and _same_file(upper, lower, name, info, before):
+            return
         if info.st_size > self._left:  # a sparse file may claim any size
             raise MemoryLimitError(path, f"has {info.st_size} bytes, more than one block may write; make it smaller")
         content = _read(name, upper, path, info.st_size)
         self._left -= len(content)
-        if before is not None and stat.S_ISREG(before.st_mode):
-            if before.st_size == len(content) and _read(name, lower, path, before.st_size) == content:
-                return
-        elif before is not None and stat.S_ISDIR(before.st_mode):
+        if before is not None and stat.S_ISDIR(before.st_mode):
             self._remove(lower, name, path, before, depth)
         self.writes[path] = content
 
@@ -129,16 +172,17 @@ class _Reader:
         if before is None:
             return
         if not stat.S_ISDIR(before.st_mode):
-            self.deletes.add(path)
+            if not self._copied or stat.S_ISREG(before.st_mode) or stat.S_ISLNK(before.st_mode):
+                self.deletes.add(path)
             return
         self.removed_dirs.add(path)
         old = os.open(name, _FOLDER, dir_fd=lower)
         try:
-            self._remove_contents(old, path, depth + 1, keep=None)
+            self.remove_contents(old, path, depth + 1, keep=None)
         finally:
             os.close(old)
 
-    def _remove_contents(self, old: int, prefix: str, depth: int, keep: int | None) -> None:
+    def remove_contents(self, old: int, prefix: str, depth: int, keep: int | None) -> None:
         """Book all in folder *old* as gone, save for names that folder *keep* has: ``compare`` judges those."""
         if depth > MAX_DEPTH:
             raise MemoryLimitError(
@@ -146,7 +190,7 @@ class _Reader:
             )
         kept = set(os.listdir(keep)) if keep is not None else set()
         for name in os.listdir(old):
-            if name not in kept:
+            if name not in kept and _join(prefix, name) != RESERVED:
                 info = os.stat(name, dir_fd=old, follow_symlinks=False)
                 self._remove(old, name, _join(prefix, name), info, depth)
 
@@ -167,6 +211,23 @@ def _stat(folder: int | None, name: str) -> os.stat_result | None:
         return os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
         return None
+
+
+def _same_file(upper: int, lower: int | None, name: str, info: os.stat_result, before: os.stat_result) -> bool:
+    """By their contents: a time tells nothing, since writing through a mapping need not change it."""
+    if not stat.S_ISREG(before.st_mode) or info.st_size != before.st_size:
+        return False
+    with open(_open(name, _FILE, upper, name), "rb") as new, open(_open(name, _FILE, lower, name), "rb") as old:
+        while chunk := new.read(_CHUNK):
+            if old.read(_CHUNK) != chunk:
+                return False
+        return True
+
+
+def _same_link(upper: int, lower: int | None, name: str, info: os.stat_result, before: os.stat_result) -> bool:
+    if not stat.S_ISLNK(info.st_mode) or not stat.S_ISLNK(before.st_mode):
+        return False
+    return os.readlink(name, dir_fd=upper) == os.readlink(name, dir_fd=lower)
 
 
 def _open(name: str, flags: int, folder: int | None, path: str) -> int:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import signal
 import socket
 import subprocess
-import sys
+import tempfile
+from collections import deque
 from pathlib import Path
 
 import attrs
@@ -17,30 +19,33 @@ import trio
 from .._config import SandboxLimits
 from .._errors import SandboxError
 from . import _frames
+from ._child.copying import FOLDER, remove_tree
+from ._spawn import DEATH_SECONDS, spawn
+from ._tier import TierStartError
 
 _CHILD_SIDE = Path(__file__).parent / "_child" / "__main__.py"
 _PACKAGE = Path(__file__).parent.parent
 _TOOLS = _PACKAGE / "tools"
 # Packages on the standard library alone that blocks may import, besides that: name and folder.
 _LIBRARIES = {"offline_rules": str(_PACKAGE / "models" / "offline_rules" / "library")}
-DEATH_SECONDS = 10.0  # SIGKILL cannot be refused; only a kernel stuck on a dead disk takes longer
-
-
-class ZygoteStartError(Exception):
-    """The zygote could not make its namespaces, or whatever else *step* names."""
-
-    def __init__(self, step: str, detail: str, errno: int | None = None) -> None:
-        super().__init__(step, detail, errno)
-        self.step, self.detail, self.errno = step, detail, errno
+_NO_DESCRIPTORS = "too many open files: no descriptor is left for a child; raise the limit (ulimit -n)"
 
 
 @attrs.frozen
 class Child:
-    """A confined child that waits for its code: our end of its socket, itself (a pidfd), and its upper layer."""
+    """A child.
+
+    Attributes:
+        channel: our end of its socket.
+        pidfd: itself.
+        upper: the folder that shows what its block did.
+        spare: it was forked ahead.
+    """
 
     channel: socket.socket
     pidfd: int
     upper: int
+    spare: bool = False
 
     async def kill(self) -> None:
         """End the child at once and wait until it is dead, also when cancelled.
@@ -64,9 +69,11 @@ class Child:
 class Zygote:
     """A running zygote. Make one with :meth:`start`; it ends with :meth:`aclose`, or with this process."""
 
-    def __init__(self, process: subprocess.Popen[bytes], control: socket.socket, hello: dict[str, object]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], control: socket.socket, spare_children: int) -> None:
         self._process, self._control = process, control
-        self.hello = hello
+        self._spares: deque[socket.socket] = deque()
+        self._spare_children = spare_children
+        self.hello: dict[str, object] = {}
         self.pid = process.pid
 
     @property
@@ -74,36 +81,20 @@ class Zygote:
         return self._process.poll() is None
 
     @classmethod
-    async def start(cls, limits: SandboxLimits) -> Zygote:
-        """Start a zygote and wait until it serves.
+    async def start(cls, limits: SandboxLimits, tier: str) -> Zygote:
+        """Start a zygote for "kernel" or "kernel-lite" and wait until it serves.
 
         Raises:
-            ZygoteStartError: with the step that failed.
+            TierStartError: with the step that failed.
         """
-        if not sys.executable:
-            raise ZygoteStartError("interpreter", "sys.executable is empty: this Python is embedded in another program")
-        settings = attrs.asdict(limits) | {"tools": str(_TOOLS), "libraries": _LIBRARIES}
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.setblocking(False)
-        try:
-            with theirs:
-                # Not trio's run_process: it starts children from a worker thread, and the zygote is tied by PDEATHSIG
-                # to the thread that started it. A fixed hash seed makes the order of sets the same in every run; -I
-                # would ignore it, so its parts are given one by one.
-                process = subprocess.Popen(  # noqa: ASYNC220  # one fork and exec, about 1 ms
-                    [sys.executable, "-S", "-B", "-s", "-P", _CHILD_SIDE, str(theirs.fileno()), json.dumps(settings)],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                    pass_fds=(theirs.fileno(),),
-                    env=_environment(),
-                    cwd="/",
-                    start_new_session=True,  # a Ctrl-C at the terminal is for us, not for it
-                )
-        except OSError as error:
-            ours.close()
-            raise ZygoteStartError("interpreter", f"cannot start {sys.executable}: {error}", error.errno) from error
-        zygote = cls(process, ours, {})
+        settings = attrs.asdict(limits) | {
+            "tier": tier,
+            "tools": str(_TOOLS),
+            "libraries": _LIBRARIES,
+            "temporary": tempfile.gettempdir(),
+        }
+        process, ours = spawn(_CHILD_SIDE, settings=settings, kind=socket.SOCK_SEQPACKET)  # 1 ms: one fork and exec
+        zygote = cls(process, ours, limits.spare_children)
         try:
             await trio.lowlevel.wait_readable(ours)
             message = ours.recv(65536)
@@ -112,7 +103,7 @@ class Zygote:
             )
             if zygote.hello.get("ok") is not True:
                 number = zygote.hello.get("errno")
-                raise ZygoteStartError(
+                raise TierStartError(
                     str(zygote.hello.get("step")),
                     str(zygote.hello.get("detail")),
                     number if isinstance(number, int) else None,
@@ -125,12 +116,27 @@ class Zygote:
     async def aclose(self) -> None:
         """Kill the zygote, and with it every child, and wait until it is gone."""
         self._control.close()
-        if self._process.poll() is not None:
-            return
+        while self._spares:
+            self._spares.pop().close()
+        if self._process.poll() is None:
+            await self._end()
+        self._clear_away()
+
+    def _clear_away(self) -> None:
+        """Remove its views, if it was killed, by us or others, before it could."""
+        scratch = self.hello.get("scratch")
+        if isinstance(scratch, str) and os.path.lexists(scratch):
+            parent = os.open(os.path.dirname(scratch), FOLDER)
+            try:
+                remove_tree(os.path.basename(scratch), parent)
+            finally:
+                os.close(parent)
+
+    async def _end(self) -> None:
         pidfd = os.pidfd_open(self._process.pid)
         try:
             for number, seconds in ((signal.SIGTERM, 2.0), (signal.SIGKILL, DEATH_SECONDS)):
-                self._process.send_signal(number)  # SIGTERM has the outer process kill and reap the inner one
+                self._process.send_signal(number)  # SIGTERM lets it end its children and clear away
                 with trio.move_on_after(seconds, shield=True) as waited:
                     await trio.lowlevel.wait_readable(pidfd)
                 if not waited.cancelled_caught:
@@ -139,29 +145,62 @@ class Zygote:
             os.close(pidfd)
             self._process.poll()
 
-    async def fork(self, root_fd: int | None, *, hide: bool) -> Child:
-        """Have a child made, confined and waiting for its code.
+    def prepare(self) -> None:
+        """Ask for spare children, as many as are missing; if that cannot be done at once, not now."""
+        while len(self._spares) < self._spare_children:
+            try:
+                ours, theirs = _channel()
+                with theirs:
+                    self._spares.append(ours)
+                    socket.send_fds(self._control, [b"F"], [theirs.fileno()])
+            except SandboxError:
+                return  # no descriptors left
+            except OSError:
+                self._spares.pop().close()
+                return  # its queue is full, or it is gone: the next block finds out which
+
+    async def fork(self, root_fd: int | None, *, hide: bool, may_be_spare: bool = True) -> Child:
+        """A child, spare if there is one, that has its order and makes its view; its first byte tells if it could.
 
         Raises:
-            SandboxError: the zygote is gone, or the child could not be set up (the text names the step).
+            SandboxError: the zygote is gone, or could not make a child.
         """
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
+        order = _frames.encode(self._order(root_fd, hide=hide))
+        while may_be_spare and self._spares:
+            child, problem = await self._made(self._spares.popleft(), spare=True)
+            if child is not None:
+                break
+        else:
+            ours, theirs = _channel()
+            try:
+                with theirs:
+                    await self._ask(theirs)
+            except BaseException:
+                ours.close()
+                raise
+            child, problem = await self._made(ours, spare=False)
+            if child is None:
+                raise SandboxError(problem)
+        with contextlib.suppress(ConnectionError):  # it died; what is left to read says why
+            child.channel.sendall(order)  # small, and the first on its way: there is room for it
+        return child
+
+    @staticmethod
+    async def _made(ours: socket.socket, *, spare: bool) -> tuple[Child | None, str]:
+        """The child at the other end of *ours*, or None and why there is none."""
         try:
-            with theirs:
-                # Straight to the child, which will find it there: what is one agent's stays out of the zygote.
-                ours.sendall(_frames.encode(self._order(root_fd, hide=hide)))
-                await self._ask(theirs)
             await trio.lowlevel.wait_readable(ours)
             message, descriptors, _, _ = socket.recv_fds(ours, 1, 2)
             if message == b"U" and len(descriptors) == 2:
-                return Child(ours, *descriptors)
+                return Child(ours, descriptors[0], descriptors[1], spare), ""
             for descriptor in descriptors:
                 os.close(descriptor)
-            raise SandboxError(await self._why(ours, message))
+            problem = await set_up_problem(ours, message) if message != b"U" else _NO_DESCRIPTORS
         except BaseException:
             ours.close()
             raise
+        ours.close()
+        return None, problem
 
     def _order(self, root_fd: int | None, *, hide: bool) -> dict[str, object]:
         """What the child needs to make its view.
@@ -191,25 +230,43 @@ class Zygote:
             except OSError as error:
                 raise SandboxError(f"the zygote is gone ({error.strerror})") from error
 
-    @staticmethod
-    async def _why(channel: socket.socket, start: bytes) -> str:
-        """The set-up's own words, up to the end of its socket."""
-        words = b""
-        with trio.move_on_after(1):
-            while len(words) < 4000:
-                await trio.lowlevel.wait_readable(channel)
-                part = channel.recv(4096)
-                if not part:
-                    break
-                words += part
-        if start != b"E":
-            return "a child died while it was set up"
-        return words.partition(b"\xffDIE")[0].decode("utf-8", "replace")
+
+def receive(channel: socket.socket, size: int) -> bytes:
+    """What is there, b"" at the end.
+
+    Raises:
+        BlockingIOError: nothing is there yet.
+    """
+    try:
+        return channel.recv(size)
+    except ConnectionError:
+        # The child died with unread data: said once, before what it has written itself can be read.
+        try:
+            return channel.recv(size)
+        except ConnectionError:
+            return b""
 
 
-def _environment() -> dict[str, str]:
-    """What the interpreter needs to start, and nothing else; the zygote forgets that too before it forks anything."""
-    wanted = {"PYTHONHASHSEED": "0"}
-    if "LD_LIBRARY_PATH" in os.environ:  # where a relocated interpreter finds its libpython
-        wanted["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
-    return wanted
+async def set_up_problem(channel: socket.socket, start: bytes) -> str:
+    """Why a child could not be set up: its own words, up to the end of its socket, of which *start* has been read."""
+    words = start
+    with trio.move_on_after(1):
+        while len(words) < 4000 and _frames.death_status(words) is None:
+            await trio.lowlevel.wait_readable(channel)
+            part = receive(channel, 4096)
+            if not part:
+                break
+            words += part
+    if not words.startswith(b"E"):
+        return "a child died while it was set up"
+    return words[1:].partition(_frames.DEATH_MARK)[0].decode("utf-8", "replace")
+
+
+def _channel() -> tuple[socket.socket, socket.socket]:
+    """Our end and the child's end of a child's socket."""
+    try:
+        ours, theirs = socket.socketpair()
+    except OSError as error:
+        raise SandboxError(_NO_DESCRIPTORS if error.errno == errno.EMFILE else f"no socket: {error}") from error
+    ours.setblocking(False)
+    return ours, theirs

@@ -27,6 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ._disk import Disk as Disk
 from ._results import NoResults as NoResults
 from ._results import ToolError as ToolError
 from ._results import quiet as quiet
@@ -50,11 +51,13 @@ NAMES = (
 """The names a block sees."""
 
 
-def make_tools(root: str = "/", on_read: Callable[[str], None] | None = None) -> dict[str, Callable[..., object]]:
+def make_tools(
+    root: str | Disk = "/", on_read: Callable[[str], None] | None = None
+) -> dict[str, Callable[..., object]]:
     """The tools on one memory, by name.
 
     Args:
-        root: the memory's folder; ``/`` in a child that has changed its root to it.
+        root: the memory's folder, ``/`` in a child that has changed its root to it; or what stands for a folder.
         on_read: called with the path (relative, normalised) of each note whose content, or absence, is shown.
     """
     tools = NoteTools(root, on_read)

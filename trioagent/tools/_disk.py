@@ -153,7 +153,7 @@ class Disk:
     @contextmanager
     def folder(self, path: str, make: bool = False) -> Iterator[Folder]:
         """Open the folder *path*, after making it and its parents if *make*."""
-        here = Folder(os.open(self._root, _FOLDER & ~getattr(os, "O_NOFOLLOW", 0)) if _BY_FD else None, self._root)
+        here = self._open_root()
         try:
             for name in path.split("/") if path else ():
                 if make:
@@ -165,6 +165,9 @@ class Disk:
             yield here
         finally:
             here.close()
+
+    def _open_root(self) -> Folder:
+        return Folder(os.open(self._root, _FOLDER & ~getattr(os, "O_NOFOLLOW", 0)) if _BY_FD else None, self._root)
 
     def kind(self, path: str) -> Kind:
         """What is at *path*."""

@@ -70,7 +70,9 @@ def fold(text: str) -> str:
     """Without case and accents: equal for words that a reader takes for the same."""
     if text.isascii():
         return text.lower()
-    return unicodedata.normalize("NFC", _MARKS.sub("", unicodedata.normalize("NFKD", text.casefold())))
+    for _ in range(2):  # taking a letter apart may bring a capital to light: Unicode's compatibility caseless match
+        text = unicodedata.normalize("NFKD", text.casefold())
+    return unicodedata.normalize("NFC", _MARKS.sub("", text))
 
 
 def squash(text: str) -> str:

@@ -26,12 +26,13 @@ class NoteTools:
     """The tools on one memory; :func:`make_tools` hands out its methods.
 
     Args:
-        root: the memory's folder, ``/`` inside of a chroot. Nothing outside of it can be reached.
+        root: the memory's folder, ``/`` inside of a chroot; or what stands for a folder. Nothing outside of it can be
+            reached.
         on_read: called with the path of each note whose content, or absence, a tool has shown to the block.
     """
 
-    def __init__(self, root: str = "/", on_read: Callable[[str], None] | None = None) -> None:
-        self._disk = Disk(root)
+    def __init__(self, root: str | Disk = "/", on_read: Callable[[str], None] | None = None) -> None:
+        self._disk = root if isinstance(root, Disk) else Disk(root)
         self._on_read = on_read
         self._listing = Listing(self._disk)
 

@@ -188,4 +188,32 @@ r = R()
 breakpoint()
 """,
     ),
+    Case(
+        "unnamed_files",
+        "what has no name is not counted",
+        """
+import mmap, os
+kept = []
+while True:
+    with open("m", "w+b") as file:
+        file.truncate(1 << 20)
+        kept.append(mmap.mmap(file.fileno(), 1 << 20))
+    os.unlink("m")
+    kept[-1][:] = b"x" * (1 << 20)
+""",
+    ),
+    Case(
+        "tree_in_motion",
+        "whoever looks after the view stumbles over what changes meanwhile",
+        """
+import os, time
+end = time.monotonic() + 0.5
+while time.monotonic() < end:
+    os.makedirs("a/b/c")
+    os.rename("a", "q")
+    os.removedirs("q/b/c")
+    open("a", "w").close()
+    os.unlink("a")
+""",
+    ),
 )

@@ -195,4 +195,57 @@ os.write(3, len(body).to_bytes(4, "big") + body.encode())
 os._exit(0)
 """,
     ),
+    Case(
+        "reads_without_end",
+        "the host looks for each path that the block claims to have read",
+        """
+import os, json
+open("x.md", "w").write("x")
+reads = [f"{number:x}" for number in range(100_000)]
+body = json.dumps({"locals": {}, "error": "", "printed": "", "reads": reads}).encode()
+m = memoryview(len(body).to_bytes(4, "big") + body)
+while m: m = m[os.write(3, m):]
+os._exit(0)
+""",
+    ),
+    Case(
+        "calls_nobody_reads",
+        "answers pile up at the host",
+        """
+import os, json
+body = json.dumps({"call": "nobody", "args": [[[]]] * 10, "kwargs": {"self": 1}}).encode()
+for _ in range(3000):
+    os.write(3, len(body).to_bytes(4, "big") + body)
+""",
+    ),
+    Case(
+        "channel_replaced",
+        "an answer goes astray",
+        """
+import os
+note = os.open("user.md", os.O_RDWR)
+os.close(3)
+other = os.dup(note)
+""",
+    ),
+    Case(
+        "writing_replaced",
+        "an answer in pieces, with lengths that lie",
+        """
+import builtins, os
+write = os.write
+os.write = lambda descriptor, data: write(descriptor, bytes(data)[:1])
+builtins.len = lambda *a: 1
+""",
+    ),
+    Case(
+        "exception_of_lies",
+        "the error's own attributes run in the host",
+        """
+class Lie(BaseException):
+    def __str__(self): raise Lie
+    __traceback__ = __class__ = __cause__ = __notes__ = property(__str__)
+raise Lie
+""",
+    ),
 )

@@ -136,4 +136,68 @@ shutil.rmtree("user.md")
 open("user.md", "w").write("- name: Ana")
 """,
     ),
+    Case(
+        "nearly_the_reserved_name",
+        "another spelling of the commit's folder is obeyed",
+        r"""
+import os
+for name in (".TRIOAGENT", ".trioagent ", ".trioagent.", "\uff0etrioagent", ".trioagent\u200b", ".Trioagent"):
+    os.mkdir(name)
+    open(f"{name}/redo.json", "w").write('{"writes": {"../../outside/SBXPWN42": "eA=="}}')
+""",
+    ),
+    Case(
+        "reserved_name_by_renaming",
+        "the commit's folder is moved into place",
+        """
+import os
+os.makedirs("a/.trioagent")
+open("a/.trioagent/redo.json", "w").write('{"writes": {"../../outside/SBXPWN43": "eA=="}}')
+os.rename("a/.trioagent", ".trioagent")
+""",
+    ),
+    Case(
+        "folders_outside_by_path_only",
+        "a folder that was opened without rights is a way in",
+        """
+import os
+escaped = None
+for place in ("@OUT@", "@MEM@/../other", "/etc", "/proc/self", "/dev"):
+    try:
+        folder = os.open(place, os.O_PATH)
+        os.fchdir(folder)
+    except OSError:
+        continue
+    for name in ("target.txt", "secret.md", "passwd", "maps", "null", "."):
+        for flags in (os.O_RDONLY, os.O_WRONLY | os.O_APPEND, os.O_TMPFILE | os.O_RDWR):
+            for at in (None, folder):
+                try:
+                    os.open(name, flags, 0o600, dir_fd=at)
+                    escaped = f"{place}/{name}"
+                except OSError:
+                    pass
+""",
+    ),
+    Case(
+        "deeper_than_any_path",
+        "the host follows names without end",
+        """
+import os
+for _ in range(70):
+    os.mkdir("d" * 250)
+    os.chdir("d" * 250)
+open("x", "w").write("x")
+""",
+    ),
+    Case(
+        "other_overlays_marks",
+        "names that mean something to another file system",
+        """
+import os
+os.unlink("user.md")
+for name in (".wh.user.md", ".wh..wh..opq", "#0", "redo.json"):
+    open(name, "w").write("x")
+os.makedirs("new/work/work")
+""",
+    ),
 )

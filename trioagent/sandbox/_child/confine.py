@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import resource
 
-from . import seccomp
-from .syscalls import PR_CAPBSET_DROP, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS, call, prctl
+from . import bpf, seccomp
+from .syscalls import MACHINE, PR_CAPBSET_DROP, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS, call, prctl
 
 # Landlock's file system rights, by bit.
 WRITE_FILE, READ_FILE, READ_DIR, REMOVE_DIR, REMOVE_FILE = 1 << 1, 1 << 2, 1 << 3, 1 << 4, 1 << 5
@@ -21,39 +22,54 @@ MAKE_DIR, MAKE_REGULAR, REFER, TRUNCATE = 1 << 7, 1 << 8, 1 << 13, 1 << 14
 # What a block may do in its view. Missing on purpose: execute, make devices, sockets, FIFOs or symbolic links, ioctl.
 GRANTED = WRITE_FILE | READ_FILE | READ_DIR | REMOVE_DIR | REMOVE_FILE | MAKE_DIR | MAKE_REGULAR | REFER | TRUNCATE
 RIGHTS_BY_ABI = (0, 13, 14, 15, 15, 16)  # how many rights each ABI knows; newer ones add none for files
-MINIMUM_ABI = 1
+SECCOMP_GET_ACTION_AVAIL = 2
 
 
-class _Ruleset(ctypes.Structure):
+class Ruleset(ctypes.Structure):
     _fields_ = (("files", ctypes.c_uint64), ("network", ctypes.c_uint64), ("scoped", ctypes.c_uint64))
 
 
-class _PathBeneath(ctypes.Structure):
+class PathBeneath(ctypes.Structure):
     _pack_ = 1
     _layout_ = "ms"
     _fields_ = (("allowed", ctypes.c_uint64), ("parent", ctypes.c_int32))
 
 
-class _CapabilityHeader(ctypes.Structure):
+class CapabilityHeader(ctypes.Structure):
     _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
 
 
 class Walls:
-    """What can be prepared once, before the forks: the filter's program, the Landlock ABI, the empty capability set."""
+    """What can be prepared once, before the forks: the filter's program, the Landlock ABI, the empty capability set.
 
-    def __init__(self) -> None:
+    Args:
+        minimum_abi: the Landlock ABI that is needed.
+        chrooted: the child's root is its view.
+
+    Raises:
+        OSError: Landlock or seccomp is missing or too old; the text names which.
+    """
+
+    def __init__(self, *, minimum_abi: int, chrooted: bool) -> None:
         try:
             self.landlock_abi = call("landlock_create_ruleset", None, 0, 1)
         except OSError as error:
-            raise OSError(error.errno, f"this kernel has no Landlock ({error.strerror})") from None
+            raise OSError(error.errno, f"no Landlock here ({error.strerror})") from None
+        if self.landlock_abi < minimum_abi:
+            raise OSError(errno.ENOSYS, f"Landlock here has ABI {self.landlock_abi}, {minimum_abi} is needed")
+        try:
+            call("seccomp", SECCOMP_GET_ACTION_AVAIL, 0, ctypes.byref(ctypes.c_uint32(bpf.RET_KILL)))
+        except OSError as error:
+            raise OSError(error.errno, f"no seccomp filters here ({error.strerror})") from None
         handled = (1 << RIGHTS_BY_ABI[min(self.landlock_abi, len(RIGHTS_BY_ABI) - 1)]) - 1
         # Handled and never granted: TCP bind and connect (ABI 4), abstract sockets and signals to outside (ABI 6).
-        self._ruleset = _Ruleset(handled, 3 if self.landlock_abi >= 4 else 0, 3 if self.landlock_abi >= 6 else 0)
+        self._ruleset = Ruleset(handled, 3 if self.landlock_abi >= 4 else 0, 3 if self.landlock_abi >= 6 else 0)
         self._ruleset_size = 24 if self.landlock_abi >= 6 else 16 if self.landlock_abi >= 4 else 8
         self._granted = GRANTED & handled
-        self._filter = seccomp.Filter()
+        assert MACHINE is not None  # or the calls above would have failed
+        self._filter = bpf.Filter(seccomp.program(MACHINE, chrooted=chrooted))
         self._no_capabilities = (ctypes.c_uint32 * 6)()
-        self._capability_header = _CapabilityHeader(0x20080522, 0)
+        self._capability_header = CapabilityHeader(0x20080522, 0)
 
     def settle(self) -> None:
         """Give up, in the zygote, what no child ever needs; forks inherit it."""
@@ -69,7 +85,7 @@ class Walls:
     def landlock(self, root: int) -> None:
         """Allow, of all files and the network, only plain reading and writing below descriptor *root*."""
         ruleset = call("landlock_create_ruleset", ctypes.byref(self._ruleset), self._ruleset_size, 0)
-        rule = _PathBeneath(self._granted, root)
+        rule = PathBeneath(self._granted, root)
         call("landlock_add_rule", ruleset, 1, ctypes.byref(rule), 0)
         call("landlock_restrict_self", ruleset, 0)
         os.close(ruleset)

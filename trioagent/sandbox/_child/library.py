@@ -1,13 +1,14 @@
 """The standard library for children that have no files but their notes.
 
 What blocks import most is imported before the fork. All the rest of the library's Python modules, and the packages that
-the host offers besides, lie in one read-only shared mapping, from which an import in a child takes them: importing
-everything up front would make each fork dearer, for its cost grows with the parent's private memory, while a shared
-mapping costs a fork nothing.
+the host offers besides, lie in one mapped file in memory, from which an import in a child takes them: importing
+everything up front would make each fork dearer, for its cost grows with what the parent has written, while the pages of
+a mapped file cost a fork nothing.
 """
 
 from __future__ import annotations
 
+import fcntl
 import importlib
 import importlib.abc
 import importlib.machinery
@@ -44,15 +45,16 @@ LEFT_OUT = {
     "venv", "this.py",
 }  # fmt: skip
 ZONES = "/usr/share/zoneinfo"
+_SEALED = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
 
 
 class Shelf:
-    """Many small files in one shared, read-only mapping."""
+    """Many small files in one mapping that no child can change for the others."""
 
     def __init__(self) -> None:
         self._index: dict[str, tuple[int, int]] = {}
         self._size = 0
-        self._descriptor = os.memfd_create("library")
+        self._descriptor = os.memfd_create("library", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         self._map: mmap.mmap | None = None
 
     def put(self, name: str, content: bytes) -> None:
@@ -62,7 +64,9 @@ class Shelf:
 
     def close(self) -> None:
         """Map the file; nothing can be put in after this."""
-        self._map = mmap.mmap(self._descriptor, self._size, mmap.MAP_SHARED, mmap.PROT_READ)
+        fcntl.fcntl(self._descriptor, fcntl.F_ADD_SEALS, _SEALED)
+        # Private: a child that makes its pages writable (mprotect) or throws them away (madvise) does so for itself.
+        self._map = mmap.mmap(self._descriptor, self._size, mmap.MAP_PRIVATE, mmap.PROT_READ)
         os.close(self._descriptor)
 
     def __contains__(self, name: str) -> bool:
@@ -232,3 +236,4 @@ def _offer_zones(shelf: Shelf) -> None:
         return io.BytesIO(shelf.get(f"zone:{key}"))
 
     common.load_tzdata = load_tzdata  # type: ignore[assignment]
+    zoneinfo.reset_tzpath(to=())  # where the disk's own zones can be seen, they still may not be read

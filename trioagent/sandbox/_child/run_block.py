@@ -17,6 +17,7 @@ from .channel import Channel
 from .values import BLOCK, clean, error_text, local_values
 
 MAX_READS = 4096
+MAX_PATH = 64 * 256  # characters: no note lies deeper, or has a longer name
 
 
 class Printed(io.TextIOBase):
@@ -57,20 +58,29 @@ class Reads:
     def __init__(self) -> None:
         self.paths: set[str] = set()
         self.quiet: Any = None
+        self.root = ""  # where the view is; nothing is booked without one, so nothing of the zygote's own reading
 
     def note(self, path: str) -> None:
-        if len(self.paths) < MAX_READS:
-            whole = os.path.normpath(os.path.join(os.getcwd(), path)).strip("/")
-            if whole and whole != ".":
-                self.paths.add(whole)
+        """Book a *path* relative to the memory."""
+        whole = os.path.normpath(path).strip("/")
+        if whole and whole != "." and len(self.paths) < MAX_READS:
+            self.paths.add(whole)
+
+    def listed(self) -> list[str]:
+        """For the reply: text that has a UTF-8 form, and only what may be the path of a note."""
+        return [text for path in sorted(self.paths) if len(text := clean(path)) <= MAX_PATH]
 
     def watch(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if event != "open" or (self.quiet is not None and self.quiet.depth > 0):
+        if event != "open" or not self.root or (self.quiet is not None and self.quiet.depth > 0):
             return
         path, _, flags = arguments
         # With O_TRUNC or O_EXCL nothing of an old content can be seen.
         if isinstance(path, str | bytes | os.PathLike) and not flags & (os.O_TRUNC | os.O_EXCL | os.O_DIRECTORY):
-            self.note(os.fsdecode(path))
+            whole = os.path.join(os.getcwd(), os.fsdecode(path))
+            if self.root == "/":
+                self.note(whole)
+            elif (whole := os.path.normpath(whole)).startswith(f"{self.root}/"):
+                self.note(whole[len(self.root) :])
 
 
 class HostToolError(Exception):
@@ -122,7 +132,7 @@ def run(channel: Channel, tools: dict[str, Callable[..., object]], reads: Reads,
         "locals": values,
         "error": error,
         "printed": printed.text(),
-        "reads": [clean(path) for path in sorted(reads.paths)],
+        "reads": reads.listed(),
     }
     body = channel.encode(reply)
     if len(body) > limits["reply_bytes"]:

@@ -6,14 +6,9 @@ calls. The kernel keeps a bitmap of the calls that this program always allows, s
 
 from __future__ import annotations
 
-import ctypes
 import errno
-import struct
 
-from .syscalls import MACHINE, X86_64, call
-
-# name: (x86_64, aarch64); None where an architecture has no such call.
-Table = dict[str, tuple[int | None, int | None]]
+from .bpf import EQUAL, HAS_BITS, Answers, Instruction, Table, allow, answers_of, argument, assemble, fail
 
 ALLOWED: Table = {
     # files: all of them go through the chroot, and through Landlock where it has a say
@@ -52,12 +47,10 @@ ALLOWED: Table = {
     "unlinkat": (263, 35),
     "rename": (82, None),
     "renameat": (264, 38),
-    "renameat2": (316, 276),
     "truncate": (76, 45),
     "ftruncate": (77, 46),
     "fsync": (74, 82),
     "fdatasync": (75, 83),
-    "flock": (73, 32),
     "umask": (95, 166),
     "sendfile": (40, 71),  # shutil.copyfile
     "fadvise64": (221, 223),
@@ -66,7 +59,6 @@ ALLOWED: Table = {
     "munmap": (11, 215),
     "mremap": (25, 216),
     "madvise": (28, 233),
-    "futex": (202, 98),
     "set_robust_list": (273, 99),
     "rseq": (334, 293),
     "sched_yield": (24, 124),
@@ -106,7 +98,9 @@ ALLOWED: Table = {
 }
 
 # "Done", without effect: shutil.copy, copytree and Path.touch go on, and no mode, owner or time of any file changes.
+# Nor is a file locked: a view has one user, and a lock on what all children share (/dev/null) would outlive its block.
 IGNORED: Table = {
+    "flock": (73, 32),
     "chmod": (90, None),
     "fchmod": (91, 52),
     "fchmodat": (268, 53),
@@ -147,122 +141,94 @@ NO_TERMINAL: Table = {"ioctl": (16, 29)}
 NO_EXEC_MEMORY: Table = {"mmap": (9, 222), "mprotect": (10, 226)}
 HARMLESS_FCNTL: Table = {"fcntl": (72, 25)}
 READ_OWN_LIMITS: Table = {"prlimit64": (302, 261)}
+NO_WHITEOUT: Table = {"renameat2": (316, 276)}
+PRIVATE_FUTEX: Table = {"futex": (202, 98)}
 
-TABLES = (ALLOWED, IGNORED, UNSUPPORTED, MISSING, NO_TERMINAL, NO_EXEC_MEMORY, HARMLESS_FCNTL, READ_OWN_LIMITS)
+TABLES = (
+    ALLOWED,
+    IGNORED,
+    UNSUPPORTED,
+    MISSING,
+    NO_TERMINAL,
+    NO_EXEC_MEMORY,
+    HARMLESS_FCNTL,
+    READ_OWN_LIMITS,
+    NO_WHITEOUT,
+    PRIVATE_FUTEX,
+)
+
+# Refused where the child's root is not its view, besides the rest: they tell of files outside what Landlock would not.
+# "Not a link" is what callers of readlink are ready for; there is none in a view, unless the memory has one.
+WITHOUT_CHROOT = {"readlink": errno.EINVAL, "readlinkat": errno.EINVAL, "statfs": errno.EACCES}
 
 # F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_GETLK, F_SETLK, F_SETLKW, F_OFD_*, F_DUPFD_CLOEXEC: none of them names
 # another process (F_SETOWN would have signals sent to one).
 FCNTL_COMMANDS = (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030)
+# Of these, in a child that runs a block, F_SETFL, F_SETLK, F_SETLKW, F_OFD_SETLK and F_OFD_SETLKW are "done" without
+# effect: flags and such locks belong to an open file, and standard input's is that of all children, earlier and later.
+FCNTL_IGNORED = (4, 6, 7, 37, 38)
 
-AUDIT_ARCH = (0xC000003E, 0xC00000B7)
-X32_BIT = 0x40000000
 PROT_EXEC = 4
-
-LOAD, EQUAL, AT_LEAST, HAS_BITS, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
-RET_KILL, RET_ALLOW = 0x80000000, 0x7FFF0000
-# Offsets in struct seccomp_data: number, architecture, instruction pointer, then six 64-bit arguments, low word first.
-NUMBER_AT, ARCH_AT, ARGUMENTS_AT = 0, 4, 16
-
-Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, operand
+RENAME_NOREPLACE = 1
+FUTEX_PRIVATE_FLAG = 128
 
 
-def _load(offset: int) -> Instruction:
-    return (LOAD, 0, 0, offset)
+def no_exec_memory() -> list[Instruction]:
+    return [argument(2), (HAS_BITS, 0, 1, PROT_EXEC), fail(errno.EPERM), allow()]
 
 
-def _ret(value: int) -> Instruction:
-    return (RETURN, 0, 0, value)
-
-
-def _fail(number: int) -> Instruction:
-    return _ret(0x00050000 | number)
-
-
-def _argument(index: int, *, high: bool = False) -> Instruction:
-    return _load(ARGUMENTS_AT + 8 * index + (4 if high else 0))
-
-
-def _no_exec_memory() -> list[Instruction]:
-    return [_argument(2), (HAS_BITS, 0, 1, PROT_EXEC), _fail(errno.EPERM), _ret(RET_ALLOW)]
-
-
-def _harmless_fcntl() -> list[Instruction]:
+def harmless_fcntl() -> list[Instruction]:
     tests = [(EQUAL, len(FCNTL_COMMANDS) - i, 0, command) for i, command in enumerate(FCNTL_COMMANDS)]
-    return [_argument(1), *tests, _fail(errno.EPERM), _ret(RET_ALLOW)]
+    return [argument(1), *tests, fail(errno.EPERM), allow()]
 
 
-def _read_own_limits() -> list[Instruction]:
+def _traceless_fcntl() -> list[Instruction]:
+    tests = [(EQUAL, 0, 1, command) for command in FCNTL_IGNORED]
+    return [argument(1), *(step for test in tests for step in (test, fail(0))), *harmless_fcntl()]
+
+
+def read_own_limits() -> list[Instruction]:
     """``prlimit64(0, _, NULL, _)``: of this process, and reading only."""
     return [
-        _argument(0),
+        argument(0),
         (EQUAL, 0, 4, 0),
-        _argument(2),
+        argument(2),
         (EQUAL, 0, 2, 0),
-        _argument(2, high=True),
+        argument(2, high=True),
         (EQUAL, 1, 0, 0),
-        _fail(errno.EPERM),
-        _ret(RET_ALLOW),
+        fail(errno.EPERM),
+        allow(),
     ]
 
 
-def program(machine: int) -> list[Instruction]:
-    """The filter for one architecture (``X86_64`` or ``AARCH64``).
-
-    A binary search over runs of call numbers: when a filter is put on, the kernel tries it for each number there is,
-    which takes too long with one comparison after the other.
-    """
-    code = [_load(ARCH_AT), (EQUAL, 1, 0, AUDIT_ARCH[machine]), _ret(RET_KILL), _load(NUMBER_AT)]
-    if machine == X86_64:
-        code += [(AT_LEAST, 0, 1, X32_BIT), _ret(RET_KILL)]
-    return code + _search(_runs(machine))
+def _no_whiteout() -> list[Instruction]:
+    """No flag but RENAME_NOREPLACE: RENAME_WHITEOUT makes a device node, which needs no right on some file systems."""
+    return [argument(4), (HAS_BITS, 0, 1, ~RENAME_NOREPLACE & 0xFFFFFFFF), fail(errno.EINVAL), allow()]
 
 
-def _runs(machine: int) -> list[tuple[int, list[Instruction]]]:
-    """The first number of each run of calls with the same answer, and that answer, from 0 up without gaps."""
-    answers: dict[int, list[Instruction]] = {}
-    for table, body in (
-        (ALLOWED, [_ret(RET_ALLOW)]),
-        (NO_EXEC_MEMORY, _no_exec_memory()),
-        (NO_TERMINAL, [_fail(errno.ENOTTY)]),
-        (HARMLESS_FCNTL, _harmless_fcntl()),
-        (IGNORED, [_fail(0)]),
-        (UNSUPPORTED, [_fail(errno.ENOTSUP)]),
-        (MISSING, [_fail(errno.ENOSYS)]),
-        (READ_OWN_LIMITS, _read_own_limits()),
-    ):
-        for numbers in table.values():
-            number = numbers[machine]
-            if number is not None:
-                answers[number] = body
-    runs: list[tuple[int, list[Instruction]]] = []
-    for number in range(max(answers) + 2):  # one past the last: refused, as is all above it
-        body = answers.get(number, [_fail(errno.EPERM)])
-        if not runs or runs[-1][1] != body:
-            runs.append((number, body))
-    return runs
+def _private_futex() -> list[Instruction]:
+    """Between threads, as locks are: others wake a waiter in another child, on a page of the same program's file."""
+    return [argument(1), (HAS_BITS, 1, 0, FUTEX_PRIVATE_FLAG), fail(errno.EPERM), allow()]
 
 
-def _search(runs: list[tuple[int, list[Instruction]]]) -> list[Instruction]:
-    if len(runs) == 1:
-        return runs[0][1]
-    middle = len(runs) // 2
-    below = _search(runs[:middle])
-    return [(AT_LEAST, len(below), 0, runs[middle][0]), *below, *_search(runs[middle:])]
+def program(machine: int, *, chrooted: bool = True) -> list[Instruction]:
+    """The filter for one architecture (``X86_64`` or ``AARCH64``)."""
+    answers = answers_of(
+        machine,
+        (ALLOWED, [allow()]),
+        (NO_EXEC_MEMORY, no_exec_memory()),
+        (NO_TERMINAL, [fail(errno.ENOTTY)]),
+        (HARMLESS_FCNTL, _traceless_fcntl()),
+        (IGNORED, [fail(0)]),
+        (UNSUPPORTED, [fail(errno.ENOTSUP)]),
+        (MISSING, [fail(errno.ENOSYS)]),
+        (READ_OWN_LIMITS, read_own_limits()),
+        (NO_WHITEOUT, _no_whiteout()),
+        (PRIVATE_FUTEX, _private_futex()),
+    )
+    return assemble(answers if chrooted else answers | _without_chroot(machine), machine)
 
 
-class _Program(ctypes.Structure):
-    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
-
-
-class Filter:
-    """The assembled filter of this machine, ready to be put on."""
-
-    def __init__(self) -> None:
-        assert MACHINE is not None
-        packed = b"".join(struct.pack("=HBBI", *instruction) for instruction in program(MACHINE))
-        self._buffer = ctypes.create_string_buffer(packed, len(packed))
-        self._program = _Program(len(packed) // 8, ctypes.addressof(self._buffer))
-
-    def apply(self) -> None:
-        """Put the filter on this process for good. It needs no_new_privs."""
-        call("seccomp", 1, 0, ctypes.byref(self._program))
+def _without_chroot(machine: int) -> Answers:
+    refused = (({name: ALLOWED[name]}, [fail(number)]) for name, number in WITHOUT_CHROOT.items())
+    return answers_of(machine, *refused)

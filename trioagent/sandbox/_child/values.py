@@ -18,7 +18,7 @@ BLOCK = "<block>"  # the file name a block's code is compiled under
 ERROR_CHARS = 2000
 NAME_CHARS = 200
 
-_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 _TOOLING = (
     types.ModuleType,
     types.FunctionType,
@@ -79,7 +79,7 @@ def bounded_repr(value: object, limit: int) -> str:
         length = len(text)
         if length > limit:
             text = f"{text[:limit]}… ({length} characters in all)"
-        return clean(_ADDRESS.sub("", text))
+        return clean(ADDRESS.sub("", text))
     except MemoryError:
         return f"<{_kind(value)}: too large to show>"
     except BaseException as error:  # noqa: BLE001  # whatever a block's own __repr__ raises
@@ -89,7 +89,7 @@ def bounded_repr(value: object, limit: int) -> str:
 def _cut_collection(value: Any, limit: int) -> str:
     items = value.items() if type(value) is dict else value
     some = type(value)(itertools.islice(items, limit))
-    return f"{clean(_ADDRESS.sub('', repr(some)[:limit]))}… ({len(value)} items in all)"
+    return f"{clean(ADDRESS.sub('', repr(some)[:limit]))}… ({len(value)} items in all)"
 
 
 def _kind(value: object) -> str:
@@ -108,13 +108,13 @@ def error_text(error: BaseException, source: str) -> str:
         text = _describe(error, source)
     except BaseException as second:  # noqa: BLE001  # a hostile __str__
         text = f"{_kind(error)} (its text could not be read: {_kind(second)})"
-    text = clean(_ADDRESS.sub("", text))
+    text = clean(ADDRESS.sub("", text))
     return text if len(text) <= ERROR_CHARS else f"{text[:ERROR_CHARS]}… ({len(text)} characters in all)"
 
 
 def _describe(error: BaseException, source: str) -> str:
     if isinstance(error, SyntaxError) and error.filename == BLOCK:
-        return f"{_kind(error)}: {error.msg}{_place(error.lineno, source)}"
+        return f"{_kind(error)}: {error.msg}{place(error.lineno, source)}"
     text = "".join(traceback.format_exception_only(error)).strip()
     line = None
     frame = error.__traceback__
@@ -122,10 +122,10 @@ def _describe(error: BaseException, source: str) -> str:
         if frame.tb_frame.f_code.co_filename == BLOCK:
             line = frame.tb_lineno
         frame = frame.tb_next
-    return text + _place(line, source)
+    return text + place(line, source)
 
 
-def _place(line: int | None, source: str) -> str:
+def place(line: int | None, source: str) -> str:
     if line is None:
         return ""
     lines = source.splitlines()

@@ -59,16 +59,14 @@ def open_memory(order: dict[str, Any]) -> int | None:
     return folder
 
 
-def make(memory: int | None, *, hide: bool, size: int, files: int, owner: tuple[int, int] | None) -> tuple[int, int]:
-    """Make the view of the folder behind descriptor *memory*, or of an empty one.
+def make_upper(*, size: int, files: int) -> tuple[int, int]:
+    """What a view needs besides the memory, which may be ready before it is known: a tmpfs with an empty upper layer.
 
     Args:
-        hide: put a whiteout over the memory's own ``.trioagent``.
-        size, files: what the upper layer may hold, in bytes and in files and folders.
-        owner: who owns the view's root, if not we ourselves.
+        size, files: what the layer may hold, in bytes and in files and folders.
 
     Returns:
-        Descriptors of the view's root and of the upper layer's root.
+        Descriptors of the tmpfs' root and of the upper layer's.
     """
     limits: dict[bytes, bytes | None] = {
         b"size": str(size).encode(),
@@ -76,13 +74,27 @@ def make(memory: int | None, *, hide: bool, size: int, files: int, owner: tuple[
         b"mode": b"700",
     }
     disk = _mount(b"tmpfs", limits)
-    for name in ("upper", "work") if memory is not None else ("upper", "work", "empty"):
+    for name in ("upper", "work"):
         os.mkdir(name, 0o700, dir_fd=disk)
-    upper = os.open("upper", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=disk)
+    return disk, os.open("upper", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=disk)
+
+
+def lay_over(memory: int | None, disk: int, upper: int, *, hide: bool, owner: tuple[int, int] | None) -> int:
+    """Make the view of the folder behind descriptor *memory*, or of an empty one, with what `make_upper` made.
+
+    Args:
+        hide: put a whiteout over the memory's own ``.trioagent``.
+        owner: who owns the view's root, if not we ourselves.
+
+    Returns:
+        The descriptor of the view's root.
+    """
     if hide:
         os.mknod(HIDDEN, stat.S_IFCHR, 0, dir_fd=upper)  # character device 0:0 is the overlay's mark for "deleted"
     if owner is not None:
         os.fchown(upper, *owner)
+    if memory is None:
+        os.mkdir("empty", 0o700, dir_fd=disk)
     lower = f"/proc/self/fd/{memory}" if memory is not None else f"/proc/self/fd/{disk}/empty"
     layers: dict[bytes, bytes | None] = {
         b"lowerdir": lower.encode(),
@@ -90,6 +102,4 @@ def make(memory: int | None, *, hide: bool, size: int, files: int, owner: tuple[
         b"workdir": f"/proc/self/fd/{disk}/work".encode(),
         b"userxattr": None,  # the overlay's marks as user.* attributes: an unprivileged mount may not write trusted.*
     }
-    root = _mount(b"overlay", layers)
-    os.close(disk)
-    return root, upper
+    return _mount(b"overlay", layers)

@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from . import view
 from .channel import Channel
+from .ground import Ground
 from .run_block import Reads, run
 
 ROUNDS = 16  # a function specialises itself after 8 calls, and what it finds then settles within a few more
@@ -42,32 +42,37 @@ print("done", len(numbers))
 """
 
 
-def warm_up(tools: dict[str, Callable[..., object]], reads: Reads, settings: dict[str, Any]) -> None:
+def warm_up(
+    ground: Ground, tools_at: Callable[[str], dict[str, Callable[..., object]]], reads: Reads, settings: dict[str, Any]
+) -> None:
     """Run the block `ROUNDS` times; leaves nothing behind but what Python has learned."""
     request = json.dumps({"code": BLOCK, "tools": []}).encode()
     order = json.dumps({"memory": None, "hide": False, "owner": None}).encode()
-    for _ in range(ROUNDS):
+    for number in range(ROUNDS):
         ours, theirs = socket.socketpair()
-        with ours, theirs, _state_kept():
+        with ours, theirs, _state_kept(ground):
             for body in (order, request):
                 ours.sendall(len(body).to_bytes(4, "big") + body)
             channel = Channel(theirs.fileno())
-            assert channel.read()["memory"] is None
-            root, upper = view.make(None, hide=False, size=1 << 20, files=100, owner=None)
-            os.close(upper)
+            room = ground.prepare(f"warm-up-{number}")
+            root = ground.view(room, channel.read())
             os.fchdir(root)
-            os.chroot(".")
-            os.chdir("/")
-            os.close(root)
-            run(channel, tools, reads, settings)
+            if ground.changes_root:
+                os.chroot(".")
+                os.chdir("/")
+            for descriptor in {root, room.base, room.told}:
+                os.close(descriptor)
+            run(channel, tools_at(room.path), reads, settings)
             reply = json.loads(ours.recv(1 << 20)[4:])
             if reply["error"]:
                 raise RuntimeError(reply["error"])
         reads.paths.clear()
+        reads.root = ""
+        ground.drop(f"warm-up-{number}")
 
 
 @contextmanager
-def _state_kept() -> Iterator[None]:
+def _state_kept(ground: Ground) -> Iterator[None]:
     """Come back to our own root afterwards, and to what `run` replaces."""
     outside = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     streams = sys.stdin, sys.stdout, sys.stderr
@@ -76,7 +81,8 @@ def _state_kept() -> Iterator[None]:
         yield
     finally:
         os.fchdir(outside)
-        os.chroot(".")
+        if ground.changes_root:
+            os.chroot(".")
         os.chdir("/")
         os.close(outside)
         sys.stdin, sys.stdout, sys.stderr = streams

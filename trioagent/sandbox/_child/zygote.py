@@ -22,37 +22,47 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from . import confine, library, namespaces, shims, view
+from . import confine, library, shims
 from .channel import Channel
+from .children import Children
+from .ground import GROUNDS, Ground
 from .run_block import Reads, run
 from .syscalls import PR_SET_PDEATHSIG, call, libc, prctl
 from .warm import warm_up
 
-# After a child's death, the last thing on its socket: these four bytes and its wait status.
-DEATH = struct.Struct("=4sI")
-DEATH_MARK = b"\xffDIE"  # no UTF-8 and no plausible frame length, so it cannot be part of an honest reply
 CHILD_FILES = 64
 ONE_DESCRIPTOR, TWO_DESCRIPTORS = struct.Struct("i"), struct.Struct("2i")
-CHANNEL, ROOT = 3, 4  # descriptors in the child
+CHANNEL, ROOT, BASE, TOLD = 3, 4, 5, 6  # descriptors in the child
 _libc = ctypes.PyDLL(None, use_errno=True)  # calls with the interpreter's lock held, as a fork must be
 
 Settings = dict[str, Any]
 
 
+class Ended(BaseException):  # internal
+    """Asked to end by a signal."""
+
+
 def main(control: int, settings_text: str) -> None:
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # the host's death, however sudden, is ours
     settings: Settings = json.loads(settings_text)
-    control = _settle_descriptors(control)
+    channel = _socket.socket(fileno=_settle_descriptors(control))
+    poll = select.epoll()
+    ground: Ground | None = None
+    children: Children | None = None
     hello: dict[str, object] = {}
     step = "environment"
     try:
         os.environ.clear()
         libc.clearenv()
-        step = "namespaces"
-        all_ids = namespaces.enter()
-        namespaces.become_init()
+        step = "ground"
+        ground = GROUNDS[settings["tier"]](settings)
+        step = ground.step
+        if ground.keeps_views:
+            signal.signal(signal.SIGTERM, _end)
+        ground.settle()
+        children = Children(ground, poll)
         step = "landlock and seccomp"
-        walls = confine.Walls()
+        walls = confine.Walls(minimum_abi=ground.minimum_landlock, chrooted=ground.changes_root)
         step = "library"
         library_started = time.perf_counter()
         shelf = library.Shelf()
@@ -63,32 +73,44 @@ def main(control: int, settings_text: str) -> None:
         shims.install()
         walls.settle()
         step = "warm-up"
-        zygote = Zygote(settings, walls, tools)
-        warm_up(zygote.tools, zygote.reads, settings)
+        zygote = Zygote(settings, ground, walls, tools)
+        warm_up(ground, zygote.tools_at, zygote.reads, settings)
         step = "memory accounting"
         settings["base"] = confine.address_space()
         hello = {
             "ok": True,
             "landlock": walls.landlock_abi,
-            "all_ids": all_ids,
+            "all_ids": ground.all_ids,
+            "changes_root": ground.changes_root,
+            "scratch": ground.path,
             "library_ms": round((time.perf_counter() - library_started) * 1000),
         }
+        channel.send(json.dumps(hello).encode())
+        serve(channel, poll, zygote, children)
     except BaseException as error:  # noqa: BLE001  # told to the host, then the end
-        number = error.errno if isinstance(error, OSError) else None
-        hello = {"ok": False, "step": step, "errno": number, "detail": f"{type(error).__name__}: {error}"}
-    channel = _socket.socket(fileno=control)
-    channel.send(json.dumps(hello).encode())
-    if hello["ok"]:
-        serve(channel, zygote)
-    os._exit(0)
+        if not hello:
+            number = error.errno if isinstance(error, OSError) else None
+            hello = {"ok": False, "step": step, "errno": number, "detail": f"{type(error).__name__}: {error}"}
+            channel.send(json.dumps(hello).encode())
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if children is not None:
+            children.end()
+        if ground is not None:
+            ground.leave()
+        os._exit(0)
+
+
+def _end(*_: object) -> None:
+    raise Ended
 
 
 def _settle_descriptors(control: int) -> int:
     """Keep the numbers that a child gives its socket and root free of anything else; returns *control*'s new number."""
-    moved = fcntl.fcntl(control, fcntl.F_DUPFD_CLOEXEC, ROOT + 1)
-    for descriptor in (CHANNEL, ROOT):
+    moved = fcntl.fcntl(control, fcntl.F_DUPFD_CLOEXEC, TOLD + 1)
+    for descriptor in (CHANNEL, ROOT, BASE, TOLD):
         os.dup2(0, descriptor, inheritable=False)
-    if control > ROOT:
+    if control > TOLD:
         os.close(control)
     return moved
 
@@ -102,43 +124,53 @@ def _load_tools(folder: str) -> Any:
 
 
 class Zygote:
-    def __init__(self, settings: Settings, walls: confine.Walls, tools: Any) -> None:
-        self._settings, self._walls = settings, walls
+    def __init__(self, settings: Settings, ground: Ground, walls: confine.Walls, tools: Any) -> None:
+        self._settings, self.ground, self._walls = settings, ground, walls
+        self._pid = os.getpid()
+        self._make_tools = tools.make_tools
         self.reads = Reads()
         self.reads.quiet = getattr(tools, "quiet", None)
-        self.tools: dict[str, Callable[..., object]] = tools.make_tools(root="/", on_read=self.reads.note)
+        self._tools_at_root: dict[str, Callable[..., object]] = self._make_tools(root="/", on_read=self.reads.note)
         sys.addaudithook(self.reads.watch)
 
-    def live(self, channel: int) -> None:
+    def tools_at(self, path: str) -> dict[str, Callable[..., object]]:
+        """The tools over the memory's view at *path*."""
+        self.reads.root = path
+        return self._tools_at_root if path == "/" else self._make_tools(root=path, on_read=self.reads.note)
+
+    def live(self, channel: int, name: str) -> None:
         """A child's whole life, from the fork to its reply."""
         step = "view"
         try:
             limits = self._settings
-            order: dict[str, Any] = Channel(channel).read()
-            owner = order["owner"]
-            root, upper = view.make(
-                view.open_memory(order),
-                hide=order["hide"],
-                size=limits["view_bytes"],
-                files=limits["view_files"],
-                owner=owner,
-            )
-            # The host gets the means to kill us before it sends any code.
-            own = os.pidfd_open(os.getpid())
-            ours = _socket.socket(fileno=channel)
-            ours.sendmsg([b"U"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, TWO_DESCRIPTORS.pack(own, upper))])
-            ours.detach()
-            step = "descriptors"
+            self.ground.tie(self._pid)
             os.dup2(channel, CHANNEL, inheritable=False)
+            room = self.ground.prepare(name)
+            # The host gets the means to kill us before it sends anything.
+            own = os.pidfd_open(os.getpid())
+            ours = _socket.socket(fileno=CHANNEL)
+            ours.sendmsg([b"U"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, TWO_DESCRIPTORS.pack(own, room.told))])
+            ours.detach()
+            # Of what the zygote has open, nothing stays, least of all the sockets of other children.
+            os.dup2(room.base, BASE, inheritable=False)
+            os.dup2(room.told, TOLD, inheritable=False)
+            call("close_range", TOLD + 1, 0xFFFFFFFF, 0)
+            # As far as this there is no telling whose child this will be: a spare one waits here.
+            order: dict[str, Any] = Channel(CHANNEL).read()
+            root = self.ground.view(room._replace(base=BASE, told=TOLD), order)
+            step = "descriptors"
             os.dup2(root, ROOT, inheritable=False)
             call("close_range", ROOT + 1, 0xFFFFFFFF, 0)
-            step = "chroot"
             os.fchdir(ROOT)
-            os.chroot(".")
-            os.chdir("/")
+            if self.ground.changes_root:
+                step = "chroot"
+                os.chroot(".")
+                os.chdir("/")
+            owner = self.ground.owner(order)
             if owner is not None:
                 step = "owner"
                 confine.become(owner)
+                self.ground.tie(self._pid)  # undone by becoming someone else
             step = "limits"
             confine.limit(
                 memory=limits["base"] + limits["memory_bytes"],
@@ -153,10 +185,11 @@ class Zygote:
             self._walls.drop_capabilities()
             step = "seccomp"
             self._walls.filter_calls()
+            os.write(CHANNEL, b"R")
         except BaseException as error:  # noqa: BLE001  # no block has run yet: tell the host and end
-            _tell(channel if step in ("view", "descriptors") else CHANNEL, f"{step}: {error}")
+            _tell(CHANNEL, f"{step}: {error}")
             return
-        run(Channel(CHANNEL), self.tools, self.reads, limits)
+        run(Channel(CHANNEL), self.tools_at(room.path), self.reads, limits)
 
 
 def _tell(descriptor: int, problem: str) -> None:
@@ -167,23 +200,20 @@ def _tell(descriptor: int, problem: str) -> None:
         pass  # the host has gone: nobody to tell
 
 
-def serve(control: _socket.socket, zygote: Zygote) -> None:
+def serve(control: _socket.socket, poll: select.epoll, zygote: Zygote, children: Children) -> None:
     """Fork children until the host closes its end.
 
     After a fork, each page of memory that this loop writes to, if only to count a reference, is copied once more: so it
     goes without the ``socket`` module's Python and whatever else makes many objects.
     """
-    poll = select.epoll()
     poll.register(control.fileno(), select.EPOLLIN)
     space = _socket.CMSG_SPACE(ONE_DESCRIPTOR.size)
-    children: dict[int, tuple[int, int]] = {}  # pidfd: pid, our copy of its socket
     gc.collect()
     gc.freeze()  # no collection in a child walks, and so copies, what was here before it
     while True:
-        for descriptor, _ in poll.poll():
-            if descriptor in children:
-                poll.unregister(descriptor)
-                _bury(descriptor, *children.pop(descriptor))
+        for descriptor, _ in poll.poll(children.patience()):
+            if descriptor != control.fileno():
+                children.on_event(descriptor)
                 continue
             try:
                 message, rights, _, _ = control.recvmsg(8, space)
@@ -191,17 +221,19 @@ def serve(control: _socket.socket, zygote: Zygote) -> None:
                 return
             if not message:
                 return  # end of file: the host has closed the sandbox, or died
+            if not rights:
+                continue  # no descriptor was left to take it with; the host sees its end closed
             (channel,) = ONE_DESCRIPTOR.unpack(rights[0][2])
-            started = _fork(zygote, channel)
-            if started is None:
+            name = os.urandom(8).hex()
+            pid = _fork(zygote, children, channel, name)
+            if pid is None:
                 os.close(channel)
-                continue
-            pid, pidfd = started
-            poll.register(pidfd, select.EPOLLIN)
-            children[pidfd] = pid, channel
+            else:
+                children.add(pid, channel, name)
+        children.look()
 
 
-def _fork(zygote: Zygote, channel: int) -> tuple[int, int] | None:
+def _fork(zygote: Zygote, children: Children, channel: int, name: str) -> int | None:
     waiting = select.poll()
     waiting.register(channel, 0)  # POLLHUP needs no asking for
     if waiting.poll(0):
@@ -215,22 +247,12 @@ def _fork(zygote: Zygote, channel: int) -> tuple[int, int] | None:
     if pid == 0:
         try:
             random.seed()
-            zygote.live(channel)
+            if zygote.ground.keeps_views:
+                children.forget()  # their views' names, which are all that keeps them from being looked for
+            zygote.live(channel, name)
         finally:
             os._exit(0)
-    return pid, os.pidfd_open(pid)
-
-
-def _bury(pidfd: int, pid: int, channel: int) -> None:
-    """Reap a dead child and say on its socket how it died, in case the host still waits for its reply."""
-    _, status = os.waitpid(pid, 0)
-    os.close(pidfd)
-    os.set_blocking(channel, False)
-    try:
-        os.write(channel, DEATH.pack(DEATH_MARK, status))
-    except OSError:
-        pass  # nobody listens any more, as a rule (Python ignores SIGPIPE)
-    os.close(channel)
+    return int(pid)
 
 
 assert ctypes.sizeof(ctypes.c_long) == 8

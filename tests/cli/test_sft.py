@@ -1,0 +1,173 @@
+"""``trioagent sft generate``: what it says, its exit codes, and that it can be interrupted and gone on with."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from trioagent.batch import read_rows
+from trioagent.testing import ModelRequest, serve_model
+
+from .batch_support import rest
+from .conftest import Run
+from .support import SECONDS, started, trioagent
+
+pytestmark = pytest.mark.real
+
+NOTE = "<think>Note it.</think>\n<python>\ncreate_file('user.md', 'Porto')\n</python>"
+REPLY = "<think>Done.</think>\n<python></python>\n<reply>Noted.</reply>"
+
+
+def write_personas(home: Path, count: int = 2, **change: Any) -> None:
+    rows = [
+        {
+            "persona": {
+                "name_surname": f"Robin {number}",
+                "age": 30,
+                "gender": "male",
+                "birthplace": {"city": "Oslo", "country": "Norway"},
+                "occupation": "cook",
+                "detailed_backstory": "Likes snow.",
+                "relationships": [],
+            },
+            "facts": ["I live in Porto."],
+            **change,
+        }
+        for number in range(count)
+    ]
+    (home / "people.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def arguments(*more: str, flow: str = "introduce") -> list[str]:
+    return ["sft", "generate", "--personas", "people.jsonl", "--flow", flow, "--out", "out", "--turns", "1", *more]
+
+
+def test_help(run: Run) -> None:
+    said = run("sft", "generate", "--help")
+    assert (said.code, said.err) == (0, "")
+    for word in ("--persona-model", "--judge-model", "--retries", "introduce", "update", "retrieve", "Exit codes: "):
+        assert word in said.out
+
+
+@pytest.mark.parametrize(
+    ("change", "more", "said"),
+    [
+        ({"facts": []}, {}, "  line 1: facts: is empty; a conversation needs at least one fact\n"),
+        ({"fact": []}, {}, '  line 1: row: must be {"persona": {…}, "facts": […]}, not '),
+        ({"persona": {"name_surname": "x"}}, {}, "  line 1: persona: lacks the fields 'age', 'gender', "),
+        (
+            {},
+            {"flow": "update"},
+            "  line 1: facts: has no fact that changes; the flow 'update' needs one with `previous`",
+        ),
+    ],
+)
+def test_bad_rows(change: dict[str, Any], more: dict[str, str], said: str, home: Path, run: Run) -> None:
+    write_personas(home, 1, **change)
+    ended = run(*arguments("--model", "offline-rules", **more))
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith("error: people.jsonl: 1 bad rows; nothing was run\n")
+    assert said in ended.err
+    assert not (home / "out").exists()
+
+
+def test_bad_options(home: Path, run: Run) -> None:
+    ended = run(*arguments())
+    assert (ended.code, ended.err) == (2, "error: people.jsonl: cannot be read: No such file or directory\n")
+    write_personas(home)
+    ended = run(*arguments("--judge-model", "offline-rules"))
+    assert ended.code == 2
+    assert "offline-rules is no language model" in ended.err
+    assert run(*arguments("--turns", "0")).code == 2
+    assert not (home / "out").exists()
+
+
+async def test_rejected_and_tried_again(home: Path, nursery: trio.Nursery) -> None:
+    """With a model that plays the personas, and one that judges, at one server."""
+    good = False
+
+    def answer(request: ModelRequest) -> str:
+        if request.body["model"] == "player":
+            return "I live in Porto."
+        if request.body["model"] == "judge":
+            return '{"reason": "Fine.", "verdict": "accept"}' if good else '{"reason": "Dull.", "verdict": "reject"}'
+        return REPLY if request.messages[-1]["content"].startswith("<result>") else NOTE
+
+    server = await nursery.start(serve_model, answer)
+    write_personas(home, 2)
+    command = arguments(
+        "--model",
+        "any",
+        "--base-url",
+        server.base_url,
+        "--persona-model",
+        "player",
+        "--judge-model",
+        "judge",
+        "--retries",
+        "1",
+    )
+    ended = await trioagent(*command, home=home)
+    assert (ended.code, ended.out) == (1, "")
+    lines = ended.err.splitlines()
+    assert lines[1:5] == [
+        "accepted       0 of 2 (0%)",
+        "rejected       2; see out/rejected.jsonl",
+        "attempts       4",
+        "did not pass   judge 4",
+    ]
+    assert lines[-1].startswith("to try the rejected ones again: trioagent sft generate --personas people.jsonl ")
+    assert lines[-1].endswith(" --retry-rejected")
+    assert server.served == 4 * 4
+    good = True
+    assert (await trioagent(*command, "--quiet", home=home)).code == 1
+    assert server.served == 4 * 4
+    ended = await trioagent(*command, "--retry-rejected", "--quiet", "--json-progress", home=home)
+    assert (ended.code, ended.err) == (0, "")
+    last = json.loads(ended.out.splitlines()[-1])
+    assert (last["event"], last["exit_code"]) == ("end", 0)
+    assert [person["state"] for person in last["report"]["personas"]] == ["accepted", "accepted"]
+    rows = list(read_rows(home / "out" / "conversations.jsonl"))
+    assert [row["models"] for row in rows] == [{"agent": "any", "persona": "player", "judge": "judge"}]
+    assert set(rows[0]["tokens"]) == {"agent", "persona", "judge"}
+    assert last["report"]["personas"][1]["duplicate_of"] == "persona-0"
+
+
+async def test_interrupted_and_gone_on_with(home: Path, nursery: trio.Nursery) -> None:
+    asked = 0
+    third = trio.Event()
+
+    async def answer(request: ModelRequest) -> str:
+        nonlocal asked
+        asked += 1
+        if asked == 3:
+            third.set()
+            await trio.sleep(0.3)  # still at work when the signal comes
+        return REPLY if request.messages[-1]["content"].startswith("<result>") else NOTE
+
+    server = await nursery.start(serve_model, answer)
+    write_personas(home, 4)
+    command = arguments("--model", "any", "--base-url", server.base_url, "--max-concurrent", "1")
+    async with started(command, home=home) as process:
+        with trio.fail_after(SECONDS):
+            await third.wait()
+        process.send_signal(signal.SIGINT)
+        code, out, err = await rest(process)
+    assert (code, out) == (130, "")
+    lines = err.splitlines()
+    assert lines[0] == (
+        "SIGINT: no new attempt begins; those under way have 10 s to end (another one stops them at once)"
+    )
+    assert "to go on with  2" in lines
+    assert lines[-1].startswith("interrupted; to go on: trioagent sft generate --personas people.jsonl ")
+    assert [row["id"] for row in read_rows(home / "out" / "conversations.jsonl")] == ["persona-0", "persona-1"]
+    assert not (home / "out" / "memories").exists()
+    ended = await trioagent(*command, home=home)
+    assert ended.code == 0
+    assert len(list(read_rows(home / "out" / "conversations.jsonl"))) == 4
+    assert asked == 4 * 2

@@ -1,0 +1,214 @@
+"""What the fuzzer is let loose on: everything pure that reads what a child, a server, a disk or a user wrote."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from trioagent._errors import ModelError
+from trioagent._pacing import parse_http_date, parse_retry_after
+from trioagent._parsed_reply import REPAIRS
+from trioagent._reply_parser import ReplyParser, parse_reply
+from trioagent.batch import BadRow, Job, JournalError
+from trioagent.batch._episode import read_events, read_receipt_of
+from trioagent.batch._jobs import _read_row, job_from_row
+from trioagent.memory import Knowledge
+from trioagent.memory._commit import receipt_payload
+from trioagent.memory._paths import is_inside
+from trioagent.memory._redo import Redo, Staged
+from trioagent.memory._sizes import _Folder
+from trioagent.models._decode import decode_answer, decode_chunk, error_detail
+from trioagent.models._sse import SSEDecoder
+from trioagent.sandbox._frames import Call, FrameError, Reply, death_status, decode
+
+from .fuzzing import Target
+
+MAX_TOKENS = 10**12  # what any count from a server must be below
+
+
+def _dumps(value: object) -> bytes:
+    return json.dumps(value).encode()
+
+
+def _pieces(data: bytes, chance: random.Random) -> list[bytes]:
+    cuts = sorted(chance.randrange(len(data) + 1) for _ in range(chance.randrange(6)))
+    return [data[a:b] for a, b in zip([0, *cuts], [*cuts, len(data)], strict=True)]
+
+
+def frames(data: bytes, chance: random.Random) -> None:
+    death_status(data)
+    try:
+        frame = decode(data)
+    except FrameError:
+        return
+    assert isinstance(frame, Reply | Call)
+    json.dumps(attrs.asdict(frame), allow_nan=False, ensure_ascii=False).encode()  # plain, finite, and text
+
+
+def replies(data: bytes, chance: random.Random) -> None:
+    text = data.decode(errors="replace")
+    whole, parser = parse_reply(text), ReplyParser()
+    cut = chance.randrange(len(text) + 1)
+    for piece in (text[:cut], text[cut:]):
+        parser.feed(piece)
+    assert parser.close()[0] == whole
+    assert whole.repairs.keys() <= REPAIRS.keys()
+
+
+def event_streams(data: bytes, chance: random.Random) -> None:
+    def feed(parts: list[bytes]) -> object:
+        decoder, events = SSEDecoder(line_bytes=2000, event_bytes=5000), []
+        try:
+            for part in parts:
+                events += decoder.feed(part)
+        except ModelError as error:
+            return type(error)
+        return events
+
+    assert feed([data]) == feed(_pieces(data, chance))
+
+
+def answers(data: bytes, chance: random.Random) -> None:
+    for whole in (True, False):
+        try:
+            piece = decode_answer(data) if whole else decode_chunk(data.decode(errors="replace"))
+        except ModelError as error:
+            _can_be_shown(str(error))
+            continue
+        piece.text.encode()
+        assert isinstance(piece.finish_reason, str)
+        if piece.usage is not None:
+            assert 0 <= piece.usage.prompt_tokens < MAX_TOKENS and 0 <= piece.usage.completion_tokens < MAX_TOKENS
+    _can_be_shown(error_detail(data))
+
+
+def _can_be_shown(text: str) -> None:
+    """On a terminal, in a log, in a file: no half surrogate pair, nothing that moves the cursor."""
+    text.encode()
+    assert text.isprintable(), text
+
+
+def headers(data: bytes, chance: random.Random) -> None:
+    text = data.decode("latin-1")
+    when, wait = parse_http_date(text), parse_retry_after(text, 1.0)
+    assert when is None or math.isfinite(when)
+    assert wait is None or 0 <= wait < math.inf
+
+
+def journal_rows(data: bytes, chance: random.Random) -> None:
+    try:
+        rows = json.loads(data)
+    except (ValueError, RecursionError):
+        return
+    bodies = rows if isinstance(rows, list) else [rows]
+    try:
+        past, knowledge = read_events(bodies, "journal.db", "job")
+    except JournalError:
+        return
+    assert len(past) == len(bodies)
+    assert knowledge is None or isinstance(knowledge, Knowledge)
+
+
+def receipts(data: bytes, chance: random.Random) -> None:
+    payload = receipt_payload(data)
+    for text in (payload, data):
+        try:
+            if text is not None:
+                read_receipt_of(text, "journal.db", "job")
+        except JournalError:
+            pass
+
+
+def redo_records(data: bytes, chance: random.Random) -> None:
+    try:
+        redo = Redo.decode(data)
+    except ValueError:
+        return
+    for path in (*redo.deletes, *redo.removed, *redo.made, *(staged.target for staged in redo.writes)):
+        assert is_inside(path)
+    assert all("/" not in staged.file for staged in redo.writes) and "/" not in redo.receipt
+    assert Redo.decode(redo.encode()) == redo
+
+
+def knowledge(data: bytes, chance: random.Random) -> None:
+    try:
+        known = Knowledge.from_json(json.loads(data))
+    except (ValueError, RecursionError):
+        return
+    assert Knowledge.from_json(known.to_json()) == known
+
+
+def marks(data: bytes, chance: random.Random) -> None:
+    folder = _Folder._from_mark(data)
+    assert folder is None or folder.notes >= 0
+
+
+def jobs(data: bytes, chance: random.Random) -> None:
+    found = _read_row(chance.randrange(1, 3), data, job_from_row)
+    if isinstance(found, BadRow):
+        _can_be_shown(found.problem.replace("\n", ""))
+        assert len(found.problem) < 1000, len(found.problem)
+        return
+    assert isinstance(found, Job)
+    json.dumps({"id": found.id, "metadata": dict(found.metadata), "messages": [[[found.messages]]]}, allow_nan=False)
+    assert found.deadline is None or found.deadline + 1.5 > 0
+    Path(found.memory).absolute()
+    assert found.digest
+
+
+_REPLY = {"locals": {"a": "1"}, "error": "", "printed": "p", "reads": ["user.md"]}
+_DELTA = {"choices": [{"delta": {"content": "hi", "role": "assistant"}, "finish_reason": None, "index": 0}]}
+_ANSWER = {
+    "choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}],
+    "usage": {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7, "cost": 0.1},
+}
+_RESULT = {"locals": {"a": "1"}, "error": "", "printed": "", "saved": True, "tier": "kernel"}
+_USAGE = {"prompt_tokens": 1, "completion_tokens": 2, "estimated": False, "requests": 1, "cost": 0.0}
+_KNOWN: dict[str, Any] = {"began": 5, "seen": {"user.md": [1, 2, 3], "gone.md": None}}
+_EVENTS = [
+    {"text": "<think>a</think><python>x = 1</python>", "repairs": {"extra_think": 1}, "usage": _USAGE},
+    {"result": _RESULT, "knowledge": _KNOWN},
+]
+_RECEIPT = _dumps({"event": 1, "result": _RESULT, "changed": ["a.md"]})
+_REDO = Redo(
+    7, {"a/b.md": (1, 2, 3)}, ("a",), ("c", "c/d"), (Staged("new-0", "c/d/e.md", "0" * 64, (4, 5, 6)),), "", ""
+).encode()
+_KEPT = Redo(7, receipt="receipt-" + "0" * 64, payload="eyJldmVudCI6IDF9").encode()
+
+TARGETS = [
+    Target("frames", [_dumps(_REPLY), _dumps({"call": "f", "args": [1, [2.5, None]], "kwargs": {"k": {}}})], frames),
+    Target(
+        "reply parser",
+        [
+            b"<think>a</think>\n<python>\nx = '</python>'\n</python>",
+            b"<think>a</think><python></python><reply>Hi.</reply>",
+            b"a</think>```python\nprint(1)\n```<reply>x",
+        ],
+        replies,
+    ),
+    Target(
+        "event streams",
+        [b"data: " + _dumps(_DELTA) + b"\n\ndata: [DONE]\n\n", b"event: x\r\ndata:\rdata: y\r\r"],
+        event_streams,
+    ),
+    Target("answers", [_dumps(_DELTA), _dumps(_ANSWER), _dumps({"error": {"message": "no", "code": 503}})], answers),
+    Target("headers", [b"Sun, 06 Nov 1994 08:49:37 GMT", b"120", b"1.5", b"Sunday, 06-Nov-94 08:49:37 GMT"], headers),
+    Target("journal rows", [_dumps(_EVENTS), _dumps(_EVENTS[:1]), _dumps(_EVENTS[1:])], journal_rows),
+    Target("receipts", [_RECEIPT, _KEPT], receipts),
+    Target("redo records", [_REDO, _KEPT], redo_records),
+    Target("knowledge", [_dumps(_KNOWN)], knowledge),
+    Target("folder marks", [_dumps([5, 6, 7, ["a", "b"]])], marks),
+    Target(
+        "job rows",
+        [
+            _dumps({"id": "a", "memory": "m", "messages": ["x", "y"], "deadline": 5, "metadata": {"a": [1]}}),
+            _dumps({"id": "a", "memory": "m", "messages": ["x"], "model": "vllm:x", "system_prompt": "s"}),
+        ],
+        jobs,
+    ),
+]

@@ -1,0 +1,125 @@
+"""Disturb commits and recoveries at every operation on the disk.
+
+    python -m tests.faults.memory_faults FOLDER [sync]
+
+For each scenario of ``tests.memory.support`` a commit is disturbed at its n-th operation, for every n and in every
+way; then, after a death at each place, so is the recovery. After a last, quiet recovery the memory must be exactly as
+before or exactly as after the commit, what the commit said must be true, and the receipt must be there or not. Prints
+JSON: operations and faults.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import shutil
+import sys
+from collections import Counter
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from trioagent._errors import MemoryStorageError
+from trioagent.memory import Receipt
+from trioagent.memory._commit import read_receipt
+
+from ..memory.support import PRIVATE, Tree, before, commit_now, opened, read_tree, recover_now, scenarios
+from .interposer import Ended, Fault, Mode, disturbed, here, said_by
+
+NESTED = ("one note and a receipt", "notes and folders swapped")
+
+
+def check(root: Path, new: Tree, receipt: Receipt | None, ended: Ended | None = None) -> str:
+    """Recover in peace; the state of the memory, and whether what the disturbed commit said was true."""
+    recover_now(root)
+    tree = read_tree(root)
+    state = "after" if tree == new else "before"
+    assert tree == (new if state == "after" else before()), (tree, ended)
+    with opened(root) as place:
+        payload = None if receipt is None else read_receipt(place, receipt.key)
+    if receipt is not None:
+        if new == before():
+            state = "before" if payload is None else "after"
+        assert payload == (receipt.payload if state == "after" else None), (payload, state, ended)
+    assert (root / PRIVATE).exists() == (receipt is not None and state == "after"), ended
+    if receipt is not None and state == "after":
+        assert os.listdir(root / PRIVATE) == [receipt.file]
+    if ended is not None and not ended.died:
+        if isinstance(ended.value, Exception):
+            assert type(ended.value) is MemoryStorageError, said_by(ended)
+            assert ended.value.pending == (state == "after"), said_by(ended)
+        else:
+            assert state == "after", ended
+    return state
+
+
+class Scenario:
+    """A commit, again and again on the same memory."""
+
+    def __init__(self, root: Path, new: Tree, receipt: Receipt | None, sync: bool) -> None:
+        self.root, self.new, self.receipt, self.sync = root, new, receipt, sync
+        self.changes = before().changes_to(new)
+        self.seen: Counter[str] = Counter()
+
+    def fresh(self) -> None:
+        shutil.rmtree(self.root, ignore_errors=True)
+        before().lay_down(self.root)
+
+    def commit(self) -> bool:
+        return commit_now(self.root, self.changes, receipt=self.receipt, sync=self.sync)
+
+    def disturb(self) -> Ended:
+        """The commit with every fault; how it went in peace."""
+        self.fresh()
+        quiet = here(self.commit, self.root)
+        assert check(self.root, self.new, self.receipt, quiet) == "after"
+        self.seen["operations"] += quiet.seen
+        for fault in quiet.every_fault():
+            self.fresh()
+            ended = disturbed(self.commit, self.root, fault)
+            self.seen["faults"] += bool(ended.faults)
+            self.seen[check(self.root, self.new, self.receipt, ended)] += 1
+        return quiet
+
+    def disturb_recovery(self, at: int) -> None:
+        """The recovery with every fault, after a death before operation *at*."""
+        self.fresh()
+        disturbed(self.commit, self.root, Fault(at, Mode.KILL_BEFORE))
+        broken = self.root.with_name("broken")
+        shutil.rmtree(broken, ignore_errors=True)
+        self.root.rename(broken)
+        self._copy_from(broken)
+        recovery = partial(recover_now, self.root, sync=self.sync)
+        quiet = here(recovery, self.root)
+        state = check(self.root, self.new, self.receipt)
+        self.seen["operations in recovery"] += quiet.seen
+        for fault in quiet.every_fault():
+            self._copy_from(broken)
+            ended = disturbed(recovery, self.root, fault)
+            if isinstance(ended.value, Exception):
+                assert type(ended.value) is MemoryStorageError and ended.value.pending, said_by(ended)
+            self.seen["faults in recovery"] += bool(ended.faults)
+            assert check(self.root, self.new, self.receipt) == state, (at, fault)
+
+    def _copy_from(self, broken: Path) -> None:
+        """The memory as the death left it. Times of change are kept: they tell who acted later."""
+        shutil.rmtree(self.root, ignore_errors=True)
+        shutil.copytree(broken, self.root, symlinks=True)
+
+
+def run(work: Path, sync: bool) -> dict[str, Any]:
+    total: Counter[str] = Counter()
+    gc.freeze()  # so that the children, which share what was loaded, do not copy it
+    for name, (new, receipt) in scenarios().items():
+        scenario = Scenario(work / "memory", new, receipt, sync)
+        quiet = scenario.disturb()
+        assert scenario.seen["before"] and scenario.seen["after"], (name, scenario.seen)
+        for at in range(1, quiet.seen + 1) if name in NESTED else ():
+            scenario.disturb_recovery(at)
+        total += scenario.seen
+    return dict(total)
+
+
+if __name__ == "__main__":
+    print(json.dumps(run(Path(sys.argv[1]), sync="sync" in sys.argv)))

@@ -1,0 +1,117 @@
+"""Writes that share a transaction share its fate, and each of them hears of it."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from trioagent.batch import JournalError, JournalReader, Spending
+from trioagent.batch._journal import FILE_NAME, open_journal
+
+pytestmark = pytest.mark.real
+
+
+async def test_a_write_outlives_the_cancelled_task_that_would_have_written_it(tmp_path: Path) -> None:
+    """The first of a group is cancelled while it waits for a thread: the second, an answer paid for, is recorded."""
+    async with open_journal(tmp_path) as journal:
+        record = await journal.begin("job", "digest")
+        threads = trio.to_thread.current_default_thread_limiter()
+        hogs = [object() for _ in range(int(threads.total_tokens))]
+        for hog in hogs:
+            await threads.acquire_on_behalf_of(hog)
+        async with trio.open_nursery() as nursery:
+            first = trio.CancelScope()
+
+            async def begin() -> None:
+                with first:
+                    await journal.begin("other", "digest")
+
+            async with journal._lock:  # as if another group were being written
+                nursery.start_soon(begin)
+                await wait_all_tasks_blocked()
+                nursery.start_soon(journal.add_event, record.seq, 0, {"text": "paid for"}, Spending(1, 1, 1.0))
+                await wait_all_tasks_blocked()
+            await wait_all_tasks_blocked()
+            first.cancel()
+            await wait_all_tasks_blocked()
+            for hog in hogs:
+                threads.release_on_behalf_of(hog)
+        assert (await journal.begin("job", "digest")).events == ({"text": "paid for"},)
+        assert await journal.spent() == Spending(1, 1, 1.0)
+
+
+async def test_every_write_of_a_group_that_failed_says_so(tmp_path: Path) -> None:
+    errors: list[BaseException] = []
+    async with open_journal(tmp_path) as journal:
+        record = await journal.begin("job", "digest")
+        journal._connection.execute("PRAGMA max_page_count = 1")  # a disk that is full for SQLite
+
+        async def add(number: int) -> None:
+            try:
+                await journal.add_event(record.seq, number, {"text": "x" * 100_000})
+            except JournalError as error:
+                errors.append(error)
+
+        async with trio.open_nursery() as nursery:
+            for number in range(5):
+                nursery.start_soon(add, number)
+        assert len(errors) == len(set(map(id, errors))) == 5
+        assert "full" in str(errors[0])
+        journal._connection.execute("PRAGMA max_page_count = 1000000")
+        await journal.add_event(record.seq, 0, {"text": "again"})  # the disk has room again, and so it goes on
+    with JournalReader(tmp_path) as reader:
+        assert reader._connection.execute("SELECT count(*) FROM events").fetchone() == (1,)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE events SET body = '{'",
+        "UPDATE events SET body = ''",
+        "UPDATE events SET body = x'ff'",
+        "UPDATE events SET body = '[1]'",
+        "UPDATE events SET body = '9' || hex(zeroblob(3000))",
+        "UPDATE events SET body = replace(hex(zeroblob(50000)), '0', '[')",
+    ],
+)
+async def test_a_damaged_event_is_a_journal_error(tmp_path: Path, damage: str) -> None:
+    async with open_journal(tmp_path) as journal:
+        record = await journal.begin("job", "digest")
+        await journal.add_event(record.seq, 0, {"text": "x"})
+    with sqlite3.connect(tmp_path / FILE_NAME) as connection:
+        connection.execute(damage)
+    connection.close()
+    async with open_journal(tmp_path) as journal:
+        with pytest.raises(JournalError):
+            await journal.begin("job", "digest")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "DELETE FROM meta",
+        "DROP TABLE meta",
+        "DROP TABLE jobs",
+        "DELETE FROM spent",
+        "UPDATE spent SET cost = 'a lot'",
+        "UPDATE jobs SET outcome = '{', state = 'done'",
+        "UPDATE jobs SET outcome = NULL, state = 'done'",
+        "UPDATE jobs SET outcome = '[]', state = 'done'",
+    ],
+)
+async def test_a_damaged_journal_is_a_journal_error(tmp_path: Path, damage: str) -> None:
+    async with open_journal(tmp_path) as journal:
+        await journal.begin("job", "digest")
+    with sqlite3.connect(tmp_path / FILE_NAME) as connection:
+        connection.execute(damage)
+    connection.close()
+    with pytest.raises(JournalError):
+        async with open_journal(tmp_path) as journal:
+            await journal.look_up(["job"])
+            await journal.spent()
+            with JournalReader(tmp_path) as reader:
+                list(reader.outcomes("done"))

@@ -1,0 +1,209 @@
+"""Nothing of the monty tier outlives its scope: keepers, workers, warden, descriptors; however it ends."""
+
+from __future__ import annotations
+
+import gc
+import os
+import random
+import signal
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+import trio
+
+from trioagent._config import SandboxLimits
+from trioagent.sandbox import BlockResult, HostTool
+from trioagent.sandbox._monty import MontyTier
+from trioagent.testing import cancel_at_every_checkpoint
+
+from .arena import adopt_orphans
+from .monty_tier import open_monty
+from .processes import descendants
+
+pytestmark = pytest.mark.real
+
+
+def open_descriptors() -> int:
+    gc.collect()
+    return len(os.listdir("/proc/self/fd"))
+
+
+async def reap(pids: set[int]) -> None:
+    for pid in pids:
+        with trio.fail_after(2):
+            await trio.to_thread.run_sync(os.waitpid, pid, 0)
+
+
+async def worker_of(tier: MontyTier) -> int:
+    """The worker of the one idle pair."""
+    ((_, pair),) = tier._idle
+    return pair.worker
+
+
+async def test_leaving_ends_everything() -> None:
+    before, descriptors = descendants(os.getpid()), open_descriptors()
+    async with open_monty() as (sandbox, _):
+        await sandbox.run("x = 1")
+        assert len(descendants(os.getpid()) - before) == 3  # warden, keeper, worker
+    assert descendants(os.getpid()) == before
+    assert open_descriptors() == descriptors
+
+
+async def test_cancelling_the_start_leaves_nothing() -> None:
+    before, descriptors = descendants(os.getpid()), open_descriptors()
+    adopt_orphans(True)  # so that none can hide
+    try:
+        for seconds in (0.001, 0.05, 0.15, 0.25):
+            with trio.move_on_after(seconds):
+                async with open_monty():
+                    pass
+            assert descendants(os.getpid()) == before
+    finally:
+        adopt_orphans(False)
+    assert open_descriptors() == descriptors
+
+
+async def test_cancelling_at_every_checkpoint(tmp_path: Path) -> None:
+    """A block that calls a host tool, cancelled wherever it waits: all or nothing saved, and both processes gone."""
+    before, descriptors = descendants(os.getpid()), open_descriptors()
+
+    async def ask() -> int:
+        await trio.lowlevel.checkpoint()
+        return 2
+
+    async with open_monty() as (sandbox, tier):
+        code = "create_file('a.md', 'x')\ny = ask()\ncreate_file('b.md', str(y))"
+        await sandbox.run("x = 1")
+        tools: dict[str, HostTool] = {"ask": ask}
+        idle = descendants(os.getpid())
+
+        async def look() -> None:
+            names = sorted(path.name for path in tmp_path.iterdir())
+            assert names in ([], ["a.md", "b.md"])
+            for name in names:
+                (tmp_path / name).unlink()
+            left = descendants(os.getpid()) - before
+            assert len(left) in (1, 3)  # the warden, and a pair unless it was killed
+            assert len(tier._idle) == (len(left) - 1) // 2
+
+        cancelled = await cancel_at_every_checkpoint(
+            partial(sandbox.run, code, memory_path=tmp_path, host_tools=tools), after_each=look
+        )
+        assert cancelled > 10
+        assert (await sandbox.run("x = 1")).error == ""
+        assert len(idle) == len(descendants(os.getpid()))
+    assert descendants(os.getpid()) == before
+    assert open_descriptors() == descriptors
+
+
+async def test_cancelling_endless_blocks_at_random_times() -> None:
+    rng = random.Random(5)
+    before = descendants(os.getpid())
+    async with open_monty(SandboxLimits(parallel=4)) as (sandbox, _):
+        waits = ("while True: pass", "import time\ntime.sleep(1000)", "while True: read_file('nobody')")
+        for _ in range(6):
+            with trio.move_on_after(rng.uniform(0.01, 0.2)) as scope:
+                async with trio.open_nursery() as nursery:
+                    for code in waits:
+                        nursery.start_soon(sandbox.run, code)
+            assert scope.cancelled_caught
+            assert len(descendants(os.getpid()) - before) == 1
+        assert (await sandbox.run("x = 1")).locals == {"x": "1"}
+
+
+async def test_a_cancel_kills_at_once() -> None:
+    async with open_monty() as (sandbox, tier):
+        worker = await worker_of(tier)
+        with trio.move_on_after(0.1):
+            await sandbox.run("while True: pass")
+        assert not Path(f"/proc/{worker}").exists()
+
+
+async def test_a_killed_worker_ends_its_block_only() -> None:
+    async with open_monty() as (sandbox, tier):
+        worker = await worker_of(tier)
+        results: list[BlockResult] = []
+
+        async def run() -> None:
+            results.append(await sandbox.run("while True: pass"))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run)
+            await trio.sleep(0.1)
+            os.kill(worker, signal.SIGKILL)
+        assert results[0].error == "RuntimeError: the block was killed, most likely for using too much memory."
+        assert (await sandbox.run("x = 2")).locals == {"x": "2"}
+        assert await worker_of(tier) != worker
+
+
+async def test_an_idle_pair_that_died_is_replaced() -> None:
+    async with open_monty() as (sandbox, tier):
+        ((_, pair),) = tier._idle
+        os.kill(pair.keeper, signal.SIGKILL)
+        assert (await sandbox.run("x = 1")).locals == {"x": "1"}
+        os.kill(await worker_of(tier), signal.SIGKILL)
+        assert (await sandbox.run("x = 1")).locals == {"x": "1"}
+
+
+async def test_a_dead_warden_is_replaced() -> None:
+    before = descendants(os.getpid())
+    adopt_orphans(True)
+    try:
+        async with open_monty() as (sandbox, tier):
+            os.kill(tier.pid, signal.SIGKILL)
+            while tier._warden.alive:
+                await trio.sleep(0.001)
+            for _ in range(2):
+                assert (await sandbox.run("x = 1")).locals == {"x": "1"}
+        await reap(descendants(os.getpid()) - before)  # orphans of the killed warden, which are dead
+    finally:
+        adopt_orphans(False)
+
+
+_HOST = """
+import sys, trio
+sys.path[:0] = {path!r}
+from tests.sandbox.monty_tier import open_monty
+async def main():
+    async with open_monty() as (sandbox, tier), trio.open_nursery() as nursery:
+        for code in ("while True: pass", "import time\\ntime.sleep(1000)"):
+            nursery.start_soon(sandbox.run, code)
+        await trio.sleep(0.3)
+        print("running", flush=True)
+        await trio.sleep_forever()
+trio.run(main)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+async def test_the_hosts_death_ends_all(number: int) -> None:
+    host = subprocess.Popen(  # noqa: ASYNC220
+        [sys.executable, "-c", _HOST.format(path=sys.path)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    assert host.stdout is not None
+    adopt_orphans(True)
+    try:
+        assert await trio.to_thread.run_sync(host.stdout.readline) == b"running\n"
+        family = descendants(host.pid)
+        assert len(family) == 5
+        host.send_signal(number)
+        await trio.to_thread.run_sync(host.wait)
+        with trio.fail_after(2):
+            while any(_runs(pid) for pid in family):
+                await trio.sleep(0.005)
+        await reap(family & descendants(os.getpid()))
+    finally:
+        adopt_orphans(False)
+        host.stdout.close()
+        host.kill()
+        host.wait()
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False

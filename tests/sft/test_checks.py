@@ -1,0 +1,173 @@
+"""Each check accepts what is right and rejects what is not, with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+import pytest
+
+from trioagent.sft import Conversation, Exchange, Fact, Flow, check
+from trioagent.sft._flows import notes_before
+
+from .people import CELLO, LIVES, SISTER, persona
+
+Notes = Mapping[str, str]
+
+
+def conversation(flow: Flow, facts: tuple[Fact, ...], exchanges: list[Exchange], **more: Any) -> Conversation:
+    before = notes_before(flow, persona(), facts)
+    given = {"before": before, "after": before, **more}
+    return Conversation(flow=flow, persona=persona(), facts=facts, messages=(), exchanges=tuple(exchanges), **given)
+
+
+def wrong(conversation: Conversation) -> dict[str, str]:
+    return {verdict.check: verdict.reason for verdict in check(conversation) if not verdict.passed}
+
+
+TOLD = Exchange(said="I live in Porto, and I play the cello.", reply="Noted.", errors=("",))
+NOTED = {"user.md": "- **Lives In**: Porto\n- **Plays**: cello\n"}
+
+
+def introduced(**more: Any) -> Conversation:
+    given = {"facts": (LIVES, CELLO), "exchanges": [TOLD], "after": NOTED, **more}
+    return conversation("introduce", **given)
+
+
+def test_introduce_accepted() -> None:
+    assert wrong(introduced()) == {}
+    assert [verdict.check for verdict in check(introduced())] == [
+        "replied",
+        "blocks_worked",
+        "facts_told",
+        "notes_changed",
+        "facts_noted",
+        "links_resolve",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "check", "words"),
+    [
+        ({"exchanges": []}, "replied", "the persona said nothing"),
+        (
+            {"exchanges": [TOLD, Exchange(said="And?", reply="", stop_reason="max_tool_turns")]},
+            "replied",
+            "message 2 got no reply (max_tool_turns)",
+        ),
+        (
+            {"exchanges": [Exchange(said=TOLD.said, reply="Noted.", errors=("", "NameError: x"))]},
+            "blocks_worked",
+            "the last block for message 1 failed: 'NameError: x'",
+        ),
+        (
+            {"exchanges": [Exchange(said="I play the cello.", reply="Noted.")]},
+            "facts_told",
+            "'I live in Porto.' (no porto)",
+        ),
+        ({"after": {}}, "notes_changed", "the notes are as they were"),
+        ({"after": {"user.md": "- **Lives In**: Porto\n"}}, "facts_noted", "'I play the cello.' (no cello)"),
+        ({"broken_links": ("user.md: [[x]] (no such note)",)}, "links_resolve", "broken links: user.md: [[x]]"),
+    ],
+)
+def test_introduce_rejected(change: dict[str, Any], check: str, words: str) -> None:
+    assert words in wrong(introduced(**change))[check]
+
+
+def test_a_block_that_was_put_right_is_no_harm() -> None:
+    assert wrong(introduced(exchanges=[Exchange(said=TOLD.said, reply="Noted.", errors=("NameError: x", ""))])) == {}
+
+
+def test_the_personas_own_name_need_not_be_said() -> None:
+    fact = Fact(fact_description="Mara Holt collects stamps.")
+    told = Exchange(said="I collect stamps.", reply="Noted.")
+    assert wrong(conversation("introduce", (fact,), [told], after={"user.md": "Collects: stamps"})) == {}
+
+
+NOTES = notes_before("update", persona(), (LIVES, CELLO))
+BEFORE = NOTES["user.md"]
+MOVED = Exchange(said="I moved. I live in Porto now.", reply="Noted.", errors=("",))
+
+
+def updated(after: str, said: Exchange = MOVED) -> Conversation:
+    return conversation("update", (LIVES, CELLO), [said], after={**NOTES, "user.md": after})
+
+
+def test_update_begins_with_the_old_fact() -> None:
+    assert "- **Lives In**: Lisbon\n" in BEFORE
+    assert "Porto" not in BEFORE
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        BEFORE.replace("Lisbon", "Porto"),
+        BEFORE.replace("- **Lives In**: Lisbon", "- **Home**: Porto (moved from Lisbon)"),
+        BEFORE.replace("- **Lives In**: Lisbon", "- **City**: Porto\n- **Previous City**: Lisbon"),
+    ],
+)
+def test_update_accepted(after: str) -> None:
+    assert wrong(updated(after)) == {}
+
+
+def test_update_rejected() -> None:
+    assert set(wrong(updated(BEFORE))) == {"notes_changed", "change_noted", "old_gone"}
+    both = wrong(updated(BEFORE.replace("Lisbon", "Lisbon\n- **Lives In**: Porto")))
+    assert both == {"old_gone": "user.md still says '- **Lives In**: Lisbon'"}
+    gone = wrong(updated(BEFORE.replace("- **Lives In**: Lisbon\n", "")))
+    assert gone == {"change_noted": "not newly noted: 'I live in Porto.' (no porto)"}
+    lost = wrong(updated(BEFORE.replace("Lisbon", "Porto").replace("- **Plays**: cello\n", "")))
+    assert lost == {"facts_kept": "no longer in the notes: 'I play the cello.' (no cello)"}
+    silent = wrong(updated(BEFORE.replace("Lisbon", "Porto"), Exchange(said="Hello.", reply="Hello.")))
+    assert list(silent) == ["facts_told"]
+
+
+def test_the_title_of_a_note_states_nothing() -> None:
+    held = updated(BEFORE.replace("Lisbon", "Porto"))
+    assert wrong(attrs.evolve(held, after={**held.after, "entities/lisbon.md": "# Lisbon\n- A city\n"})) == {}
+
+
+def test_a_line_of_another_fact_may_hold_the_same_word() -> None:
+    """Lisbon is where she was born, too."""
+    born = persona(birthplace={"city": "Lisbon", "country": "Portugal"})
+    before = notes_before("update", born, (LIVES,))
+    after = {**before, "user.md": before["user.md"].replace("- **Lives In**: Lisbon", "- **Lives In**: Porto")}
+    held = Conversation(
+        flow="update", persona=born, facts=(LIVES,), messages=(), exchanges=(MOVED,), before=before, after=after
+    )
+    assert wrong(held) == {}
+
+
+ASKED = [
+    Exchange(said="Where do I live?", reply="You live in Porto."),
+    Exchange(said="And my sister?", reply="She lives in Rome."),
+]
+
+
+def test_retrieve() -> None:
+    assert wrong(conversation("retrieve", (LIVES, SISTER), ASKED)) == {}
+    assert wrong(conversation("retrieve", (LIVES, SISTER), ASKED[:1])) == {
+        "answered": "not answered: 'Rome': no reply says rome"
+    }
+    told = [Exchange(said="Do I live in Porto?", reply="Yes, in Porto.")]
+    assert "the question tells it" in wrong(conversation("retrieve", (LIVES,), told))["answered"]
+    emptied = wrong(conversation("retrieve", (LIVES, SISTER), ASKED, after={"user.md": "- **Lives In**: Porto"}))
+    assert set(emptied) == {"facts_kept"}
+
+
+def test_without_an_answer_the_reply_must_say_the_fact() -> None:
+    fact = Fact(fact_description="I am allergic to walnuts.")
+    good = [Exchange(said="What am I allergic to?", reply="Walnuts.")]
+    bad = [Exchange(said="What am I allergic to?", reply="You are allergic to something.")]
+    assert wrong(conversation("retrieve", (fact,), good)) == {}
+    assert list(wrong(conversation("retrieve", (fact,), bad))) == ["answered"]
+
+
+def test_diff() -> None:
+    held = introduced(before={"a.md": "x\n", "b.md": "y"}, after={"a.md": "x\nz", "c.md": "new\n"})
+    assert held.diff == {
+        "a.md": "--- a/a.md\n+++ b/a.md\n@@ -1 +1,2 @@\n x\n+z\n\\ No newline at end of file\n",
+        "b.md": "--- a/b.md\n+++ /dev/null\n@@ -1 +0,0 @@\n-y\n\\ No newline at end of file\n",
+        "c.md": "--- /dev/null\n+++ b/c.md\n@@ -0,0 +1 @@\n+new\n",
+    }

@@ -1,0 +1,72 @@
+"""What jobs and agents that run together come to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Generic, Self, TypeVar
+
+import attrs
+
+from .agent import Agent
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+@attrs.frozen
+class Done(Generic[T_co]):
+    """The job ended well."""
+
+    key: str
+    value: T_co
+    seconds: float
+
+
+@attrs.frozen
+class Failed:
+    """The job raised *error*; a deadline that passed is `DeadlineExceeded`."""
+
+    key: str
+    error: Exception
+    seconds: float
+
+
+@attrs.frozen
+class Cancelled:
+    """The job was cancelled by `Runner.cancel`."""
+
+    key: str
+    seconds: float
+
+
+Outcome = Done[T] | Failed | Cancelled
+
+
+@attrs.frozen
+class AgentFailure:
+    """One agent's failure among those of `run_agents`."""
+
+    index: int
+    agent: Agent
+    message: str
+    error: Exception
+
+
+class AgentsFailed(ExceptionGroup[Exception]):
+    """What went wrong in `run_agents`; its members are the agents' own errors, for ``except*``.
+
+    Attributes:
+        failures: the same errors with agent, message and place in the lists.
+    """
+
+    failures: tuple[AgentFailure, ...]
+
+    def __new__(cls, message: str, failures: Sequence[AgentFailure]) -> Self:
+        self = super().__new__(cls, message, [failure.error for failure in failures])
+        self.failures = tuple(failures)
+        return self
+
+    def derive(self, excs: Sequence[Any]) -> Any:
+        """Keep the failures that belong to *excs* when ``except*`` splits the group."""
+        kept = [failure for failure in self.failures if any(failure.error is error for error in excs)]
+        return AgentsFailed(self.message, kept) if len(kept) == len(excs) else ExceptionGroup(self.message, excs)

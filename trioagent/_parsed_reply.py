@@ -1,0 +1,81 @@
+"""What a model's answer says, and the repairs that reading it may need."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Mapping
+from typing import Literal
+
+import attrs
+
+REPAIRS: Mapping[str, str] = {
+    "missing_think": "no thoughts at all",
+    "missing_think_open": "the opening <think> was swallowed, often by a chat template",
+    "unclosed_think": "no </think>: the thoughts end where <python> or <reply> begins",
+    "extra_think": "more than one <think>: they are joined",
+    "unclosed_python": "no </python>, often removed by a stop sequence",
+    "unclosed_reply": "no </reply>, often removed by a stop sequence",
+    "tag_spelling": "a tag in other letter case or with spaces in it",
+    "code_fence": "a code fence around the code",
+    "language_tag": "a line 'python' before the code",
+    "indented_code": "all of the code indented",
+    "outside_text": "text outside of all tags, dropped",
+    "text_after_code": "text after the code's </python>, dropped: it was written without the result",
+}
+
+_FENCE = re.compile(r"\A[ \t]*(```+|~~~+)[ \t]*([\w+-]*)[ \t]*\n?")
+_LANGUAGE_LINE = re.compile(r"\A[ \t]*(python3?|py)[ \t]*\r?\n", re.IGNORECASE)
+
+Kind = Literal["think", "code", "reply"]
+
+
+@attrs.frozen
+class Delta:
+    """The next piece of thoughts, raw code or reply, for showing text as it comes. `ParsedReply` has the last word."""
+
+    kind: Kind
+    text: str
+
+
+@attrs.frozen(kw_only=True)
+class ParsedReply:
+    """What an answer says.
+
+    Attributes:
+        thoughts, code, reply: cleaned; "" where the answer has none.
+        text: the part of the answer that counts (see the module's docstring); what belongs into the history.
+        repairs: how often each repair of `REPAIRS` was needed.
+    """
+
+    thoughts: str
+    code: str
+    reply: str
+    text: str
+    repairs: Mapping[str, int]
+
+    @property
+    def usable(self) -> bool:
+        """Is there anything to run or to say? If not, the model needs a hint."""
+        return bool(self.code or self.reply)
+
+
+def clean_code(raw: str) -> tuple[str, list[str]]:
+    """The code without the wrapping that models put around it, and the names of the repairs that took."""
+    repairs = []
+    code = raw.replace("\r\n", "\n").strip("\n")
+    if _LANGUAGE_LINE.match(code + "\n") and not _FENCE.match(code):
+        code = _LANGUAGE_LINE.sub("", code + "\n", count=1)
+        repairs.append("language_tag")
+    code = code.lstrip("\n")
+    if fence := _FENCE.match(code.lstrip()):
+        code = code.lstrip()[fence.end() :].rstrip()
+        code = code.removesuffix(fence[1]).rstrip() if code.endswith(fence[1]) else code
+        repairs.append("code_fence")
+    code = code.strip("\n").rstrip()
+    if code[:1] in (" ", "\t"):
+        code = textwrap.dedent(code)
+        if code[:1] in (" ", "\t"):  # only the first line is indented: "<python> x = 1"
+            code = code.lstrip(" \t")
+        repairs.append("indented_code")
+    return (code, repairs) if code.strip() else ("", [])

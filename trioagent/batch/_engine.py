@@ -1,0 +1,265 @@
+"""The run of journaled jobs, whatever they do: one run directory, and nothing lost.
+
+The way of a job: taken from the input when a place is free, looked up in the journal (finished: skipped; begun: goes
+on where it was), worked on by a `Work`, its outcome journaled, its row written.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
+from contextlib import AsyncExitStack, aclosing
+from functools import partial
+from pathlib import Path
+from typing import Any, Generic, Literal
+
+import attrs
+import trio
+
+from .._activity import Activity
+from .._config import BatchConfig
+from .._errors import ModelRefusedError
+from .._rates import Breaker, refusal
+from ..models import Model
+from ..nursery_runner import Cancelled, Done, Failed, Outcome, Runner, open_runner
+from ..runtime import Runtime
+from ._budget import Budget, BudgetedModel, BudgetExhausted
+from ._jobs import in_chunks
+from ._journal import JobChangedError, JobRecord, Journal, open_journal
+from ._outputs import BATCH_FILES, REPORT, Files, Outputs, open_outputs, write_json
+from ._progress import Progress, Watch
+from ._report import BatchReport, StatusFile, Stopped
+from ._work import Ended, J, Work
+
+_LOOK_AHEAD = 200  # jobs looked up in the journal at once
+_STATUS_SECONDS = 1.0
+
+
+async def run_journaled(
+    jobs: Iterable[J] | AsyncIterable[J],
+    make_work: Callable[[Run[J]], Work[J]],
+    *,
+    runtime: Runtime,
+    run_dir: Path,
+    config: BatchConfig,
+    stop: trio.Event | None = None,
+    total: int | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+    files: Files = BATCH_FILES,
+) -> BatchReport:
+    """Run *jobs*, or go on with them; arguments, errors and cancellation as `run_batch` describes them.
+
+    Args:
+        make_work: given the run when its journal and budget are open.
+        files: the outputs, by the state of the jobs in them.
+    """
+    stop = trio.Event() if stop is None else stop
+    async with (
+        open_journal(run_dir) as journal,
+        open_outputs(run_dir, config.retry_failed, files) as outputs,
+        AsyncExitStack() as models,
+    ):
+        run = Run(runtime, journal, outputs, config, Budget(config, await journal.spent()), total, models, make_work)
+        status = StatusFile(run_dir, runtime.model.name)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_tell, run, on_progress, status)
+                nursery.start_soon(run.obey, stop)
+                await run.run(jobs)
+                nursery.cancel_scope.cancel()
+        finally:
+            report = run.report(run_dir)
+            if on_progress is not None:
+                on_progress(run.progress())
+            with trio.CancelScope(shield=True):  # bounded: two small local files
+                await trio.to_thread.run_sync(partial(status.write, run.progress(), ended=True))
+                await trio.to_thread.run_sync(write_json, run_dir / REPORT, attrs.asdict(report))
+        return report
+
+
+class Run(Generic[J]):
+    """The parts of one run and what they share.
+
+    Attributes:
+        ending: set when no new job starts any more and running ones are to stop at their next checkpoint.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        journal: Journal,
+        outputs: Outputs,
+        config: BatchConfig,
+        budget: Budget,
+        total: int | None,
+        models: AsyncExitStack,
+        make_work: Callable[[Run[J]], Work[J]],
+    ) -> None:
+        self.runtime, self.journal, self.config, self.budget = runtime, journal, config, budget
+        self.ending = trio.Event()
+        self.watch = Watch(total, config.limit)
+        self._outputs, self._models = outputs, models
+        self._began = trio.current_time()
+        self._scope = trio.CancelScope()
+        self._why: Literal["", "asked", "budget", "refused"] = ""
+        self._reason = ""
+        self._running: dict[str, tuple[J, JobRecord]] = {}
+        self._held: list[tuple[J, JobRecord, Exception]] = []
+        self._by_name: dict[str | None, Model] = {}
+        self._opening = trio.Lock()
+        self._runner: Runner | None = None
+        self._taken = 0
+        self._source: Literal["open", "limit", "read"] = "open"
+        self._ran = False
+        self._work = make_work(self)
+
+    @property
+    def stopped(self) -> Stopped:
+        if self._ran and self._source == "read" and not self.watch.left:
+            return ""  # it got through, whatever was asked for meanwhile
+        if self._why:
+            return self._why
+        return "limit" if self._ran and self._source == "limit" else "cancelled"
+
+    def progress(self) -> Progress:
+        return self.watch.snapshot(self.budget, self.config, self.runtime.pacers, stopping=self._why)
+
+    def report(self, run_dir: Path) -> BatchReport:
+        watch, spent, total = self.watch, self.budget.spent, self.budget.total
+        return BatchReport(
+            done=watch.done,
+            failed=watch.failed,
+            skipped=watch.skipped,
+            skipped_failed=watch.skipped_failed,
+            left=watch.left,
+            stopped=self.stopped,
+            reason=self._reason,
+            tokens=spent.total_tokens,
+            cost=spent.cost,
+            tokens_total=total.total_tokens,
+            cost_total=total.cost,
+            seconds=trio.current_time() - self._began,
+            seconds_by_state=dict(watch.seconds),
+            run_dir=str(run_dir),
+        )
+
+    async def model(self, name: str | None = None) -> Model:
+        """The model of that name (the runtime's own if None), opened once for the run and within its budget."""
+        async with self._opening:
+            if name not in self._by_name:
+                model = self.runtime.model
+                if name is not None:
+                    model = await self._models.enter_async_context(self.runtime.open_model(name))
+                self._by_name[name] = BudgetedModel(model, self.budget)
+            return self._by_name[name]
+
+    async def run(self, jobs: Iterable[J] | AsyncIterable[J]) -> None:
+        """Run them all, or until the run is to end."""
+        try:
+            with self._scope:
+                async with (
+                    open_runner(self.runtime, max_concurrent=self.config.max_concurrent) as runner,
+                    aclosing(self._unfinished(jobs)) as unfinished,
+                ):
+                    self._runner = runner
+                    async for outcome in runner.run(unfinished, self._one, activity=self._activity):
+                        self.watch.ended(outcome.key)
+                        await self._settle(*self._running.pop(outcome.key), outcome)
+            if self._why != "refused":
+                await self._give_up_held()
+        finally:
+            self.watch.left += len(self._running) + len(self._held)
+        self._ran = True
+
+    def end(self, why: Literal["asked", "budget", "refused"], reason: str = "") -> None:
+        """Start no new job, and let running ones go to their next checkpoint."""
+        if not self._why:
+            self._why, self._reason = why, reason
+        self.ending.set()
+        if self._runner is not None and self._work.can_cut_waits:
+            self.watch.cut_waits(self._runner.cancel)
+
+    async def obey(self, stop: trio.Event) -> None:
+        """End when asked to, and cancel what still runs when the time to end by itself is over."""
+        await stop.wait()
+        self.end("asked")
+        await trio.sleep(self.config.grace_seconds)
+        self._scope.cancel()
+
+    async def _settle(self, job: J, record: JobRecord, outcome: Outcome[Ended | None]) -> None:
+        match outcome:
+            case Done(_, None) | Cancelled():
+                self.watch.left += 1
+            case Done(_, Ended() as ended):
+                await self._end(job, record, ended)
+                await self._give_up_held()
+            case Failed(_, error):
+                # What is refused like this may turn out to be refused to everybody (see `ModelRefusedError`); then the
+                # run ends, and these jobs are as good as not begun. Until that is known they are neither.
+                self._held.append((job, record, error))
+                same = refusal(error) is not None and refusal(error) == refusal(self._held[0][2])
+                if not same or len(self._held) >= Breaker.THRESHOLD:
+                    await self._give_up_held()
+
+    async def _give_up_held(self) -> None:
+        while self._held:
+            job, record, error = self._held[0]
+            await self._end(job, record, Ended("failed", await self._work.failure(job, record, error)))
+            self._held.pop(0)
+
+    async def _unfinished(self, jobs: Iterable[J] | AsyncIterable[J]) -> AsyncGenerator[J, None]:
+        """The jobs that have no outcome yet (or one that is to be tried again), until a stop or the limit."""
+        finished = {"done"} if self.config.retry_failed else {"done", "failed"}
+        async with aclosing(in_chunks(jobs, _LOOK_AHEAD)) as chunks:
+            async for chunk in chunks:
+                known = await self.journal.look_up([job.key for job in chunk])
+                for job, seen in zip(chunk, known, strict=True):
+                    if seen is not None and seen.digest != job.digest:
+                        raise JobChangedError(job.key, str(self.journal.path.parent))
+                    if seen is not None and seen.state in finished:
+                        self.watch.skipped += 1
+                        self.watch.skipped_failed += seen.state == "failed"
+                        continue
+                    if self.ending.is_set():
+                        return
+                    if self._taken == self.config.limit:
+                        self._source = "limit"
+                        return
+                    self._taken += 1
+                    yield job
+        self._source = "read"
+
+    def _activity(self, job: J) -> Activity:
+        return self.watch.activity(job.key, job.deadline or self.config.deadline or math.inf)
+
+    async def _one(self, job: J) -> Ended | None:
+        with trio.CancelScope(shield=True):  # bounded: one local write; whatever comes of the job, it has a record
+            record = await self.journal.begin(job.key, job.digest)
+        self._running[job.key] = (job, record)
+        try:
+            return await self._work.run(job, record)
+        except BudgetExhausted as error:
+            self.end("budget", str(error))
+        except ModelRefusedError as error:
+            self.end("refused", str(error))
+        return None
+
+    async def _end(self, job: J, record: JobRecord, ended: Ended) -> None:
+        """Journal an outcome, then write its row: a row never tells what the journal does not know."""
+        with trio.CancelScope(shield=True):  # bounded: two local writes
+            await self.journal.finish(job.key, ended.state, ended.outcome)
+            await trio.to_thread.run_sync(self._outputs.add, ended.state, job.key, record.attempts, ended.outcome)
+        if ended.state == "done":
+            self.watch.done += 1
+        else:
+            self.watch.failed += 1
+
+
+async def _tell(run: Run[Any], on_progress: Callable[[Progress], None] | None, status: StatusFile) -> None:
+    """At once and every second: the caller's progress, and the status file for whoever looks from outside."""
+    while True:
+        progress = run.progress()
+        if on_progress is not None:
+            on_progress(progress)
+        await trio.to_thread.run_sync(status.write, progress)
+        await trio.sleep(_STATUS_SECONDS)

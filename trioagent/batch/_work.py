@@ -1,0 +1,57 @@
+"""What a run of journaled jobs asks of the work that it does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol, TypeVar
+
+import attrs
+
+from ._journal import JobRecord
+
+
+class JournaledJob(Protocol):
+    """A job that a journal can know."""
+
+    @property
+    def key(self) -> str: ...
+
+    @property
+    def digest(self) -> str:
+        """Of all that decides what the job is, to notice that it was edited."""
+
+    @property
+    def deadline(self) -> float | None:
+        """Working seconds, if not the run's own."""
+
+
+J = TypeVar("J", bound=JournaledJob)
+J_contra = TypeVar("J_contra", bound=JournaledJob, contravariant=True)
+
+
+@attrs.frozen
+class Ended:
+    """What a job came to: the outcome that is journaled, and made a row of."""
+
+    state: Literal["done", "failed"]
+    outcome: Mapping[str, Any]
+
+
+class Work(Protocol[J_contra]):
+    """What a run does with its jobs.
+
+    Attributes:
+        can_cut_waits: a job that waits for a rate limit or a retry loses nothing if it is cancelled there.
+    """
+
+    can_cut_waits: bool
+
+    async def run(self, job: J_contra, record: JobRecord) -> Ended | None:
+        """Work on *job* from where *record* left it; None if it is to go on in another run.
+
+        An exception fails the job, but for `BudgetExhausted` and `ModelRefusedError`, which end the run and leave the
+        job to be gone on with.
+        """
+
+    async def failure(self, job: J_contra, record: JobRecord, error: Exception) -> Mapping[str, Any]:
+        """The outcome of a job that failed with *error*."""

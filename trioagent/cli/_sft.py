@@ -1,0 +1,182 @@
+"""``trioagent sft``: training conversations from personas and facts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+import attrs
+import click
+
+from .._config import FLOWS, Flow, SftConfig
+from ..batch import BadJobs
+from ._batch import make_room, refused
+from ._model_options import OFFLINE_RULES, FolderType, chosen_model, display_options, rate_options
+from ._sft_run import Order, carry_out
+
+_ARGUMENTS = "trioagent.sft.arguments"
+_DEFAULTS = SftConfig()
+
+
+class _KeepsArguments(click.Command):
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[_ARGUMENTS] = tuple(args)
+        return super().parse_args(ctx, args)
+
+
+def _language_model(ctx: click.Context, parameter: click.Parameter, name: str | None) -> str | None:
+    if name == OFFLINE_RULES:
+        raise click.BadParameter(f"{OFFLINE_RULES} is no language model, and cannot do this.", ctx, parameter)
+    return name
+
+
+@click.group()
+def sft() -> None:
+    """Make training conversations (`sft generate --help`)."""
+
+
+@sft.command(cls=_KeepsArguments)
+@click.option(
+    "--personas",
+    required=True,
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help='A JSON object a line: {"persona": {…}, "facts": […]}.',
+)
+@click.option("--flow", type=click.Choice(FLOWS), required=True, help="What the conversations are about; see above.")
+@click.option(
+    "--out",
+    required=True,
+    metavar="DIR",
+    type=FolderType(file_okay=False, path_type=Path),
+    help="Where the conversations and the journal go. With the same one it goes on where it was.",
+)
+@click.option("--model", metavar="NAME", help="The agent's, as for `trioagent run`.")
+@click.option("--base-url", metavar="URL", help="The address of an OpenAI-compatible server.")
+@click.option(
+    "--persona-model",
+    metavar="NAME",
+    callback=_language_model,
+    help="A model that plays the personas; without one they speak plain sentences from a script.",
+)
+@click.option(
+    "--judge-model", metavar="NAME", callback=_language_model, help="A model that has the last word; none otherwise."
+)
+@click.option(
+    "--turns",
+    metavar="N",
+    type=click.IntRange(min=1),
+    default=_DEFAULTS.num_turns,
+    show_default=True,
+    help="Messages of the persona in a conversation, at most.",
+)
+@click.option(
+    "--retries",
+    metavar="N",
+    type=click.IntRange(min=0),
+    default=_DEFAULTS.max_retries,
+    show_default=True,
+    help="Further attempts after one that was not accepted.",
+)
+@click.option(
+    "--max-concurrent",
+    metavar="N",
+    type=click.IntRange(min=1),
+    default=_DEFAULTS.max_concurrent,
+    show_default=True,
+    help="Conversations at once.",
+)
+@click.option(
+    "--max-tool-turns", metavar="N", type=click.IntRange(min=0), help="For each message; see `trioagent run`."
+)
+@rate_options
+@click.option(
+    "--max-tokens-total", metavar="N", type=click.IntRange(min=1), help="Stop before more than N tokens are spent."
+)
+@click.option("--retry-rejected", is_flag=True, help="Begin personas that were rejected again, with all attempts.")
+@click.option(
+    "--grace",
+    metavar="SECONDS",
+    type=click.FloatRange(0),
+    default=_DEFAULTS.grace_seconds,
+    show_default=True,
+    help="How long attempts may go on to their end after the first Ctrl-C.",
+)
+@display_options
+@click.pass_context
+def generate(
+    ctx: click.Context,
+    *,
+    personas: Path,
+    flow: str,
+    out: Path,
+    model: str | None,
+    base_url: str | None,
+    persona_model: str | None,
+    judge_model: str | None,
+    turns: int,
+    retries: int,
+    max_concurrent: int,
+    max_tool_turns: int | None,
+    rpm: float | None,
+    tpm: float | None,
+    max_tokens_total: int | None,
+    retry_rejected: bool,
+    grace: float,
+    json_progress: bool,
+    quiet: bool,
+) -> int:
+    """Let personas talk with agents, and keep the conversations that went right.
+
+    \b
+    --flow introduce  the persona tells its facts; they must end up in the notes
+    --flow update     a fact that the notes hold changes; they must show the new one,
+                      and the old one no longer
+    --flow retrieve   the notes hold the facts; the persona asks for them, and the
+                      replies must say them
+
+    Every row of FILE is checked before anything is spent. Each attempt has a fresh memory, which is removed afterwards.
+    The same command again goes on where it was, whatever ended it. The first Ctrl-C (or SIGTERM) begins no new attempt;
+    the second one stops at once.
+
+    \b
+    In DIR: conversations.jsonl (a row for each accepted conversation), rejected.jsonl
+    (the others, with reasons), report.json; `trioagent batch status DIR` looks at it.
+
+    \b
+    Exit codes: 0 all accepted, 1 some rejected, or the budget is used up,
+    2 bad rows or options, 130 interrupted; the same command goes on.
+    """
+    from ..sft import read_personas  # 30 ms that other commands need not pay
+
+    chosen_flow = cast(Flow, flow)
+    try:
+        people, facts = read_personas(personas, chosen_flow)
+    except BadJobs as bad:
+        return refused(bad)
+    chosen, notice = chosen_model(model, base_url)
+    others = [name for name in (persona_model, judge_model) if name is not None]
+    rate, note = make_room(max_concurrent, "conversations", models=1 + len(others), rpm=rpm, tpm=tpm)
+    notes = [line for line in (notice, note) if line]
+    more = {} if max_tool_turns is None else {"max_tool_turns": max_tool_turns}
+    order = Order(
+        personas=people,
+        facts=facts,
+        out=out,
+        model=chosen if isinstance(chosen, str) else attrs.evolve(chosen, rate=rate),
+        persona_model=persona_model,
+        judge_model=judge_model,
+        rate=rate,
+        config=SftConfig(
+            flow=chosen_flow,
+            num_turns=turns,
+            max_retries=retries,
+            max_concurrent=rate.max_in_flight,
+            max_tokens_total=max_tokens_total,
+            retry_rejected=retry_rejected,
+            grace_seconds=grace,
+            **more,
+        ),
+        again=ctx.meta[_ARGUMENTS],
+    )
+    return carry_out(order, as_json=json_progress, quiet=quiet, notes=notes)

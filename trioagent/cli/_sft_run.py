@@ -1,0 +1,124 @@
+"""Make training conversations from the command line: exit codes, and what is said in the end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import trio
+
+from .._config import ModelConfig, RateLimits, SftConfig
+from ..models import Model
+from ..runtime import open_runtime
+from ._batch_progress import Display
+from ._batch_run import command_again, run_and_tell
+from ._batch_text import duration
+from ._errors import INTERRUPTED
+
+if TYPE_CHECKING:
+    from ..sft import SftReport
+
+
+@attrs.frozen(kw_only=True)
+class Order:
+    """What is to be made, and how.
+
+    Attributes:
+        persona_model, judge_model: names, or None for a script and for no judge.
+        again: the command's own arguments, to tell the user how to go on.
+    """
+
+    personas: Sequence[object]
+    facts: Sequence[object]
+    out: Path
+    model: str | ModelConfig
+    persona_model: str | None
+    judge_model: str | None
+    rate: RateLimits
+    config: SftConfig
+    again: tuple[str, ...]
+
+    def command(self, *more: str) -> str:
+        return command_again(["sft", "generate"], self.again, more)
+
+
+def carry_out(order: Order, *, as_json: bool, quiet: bool, notes: list[str]) -> int:
+    """Make the conversations; returns the exit code."""
+    return run_and_tell(
+        partial(_run, order),
+        notice=f"no new attempt begins; those under way have {order.config.grace_seconds:g} s to end",
+        batch_report=lambda report: report.run,
+        last_words=partial(_last_words, order, quiet=quiet),
+        as_json=as_json,
+        quiet=quiet,
+        notes=notes,
+    )
+
+
+async def _run(order: Order, display: Display, stop: trio.Event) -> SftReport:
+    from ..sft import ModelPersona, ScriptedPersona, generate_conversations
+
+    config = order.config
+    async with open_runtime(order.model, rate=order.rate) as runtime, AsyncExitStack() as models:
+
+        async def opened(name: str | None) -> Model | None:
+            return None if name is None else await models.enter_async_context(runtime.open_model(name))
+
+        playing, judge = await opened(order.persona_model), await opened(order.judge_model)
+        factory: Callable[..., Any] = ScriptedPersona if playing is None else partial(ModelPersona, playing)
+        return await generate_conversations(
+            order.personas,
+            order.facts,
+            partial(factory, flow=config.flow, num_turns=config.num_turns),
+            runtime=runtime,
+            run_dir=order.out,
+            config=config,
+            judge=judge,
+            stop=stop,
+            on_progress=display.show,
+        )
+
+
+def _last_words(order: Order, code: int, report: SftReport | None, *, quiet: bool) -> list[str]:
+    """What to tell the user in the end; a good end is not worth a word if *quiet*."""
+    if report is None:
+        return [f"interrupted; what was finished is kept; to go on: {order.command()}"]
+    lines = []
+    if code or not quiet:
+        lines += table(order, report)
+    if report.rejected:
+        lines.append(f"to try the rejected ones again: {order.command('--retry-rejected')}")
+    match report.run.stopped:
+        case "budget":
+            lines.append(f"stopped: {report.run.reason}; to go on, give a larger --max-tokens-total: {order.command()}")
+        case "refused":
+            lines.append(f"stopped: {report.run.reason}; when that is put right, go on: {order.command()}")
+    if code == INTERRUPTED:
+        lines.append(f"interrupted; to go on: {order.command()}")
+    return lines
+
+
+def table(order: Order, report: SftReport) -> list[str]:
+    """The figures of a run, a line each."""
+    run, checks = report.run, Counter[str]()
+    for persona in report.personas:
+        checks.update(persona.failed_checks)
+    accepted = f"{report.accepted:,} of {len(report.personas):,} ({report.success_rate:.0%})"
+    rows = [
+        ("flow", order.config.flow),
+        ("accepted", accepted + (f", {report.duplicates:,} of them said before" if report.duplicates else "")),
+        ("rejected", f"{report.rejected:,}" + (f"; see {report.rejected_file}" if report.rejected else "")),
+        ("to go on with", f"{report.left:,}" if report.left else ""),
+        ("attempts", f"{sum(persona.attempts for persona in report.personas):,}"),
+        ("did not pass", ", ".join(f"{name} {count:,}" for name, count in checks.most_common())),
+        ("tokens", ", ".join(f"{who} {count:,}" for who, count in sorted(report.tokens.items()))),
+        ("cost", f"{run.cost_total:.4g}" if run.cost_total else ""),
+        ("time", duration(run.seconds)),
+        ("conversations", report.conversations),
+    ]
+    return [f"{name:14} {value}" for name, value in rows if value]

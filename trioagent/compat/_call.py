@@ -1,0 +1,113 @@
+"""One call over the bridge: a Trio function, the scope it runs in, and what it came to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import trio
+
+from .._errors import BridgeClosedError
+
+if TYPE_CHECKING:
+    from ._bridge import Bridge
+
+T = TypeVar("T")
+
+_SHUT_DOWN = "it was shut down while the call was running"
+
+
+class Call(Generic[T]):
+    """Made by whoever waits for it; run by the bridge.
+
+    Args:
+        function: the async function to run in Trio.
+        args: its arguments.
+        wake: called in the Trio thread once the call is over; must not raise.
+        loop: the event loop that waits, if one does. Once it is closed nobody waits any more: the call is cancelled.
+
+    Attributes:
+        bridge: who has taken the call on.
+        scope: what the function runs in; to be touched in the Trio thread only.
+        started: the bridge has begun to run it.
+        finished: the result is there. Nothing of the call is left then.
+    """
+
+    __slots__ = ("_args", "_error", "_function", "_value", "_wake", "bridge", "finished", "loop", "scope", "started")
+
+    _value: T
+
+    def __init__(
+        self,
+        function: Callable[..., Awaitable[T]],
+        args: tuple[object, ...],
+        wake: Callable[[], object],
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        self._function, self._args, self._wake = function, args, wake
+        self._error: BaseException | None = None
+        self.bridge: Bridge | None = None
+        self.loop = loop
+        self.scope = trio.CancelScope()
+        self.started = self.finished = False
+
+    @property
+    def name(self) -> str:
+        return getattr(self._function, "__qualname__", repr(self._function))
+
+    async def run(self) -> None:
+        """Run the function and keep what it comes to, an exception included; only a cancelling from outside passes."""
+        over = False
+        try:
+            with self.scope:
+                self._value = await self._function(*self._args)
+                over = True
+        except trio.Cancelled:  # of a scope around ours: the bridge closes
+            self._error = BridgeClosedError(_SHUT_DOWN)
+            raise
+        except BaseExceptionGroup as group:
+            cancelled, rest = group.split(trio.Cancelled)
+            self._error = group if cancelled is None else BridgeClosedError(_SHUT_DOWN)
+            if cancelled is not None:
+                self._error.__cause__ = rest
+        except BaseException as error:  # noqa: BLE001 - the caller's to handle, in the caller's own thread
+            self._error = error
+        else:
+            if not over:
+                self._error = BridgeClosedError("the call was cancelled")
+
+    def finish(self, error: BaseException | None = None, *, silent: bool = False) -> None:
+        """Make the result known; the first time counts.
+
+        Args:
+            error: in place of a result.
+            silent: leave whoever waits asleep.
+        """
+        if self.finished:
+            return
+        self._error = error or self._error
+        self.finished = True
+        if not silent:
+            self._wake()
+
+    @property
+    def error(self) -> BaseException | None:
+        """What the function raised, if it was not just cancelled."""
+        return None if isinstance(self._error, BridgeClosedError) else self._error
+
+    def cancel(self) -> bool:
+        """Ask for the function to be cancelled; False if there is nothing to wait for."""
+        if self.finished or self.bridge is None:
+            return False
+        self.bridge.cancel(self)
+        return True
+
+    def result(self) -> T:
+        """The function's value, or its exception raised."""
+        if self._error is None:
+            return self._value
+        try:
+            raise self._error
+        finally:
+            self._error = None  # it holds this frame, and with it itself

@@ -1,0 +1,209 @@
+"""From threads and asyncio into Trio, and back: every wait of one world for the other."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import threading
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, TypeVar, TypeVarTuple, Unpack
+
+import trio
+
+from .._errors import BridgeClosedError, CallCancelledError, WrongContextError
+from . import _bridge
+from ._call import Call
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+_GONE_SECONDS = 0.05  # between looks whether a loop that is to end a coroutine still runs
+
+
+def run_sync(function: Callable[[Unpack[Ts]], Awaitable[T]], *args: *Ts, name: str = "this call") -> T:
+    """Run an async function in Trio, and wait for it in this thread.
+
+    Args:
+        name: what an error calls it.
+
+    Raises:
+        WrongContextError: this thread runs an event loop, which would stand still meanwhile.
+        BridgeClosedError: the bridge was shut down under the call.
+
+    An exception that strikes the wait, such as KeyboardInterrupt, cancels the function and is raised when that has
+    cleaned up.
+    """
+    check_no_loop_runs_here(name)
+    wake = threading.Lock()
+    wake.acquire()
+    call = Call(function, args, wake.release)
+    try:
+        _bridge.submit(call)
+        while not call.finished:
+            wake.acquire()
+    except BaseException:
+        _outlast(call, wake)
+        raise
+    return call.result()
+
+
+def _outlast(call: Call[Any], wake: threading.Lock) -> None:
+    """Cancel *call* and wait for its end, which clean-up bounds, whatever strikes meanwhile."""
+    while call.cancel():
+        try:
+            wake.acquire()
+        except BaseException:  # noqa: BLE001, S112 - the first one is on its way already
+            continue
+
+
+async def run_async(function: Callable[[Unpack[Ts]], Awaitable[T]], *args: *Ts, name: str = "this call") -> T:
+    """Run an async function in Trio, and wait for it in this event loop, which goes on meanwhile.
+
+    Raises:
+        WrongContextError: no asyncio event loop runs here.
+        BridgeClosedError: the bridge was shut down under the call.
+
+    Cancelling cancels the function, and comes out when that has cleaned up, however often it is repeated meanwhile; an
+    error of the clean-up is its cause.
+    """
+    loop = running_loop(name)
+    waiter: asyncio.Future[None] | None = None
+    cancelled: asyncio.CancelledError | None = None
+
+    def wake() -> None:
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    call = Call(function, args, partial(_soon, loop, wake), loop)
+    try:
+        _bridge.submit(call)
+        while not call.finished:
+            waiter = loop.create_future()
+            try:
+                await waiter
+            except asyncio.CancelledError as error:
+                cancelled = cancelled or error
+                call.cancel()
+        if cancelled is None:
+            return call.result()
+        raise cancelled from call.error
+    finally:
+        call.cancel()  # not over only if this coroutine is being closed: its loop will not run it again
+        cancelled = None  # it holds this frame
+
+
+async def call_asyncio(
+    loop: asyncio.AbstractEventLoop,
+    function: Callable[[Unpack[Ts]], Awaitable[T]],
+    *args: *Ts,
+    context: contextvars.Context | None = None,
+    name: str | None = None,
+) -> T:
+    """From Trio: run a coroutine function in an event loop that runs in another thread, and wait for it.
+
+    Args:
+        context: the context variables that it is to see (a copy).
+        name: what an error calls it, in place of the function's name.
+
+    Raises:
+        BridgeClosedError: the loop has been closed.
+        CallCancelledError: the coroutine was cancelled, and not by us.
+
+    Cancelling cancels the coroutine and waits until it has ended, unless its loop has been closed or stopped: then
+    nobody can say when that will be.
+    """
+
+    async def whole() -> T:
+        return await function(*args)
+
+    done, token = trio.Event(), trio.lowlevel.current_trio_token()
+    task: asyncio.Task[T] | None = None
+    cancel_wanted = False
+
+    def start() -> None:
+        nonlocal task
+        if not cancel_wanted:
+            task = loop.create_task(whole(), context=None if context is None else context.copy())
+            task.add_done_callback(tell)
+        else:
+            tell()
+
+    def tell(_: object = None) -> None:
+        with contextlib.suppress(trio.RunFinishedError):  # the wait was given up: see below
+            token.run_sync_soon(done.set)
+
+    def stop() -> None:
+        nonlocal cancel_wanted
+        cancel_wanted = True
+        if task is not None:
+            task.cancel()
+
+    if not _soon(loop, start):
+        raise BridgeClosedError("the event loop that the coroutine belongs to has been closed")
+    try:
+        await done.wait()
+    except trio.Cancelled:
+        if _soon(loop, stop):
+            while not done.is_set() and not loop.is_closed() and loop.is_running():
+                with trio.move_on_after(_GONE_SECONDS, shield=True):
+                    await done.wait()
+        raise
+    assert task is not None
+    if task.cancelled():
+        raise CallCancelledError(getattr(function, "__qualname__", repr(function)) if name is None else name)
+    return task.result()
+
+
+def shutdown() -> None:
+    """Cancel every call, close all connections and the sandbox, and end the Trio thread; returns when that is done.
+
+    Whoever waits for a call gets BridgeClosedError. The next call starts anew. A program need not call this: it happens
+    when the last of its threads ends.
+
+    Raises:
+        WrongContextError: this thread runs an event loop, which the clean-up may need.
+    """
+    check_no_loop_runs_here("shutdown()")
+    _bridge.close()
+
+
+def running_loop(name: str) -> asyncio.AbstractEventLoop:
+    """This thread's running event loop.
+
+    Raises:
+        WrongContextError: there is none.
+    """
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise WrongContextError(
+            name,
+            "needs a running asyncio event loop; without one use its sync form in trioagent.compat, and under Trio "
+            "trioagent itself",
+        ) from None
+
+
+def check_no_loop_runs_here(name: str) -> None:
+    """Raise WrongContextError if this thread runs asyncio or Trio."""
+    if trio.lowlevel.in_trio_run():
+        raise WrongContextError(name, "would block the running Trio loop; use trioagent.Agent, which is async")
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise WrongContextError(
+        name,
+        "would block the running event loop; use AsyncAgent, or run it in a thread: "
+        "await loop.run_in_executor(None, agent.chat, message)",
+    )
+
+
+def _soon(loop: asyncio.AbstractEventLoop, action: Callable[[], None]) -> bool:
+    """Have *action* run in *loop*; False if it is closed."""
+    try:
+        loop.call_soon_threadsafe(action)
+    except RuntimeError:
+        return False
+    return True

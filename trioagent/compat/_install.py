@@ -1,0 +1,71 @@
+"""Making `trioagent.compat` importable as ``agent``: the same modules under a second name."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+from .._errors import InvalidInputError
+
+_NAME = "agent"
+_PACKAGE = __name__.rpartition(".")[0]
+
+
+class _Alias(MetaPathFinder):
+    """Finds ``agent.x`` where ``trioagent.compat.x`` is."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname.partition(".")[0] != _NAME:
+            return None
+        real = importlib.util.find_spec(_PACKAGE + fullname.removeprefix(_NAME))
+        return None if real is None else ModuleSpec(fullname, _Same(real))
+
+
+class _Same(Loader):
+    """Gives the module that is there already, or is imported by its own name."""
+
+    def __init__(self, real: ModuleSpec) -> None:
+        self._real = real
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return importlib.import_module(self._real.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__spec__ = self._real  # the import system has just put the alias's there
+
+
+_alias = _Alias()
+
+
+def install() -> None:
+    """Make ``import agent``, ``from agent.async_agent import AsyncAgent`` and so on mean `trioagent.compat`.
+
+    A package of that name on the path is hidden. Repeating it changes nothing.
+
+    Raises:
+        InvalidInputError: another package ``agent`` has been imported already.
+    """
+    there = sys.modules.get(_NAME)
+    if there is not None and there is not sys.modules[_PACKAGE]:
+        where = getattr(there, "__file__", None) or "somewhere"
+        raise InvalidInputError(
+            "install()", f"another {_NAME!r} is imported already, from {where}; call install() before that import"
+        )
+    if _alias not in sys.meta_path:
+        sys.meta_path.insert(0, _alias)
+
+
+def uninstall() -> None:
+    """Undo `install`. What has been imported by then stays with those who have it."""
+    if _alias in sys.meta_path:
+        sys.meta_path.remove(_alias)
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] == _NAME and module.__name__.startswith(_PACKAGE):
+            del sys.modules[name]

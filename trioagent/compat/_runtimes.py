@@ -1,0 +1,74 @@
+"""The runtimes behind the bridge: one sandbox for all, one model for each way to reach one, opened when first used."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import attrs
+import trio
+
+from .._config import ModelConfig
+from ..models import Model, OfflineRules, Pacer
+from ..models._names import OFFLINE_RULES
+from ..runtime import Runtime, open_runtime
+
+Settings = ModelConfig | OfflineRules
+
+
+class _Runtimes:
+    def __init__(self, stack: AsyncExitStack) -> None:
+        self._stack = stack
+        self._open: dict[Settings, Runtime] = {}
+        self._opening = trio.Lock()
+
+    async def get(self, settings: Settings) -> Runtime:
+        if settings not in self._open:
+            async with self._opening:
+                if settings not in self._open:
+                    self._open[settings] = await self._add(settings)
+        return self._open[settings]
+
+    async def any(self) -> Runtime:
+        """One that is open, whatever its model."""
+        return next(iter(self._open.values()), None) or await self.get(OfflineRules())
+
+    async def _add(self, settings: Settings) -> Runtime:
+        if not self._open:
+            return await self._stack.enter_async_context(
+                open_runtime(OFFLINE_RULES if isinstance(settings, OfflineRules) else settings)
+            )
+        first = next(iter(self._open.values()))
+        if isinstance(settings, OfflineRules):
+            model = await self._stack.enter_async_context(first.open_model(OFFLINE_RULES))
+            return attrs.evolve(first, model=model, config=None)
+        from ..models import open_model  # brings httpx, 100 ms
+
+        pacer = first.pacers.setdefault(settings.base_url, Pacer(settings.rate))
+        model = await self._stack.enter_async_context(open_model(settings, pacer=pacer))
+        return attrs.evolve(first, model=model, config=settings)
+
+
+_current: trio.lowlevel.RunVar[_Runtimes] = trio.lowlevel.RunVar("trioagent.compat runtimes")
+
+
+@asynccontextmanager
+async def open_runtimes() -> AsyncIterator[None]:
+    """Make `runtime_for` work in this Trio run; all that it opened is closed in the end."""
+    async with AsyncExitStack() as stack:
+        _current.set(_Runtimes(stack))
+        yield
+
+
+async def runtime_for(choice: Settings | Model) -> Runtime:
+    """A runtime of this run with the model that is chosen. All of them share one sandbox.
+
+    Cancelling while it opens leaves nothing behind; whoever asks next opens it.
+
+    Raises:
+        SandboxUnavailable: no sandbox tier works here.
+    """
+    runtimes = _current.get()
+    if isinstance(choice, ModelConfig | OfflineRules):
+        return await runtimes.get(OfflineRules() if isinstance(choice, OfflineRules) else choice)
+    return attrs.evolve(await runtimes.any(), model=choice, config=None)

@@ -1,0 +1,38 @@
+"""The documented sync `Agent`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from .._messages import AgentResponse
+from ._conversation import Conversation, save
+from ._crossing import run_sync
+
+
+class Agent(Conversation):
+    """A memory agent for programs without an event loop; any thread may use it, one chat at a time.
+
+    Args: see `Conversation`.
+    """
+
+    def chat(self, message: str) -> AgentResponse:
+        """Say *message* and wait for the reply.
+
+        Raises:
+            WrongContextError: called in a running event loop. ``await loop.run_in_executor(None, agent.chat, message)``
+                works, and so does `AsyncAgent`.
+            TrioAgentError: see `trioagent.Agent.chat`.
+
+        Ctrl-C stops the chat and is raised once that is cleaned up: the notes are as the last finished block left them.
+        """
+        return run_sync(self.say, message, name="Agent.chat")
+
+    def save_conversation(self, log: bool = False, save_folder: str | os.PathLike[str] | None = None) -> Path:
+        """Write the conversation to ``convo_<uuid>.json`` and return its path.
+
+        Args:
+            log: also tell the ``trioagent`` logger where it is.
+            save_folder: in place of ``output/conversations``.
+        """
+        return save(self.messages, save_folder, log=log)

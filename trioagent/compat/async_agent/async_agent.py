@@ -1,0 +1,70 @@
+"""The documented asyncio `AsyncAgent`, and many of them at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import trio
+
+from ..._errors import InvalidInputError
+from ..._messages import AgentResponse
+from .._conversation import Conversation, save, say_all
+from .._crossing import run_async
+
+
+class AsyncAgent(Conversation):
+    """A memory agent for asyncio; any event loop may use it, one chat at a time.
+
+    Args: see `Conversation`.
+    """
+
+    async def chat(self, message: str) -> AgentResponse:
+        """Say *message* and wait for the reply.
+
+        Raises:
+            WrongContextError: no asyncio event loop runs here.
+            TrioAgentError: see `trioagent.Agent.chat`.
+
+        Cancelling (``task.cancel()``, ``asyncio.timeout``, a sibling's failure in a TaskGroup) stops the chat, and
+        comes out once that is cleaned up: the notes are as the last finished block left them, and no process or
+        connection of the chat is left.
+        """
+        return await run_async(self.say, message, name="AsyncAgent.chat")
+
+    async def save_conversation(self, log: bool = False, save_folder: str | os.PathLike[str] | None = None) -> Path:
+        """Write the conversation to ``convo_<uuid>.json`` and return its path; the file system is not waited for here.
+
+        Args:
+            log: also tell the ``trioagent`` logger where it is.
+            save_folder: in place of ``output/conversations``.
+        """
+        messages = list(self.messages)
+
+        async def save_off_the_loops() -> Path:
+            return await trio.to_thread.run_sync(lambda: save(messages, save_folder, log=log))
+
+        return await run_async(save_off_the_loops, name="AsyncAgent.save_conversation")
+
+
+async def run_agents_concurrently(agents: Iterable[Conversation], messages: Iterable[str]) -> list[AgentResponse]:
+    """Say ``messages[i]`` to ``agents[i]``, all at once, and wait for all replies, in order.
+
+    Raises:
+        InvalidInputError: (a ValueError) the lists differ in length, or hold something else; nothing was said.
+        AgentsFailed: several chats failed at the same time, before the first failure could stop the others.
+        TrioAgentError: the failure, if it was the only one. The other chats are cancelled, and their notes are as their
+            last finished block left them.
+    """
+    if isinstance(messages, str):
+        raise InvalidInputError("messages", f"must be a list of texts, not the text {messages!r:.100}")
+    agents, messages = list(agents), list(messages)
+    if len(agents) != len(messages):
+        raise InvalidInputError("messages", f"{len(agents)} agents need as many messages, not {len(messages)}")
+    for index, (agent, message) in enumerate(zip(agents, messages, strict=True)):
+        if not isinstance(agent, Conversation):
+            raise InvalidInputError(f"agents[{index}]", f"must be an AsyncAgent, not {agent!r:.100}")
+        if not isinstance(message, str):
+            raise InvalidInputError(f"messages[{index}]", f"must be text, not {message!r:.100}")
+    return await run_async(say_all, agents, messages, name="run_agents_concurrently")

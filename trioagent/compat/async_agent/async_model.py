@@ -1,0 +1,66 @@
+"""The documented `get_model_response`, for asyncio."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar, overload
+
+from ..._config import ModelConfig
+from ...models import Model
+from .._choice import choice_of
+from .._crossing import run_async
+from .._model import ask, conversation
+from ..model import Messages
+from ..settings import OPENROUTER_STRONG_MODEL
+
+T = TypeVar("T")
+
+
+@overload
+async def get_model_response(
+    messages: Messages | None = None,
+    message: str | None = None,
+    system_prompt: str | None = None,
+    model: str | ModelConfig | Model = OPENROUTER_STRONG_MODEL,
+    schema: None = None,
+    use_vllm: bool = False,
+) -> str: ...
+
+
+@overload
+async def get_model_response(
+    messages: Messages | None = None,
+    message: str | None = None,
+    system_prompt: str | None = None,
+    model: str | ModelConfig | Model = OPENROUTER_STRONG_MODEL,
+    *,
+    schema: type[T],
+    use_vllm: bool = False,
+) -> T: ...
+
+
+async def get_model_response(
+    messages: Messages | None = None,
+    message: str | None = None,
+    system_prompt: str | None = None,
+    model: str | ModelConfig | Model = OPENROUTER_STRONG_MODEL,
+    schema: type[Any] | None = None,
+    use_vllm: bool = False,
+) -> Any:
+    """Ask a model once, without an agent, notes or tools.
+
+    Args:
+        messages: the conversation, as `ChatMessage` or dicts with role and content; it goes before the next two.
+        message: what the user says, in place of a conversation.
+        system_prompt: goes before *message*.
+        model: its name; the default one means what the environment says (see `trioagent.compat.Agent`).
+        schema: an attrs class, or a pydantic model class: the answer is an instance of it. A model whose answer does
+            not fit is told why and asked again, twice at most.
+        use_vllm: ask the vLLM server for the model.
+
+    Raises:
+        InvalidInputError: (a ValueError) nothing to ask, an unknown model, or a class that cannot be a schema.
+        StructuredOutputError: no answer fitted the schema.
+        ModelError: the model gave no answer.
+    """
+    choice, asked = choice_of(model, use_vllm=use_vllm), conversation(messages, message, system_prompt)
+    return await run_async(ask, choice, asked, schema, name="get_model_response")

@@ -1,0 +1,171 @@
+"""Training conversations for asyncio programs: `trioagent.sft` with persona models that live in the caller's loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import logging
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any
+
+from ..._config import Flow, ModelConfig, SftConfig
+from ..._errors import InvalidInputError
+from ...models import Model, OfflineRules
+from ...models._names import OFFLINE_RULES
+from ...sft import SftReport, generate_conversations
+from .._choice import choice_of
+from .._crossing import call_asyncio, run_async, running_loop
+from .._runtimes import Settings, runtime_for
+
+RUNS = "output/sft"
+_DEFAULT = SftConfig()
+
+_log = logging.getLogger("trioagent")
+
+
+async def async_generate_conversations_batch(
+    personas: Iterable[object],
+    facts_per_persona: Iterable[object],
+    persona_model_factory: Callable[..., Any],
+    num_turns: int = _DEFAULT.num_turns,
+    max_concurrent: int = _DEFAULT.max_concurrent,
+    *,
+    flow: Flow = _DEFAULT.flow,
+    max_retries: int = _DEFAULT.max_retries,
+    max_tool_turns: int = _DEFAULT.max_tool_turns,
+    deadline: float | None = None,
+    max_tokens_total: int | None = None,
+    max_cost: float | None = None,
+    run_dir: str | os.PathLike[str] | None = None,
+    model: str | ModelConfig | Model | None = None,
+    use_vllm: bool = False,
+    judge: str | ModelConfig | Model | None = None,
+) -> list[bool]:
+    """Let each persona talk with an agent; for each in order, was a conversation accepted?
+
+    A persona's failure, of whatever kind, is False in its place and stops no other.
+
+    Args:
+        personas: objects or dicts with the fields of `trioagent.sft.Persona`.
+        facts_per_persona: for each persona a list of facts: texts, or objects or dicts with ``fact_description``.
+        persona_model_factory: ``factory(persona)`` or ``factory(persona, facts)``, sync or async, gives an object with
+            ``async achat(message=None) -> str``, or with a sync ``chat``. The factory and ``achat`` run in this event
+            loop, with the caller's context variables; ``chat`` runs in a worker thread.
+        num_turns: messages of the persona in one conversation.
+        max_concurrent: conversations at once.
+        flow, max_retries, max_tool_turns, deadline, max_tokens_total, max_cost: see `trioagent.sft.SftConfig`.
+        run_dir: where the journal, ``conversations.jsonl``, ``rejected.jsonl`` and ``report.json`` go; the same folder
+            again goes on where the last run ended. None for a new folder in ``output/sft``.
+        model, use_vllm: the agents' model (see `trioagent.compat.Agent`).
+        judge: the model that has the last word on each conversation; None for none.
+
+    Raises:
+        InvalidInputError: (a ValueError) personas, facts or a setting cannot be used, or the factory raised; nothing
+            was spent.
+        JobChangedError, JournalError: *run_dir* holds another run, or cannot be used.
+
+    Cancelling cancels the persona models too, and comes out when all is cleaned up; no memory is left.
+    """
+    config = SftConfig(
+        flow=flow,
+        num_turns=num_turns,
+        max_retries=max_retries,
+        max_concurrent=max_concurrent,
+        max_tool_turns=max_tool_turns,
+        deadline=deadline,
+        max_tokens_total=max_tokens_total,
+        max_cost=max_cost,
+    )
+    name = "async_generate_conversations_batch"
+    folder = _folder(run_dir)
+    generate = partial(
+        generate_conversations,
+        _listed(personas),
+        _listed(facts_per_persona),
+        _in_loop(persona_model_factory, running_loop(name)),
+        run_dir=folder,
+        config=config,
+    )
+    agents = choice_of(model, use_vllm=use_vllm)
+    judging = None if judge is None else choice_of(judge)
+    if isinstance(judging, OfflineRules):
+        raise InvalidInputError("judge", f"{OFFLINE_RULES} is no language model, and cannot judge")
+    report = await run_async(_generate, generate, agents, judging, name=name)
+    _log.info("%d of %d conversations accepted, in %s", report.accepted, len(report.personas), folder)
+    return report.results
+
+
+async def _generate(
+    generate: Callable[..., Any], agents: Settings | Model, judge: Settings | Model | None
+) -> SftReport:
+    """In Trio."""
+    runtime = await runtime_for(agents)
+    report: SftReport = await generate(
+        runtime=runtime, judge=None if judge is None else (await runtime_for(judge)).model
+    )
+    return report
+
+
+def _listed(values: Any) -> Any:
+    """A list of *values*, which a generator may give; what can be none is refused where its items are checked."""
+    return list(values) if isinstance(values, Iterable) and not isinstance(values, str | bytes | Mapping) else values
+
+
+def _folder(run_dir: str | os.PathLike[str] | None) -> str:
+    """Absolute: the current folder may change while the run goes on."""
+    if run_dir is None:
+        return os.path.abspath(os.path.join(RUNS, f"{time.strftime('%Y-%m-%d_%H%M%S')}_{uuid.uuid4().hex[:6]}"))
+    path: Any = os.fspath(run_dir) if isinstance(run_dir, os.PathLike) else run_dir
+    if not isinstance(path, str) or not path or "\0" in path:
+        raise InvalidInputError("run_dir", f"must be a folder's path, not {run_dir!r:.100}")
+    return os.path.abspath(path)
+
+
+def _in_loop(factory: Callable[..., Any], loop: asyncio.AbstractEventLoop) -> Callable[..., Any]:
+    """The factory for Trio: it is called in *loop*, and what it makes is spoken with there."""
+    if not callable(factory):
+        raise InvalidInputError("persona_model_factory", f"must be a function, not {factory!r}")
+    context = contextvars.copy_context()
+
+    async def make(*args: Any, **kwargs: Any) -> Any:
+        call = partial(factory, *args, **kwargs)
+        model = await call_asyncio(loop, _call, call, context=context, name="persona_model_factory")
+        if isinstance(model, type) or not callable(getattr(model, "achat", None)):
+            return model
+        return _InLoop(model, loop, context)
+
+    try:
+        make.__signature__ = inspect.signature(factory)  # type: ignore[attr-defined]  # does it take the facts?
+    except (TypeError, ValueError):  # some callables written in C do not say
+        pass
+    return make
+
+
+class _InLoop:
+    """A persona model whose ``achat`` is a coroutine of an asyncio loop, as one for Trio."""
+
+    def __init__(self, model: Any, loop: asyncio.AbstractEventLoop, context: contextvars.Context) -> None:
+        self._model, self._loop, self._context = model, loop, context
+
+    async def achat(self, message: str | None = None) -> Any:
+        call, name = partial(self._model.achat, message), f"{type(self._model).__name__}.achat"
+        return await call_asyncio(self._loop, _call, call, context=self._context, name=name)
+
+    def __getattr__(self, name: str) -> Any:  # usage, name
+        return getattr(self._model, name)
+
+    @property
+    def name(self) -> str:
+        name = getattr(self._model, "name", None)
+        return name if isinstance(name, str) else type(self._model).__name__
+
+
+async def _call(function: Callable[[], Any]) -> Any:
+    """Sync or async, as it comes."""
+    made = function()
+    return await made if inspect.isawaitable(made) else made

@@ -1,0 +1,57 @@
+"""The documented `get_model_response`, sync."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar, overload
+
+from .. import _messages
+from .._config import ModelConfig
+from ..models import Model
+from ._choice import choice_of
+from ._crossing import run_sync
+from ._model import ask, conversation
+from .settings import OPENROUTER_STRONG_MODEL
+
+T = TypeVar("T")
+Messages = Sequence[_messages.ChatMessage | Mapping[str, str]]
+
+
+@overload
+def get_model_response(
+    messages: Messages | None = None,
+    message: str | None = None,
+    system_prompt: str | None = None,
+    model: str | ModelConfig | Model = OPENROUTER_STRONG_MODEL,
+    schema: None = None,
+    use_vllm: bool = False,
+) -> str: ...
+
+
+@overload
+def get_model_response(
+    messages: Messages | None = None,
+    message: str | None = None,
+    system_prompt: str | None = None,
+    model: str | ModelConfig | Model = OPENROUTER_STRONG_MODEL,
+    *,
+    schema: type[T],
+    use_vllm: bool = False,
+) -> T: ...
+
+
+def get_model_response(
+    messages: Messages | None = None,
+    message: str | None = None,
+    system_prompt: str | None = None,
+    model: str | ModelConfig | Model = OPENROUTER_STRONG_MODEL,
+    schema: type[Any] | None = None,
+    use_vllm: bool = False,
+) -> Any:
+    """See `trioagent.compat.async_agent.async_model.get_model_response`; this one waits in its thread.
+
+    Raises:
+        WrongContextError: called in a running event loop.
+    """
+    choice, asked = choice_of(model, use_vllm=use_vllm), conversation(messages, message, system_prompt)
+    return run_sync(ask, choice, asked, schema, name="get_model_response")

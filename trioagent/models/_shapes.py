@@ -1,0 +1,217 @@
+"""From a class to a shape: the JSON schema a model is told, and the strict check of what it answers.
+
+Both come out of one walk over the class's types, so that they cannot disagree. Nothing is coerced: "no" is not False,
+1.0 is no integer, an unknown member is an error. The only widening is JSON's own, an integer where a float is meant.
+"""
+
+from __future__ import annotations
+
+import collections.abc as abc
+import enum
+import functools
+import inspect
+import sys
+import types
+import typing
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+
+from .._errors import InvalidInputError
+from ._shape_kinds import (
+    SCALAR_SHAPES,
+    SCALARS,
+    Shape,
+    array,
+    described,
+    dumps,
+    fixed_list,
+    mapping,
+    miss,
+    one_of,
+    show,
+    union,
+)
+
+_LISTS = (list, abc.Sequence)
+_SETS = (set, frozenset, abc.Set)
+_DICTS = (dict, abc.Mapping)
+
+
+def shape_of(cls: type) -> Shape:
+    """The shape of an attrs class, or of a pydantic model class.
+
+    Raises:
+        InvalidInputError: it is neither, or a field's type has no place in JSON.
+    """
+    if not isinstance(cls, type):
+        raise InvalidInputError("schema", f"must be an attrs class or a pydantic model class, not {cls!r}")
+    return _shape_of_class(cls)
+
+
+@functools.lru_cache(maxsize=64)
+def _shape_of_class(cls: abc.Hashable) -> Shape:
+    assert isinstance(cls, type)
+    if attrs.has(cls):
+        return _Walk().whole(cls)
+    pydantic = sys.modules.get("pydantic")  # a class of pydantic's cannot exist before pydantic has been imported
+    if pydantic is not None and issubclass(cls, pydantic.BaseModel):
+        return _pydantic_shape(cls)
+    raise InvalidInputError(
+        "schema", f"must be an attrs class or a pydantic model class, and {cls.__name__} is neither"
+    )
+
+
+class _Walk:
+    """One walk over a class and all classes it names, which may name each other in circles."""
+
+    def __init__(self) -> None:
+        self._classes: dict[type, Shape] = {}
+        self._bodies: dict[str, dict[str, Any]] = {}
+
+    def whole(self, cls: type) -> Shape:
+        top = self.of_class(cls)
+        if _mentions(self._bodies, top.schema["$ref"]):
+            return attrs.evolve(top, schema={**top.schema, "$defs": self._bodies})
+        body = self._bodies.pop(top.schema["$ref"].rpartition("/")[2])
+        return attrs.evolve(top, schema={**body, **({"$defs": self._bodies} if self._bodies else {})})
+
+    def of(self, annotation: Any, where: str) -> Shape:
+        """The shape of a type as it stands in an annotation; *where* is the field, for the error."""
+        origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+        if origin is typing.Annotated:
+            notes = [note for note in args[1:] if isinstance(note, str)]
+            return described(self.of(args[0], where), notes[0] if notes else "")
+        if annotation is Any or annotation is object:
+            return Shape("any value", {}, lambda value, path, problems: value)
+        if annotation in SCALAR_SHAPES:
+            return SCALAR_SHAPES[annotation]
+        if origin is typing.Literal:
+            return one_of([(value, value) for value in args], where)
+        if origin in (typing.Union, types.UnionType):
+            return union([self.of(member, where) for member in sorted(args, key=lambda member: member is float)])
+        kind = origin or annotation
+        items = functools.partial(self.of, args[0] if args else Any, where)
+        if kind in _LISTS:
+            return array(list, items())
+        if kind in _SETS:
+            return array(frozenset if kind is frozenset else set, items())
+        if kind is tuple and (origin is None or args[1:] == (...,)):
+            return array(tuple, items())
+        if kind is tuple:
+            return fixed_list([self.of(member, where) for member in args])
+        if kind in _DICTS and (not args or args[0] is str):
+            return mapping(self.of(args[1] if args else Any, where))
+        if isinstance(annotation, typing.NewType):
+            return self.of(annotation.__supertype__, where)
+        if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
+            return one_of([(member.value, member) for member in annotation], where)
+        if isinstance(annotation, type) and attrs.has(annotation):
+            return self.of_class(annotation)
+        raise InvalidInputError("schema", f"{where} has the type {annotation!r}, which has no form in JSON")
+
+    def of_class(self, cls: type) -> Shape:
+        if cls in self._classes:
+            return self._classes[cls]
+        name = cls.__name__
+        while name in self._bodies:
+            name += "_"
+        fields: list[_Field] = []
+        shape = Shape(cls.__name__, {"$ref": f"#/$defs/{name}"}, functools.partial(_read_class, cls, fields))
+        self._classes[cls] = shape
+        self._bodies[name] = {}
+        try:
+            attrs.resolve_types(cls)
+        except (NameError, TypeError, AttributeError) as error:
+            raise InvalidInputError(
+                "schema", f"a type in {cls.__name__} cannot be found ({error}); define it at module level"
+            ) from error
+        for field in attrs.fields(cls):
+            if not field.init:
+                continue
+            where = f"{cls.__name__}.{field.name}"
+            if field.type is None:
+                raise InvalidInputError("schema", f"{where} has no type; annotate it")
+            shape_of_field = described(self.of(field.type, where), str(field.metadata.get("description", "")))
+            fields.append(_Field(field.alias or field.name, shape_of_field, field.default))
+        self._bodies[name] = _class_schema(cls, fields)
+        return shape
+
+
+@attrs.frozen
+class _Field:
+    key: str
+    shape: Shape
+    default: Any
+
+    @property
+    def required(self) -> bool:
+        return self.default is attrs.NOTHING
+
+    def schema(self) -> dict[str, Any]:
+        if self.required:  # attrs.NOTHING is an enum's member too
+            return self.shape.schema
+        default = self.default.value if isinstance(self.default, enum.Enum) else self.default
+        if not isinstance(default, SCALARS):
+            return self.shape.schema
+        return {**self.shape.schema, "default": default}
+
+
+def _class_schema(cls: type, fields: Sequence[_Field]) -> dict[str, Any]:
+    words = inspect.cleandoc(cls.__dict__.get("__doc__") or "")
+    return {
+        "type": "object",
+        **({"description": words} if words else {}),
+        "properties": {field.key: field.schema() for field in fields},
+        "required": [field.key for field in fields if field.required],
+        "additionalProperties": False,
+    }
+
+
+def _read_class(cls: type, fields: Sequence[_Field], value: Any, path: str, problems: list[str]) -> Any:
+    if not isinstance(value, dict):
+        return miss("an object", value, path, problems)
+    before, given = len(problems), {}
+    for field in fields:
+        if field.key in value:
+            given[field.key] = field.shape.read(value[field.key], f"{path}.{field.key}", problems)
+        elif field.required:
+            problems.append(f"{path}.{field.key}: is missing")
+    known = [field.key for field in fields]
+    for key in value:
+        if key not in known:
+            problems.append(f"{path}: has the unknown member {show(key)}; it may have {', '.join(known) or 'none'}")
+    if len(problems) > before:
+        return None
+    try:
+        return cls(**given)
+    except (ValueError, TypeError, AssertionError) as error:  # what the class's own validators say
+        words = error.args[0] if error.args and isinstance(error.args[0], str) else str(error)
+        problems.append(f"{path}: {words or type(error).__name__}")
+
+
+def _pydantic_shape(cls: Any) -> Shape:
+    """A pydantic model's own schema and strict mode; whether unknown members are errors is the model's own setting."""
+    import pydantic
+
+    try:
+        schema = cls.model_json_schema()
+    except (pydantic.PydanticUserError, pydantic.errors.PydanticUndefinedAnnotation) as error:
+        raise InvalidInputError("schema", f"{cls.__name__} has no JSON schema: {error}") from error
+
+    def read(value: Any, path: str, problems: list[str]) -> Any:
+        try:
+            return cls.model_validate_json(dumps(value), strict=True)
+        except pydantic.ValidationError as error:
+            for entry in error.errors(include_url=False, include_context=False):
+                place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in entry["loc"])
+                problems.append(f"{path}{place}: {entry['msg']}")
+
+    return Shape(cls.__name__, schema, read)
+
+
+def _mentions(schema: Any, reference: str) -> bool:
+    if isinstance(schema, dict):
+        return schema.get("$ref") == reference or any(_mentions(part, reference) for part in schema.values())
+    return isinstance(schema, list) and any(_mentions(part, reference) for part in schema)

@@ -1,0 +1,160 @@
+"""Copy a memory's folder, within bounds, and remove such a copy again; of hostile trees too.
+
+Descriptors and single names only, never a path: nothing in a tree, however deep or odd, leads out of it. Standard
+library only; the host uses it too.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+
+RESERVED = ".trioagent"  # the memory's own book-keeping, if a commit was interrupted: never copied
+MAX_BYTES, MAX_ENTRIES, MAX_DEPTH = 128 * 1024 * 1024, 100_000, 64
+
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_CHUNK = 1 << 20
+
+
+class TooLarge(Exception):
+    """A tree has more bytes, entries or levels than are copied for a block."""
+
+
+def copy_tree(source: int, target: int, owner: tuple[int, int] | None) -> tuple[int, int]:
+    """Copy all below folder *source* to the empty folder *target*; links stay links, devices and the like are left out.
+
+    Args:
+        owner: who owns what is made, if not we ourselves.
+
+    Returns:
+        How many entries, and how many bytes, were copied.
+
+    Raises:
+        TooLarge: there is more than MAX_BYTES, MAX_ENTRIES or MAX_DEPTH; a part may have been copied.
+        OSError: something may not be read, or the disk is full.
+    """
+    copier = _Copier(owner)
+    if owner is not None:
+        os.fchown(target, *owner)
+    copier.copy(source, target, 0)
+    return copier.count, copier.size
+
+
+class _Copier:
+    """Copies folder by folder, with descriptors open along one way down only; MAX_DEPTH bounds the recursion."""
+
+    def __init__(self, owner: tuple[int, int] | None) -> None:
+        self.owner = owner
+        self.count = self.size = 0
+
+    def copy(self, old: int, new: int, depth: int) -> None:
+        for name in os.listdir(old):
+            if depth == 0 and name == RESERVED:
+                continue
+            info = os.stat(name, dir_fd=old, follow_symlinks=False)
+            self.count += 1
+            if stat.S_ISREG(info.st_mode):
+                self.size += info.st_size
+            if self.count > MAX_ENTRIES or self.size > MAX_BYTES or depth > MAX_DEPTH:
+                raise TooLarge(f"more than {MAX_BYTES >> 20} MB, {MAX_ENTRIES} files or {MAX_DEPTH} levels of folders")
+            if stat.S_ISDIR(info.st_mode):
+                os.mkdir(name, 0o700, dir_fd=new)
+                self._below(name, old, new, depth)
+            elif stat.S_ISLNK(info.st_mode):
+                os.symlink(os.readlink(name, dir_fd=old), name, dir_fd=new)
+            elif stat.S_ISREG(info.st_mode):
+                _copy_file(name, old, new)
+            else:
+                continue
+            if self.owner is not None:
+                os.chown(name, *self.owner, dir_fd=new, follow_symlinks=False)
+
+    def _below(self, name: str, old: int, new: int, depth: int) -> None:
+        source = os.open(name, FOLDER, dir_fd=old)
+        try:
+            target = os.open(name, FOLDER, dir_fd=new)
+            try:
+                self.copy(source, target, depth + 1)
+            finally:
+                os.close(target)
+        finally:
+            os.close(source)
+
+
+def _copy_file(name: str, old: int, new: int) -> None:
+    source = os.open(name, _READ, dir_fd=old)
+    try:
+        target = os.open(name, _WRITE, 0o600, dir_fd=new)
+        try:
+            while chunk := os.read(source, _CHUNK):
+                rest = memoryview(chunk)
+                while rest:
+                    rest = rest[os.write(target, rest) :]
+        finally:
+            os.close(target)
+    finally:
+        os.close(source)
+
+
+def walk(root: int) -> Iterator[os.stat_result]:
+    """The stat of all that is below *root*, save for the memory's own book-keeping; what vanishes meanwhile is skipped.
+
+    Raises:
+        TooLarge: it nests deeper than MAX_DEPTH.
+        PermissionError: a folder may not be read.
+    """
+    return _walk(root, 0)
+
+
+def _walk(folder: int, depth: int) -> Iterator[os.stat_result]:
+    for name in os.listdir(folder):
+        if depth == 0 and name == RESERVED:
+            continue
+        with suppress(FileNotFoundError, NotADirectoryError):
+            info = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            yield info
+            if not stat.S_ISDIR(info.st_mode):
+                continue
+            if depth == MAX_DEPTH:
+                raise TooLarge(f"more than {MAX_DEPTH} levels of folders")
+            below = os.open(name, FOLDER, dir_fd=folder)
+            try:
+                yield from _walk(below, depth + 1)
+            finally:
+                os.close(below)
+
+
+def remove_tree(name: str, parent: int) -> None:
+    """Remove folder *name* of folder *parent* with all that is in it, whatever a block has made of it.
+
+    However deep it nests: a folder below another is first moved up beside the topmost, so that never more than three
+    descriptors are open and nothing recurses. What cannot be removed is left where it is.
+    """
+    top, moved = name, 0
+    waiting = [name]
+    while waiting:
+        name = waiting.pop()
+        try:
+            folder = os.open(name, FOLDER, dir_fd=parent)
+        except OSError:
+            continue
+        try:
+            for entry in os.listdir(folder):
+                try:
+                    os.unlink(entry, dir_fd=folder)
+                except IsADirectoryError:
+                    moved += 1
+                    waiting.append(f"{top}.{moved}")
+                    with suppress(OSError):
+                        os.chmod(entry, 0o700, dir_fd=folder)  # a block may have made it without permissions
+                        os.rename(entry, waiting[-1], src_dir_fd=folder, dst_dir_fd=parent)
+                except OSError:
+                    continue
+        finally:
+            os.close(folder)
+        with suppress(OSError):
+            os.rmdir(name, dir_fd=parent)

@@ -1,0 +1,143 @@
+"""The folder in which the views of a sandbox without mounts lie: one copy of the memory for each block.
+
+It is made by the zygote and locked for as long as that lives, so that whoever comes later can tell what a killed one
+left behind, and removes it. On /dev/shm, in memory, where that is a large enough tmpfs; else among the temporary files.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from contextlib import suppress
+
+from .copying import FOLDER, MAX_BYTES, TooLarge, copy_tree, remove_tree, walk
+
+PREFIX = "trioagent-view-"
+SHARED_MEMORY = "/dev/shm"
+VIEW, BASE = "view", "base"
+
+
+def best_place(room: int, fallback: str) -> str:
+    """Where to put views that may need *room* bytes together."""
+    try:
+        disk = os.statvfs(SHARED_MEMORY)
+        if disk.f_bavail * disk.f_frsize >= room + MAX_BYTES and os.access(SHARED_MEMORY, os.W_OK | os.X_OK):
+            return SHARED_MEMORY
+    except OSError:
+        pass
+    return fallback
+
+
+def remove_left_behind(place: str) -> None:
+    """Remove what our user's sandboxes left in *place* when they were killed together with their hosts."""
+    try:
+        parent = os.open(place, FOLDER)
+    except OSError:
+        return
+    try:
+        for name in os.listdir(parent):
+            if name.startswith(PREFIX):
+                with suppress(OSError):
+                    _remove_if_unlocked(name, parent)
+    finally:
+        os.close(parent)
+
+
+def _remove_if_unlocked(name: str, parent: int) -> None:
+    folder = os.open(name, FOLDER, dir_fd=parent)
+    try:
+        if os.fstat(folder).st_uid == os.geteuid():
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)  # BlockingIOError: its zygote lives
+            remove_tree(name, parent)
+    finally:
+        os.close(folder)
+
+
+class Scratch:
+    """A sandbox's folder of views. Each view lies in a folder of its own with a name that no block can guess.
+
+    Args:
+        place: the folder to make it in.
+        passable: let other users through to the views, though not list them.
+    """
+
+    def __init__(self, place: str, *, passable: bool = False) -> None:
+        while True:
+            self.path = tempfile.mkdtemp(prefix=PREFIX, dir=place)
+            self.folder = os.open(self.path, FOLDER)
+            try:
+                fcntl.flock(self.folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.stat(self.path).st_ino == os.fstat(self.folder).st_ino:
+                    break
+            except OSError:
+                pass  # somebody took it for one left behind, in the instant before it was locked
+            os.close(self.folder)
+        if passable:
+            os.chmod(self.folder, 0o711)
+
+    def remove(self) -> None:
+        """Remove all of it."""
+        with suppress(OSError):
+            parent = os.open(os.path.dirname(self.path), FOLDER)
+            remove_tree(os.path.basename(self.path), parent)
+            os.close(parent)
+
+    def drop(self, name: str) -> None:
+        """Remove one view, if it was ever made."""
+        remove_tree(name, self.folder)
+
+    def make(self, name: str) -> tuple[int, int, str]:
+        """Make an empty view.
+
+        Returns:
+            The descriptor of the folder around it, its own, and its path.
+        """
+        os.mkdir(name, 0o711, dir_fd=self.folder)
+        around = os.open(name, FOLDER, dir_fd=self.folder)
+        os.mkdir(VIEW, 0o700, dir_fd=around)
+        return around, os.open(VIEW, FOLDER, dir_fd=around), f"{self.path}/{name}/{VIEW}"
+
+    @staticmethod
+    def fill(around: int, view: int, memory: int | None, owner: tuple[int, int] | None) -> None:
+        """Copy the folder behind descriptor *memory*, if there is one, to a view that `make` made.
+
+        Raises:
+            OSError: it may not be read, or is too large (EFBIG).
+        """
+        count = size = 0
+        if memory is not None:
+            count, size = _copied(memory, view, owner)
+        elif owner is not None:
+            os.fchown(view, *owner)
+        base = os.open(BASE, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=around)
+        os.write(base, f"{count} {size}".encode())
+        os.close(base)
+
+    def is_overfull(self, name: str, *, size: int, files: int) -> bool:
+        """Does a running block's view hold more than *size* bytes or *files* entries beyond what was copied?"""
+        try:
+            with open(f"{self.path}/{name}/{BASE}") as base:
+                count, bytes_ = map(int, base.read().split())
+            view = os.open(f"{self.path}/{name}/{VIEW}", FOLDER)
+        except (OSError, ValueError):
+            return False  # still being made
+        count, bytes_ = count + files, bytes_ + size
+        try:
+            for info in walk(view):
+                # Not what a sparse file claims, nor the whole page that a small note takes up.
+                count, bytes_ = count - 1, bytes_ - min(info.st_blocks * 512, info.st_size)
+                if count < 0 or bytes_ < 0:
+                    return True
+        except (TooLarge, PermissionError):
+            return True  # no such folder could be saved, and it may hide anything
+        finally:
+            os.close(view)
+        return False
+
+
+def _copied(memory: int, view: int, owner: tuple[int, int] | None) -> tuple[int, int]:
+    try:
+        return copy_tree(memory, view, owner)
+    except TooLarge as error:
+        raise OSError(27, f"the memory holds {error}, too much to copy for each block as this tier must") from None

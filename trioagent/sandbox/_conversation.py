@@ -1,0 +1,170 @@
+"""The host's talk with one child that runs a block, and the block's place among those that may run at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Mapping
+
+import trio
+
+from .._config import SandboxLimits
+from . import _frames
+from ._tier import HostTool, Outcome
+from ._zygote import Child, receive
+
+MAX_TOOL_CALLS = 1000
+
+
+class Died(Exception):  # internal
+    """A child's socket ended before its reply."""
+
+    def __init__(self, status: int | None) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+class Place:
+    """A block's place among those that may run at once; given up while the block waits for a host tool.
+
+    A tool may well run another agent's blocks: if waiting blocks kept their places, enough of them would wait for ever.
+    """
+
+    def __init__(self, running: trio.CapacityLimiter) -> None:
+        self._running = running
+        self._taken = False
+
+    async def take(self) -> None:
+        await self._running.acquire_on_behalf_of(self)
+        self._taken = True
+
+    def free(self) -> None:
+        if self._taken:
+            self._running.release_on_behalf_of(self)
+            self._taken = False
+
+
+class Conversation:
+    """Send one child its code, serve its calls, take its reply."""
+
+    def __init__(
+        self,
+        child: Child,
+        limits: SandboxLimits,
+        host_tools: Mapping[str, HostTool],
+        place: Place,
+    ) -> None:
+        self._channel = child.channel
+        self._limits, self._host_tools, self._place = limits, host_tools, place
+        self._received = bytearray()
+        self._clock = trio.CancelScope()
+
+    async def run(self, code: str) -> Outcome:
+        seconds = self._limits.wall_seconds
+        self._clock.deadline = trio.current_time() + seconds
+        outcome: Outcome | None = None
+        with self._clock:
+            outcome = await self._run(code)
+        if outcome is None:
+            return Outcome(error=f"TimeoutError: the block ran longer than {seconds:g} s and was stopped.")
+        return outcome
+
+    async def _run(self, code: str) -> Outcome:
+        try:
+            await self._send(_frames.encode({"code": code, "tools": list(self._host_tools)}))
+            await self._begun()
+            for _ in range(MAX_TOOL_CALLS + 1):
+                match await self._receive():
+                    case _frames.Reply(values, error, printed, reads):
+                        return Outcome(locals=values, error=error, printed=printed, reads=tuple(reads))
+                    case _frames.Call() as call:
+                        await self._send(await self._answer(call))
+            return Outcome(error=f"RuntimeError: the block called tools more than {MAX_TOOL_CALLS} times.")
+        except _frames.FrameError as error:
+            return Outcome(error=f"RuntimeError: the block spoiled its own answer ({error}).")
+        except Died as death:
+            return Outcome(error=_cause_of_death(death.status, self._limits))
+
+    async def _answer(self, call: _frames.Call) -> bytes:
+        """Run a host tool in the calling task, in the caller's scope. The block's clock stands still meanwhile."""
+        tool = self._host_tools.get(call.name)
+        if tool is None:
+            return _frames.encode({"error": f"there is no tool {call.name[:100]!r}"})
+        left = self._clock.deadline - trio.current_time()
+        self._clock.deadline = float("inf")
+        self._place.free()
+        answer = await _call_tool(tool, call)
+        await self._place.take()
+        self._clock.deadline = trio.current_time() + left
+        if len(answer) > self._limits.reply_bytes:
+            return _frames.encode({"error": f"{call.name}() answered more than {self._limits.reply_bytes} bytes"})
+        return answer
+
+    async def _send(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            try:
+                rest = rest[self._channel.send(rest, socket.MSG_NOSIGNAL) :]
+            except BlockingIOError:
+                await trio.lowlevel.wait_writable(self._channel)
+            except OSError:
+                return  # the child has gone; what is left to read says why
+
+    async def _receive(self) -> _frames.Reply | _frames.Call:
+        await self._fill(_frames.HEADER)
+        if self._received.startswith(_frames.DEATH_MARK):
+            await self._fill(_frames.DEATH.size)
+            raise Died(_frames.death_status(bytes(self._received)))
+        size = _frames.frame_size(bytes(self._received[: _frames.HEADER]), self._limits.reply_bytes)
+        await self._fill(_frames.HEADER + size)
+        body = bytes(self._received[_frames.HEADER : _frames.HEADER + size])
+        del self._received[: _frames.HEADER + size]
+        return _frames.decode(body)
+
+    async def _begun(self) -> None:
+        """The code has been sent; a tier whose children say something before their block runs takes it here."""
+
+    async def _fill(self, wanted: int) -> None:
+        """Receive until *wanted* bytes are there."""
+        while len(self._received) < wanted:
+            await trio.lowlevel.wait_readable(self._channel)
+            try:
+                part = receive(self._channel, 65536)
+            except BlockingIOError:
+                continue
+            if not part:
+                raise Died(_frames.death_status(bytes(self._received)))
+            self._received += part
+
+
+async def _call_tool(tool: HostTool, call: _frames.Call) -> bytes:
+    try:
+        value = await tool(*call.args, **call.kwargs)
+    except Exception as error:  # noqa: BLE001  # the tool's failure is the block's to handle; Cancelled passes
+        return _frames.encode({"error": f"{type(error).__name__}: {error}"})
+    try:
+        return _frames.encode({"value": value})
+    except (TypeError, ValueError, RecursionError) as error:
+        return _frames.encode({"kind": "TypeError", "error": f"{call.name}() returned what is not JSON: {error}"})
+
+
+def _cause_of_death(status: int | None, limits: SandboxLimits) -> str:
+    """In words for the model, why a block ended without a reply."""
+    if status is None:
+        return "RuntimeError: the block ended without an answer."
+    if status & _frames.OVERFULL:
+        allowed = f"{limits.view_bytes} bytes or {limits.view_files} files"
+        return f"OSError: the block wrote more than {allowed} and was stopped."
+    if not os.WIFSIGNALED(status):
+        return f"RuntimeError: the block ended its process itself (exit status {os.WEXITSTATUS(status)})."
+    number = os.WTERMSIG(status)
+    if number == signal.SIGXCPU:
+        return f"TimeoutError: the block used more than {limits.cpu_seconds} s of processor time and was stopped."
+    try:
+        name = signal.Signals(number).name
+    except ValueError:
+        name = f"signal {number}"
+    if number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGABRT, signal.SIGFPE):
+        return f"RuntimeError: the block crashed the interpreter ({name})."
+    return f"RuntimeError: the block was killed ({name}), most likely for using too much memory or processor time."

@@ -1,0 +1,196 @@
+"""The host's side of the warden and of its keepers (:mod:`.inside`)."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import attrs
+import trio
+
+from ..._config import SandboxLimits
+from ..._errors import SandboxError
+from .. import _frames
+from .._spawn import DEATH_SECONDS, spawn
+from .._tier import TierStartError
+from . import _install
+from .inside.warden import PID
+
+_PROGRAM = Path(__file__).parent / "inside" / "__main__.py"
+_HELLO_BYTES = 65536
+
+
+@attrs.frozen
+class Pair:
+    """A keeper with its worker: our end of the keeper's socket, and both process ids."""
+
+    channel: socket.socket
+    keeper: int
+    worker: int
+
+
+class Warden:
+    """A running warden. Make one with :meth:`start`; it ends with :meth:`aclose`, or with this process."""
+
+    def __init__(self, process: subprocess.Popen[bytes], control: socket.socket) -> None:
+        self._process, self._control = process, control
+        self._asking = trio.Lock()
+        self.hello: dict[str, Any] = {}
+        self.pid = process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    @classmethod
+    async def start(cls, limits: SandboxLimits) -> Warden:
+        """Start a warden and wait until it serves.
+
+        Raises:
+            TierStartError: with the step that failed.
+        """
+        if not hasattr(os, "fork"):
+            raise TierStartError(
+                "system", "Windows has no way to hand a folder to a confined process; run under WSL instead"
+            )
+        installed = _install.find()
+        settings = attrs.asdict(limits) | {
+            "binary": installed.binary,
+            "folders": list(installed.folders),
+            "python": _interpreter(),
+        }
+        process, ours = spawn(_PROGRAM, "warden", settings=settings, kind=socket.SOCK_STREAM)  # 1 ms: one fork and exec
+        warden = cls(process, ours)
+        try:
+            warden.hello = json.loads(await warden._line() or b'{"step": "start", "detail": "it died at once"}')
+            if warden.hello.get("ok") is not True:
+                raise TierStartError(str(warden.hello.get("step")), str(warden.hello.get("detail")))
+        except BaseException:
+            await warden.aclose()
+            raise
+        return warden
+
+    async def aclose(self) -> None:
+        """End the warden, and with it every keeper and worker, and wait until they are gone."""
+        with trio.move_on_after(DEATH_SECONDS, shield=True):
+            async with self._asking:  # an order that is under way gets its answer first
+                with contextlib.suppress(OSError):
+                    self._control.shutdown(socket.SHUT_WR)
+                await _receive(self._control, _HELLO_BYTES)  # to the end: it ends as the last of it does
+        self._control.close()
+        if self._process.poll() is None:
+            self._process.kill()  # no effect on one that is ending
+            self._process.wait()
+
+    async def fork(self) -> Pair:
+        """Have a pair made, confined and waiting for its first block.
+
+        Raises:
+            SandboxError: the warden is gone.
+            TierStartError: the pair could not be set up (it says which step).
+        """
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        try:
+            with theirs:
+                keeper = await self._order_fork(theirs)
+        except BaseException:
+            ours.close()
+            raise
+        try:
+            hello = json.loads(await _first_frame(ours))
+            if hello.get("ok") is not True:
+                raise TierStartError(str(hello.get("step")), str(hello.get("detail")))
+            return Pair(ours, keeper, int(hello.get("worker") or 0))
+        except BaseException:
+            await self.end(Pair(ours, keeper, 0))
+            raise
+
+    async def end(self, pair: Pair) -> None:
+        """Kill a pair and wait until both of it are dead, also when cancelled.
+
+        Raises:
+            SandboxError: the kernel did not end them within DEATH_SECONDS.
+        """
+        pair.channel.close()
+        with trio.move_on_after(DEATH_SECONDS, shield=True) as waited:
+            async with self._asking:
+                if await self._send(b"K" + PID.pack(pair.keeper)):
+                    await self._receive(1)
+        if waited.cancelled_caught:
+            self._process.kill()  # its answers would be taken for those to other orders; all that it has dies with it
+            raise SandboxError(f"a block's process did not end within {DEATH_SECONDS:.0f} s of being killed")
+
+    async def _order_fork(self, theirs: socket.socket) -> int:
+        """Give the order and take its answer: in one piece, since a half of it would be taken for another's."""
+        async with self._asking:
+            try:
+                socket.send_fds(self._control, [b"F"], [theirs.fileno()])
+            except OSError as error:
+                raise SandboxError(f"the warden is gone ({error.strerror})") from error
+            answer = b""
+            with trio.move_on_after(DEATH_SECONDS, shield=True):
+                answer = await self._receive(PID.size)
+            if len(answer) < PID.size:
+                self._process.kill()
+                raise SandboxError("the warden is gone")
+        pid: int = PID.unpack(answer)[0]
+        return pid
+
+    async def _send(self, order: bytes) -> bool:
+        """Send an order; False if the warden is gone, and with it all that it could be about."""
+        try:
+            self._control.sendall(order)  # a few bytes into a socket that is empty: this never waits
+        except OSError:
+            return False
+        return True
+
+    async def _receive(self, size: int) -> bytes:
+        return await _receive(self._control, size)
+
+    async def _line(self) -> bytes:
+        line = bytearray()
+        while not line.endswith(b"\n") and len(line) < _HELLO_BYTES:
+            part = await _receive(self._control, 1)
+            if not part:
+                return b""
+            line += part
+        return bytes(line)
+
+
+async def _receive(channel: socket.socket, size: int) -> bytes:
+    """*size* bytes, or fewer at the end of the stream."""
+    data = bytearray()
+    while len(data) < size:
+        await trio.lowlevel.wait_readable(channel)
+        try:
+            part = channel.recv(size - len(data))
+        except BlockingIOError:
+            continue
+        except OSError:
+            part = b""
+        if not part:
+            break
+        data += part
+    return bytes(data)
+
+
+async def _first_frame(channel: socket.socket) -> bytes:
+    size = int.from_bytes(await _receive(channel, _frames.HEADER), "big")
+    body = await _receive(channel, min(size, _HELLO_BYTES))
+    return body or b'{"step": "worker", "detail": "a keeper died while it was set up"}'
+
+
+def _interpreter() -> str:
+    """The interpreter for the launcher's first line, which takes no blanks and no long paths."""
+    base: str = getattr(sys, "_base_executable", "") or sys.executable
+    for path in (base, os.path.realpath(base), "/usr/bin/python3"):
+        if path and not any(blank in path for blank in " \t\n") and len(path) < 120 and os.access(path, os.X_OK):
+            return path
+    raise TierStartError("interpreter", f"no interpreter with a path of plain characters: {base!r}")

@@ -1,0 +1,1 @@
+"""What runs outside of the host: loaded by path, standard library and Monty's client only."""

@@ -1,0 +1,214 @@
+"""Run one block in a fresh Monty session: its names, its tools, its files, and what it leaves behind."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pydantic_monty as monty
+
+from ....tools import NoResults, ToolError, make_tools
+from ..._child import values
+from ..._child.channel import Channel
+from ..._child.run_block import HostToolError, Printed, Reads, host_tool
+from .conditions import TRUTH, with_conditions
+from .files import Files
+from .view import View
+
+TOOLING = tuple(
+    f"<class '{name}'>"
+    for name in ("function", "type", "module", "builtin_function_or_method", "method", "functools.partial")
+)
+# Before the block's own first line. Names with two underscores are not shown, nor are functions.
+PRELUDE = f"""\
+def {TRUTH}(value):
+    return False if type(value) is str and value[:5] == "Error" and __is_error__(value) else value
+def __values__(names, most, room):
+    shown = []
+    for name, value in names.items():
+        kind = str(type(value))
+        if name[:2] == "__" or name == "_" or kind in {TOOLING!r}:
+            continue
+        if room <= 0:
+            shown.append(("...", "more variables than fit here"))
+            break
+        limit = most if most < room else room
+        try:
+            if kind in ("<class 'str'>", "<class 'bytes'>") and len(value) > limit:
+                unit = "characters" if kind == "<class 'str'>" else "bytes"
+                text = f"{{repr(value[:limit])[:limit]}}… ({{len(value)}} {{unit}} in all)"
+            else:
+                text = repr(value)
+                if len(text) > limit:
+                    text = f"{{text[:limit]}}… ({{len(text)}} characters in all)"
+        except Exception as error:
+            text = f"<{{type(value).__name__}}: its repr raised {{type(error).__name__}}>"
+        shown.append((name, text))
+        room -= len(name) + len(text)
+    return shown
+def exit(code=None):
+    raise SystemExit("" if code is None or code == 0 else str(code))
+quit = exit
+"""
+PRELUDE_LINES = PRELUDE.count("\n")
+MAX_CALLS = 1_000_000  # tools and file operations; what bounds them is time
+MAX_ERRORS = 1000
+UNSUPPORTED = "The monty syntax parser does not yet support "
+
+
+class Block:
+    """One block.
+
+    Args:
+        host_tools: names of the host's tools, asked for over *channel*.
+    """
+
+    def __init__(self, view: View, channel: Channel, host_tools: list[str], limits: dict[str, Any]) -> None:
+        self._limits, self._printed, self._reads = limits, Printed(limits["printed_chars"]), Reads()
+        self._errors: list[str] = []
+        self._host_errors: set[str] = set()
+        self._files = Files(view, self._reads.note)
+        self._names: dict[str, Any] = {"__is_error__": self._errors.__contains__}
+        for name, function in make_tools(view, self._reads.note).items():
+            self._names[name] = self._tool(name, function)
+        for name in host_tools:
+            self._names[name] = self._host_tool(host_tool(name, channel))
+
+    def run(self, session: monty.MontySession, code: str) -> tuple[dict[str, Any], bool]:
+        """Run *code*; returns the reply, and whether the worker can go on to another block."""
+        source = code.replace("\r\n", "\n").replace("\r", "\n")
+        shown = f"__values__(locals(), {self._limits['value_chars']}, {self._limits['values_chars']})"
+        error, variables, alive = "", [], True
+        try:
+            try:
+                # The block's last expression must not be what is handed out: Monty 1.4.0 crashes on some values.
+                variables = self._feed(session, f"{PRELUDE}{with_conditions(source)}\n{shown}")
+            except (monty.MontyRuntimeError, monty.MontySyntaxError) as problem:
+                error = self._error(problem, source)
+                if not _out_of_limits(problem):
+                    variables = self._feed(session, shown)
+        except monty.MontyCrashedError as problem:
+            error, alive = error or _crash(problem), False
+        except monty.MontyError as problem:  # while it showed its variables
+            error = error or self._error(problem, source)
+        return {
+            "locals": self._shown(variables),
+            "error": error,
+            "printed": self._printed.text(),
+            "reads": self._reads.listed(),
+        }, alive
+
+    def _feed(self, session: monty.MontySession, code: str) -> list[Any]:
+        result = session.feed_run(
+            code, external_lookup=self._names, print_callback=self._print, os=self._files, skip_type_check=True
+        )
+        return result if type(result) is list else []
+
+    def _print(self, stream: str, text: str) -> None:
+        self._printed.write(text)
+
+    def _tool(self, name: str, function: Callable[..., object]) -> Callable[..., object]:
+        def call(*args: object, **kwargs: object) -> object:
+            result = function(
+                *(self._as_it_was(value) for value in args),
+                **{key: self._as_it_was(value) for key, value in kwargs.items()},
+            )
+            if isinstance(result, NoResults):
+                self._printed.write(f"{name}(): {result.error}\n")  # a list in Monty has no text of its own
+                return []
+            if isinstance(result, ToolError) and len(self._errors) < MAX_ERRORS:
+                self._errors.append(str(result))
+            return str(result) if isinstance(result, ToolError) else result
+
+        return call
+
+    def _as_it_was(self, value: object) -> object:
+        """A tool's error text, or what begins with one, is an error text again when it comes back as an argument."""
+        if type(value) is str and any(value.startswith(error) for error in self._errors):
+            return ToolError(value)
+        return value
+
+    def _host_tool(self, function: Callable[..., object]) -> Callable[..., object]:
+        def call(*args: object, **kwargs: object) -> object:
+            try:
+                return function(*args, **kwargs)
+            except HostToolError as error:
+                self._host_errors.add(str(error))
+                raise Exception(str(error)) from None  # Monty knows the built-in kinds only
+
+        return call
+
+    def _shown(self, variables: list[Any]) -> dict[str, str]:
+        """The variables as text, bounded again: what the worker says is hostile."""
+        shown: dict[str, str] = {}
+        left: int = self._limits["values_chars"] + 1000
+        for item in variables:
+            match item:
+                case (str() as name, str() as text) if left > 0:
+                    text = values.clean(values.ADDRESS.sub("", text))[: self._limits["value_chars"] + 100]
+                    shown[values.clean(name[: values.NAME_CHARS])] = text
+                    left -= len(name) + len(text)
+        return shown
+
+    def _error(self, problem: monty.MontyError, source: str) -> str:
+        """One line for the model, "" if the block only said that it is done."""
+        error = problem.exception()
+        text = str(error)
+        if isinstance(error, SystemExit):
+            if not error.args or text in ("", "0", "None"):
+                return ""
+            return values.error_text(SystemExit(text), "")
+        if isinstance(error, TimeoutError) and _out_of_limits(problem):
+            seconds = self._limits["cpu_seconds"]
+            return f"TimeoutError: the block used more than {seconds} s of processor time and was stopped."
+        if isinstance(error, NotImplementedError) and text.startswith(UNSUPPORTED):
+            error = NotImplementedError(f"this sandbox runs a part of Python, without {text[len(UNSUPPORTED) :]}")
+        if type(error) is Exception and text in self._host_errors:
+            error = HostToolError(text)
+        frames = [frame.line for frame in _frames(problem) if frame.line > PRELUDE_LINES]
+        line = min(frames[-1] - PRELUDE_LINES, source.count("\n") + 1) if frames else None
+        if isinstance(error, SyntaxError):
+            return values.clean(f"SyntaxError: {text}{values.place(line, source)}")
+        return values.error_text(error, source) + values.clean(values.place(line, source))
+
+
+def _frames(problem: monty.MontyError) -> list[monty.Frame]:
+    if isinstance(problem, monty.MontyRuntimeError | monty.MontySyntaxError):
+        return [frame for frame in problem.traceback() if frame.filename.startswith("<python-input-0")]
+    return []
+
+
+def _out_of_limits(problem: monty.MontyError) -> bool:
+    """Did Monty itself stop the block in the midst of what it did? Nothing can be asked of the session then."""
+    error = problem.exception()
+    return isinstance(error, TimeoutError | MemoryError) and "limit exceeded" in str(error)
+
+
+def _crash(problem: monty.MontyCrashedError) -> str:
+    why = str(problem)
+    if problem.timed_out or "time limit" in why:
+        return "TimeoutError: the block did not end when its time was over, and was stopped."
+    if "panicked" in why:
+        return "RuntimeError: the block crashed the interpreter."
+    return "RuntimeError: the block was killed, most likely for using too much memory."
+
+
+def session_of(pool: monty.Monty, limits: dict[str, Any]) -> monty.MontySession:
+    """A fresh session, with Monty's own limits; a context manager.
+
+    It has the machine's clock and local time. How long a block sleeps is bounded outside, by its wall-clock limit.
+    """
+    now = time.localtime()
+    return pool.checkout(
+        limits={
+            "max_feed_duration_secs": float(limits["cpu_seconds"]),
+            "max_memory": limits["memory_bytes"],
+            "max_suspensions": MAX_CALLS,
+        },
+        os_policy={
+            "timezone": {"offset_seconds": now.tm_gmtoff, "name": now.tm_zone},
+            "sleep": "system",
+            "sleep_system_max": float("inf"),
+        },
+    )

@@ -1,0 +1,75 @@
+"""Confine this process, then become the Monty worker. Run by the script that the keeper gives to Monty's client."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+from typing import Any
+
+from ..._child.confine import READ_FILE
+from ..._child.syscalls import PR_SET_PDEATHSIG, prctl
+from . import filters, walls
+
+DESCRIPTORS = 32
+MFD_EXEC = 0x10
+ITS_OWN = 256 * 1024 * 1024
+"""Bytes of address space that the worker maps before any block has run (about 180 MB, most of it never touched)."""
+
+
+def program(settings: dict[str, Any]) -> int:
+    """A descriptor of a program for Monty's client, which takes no arguments for it: a script that starts `main`."""
+    here = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
+    text = (
+        f"#!{settings['python']} -ISB\n"
+        f"import runpy, sys\n"
+        f"sys.argv = [{here!r}, 'launch', {json.dumps(settings)!r}]\n"
+        f"runpy.run_path({here!r}, run_name='__main__')\n"
+    )
+    try:
+        descriptor = os.memfd_create("launch", MFD_EXEC)
+    except OSError:  # a kernel before 6.3 does not know the flag, nor need it
+        descriptor = os.memfd_create("launch", 0)
+    os.write(descriptor, text.encode())
+    return descriptor
+
+
+def main(settings_text: str) -> None:
+    settings = json.loads(settings_text)
+    parent: int = settings["parent"]
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)  # it died before we asked to be told
+    os.closerange(3, 1024)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
+    space = ITS_OWN + settings["memory_bytes"]
+    resource.setrlimit(resource.RLIMIT_AS, (space, space))
+    walls.settle(capabilities=0)
+    binary: str = settings["binary"]
+    abi: int = settings["landlock"]
+    if abi:
+        rights = {binary: walls.EXECUTE | READ_FILE}
+        rights |= {path: READ_FILE | (walls.EXECUTE if is_loader(path) else 0) for path in settings["libraries"]}
+        granted = {os.open(path, os.O_PATH | os.O_CLOEXEC): right for path, right in rights.items()}
+        walls.restrict(abi, walls.all_rights(abi), granted, network=True)
+    if settings["seccomp"]:
+        filters.apply(worker=True)
+    os.execve(binary, ["monty", "subprocess"], {})
+
+
+def is_loader(path: str) -> bool:
+    return os.path.basename(path).startswith(("ld-", "ld."))
+
+
+def libraries() -> list[str]:
+    """The loader and shared libraries that the worker needs: those of them that this process has mapped itself."""
+    wanted = ("ld-", "ld.", "libc.", "libc-", "libm.", "libm-", "libgcc_s", "libpthread", "libdl", "librt")
+    found = {"/etc/ld.so.cache"} if os.path.exists("/etc/ld.so.cache") else set()
+    with open("/proc/self/maps") as maps:
+        for line in maps:
+            path = line.split(maxsplit=5)[5].strip() if line.count("/") else ""
+            if os.path.basename(path).startswith(wanted):
+                found.add(path)
+    # Each may go by a second path that is no symbolic link (/lib beside /usr/lib): Landlock goes by the file itself.
+    return sorted(path for path in found if os.path.exists(path))

@@ -1,0 +1,151 @@
+"""The warden: forks keepers on the host's orders, kills them with their workers, and waits until both are dead.
+
+It runs nothing of any block, keeps no descriptor of a memory, and has one thread, so an order to kill is obeyed at
+once. Orders come one at a time over a stream socket: ``F`` with a keeper's end of its socket is answered by its process
+id; ``K`` and a process id are answered when it and its worker are dead. The end of the stream kills all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import json
+import os
+import signal
+import socket
+import struct
+import sys
+from typing import Any, NoReturn
+
+from . import launch
+
+PID = struct.Struct("=i")
+LINUX = sys.platform == "linux"
+PR_SET_CHILD_SUBREAPER = 36
+
+
+class Ended(BaseException):  # internal
+    """Asked to end by a signal."""
+
+
+def main(control_text: str, settings_text: str) -> None:
+    control = socket.socket(fileno=int(control_text))
+    control.set_inheritable(False)
+    settings: dict[str, Any] = json.loads(settings_text)
+    keepers: set[int] = set()
+    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        try:
+            hello = _prepare(settings)
+        except Exception as error:  # noqa: BLE001  # the host is told, whatever it is
+            hello = {"ok": False, "step": "monty", "detail": f"{type(error).__name__}: {error}"}
+        control.sendall(json.dumps(hello).encode() + b"\n")
+        if hello["ok"]:
+            _serve(control, settings, keepers)
+    except (Ended, OSError):
+        pass
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        for pid in list(keepers):
+            end(pid)
+        os._exit(0)
+
+
+def _end(*_: object) -> None:
+    raise Ended
+
+
+def _prepare(settings: dict[str, Any]) -> dict[str, Any]:
+    """Load what keepers need, and find out what they can be confined with."""
+    for name in os.environ.keys() - {"LD_LIBRARY_PATH"}:  # where a relocated interpreter finds its libpython
+        del os.environ[name]
+    settings["warden"] = os.getpid()
+    settings["landlock"], settings["seccomp"] = 0, False
+    sys.path[:0] = settings["folders"]
+    from . import keeper, warm
+
+    assert keeper.LINUX == LINUX and "trio" not in sys.modules
+    warm.warm_up()
+    if LINUX:
+        from ..._child import bpf
+        from ..._child.syscalls import PR_SET_PDEATHSIG, call, prctl
+        from . import walls
+
+        # The host's death, however sudden, ends us; and a worker whose keeper died becomes ours, to be waited for.
+        prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        prctl(PR_SET_CHILD_SUBREAPER, 1)
+        settings["landlock"] = walls.landlock_abi()
+        try:
+            call("seccomp", 2, 0, ctypes.byref(ctypes.c_uint32(bpf.RET_KILL)))
+            settings["seccomp"] = True
+        except OSError:
+            settings["seccomp"] = False
+        settings["libraries"] = launch.libraries()
+    gc.collect()
+    gc.freeze()
+    return {"ok": True, "landlock": settings["landlock"], "seccomp": settings["seccomp"]}
+
+
+def _serve(control: socket.socket, settings: dict[str, Any], keepers: set[int]) -> None:
+    while True:
+        order, descriptors, _, _ = socket.recv_fds(control, 1, 1)
+        if order == b"F" and descriptors:
+            keepers.add(pid := _fork(control, descriptors[0], settings))
+            control.sendall(PID.pack(pid))
+        elif order == b"K":
+            (pid,) = PID.unpack(_exactly(control, PID.size))
+            if pid in keepers:
+                end(pid)
+                keepers.discard(pid)
+            control.sendall(b"D")
+        else:
+            return
+
+
+def _exactly(control: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        part = control.recv(size - len(data))
+        if not part:
+            raise Ended
+        data += part
+    return data
+
+
+def _fork(control: socket.socket, descriptor: int, settings: dict[str, Any]) -> int:
+    pid = os.fork()
+    if pid == 0:
+        _become_keeper(control, descriptor, settings)
+    os.close(descriptor)
+    return pid
+
+
+def _become_keeper(control: socket.socket, descriptor: int, settings: dict[str, Any]) -> NoReturn:
+    from . import keeper
+
+    try:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        control.close()
+        keeper.live(socket.socket(fileno=descriptor), settings)
+    finally:
+        os._exit(0)
+
+
+def end(keeper: int) -> None:
+    """Kill a keeper and its worker, and wait until both are dead.
+
+    No process id can have been given to another meanwhile: a child is there until it is waited for. Worker and keeper
+    are a process group that the worker cannot leave.
+    """
+    try:
+        os.killpg(keeper, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(keeper, signal.SIGKILL)  # it has not yet made the group
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(keeper, 0)
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.waitpid(-keeper, 0)  # the worker, orphaned now and so our child (where the system does that)

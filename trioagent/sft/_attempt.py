@@ -1,0 +1,194 @@
+"""One attempt: a conversation of a persona model with a fresh agent, and what is said of it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import attrs
+import trio
+
+from .._config import SftConfig
+from .._errors import FatalError, ModelRefusedError
+from .._events import Answered, CodeResult, Replied
+from .._messages import ChatMessage, Usage
+from .._rates import refusal
+from ..agent import Agent
+from ..batch._budget import Budget, BudgetExhausted
+from ..batch._journal import JobRecord, Journal
+from ..batch._spending import NOTHING, Spending
+from ..models import Model
+from ..runtime import Runtime
+from ._checks import check
+from ._conversation import Conversation, Exchange, Verdict
+from ._flows import notes_before
+from ._judge import judge_conversation
+from ._memories import fresh_memory, read_notes
+from ._persona import Fact, Persona
+from ._persona_models import Speaker
+
+Who = Literal["agent", "persona", "judge"]
+RAN = "ran"
+"""The check that an attempt came to its end at all."""
+
+
+class Ledger:
+    """What one persona's attempts have used, in the budget and in the journal.
+
+    A kill loses the message that is under way, and no more: it is booked after each one.
+    """
+
+    def __init__(self, journal: Journal, budget: Budget, record: JobRecord) -> None:
+        self._journal, self._budget, self._seq = journal, budget, record.seq
+        self._events = len(record.events)
+        self._new: Spending = NOTHING
+        self.used: dict[Who, Usage] = {}
+
+    def add(self, who: Who, usage: Usage) -> None:
+        """Book an answer to the budget.
+
+        Raises:
+            PriceUnknown: a money budget is set and the answer's price cannot be known.
+        """
+        if usage.total_tokens:
+            self.used[who] = self.used.get(who, Usage()) + usage
+            self._new += self._budget.spend(usage)
+
+    async def record(self, body: Mapping[str, Any] | None = None) -> None:
+        """Journal what was booked since, with *body*. Ends even if cancelled."""
+        if body is None and self._new == NOTHING:
+            return
+        new, self._new = self._new, NOTHING
+        with trio.CancelScope(shield=True):  # bounded: one local write; it was paid for
+            await self._journal.add_event(self._seq, self._events, body or {}, new)
+        self._events += 1
+
+    def take_used(self) -> dict[str, dict[str, Any]]:
+        """What was used since this was asked last, by whom."""
+        used, self.used = self.used, {}
+        return {who: attrs.asdict(usage) for who, usage in used.items()}
+
+
+@attrs.frozen(kw_only=True)
+class Attempt:
+    """What an attempt came to.
+
+    Attributes:
+        conversation: None if it broke off.
+        messages: as far as it came.
+        persona_model: its name.
+    """
+
+    conversation: Conversation | None
+    messages: tuple[ChatMessage, ...]
+    verdicts: tuple[Verdict, ...]
+    persona_model: str
+
+    @property
+    def accepted(self) -> bool:
+        return self.conversation is not None and all(verdict.passed for verdict in self.verdicts)
+
+
+@attrs.frozen(kw_only=True)
+class Stage:
+    """What every attempt of a run needs."""
+
+    runtime: Runtime
+    config: SftConfig
+    model: Model
+    judge: Model | None
+
+
+async def attempt(
+    stage: Stage,
+    persona: Persona,
+    facts: tuple[Fact, ...],
+    make_speaker: Callable[[], Awaitable[Speaker]],
+    ledger: Ledger,
+    memory: Path,
+) -> Attempt:
+    """Hold one conversation in a fresh memory at *memory*, and judge it. What goes wrong with it is a verdict.
+
+    Raises:
+        BudgetExhausted, ModelRefusedError, FatalError: the run is to end.
+        ModelStatusError: a refusal that no further attempt can change.
+
+    Cancelling, like every error, leaves no memory behind, and books what was used.
+    """
+    agent = Agent(stage.runtime, memory_path=memory, max_tool_turns=stage.config.max_tool_turns, model=stage.model)
+    speaker: Speaker | None = None
+    try:
+        try:
+            speaker = await make_speaker()
+            conversation = await _hold(stage, persona, facts, speaker, ledger, agent)
+            verdicts = await trio.to_thread.run_sync(check, conversation)
+            if stage.judge is not None and all(verdict.passed for verdict in verdicts):
+                verdict, usage = await judge_conversation(stage.judge, conversation)
+                ledger.add("judge", usage)
+                verdicts.append(verdict)
+        finally:
+            if speaker is not None:
+                ledger.add("persona", speaker.new_usage())
+            await ledger.record()
+    except (FatalError, BudgetExhausted, ModelRefusedError):
+        raise
+    except Exception as error:
+        if refusal(error) is not None:
+            raise
+        conversation, verdicts = None, [Verdict(RAN, False, f"{type(error).__name__}: {error}")]
+    return Attempt(
+        conversation=conversation,
+        messages=tuple(agent.messages),
+        verdicts=tuple(verdicts),
+        persona_model="" if speaker is None else speaker.name,
+    )
+
+
+async def _hold(
+    stage: Stage, persona: Persona, facts: tuple[Fact, ...], speaker: Speaker, ledger: Ledger, agent: Agent
+) -> Conversation:
+    before = await trio.to_thread.run_sync(notes_before, stage.config.flow, persona, facts)
+    async with fresh_memory(agent.memory_path, before, stage.runtime.memory_limits) as path:
+        _, broken = await trio.to_thread.run_sync(read_notes, path)
+        exchanges = await _talk(agent, speaker, ledger, stage.config.num_turns)
+        after, broken_now = await trio.to_thread.run_sync(read_notes, path)
+    return Conversation(
+        flow=stage.config.flow,
+        persona=persona,
+        facts=facts,
+        messages=tuple(agent.messages),
+        exchanges=tuple(exchanges),
+        before=before,
+        after=after,
+        broken_links=tuple(link for link in broken_now if link not in broken),
+    )
+
+
+async def _talk(agent: Agent, speaker: Speaker, ledger: Ledger, num_turns: int) -> list[Exchange]:
+    """The conversation, until the persona has nothing more to say, or gets no reply."""
+    exchanges: list[Exchange] = []
+    while len(exchanges) < num_turns:
+        said = await speaker.say(exchanges[-1].reply if exchanges else None)
+        if not said:
+            break
+        exchanges.append(await _exchange(agent, said, ledger))
+        ledger.add("persona", speaker.new_usage())
+        await ledger.record()
+        if exchanges[-1].stop_reason != "reply" or not exchanges[-1].reply.strip():
+            break
+    return exchanges
+
+
+async def _exchange(agent: Agent, said: str, ledger: Ledger) -> Exchange:
+    errors: list[str] = []
+    async with agent.stream_chat(said) as events:
+        async for event in events:
+            match event:
+                case Answered():
+                    ledger.add("agent", event.usage)
+                case CodeResult():
+                    errors.append(event.result.error)
+                case Replied():
+                    response = event.response
+    return Exchange(said=said, reply=response.reply, stop_reason=response.stop_reason, errors=tuple(errors))

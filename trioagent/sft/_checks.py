@@ -1,0 +1,175 @@
+"""The deterministic checks: from a conversation to a verdict each. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+
+from .._config import Flow
+from ..batch._jobs import short
+from ._conversation import Conversation, Exchange, Verdict
+from ._persona import Fact, Persona
+from ._static_memory import static_memory
+from ._words import Words, words_in, words_of
+
+Check = Callable[[Conversation], str]  # gives what is wrong, or ""
+
+# A line that says how it was before is a record of the change, not the old fact.
+_PAST = re.compile(
+    r"\b(?:was|were|had|used to|until|before|previous(?:ly)?|former(?:ly)?|earlier|once|old|past|history|"
+    r"no longer|not|stopped|quit|left|changed|moved from|instead of|replaced|ex)\b|~~",
+    re.IGNORECASE,
+)
+
+
+def check(conversation: Conversation) -> list[Verdict]:
+    """The verdicts of all the checks that the conversation's flow asks for."""
+    verdicts = []
+    for wrong in _CHECKS[conversation.flow]:
+        reason = wrong(conversation)
+        verdicts.append(Verdict(wrong.__name__, not reason, reason))
+    return verdicts
+
+
+def replied(conversation: Conversation) -> str:
+    """Every message of the persona got a reply."""
+    if not conversation.exchanges:
+        return "the persona said nothing"
+    for number, exchange in enumerate(conversation.exchanges, 1):
+        if exchange.stop_reason != "reply" or not exchange.reply.strip():
+            return f"message {number} got no reply ({exchange.stop_reason})"
+    return ""
+
+
+def blocks_worked(conversation: Conversation) -> str:
+    """No message was left with a block that failed: what went wrong was put right."""
+    for number, exchange in enumerate(conversation.exchanges, 1):
+        if exchange.errors and exchange.errors[-1]:
+            return f"the last block for message {number} failed: {short(exchange.errors[-1])}"
+    return ""
+
+
+def links_resolve(conversation: Conversation) -> str:
+    """No link of the notes leads nowhere that did not before."""
+    return f"broken links: {'; '.join(conversation.broken_links)}" if conversation.broken_links else ""
+
+
+def notes_changed(conversation: Conversation) -> str:
+    """Something was written down."""
+    return "" if conversation.before != conversation.after else "the notes are as they were"
+
+
+def facts_told(conversation: Conversation) -> str:
+    """The persona brought up every fact that the agent could not know."""
+    said = words_in(exchange.said for exchange in conversation.exchanges)
+    news = [fact for fact in conversation.facts if _is_news(conversation, fact)]
+    return _not_in(conversation, said, news, "the persona did not say")
+
+
+def facts_noted(conversation: Conversation) -> str:
+    """The notes state every fact."""
+    return _not_in(conversation, _notes(conversation), conversation.facts, "not in the notes")
+
+
+def facts_kept(conversation: Conversation) -> str:
+    """The notes still state every fact that did not change."""
+    kept = [fact for fact in conversation.facts if not _is_news(conversation, fact)]
+    return _not_in(conversation, _notes(conversation), kept, "no longer in the notes")
+
+
+def change_noted(conversation: Conversation) -> str:
+    """What is new in a fact that changed stands in lines that are new."""
+    old_lines = {line for text in conversation.before.values() for line in text.splitlines()}
+    new_lines = (line for text in conversation.after.values() for line in text.splitlines() if line not in old_lines)
+    new = words_in([*(conversation.after.keys() - conversation.before.keys()), *new_lines])
+    changed = [fact for fact in conversation.facts if _is_news(conversation, fact)]
+    return _not_in(
+        conversation, new, changed, "not newly noted", lambda fact: _apart(fact.fact_description, fact.previous)
+    )
+
+
+def old_gone(conversation: Conversation) -> str:
+    """No line still states what held before. One that says that it is over does no harm, nor does a note's title."""
+    problems = []
+    for fact in conversation.facts:
+        if not _is_news(conversation, fact):
+            continue
+        stale = _apart(fact.previous, fact.fact_description)
+        unconcerned = _lines_without(conversation, fact)
+        for path, text in sorted(conversation.after.items()):
+            for line in text.splitlines():
+                if (
+                    line not in unconcerned
+                    and not line.startswith("# ")
+                    and not stale.missing(words_in([line]))
+                    and not _PAST.search(line)
+                ):
+                    problems.append(f"{path} still says {short(line.strip())}")
+    return "; ".join(problems)
+
+
+def answered(conversation: Conversation) -> str:
+    """For every fact there is a reply that says it, to a message that did not say it already."""
+    problems = []
+    for fact in conversation.facts:
+        answer = _said_of(conversation.persona, words_of(fact.answer or fact.fact_description))
+        reasons = [_unanswered(exchange, answer) for exchange in conversation.exchanges]
+        if all(reasons):
+            problems.append(
+                f"{short(fact.answer or fact.fact_description)}: {min(reasons, key=len, default='not asked')}"
+            )
+    return f"not answered: {'; '.join(problems)}" if problems else ""
+
+
+def _unanswered(exchange: Exchange, answer: Words) -> str:
+    wanted = answer - words_in([exchange.said])
+    if not wanted:
+        return "the question tells it"
+    missing = wanted.missing(words_in([exchange.reply]))
+    return f"no reply says {', '.join(missing)}" if missing else ""
+
+
+def _said_of(persona: Persona, words: Words) -> Words:
+    """*words* without the persona's own name, which "I" and "you" stand for; all of them if nothing else is left."""
+    return words - words_in([persona.name_surname]) or words
+
+
+def _is_news(conversation: Conversation, fact: Fact) -> bool:
+    """Whether the agent has to learn *fact* in this conversation."""
+    return conversation.flow == "introduce" or (conversation.flow == "update" and bool(fact.previous))
+
+
+def _apart(text: str, other: str) -> Words:
+    """The words that tell *text* from *other*; all of them if none does."""
+    words = words_of(other)
+    return words_of(text) - (words.strong | words.plain) or words_of(text)
+
+
+def _lines_without(conversation: Conversation, fact: Fact) -> set[str]:
+    """The lines that the notes would have begun with if there were no such *fact*."""
+    held = [other.previous or other.fact_description for other in conversation.facts if other is not fact]
+    return {line for text in static_memory(conversation.persona, held).values() for line in text.splitlines()}
+
+
+def _notes(conversation: Conversation) -> frozenset[str]:
+    return words_in([*conversation.after.keys(), *conversation.after.values()])
+
+
+def _not_in(
+    conversation: Conversation,
+    found: frozenset[str],
+    facts: Iterable[Fact],
+    problem: str,
+    words: Callable[[Fact], Words] = lambda fact: words_of(fact.fact_description),
+) -> str:
+    """Which *facts* are not stated by the words *found*."""
+    lacking = [(fact, _said_of(conversation.persona, words(fact)).missing(found)) for fact in facts]
+    told = [f"{short(fact.fact_description)} (no {', '.join(missing)})" for fact, missing in lacking if missing]
+    return f"{problem}: {'; '.join(told)}" if told else ""
+
+
+_CHECKS: dict[Flow, tuple[Check, ...]] = {
+    "introduce": (replied, blocks_worked, facts_told, notes_changed, facts_noted, links_resolve),
+    "update": (replied, blocks_worked, facts_told, notes_changed, change_noted, old_gone, facts_kept, links_resolve),
+    "retrieve": (replied, blocks_worked, answered, facts_kept, links_resolve),
+}

@@ -1,0 +1,83 @@
+"""What is judged: a conversation that was held, and the notes before and after it. Plain data."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+
+import attrs
+
+from .._config import Flow
+from .._messages import ChatMessage
+from ._persona import Fact, Persona
+
+
+@attrs.frozen(kw_only=True)
+class Exchange:
+    """One message of the persona and what the agent made of it.
+
+    Attributes:
+        said: by the persona.
+        reply: of the agent; "" if there was none.
+        stop_reason: see `AgentResponse`.
+        errors: of each block that ran, in order; "" for one that worked.
+    """
+
+    said: str
+    reply: str
+    stop_reason: str = "reply"
+    errors: tuple[str, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class Conversation:
+    """One attempt that came to its end.
+
+    Attributes:
+        messages: all of them, as the agent has them: roles "system", "user", "assistant", "tool".
+        before, after: the notes' texts by path.
+        broken_links: links that lead nowhere now and did not before.
+    """
+
+    flow: Flow
+    persona: Persona
+    facts: tuple[Fact, ...]
+    messages: tuple[ChatMessage, ...]
+    exchanges: tuple[Exchange, ...]
+    before: Mapping[str, str]
+    after: Mapping[str, str]
+    broken_links: tuple[str, ...] = ()
+
+    @property
+    def diff(self) -> dict[str, str]:
+        """What became of each note that changed, as unified diffs by path."""
+        found = {}
+        for path in sorted({*self.before, *self.after}):
+            old, new = self.before.get(path), self.after.get(path)
+            if old != new:
+                names = ("/dev/null" if old is None else f"a/{path}", "/dev/null" if new is None else f"b/{path}")
+                found[path] = "".join(difflib.unified_diff(_lines(old), _lines(new), *names))
+        return found
+
+
+@attrs.frozen
+class Verdict:
+    """What one check says of a conversation.
+
+    Attributes:
+        check: its name.
+        passed: is the conversation good in this?
+        reason: why not, or a judge's words.
+    """
+
+    check: str
+    passed: bool
+    reason: str = ""
+
+
+def _lines(text: str | None) -> list[str]:
+    """Lines with their ends; a last one without gets the usual mark."""
+    lines = (text or "").splitlines(keepends=True)
+    if lines and not lines[-1].endswith("\n"):
+        lines[-1] += "\n\\ No newline at end of file\n"
+    return lines

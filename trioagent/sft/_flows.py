@@ -1,0 +1,59 @@
+"""What each flow begins with and asks of the persona. Pure.
+
+=============  ==========================================================  ==========================================
+flow           the notes at the beginning                                  the persona
+=============  ==========================================================  ==========================================
+``introduce``  none                                                        tells all facts
+``update``     every fact, with ``previous`` in the place of what changes  tells the facts that change
+``retrieve``   every fact                                                  asks for every fact
+=============  ==========================================================  ==========================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .._config import Flow
+from .._errors import InvalidInputError
+from ._persona import Fact, Persona
+from ._static_memory import static_memory
+
+_OPENING = (
+    "You are talking to an assistant that keeps notes about you. Send at most {turns} messages, one at a time. "
+    "Each time you are given the assistant's reply, answer with the words of your next message and nothing else; "
+    "answer with nothing when you have nothing more to say."
+)
+
+
+def check_facts(flow: Flow, facts: Sequence[Fact], where: str) -> None:
+    """Raise `InvalidInputError` if *facts* cannot be used in *flow*."""
+    if flow == "update" and not any(fact.previous for fact in facts):
+        raise InvalidInputError(where, "has no fact that changes; the flow 'update' needs one with `previous`")
+    for index, fact in enumerate(facts):
+        if flow == "update" and fact.previous.strip() == fact.fact_description.strip():
+            raise InvalidInputError(f"{where}[{index}].previous", f"is the same as the fact: {fact.previous!r}")
+
+
+def notes_before(flow: Flow, persona: Persona, facts: Sequence[Fact]) -> dict[str, str]:
+    """The notes that every attempt begins with, as texts by path."""
+    if flow == "introduce":
+        return {}
+    held = [fact.previous if flow == "update" and fact.previous else fact.fact_description for fact in facts]
+    return static_memory(persona, held)
+
+
+def instruction(flow: Flow, facts: Sequence[Fact], num_turns: int) -> str:
+    """What a persona model is told that gets no facts otherwise: what to talk about, and how."""
+    match flow:
+        case "introduce":
+            task = "Tell it these facts about yourself, in your own words, spread over your messages:"
+            items = [fact.fact_description for fact in facts]
+        case "update":
+            task = "Its notes are out of date. Tell it what has changed, in your own words:"
+            items = [f"before: {fact.previous} now: {fact.fact_description}" for fact in facts if fact.previous]
+        case "retrieve":
+            task = (
+                "Ask it about each of these facts about yourself, one in each message. Never tell the answer yourself:"
+            )
+            items = [fact.question or fact.fact_description for fact in facts]
+    return "\n".join([_OPENING.format(turns=num_turns), task, *(f"- {item}" for item in items)])

@@ -1,0 +1,172 @@
+"""`generate_conversations`: personas and their facts in, validated training conversations out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from .._config import BatchConfig, SftConfig
+from .._errors import InvalidInputError
+from ..batch import CONVERSATIONS, JobChangedError, JournalReader, Progress
+from ..batch._engine import Run, run_journaled
+from ..batch._jobs import short
+from ..batch._journal import FILE_NAME, KnownJob
+from ..batch._outputs import Files
+from ..models import Model
+from ..runtime import Runtime
+from ._flows import check_facts
+from ._memories import FOLDER, remove_tree
+from ._persona import digest, read_facts, read_persona
+from ._persona_models import Factory, PersonaFactory
+from ._report import SftReport, make_report
+from ._work import Conversations, PersonaJob, mark
+
+REJECTED = "rejected.jsonl"
+_DEFAULTS = SftConfig()
+_FILES = Files(done=CONVERSATIONS, failed=REJECTED, mark=mark)
+_LOOK_AHEAD = 200
+
+
+async def generate_conversations(
+    personas: Sequence[object],
+    facts_per_persona: Sequence[object],
+    persona_factory: PersonaFactory,
+    *,
+    runtime: Runtime,
+    run_dir: str | Path,
+    config: SftConfig = _DEFAULTS,
+    judge: Model | None = None,
+    stop: trio.Event | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> SftReport:
+    """Let every persona talk with an agent until a conversation is accepted, or all its attempts are used up.
+
+    The same call on the same *run_dir* goes on where the last one ended, whatever ended it: personas that ended are
+    skipped, attempts that ended count, and every accepted conversation is in ``conversations.jsonl`` exactly once.
+
+    Args:
+        personas: `Persona` objects, or any attrs, dataclass or pydantic objects or mappings with the same fields.
+        facts_per_persona: for each persona a list of `Fact` objects, objects with the same fields, or texts.
+        persona_factory: ``persona_factory(persona)`` or ``persona_factory(persona, facts)``, given the very objects of
+            the lists; makes a `PersonaModel` for each attempt. Where it does not get the facts, a model's first call
+            gets an instruction with them instead of None. All personas' first models are made before anything else.
+        runtime: the agents' model and sandbox.
+        run_dir: the journal, ``conversations.jsonl``, ``rejected.jsonl`` and ``report.json``.
+        judge: a model that has the last word on conversations that pass all checks.
+        stop: set it to end early: no attempt begins, and those under way may end within ``config.grace_seconds``.
+        on_progress: called at once, every second, and at the end.
+
+    Raises:
+        InvalidInputError: personas or facts cannot be used, or *persona_factory* raised; nothing was spent.
+        JobChangedError: a persona is not what it was when the run began; nothing was spent.
+        JournalError: the run directory cannot be used, or another process runs in it.
+        ExceptionGroup: of errors that stop a whole run: the journal cannot be written (`JournalError`), a money budget
+            cannot be kept (`PriceUnknown`).
+
+    A persona's failure, of whatever kind, stops no other. Cancelling stops all of them; what ended is in the journal.
+    No memory is left behind, and what a killed run left is removed by the next one.
+    """
+    run_dir = Path(run_dir)
+    factory = Factory(persona_factory)
+    jobs = _read(personas, facts_per_persona, config)
+    known = await trio.to_thread.run_sync(_look_up, run_dir, [job.key for job in jobs])
+    models = await _first_models(jobs, known, factory, config, run_dir)
+
+    def make_work(run: Run[PersonaJob]) -> Conversations:
+        remove_tree(run_dir / FOLDER)  # of a run that was killed, now that the journal's lock is ours
+        return Conversations(run, config, factory, models, judge)
+
+    try:
+        report = await run_journaled(
+            jobs,
+            make_work,
+            runtime=runtime,
+            run_dir=run_dir,
+            config=BatchConfig(
+                max_concurrent=config.max_concurrent,
+                deadline=config.deadline,
+                max_tool_turns=config.max_tool_turns,
+                max_tokens_total=config.max_tokens_total,
+                max_cost=config.max_cost,
+                retry_failed=config.retry_rejected,
+                grace_seconds=config.grace_seconds,
+            ),
+            stop=stop,
+            total=len(jobs),
+            on_progress=on_progress,
+            files=_FILES,
+        )
+    finally:
+        with trio.CancelScope(shield=True):  # bounded: the folder is empty, each attempt has removed its own
+            await trio.to_thread.run_sync(partial(_remove_if_empty, run_dir / FOLDER))
+    ids = [job.key for job in jobs]
+    return await trio.to_thread.run_sync(make_report, ids, report, run_dir / CONVERSATIONS, run_dir / REJECTED)
+
+
+def _read(personas: Sequence[object], facts_per_persona: Sequence[object], config: SftConfig) -> list[PersonaJob]:
+    """All personas with their facts, checked."""
+    for what, values in (("personas", personas), ("facts_per_persona", facts_per_persona)):
+        if isinstance(values, str | bytes) or not isinstance(values, Sequence):
+            raise InvalidInputError(what, f"must be a list, not {short(values)}")
+    if len(personas) != len(facts_per_persona):
+        problem = f"{len(personas)} personas need as many lists of facts, not {len(facts_per_persona)}"
+        raise InvalidInputError("facts_per_persona", problem)
+    if not personas:
+        raise InvalidInputError("personas", "is empty; give at least one persona")
+    jobs = []
+    for index, (given, given_facts) in enumerate(zip(personas, facts_per_persona, strict=True)):
+        persona = read_persona(given, f"personas[{index}]")
+        facts = read_facts(given_facts, f"facts_per_persona[{index}]")
+        check_facts(config.flow, facts, f"facts_per_persona[{index}]")
+        jobs.append(
+            PersonaJob(
+                key=f"persona-{index}",
+                persona=persona,
+                facts=facts,
+                given=given,
+                given_facts=given_facts,
+                digest=digest(persona, *facts, [config.flow, config.num_turns, config.max_tool_turns]),
+            )
+        )
+    return jobs
+
+
+def _look_up(run_dir: Path, keys: Sequence[str]) -> list[KnownJob | None]:
+    """What an earlier run has made of each persona. Writes nothing."""
+    if not (run_dir / FILE_NAME).is_file():
+        return [None] * len(keys)
+    with JournalReader(run_dir) as journal:
+        chunks = (keys[start : start + _LOOK_AHEAD] for start in range(0, len(keys), _LOOK_AHEAD))
+        return [known for chunk in chunks for known in journal.look_up(chunk)]
+
+
+async def _first_models(
+    jobs: Sequence[PersonaJob], known: Sequence[KnownJob | None], factory: Factory, config: SftConfig, run_dir: Path
+) -> dict[str, Any]:
+    """A persona model for every persona that is to run: a factory that fails does so before anything is spent."""
+    models = {}
+    for job, seen in zip(jobs, known, strict=True):
+        if seen is not None and seen.digest != job.digest:
+            raise JobChangedError(job.key, str(run_dir))
+        if seen is not None and (seen.state == "done" or (seen.state == "failed" and not config.retry_rejected)):
+            continue
+        try:
+            models[job.key] = await factory.make(job.given, job.given_facts)
+        except InvalidInputError as error:
+            problem = error.problem if error.what == "persona_factory" else str(error)
+            raise InvalidInputError("persona_factory", f"for {job.key}: {problem}; nothing was spent") from error
+        except Exception as error:
+            problem = f"raised for {job.key}: {type(error).__name__}: {error}; nothing was spent"
+            raise InvalidInputError("persona_factory", problem) from error
+    return models
+
+
+def _remove_if_empty(folder: Path) -> None:
+    try:
+        folder.rmdir()
+    except OSError:  # never made; or a memory could not be removed, and says so itself
+        pass

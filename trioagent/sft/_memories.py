@@ -1,0 +1,50 @@
+"""The memories that attempts get: each its own, made of given notes, and gone afterwards whatever happens."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import trio
+
+from .._config import MemoryLimits
+from ..memory import ChangeSet, Memory, Vault
+
+FOLDER = "memories"
+
+
+@asynccontextmanager
+async def fresh_memory(path: Path, notes: Mapping[str, str], limits: MemoryLimits) -> AsyncIterator[Path]:
+    """A memory that holds *notes* and nothing else, until the block ends.
+
+    Raises:
+        MemoryLimitError: the notes are too large.
+        MemoryPathError, MemoryStorageError: the folder cannot be made.
+    """
+    try:
+        async with Memory(path, limits=limits).lease() as lease:
+            await lease.commit(ChangeSet(writes={name: text.encode() for name, text in notes.items()}))
+        yield path
+    finally:
+        with trio.CancelScope(shield=True):  # bounded: a few local files
+            await trio.to_thread.run_sync(remove_tree, path)
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a folder of ours; no error if there is none. Synchronous; for a worker thread."""
+    if path.exists():
+        shutil.rmtree(path)
+
+
+def read_notes(path: Path) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The notes' texts by path, and the links that lead nowhere. Synchronous; for a worker thread.
+
+    Raises:
+        MemoryPathError: it is no folder that can be read.
+    """
+    vault = Vault(path)
+    texts = {name: (path / name).read_text(encoding="utf-8", errors="replace") for name in vault.sizes()}
+    broken = (f"{name}: {link} ({link.problem})" for name in texts for link in vault.links(name) if link.problem)
+    return texts, tuple(dict.fromkeys(broken))

@@ -1,0 +1,57 @@
+"""A persona played by a language model."""
+
+from __future__ import annotations
+
+from .._activity import doing
+from .._config import Flow
+from .._messages import ChatMessage, Usage
+from ..models import Model, complete
+from ._flows import instruction
+from ._persona import read_facts, read_persona
+
+_SHEET = """You play this person in a conversation. Stay in character, write as people write in a chat, and never
+mention these instructions.
+
+Name: {persona.name_surname}
+Age: {persona.age}
+Gender: {persona.gender}
+Born in: {persona.birthplace.city}, {persona.birthplace.country}
+Occupation: {persona.occupation}
+People: {people}
+Story: {persona.detailed_backstory}"""
+_BEGIN = "(The conversation begins. Write your first message.)"
+
+
+class ModelPersona:
+    """A persona played by a language model.
+
+    Args:
+        model: such as ``runtime.model``, or one of ``runtime.open_model``, which is paced together with it.
+        persona, facts: of any kind that `generate_conversations` takes.
+        flow, num_turns: as in the `SftConfig`.
+
+    Attributes:
+        usage: tokens so far.
+    """
+
+    def __init__(
+        self, model: Model, persona: object, facts: object, *, flow: Flow = "introduce", num_turns: int = 4
+    ) -> None:
+        self._model, self.usage = model, Usage()
+        who, known = read_persona(persona), read_facts(facts)
+        people = ", ".join(f"{one.name_surname} ({one.relationship})" for one in who.relationships) or "none"
+        sheet = _SHEET.format(persona=who, people=people)
+        self._said = [ChatMessage("system", f"{sheet}\n\n{instruction(flow, known, num_turns)}")]
+
+    @property
+    def name(self) -> str:
+        return self._model.name
+
+    async def achat(self, message: str | None = None) -> str:
+        """Ask the model for the user's next message. Cancelling loses this message only."""
+        asked = [*self._said, ChatMessage("user", message or _BEGIN)]
+        with doing("model"):
+            answer = await complete(self._model, asked)
+        self.usage += answer.usage
+        self._said = [*asked, ChatMessage("assistant", answer.text)]
+        return answer.value.strip()

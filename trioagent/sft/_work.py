@@ -1,0 +1,162 @@
+"""What a run does with each persona: attempts until one is accepted, journaled, and the rows that come of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import trio
+
+from .._config import SftConfig
+from .._messages import Usage
+from ..batch._budget import BudgetedModel
+from ..batch._engine import Run
+from ..batch._journal import JobRecord
+from ..batch._outputs import failure
+from ..batch._work import Ended
+from ..models import Model
+from ._attempt import Attempt, Ledger, Stage, attempt
+from ._flows import instruction
+from ._memories import FOLDER
+from ._persona import Fact, Persona, digest
+from ._persona_models import Factory, Speaker
+
+
+@attrs.frozen(kw_only=True)
+class PersonaJob:
+    """One persona of a run.
+
+    Attributes:
+        key: names it in the journal and in the outputs.
+        given, given_facts: as the user gave them, for the factory.
+        digest: of all that decides what its conversation is about.
+    """
+
+    key: str
+    persona: Persona
+    facts: tuple[Fact, ...]
+    given: object
+    given_facts: object
+    digest: str
+    deadline: float | None = None
+
+
+class Conversations:
+    """The work of a run of `generate_conversations`.
+
+    Args:
+        first: the persona models of the first attempts, made beforehand.
+    """
+
+    can_cut_waits = False  # an attempt that is cut off is made again from its beginning
+
+    def __init__(
+        self, run: Run[PersonaJob], config: SftConfig, factory: Factory, first: dict[str, Any], judge: Model | None
+    ) -> None:
+        self._run, self._config, self._factory, self._first = run, config, factory, first
+        self._judge = None if judge is None else BudgetedModel(judge, run.budget)
+        self._threads = trio.CapacityLimiter(config.max_concurrent)
+        self._attempts: dict[str, list[dict[str, Any]]] = {}  # of the personas that run, or are not settled yet
+
+    async def run(self, job: PersonaJob, record: JobRecord) -> Ended | None:
+        ended = self._attempts[job.key] = [dict(body) for body in record.events if "verdicts" in body]
+        ledger = Ledger(self._run.journal, self._run.budget, record)
+        stage = Stage(runtime=self._run.runtime, config=self._config, model=await self._run.model(), judge=self._judge)
+        while len(ended) <= self._config.max_retries:
+            if self._run.ending.is_set():
+                return None
+
+            async def make_speaker() -> Speaker:
+                return await self._speaker(job)
+
+            memory = self._run_dir / FOLDER / f"{job.key}-{len(ended) + 1}"
+            came_to = await attempt(stage, job.persona, job.facts, make_speaker, ledger, memory)
+            body = {
+                "verdicts": [attrs.asdict(verdict) for verdict in came_to.verdicts],
+                "tokens": ledger.take_used(),
+                "messages": [attrs.asdict(message) for message in came_to.messages],
+                "persona_model": came_to.persona_model,
+            }
+            ended.append(body)
+            if came_to.accepted:
+                return Ended("done", self._accepted(job, came_to))
+            await ledger.record(body)
+        return Ended("failed", self._rejected(job))
+
+    async def failure(self, job: PersonaJob, record: JobRecord, error: Exception) -> Mapping[str, Any]:
+        told = failure(error, {}, "")["error"]
+        return {**self._rejected(job), "reason": f"{told['type']}: {told['message']}", "error": told}
+
+    @property
+    def _run_dir(self) -> Path:
+        return self._run.journal.path.parent
+
+    async def _speaker(self, job: PersonaJob) -> Speaker:
+        model = self._first.pop(job.key, None)
+        if model is None:
+            model = await self._factory.make(job.given, job.given_facts)
+        config, knows = self._config, self._factory.gets_facts
+        opening = None if knows else instruction(config.flow, job.facts, config.num_turns)
+        return Speaker(model, self._threads, opening)
+
+    def _accepted(self, job: PersonaJob, came_to: Attempt) -> dict[str, Any]:
+        conversation = came_to.conversation
+        assert conversation is not None
+        provenance = self._provenance(job)
+        return {
+            "messages": [attrs.asdict(message) for message in came_to.messages],
+            **provenance,
+            "memory_before": dict(conversation.before),
+            "memory_diff": conversation.diff,
+        }
+
+    def _rejected(self, job: PersonaJob) -> dict[str, Any]:
+        last = (self._attempts.get(job.key) or [{}])[-1]
+        wrong = [verdict for verdict in last.get("verdicts", ()) if not verdict["passed"]]
+        provenance = self._provenance(job)
+        return {
+            "reason": "; ".join(f"{verdict['check']}: {verdict['reason']}" for verdict in wrong),
+            **provenance,
+            "messages": last.get("messages", []),
+        }
+
+    def _provenance(self, job: PersonaJob) -> dict[str, Any]:
+        """Where a conversation comes from; the persona's attempts are done with."""
+        from .. import __version__
+
+        attempts = self._attempts.pop(job.key, [])
+        messages = attempts[-1]["messages"] if attempts else []
+        return {
+            "flow": self._config.flow,
+            "persona": attrs.asdict(job.persona),
+            "facts": [attrs.asdict(fact) for fact in job.facts],
+            "attempts": len(attempts),
+            "verdicts": [body["verdicts"] for body in attempts],
+            "tokens": _sum([body["tokens"] for body in attempts]),
+            "hashes": {
+                "persona": digest(job.persona),
+                "facts": digest(*job.facts),
+                "messages": digest([message for message in messages if message["role"] != "system"]),
+            },
+            "models": {
+                "agent": self._run.runtime.model.name,
+                "persona": attempts[-1]["persona_model"] if attempts else "",
+                "judge": None if self._judge is None else self._judge.name,
+            },
+            "trioagent": __version__,
+        }
+
+
+def mark(outcome: Mapping[str, Any]) -> str:
+    """What tells an accepted conversation from all others: what was said in it."""
+    return str(outcome["hashes"]["messages"])
+
+
+def _sum(tokens: Sequence[Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[str, Any]]:
+    total: dict[str, Usage] = {}
+    for one in tokens:
+        for who, usage in one.items():
+            total[who] = total.get(who, Usage()) + Usage(**usage)
+    return {who: attrs.asdict(usage) for who, usage in total.items()}

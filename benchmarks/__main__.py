@@ -1,9 +1,53 @@
-"""All benchmarks, one after the other: ``make bench``."""
+"""The benchmarks' one entry: ``make bench``.
+
+python -m benchmarks              all systems side by side, some ten minutes (``suite``), and the streaming cut
+python -m benchmarks --full       everything there is, over an hour
+python -m benchmarks NAME ...     one benchmark, with its own arguments
+"""
 
 from __future__ import annotations
 
-from . import many_agents, one_agent
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+_HERE = Path(__file__).parent
+# What is reached by a short name, for being in the suite's package.
+_SUITE = {
+    "suite": "benchmarks.suite.compare",
+    "load": "benchmarks.suite.load",
+    "cut": "benchmarks.suite.cut",
+    "growth": "benchmarks.suite.growth",
+    "peers": "benchmarks.suite.environments",
+}
+_QUICK = [["load"], ["suite"], ["cut"]]
+_FULL = [["load"], ["suite", "--full"], ["cut"], ["growth"], ["one_agent"], ["many_agents"], ["lanes"]]
+
+
+def names() -> dict[str, str]:
+    """The module of each benchmark."""
+    single = (path.stem for path in sorted(_HERE.glob("*.py")) if not path.stem.startswith("_"))
+    return {**_SUITE, **{name: f"benchmarks.{name}" for name in single}}
+
+
+def main(arguments: list[str]) -> int:
+    """Run what argv names; the exit status."""
+    match arguments:
+        case [] | ["--full"]:
+            # A process each: what one leaves in its memory would be in another's figures.
+            todo = _FULL if arguments else _QUICK
+            return max(
+                subprocess.run([sys.executable, "-m", "benchmarks", *part], check=False).returncode for part in todo
+            )
+        case [name, *_] if name in names():
+            sys.argv = arguments
+            runpy.run_module(names()[name], run_name="__main__", alter_sys=True)
+            return 0
+        case _:
+            print(f"{__doc__}\nNAME is one of {', '.join(names())}.")
+            return 0 if arguments in (["--help"], ["-h"]) else 2
+
 
 if __name__ == "__main__":
-    one_agent.main()
-    many_agents.main([])
+    sys.exit(main(sys.argv[1:]))

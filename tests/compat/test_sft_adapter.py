@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 from trioagent import ChatMessage, InvalidInputError
+from trioagent.compat import async_agent
 from trioagent.compat.async_agent.async_sft_adapter import async_generate_conversations_batch
+from trioagent.compat.model import get_model_response
 from trioagent.testing import ScriptedModel
 
 pytestmark = pytest.mark.real
@@ -186,6 +188,24 @@ def test_the_factory_may_be_a_coroutine_and_sees_the_callers_context() -> None:
         ) == [True]
 
     asyncio.run(main())
+
+
+class Asks(Says):
+    """Is played by a model, asked by the documented means."""
+
+    async def achat(self, message: str | None = None) -> str:
+        return await async_agent.get_model_response(message="Play.", model=ScriptedModel([self.words]))
+
+
+class AsksInAThread(Says):
+    achat = None  # type: ignore[assignment]
+
+    def chat(self, message: str | None = None) -> str:
+        return get_model_response(message="Play.", model=ScriptedModel([self.words]))
+
+
+def test_a_persona_model_may_ask_a_model() -> None:
+    assert generate(Asks, AsksInAThread, max_retries=0) == [True, True]
 
 
 def broken(facts: object) -> None:

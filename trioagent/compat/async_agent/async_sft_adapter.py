@@ -67,9 +67,10 @@ async def async_generate_conversations_batch(
     Raises:
         InvalidInputError: (a ValueError) personas, facts or a setting cannot be used, or the factory raised; nothing
             was spent.
-        JobChangedError, JournalError: *run_dir* holds another run, or cannot be used.
+        PersonaChangedError, JournalError: *run_dir* holds another run, or cannot be used.
 
-    Cancelling cancels the persona models too, and comes out when all is cleaned up; no memory is left.
+    Cancelling cancels the persona models too, and comes out when all is cleaned up; no memory is left. A sync ``chat``
+    is stopped where it waits for this package, and waited for elsewhere.
     """
     config = SftConfig(
         flow=flow,

@@ -159,11 +159,12 @@ async def test_rejected_and_tried_again(home: Path, nursery: trio.Nursery) -> No
     ended = await trioagent(*command, home=home)
     assert (ended.code, ended.out) == (1, "")
     lines = ended.err.splitlines()
-    assert lines[1:5] == [
+    assert lines[1:6] == [
         "accepted       0 of 2 (0%)",
         "rejected       2; see out/rejected.jsonl",
         "attempts       4",
         "did not pass   judge 4",
+        "for example    persona-0: judge: Dull.",
     ]
     assert lines[-1].startswith("to try the rejected ones again: trioagent sft generate --personas people.jsonl ")
     assert lines[-1].endswith(" --retry-rejected")

@@ -313,6 +313,23 @@ def test_saved_conversations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
     assert [message["role"] for message in json.loads(path.read_text())] == ["system"]
 
 
+@pytest.mark.parametrize("folder", [3, b"a", "", "a\0b", Path("a\0b")])
+def test_folders_that_are_none(folder: Any, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="save_folder: must be a folder's path"):
+        sync_agent(tmp_path).save_conversation(save_folder=folder)
+    with pytest.raises(InvalidInputError, match="save_folder: must be a folder's path"):
+        asyncio.run(agent_with(tmp_path).save_conversation(save_folder=folder))
+
+
+def test_a_folder_that_the_disk_refuses_keeps_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError):
+        sync_agent(tmp_path).save_conversation(save_folder=tmp_path / "file" / "below")
+    with pytest.raises(FileExistsError):
+        asyncio.run(agent_with(tmp_path).save_conversation(save_folder=tmp_path / "file"))
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_nothing_is_left_after_shutdown(tmp_path: Path) -> None:
     """No process, no descriptor, no thread but Trio's own workers, which end by themselves."""
 

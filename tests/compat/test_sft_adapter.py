@@ -223,10 +223,13 @@ def broken(facts: object) -> None:
         ({"personas": persona("Ada")}, "personas: must be a list"),
         ({"personas": None}, "personas: must be a list"),
         ({"facts_per_persona": [[]]}, "facts"),
-        ({"persona_model_factory": broken}, "no such model"),
+        (
+            {"persona_model_factory": broken},
+            "^persona_model_factory: raised for persona-0: ValueError: no such model; nothing",
+        ),
         (
             {"persona_model_factory": lambda persona: 3},
-            "persona_factory: for persona-0: must give an object with achat",
+            "^persona_model_factory: for persona-0: must give an object with achat",
         ),
         ({"persona_model_factory": lambda persona: Says}, "not the class Says"),
         ({"persona_model_factory": lambda persona: SaysUnderAnotherName(FACTS)}, "must be called achat"),
@@ -235,7 +238,8 @@ def broken(facts: object) -> None:
         ({"run_dir": ""}, "run_dir"),
         ({"run_dir": b"run"}, "run_dir"),
         ({"run_dir": 3}, "run_dir"),
-        ({"persona_model_factory": None}, "persona_model_factory"),
+        ({"persona_model_factory": None}, "^persona_model_factory: must be a function"),
+        ({"persona_model_factory": lambda: Says(FACTS)}, "^persona_model_factory: must take a persona, or a persona"),
     ],
 )
 def test_bad_input_costs_nothing(arguments: dict[str, Any], words: str) -> None:

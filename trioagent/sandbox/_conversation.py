@@ -57,6 +57,7 @@ class Conversation:
     ) -> None:
         self._channel = child.channel
         self._limits, self._host_tools, self._place = limits, host_tools, place
+        self.called = False  # a host tool
         self._received = bytearray()
         self._clock = trio.CancelScope()
 
@@ -88,6 +89,7 @@ class Conversation:
 
     async def _answer(self, call: _frames.Call) -> bytes:
         """Run a host tool in the calling task, in the caller's scope. The block's clock stands still meanwhile."""
+        self.called = True
         tool = self._host_tools.get(call.name)
         if tool is None:
             return _frames.encode({"error": f"there is no tool {call.name[:100]!r}"})

@@ -198,22 +198,20 @@ def _advice(tier: str, step: str, number: int | None, detail: str) -> str:
             return "no more user namespaces may be made: sysctl user.max_user_namespaces=10000"
         case "namespaces":
             return "the kernel must have user, pid, network, IPC, UTS and mount namespaces"
-        case "landlock and seccomp" if "seccomp" in detail:
+        case "landlock and seccomp" | "walls" if "seccomp" in detail:
             return "the kernel must have seccomp filters (CONFIG_SECCOMP_FILTER), and a container must allow seccomp(2)"
-        case "landlock and seccomp" | "landlock":
+        case "landlock and seccomp" | "walls":
             version = "5.13" if tier == "kernel" else "6.2"
             return (
                 f"the kernel must have Landlock ({version} or newer, with landlock in the lsm= list), "
                 "and a container's seccomp profile must allow its calls"
             )
-        case "view" if tier == "kernel":
+        case "view" | "warm-up" if tier == "kernel" and "mounting" in detail:
             return (
                 "overlay and tmpfs mounts inside a user namespace must be possible: Linux 6.6 or newer, and in a "
                 "container a seccomp profile that allows fsopen, fsconfig and fsmount"
             )
         case "view" | "scratch folder":
             return "/dev/shm or the folder for temporary files must be writable and have room for a copy of the notes"
-        case "seccomp":
-            return "the kernel must have seccomp filters (CONFIG_SECCOMP_FILTER), and a container must allow seccomp(2)"
         case _:
             return ""

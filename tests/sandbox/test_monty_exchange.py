@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trioagent._config import SandboxLimits
+from trioagent.sandbox._child.run_block import MAX_PATH
 from trioagent.sandbox._frames import FrameError
 from trioagent.sandbox._monty._exchange import _decode
 
@@ -49,7 +50,7 @@ def test_an_honest_word() -> None:
         {"writes": [["a", 600], ["b", 401]]},
         {"writes": [["a", 1], ["a", 1]]},
         {"writes": [[str(i), 1] for i in range(4)]},
-        {"writes": [["x" * 5000, 1]]},
+        {"writes": [["x" * (MAX_PATH + 1), 1]]},
         {"writes": {"a": 1}},
         {"deletes": [".."]},
         {"deletes": [1]},

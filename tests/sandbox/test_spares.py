@@ -15,8 +15,8 @@ from trioagent._config import SandboxLimits
 from trioagent._errors import SandboxError
 from trioagent.sandbox import Sandbox, open_sandbox
 
+from ..open_files import open_files
 from .processes import descendants, spares, zygote
-from .test_lifetime import open_descriptors
 
 pytestmark = pytest.mark.real
 
@@ -120,13 +120,13 @@ async def test_no_descriptors_left(tmp_path: Path) -> None:
     """The block fails with a typed error, and all is well again once there are descriptors."""
     async with open_sandbox(limits=SandboxLimits(spare_children=0)) as sandbox:
         await sandbox.run("x = 1")
-        before = open_descriptors()
+        before = open_files()
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (before, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (len(before), hard))
         try:
             with pytest.raises(SandboxError, match="too many open files"):
                 await sandbox.run("x = 1")
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        assert open_descriptors() == before
+        assert open_files() == before
         assert (await sandbox.run("x = 2")).locals == {"x": "2"}

@@ -110,7 +110,10 @@ async def test_each_kind_of_outcome(where: Path, runtime: Runtime) -> None:
     batch[5] = Job(id="5", memory=str(where / "m5"), messages=("hi",), model="no-such-model")
     report = await run_batch(batch, runtime=runtime, run_dir=where / "run")
     assert (report.done, report.failed, report.left, report.stopped) == (2, 4, 0, "")
-    assert set(rows(where, "conversations")) == {"0", "1"}
+    assert {job: row["tier"] for job, row in rows(where, "conversations").items()} == {
+        "0": "",
+        "1": runtime.sandbox.tier,
+    }
     failed = {job: row["error"] for job, row in rows(where, "failures").items()}
     assert {job: error["type"] for job, error in failed.items()} == {
         "2": "ModelStatusError",

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import os
-import tempfile
 from collections.abc import Mapping
 
 import attrs
@@ -16,7 +15,6 @@ import trio
 from .._config import SandboxLimits
 from .._errors import MemoryRejectedError, SandboxError
 from ..memory._changes import ChangeSet
-from ._child.scratch import remove_left_behind
 from ._conversation import Conversation, Died, Place
 from ._foreign import Foreigners
 from ._imports import missed, names_more
@@ -59,8 +57,6 @@ class KernelTier:
     @classmethod
     async def start(cls, limits: SandboxLimits, tier: str = "kernel") -> KernelTier:
         """Start the zygote. Raises TierStartError."""
-        if tier == "kernel":  # the other one's zygote does the same for itself; see Foreigners
-            await trio.to_thread.run_sync(remove_left_behind, tempfile.gettempdir())
         return cls(limits, tier, await Zygotes.start(limits, tier))
 
     @property

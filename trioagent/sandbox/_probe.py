@@ -12,6 +12,7 @@ import trio
 
 from .._config import SandboxLimits
 from .._errors import SandboxError, SandboxUnavailable
+from ._child.scratch import Scratch, remove_left_behind
 from ._kernel import KernelTier
 from ._tier import TIERS, Executor, TierStartError
 
@@ -95,6 +96,7 @@ async def start_probed(tier: str, limits: SandboxLimits) -> Executor:
     Raises:
         ProbeError: with the step that failed.
     """
+    await trio.to_thread.run_sync(remove_left_behind, tempfile.gettempdir())
     try:
         executor = await _start(tier, limits)
     except TierStartError as error:
@@ -128,18 +130,18 @@ async def _start(tier: str, limits: SandboxLimits) -> Executor:
 async def _run_probe_block(executor: Executor) -> str:
     """Run a block that reads, writes and deletes notes in a temporary folder; "" or what is wrong with the result."""
     code = _NOTES_CODE if executor.tier == "monty" else _NOTES_CODE + _FOLDERS_CODE
-    with tempfile.TemporaryDirectory(prefix="trioagent-probe-") as folder:
+    memory = Scratch(tempfile.gettempdir())  # locked: if we are killed now, the next start removes it
+    try:
         for name in ("kept.md", "gone.md"):
-            with open(os.path.join(folder, name), "w") as note:  # noqa: ASYNC230  # two tiny files, once
+            with open(os.path.join(memory.path, name), "w") as note:  # noqa: ASYNC230  # two tiny files, once
                 note.write("note\n")
-        os.mkdir(os.path.join(folder, "folder"))
-        readable = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            outcome = await executor.execute(code, root_fd=readable, hide=False, host_tools={})
-        except SandboxError as error:
-            return error.problem
-        finally:
-            os.close(readable)
+        os.mkdir(os.path.join(memory.path, "folder"))
+        outcome = await executor.execute(code, root_fd=memory.folder, hide=False, host_tools={})
+    except SandboxError as error:
+        return error.problem
+    finally:
+        memory.remove()
+        os.close(memory.folder)
     if outcome.error:
         return outcome.error
     changes = outcome.changes

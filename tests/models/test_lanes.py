@@ -15,7 +15,9 @@ from trioagent._config import ModelConfig
 from trioagent._errors import ModelConnectionError
 from trioagent.models import TextDelta
 from trioagent.models._http import open_model
-from trioagent.models._lanes import Lanes, shared_ssl_context
+from trioagent.models._lanes import Lanes
+from trioagent.models._streams import shared_ssl_context
+from trioagent.models._transport import Endpoint
 from trioagent.testing import Fault, Say, Wire
 from trioagent.testing._server import Answer
 
@@ -124,11 +126,11 @@ async def test_closing_closes_requests_at_work() -> None:
     async with serving([Fault.hang()]) as server, trio.open_nursery() as nursery:
 
         async def send() -> None:
-            request = httpx.Request("POST", server.base_url + "/chat/completions", content=b"{}")
+            endpoint = Endpoint(server.base_url + "/chat/completions", {}, 60.0)
             with pytest.raises(trio.ClosedResourceError):
-                await transport.handle_async_request(request)
+                await transport.post(endpoint, b"{}")
             with pytest.raises(trio.ClosedResourceError):
-                await transport.handle_async_request(request)
+                await transport.post(endpoint, b"{}")
 
         nursery.start_soon(send)
         await server.wait_connections(1)
@@ -151,10 +153,11 @@ async def test_a_server_may_refuse_a_body_before_it_has_read_it() -> None:
         listeners = await nursery.start(trio.serve_tcp, refuse, 0)
         port = listeners[0].socket.getsockname()[1]
         transport = Lanes(connect_seconds=5)
-        response = await transport.handle_async_request(
-            httpx.Request("POST", f"http://127.0.0.1:{port}/", content=b"x" * 10_000_000)
-        )
-        assert response.status_code == 413
+        reply = await transport.post(Endpoint(f"http://127.0.0.1:{port}/", {}, 60.0), b"x" * 10_000_000)
+        assert reply.status == 413
+        assert await reply.read() == b"big!"
+        await reply.aclose()
+        assert transport.open_connections == 0
         transport.close()
         nursery.cancel_scope.cancel()
 

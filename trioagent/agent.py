@@ -9,6 +9,7 @@ import os
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import aclosing, asynccontextmanager
+from functools import lru_cache
 from inspect import iscoroutinefunction
 from pathlib import Path
 
@@ -78,9 +79,7 @@ class Agent:
         for name, tool in self._host_tools.items():
             _check_host_tool(name, tool)
         prompt = SYSTEM_PROMPT if config.system_prompt is None else config.system_prompt
-        self.messages: list[ChatMessage] = [
-            ChatMessage("system", with_host_tools(prompt, list(self._host_tools))),
-        ]
+        self.messages: list[ChatMessage] = [_system_message(prompt, tuple(self._host_tools))]
         self._busy = False
 
     @property
@@ -261,6 +260,12 @@ async def _end_of(parts: AsyncIterator[AnswerPart]) -> Usage | None:
         async for part in parts:
             return part.usage if isinstance(part, AnswerEnd) else None
     return None
+
+
+@lru_cache(maxsize=16)
+def _system_message(prompt: str, host_tools: tuple[str, ...]) -> ChatMessage:
+    """One message for all agents that are told the same: it is the longest of most conversations."""
+    return ChatMessage("system", with_host_tools(prompt, host_tools))
 
 
 def _check_host_tool(name: str, tool: HostTool) -> None:

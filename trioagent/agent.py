@@ -218,7 +218,7 @@ class Agent:
                             for delta in parser.feed(part.text):
                                 yield delta
                             if parser.finished:
-                                usage = await _end_of(parts)
+                                usage = await (_last_of(parts) if part.last else _end_of(parts))
                                 break
                         case Retrying():
                             parser, failed = ReplyParser(), part.attempt
@@ -257,9 +257,13 @@ async def _end_of(parts: AsyncIterator[AnswerPart]) -> Usage | None:
     Then the server's own count comes, and the connection can be used again. More text means that it talks on: None.
     """
     with trio.move_on_after(_END_SECONDS):
-        async for part in parts:
-            return part.usage if isinstance(part, AnswerEnd) else None
+        return await _last_of(parts)
     return None
+
+
+async def _last_of(parts: AsyncIterator[AnswerPart]) -> Usage | None:
+    part = await anext(parts, None)
+    return part.usage if isinstance(part, AnswerEnd) else None
 
 
 @lru_cache(maxsize=16)

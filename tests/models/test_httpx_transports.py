@@ -1,11 +1,10 @@
-"""httpx's own transports in place of ours, over real sockets: directly, through proxies, with TLS."""
+"""httpx's own transports in place of ours, over real sockets: directly, through proxies, with TLS, with HTTP/2."""
 
 from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import attrs
 import httpx
@@ -17,14 +16,13 @@ from trioagent._errors import ModelConnectionError, ModelProtocolError, ModelSta
 from trioagent.models import TextDelta, open_model
 from trioagent.testing import Fault, Say
 
+from .http2_server import LOOPBACK, Http2Server
 from .support import ASK, ONCE, QUICK, ask, serving
 
 pytestmark = pytest.mark.real
 
 # httpcore leaves its inner generators to the garbage collector when a response is not read to its end.
 cuts_off = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
-LOOPBACK = Path(__file__).parent / "tls" / "loopback.pem"
 
 
 @attrs.define
@@ -152,3 +150,19 @@ async def test_with_tls_and_through_a_tunnel_with_tls() -> None:
             async with open_model(config, transport=transport) as model:
                 assert (await ask(model)).text == text
         assert [asked.split()[0] for asked in way.asked] == [b"CONNECT"]
+
+
+async def test_http_2() -> None:
+    server = Http2Server("hello")
+    async with trio.open_nursery() as nursery:
+        await nursery.start(server.serve)
+        transport = httpx.AsyncHTTPTransport(http2=True, verify=trusting(), trust_env=False)
+        async with open_model(
+            ModelConfig(base_url=server.base_url, model="any", retry=ONCE), transport=transport
+        ) as model:
+            assert (await ask(model)).text == "hello"
+            async with trio.open_nursery() as asking:
+                for _ in range(5):
+                    asking.start_soon(ask, model)
+        assert server.streams == [6]  # one connection carries them all
+        nursery.cancel_scope.cancel()

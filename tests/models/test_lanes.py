@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import socket
 import ssl
 from itertools import repeat
 from pathlib import Path
@@ -193,6 +195,30 @@ async def test_plain_http_where_tls_is_expected() -> None:
         async with model_before(server, base_url=https, retry=ONCE, connect_seconds=0.3) as model:
             with pytest.raises(ModelConnectionError):
                 await ask(model)
+
+
+@pytest.mark.parametrize("host", ["localhost", "[::1]"])
+async def test_hosts_by_name_and_in_six_parts(host: str) -> None:
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(trio.serve_tcp, answer_briefly, 0)
+        port = {listener.socket.family: listener.socket.getsockname()[1] for listener in listeners}
+        if host == "[::1]" and socket.AF_INET6 not in port:
+            pytest.skip("no IPv6 here")
+        number = port[socket.AF_INET6 if host == "[::1]" else socket.AF_INET]
+        config = ModelConfig(base_url=f"http://{host}:{number}/v1", model="any", retry=ONCE)
+        async with open_model(config) as model:
+            assert (await ask(model)).text == f"{host}:{number}"
+        nursery.cancel_scope.cancel()
+
+
+async def answer_briefly(stream: trio.SocketStream) -> None:
+    """Answers one request with the host that it asks for."""
+    head = b""
+    while b"\r\n\r\n" not in head:
+        head += await stream.receive_some()
+    host = head.partition(b"Host: ")[2].partition(b"\r\n")[0].decode()
+    body = json.dumps({"choices": [{"message": {"content": host}}]}).encode()
+    await stream.send_all(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
 
 
 def test_one_ssl_context_for_all() -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from .._config import MemoryLimits
 from ._changes import ChangeSet
-from ._commit import Place, Receipt, commit, drop_receipt, read_receipt, recover
+from ._commit import Place, Receipt, commit, drop_receipt, is_at_rest, read_receipt, recover
 from ._knowledge import Knowledge
 from ._lease import exclusive, in_thread
-from ._root import checked_path, open_root
+from ._root import checked_path, open_ready, open_root
 from ._undo import UndoLog
 
 
@@ -93,11 +93,24 @@ class Memory:
             MemoryPathError: the folder cannot be used.
             MemoryStorageError: an unfinished commit could not be finished.
         """
-        async with exclusive(str(self.path), partial(open_root, self.path, create=True), self._begin) as lease:
+        async with exclusive(
+            str(self.path),
+            open_ready=partial(open_ready, self.path),
+            begin_ready=self._begin_ready,
+            open_root=partial(open_root, self.path, create=True),
+            begin=self._begin,
+        ) as lease:
             yield lease
 
+    def _place(self, root_fd: int) -> Place:
+        return Place(str(self.path), root_fd, self.limits, self.sync)
+
+    def _begin_ready(self, root_fd: int) -> Lease | None:
+        place = self._place(root_fd)
+        return Lease(place, hide=False) if is_at_rest(place) else None
+
     def _begin(self, root_fd: int) -> Lease:
-        place = Place(str(self.path), root_fd, self.limits, self.sync)
+        place = self._place(root_fd)
         return Lease(place, hide=recover(place))
 
     async def read_receipt(self, key: str) -> bytes | None:

@@ -105,7 +105,7 @@ class HttpModel:
                 try:
                     answer = AnswerReader(reply, self._endpoint.where)
                     while (text := await answer.next()) is not None:
-                        yield TextDelta(text)
+                        yield TextDelta(text, answer.at_end)
                     yield answer.end(messages)
                 finally:
                     await reply.aclose()

@@ -69,6 +69,11 @@ class AnswerReader:
         await trio.lowlevel.checkpoint_if_cancelled()  # bytes that are here already bring no checkpoint of their own
         return None
 
+    @property
+    def at_end(self) -> bool:
+        """All of the answer has been read, so that what is left of it need not be waited for."""
+        return self._done and self._reply.over
+
     def end(self, messages: Sequence[ChatMessage]) -> AnswerEnd:
         """What there is to say at the end of the answer to *messages*."""
         return AnswerEnd(self.usage or Usage.estimate(messages, self.chars), self._finish_reason or "stop")

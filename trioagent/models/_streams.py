@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 from functools import cache
+from ipaddress import ip_address
 
 import trio
 from trio.lowlevel import checkpoint_if_cancelled, notify_closing, wait_readable, wait_writable
@@ -30,9 +32,9 @@ class PlainStream(trio.abc.Stream):
     costs a turn of the scheduler and a system call less for each exchange.
     """
 
-    def __init__(self, connected: trio.SocketStream) -> None:
-        self._socket = socket.socket(fileno=connected.socket.detach())
-        self._socket.setblocking(False)
+    def __init__(self, connected: socket.socket) -> None:
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
+        self._socket = connected
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         await checkpoint_if_cancelled()
@@ -102,7 +104,7 @@ async def connect(host: str, port: int, context: ssl.SSLContext | None) -> tuple
     Raises:
         OSError, trio.BrokenResourceError: there is nobody, or nobody to be trusted.
     """
-    plain = PlainStream(await trio.open_tcp_stream(host, port))
+    plain = PlainStream(await _connected(host, port))
     if context is None:
         return plain, plain
     try:
@@ -112,6 +114,31 @@ async def connect(host: str, port: int, context: ssl.SSLContext | None) -> tuple
         plain.close()
         raise
     return plain, tls
+
+
+async def _connected(host: str, port: int) -> socket.socket:
+    try:
+        version = ip_address(host).version
+    except ValueError:
+        stream = await trio.open_tcp_stream(host, port)
+        connected = socket.socket(fileno=stream.socket.detach())
+        connected.setblocking(False)
+        return connected
+    # A number is one address: there is nothing to look up, and no race between several to be run.
+    await checkpoint_if_cancelled()
+    connecting = socket.socket(socket.AF_INET6 if version == 6 else socket.AF_INET)
+    try:
+        connecting.setblocking(False)
+        try:
+            connecting.connect((host, port))
+        except BlockingIOError:
+            await wait_writable(connecting)
+            if error := connecting.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                raise OSError(error, os.strerror(error)) from None
+    except BaseException:
+        connecting.close()
+        raise
+    return connecting
 
 
 def words_of(error: BaseException) -> str:

@@ -74,6 +74,7 @@ def theirs(chunks: list[bytes]) -> Read:
         (OK + b"Content-Length: 2\r\n\r\nhi", ("whole", 200, {"content-length": "2"}, b"hi", True)),
         (OK + b"content-LENGTH:2\r\n\r\nhi", ("whole", 200, {"content-length": "2"}, b"hi", True)),
         (b"HTTP/1.1 200 OK\nContent-Length: 2\n\nhi", ("whole", 200, {"content-length": "2"}, b"hi", True)),
+        (OK + b"A: \n\n\r\n", ("whole", 200, {"a": ""}, b"\r\n", False)),
         (b"HTTP/1.1 404\r\nContent-Length: 0\r\n\r\n", ("whole", 404, {"content-length": "0"}, b"", True)),
         (b"HTTP/1.0 200 OK\r\n\r\nhi", ("whole", 200, {}, b"hi", False)),
         (OK + b"\r\nhi", ("whole", 200, {}, b"hi", False)),

@@ -8,9 +8,21 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
+import trio
+
 from .._config import MemoryLimits
 from ._changes import ChangeSet
-from ._commit import Place, Receipt, commit, drop_receipt, is_at_rest, read_receipt, recover
+from ._commit import (
+    Place,
+    Receipt,
+    commit,
+    drop_receipt,
+    is_at_rest,
+    is_small,
+    note_if_new,
+    read_receipt,
+    recover,
+)
 from ._knowledge import Knowledge
 from ._lease import exclusive, in_thread
 from ._root import checked_path, open_ready, open_root
@@ -56,9 +68,14 @@ class Lease:
             MemoryLimitError, MemoryConflictError: refused; nothing was changed.
             MemoryStorageError: the disk refused; nothing was changed, unless the error is *pending*.
         """
-        changed = await in_thread(
-            partial(commit, self._place, changes, knowledge=knowledge, reads=tuple(reads), receipt=receipt, undo=undo)
+        work = partial(
+            commit, self._place, changes, knowledge=knowledge, reads=tuple(reads), receipt=receipt, undo=undo
         )
+        if is_small(self._place, changes):
+            await trio.lowlevel.checkpoint_if_cancelled()
+            changed = work()
+        else:
+            changed = await in_thread(work)
         self.hide = self.hide or receipt is not None
         return changed
 
@@ -111,7 +128,9 @@ class Memory:
 
     def _begin(self, root_fd: int) -> Lease:
         place = self._place(root_fd)
-        return Lease(place, hide=recover(place))
+        hide = recover(place)
+        note_if_new(place)
+        return Lease(place, hide)
 
     async def read_receipt(self, key: str) -> bytes | None:
         """The payload of the commit that was made with a receipt of this key; None if there was none."""

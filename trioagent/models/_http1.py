@@ -220,7 +220,7 @@ def _end_of_lines(data: bytes, start: int) -> int:
         if data.startswith(empty, start):
             return start + len(empty)
     crlf = data.find(b"\n\r\n", start)
-    bare = data.find(b"\n\n", start, crlf if crlf >= 0 else len(data))  # some servers write no CR
+    bare = data.find(b"\n\n", start, crlf + 1 if crlf >= 0 else len(data))  # some servers write no CR
     if bare >= 0:
         return bare + 2
     return crlf + 3 if crlf >= 0 else -1

@@ -13,7 +13,7 @@ import trio
 from trioagent.memory import ChangeSet, Memory
 from trioagent.memory._commit import Receipt
 
-from .support import ALL, switched
+from .support import ALL, PRIVATE, switched
 
 SMALL = ChangeSet(writes={"entities/a.md": b"x"})
 
@@ -82,14 +82,22 @@ async def test_many_folders_are_looked_at_in_a_thread(tmp_path: Path) -> None:
     assert await commit(memory, SMALL) == {False}
 
 
-async def test_a_lease_at_rest_is_taken_here_and_any_other_in_a_thread(tmp_path: Path) -> None:
+async def test_a_lease_is_taken_here_unless_something_is_to_be_made_or_recovered(tmp_path: Path) -> None:
     memory = Memory(tmp_path / "m")
-    assert False in await threads_of(lambda: hold(memory))  # makes the folder
+    assert False in await threads_of(lambda: hold(memory))
     assert await threads_of(lambda: hold(memory)) == {True}
     await commit(memory, SMALL, receipt=Receipt("job"))
-    assert await threads_of(lambda: hold(memory)) == {True, False}  # looks at what lies there
-    await memory.drop_receipt("job")
     assert await threads_of(lambda: hold(memory)) == {True}
+    (tmp_path / "m" / PRIVATE / "new-0").write_text("left by a commit that died")
+    assert await threads_of(lambda: hold(memory)) == {True, False}
+    assert await threads_of(lambda: hold(memory)) == {True}
+
+
+async def test_a_receipt_is_dropped_here(tmp_path: Path) -> None:
+    memory = Memory(tmp_path / "m")
+    await commit(memory, SMALL, receipt=Receipt("job"))
+    assert await threads_of(lambda: memory.drop_receipt("job")) == {True}
+    assert not (tmp_path / "m" / PRIVATE).exists()
 
 
 async def test_a_cancelled_scope_begins_no_commit(tmp_path: Path) -> None:

@@ -129,12 +129,17 @@ def note_if_new(place: Place) -> None:
     _cache.put(place.path, sizes)
 
 
-def is_at_rest(place: Place) -> bool:
-    """Nothing of ours lies in the memory, so that there is nothing to recover; one system call."""
+def hides_if_at_rest(place: Place) -> bool | None:
+    """As `recover` where there is nothing to recover, in a few system calls; else None."""
     try:
-        return _fsops.lstat(PRIVATE, place.root_fd) is None
+        status = _fsops.lstat(PRIVATE, place.root_fd)
+        if status is None:
+            return False
+        with _private(place.root_fd) as fd:
+            names = _fsops.names(fd)
     except OSError:
-        return False  # `recover` meets it again
+        return None  # `recover` meets it again, and says what it is
+    return True if names and not leftovers(names) else None
 
 
 def recover(place: Place) -> bool:

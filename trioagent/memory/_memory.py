@@ -17,7 +17,7 @@ from ._commit import (
     Receipt,
     commit,
     drop_receipt,
-    is_at_rest,
+    hides_if_at_rest,
     is_small,
     note_if_new,
     read_receipt,
@@ -124,7 +124,8 @@ class Memory:
 
     def _begin_ready(self, root_fd: int) -> Lease | None:
         place = self._place(root_fd)
-        return Lease(place, hide=False) if is_at_rest(place) else None
+        hide = hides_if_at_rest(place)
+        return None if hide is None else Lease(place, hide)
 
     def _begin(self, root_fd: int) -> Lease:
         place = self._place(root_fd)
@@ -140,7 +141,11 @@ class Memory:
     async def drop_receipt(self, key: str) -> None:
         """Forget a receipt; no error if there is none."""
         async with self.lease() as lease:
-            await in_thread(partial(drop_receipt, lease._place, key))
+            work = partial(drop_receipt, lease._place, key)
+            if is_small(lease._place, ChangeSet()):
+                work()
+            else:
+                await in_thread(work)
 
     async def roll_back(self, undo: UndoLog, *, knowledge: Knowledge | None = None) -> bool:
         """Take back all the commits in *undo* at one instant, and empty it; were any notes changed?

@@ -12,19 +12,10 @@ import trio
 
 from .._config import MemoryLimits
 from ._changes import ChangeSet
-from ._commit import (
-    Place,
-    Receipt,
-    commit,
-    drop_receipt,
-    hides_if_at_rest,
-    is_small,
-    note_if_new,
-    read_receipt,
-    recover,
-)
+from ._commit import Place, Receipt, commit, drop_receipt, read_receipt, recover
 from ._knowledge import Knowledge
 from ._lease import exclusive, in_thread
+from ._quick import hides_if_at_rest, is_small, note_if_new
 from ._root import checked_path, open_ready, open_root
 from ._undo import UndoLog
 

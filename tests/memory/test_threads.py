@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 
-from trioagent.memory import ChangeSet, Memory
+from trioagent.memory import ChangeSet, Memory, _lease
 from trioagent.memory._commit import Receipt
 
 from .support import ALL, PRIVATE, switched
@@ -108,3 +110,17 @@ async def test_a_cancelled_scope_begins_no_commit(tmp_path: Path) -> None:
             scope.cancel()
             await lease.commit(ChangeSet(writes={"b.md": b"x"}))
     assert scope.cancelled_caught and not (tmp_path / "m/b.md").exists()
+
+
+async def test_after_a_stall_everything_runs_in_threads_for_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_lease, "_slow_until", _lease._slow_until)
+    memory = Memory(tmp_path / "m")
+    assert await commit(memory, SMALL) == {True}
+    monkeypatch.setattr(_lease, "_STALL", -1.0)  # whatever an operation takes is a stall now
+    assert await commit(memory, ChangeSet(writes={"a.md": b"1"})) == {False}  # taking the lease was one
+    assert await threads_of(partial(hold, memory)) == {False}
+    monkeypatch.setattr(_lease, "_slow_until", time.monotonic())  # the while is over
+    monkeypatch.setattr(_lease, "_STALL", 3600.0)
+    assert await commit(memory, ChangeSet(writes={"a.md": b"2"})) == {True}

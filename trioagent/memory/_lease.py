@@ -19,6 +19,7 @@ import math
 import os
 import random
 import struct
+import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -35,6 +36,8 @@ _POLL_FIRST, _POLL_LAST = 0.001, 0.004  # s
 _TURN = 0.050  # s that one process may pass the lease around while another waits
 _PAUSE = 0.005  # s; above _POLL_LAST, so that every process that waits polls once in it
 _FORGET = 1.0  # s after its last use a queue is dropped
+_STALL = 0.050  # s that little file operations took in the event loop's thread: a disk that hangs, or a network's
+_WARY = 60.0  # s for which they go to threads after that
 
 T = TypeVar("T")
 
@@ -79,6 +82,29 @@ async def in_thread(function: Callable[[], T]) -> T:
     return await trio.to_thread.run_sync(function, limiter=limiter)
 
 
+_slow_until = -math.inf  # of time.monotonic(); of this process, since no trio run has a disk of its own
+
+
+def _here(function: Callable[[], T]) -> T:
+    """Run file operations in this thread, and see whether the disk lets them."""
+    global _slow_until
+    began = time.monotonic()
+    try:
+        return function()
+    finally:
+        ended = time.monotonic()
+        if ended - began > _STALL:
+            _slow_until = ended + _WARY
+
+
+async def beside(function: Callable[[], T], *, little: bool) -> T:
+    """Run file operations: *little* ones in this thread, unless the disk has made one wait of late; others off it."""
+    if little and time.monotonic() >= _slow_until:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        return _here(function)
+    return await in_thread(function)
+
+
 @asynccontextmanager
 async def exclusive(
     path: str,
@@ -106,7 +132,9 @@ async def exclusive(
         async with queue.lock:
             if queue.yield_until > trio.current_time():
                 await trio.sleep_until(queue.yield_until)
-            taken = _try_here(open_ready, begin_ready)
+            taken = None
+            if time.monotonic() >= _slow_until:
+                taken = _here(partial(_try_at_once, open_ready, begin_ready))
             if taken is None:
                 taken = await in_thread(partial(_try_to_begin, open_root, begin))
             fd, begun = taken
@@ -141,7 +169,7 @@ def _queue(path: str) -> _Queue:
     return queue
 
 
-def _try_here(
+def _try_at_once(
     open_ready: Callable[[], int | None], begin_ready: Callable[[int], T | None]
 ) -> tuple[int, list[T]] | None:
     fd = open_ready()

@@ -8,13 +8,11 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
-import trio
-
 from .._config import MemoryLimits
 from ._changes import ChangeSet
 from ._commit import Place, Receipt, commit, drop_receipt, read_receipt, recover
 from ._knowledge import Knowledge
-from ._lease import exclusive, in_thread
+from ._lease import beside, exclusive, in_thread
 from ._quick import hides_if_at_rest, is_small, note_if_new
 from ._root import checked_path, open_ready, open_root
 from ._undo import UndoLog
@@ -62,11 +60,7 @@ class Lease:
         work = partial(
             commit, self._place, changes, knowledge=knowledge, reads=tuple(reads), receipt=receipt, undo=undo
         )
-        if is_small(self._place, changes):
-            await trio.lowlevel.checkpoint_if_cancelled()
-            changed = work()
-        else:
-            changed = await in_thread(work)
+        changed = await beside(work, little=is_small(self._place, changes))
         self.hide = self.hide or receipt is not None
         return changed
 
@@ -133,10 +127,7 @@ class Memory:
         """Forget a receipt; no error if there is none."""
         async with self.lease() as lease:
             work = partial(drop_receipt, lease._place, key)
-            if is_small(lease._place, ChangeSet()):
-                work()
-            else:
-                await in_thread(work)
+            await beside(work, little=is_small(lease._place, ChangeSet()))
 
     async def roll_back(self, undo: UndoLog, *, knowledge: Knowledge | None = None) -> bool:
         """Take back all the commits in *undo* at one instant, and empty it; were any notes changed?

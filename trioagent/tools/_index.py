@@ -40,7 +40,7 @@ class Index:
     """The index of one memory, if there is one.
 
     Attributes:
-        scanned: how many notes the tools had to look at for want of one, or of a newer one.
+        scanned: how many notes a tool had to look at, at most, for want of one or of a newer one.
     """
 
     def __init__(self) -> None:
@@ -70,6 +70,10 @@ class Index:
         if self._descriptor is not None:
             self._changed[path] = None
 
+    def looked_at(self, notes: int) -> None:
+        """A tool had to look at so many notes one by one."""
+        self.scanned = max(self.scanned, notes)
+
     def lose(self) -> None:
         """The block changes something, and there is no telling what."""
         self._descriptor, self._parts = None, None
@@ -89,15 +93,19 @@ class Index:
             live[at] &= ~as_set(_numbers(segment, self._changed), segment.count)
         found = [Part(segment, members) for (_, segment), members in zip(known, live, strict=True) if members]
         present = [path for path in self._changed if not is_hidden(path) and disk.kind(path) == "file"]
-        self.scanned += len(present)
+        self.looked_at(len(present))
         if present:
             read = dict(disk.contents(present, READ_BYTES)) if contents else {}
             fresh = Segment(memoryview(pack_notes((path, read.get(path)) for path in present)))
             found.append(Part(fresh, fresh.everything))
         return found
 
-    def renewed(self, disk: Disk, keep: int) -> bytes:
-        """A new part, for the host, in place of all but the first *keep*: their notes, and those that have changed."""
+    def renewed(self, disk: Disk, keep: int) -> tuple[bytes, int]:
+        """A new part, for the host, in place of all but the first *keep*: their notes, and those that have changed.
+
+        Returns:
+            Its bytes, and how many notes it has.
+        """
         known = self._known() if keep else []
         outdated = [as_set(_numbers(segment, self._changed), segment.count) for _, segment in known[:keep]]
         for already, _ in known[keep:]:
@@ -115,7 +123,8 @@ class Index:
             for members, (_, segment) in zip(outdated, known, strict=False)
         ]
         sizes = (len(sets), *map(len, sets))
-        return b"".join((*map(_NUMBER.pack, sizes), *sets, pack_notes((path, read.get(path)) for path in paths)))
+        notes = pack_notes((path, read.get(path)) for path in paths)
+        return b"".join((*map(_NUMBER.pack, sizes), *sets, notes)), len(paths)
 
     def _known(self) -> list[tuple[list[int], Segment]]:
         if self._parts is None:

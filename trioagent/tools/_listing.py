@@ -32,7 +32,7 @@ class Listing:
             for start, folder, names in self._disk.walk():
                 self._stamps[start.removesuffix("/")] = folder.changed_ns()
                 paths += [start + name for name in names] if start else names
-            self._host_has.scanned += len(paths)
+            self._host_has.looked_at(len(paths))
             self._index = NoteIndex(paths)
         return self._index
 

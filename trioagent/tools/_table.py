@@ -115,21 +115,33 @@ class Table:
             return int.from_bytes(data, "little")
         return as_set(data.cast("I"), self.count)
 
+    def beginning(self, prefix: str) -> int:
+        """The numbers in the sets of all keys that begin with *prefix*."""
+        wanted = encode_key(prefix)
+        first = bisect_left(range(len(self)), wanted, key=self._bytes)
+        last = bisect_right(range(len(self)), wanted, lo=first, key=lambda at: self._bytes(at)[: len(wanted)])
+        return self._together(range(first, last))
+
     def containing(self, part: str) -> int:
         """The numbers in the sets of all keys that have *part*, which is not empty, anywhere in them."""
         if self._all_keys is None:
             self._all_keys = bytes(self._keys)  # a memoryview has no find
         keys, starts, wanted = self._all_keys, self._key_starts, encode_key(part)
-        together, listed = 0, array("I")
+        places = []
         found = keys.find(wanted)
         while found >= 0:
-            at = bisect_right(starts, found) - 1
+            places.append(bisect_right(starts, found) - 1)
+            found = keys.find(wanted, starts[places[-1] + 1])
+        return self._together(places)
+
+    def _together(self, places: Iterable[int]) -> int:
+        together, listed = 0, array("I")
+        for at in places:
             data = self._data(at)
             if len(data) == self._width:
                 together |= int.from_bytes(data, "little")
             else:
                 listed.frombytes(data)
-            found = keys.find(wanted, starts[at + 1])
         return together | as_set(listed, self.count) if listed else together
 
     def _bytes(self, at: int) -> bytes:

@@ -209,6 +209,12 @@ class NoteTools:
                 found.append(source)
         return sorted(found)
 
+    # For the host, in a child that makes an index
+
+    def renewed_index(self, keep: int) -> tuple[bytes, int]:
+        """A new part of the index, in place of all but the first *keep* ones, and how many notes it has."""
+        return self._index.renewed(self._disk, keep)
+
     # What the tools share
 
     def _saw(self, path: str) -> None:
@@ -304,8 +310,10 @@ class NoteTools:
 
     def _contents(self) -> Iterator[tuple[str, bytes]]:
         """Path and content of every note that is not hidden."""
+        notes = 0
         for start, folder, names in self._disk.walk():
-            self._index.scanned += len(names)
+            notes += len(names)
+            self._index.looked_at(notes)
             for name, data in folder.contents(names, READ_BYTES):
                 yield start + name, data
 

@@ -14,10 +14,11 @@ import re
 from collections.abc import Iterable, Sequence
 from itertools import islice
 from math import log
-from typing import NamedTuple
+from typing import AnyStr, NamedTuple
 
 from ._index import Part
 from ._markdown import fences
+from ._table import Table
 from ._text import NoteText, cut, fold, fold_bytes, words_of
 
 CONSIDERED = 60
@@ -120,15 +121,15 @@ def scanned(notes: Iterable[tuple[str, bytes]], asked: Query, most: int) -> Foun
         if data.isascii():
             lowered = data.lower()
             for bit, _, ascii_part in parts:
-                if ascii_part is not None and ascii_part in lowered:
+                if ascii_part is not None and _has_word(lowered, ascii_part):
                     mask |= bit
         else:
             text = fold_bytes(data)
-            for bit, part, _ in parts:
-                if part in text:
+            for bit, part, ascii_part in parts:
+                if part in text if ascii_part is None else _has_word(text, part):
                     mask |= bit
-        for bit, part, _ in parts:
-            if part in name:
+        for bit, part, ascii_part in parts:
+            if part in name if ascii_part is None else _has_word(name, part):
                 named |= bit
         mask |= named
         if mask:
@@ -150,9 +151,9 @@ def indexed(parts: list[Part], asked: Query, most: int) -> Found:
     for part in parts:
         segment, live = part
         total += (segment.readable & live).bit_count()
-        in_path = [segment.path_words.containing(each) & segment.readable & live for each in asked.parts]
+        in_path = [_having(segment.path_words, each) & segment.readable & live for each in asked.parts]
         anywhere = [
-            segment.words.containing(each) & live | named for each, named in zip(asked.parts, in_path, strict=True)
+            _having(segment.words, each) & live | named for each, named in zip(asked.parts, in_path, strict=True)
         ]
         together = 0
         for i, members in enumerate(anywhere):
@@ -182,6 +183,19 @@ def indexed(parts: list[Part], asked: Query, most: int) -> Found:
     return Found([path for _, path in sorted(order)[:most]], weights)
 
 
+def _has_word(text: AnyStr, part: AnyStr) -> bool:
+    """Does a word in a folded text begin with *part*?"""
+    at = text.find(part)
+    while at > 0 and text[at - 1 : at].isalnum():
+        at = text.find(part, at + 1)
+    return at >= 0
+
+
+def _having(words: Table, part: str) -> int:
+    """The notes with a word that begins with *part*, or has it anywhere in a script without blanks between words."""
+    return words.beginning(part) if part.isascii() else words.containing(part)
+
+
 def _weights(total: int, having: list[int]) -> list[float]:
     return [log(1 + (total - n + 0.5) / (n + 0.5)) for n in having]
 
@@ -208,9 +222,9 @@ def best_lines(found: Found, notes: Iterable[tuple[str, bytes]], asked: Query, l
 def _lines(path: str, text: str, asked: Query, weights: Sequence[float]) -> list[tuple[float, str, int, str]]:
     """The note's lines that have a word of the query, scored; its first line if only the path has one."""
     lines = text.split("\n")
-    coded = fences(lines)
+    coded = fences(lines) if "```" in text or "~~~" in text else [False] * len(lines)
     in_path = asked.hits(fold(path.removesuffix(".md")))
-    folded = [fold(line) for line in lines]
+    folded = text.lower().split("\n") if text.isascii() else [fold(line) for line in lines]
     hits = [asked.hits(line) if any(part in line for part in asked.parts) else {} for line in folded]
     in_note: dict[int, float] = {}
     for hit in hits:

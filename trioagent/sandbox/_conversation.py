@@ -76,8 +76,8 @@ class Conversation:
             await self._begun()
             for _ in range(MAX_TOOL_CALLS + 1):
                 match await self._receive():
-                    case _frames.Reply(values, error, printed, reads):
-                        return Outcome(locals=values, error=error, printed=printed, reads=tuple(reads))
+                    case _frames.Reply(values, error, printed, reads, scanned):
+                        return Outcome(locals=values, error=error, printed=printed, reads=tuple(reads), scanned=scanned)
                     case _frames.Call() as call:
                         await self._send(await self._answer(call))
             return Outcome(error=f"RuntimeError: the block called tools more than {MAX_TOOL_CALLS} times.")

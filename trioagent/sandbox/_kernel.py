@@ -9,6 +9,7 @@ import errno
 import os
 import tempfile
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 
 import attrs
 import trio
@@ -19,6 +20,7 @@ from ..memory._changes import ChangeSet
 from ._child.scratch import remove_left_behind
 from ._conversation import Conversation, Died, Place
 from ._foreign import Foreigners
+from ._indexes import Indexes, Lent
 from ._tier import HostTool, Outcome, TierStartError
 from ._upper import compare_copy, read_changes
 from ._zygote import Child, Zygote, set_up_problem
@@ -41,6 +43,8 @@ class KernelTier:
         self._running = trio.CapacityLimiter(limits.parallel)
         # Where every view is a copy, whoever owns the notes makes no difference.
         self._foreigners = Foreigners(all_ids=bool(zygote.hello["all_ids"])) if tier == "kernel" else None
+        # Where a view is a copy, every note has been looked at already.
+        self.indexes = Indexes(self._build, limits.file_bytes) if tier == "kernel" else None
 
     @classmethod
     async def start(cls, limits: SandboxLimits, tier: str = "kernel") -> KernelTier:
@@ -60,7 +64,11 @@ class KernelTier:
         return self._zygote.pid
 
     async def aclose(self) -> None:
-        await self._zygote.aclose()
+        try:
+            if self.indexes is not None:
+                await self.indexes.aclose()
+        finally:
+            await self._zygote.aclose()
 
     async def execute(
         self, code: str, *, root_fd: int | None, hide: bool, host_tools: Mapping[str, HostTool]
@@ -69,6 +77,8 @@ class KernelTier:
             return await self._execute(code, root_fd, root_fd, hide=hide, host_tools=host_tools)
         async with self._foreigners.lower(root_fd) as lower_fd:
             outcome = await self._execute(code, root_fd, lower_fd, hide=hide, host_tools=host_tools)
+            if self.indexes is not None and lower_fd == root_fd:
+                self.indexes.learn(root_fd, outcome.scanned)
         if any(f"[Errno {number}]" in outcome.error for number in (errno.EACCES, errno.EPERM, errno.EOVERFLOW)):
             self._foreigners.forget(root_fd)
         return outcome
@@ -101,7 +111,8 @@ class KernelTier:
     ) -> Outcome:
         """A child's whole life, from its code to the changes it leaves."""
         zygote = await self._living_zygote()
-        child = await zygote.fork(lower_fd, hide=hide, may_be_spare=may_be_spare)
+        with self._index(root_fd, lower_fd) as lent:
+            child = await zygote.fork(lower_fd, hide=hide, may_be_spare=may_be_spare, lent=lent)
         try:
             try:
                 outcome = await _ConfinedConversation(child, self.limits, host_tools, place).run(code)
@@ -117,6 +128,20 @@ class KernelTier:
                 return attrs.evolve(outcome, error=f"{type(error).__name__}: {error}")
         finally:
             child.close()
+
+    def _index(self, root_fd: int | None, lower_fd: int | None) -> AbstractContextManager[Lent | None]:
+        if self.indexes is None or root_fd is None or lower_fd != root_fd:
+            return nullcontext()
+        return self.indexes.lend(root_fd)
+
+    async def _build(self, code: str, root_fd: int) -> Outcome:
+        """Run a block of our own, which takes no place from those of others."""
+        place = Place(trio.CapacityLimiter(1))
+        await place.take()
+        try:
+            return await self._live(code, place, root_fd, root_fd, hide=False, host_tools={}, may_be_spare=False)
+        finally:
+            place.free()
 
     async def _living_zygote(self) -> Zygote:
         """The zygote, or a new one if something (the kernel's out-of-memory killer) ended it."""

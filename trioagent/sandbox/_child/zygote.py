@@ -29,10 +29,12 @@ from .ground import GROUNDS, Ground
 from .run_block import Reads, run
 from .syscalls import PR_SET_PDEATHSIG, call, libc, prctl
 from .warm import warm_up
+from .writes import Writes
 
 CHILD_FILES = 64
 ONE_DESCRIPTOR, TWO_DESCRIPTORS = struct.Struct("i"), struct.Struct("2i")
 CHANNEL, ROOT, BASE, TOLD = 3, 4, 5, 6  # descriptors in the child
+INDEX = BASE  # once the view is made
 _libc = ctypes.PyDLL(None, use_errno=True)  # calls with the interpreter's lock held, as a fork must be
 
 Settings = dict[str, Any]
@@ -130,13 +132,21 @@ class Zygote:
         self._make_tools = tools.make_tools
         self.reads = Reads()
         self.reads.quiet = getattr(tools, "quiet", None)
-        self._tools_at_root: dict[str, Callable[..., object]] = self._make_tools(root="/", on_read=self.reads.note)
+        self._index = tools.Index()
+        self._tools_at_root: dict[str, Callable[..., object]] = self._tools("/")
         sys.addaudithook(self.reads.watch)
+        sys.addaudithook(Writes(self._index, tools.quiet).watch)
 
     def tools_at(self, path: str) -> dict[str, Callable[..., object]]:
         """The tools over the memory's view at *path*."""
         self.reads.root = path
-        return self._tools_at_root if path == "/" else self._make_tools(root=path, on_read=self.reads.note)
+        return self._tools_at_root if path == "/" else self._tools(path)
+
+    def _tools(self, root: str) -> dict[str, Callable[..., object]]:
+        tools: dict[str, Callable[..., object]] = self._make_tools(
+            root=root, on_read=self.reads.note, index=self._index
+        )
+        return tools
 
     def live(self, channel: int, name: str) -> None:
         """A child's whole life, from the fork to its reply."""
@@ -156,11 +166,16 @@ class Zygote:
             os.dup2(room.told, TOLD, inheritable=False)
             call("close_range", TOLD + 1, 0xFFFFFFFF, 0)
             # As far as this there is no telling whose child this will be: a spare one waits here.
-            order: dict[str, Any] = Channel(CHANNEL).read()
+            order, lent = Channel(CHANNEL).read_with_descriptor()
             root = self.ground.view(room._replace(base=BASE, told=TOLD), order)
             step = "descriptors"
             os.dup2(root, ROOT, inheritable=False)
-            call("close_range", ROOT + 1, 0xFFFFFFFF, 0)
+            index_bytes = 0
+            if lent is not None:
+                os.dup2(lent, INDEX, inheritable=False)
+                index_bytes = os.fstat(INDEX).st_size
+                self._index.lend(INDEX, **order["index"])
+            call("close_range", (ROOT if lent is None else INDEX) + 1, 0xFFFFFFFF, 0)
             os.fchdir(ROOT)
             if self.ground.changes_root:
                 step = "chroot"
@@ -173,7 +188,7 @@ class Zygote:
                 self.ground.tie(self._pid)  # undone by becoming someone else
             step = "limits"
             confine.limit(
-                memory=limits["base"] + limits["memory_bytes"],
+                memory=limits["base"] + limits["memory_bytes"] + index_bytes,  # the block need not pay for ours
                 cpu=limits["cpu_seconds"],
                 file_size=limits["file_bytes"],
                 descriptors=CHILD_FILES,
@@ -189,7 +204,8 @@ class Zygote:
         except BaseException as error:  # noqa: BLE001  # no block has run yet: tell the host and end
             _tell(CHANNEL, f"{step}: {error}")
             return
-        run(Channel(CHANNEL), self.tools_at(room.path), self.reads, limits)
+        self._index.scanned = 0  # the zygote's own, at its warm-up
+        run(Channel(CHANNEL), self.tools_at(room.path), self.reads, limits, self._index)
 
 
 def _tell(descriptor: int, problem: str) -> None:

@@ -15,6 +15,15 @@ pytestmark = pytest.mark.real
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+# What the examples show, where any output at all would not show it.
+SHOWN = {
+    "compat_basic.py": ["Sync: You live in Berlin.", "Async: You live in Boston.", "output/conversations/convo_"],
+    "compat_batch.py": ["Ana Costa: accepted", "Success rate: 100.00%"],
+    "compat_comparison.py": ["10 agents, 0.2 s an answer", "sequential:", "concurrent:", "ratio:"],
+    "compat_concurrent.py": ["Agent 0: You live in Rome.", "Agent 4: You live in Quito.", "Agent 1 failed: "],
+    "compat_mixed.py": ["Sync: Noted:", "Async: Noted:", "Ada lives in Oslo.", "Bo lives in Lima."],
+    "sft_conversations.py": [f"{flow:10} success rate 100.00%" for flow in ("introduce", "update", "retrieve")],
+}
 
 
 def snippets() -> list[tuple[str, str]]:
@@ -45,7 +54,13 @@ def test_snippet(name: str, code: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_example(path: Path, tmp_path: Path) -> None:
-    assert run(path.read_text(), tmp_path).strip()
+    out = run(path.read_text(), tmp_path)
+    assert out.strip()
+    assert [words for words in SHOWN.get(path.name, ()) if words not in out] == []
+
+
+def test_what_examples_show_is_of_examples() -> None:
+    assert SHOWN.keys() <= {path.name for path in EXAMPLES}
 
 
 def test_links_between_pages_lead_somewhere() -> None:

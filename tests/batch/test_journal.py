@@ -69,6 +69,19 @@ async def test_another_format(tmp_path: Path) -> None:
             pass
 
 
+async def test_another_kind_of_jobs(tmp_path: Path) -> None:
+    async with open_journal(tmp_path, "letters"):
+        pass
+    with pytest.raises(JournalError, match="holds letters, not parcels; use another run directory"):
+        async with open_journal(tmp_path, "parcels"):
+            pass
+    with sqlite3.connect(tmp_path / FILE_NAME) as connection:  # as journals once were
+        connection.execute("DELETE FROM meta WHERE key = 'holds'")
+    connection.close()
+    async with open_journal(tmp_path, "parcels"):
+        pass
+
+
 def test_nothing_was_run_there(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="nothing was run there"):
         JournalReader(tmp_path)

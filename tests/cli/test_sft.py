@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,13 @@ def test_help(run: Run) -> None:
         ({"facts": []}, {}, "  line 1: facts: is empty; a conversation needs at least one fact\n"),
         ({"fact": []}, {}, '  line 1: row: must be {"persona": {…}, "facts": […]}, not '),
         ({"persona": {"name_surname": "x"}}, {}, "  line 1: persona: lacks the fields 'age', 'gender', "),
+        ({"facts": ["a\0b"]}, {}, "  line 1: facts[0]: holds a character that no file can (NUL, or half a surrogate"),
+        ({"facts": ["—"]}, {}, "  line 1: facts[0].fact_description: has no word to recognise it by: '—'\n"),
+        (
+            {},
+            {"flow": "retrieve"},
+            "  line 1: facts[0].question: is missing, and a scripted persona asks no other\n",
+        ),
         (
             {},
             {"flow": "update"},
@@ -71,7 +79,7 @@ def test_bad_rows(change: dict[str, Any], more: dict[str, str], said: str, home:
     write_personas(home, 1, **change)
     ended = run(*arguments("--model", "offline-rules", **more))
     assert (ended.code, ended.out) == (2, "")
-    assert ended.err.startswith("error: people.jsonl: 1 bad rows; nothing was run\n")
+    assert ended.err.startswith("error: people.jsonl: 1 bad row; nothing was run\n")
     assert said in ended.err
     assert not (home / "out").exists()
 
@@ -85,6 +93,42 @@ def test_bad_options(home: Path, run: Run) -> None:
     assert "offline-rules is no language model" in ended.err
     assert run(*arguments("--turns", "0")).code == 2
     assert not (home / "out").exists()
+
+
+def test_a_question_is_needed_by_the_script_only(home: Path, run: Run) -> None:
+    """A model finds its own words; here its server's key is missing, which is looked at after the rows."""
+    write_personas(home)
+    ended = run(*arguments("--model", "offline-rules", "--persona-model", "openai:any", flow="retrieve"))
+    assert ended.code == 2
+    assert "'openai:any' needs one" in ended.err
+    assert not (home / "out").exists()
+
+
+def test_a_folder_of_other_runs_is_refused(home: Path, run: Run) -> None:
+    """Both ways, before anything is spent; and what is in it stays as it is."""
+    write_personas(home, 1)
+    (home / "jobs.jsonl").write_text(json.dumps({"id": "a", "memory": "m", "messages": ["I live in Oslo."]}))
+    sft, batch = arguments("--quiet"), ["batch", "jobs.jsonl", "--run-dir", "out", "--quiet"]
+    for first, second, words in (
+        (sft, batch, "holds training conversations, not batch jobs"),
+        (batch, sft, "holds batch jobs, not training conversations"),
+    ):
+        assert run(*first, "--model", "offline-rules").code == 0
+        files = {path.name: path.read_bytes() for path in (home / "out").iterdir() if path.suffix != ".db"}
+        ended = run(*second, "--model", "offline-rules")
+        assert (ended.code, ended.out) == (1, "")
+        assert ended.err == f"error: the batch's journal 'out/journal.db': {words}; use another run directory\n"
+        assert {path.name: path.read_bytes() for path in (home / "out").iterdir() if path.suffix != ".db"} == files
+        assert run(*first, "--model", "offline-rules").code == 0
+        shutil.rmtree(home / "out")
+
+
+def test_a_run_that_was_begun_otherwise(home: Path, run: Run) -> None:
+    write_personas(home, 1)
+    assert run(*arguments("--model", "offline-rules", "--quiet")).code == 0
+    ended = run(*arguments("--model", "offline-rules", "--turns", "2"))
+    assert ended.code == 1
+    assert ended.err.startswith("error: 'persona-0' is not what it was when the run in 'out' began (its place, ")
 
 
 async def test_rejected_and_tried_again(home: Path, nursery: trio.Nursery) -> None:
@@ -115,11 +159,12 @@ async def test_rejected_and_tried_again(home: Path, nursery: trio.Nursery) -> No
     ended = await trioagent(*command, home=home)
     assert (ended.code, ended.out) == (1, "")
     lines = ended.err.splitlines()
-    assert lines[1:5] == [
+    assert lines[1:6] == [
         "accepted       0 of 2 (0%)",
         "rejected       2; see out/rejected.jsonl",
         "attempts       4",
         "did not pass   judge 4",
+        "for example    persona-0: judge: Dull.",
     ]
     assert lines[-1].startswith("to try the rejected ones again: trioagent sft generate --personas people.jsonl ")
     assert lines[-1].endswith(" --retry-rejected")

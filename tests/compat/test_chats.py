@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import logging
 import os
 import threading
-import time
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,19 @@ from trioagent.compat import Agent, AsyncAgent, WrongContextError, run_agents_co
 from trioagent.compat.schemas import Role
 from trioagent.testing import Fault, ModelRequest, Say, ScriptedModel, Wire
 
-from .support import HELLO, NOTED, STUCK, agent_with, alive, descendants, loopback, model_server, running_blocks, until
+from .support import (
+    HELLO,
+    NOTED,
+    STUCK,
+    agent_with,
+    alive,
+    children,
+    descendants,
+    loopback,
+    model_server,
+    running_blocks,
+    until,
+)
 
 pytestmark = pytest.mark.real
 
@@ -130,6 +143,32 @@ def test_ten_take_as_long_as_one(tmp_path: Path) -> None:
         ]
         responses = asyncio.run(run_agents_concurrently(agents, [f"number {n}" for n in range(count)]))
     assert [response.reply for response in responses] == [f"number {n}" for n in range(count)]
+
+
+def test_threads_loops_and_models_share_one_sandbox_and_one_connection(tmp_path: Path) -> None:
+    """Chats one after the other: sync, in two event loops, in a thread, and with other models in between."""
+    shutdown()
+    before = children(os.getpid())
+    places = itertools.count()
+
+    def make(kind: type[Any], model: Any) -> Any:
+        return kind(memory_path=tmp_path / str(next(places)), model=model, predetermined_memory_path=True)
+
+    with model_server(lambda request: HELLO if "<result>" in request.messages[-1]["content"] else NOTED) as server:
+        settings, seen = loopback(server), []
+        make(Agent, settings).chat("Hi")
+        sandbox = children(os.getpid()) - before
+        assert len(sandbox) == 1
+        for _ in range(2):
+            asyncio.run(make(AsyncAgent, settings).chat("Hi"))
+            seen.append((children(os.getpid()) - before, server.connections_made))
+            make(Agent, ScriptedModel([NOTED, HELLO])).chat("Hi")
+            make(Agent, "offline-rules").chat("I live in Rome.")
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(make(Agent, settings).chat, "Hi").result()
+        seen.append((children(os.getpid()) - before, server.connections_made))
+        assert seen == [(sandbox, 1)] * 3
+        assert server.served == 8
 
 
 def test_lists_of_different_length() -> None:
@@ -274,6 +313,23 @@ def test_saved_conversations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
     assert [message["role"] for message in json.loads(path.read_text())] == ["system"]
 
 
+@pytest.mark.parametrize("folder", [3, b"a", "", "a\0b", Path("a\0b")])
+def test_folders_that_are_none(folder: Any, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="save_folder: must be a folder's path"):
+        sync_agent(tmp_path).save_conversation(save_folder=folder)
+    with pytest.raises(InvalidInputError, match="save_folder: must be a folder's path"):
+        asyncio.run(agent_with(tmp_path).save_conversation(save_folder=folder))
+
+
+def test_a_folder_that_the_disk_refuses_keeps_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError):
+        sync_agent(tmp_path).save_conversation(save_folder=tmp_path / "file" / "below")
+    with pytest.raises(FileExistsError):
+        asyncio.run(agent_with(tmp_path).save_conversation(save_folder=tmp_path / "file"))
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_nothing_is_left_after_shutdown(tmp_path: Path) -> None:
     """No process, no descriptor, no thread but Trio's own workers, which end by themselves."""
 
@@ -291,11 +347,10 @@ def test_nothing_is_left_after_shutdown(tmp_path: Path) -> None:
         assert (descendants(), len(os.listdir("/proc/self/fd")), threads()) == before
 
 
-def test_making_agents_is_cheap_and_starts_nothing(tmp_path: Path) -> None:
+def test_making_agents_starts_nothing(tmp_path: Path) -> None:
     shutdown()
-    before, began = descendants(), time.process_time()
+    before = descendants(), set(threading.enumerate())
     for number in range(100):
         agent_with(tmp_path / str(number))
-    assert time.process_time() - began < 1
-    assert descendants() == before
+    assert (descendants(), set(threading.enumerate())) == before
     assert not list(tmp_path.iterdir())

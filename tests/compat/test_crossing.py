@@ -7,6 +7,7 @@ import contextvars
 import os
 import signal
 import threading
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -285,6 +286,47 @@ async def test_under_trio_both_are_refused() -> None:
         run_sync(double, 1)
     with pytest.raises(WrongContextError, match="asyncio event loop"):
         await run_async(double, 1)
+
+
+def test_a_worker_thread_of_a_call_may_call_and_is_cancelled_with_it() -> None:
+    """As a sync persona model does that asks a model."""
+    work = Work()
+
+    async def outer(function: Callable[[], Awaitable[object]]) -> object:
+        return await trio.to_thread.run_sync(lambda: run_sync(function))
+
+    async def main() -> None:
+        assert await run_async(outer, partial(double, 3)) == 6
+        task = asyncio.create_task(run_async(outer, work))
+        await work.started()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert work.log == ["started", "cleaning", "clean"]
+
+    asyncio.run(main())
+
+
+def test_a_worker_thread_of_a_call_may_shut_all_down() -> None:
+    async def outer() -> None:
+        await trio.to_thread.run_sync(shutdown)
+
+    with pytest.raises(BridgeClosedError, match="shut down"):
+        run_sync(outer)
+    shutdown()  # waits for the end of what was begun there
+    assert run_sync(double, 1) == 2
+
+
+async def test_a_worker_thread_of_another_trio_is_cancelled_with_its_task() -> None:
+    work = Work()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.to_thread.run_sync, run_sync, work)
+        while not work.log:
+            await trio.sleep(0.001)
+        nursery.cancel_scope.cancel()
+    assert work.log == ["started", "cleaning", "clean"]
+    assert await trio.to_thread.run_sync(run_sync, double, 1) == 2
+    await trio.to_thread.run_sync(shutdown)
 
 
 def test_back_into_the_callers_loop() -> None:

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 from trioagent import ChatMessage, InvalidInputError
+from trioagent.compat import async_agent
 from trioagent.compat.async_agent.async_sft_adapter import async_generate_conversations_batch
+from trioagent.compat.model import get_model_response
 from trioagent.testing import ScriptedModel
 
 pytestmark = pytest.mark.real
@@ -188,6 +190,24 @@ def test_the_factory_may_be_a_coroutine_and_sees_the_callers_context() -> None:
     asyncio.run(main())
 
 
+class Asks(Says):
+    """Is played by a model, asked by the documented means."""
+
+    async def achat(self, message: str | None = None) -> str:
+        return await async_agent.get_model_response(message="Play.", model=ScriptedModel([self.words]))
+
+
+class AsksInAThread(Says):
+    achat = None  # type: ignore[assignment]
+
+    def chat(self, message: str | None = None) -> str:
+        return get_model_response(message="Play.", model=ScriptedModel([self.words]))
+
+
+def test_a_persona_model_may_ask_a_model() -> None:
+    assert generate(Asks, AsksInAThread, max_retries=0) == [True, True]
+
+
 def broken(facts: object) -> None:
     raise ValueError("no such model")
 
@@ -203,10 +223,13 @@ def broken(facts: object) -> None:
         ({"personas": persona("Ada")}, "personas: must be a list"),
         ({"personas": None}, "personas: must be a list"),
         ({"facts_per_persona": [[]]}, "facts"),
-        ({"persona_model_factory": broken}, "no such model"),
+        (
+            {"persona_model_factory": broken},
+            "^persona_model_factory: raised for persona-0: ValueError: no such model; nothing",
+        ),
         (
             {"persona_model_factory": lambda persona: 3},
-            "persona_factory: for persona-0: must give an object with achat",
+            "^persona_model_factory: for persona-0: must give an object with achat",
         ),
         ({"persona_model_factory": lambda persona: Says}, "not the class Says"),
         ({"persona_model_factory": lambda persona: SaysUnderAnotherName(FACTS)}, "must be called achat"),
@@ -215,7 +238,8 @@ def broken(facts: object) -> None:
         ({"run_dir": ""}, "run_dir"),
         ({"run_dir": b"run"}, "run_dir"),
         ({"run_dir": 3}, "run_dir"),
-        ({"persona_model_factory": None}, "persona_model_factory"),
+        ({"persona_model_factory": None}, "^persona_model_factory: must be a function"),
+        ({"persona_model_factory": lambda: Says(FACTS)}, "^persona_model_factory: must take a persona, or a persona"),
     ],
 )
 def test_bad_input_costs_nothing(arguments: dict[str, Any], words: str) -> None:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import time
 import types
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from trioagent._config import MemoryLimits
 from trioagent._errors import MemoryLimitError
 from trioagent.memory import ChangeSet, Receipt, _commit, _fsops
 from trioagent.memory._commit import drop_receipt
+from trioagent.memory._paths import Folders
 from trioagent.memory._sizes import Sizes, SizesCache
 
 from .support import ALL, commit_now, counted, opened, read_tree
@@ -180,3 +182,22 @@ def test_kinds_of_operations_are_all_counted() -> None:
     functions = {name for name, value in vars(_fsops).items() if isinstance(value, types.FunctionType)}
     public = {name for name in functions if not name.startswith("_")}
     assert public == {*ALL, "close"}
+
+
+def test_sizes_that_miss_a_folder_are_counted_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody took the folder away while it was looked at, and put it back before the commit."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "note.md").write_bytes(b"x" * 60)
+    commit_now(tmp_path, ChangeSet(writes={"user.md": b"x"}))
+    refresh = Sizes.refresh
+
+    def refresh_without(self: Sizes, folders: Folders, touched: Iterable[str]) -> None:
+        refresh(self, folders, touched)
+        self._drop("a")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Sizes, "refresh", refresh_without)
+        assert commit_now(tmp_path, ChangeSet(writes={"a/b/c.md": b"x" * 30}))
+    assert (tmp_path / "a" / "b" / "c.md").read_bytes() == b"x" * 30
+    with pytest.raises(MemoryLimitError, match="would hold 110 bytes"):
+        commit_now(tmp_path, ChangeSet(writes={"a/b/d.md": b"x" * 20}), limits=MemoryLimits(dir_bytes=100))

@@ -123,6 +123,21 @@ def test_update_rejected() -> None:
     assert list(silent) == ["facts_told"]
 
 
+def test_what_only_adds_to_the_old_fact_may_stand_beside_it() -> None:
+    grown = Fact(fact_description="I have a dog and a cat.", previous="I have a dog.")
+    said = Exchange(said="I have a dog and a cat now.", reply="Noted.", errors=("",))
+    before = notes_before("update", persona(), (grown,))
+    assert "- **Pet**: dog\n" in before["user.md"]
+
+    def after(line: str) -> dict[str, str]:
+        notes = {**before, "user.md": before["user.md"].replace("- **Pet**: dog\n", line)}
+        return wrong(conversation("update", (grown,), [said], after=notes))
+
+    assert after("- **Pets**: dog, cat\n") == {}
+    assert after("- **Pet**: dog\n- **Pets**: dog, cat\n") == {"old_gone": "user.md still says '- **Pet**: dog'"}
+    assert list(after("- **Pet**: dog\n- **Loves**: animals\n")) == ["change_noted", "old_gone"]
+
+
 def test_the_title_of_a_note_states_nothing() -> None:
     held = updated(BEFORE.replace("Lisbon", "Porto"))
     assert wrong(attrs.evolve(held, after={**held.after, "entities/lisbon.md": "# Lisbon\n- A city\n"})) == {}

@@ -15,7 +15,16 @@ import trio
 import trioagent
 from trioagent import InvalidInputError, JobChangedError, ModelConnectionError, ModelStatusError, Runtime, open_runtime
 from trioagent.batch import JournalReader, Progress, read_rows
-from trioagent.sft import FLOWS, Fact, Flow, ScriptedPersona, SftConfig, SftReport, generate_conversations
+from trioagent.sft import (
+    FLOWS,
+    Fact,
+    Flow,
+    PersonaChangedError,
+    ScriptedPersona,
+    SftConfig,
+    SftReport,
+    generate_conversations,
+)
 from trioagent.testing import ScriptedModel
 
 from .people import CELLO, LIVES, SISTER, persona, persona_body
@@ -315,6 +324,13 @@ def raises(persona: object) -> object:
         ),
         ({"facts_per_persona": [[]]}, "facts_per_persona[0]: is empty; a conversation needs at least one fact"),
         ({"facts_per_persona": [["a", ""]]}, "facts_per_persona[0][1]: must be a text"),
+        ({"facts_per_persona": [["a", "b\0"]]}, "facts_per_persona[0][1]: holds a character that no file can (NUL, or"),
+        ({"facts_per_persona": [["a", "b\ud800"]]}, "facts_per_persona[0][1]: holds a character that no file can"),
+        ({"facts_per_persona": [["a", "..."]]}, "facts_per_persona[0][1].fact_description: has no word to recognise"),
+        (
+            {"facts_per_persona": [[Fact(fact_description="I fish.", answer="?!")]]},
+            "facts_per_persona[0][0].answer: has no word to recognise it by: '?!'",
+        ),
         ({"flow": "update", "facts_per_persona": [["I fish."]]}, "facts_per_persona[0]: has no fact that changes"),
         (
             {"flow": "update", "facts_per_persona": [[Fact(fact_description="I fish.", previous="I fish. ")]]},
@@ -352,5 +368,6 @@ def test_bad_settings(settings: dict[str, Any]) -> None:
 async def test_a_changed_persona_is_refused(runtime: Runtime, tmp_path: Path) -> None:
     await generate(runtime, tmp_path)
     for change in ({"personas": [persona(age=35)]}, {"facts_per_persona": [[LIVES]]}, {"flow": "update"}):
-        with pytest.raises(JobChangedError, match="'persona-0' is not what it was"):
+        with pytest.raises(PersonaChangedError, match="'persona-0' is not what it was .* the flow") as caught:
             await generate(runtime, tmp_path, **change)
+        assert isinstance(caught.value, JobChangedError)

@@ -96,7 +96,7 @@ def test_every_kind_of_fact() -> None:
         ({"age": "34"}, "personas[2].age", "not '34'"),
         ({"age": -1}, "personas[2].age", "not -1"),
         ({"gender": " "}, "personas[2].gender", "text that is not empty"),
-        ({"occupation": "a\0b"}, "personas[2].occupation", "text"),
+        ({"occupation": "a\0b"}, "personas[2].occupation", "holds a character that no file can (NUL"),
         ({"birthplace": "Ghent"}, "personas[2].birthplace", "must be a Birthplace, or have its fields (city, country)"),
         ({"birthplace": {"city": "Ghent"}}, "personas[2].birthplace", "lacks the field 'country'"),
         ({"relationships": {}}, "personas[2].relationships", "must be a list"),

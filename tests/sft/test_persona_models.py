@@ -168,6 +168,12 @@ async def lines(model: ScriptedPersona) -> list[str]:
             4,
             ["My dog is no longer Rex. My dog is Max.", "Ada is 9."],
         ),
+        (
+            "update",  # the old one still holds
+            [Fact(fact_description="I have a dog and a cat.", previous="I have a dog.")],
+            4,
+            ["I have a dog and a cat."],
+        ),
         ("retrieve", [LIVES, SISTER], 4, ["Where do I live?", "Where does my sister live?"]),
     ],
 )

@@ -49,13 +49,11 @@ class Host:
 
     def index(self) -> Index:
         index, places, at = Index(), [], 0
-        descriptor = os.memfd_create("index")
         for part in self.parts:
-            os.write(descriptor, part)
             places.append((at, len(part)))
             at += len(part)
         if self.parts:
-            index.lend(descriptor, places, self.changed)
+            index.lend(memoryview(b"".join(self.parts)), places, self.changed)
         return index
 
     def renew(self, keep: int) -> None:

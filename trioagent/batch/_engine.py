@@ -55,7 +55,7 @@ async def run_journaled(
     """
     stop = trio.Event() if stop is None else stop
     async with (
-        open_journal(run_dir) as journal,
+        open_journal(run_dir, files.holds) as journal,
         open_outputs(run_dir, config.retry_failed, files) as outputs,
         AsyncExitStack() as models,
     ):

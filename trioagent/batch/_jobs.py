@@ -25,9 +25,13 @@ _MOST_SECONDS = 1e9
 _METADATA_DEPTH = 100  # levels; the outputs, which hold it, must be writable and readable as JSON anywhere
 
 
-def is_text(value: object) -> bool:
-    """Words that can be written to a file: not blank, no NUL, no half surrogate pair."""
-    return isinstance(value, str) and bool(value.strip()) and "\0" not in value and _encodes(value)
+def text_problem(value: object) -> str:
+    """Why *value* is no text that says something and can be written to a file, or ""."""
+    if not isinstance(value, str) or not value.strip():
+        return f"must be a text that is not empty, not {short(value)}"
+    if "\0" in value or not _encodes(value):
+        return f"holds a character that no file can (NUL, or half a surrogate pair): {short(value)}"
+    return ""
 
 
 def _encodes(value: str) -> bool:
@@ -39,16 +43,16 @@ def _encodes(value: str) -> bool:
 
 
 def _text(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
-    if not is_text(value):
-        raise InvalidInputError(attribute.name, f"must be a text that is not empty, not {short(value)}")
+    if problem := text_problem(value):
+        raise InvalidInputError(attribute.name, problem)
 
 
 def _messages(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
     if not isinstance(value, tuple) or not value:
         raise InvalidInputError("messages", f"must be a list of at least one text, not {short(value)}")
     for index, message in enumerate(value):
-        if not is_text(message):
-            raise InvalidInputError(f"messages[{index}]", f"must be a text that is not empty, not {short(message)}")
+        if problem := text_problem(message):
+            raise InvalidInputError(f"messages[{index}]", problem)
 
 
 def _seconds(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
@@ -157,7 +161,8 @@ class BadJobs(InvalidInputError):
         lines = [f"  line {row.line}: {row.problem}" for row in self.rows[:_SHOWN]]
         if len(self.rows) > _SHOWN:
             lines.append(f"  and {len(self.rows) - _SHOWN} more")
-        return "\n".join([f"{self.path}: {len(self.rows)} bad rows; nothing was run", *lines])
+        rows = "1 bad row" if len(self.rows) == 1 else f"{len(self.rows)} bad rows"
+        return "\n".join([f"{self.path}: {rows}; nothing was run", *lines])
 
 
 def read_jobs(path: Path) -> Iterator[tuple[int, Job | BadRow]]:
@@ -191,6 +196,8 @@ def _read_row(number: int, line: bytes, read: Callable[[object], T]) -> T | BadR
         return BadRow(number, f"is not UTF-8 at byte {error.start}")
     except InvalidInputError as error:
         return BadRow(number, str(error))
+    except json.JSONDecodeError as error:  # its own words count lines, and there is one
+        return BadRow(number, f"is not JSON: {error.msg} at character {error.pos + 1}")
     except (ValueError, RecursionError) as error:
         return BadRow(number, f"is not JSON: {error}")
 

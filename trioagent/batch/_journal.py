@@ -36,6 +36,7 @@ JobState = Literal["running", "done", "failed"]
 FILE_NAME = "journal.db"
 LOCK_NAME = "run.lock"
 SCHEMA_VERSION = 1
+BATCH = "batch jobs"
 _LOCK_TRIES, _LOCK_SECONDS = 5, 0.01
 _SPEND = (
     "UPDATE spent SET prompt_tokens = prompt_tokens + ?, completion_tokens = completion_tokens + ?, cost = cost + ?"
@@ -248,14 +249,17 @@ class _Write:
 
 
 @asynccontextmanager
-async def open_journal(run_dir: Path) -> AsyncIterator[Journal]:
+async def open_journal(run_dir: Path, holds: str = BATCH) -> AsyncIterator[Journal]:
     """Open or make the journal of *run_dir*, alone: a second process is refused.
 
+    Args:
+        holds: what kind of jobs, in the user's words. A run directory has one kind.
+
     Raises:
-        JournalError: the directory or the file cannot be used, or another process runs this batch.
+        JournalError: the directory or the file cannot be used, holds another kind, or another process runs this batch.
     """
     path = run_dir / FILE_NAME
-    lock, connection, run_id = await trio.to_thread.run_sync(_open, run_dir, path)
+    lock, connection, run_id = await trio.to_thread.run_sync(_open, run_dir, path, holds)
     try:
         yield Journal(connection, path, run_id)
     finally:
@@ -264,7 +268,7 @@ async def open_journal(run_dir: Path) -> AsyncIterator[Journal]:
         os.close(lock)
 
 
-def _open(run_dir: Path, path: Path) -> tuple[int, sqlite3.Connection, str]:
+def _open(run_dir: Path, path: Path, holds: str) -> tuple[int, sqlite3.Connection, str]:
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
         lock = os.open(run_dir / LOCK_NAME, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
@@ -275,7 +279,7 @@ def _open(run_dir: Path, path: Path) -> tuple[int, sqlite3.Connection, str]:
             raise JournalError(str(path), "another process is running this batch; wait for it, or stop it")
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
-            return lock, connection, _prepare(connection, path)
+            return lock, connection, _prepare(connection, path, holds)
         except BaseException:
             connection.close()
             raise
@@ -299,7 +303,7 @@ def _locked(lock: int) -> bool:
     return False
 
 
-def _prepare(connection: sqlite3.Connection, path: Path) -> str:
+def _prepare(connection: sqlite3.Connection, path: Path, holds: str) -> str:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
     (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -307,7 +311,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> str:
         connection.execute("BEGIN IMMEDIATE")
         for statement in _SCHEMA.split(";"):
             connection.execute(statement)
-        connection.execute("INSERT INTO meta VALUES ('run_id', ?)", (uuid.uuid4().hex,))
+        connection.execute("INSERT INTO meta VALUES ('run_id', ?), ('holds', ?)", (uuid.uuid4().hex, holds))
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         connection.execute("COMMIT")
     elif version != SCHEMA_VERSION:
@@ -316,7 +320,9 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> str:
             f"has format {version}, and this trioagent reads format {SCHEMA_VERSION}; "
             "use the version that made it, or another run directory",
         )
-    row = connection.execute("SELECT value FROM meta WHERE key = 'run_id'").fetchone()
-    if row is None:
+    meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())
+    if "run_id" not in meta:
         raise JournalError(str(path), "is damaged (it has lost the run's own id); use another run directory")
-    return str(row[0])
+    if meta.get("holds", holds) != holds:  # one that says nothing is of a time before it was asked
+        raise JournalError(str(path), f"holds {meta['holds']}, not {holds}; use another run directory")
+    return str(meta["run_id"])

@@ -20,6 +20,7 @@ import trio
 
 from .._errors import FatalError, ModelError, TrioAgentError
 from .._files import write_whole
+from ._journal import BATCH
 from ._journal_reader import JournalReader
 
 CONVERSATIONS = "conversations.jsonl"
@@ -60,10 +61,12 @@ class Files:
     """The two outputs of a run.
 
     Attributes:
+        holds: what kind of jobs, in the user's words.
         done, failed: the files' names.
         mark: of outcomes of the state "done" with equal marks only the first has a row; None marks none.
     """
 
+    holds: str = BATCH
     done: str = CONVERSATIONS
     failed: str = FAILURES
     mark: Callable[[Mapping[str, Any]], str] | None = None

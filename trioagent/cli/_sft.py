@@ -144,14 +144,14 @@ def generate(
     (the others, with reasons), report.json; `trioagent batch status DIR` looks at it.
 
     \b
-    Exit codes: 0 all accepted, 1 some rejected, or the budget is used up,
-    2 bad rows or options, 130 interrupted; the same command goes on.
+    Exit codes: 0 all accepted, 1 some rejected, the budget is used up, or DIR is no
+    good, 2 bad rows or options, 130 interrupted; the same command goes on.
     """
     from ..sft import read_personas  # 30 ms that other commands need not pay
 
     chosen_flow = cast(Flow, flow)
     try:
-        people, facts = read_personas(personas, chosen_flow)
+        people, facts = read_personas(personas, chosen_flow, scripted=persona_model is None)
     except BadJobs as bad:
         return refused(bad)
     chosen, notice = chosen_model(model, base_url)

@@ -19,9 +19,12 @@ from ._batch_progress import Display
 from ._batch_run import command_again, run_and_tell
 from ._batch_text import duration
 from ._errors import INTERRUPTED
+from ._terminal import shortened
 
 if TYPE_CHECKING:
     from ..sft import SftReport
+
+_REASON = 200  # characters of a reason that the table shows
 
 
 @attrs.frozen(kw_only=True)
@@ -106,6 +109,7 @@ def _last_words(order: Order, code: int, report: SftReport | None, *, quiet: boo
 def table(order: Order, report: SftReport) -> list[str]:
     """The figures of a run, a line each."""
     run, checks = report.run, Counter[str]()
+    rejected = [persona for persona in report.personas if persona.state == "rejected"]
     for persona in report.personas:
         checks.update(persona.failed_checks)
     accepted = f"{report.accepted:,} of {len(report.personas):,} ({report.success_rate:.0%})"
@@ -116,6 +120,7 @@ def table(order: Order, report: SftReport) -> list[str]:
         ("to go on with", f"{report.left:,}" if report.left else ""),
         ("attempts", f"{sum(persona.attempts for persona in report.personas):,}"),
         ("did not pass", ", ".join(f"{name} {count:,}" for name, count in checks.most_common())),
+        ("for example", next((f"{one.id}: {shortened(one.reason, _REASON)}" for one in rejected), "")),
         ("tokens", ", ".join(f"{who} {count:,}" for who, count in sorted(report.tokens.items()))),
         ("cost", f"{run.cost_total:.4g}" if run.cost_total else ""),
         ("time", duration(run.seconds)),

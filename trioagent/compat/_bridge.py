@@ -33,6 +33,7 @@ from ._runtimes import open_runtimes
 
 _LOOPS_SECONDS = 0.1  # between looks for event loops that were closed under a call; only while one waits
 _THREADS_SECONDS = 0.01  # between looks for threads that go on after the main thread's end
+WORKER_SECONDS = 0.01  # between looks, in a worker thread of Trio, whether the task that waits for it is cancelled
 
 _log = logging.getLogger("trioagent")
 
@@ -75,14 +76,21 @@ class Bridge:
         self._post(partial(self._cancel, call))
 
     def close(self) -> None:
-        """Cancel everything, and return when it is cleaned up and the thread has ended."""
+        """Cancel everything, and return when it is cleaned up and the thread has ended.
+
+        In a worker thread of a call that is cancelled thereby, trio.Cancelled is raised: the call waits for it.
+        """
         with self._lock:
             thread = self._thread
             if thread is None:
                 self._ended = True
         if thread is not None:
             self._post(self._closing.set)
-            thread.join()
+            worker = is_worker_of_trio()
+            while thread.is_alive():
+                thread.join(WORKER_SECONDS if worker else None)
+                if worker:
+                    trio.from_thread.check_cancelled()
 
     def end_with_the_others(self) -> None:
         """The main thread has ended: close when all other threads that Python waits for have."""
@@ -201,6 +209,19 @@ _bridge = Bridge()
 _replacing = threading.RLock()
 _parents: list[Bridge] = []  # never used again, never finalized
 _hooked = _main_thread_ended = False
+
+
+def is_worker_of_trio() -> bool:
+    """Whether a Trio task waits for this thread.
+
+    Raises:
+        trio.Cancelled: it does, and is being cancelled.
+    """
+    try:
+        trio.from_thread.check_cancelled()
+    except RuntimeError:
+        return False
+    return True
 
 
 def submit(call: Call[Any]) -> None:

@@ -116,8 +116,16 @@ async def say_all(conversations: Sequence[Conversation], messages: Sequence[str]
 
 
 def save(messages: Sequence[ChatMessage], save_folder: str | os.PathLike[str] | None, *, log: bool) -> Path:
-    """Write a JSON list of roles and contents to ``convo_<uuid>.json``, whole or not at all."""
-    path = Path(save_folder or SAVE_CONVERSATION_PATH) / f"convo_{uuid.uuid4()}.json"
+    """Write a JSON list of roles and contents to ``convo_<uuid>.json``, whole or not at all.
+
+    Raises:
+        InvalidInputError: *save_folder* is no path.
+        OSError: the file system refuses the file.
+    """
+    folder: Any = SAVE_CONVERSATION_PATH if save_folder is None else save_folder
+    if not isinstance(folder, str | os.PathLike) or not os.fspath(folder) or "\0" in str(folder):
+        raise InvalidInputError("save_folder", f"must be a folder's path, not {folder!r:.100}")
+    path = Path(folder) / f"convo_{uuid.uuid4()}.json"
     text = json.dumps([ChatMessage.of(message).model_dump() for message in messages], ensure_ascii=False, indent=4)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, text.encode("utf-8", "backslashreplace"), sync=True)

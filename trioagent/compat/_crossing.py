@@ -33,7 +33,8 @@ def run_sync(function: Callable[[Unpack[Ts]], Awaitable[T]], *args: *Ts, name: s
         BridgeClosedError: the bridge was shut down under the call.
 
     An exception that strikes the wait, such as KeyboardInterrupt, cancels the function and is raised when that has
-    cleaned up.
+    cleaned up. In a worker thread of Trio, such as a sync persona model's, so does cancelling the task that waits for
+    the thread.
     """
     check_no_loop_runs_here(name)
     wake = threading.Lock()
@@ -41,8 +42,10 @@ def run_sync(function: Callable[[Unpack[Ts]], Awaitable[T]], *args: *Ts, name: s
     call = Call(function, args, wake.release)
     try:
         _bridge.submit(call)
+        seconds = _bridge.WORKER_SECONDS if _bridge.is_worker_of_trio() else -1
         while not call.finished:
-            wake.acquire()
+            if not wake.acquire(timeout=seconds):
+                trio.from_thread.check_cancelled()
     except BaseException:
         _outlast(call, wake)
         raise

@@ -34,5 +34,9 @@ class Agent(Conversation):
         Args:
             log: also tell the ``trioagent`` logger where it is.
             save_folder: in place of ``output/conversations``.
+
+        Raises:
+            InvalidInputError: *save_folder* is no path.
+            OSError: the file system refuses the file.
         """
         return save(self.messages, save_folder, log=log)

@@ -18,7 +18,9 @@ when something is saved there. Such an error moves a limit by that much and has 
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import threading
 import time
 from collections import OrderedDict
@@ -109,10 +111,16 @@ class Sizes:
             self._look(folders, path)
 
     def apply(self, deltas: dict[str, int], made: Iterable[str], removed: Iterable[str]) -> None:
-        """Book a commit: bytes more or less directly in each folder, folders made and removed."""
+        """Book a commit: bytes more or less directly in each folder, folders made and removed.
+
+        Raises:
+            OSError: a folder was away when `refresh` looked, and back for the commit: these sizes are no good.
+        """
         for path in removed:
             self._drop(path)
         for path in made:
+            if split(path)[0] not in self._folders:
+                raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), split(path)[0])
             self._folders.setdefault(path, _Folder(counted=time.time_ns()))
             self.totals.setdefault(path, 0)
             self._folders[split(path)[0]].folders.add(split(path)[1])

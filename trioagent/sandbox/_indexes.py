@@ -114,9 +114,11 @@ class _Kept:
 
 
 class Indexes:
-    """Args:
-    build: how to run a block.
-    piece_bytes: how large a file it may write.
+    """Those of one sandbox.
+
+    Args:
+        build: how to run a block.
+        piece_bytes: how large a file it may write.
     """
 
     def __init__(self, build: Build, piece_bytes: int) -> None:
@@ -155,8 +157,12 @@ class Indexes:
             return
         self._kept.move_to_end(key)
         kept.used = trio.current_time()
-        # Opened anew, for reading: a duplicate would share its position in the file with those of other blocks.
-        descriptor = os.open(f"/proc/self/fd/{kept.file}", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            # Opened anew: for reading, so that no child can make its mapping one to write to.
+            descriptor = os.open(f"/proc/self/fd/{kept.file}", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:  # no descriptor is left
+            yield None
+            return
         try:
             yield Lent(descriptor, order)
         finally:
@@ -168,12 +174,18 @@ class Indexes:
             return
         key = _key(root_fd)
         kept = self._kept.get(key)
-        if scanned < WORTH if kept is None or kept.file < 0 else len(kept.changed) < RENEW:
+        made = kept is not None and kept.file >= 0
+        if scanned < WORTH and not made:
+            return
+        if kept is not None and made and len(kept.changed) < RENEW:
             return
         if self._hopeless.get(key, 0.0) > trio.current_time() or (kept is None and not self._has_room()):
             return
-        # Not a duplicate, which would share the lease's lock.
-        folder = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root_fd)
+        try:
+            # Not a duplicate, which would share the lease's lock.
+            folder = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root_fd)
+        except OSError:  # no descriptor is left
+            return
         self._making, self._idle = trio.CancelScope(), trio.Event()
         # No nursery holds it, since that would change what errors look like around whoever holds the sandbox open.
         # It ends with the sandbox nevertheless: see aclose.
@@ -206,16 +218,28 @@ class Indexes:
             notes += kept.parts[keep].notes
         kept.renewed, kept.changed = kept.changed, {}
         outcome = await self._build(_BUILD.format(keep=keep, size=self._piece_bytes, piece=_PIECE), folder)
+        if outcome.error and keep and kept.order() is None:
+            self._drop(key)  # so much has changed meanwhile that the parts to keep were not lent
+            return
         if outcome.error:
             raise ValueError(outcome.error)
         pieces = [content for path, content in sorted(outcome.changes.writes.items()) if path.startswith(_PIECE)]
+        part = _Part(sum(map(len, pieces)), int(outcome.locals["notes"]))
         if self._kept.get(key) is not kept:
             return  # dropped meanwhile
-        old, size = kept.file, sum(part.size for part in kept.parts[:keep])
-        kept.file = await trio.to_thread.run_sync(_sealed, old, size, pieces)
-        if old >= 0:
-            os.close(old)
-        kept.parts[keep:] = [_Part(sum(map(len, pieces)), int(outcome.locals["notes"]))]
+        old = os.dup(kept.file) if keep else -1  # one that stays, whatever happens to the other
+        try:
+            kept_bytes = sum(part.size for part in kept.parts[:keep])
+            file = await trio.to_thread.run_sync(_sealed, old, kept_bytes, pieces)
+        finally:
+            if keep:
+                os.close(old)
+        if self._kept.get(key) is not kept:
+            os.close(file)
+            return
+        if kept.file >= 0:
+            os.close(kept.file)
+        kept.file, kept.parts[keep:] = file, [part]
         kept.renewed = {}
         self._make_room(key)
 

@@ -9,6 +9,7 @@ from ._conversation import Exchange as Exchange
 from ._conversation import Verdict as Verdict
 from ._files import read_personas as read_personas
 from ._generate import REJECTED as REJECTED
+from ._generate import PersonaChangedError as PersonaChangedError
 from ._generate import generate_conversations as generate_conversations
 from ._judge import JudgeVerdict as JudgeVerdict
 from ._model_persona import ModelPersona as ModelPersona

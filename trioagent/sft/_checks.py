@@ -10,7 +10,7 @@ from ..batch._jobs import short
 from ._conversation import Conversation, Exchange, Verdict
 from ._persona import Fact, Persona
 from ._static_memory import static_memory
-from ._words import Words, words_in, words_of
+from ._words import Words, adds_to, words_in, words_of
 
 Check = Callable[[Conversation], str]  # gives what is wrong, or ""
 
@@ -89,12 +89,16 @@ def change_noted(conversation: Conversation) -> str:
 
 
 def old_gone(conversation: Conversation) -> str:
-    """No line still states what held before. One that says that it is over does no harm, nor does a note's title."""
+    """No line still states what held before. One that says that it is over does no harm, nor does a note's title.
+
+    Where the new fact only adds to the old one, a line may state both.
+    """
     problems = []
     for fact in conversation.facts:
         if not _is_news(conversation, fact):
             continue
         stale = _apart(fact.previous, fact.fact_description)
+        added = _apart(fact.fact_description, fact.previous) if adds_to(fact.fact_description, fact.previous) else None
         unconcerned = _lines_without(conversation, fact)
         for path, text in sorted(conversation.after.items()):
             for line in text.splitlines():
@@ -103,6 +107,7 @@ def old_gone(conversation: Conversation) -> str:
                     and not line.startswith("# ")
                     and not stale.missing(words_in([line]))
                     and not _PAST.search(line)
+                    and not (added and not added.missing(words_in([line])))
                 ):
                     problems.append(f"{path} still says {short(line.strip())}")
     return "; ".join(problems)

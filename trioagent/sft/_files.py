@@ -10,13 +10,17 @@ from ..batch import BadJobs, BadRow
 from ..batch._jobs import checked_rows, short
 from ._flows import check_facts
 from ._persona import Fact, Persona, read_facts, read_persona
+from ._scripted import script
 
 
-def read_personas(path: str | Path, flow: Flow = "introduce") -> tuple[list[Persona], list[tuple[Fact, ...]]]:
+def read_personas(
+    path: str | Path, flow: Flow = "introduce", *, scripted: bool = False
+) -> tuple[list[Persona], list[tuple[Fact, ...]]]:
     """The personas of a file and the facts of each. A row is ``{"persona": {…}, "facts": [{…}, …]}``.
 
     Args:
         flow: what the facts are to be good for.
+        scripted: a `ScriptedPersona` is to say them, which needs more.
 
     Raises:
         BadJobs: rows that cannot be used; all are named.
@@ -26,7 +30,7 @@ def read_personas(path: str | Path, flow: Flow = "introduce") -> tuple[list[Pers
     good: list[tuple[Persona, tuple[Fact, ...]]] = []
     bad: list[BadRow] = []
     try:
-        for _, row in checked_rows(path, lambda row: _read(row, flow)):
+        for _, row in checked_rows(path, lambda row: _read(row, flow, scripted=scripted)):
             if isinstance(row, BadRow):
                 bad.append(row)
             else:
@@ -40,9 +44,12 @@ def read_personas(path: str | Path, flow: Flow = "introduce") -> tuple[list[Pers
     return [persona for persona, _ in good], [facts for _, facts in good]
 
 
-def _read(row: object, flow: Flow) -> tuple[Persona, tuple[Fact, ...]]:
+def _read(row: object, flow: Flow, *, scripted: bool) -> tuple[Persona, tuple[Fact, ...]]:
     if not isinstance(row, dict) or row.keys() != {"persona", "facts"}:
         raise InvalidInputError("row", f'must be {{"persona": {{…}}, "facts": […]}}, not {short(row)}')
     facts = read_facts(row["facts"])
     check_facts(flow, facts, "facts")
-    return read_persona(row["persona"]), facts
+    persona = read_persona(row["persona"])
+    if scripted:
+        script(persona, facts, flow, num_turns=1)
+    return persona, facts

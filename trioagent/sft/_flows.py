@@ -17,6 +17,7 @@ from .._config import Flow
 from .._errors import InvalidInputError
 from ._persona import Fact, Persona
 from ._static_memory import static_memory
+from ._words import words_of
 
 _OPENING = (
     "You are talking to an assistant that keeps notes about you. Send at most {turns} messages, one at a time. "
@@ -30,6 +31,10 @@ def check_facts(flow: Flow, facts: Sequence[Fact], where: str) -> None:
     if flow == "update" and not any(fact.previous for fact in facts):
         raise InvalidInputError(where, "has no fact that changes; the flow 'update' needs one with `previous`")
     for index, fact in enumerate(facts):
+        for name in ("fact_description", "previous", "answer"):
+            text = getattr(fact, name)
+            if text and not words_of(text):
+                raise InvalidInputError(f"{where}[{index}].{name}", f"has no word to recognise it by: {text!r:.100}")
         if flow == "update" and fact.previous.strip() == fact.fact_description.strip():
             raise InvalidInputError(f"{where}[{index}].previous", f"is the same as the fact: {fact.previous!r}")
 

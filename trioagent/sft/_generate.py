@@ -27,8 +27,18 @@ from ._work import Conversations, PersonaJob, mark
 
 REJECTED = "rejected.jsonl"
 _DEFAULTS = SftConfig()
-_FILES = Files(done=CONVERSATIONS, failed=REJECTED, mark=mark)
+_FILES = Files(holds="training conversations", done=CONVERSATIONS, failed=REJECTED, mark=mark)
 _LOOK_AHEAD = 200
+
+
+class PersonaChangedError(JobChangedError):
+    """A persona is not what it was when the run began, so its outcome would be another one's."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.job_id!r} is not what it was when the run in {self.run_dir!r} began (its place, its fields and "
+            "facts, the flow, the turns and tool turns count); put it back, or use another run directory"
+        )
 
 
 async def generate_conversations(
@@ -62,7 +72,7 @@ async def generate_conversations(
 
     Raises:
         InvalidInputError: personas or facts cannot be used, or *persona_factory* raised; nothing was spent.
-        JobChangedError: a persona is not what it was when the run began; nothing was spent.
+        PersonaChangedError: a persona is not what it was when the run began; nothing was spent.
         JournalError: the run directory cannot be used, or another process runs in it.
         ExceptionGroup: of errors that stop a whole run: the journal cannot be written (`JournalError`), a money budget
             cannot be kept (`PriceUnknown`).
@@ -151,7 +161,7 @@ async def _first_models(
     models = {}
     for job, seen in zip(jobs, known, strict=True):
         if seen is not None and seen.digest != job.digest:
-            raise JobChangedError(job.key, str(run_dir))
+            raise PersonaChangedError(job.key, str(run_dir))
         if seen is not None and (seen.state == "done" or (seen.state == "failed" and not config.retry_rejected)):
             continue
         try:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import attrs
 
 from .._errors import InvalidInputError
-from ..batch._jobs import is_text, short
+from ..batch._jobs import short, text_problem
 
 T = TypeVar("T", bound=attrs.AttrsInstance)
 
@@ -20,8 +20,8 @@ _OLDEST = 130
 
 
 def _text(value: object, where: str) -> str:
-    if not is_text(value):
-        raise InvalidInputError(where, f"must be a text that is not empty, not {short(value)}")
+    if problem := text_problem(value):
+        raise InvalidInputError(where, problem)
     return str(value)
 
 

@@ -10,6 +10,7 @@ from .._config import Flow
 from .._errors import InvalidInputError
 from ._flows import check_facts
 from ._persona import Fact, Persona, read_facts, read_persona
+from ._words import adds_to
 
 _SMALL_INSIDE = re.compile(r"(?:My|We|Our|The|An?|There|Some|Every|It|This)\b")
 _PLAIN_VERB = re.compile(r"I (?!(?:am|was|have|had|do|did|can|will|would|could|should|must|may|might)\b)(?=[a-z])")
@@ -92,6 +93,8 @@ def _sentence(fact: str) -> str:
 def _correct(fact: Fact) -> str:
     """That the old does not hold any more, where that is easily said, and what does."""
     new, old = _sentence(fact.fact_description), fact.previous.strip().rstrip(".")
+    if adds_to(fact.fact_description, fact.previous):
+        return new
     if _PLAIN_VERB.match(old):
         return f"{_PLAIN_VERB.sub('I no longer ', old, count=1)}. {new}"
     if match := _HELPER.match(old):

@@ -99,6 +99,12 @@ def words_of(fact: str) -> Words:
     return Words(frozenset(strong), frozenset(plain - strong))
 
 
+def adds_to(fact: str, previous: str) -> bool:
+    """Whether *fact* has all words of *previous* and more, so that both may hold ("a dog", "a dog and a cat")."""
+    new, old = words_of(fact), words_of(previous)
+    return (old.strong | old.plain) < (new.strong | new.plain)
+
+
 def words_in(texts: Iterable[str]) -> frozenset[str]:
     """All words of *texts*, as facts' words are compared."""
     found: set[str] = set()

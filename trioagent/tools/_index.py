@@ -6,13 +6,12 @@ the block itself changes is added to that list (:meth:`Index.changed`). Those no
 answer is what a look at every note would give. If nobody can tell what has changed (:meth:`Index.lose`), or the host
 has no index, the tools look at every note.
 
-The bytes are mapped when they are first asked for: a block that does not search pays nothing for them.
+Its bytes are looked at when they are first asked for: a block that does not search pays nothing for them.
 """
 
 from __future__ import annotations
 
-import mmap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from struct import Struct
 from typing import NamedTuple
 
@@ -46,28 +45,28 @@ class Index:
     def __init__(self) -> None:
         self.scanned = 0
         self._changed: dict[str, None] = {}
-        self._descriptor: int | None = None
-        self._places: list[tuple[int, int]] = []
+        self._data: memoryview | None = None
+        self._places: Sequence[Sequence[int]] = ()
         self._parts: list[tuple[list[int], Segment]] | None = None
 
     @property
     def usable(self) -> bool:
-        return self._descriptor is not None
+        return self._data is not None
 
-    def lend(self, descriptor: int, places: list[tuple[int, int]], changed: Iterable[str]) -> None:
+    def lend(self, data: memoryview, places: Sequence[Sequence[int]], changed: Iterable[str]) -> None:
         """Begin to use what the host has.
 
         Args:
-            descriptor: of the file with all parts.
+            data: all parts.
             places: where in it each part begins, and its size.
             changed: the notes that have changed since.
         """
-        self._descriptor, self._places = descriptor, places
+        self._data, self._places = data, places
         self._changed = dict.fromkeys(changed)
 
     def changed(self, path: str) -> None:
         """The block changes, makes or removes a note, or is about to."""
-        if self._descriptor is not None:
+        if self._data is not None:
             self._changed[path] = None
 
     def looked_at(self, notes: int) -> None:
@@ -76,7 +75,7 @@ class Index:
 
     def lose(self) -> None:
         """The block changes something, and there is no telling what."""
-        self._descriptor, self._parts = None, None
+        self._data, self._parts = None, None
 
     def parts(self, disk: Disk, *, contents: bool) -> list[Part]:
         """All notes as they are now, each live in one part.
@@ -128,9 +127,8 @@ class Index:
 
     def _known(self) -> list[tuple[list[int], Segment]]:
         if self._parts is None:
-            assert self._descriptor is not None
-            whole = memoryview(mmap.mmap(self._descriptor, 0, prot=mmap.PROT_READ))
-            self._parts = [_read_part(whole[begin : begin + size]) for begin, size in self._places]
+            assert self._data is not None
+            self._parts = [_read_part(self._data[begin : begin + size]) for begin, size in self._places]
         return self._parts
 
 

@@ -39,6 +39,10 @@ class AsyncAgent(Conversation):
         Args:
             log: also tell the ``trioagent`` logger where it is.
             save_folder: in place of ``output/conversations``.
+
+        Raises:
+            InvalidInputError: *save_folder* is no path.
+            OSError: the file system refuses the file.
         """
         messages = list(self.messages)
 

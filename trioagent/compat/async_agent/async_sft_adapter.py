@@ -67,9 +67,10 @@ async def async_generate_conversations_batch(
     Raises:
         InvalidInputError: (a ValueError) personas, facts or a setting cannot be used, or the factory raised; nothing
             was spent.
-        JobChangedError, JournalError: *run_dir* holds another run, or cannot be used.
+        PersonaChangedError, JournalError: *run_dir* holds another run, or cannot be used.
 
-    Cancelling cancels the persona models too, and comes out when all is cleaned up; no memory is left.
+    Cancelling cancels the persona models too, and comes out when all is cleaned up; no memory is left. A sync ``chat``
+    is stopped where it waits for this package, and waited for elsewhere.
     """
     config = SftConfig(
         flow=flow,
@@ -95,7 +96,12 @@ async def async_generate_conversations_batch(
     judging = None if judge is None else choice_of(judge)
     if isinstance(judging, OfflineRules):
         raise InvalidInputError("judge", f"{OFFLINE_RULES} is no language model, and cannot judge")
-    report = await run_async(_generate, generate, agents, judging, name=name)
+    try:
+        report = await run_async(_generate, generate, agents, judging, name=name)
+    except InvalidInputError as error:
+        if error.what == "persona_factory":  # which the caller knows by another name
+            raise InvalidInputError("persona_model_factory", error.problem) from error
+        raise
     _log.info("%d of %d conversations accepted, in %s", report.accepted, len(report.personas), folder)
     return report.results
 

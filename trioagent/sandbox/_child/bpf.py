@@ -19,7 +19,7 @@ LOAD, EQUAL, AT_LEAST, HAS_BITS, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 RET_KILL, RET_ALLOW = 0x80000000, 0x7FFF0000
 # Offsets in struct seccomp_data: number, architecture, instruction pointer, then six 64-bit arguments, low word first.
 NUMBER_AT, ARCH_AT, ARGUMENTS_AT = 0, 4, 16
-_SET_FILTER, _ALL_THREADS = 1, 1
+SET_FILTER, _ALL_THREADS = 1, 1
 
 
 def _load(offset: int) -> Instruction:
@@ -89,7 +89,7 @@ class Filter:
     def __init__(self, code: list[Instruction]) -> None:
         packed = b"".join(struct.pack("=HBBI", *instruction) for instruction in code)
         self._buffer = ctypes.create_string_buffer(packed, len(packed))
-        self._program = _Program(len(packed) // 8, ctypes.addressof(self._buffer))
+        self.program = _Program(len(packed) // 8, ctypes.addressof(self._buffer))
 
     def apply(self, *, all_threads: bool = False) -> None:
         """Put the filter on this thread, or all threads of its process, for good. It needs no_new_privs.
@@ -97,4 +97,4 @@ class Filter:
         Raises:
             OSError: this kernel, or what this process runs in, has none.
         """
-        call("seccomp", _SET_FILTER, _ALL_THREADS if all_threads else 0, ctypes.byref(self._program))
+        call("seccomp", SET_FILTER, _ALL_THREADS if all_threads else 0, ctypes.byref(self.program))

@@ -14,7 +14,8 @@ import os
 import resource
 
 from . import bpf, seccomp
-from .syscalls import MACHINE, PR_CAPBSET_DROP, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS, call, prctl
+from .descriptors import CHANNEL, ROOT
+from .syscalls import MACHINE, PR_CAPBSET_DROP, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS, Script, call, prctl
 
 # Landlock's file system rights, by bit.
 WRITE_FILE, READ_FILE, READ_DIR, REMOVE_DIR, REMOVE_FILE = 1 << 1, 1 << 2, 1 << 3, 1 << 4, 1 << 5
@@ -23,6 +24,7 @@ MAKE_DIR, MAKE_REGULAR, REFER, TRUNCATE = 1 << 7, 1 << 8, 1 << 13, 1 << 14
 GRANTED = WRITE_FILE | READ_FILE | READ_DIR | REMOVE_DIR | REMOVE_FILE | MAKE_DIR | MAKE_REGULAR | REFER | TRUNCATE
 RIGHTS_BY_ABI = (0, 13, 14, 15, 15, 16)  # how many rights each ABI knows; newer ones add none for files
 SECCOMP_GET_ACTION_AVAIL = 2
+ALL = 0xFFFFFFFF
 
 
 class Ruleset(ctypes.Structure):
@@ -39,18 +41,23 @@ class CapabilityHeader(ctypes.Structure):
     _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
 
 
+class Limit(ctypes.Structure):
+    _fields_ = (("soft", ctypes.c_uint64), ("hard", ctypes.c_uint64))
+
+
 class Walls:
-    """What can be prepared once, before the forks: the filter's program, the Landlock ABI, the empty capability set.
+    """The walls around a child, prepared once, before the forks.
 
     Args:
         minimum_abi: the Landlock ABI that is needed.
+        root: the descriptor at which the view's root will be.
         chrooted: the child's root is its view.
 
     Raises:
         OSError: Landlock or seccomp is missing or too old; the text names which.
     """
 
-    def __init__(self, *, minimum_abi: int, chrooted: bool) -> None:
+    def __init__(self, *, minimum_abi: int, root: int, chrooted: bool) -> None:
         try:
             self.landlock_abi = call("landlock_create_ruleset", None, 0, 1)
         except OSError as error:
@@ -68,8 +75,14 @@ class Walls:
         self._granted = GRANTED & handled
         assert MACHINE is not None  # or the calls above would have failed
         self._filter = bpf.Filter(seccomp.program(MACHINE, chrooted=chrooted))
-        self._no_capabilities = (ctypes.c_uint32 * 6)()
-        self._capability_header = CapabilityHeader(0x20080522, 0)
+        self._enter, self._confine = Script(), Script()
+        # Of what the child has open, nothing stays but its socket and its root.
+        self._enter.add("dup3", root, ROOT, os.O_CLOEXEC, result=ROOT)
+        self._enter.add("close_range", ROOT + 1, ALL, 0)
+        self._enter.add("fchdir", ROOT)
+        if chrooted:
+            self._enter.add("chroot", b".")
+            self._enter.add("chdir", b"/")
 
     def settle(self) -> None:
         """Give up, in the zygote, what no child ever needs; forks inherit it."""
@@ -82,19 +95,52 @@ class Walls:
                 break  # past the last one this kernel knows
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
-    def landlock(self, root: int) -> None:
-        """Allow, of all files and the network, only plain reading and writing below descriptor *root*."""
-        ruleset = call("landlock_create_ruleset", ctypes.byref(self._ruleset), self._ruleset_size, 0)
-        rule = PathBeneath(self._granted, root)
-        call("landlock_add_rule", ruleset, 1, ctypes.byref(rule), 0)
-        call("landlock_restrict_self", ruleset, 0)
-        os.close(ruleset)
+    def plan(self, *, memory: int, cpu: int, file_size: int, descriptors: int, start: bytes) -> None:
+        """Prepare what `confine` does.
 
-    def drop_capabilities(self) -> None:
-        call("capset", ctypes.byref(self._capability_header), self._no_capabilities)
+        Args:
+            memory: address space in bytes, in all.
+            cpu: processor seconds; SIGXCPU ends the child there, SIGKILL one second later if that was ignored.
+            file_size: the most bytes of a file.
+            descriptors: how many there may be.
+            start: what the child says when it is confined.
+        """
+        self._memory = Limit(memory, memory)
+        limits = {
+            resource.RLIMIT_CPU: (cpu, cpu + 1),
+            resource.RLIMIT_FSIZE: (file_size, file_size),
+            resource.RLIMIT_NPROC: (0, 0),
+            resource.RLIMIT_NOFILE: (descriptors, descriptors),
+            resource.RLIMIT_MEMLOCK: (0, 0),
+            resource.RLIMIT_MSGQUEUE: (0, 0),
+        }
+        script = self._confine
+        script.add("prlimit64", 0, resource.RLIMIT_AS, self._memory, 0)
+        for kind, (soft, hard) in limits.items():  # hard as well, so that the child cannot raise them again
+            script.add("prlimit64", 0, kind, Limit(soft, hard), 0)
+        ruleset = ROOT + 1
+        script.add("landlock_create_ruleset", self._ruleset, self._ruleset_size, 0, result=ruleset)
+        script.add("landlock_add_rule", ruleset, 1, PathBeneath(self._granted, ROOT), 0)
+        script.add("landlock_restrict_self", ruleset, 0)
+        script.add("close_range", ROOT, ALL, 0)
+        script.add("capset", CapabilityHeader(0x20080522, 0), (ctypes.c_uint32 * 6)())
+        script.add("seccomp", bpf.SET_FILTER, 0, self._filter.program)
+        script.add("write", CHANNEL, start, len(start), result=len(start))
 
-    def filter_calls(self) -> None:
-        self._filter.apply()
+    def enter(self) -> None:
+        """In a child: go into the view, and close all that is open besides."""
+        self._enter.run()
+
+    def confine(self, *, spared: int = 0) -> None:
+        """In a child: put up limits, Landlock and seccomp, drop all capabilities, and say so.
+
+        Args:
+            spared: bytes of address space that are ours, so that the block need not do without them.
+        """
+        if spared:
+            self._memory.soft += spared
+            self._memory.hard += spared
+        self._confine.run()
 
 
 def become(owner: tuple[int, int]) -> None:
@@ -104,22 +150,6 @@ def become(owner: tuple[int, int]) -> None:
         os.setgroups([])
     os.setresgid(gid, gid, gid)
     os.setresuid(uid, uid, uid)
-
-
-def limit(*, memory: int, cpu: int, file_size: int, descriptors: int) -> None:
-    """Set this process's limits, soft and hard, so that it cannot raise them again.
-
-    Args:
-        memory: address space in bytes, in all.
-        cpu: processor seconds; SIGXCPU ends the child there, SIGKILL one second later if that was ignored.
-    """
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu + 1))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
-    resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
-    resource.setrlimit(resource.RLIMIT_MEMLOCK, (0, 0))
-    resource.setrlimit(resource.RLIMIT_MSGQUEUE, (0, 0))
 
 
 def address_space() -> int:

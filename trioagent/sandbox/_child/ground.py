@@ -10,12 +10,14 @@ import os
 import signal
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
-from . import namespaces, view
+from . import namespaces
 from .copying import FOLDER
+from .descriptors import BASE, MOUNTED, ROOT, TOLD
 from .scratch import Scratch, best_place, remove_left_behind
 from .syscalls import PR_SET_PDEATHSIG, prctl
+from .view import View, open_memory
 
 NOBODY = 65534
 # By bit, in CapEff of /proc/self/status.
@@ -26,22 +28,6 @@ Order = dict[str, Any]
 Owner = tuple[int, int]
 
 
-class Room(NamedTuple):
-    """What of a view there is before the memory is known.
-
-    Attributes:
-        name: of the view.
-        base: descriptor of the folder or mount that it lies in.
-        told: descriptor of the folder from which the host reads what the block did.
-        path: where the block finds the view.
-    """
-
-    name: str
-    base: int
-    told: int
-    path: str
-
-
 class Ground(ABC):
     """One zygote's ground.
 
@@ -49,6 +35,7 @@ class Ground(ABC):
         all_ids: we may become another user, so blocks run as one who owns nothing but the view.
         changes_root: a child's root is its view.
         keeps_views: a view stays until it is dropped, and has no size of its own.
+        root: the descriptor that a view's root will have.
         minimum_landlock: the Landlock ABI without which this ground is not safe.
         step: what `settle` is called in error messages.
     """
@@ -56,6 +43,7 @@ class Ground(ABC):
     all_ids: bool
     changes_root: bool
     keeps_views: bool
+    root: int
     minimum_landlock: int
     step: str
     path: str | None = None
@@ -70,12 +58,18 @@ class Ground(ABC):
         """
 
     @abstractmethod
-    def prepare(self, name: str) -> Room:
-        """Make, in the child, what of its view does not depend on the memory; *name* is unique to it."""
+    def prepare(self, name: str) -> str:
+        """Make, in the child, what of its view does not depend on the memory; *name* is unique to it.
+
+        Of the child's own descriptors only CHANNEL is in use before, and BASE and TOLD besides after it.
+
+        Returns:
+            The path at which the block will find the view.
+        """
 
     @abstractmethod
-    def view(self, room: Room, order: Order) -> int:
-        """Make a child's view, in the child. Returns the descriptor of its root."""
+    def view(self, order: Order) -> None:
+        """Make a child's view, in the child; its root gets the descriptor `root`. Others may stay open."""
 
     @abstractmethod
     def owner(self, order: Order) -> Owner | None:
@@ -98,22 +92,21 @@ class Ground(ABC):
 class Namespaces(Ground):
     """The ``kernel`` tier: see :mod:`.namespaces` and :mod:`.view`."""
 
-    changes_root, keeps_views, minimum_landlock, step = True, False, 1, "namespaces"
+    changes_root, keeps_views, root, minimum_landlock, step = True, False, MOUNTED, 1, "namespaces"
 
     def __init__(self, settings: Settings) -> None:
-        self._size, self._files = settings["view_bytes"], settings["view_files"]
+        self._view = View(size=settings["view_bytes"], files=settings["view_files"])
 
     def settle(self) -> None:
         self.all_ids = namespaces.enter()
         namespaces.become_init()
 
-    def prepare(self, name: str) -> Room:
-        disk, upper = view.make_upper(size=self._size, files=self._files)
-        return Room(name, disk, upper, "/")
+    def prepare(self, name: str) -> str:
+        self._view.make_upper()
+        return "/"
 
-    def view(self, room: Room, order: Order) -> int:
-        memory = view.open_memory(order)
-        return view.lay_over(memory, room.base, room.told, hide=order["hide"], owner=self.owner(order))
+    def view(self, order: Order) -> None:
+        self._view.lay_over(order)
 
     def owner(self, order: Order) -> Owner | None:
         owner: Owner | None = order["owner"]
@@ -128,7 +121,7 @@ class Bare(Ground):
     after from outside, now and then, and checked once it has ended.
     """
 
-    keeps_views, minimum_landlock, step = True, 3, "scratch folder"
+    keeps_views, root, minimum_landlock, step = True, TOLD, 3, "scratch folder"
 
     def __init__(self, settings: Settings) -> None:
         self._size, self._files = settings["view_bytes"], settings["view_files"]
@@ -146,15 +139,18 @@ class Bare(Ground):
         self._scratch = Scratch(self._place, passable=self.all_ids and not self.changes_root)
         self.path = self._scratch.path
 
-    def prepare(self, name: str) -> Room:
+    def prepare(self, name: str) -> str:
         around, root, path = self._scratch.make(name)
-        return Room(name, around, root, "/" if self.changes_root else path)
+        os.dup2(root, TOLD, inheritable=False)  # first, for the other one may stand where BASE goes
+        os.dup2(around, BASE, inheritable=False)
+        os.close(ROOT)
+        return "/" if self.changes_root else path
 
-    def view(self, room: Room, order: Order) -> int:
-        memory = view.open_memory(order)
-        readable = os.open(".", FOLDER, dir_fd=memory) if memory is not None else None
-        self._scratch.fill(room.base, room.told, readable, self.owner(order))
-        return room.told
+    def view(self, order: Order) -> None:
+        readable = None
+        if order["memory"] is not None:
+            readable = os.open(".", FOLDER, dir_fd=open_memory(order))
+        self._scratch.fill(BASE, TOLD, readable, self.owner(order))
 
     def owner(self, order: Order) -> Owner | None:
         # Whoever owns the notes: the view is a copy, so a block needs to own no more than that.

@@ -88,15 +88,16 @@ class Scratch:
         remove_tree(name, self.folder)
 
     def make(self, name: str) -> tuple[int, int, str]:
-        """Make an empty view.
+        """Make an empty view. A child, which does this, has nothing of the zygote's open: so it goes by path.
 
         Returns:
             The descriptor of the folder around it, its own, and its path.
         """
-        os.mkdir(name, 0o711, dir_fd=self.folder)
-        around = os.open(name, FOLDER, dir_fd=self.folder)
+        path = f"{self.path}/{name}"
+        os.mkdir(path, 0o711)
+        around = os.open(path, FOLDER)
         os.mkdir(VIEW, 0o700, dir_fd=around)
-        return around, os.open(VIEW, FOLDER, dir_fd=around), f"{self.path}/{name}/{VIEW}"
+        return around, os.open(VIEW, FOLDER, dir_fd=around), f"{path}/{VIEW}"
 
     @staticmethod
     def fill(around: int, view: int, memory: int | None, owner: tuple[int, int] | None) -> None:

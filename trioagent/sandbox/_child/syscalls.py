@@ -1,9 +1,11 @@
-"""System calls that Python has no function for, by ctypes; numbers for x86_64 and aarch64."""
+"""System calls by ctypes, one at a time or prepared in a row; numbers for x86_64 and aarch64."""
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
+from typing import Any, NoReturn
 
 X86_64, AARCH64 = 0, 1
 MACHINE = {"x86_64": X86_64, "aarch64": AARCH64}.get(os.uname().machine)
@@ -11,22 +13,35 @@ MACHINE = {"x86_64": X86_64, "aarch64": AARCH64}.get(os.uname().machine)
 # name: (x86_64, aarch64)
 OWN_CALLS = {
     "capset": (126, 91),
+    "chdir": (80, 49),
+    "chroot": (161, 51),
+    "close": (3, 57),
     "close_range": (436, 436),
+    "dup3": (292, 24),
+    "fchdir": (81, 50),
     "fsconfig": (431, 431),
     "fsmount": (432, 432),
     "fsopen": (430, 430),
     "landlock_add_rule": (445, 445),
     "landlock_create_ruleset": (444, 444),
     "landlock_restrict_self": (446, 446),
+    "mkdirat": (258, 34),
+    "mknodat": (259, 33),
+    "openat": (257, 56),
     "prctl": (157, 167),
+    "prlimit64": (302, 261),
     "seccomp": (317, 277),
+    "sendmsg": (46, 211),
     "unshare": (272, 97),
+    "write": (1, 64),
 }
 
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 1, 4, 24, 38
 
 libc = ctypes.CDLL(None, use_errno=True)
 libc.syscall.restype = ctypes.c_long
+_WORDS = 7  # a call's number and as many arguments as a call may have
+_syscall = ctypes.CFUNCTYPE(ctypes.c_long, *[ctypes.c_long] * _WORDS, use_errno=True)(("syscall", libc))
 
 
 def call(name: str, *arguments: object) -> int:
@@ -35,15 +50,71 @@ def call(name: str, *arguments: object) -> int:
     Raises:
         OSError: with the call's own name in its text.
     """
+    words = [ctypes.c_long(word) if isinstance(word, int) else word for word in arguments]
+    result: int = libc.syscall(ctypes.c_long(_number(name)), *words)
+    if result < 0:
+        _fail(name)
+    return result
+
+
+def _number(name: str) -> int:
     if MACHINE is None:
         raise OSError(38, f"{name}: no system call numbers for {os.uname().machine}")
-    words = [ctypes.c_long(word) if isinstance(word, int) else word for word in arguments]
-    result: int = libc.syscall(ctypes.c_long(OWN_CALLS[name][MACHINE]), *words)
-    if result < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"{name}: {os.strerror(number)}")
-    return result
+    return OWN_CALLS[name][MACHINE]
+
+
+def _fail(name: str) -> NoReturn:
+    number = ctypes.get_errno()
+    raise OSError(number, f"{name}: {os.strerror(number)}")
 
 
 def prctl(option: int, value: int = 0) -> None:
     call("prctl", option, value, 0, 0, 0)
+
+
+class Script:
+    """System calls with all their arguments, made in a row by a child after its fork.
+
+    The first write to each page of memory after a fork copies that page, some 2 us, and Python writes to whatever it
+    looks at, if only to count a reference. What a child does to confine itself is therefore written down before the
+    fork, as numbers, so that doing it takes one short loop. That needs descriptors whose numbers are known beforehand:
+    a child has its own from the start (see :mod:`.descriptors`), and the kernel gives the lowest that is free.
+    """
+
+    def __init__(self) -> None:
+        self._calls: list[tuple[tuple[int, ...], int]] = []
+        self._names: list[str] = []
+        self._kept: list[object] = []  # what the calls point to
+
+    def add(self, name: str, *arguments: int | bytes | ctypes.Structure | ctypes.Array[Any], result: int = 0) -> None:
+        """Append a call that must answer *result*; bytes and ctypes objects go as pointers to them."""
+        words = (_number(name), *map(self._word, arguments))
+        self._calls.append((words + (0,) * (_WORDS - len(words)), result))
+        self._names.append(name)
+
+    def _word(self, argument: object) -> int:
+        if isinstance(argument, int):
+            return argument
+        kept = ctypes.create_string_buffer(argument) if isinstance(argument, bytes) else argument
+        self._kept.append(kept)
+        return ctypes.addressof(kept)  # type: ignore[arg-type]
+
+    def extend(self, other: Script) -> None:
+        """Append all calls of another one."""
+        self._calls += other._calls
+        self._names += other._names
+        self._kept += other._kept
+
+    def run(self) -> None:
+        """Make the calls.
+
+        Raises:
+            OSError: one answered otherwise; with its name in the text. Those after it were not made.
+        """
+        for arguments, result in self._calls:
+            answer = _syscall(*arguments)
+            if answer != result:
+                name = self._names[self._calls.index((arguments, result))]
+                if answer < 0:
+                    _fail(name)
+                raise OSError(errno.EBADF, f"{name} answered {answer} and not {result}")

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from .channel import Channel
+from .descriptors import release, set_aside
 from .ground import Ground
 from .run_block import Reads, run
 
@@ -49,20 +50,18 @@ def warm_up(
     request = json.dumps({"code": BLOCK, "tools": []}).encode()
     order = json.dumps({"memory": None, "hide": False, "owner": None}).encode()
     for number in range(ROUNDS):
-        ours, theirs = socket.socketpair()
-        with ours, theirs, _state_kept(ground):
+        with _pair() as (ours, theirs), _state_kept(ground):
             for body in (order, request):
                 ours.sendall(len(body).to_bytes(4, "big") + body)
             channel = Channel(theirs.fileno())
-            room = ground.prepare(f"warm-up-{number}")
-            root = ground.view(room, channel.read())
-            os.fchdir(root)
+            path = ground.prepare(f"warm-up-{number}")
+            ground.view(channel.read())
+            os.fchdir(ground.root)
             if ground.changes_root:
                 os.chroot(".")
                 os.chdir("/")
-            for descriptor in {root, room.base, room.told}:
-                os.close(descriptor)
-            run(channel, tools_at(room.path), reads, settings)
+            release()
+            run(channel, tools_at(path), reads, settings)
             reply = json.loads(ours.recv(1 << 20)[4:])
             if reply["error"]:
                 raise RuntimeError(reply["error"])
@@ -72,9 +71,17 @@ def warm_up(
 
 
 @contextmanager
+def _pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """A socket's two ends, with numbers that are none of a child's own."""
+    ours, theirs = (socket.socket(fileno=set_aside(end.detach())) for end in socket.socketpair())
+    with ours, theirs:
+        yield ours, theirs
+
+
+@contextmanager
 def _state_kept(ground: Ground) -> Iterator[None]:
     """Come back to our own root afterwards, and to what `run` replaces."""
-    outside = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    outside = set_aside(os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
     streams = sys.stdin, sys.stdout, sys.stderr
     main = sys.modules["__main__"]
     try:

@@ -15,9 +15,11 @@ _UNTOLD = ("os.link", "os.symlink", "sqlite3.connect", "dbm.open")
 
 
 class Writes:
-    """Args:
-    index: of the tools; paths in it begin at ``/``.
-    quiet: counts the tools at work.
+    """Watches one block.
+
+    Args:
+        index: of the tools; it has paths below ``/``.
+        quiet: counts the tools at work.
     """
 
     def __init__(self, index: Any, quiet: Any) -> None:

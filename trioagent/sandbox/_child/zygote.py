@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import _socket
 import ctypes
-import fcntl
 import gc
 import importlib
 import json
@@ -25,16 +24,18 @@ from typing import Any
 from . import confine, library, shims
 from .channel import Channel
 from .children import Children
+from .descriptors import CHANNEL, ROOT, TOLD, release, reserve, set_aside
 from .ground import GROUNDS, Ground
+from .lent import lent_bytes
+from .message import Message
 from .run_block import Reads, run
-from .syscalls import PR_SET_PDEATHSIG, call, libc, prctl
+from .syscalls import PR_SET_PDEATHSIG, Script, libc, prctl
 from .warm import warm_up
 from .writes import Writes
 
 CHILD_FILES = 64
+FORKED, CONFINED = b"U", b"R"  # a child's first words: I am there, with the means to end me; my block may begin
 ONE_DESCRIPTOR, TWO_DESCRIPTORS = struct.Struct("i"), struct.Struct("2i")
-CHANNEL, ROOT, BASE, TOLD = 3, 4, 5, 6  # descriptors in the child
-INDEX = BASE  # once the view is made
 _libc = ctypes.PyDLL(None, use_errno=True)  # calls with the interpreter's lock held, as a fork must be
 
 Settings = dict[str, Any]
@@ -47,8 +48,8 @@ class Ended(BaseException):  # internal
 def main(control: int, settings_text: str) -> None:
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # the host's death, however sudden, is ours
     settings: Settings = json.loads(settings_text)
-    channel = _socket.socket(fileno=_settle_descriptors(control))
-    poll = select.epoll()
+    channel = _socket.socket(fileno=set_aside(control))
+    reserve()
     ground: Ground | None = None
     children: Children | None = None
     hello: dict[str, object] = {}
@@ -62,9 +63,8 @@ def main(control: int, settings_text: str) -> None:
         if ground.keeps_views:
             signal.signal(signal.SIGTERM, _end)
         ground.settle()
-        children = Children(ground, poll)
         step = "landlock and seccomp"
-        walls = confine.Walls(minimum_abi=ground.minimum_landlock, chrooted=ground.changes_root)
+        walls = confine.Walls(minimum_abi=ground.minimum_landlock, root=ground.root, chrooted=ground.changes_root)
         step = "library"
         library_started = time.perf_counter()
         shelf = library.Shelf()
@@ -75,10 +75,19 @@ def main(control: int, settings_text: str) -> None:
         shims.install()
         walls.settle()
         step = "warm-up"
+        release()
         zygote = Zygote(settings, ground, walls, tools)
         warm_up(ground, zygote.tools_at, zygote.reads, settings)
         step = "memory accounting"
-        settings["base"] = confine.address_space()
+        walls.plan(
+            memory=confine.address_space() + settings["memory_bytes"],
+            cpu=settings["cpu_seconds"],
+            file_size=settings["file_bytes"],
+            descriptors=CHILD_FILES,
+            start=CONFINED,
+        )
+        poll = select.epoll()
+        children = Children(ground, poll)
         hello = {
             "ok": True,
             "landlock": walls.landlock_abi,
@@ -107,16 +116,6 @@ def _end(*_: object) -> None:
     raise Ended
 
 
-def _settle_descriptors(control: int) -> int:
-    """Keep the numbers that a child gives its socket and root free of anything else; returns *control*'s new number."""
-    moved = fcntl.fcntl(control, fcntl.F_DUPFD_CLOEXEC, TOLD + 1)
-    for descriptor in (CHANNEL, ROOT, BASE, TOLD):
-        os.dup2(0, descriptor, inheritable=False)
-    if control > TOLD:
-        os.close(control)
-    return moved
-
-
 def _load_tools(folder: str) -> Any:
     """The block's tools, imported by path: importing them as part of trioagent would bring trio and httpx along."""
     loader = sys.modules["__main__"]
@@ -136,6 +135,10 @@ class Zygote:
         self._tools_at_root: dict[str, Callable[..., object]] = self._tools("/")
         sys.addaudithook(self.reads.watch)
         sys.addaudithook(Writes(self._index, tools.quiet).watch)
+        self._close_all, self._introduce = Script(), Script()
+        self._close_all.add("close_range", CHANNEL + 1, confine.ALL, 0)
+        self._introduce.add("sendmsg", CHANNEL, Message(FORKED, ROOT, TOLD), 0, result=len(FORKED))
+        self._introduce.add("close", ROOT)
 
     def tools_at(self, path: str) -> dict[str, Callable[..., object]]:
         """The tools over the memory's view at *path*."""
@@ -152,60 +155,35 @@ class Zygote:
         """A child's whole life, from the fork to its reply."""
         step = "view"
         try:
-            limits = self._settings
             self.ground.tie(self._pid)
+            # Of what the zygote has open, nothing stays, least of all the sockets of other children.
             os.dup2(channel, CHANNEL, inheritable=False)
-            room = self.ground.prepare(name)
+            self._close_all.run()
+            path = self.ground.prepare(name)
             # The host gets the means to kill us before it sends anything.
             own = os.pidfd_open(os.getpid())
-            ours = _socket.socket(fileno=CHANNEL)
-            ours.sendmsg([b"U"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, TWO_DESCRIPTORS.pack(own, room.told))])
-            ours.detach()
-            # Of what the zygote has open, nothing stays, least of all the sockets of other children.
-            os.dup2(room.base, BASE, inheritable=False)
-            os.dup2(room.told, TOLD, inheritable=False)
-            call("close_range", TOLD + 1, 0xFFFFFFFF, 0)
+            assert own == ROOT
+            self._introduce.run()
             # As far as this there is no telling whose child this will be: a spare one waits here.
             order, lent = Channel(CHANNEL).read_with_descriptor()
-            root = self.ground.view(room._replace(base=BASE, told=TOLD), order)
-            step = "descriptors"
-            os.dup2(root, ROOT, inheritable=False)
-            index_bytes = 0
-            if lent is not None:
-                os.dup2(lent, INDEX, inheritable=False)
-                index_bytes = os.fstat(INDEX).st_size
-                self._index.lend(INDEX, **order["index"])
-            call("close_range", (ROOT if lent is None else INDEX) + 1, 0xFFFFFFFF, 0)
-            os.fchdir(ROOT)
-            if self.ground.changes_root:
-                step = "chroot"
-                os.chroot(".")
-                os.chdir("/")
+            index = lent_bytes(lent) if lent is not None else None  # first: a view needs the descriptor's number
+            self.ground.view(order)
+            step = "root"
+            self._walls.enter()
             owner = self.ground.owner(order)
             if owner is not None:
                 step = "owner"
                 confine.become(owner)
                 self.ground.tie(self._pid)  # undone by becoming someone else
-            step = "limits"
-            confine.limit(
-                memory=limits["base"] + limits["memory_bytes"] + index_bytes,  # the block need not pay for ours
-                cpu=limits["cpu_seconds"],
-                file_size=limits["file_bytes"],
-                descriptors=CHILD_FILES,
-            )
-            step = "landlock"
-            self._walls.landlock(ROOT)
-            os.close(ROOT)
-            step = "capabilities"
-            self._walls.drop_capabilities()
-            step = "seccomp"
-            self._walls.filter_calls()
-            os.write(CHANNEL, b"R")
+            step = "walls"
+            self._walls.confine(spared=0 if index is None else len(index))
         except BaseException as error:  # noqa: BLE001  # no block has run yet: tell the host and end
             _tell(CHANNEL, f"{step}: {error}")
             return
         self._index.scanned = 0  # the zygote's own, at its warm-up
-        run(Channel(CHANNEL), self.tools_at(room.path), self.reads, limits, self._index)
+        if index is not None:
+            self._index.lend(index, **order["index"])
+        run(Channel(CHANNEL), self.tools_at(path), self.reads, self._settings, self._index)
 
 
 def _tell(descriptor: int, problem: str) -> None:

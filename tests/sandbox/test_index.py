@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import sys
@@ -20,24 +21,12 @@ from trioagent.sandbox._indexes import RENEW, WORTH, Indexes
 from trioagent.sandbox._tier import Outcome
 from trioagent.sandbox._watch import Watch
 
+from .indexed_search import SEARCH, filled, indexes, uses_index
+from .plain_user import PlainUser
 from .processes import descendants
 from .test_lifetime import open_descriptors
 
 pytestmark = pytest.mark.real
-
-SEARCH = """
-scan = type(search.__self__)()  # the tools without an index
-used = search.__self__._index.usable
-def same():
-    asked = [(query,) for query in ("needle", "plain", "haystack", "note 7", "w3")]
-    calls = [("search", each) for each in asked]
-    calls += [("go_to_link", (link,)) for link in ("[[note_7]]", "[[fresh]]", "[[nte]]")]
-    calls += [("backlinks", (path,)) for path in ("note_7.md", "folder/fresh.md")]
-    for name, arguments in calls:
-        indexed, plain = getattr(search.__self__, name)(*arguments), getattr(scan, name)(*arguments)
-        assert repr(indexed) == repr(plain), (name, arguments, indexed, plain)
-same()
-"""
 
 
 @pytest.fixture
@@ -51,32 +40,18 @@ async def big(tmp_path: Path) -> AsyncIterator[tuple[Sandbox, Path]]:
         yield sandbox, memory
 
 
-def filled(memory: Path, notes: int = WORTH + 20) -> Path:
-    (memory / "folder").mkdir(parents=True)
-    for number in range(notes):
-        folder = memory if number % 2 else memory / "folder"
-        (folder / f"note_{number}.md").write_text(f"# Plain {number}\n- see [[note_{number + 1}]]\n")
-    return memory
-
-
-def indexes(sandbox: Sandbox) -> Indexes:
-    found = getattr(sandbox._executor, "indexes", None)
-    assert isinstance(found, Indexes)
-    return found
-
-
-async def uses_index(sandbox: Sandbox, memory: Path) -> bool:
-    result = await sandbox.run(SEARCH, memory_path=memory)
-    assert result.error == ""
-    return result.locals["used"] == "True"
-
-
 async def test_a_small_memory_gets_none(tmp_path: Path) -> None:
     memory = filled(tmp_path / "memory", 20)
     async with open_sandbox("kernel") as sandbox:
         for _ in range(2):
             assert await uses_index(sandbox, memory) is False
             await indexes(sandbox).idle()
+
+
+def test_a_plain_user_has_one_too(plain_user: PlainUser) -> None:
+    run = plain_user.run("tests.sandbox.indexed_search")
+    assert run.returncode == 0, run.stderr
+    assert json.loads(run.stdout) == ["", "True", "['fresh.md:1: needle']"]
 
 
 async def test_what_others_change_is_seen_at_once(big: tuple[Sandbox, Path]) -> None:

@@ -230,18 +230,20 @@ def _lines(path: str, text: str, asked: Query, weights: Sequence[float]) -> list
     for hit in hits:
         in_note.update(hit)
     above: list[tuple[int, dict[int, float]]] = []
+    headed: dict[int, float] = {}  # the best of each word in the headings above
     scored: list[tuple[float, str, int, str]] = []
     for i, line in enumerate(lines):
         heading = _HEADING.match(line) if line.lstrip(" ").startswith("#") and not coded[i] else None
         if heading:
             while above and above[-1][0] >= len(heading[1]):
                 above.pop()
+            headed = _best([hit for _, hit in above])
         if hits[i]:
             score = 0.0
             for number, weight in enumerate(weights):
                 fit = hits[i].get(number, 0.0)
                 fit += _IN_PATH * in_path.get(number, 0.0) / (1 + fit)
-                fit += _IN_HEADING * max((hit.get(number, 0.0) for _, hit in above), default=0.0) / (1 + fit)
+                fit += _IN_HEADING * headed.get(number, 0.0) / (1 + fit)
                 score += weight * (fit or _IN_NOTE * in_note.get(number, 0.0))
             score /= 1 + 0.05 * log(1 + len(line))
             if asked.phrase and asked.phrase in " ".join(words_of(folded[i])):
@@ -249,11 +251,20 @@ def _lines(path: str, text: str, asked: Query, weights: Sequence[float]) -> list
             scored.append((score, path, i + 1, line.strip()))
         if heading:
             above.append((len(heading[1]), hits[i]))
+            headed = _best([headed, hits[i]])
     if not scored and in_path:
         score = sum(weights[i] * _IN_PATH * fit for i, fit in in_path.items())
         first = next((i for i, line in enumerate(lines) if line.strip()), 0)
         scored.append((score, path, first + 1, lines[first].strip()))
     return scored
+
+
+def _best(hits: list[dict[int, float]]) -> dict[int, float]:
+    best: dict[int, float] = {}
+    for hit in hits:
+        for number, fit in hit.items():
+            best[number] = max(fit, best.get(number, 0.0))
+    return best
 
 
 def _excerpt(text: str, asked: Query) -> str:

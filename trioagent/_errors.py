@@ -30,6 +30,8 @@ from __future__ import annotations
 
 from ._messages import Usage
 
+_SHOWN_PATHS, _SHOWN_CHARS = 20, 300
+
 
 class TrioAgentError(Exception):
     """Base of every error that trioagent raises on purpose."""
@@ -103,7 +105,7 @@ class MemoryLimitError(MemoryRejectedError):
         self.path, self.problem = path, problem
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.problem}"
+        return f"{_shown(self.path)}: {self.problem}"
 
 
 class MemoryConflictError(MemoryRejectedError):
@@ -118,8 +120,15 @@ class MemoryConflictError(MemoryRejectedError):
         self.paths = paths
 
     def __str__(self) -> str:
-        names = ", ".join(self.paths)
+        names = ", ".join(_shown(path) for path in self.paths[:_SHOWN_PATHS])
+        if len(self.paths) > _SHOWN_PATHS:
+            names += f" and {len(self.paths) - _SHOWN_PATHS} more"
         return f"someone else changed {names} after you last read it; read it again, then redo your change"
+
+
+def _shown(path: str) -> str:
+    """A path for people and models: a note's may have thousands of characters."""
+    return path if len(path) <= _SHOWN_CHARS else f"{path[: _SHOWN_CHARS // 2]}…{path[-_SHOWN_CHARS // 2 :]}"
 
 
 class AgentBusyError(TrioAgentError):

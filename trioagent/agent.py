@@ -82,6 +82,7 @@ class Agent:
             ChatMessage("system", with_host_tools(prompt, list(self._host_tools))),
         ]
         self._busy = False
+        self._tier = ""
 
     @property
     def memory_path(self) -> Path:
@@ -135,13 +136,14 @@ class Agent:
     ) -> Path:
         """Write the conversation as JSON to ``convo_<uuid>.json`` and return its path.
 
-        The file appears whole or not at all. A started write ends even if cancelled.
+        It holds the messages, and the sandbox tier that ran the blocks ("" if none ran). The file appears whole or not
+        at all. A started write ends even if cancelled.
 
         Args:
             log: also tell the ``trioagent`` logger where it is.
         """
         path = Path(save_folder) / f"convo_{uuid.uuid4()}.json"
-        body = {"messages": [attrs.asdict(message) for message in self.messages]}
+        body = {"messages": [attrs.asdict(message) for message in self.messages], "tier": self._tier}
         text = json.dumps(body, ensure_ascii=False, indent=2)
         await trio.to_thread.run_sync(_save, path, text.encode("utf-8", "backslashreplace"))
         if log:
@@ -190,7 +192,7 @@ class Agent:
                                     undo=undo,
                                     receipt=receipt,
                                 )
-                        running = False
+                        running, self._tier = False, result.tier
                         step = turn.on_result(
                             result.locals, result.error, result.printed, saved=result.saved, tier=result.tier
                         )

@@ -110,7 +110,10 @@ async def test_each_kind_of_outcome(where: Path, runtime: Runtime) -> None:
     batch[5] = Job(id="5", memory=str(where / "m5"), messages=("hi",), model="no-such-model")
     report = await run_batch(batch, runtime=runtime, run_dir=where / "run")
     assert (report.done, report.failed, report.left, report.stopped) == (2, 4, 0, "")
-    assert set(rows(where, "conversations")) == {"0", "1"}
+    assert {job: row["tier"] for job, row in rows(where, "conversations").items()} == {
+        "0": "",
+        "1": runtime.sandbox.tier,
+    }
     failed = {job: row["error"] for job, row in rows(where, "failures").items()}
     assert {job: error["type"] for job, error in failed.items()} == {
         "2": "ModelStatusError",
@@ -288,6 +291,31 @@ async def test_jobs_are_taken_as_places_get_free(where: Path) -> None:
         )
     assert (report.done, report.stopped) == (5, "limit")
     assert taken <= 400
+
+
+async def test_no_more_at_once_than_asked_for(where: Path) -> None:
+    """Of ten jobs, three wait for the model at a time, whenever one is looked at."""
+    at_once: list[int] = []
+    asking = 0
+
+    class Counting(Waiting):
+        @asynccontextmanager
+        async def answer(self, messages: Sequence[ChatMessage]) -> AsyncIterator[AsyncIterator[AnswerPart]]:
+            nonlocal asking
+            asking += 1
+            at_once.append(asking)
+            try:
+                await trio.sleep(0.01)
+                async with super().answer(messages) as parts:
+                    yield parts
+            finally:
+                asking -= 1
+
+    async with open_runtime(Counting(answer_first=10)) as runtime:
+        config = BatchConfig(max_concurrent=3)
+        report = await run_batch(jobs(where, *["hi"] * 10), runtime=runtime, run_dir=where / "run", config=config)
+    assert report.done == 10 and len(at_once) == 10
+    assert max(at_once) == 3
 
 
 async def test_a_slow_source_holds_nobody_up(where: Path) -> None:

@@ -216,7 +216,7 @@ async def test_few_file_descriptors(home: Path, nursery: trio.Nursery) -> None:
     server = await nursery.start(serve_model, Model(delay=0.05))
     write_jobs(home, 120)
     limited = ["/bin/sh", "-c", 'ulimit -n 256; exec "$@"', "sh", *command(*arguments(server))]
-    with trio.fail_after(30):
+    with trio.fail_after(120):
         done = await trio.run_process(
             [*limited, "--max-concurrent", "120"], capture_stderr=True, check=False, env=environment(home), cwd=home
         )

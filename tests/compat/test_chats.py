@@ -57,6 +57,22 @@ class BreaksWhenCancelled:
         yield
 
 
+class Held:
+    """A model that says when it is asked, in the Trio thread, and answers once it is told to, from another."""
+
+    name = "held"
+
+    def __init__(self) -> None:
+        self.asked, self.go = threading.Event(), threading.Event()
+
+    @asynccontextmanager
+    async def answer(self, messages: Sequence[ChatMessage]) -> AsyncIterator[Any]:
+        self.asked.set()
+        await trio.to_thread.run_sync(self.go.wait, 20)
+        async with ScriptedModel([HELLO]).answer(messages) as parts:
+            yield parts
+
+
 async def a_block_runs() -> set[int]:
     """Wait for a block; its child."""
     while not (running := running_blocks()):
@@ -242,13 +258,13 @@ def test_several_failures_come_as_a_group(tmp_path: Path) -> None:
 
 def test_one_chat_at_a_time(tmp_path: Path) -> None:
     async def main() -> None:
-        agent = AsyncAgent(
-            memory_path=tmp_path, model=ScriptedModel([HELLO], delay=0.05), predetermined_memory_path=True
-        )
+        model = Held()
+        agent = AsyncAgent(memory_path=tmp_path, model=model, predetermined_memory_path=True)
         first = asyncio.create_task(agent.chat("Hi"))
-        await asyncio.sleep(0.01)
+        await asyncio.to_thread(model.asked.wait, 20)
         with pytest.raises(AgentBusyError):
             await agent.chat("Me too")
+        model.go.set()
         assert (await first).reply == "Hello."
         assert len(agent.messages) == 3
 

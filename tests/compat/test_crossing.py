@@ -129,15 +129,18 @@ def test_a_siblings_failure_cancels() -> None:
 
 
 def test_an_error_of_the_clean_up_is_the_cause() -> None:
+    begun = threading.Event()
+
     async def breaks() -> None:
         try:
+            begun.set()
             await trio.sleep_forever()
         finally:
             raise ValueError("while cleaning")
 
     async def main() -> None:
         task = asyncio.create_task(run_async(breaks))
-        await asyncio.sleep(0.05)
+        await asyncio.to_thread(begun.wait, 20)
         task.cancel()
         with pytest.raises(asyncio.CancelledError) as caught:
             await task

@@ -10,6 +10,7 @@ from typing import Any
 
 import attrs
 
+from trioagent._config import SandboxLimits
 from trioagent._errors import ModelError
 from trioagent._pacing import parse_http_date, parse_retry_after
 from trioagent._parsed_reply import REPAIRS
@@ -24,10 +25,12 @@ from trioagent.memory._redo import Redo, Staged
 from trioagent.memory._sizes import _Folder
 from trioagent.models._decode import decode_answer, decode_chunk, error_detail
 from trioagent.models._sse import SSEDecoder
-from trioagent.sandbox._frames import Call, FrameError, Reply, death_status, decode
+from trioagent.sandbox._frames import Call, FrameError, Reply, bounded, death_status, decode
+from trioagent.sandbox._monty._exchange import _decode as decode_index
 
 from .fuzzing import Target
 
+NARROW = SandboxLimits(value_chars=20, values_chars=50, printed_chars=10, view_bytes=1000, view_files=3)
 MAX_TOKENS = 10**12  # what any count from a server must be below
 
 
@@ -47,7 +50,22 @@ def frames(data: bytes, chance: random.Random) -> None:
     except FrameError:
         return
     assert isinstance(frame, Reply | Call)
+    if isinstance(frame, Reply):
+        shown = bounded(frame, NARROW)
+        assert sum(len(name) + len(text) for name, text in shown.locals.items()) < NARROW.values_chars + 500
+        assert len(shown.printed) <= NARROW.printed_chars + 100 and len(shown.error) <= 2100
     json.dumps(attrs.asdict(frame), allow_nan=False, ensure_ascii=False).encode()  # plain, finite, and text
+
+
+def indexes(data: bytes, chance: random.Random) -> None:
+    try:
+        index = decode_index(b"\0\0\0\0" + data, NARROW)
+    except FrameError:
+        return
+    paths = [path for path, _ in index["writes"]]
+    assert sum(size for _, size in index["writes"]) <= NARROW.view_bytes and len(set(paths)) == len(paths)
+    for path in (*paths, *index["deletes"], *index["made_dirs"], *index["removed_dirs"]):
+        assert is_inside(path)
 
 
 def replies(data: bytes, chance: random.Random) -> None:
@@ -162,6 +180,7 @@ def jobs(data: bytes, chance: random.Random) -> None:
 
 
 _REPLY = {"locals": {"a": "1"}, "error": "", "printed": "p", "reads": ["user.md"]}
+_INDEX = {"writes": [["a/b.md", 5], ["c", 900]], "deletes": ["d.md"], "made_dirs": ["a"], "removed_dirs": ["e/f"]}
 _DELTA = {"choices": [{"delta": {"content": "hi", "role": "assistant"}, "finish_reason": None, "index": 0}]}
 _ANSWER = {
     "choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}],
@@ -182,6 +201,9 @@ _KEPT = Redo(7, receipt="receipt-" + "0" * 64, payload="eyJldmVudCI6IDF9").encod
 
 TARGETS = [
     Target("frames", [_dumps(_REPLY), _dumps({"call": "f", "args": [1, [2.5, None]], "kwargs": {"k": {}}})], frames),
+    Target(
+        "monty's changes", [_dumps({"alive": True, "changes": _INDEX}), _dumps({"alive": 0, "changes": {}})], indexes
+    ),
     Target(
         "reply parser",
         [

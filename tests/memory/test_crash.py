@@ -14,6 +14,7 @@ import pytest
 
 from trioagent import _errors
 
+from ..open_files import open_files
 from .support import (
     ALL,
     PRIVATE,
@@ -199,11 +200,11 @@ def test_no_descriptor_is_left(tmp_path: Path) -> None:
                 raise OSError(errno.EIO, os.strerror(errno.EIO))
             return operation(*args)
 
-        descriptors = os.listdir("/proc/self/fd")
+        descriptors = open_files(again=bool(failed))
         try:
             with switched(refuse, ALL):
                 commit_now(root, before().changes_to(new), receipt=receipt)
         except _errors.MemoryStorageError:
             failed += 1
-        assert os.listdir("/proc/self/fd") == descriptors
+        assert open_files(again=True) == descriptors
     assert failed > 50

@@ -20,11 +20,8 @@ import trio.testing
 from trioagent._errors import MemoryPathError, MemoryStorageError
 from trioagent.memory import Memory, _lease, check_memory_path
 
+from ..open_files import open_files
 from .support import PRIVATE, REPOSITORY, before, commit_now, read_tree, scenarios, switched
-
-
-def descriptors() -> list[str]:
-    return os.listdir("/proc/self/fd")
 
 
 async def test_first_come_first_served(tmp_path: Path) -> None:
@@ -46,7 +43,7 @@ async def test_first_come_first_served(tmp_path: Path) -> None:
 async def test_one_at_a_time_and_no_descriptor_while_idle_or_waiting(tmp_path: Path) -> None:
     memory, inside = Memory(tmp_path / "m"), 0
     await trio.to_thread.run_sync(int)
-    at_rest = descriptors()
+    at_rest = open_files()
 
     async def work() -> None:
         nonlocal inside
@@ -54,13 +51,13 @@ async def test_one_at_a_time_and_no_descriptor_while_idle_or_waiting(tmp_path: P
             inside += 1
             assert inside == 1
             await trio.sleep(random.random() / 1000)
-            assert len(descriptors()) == len(at_rest) + 1
+            assert len(open_files(again=True)) == len(at_rest) + 1
             inside -= 1
 
     async with trio.open_nursery() as nursery:
         for _ in range(50):
             nursery.start_soon(work)
-    assert descriptors() == at_rest
+    assert open_files(again=True) == at_rest
     assert os.listdir(tmp_path / "m") == []
 
 
@@ -100,7 +97,7 @@ async def test_cancelling_the_wait_leaves_nothing(tmp_path: Path) -> None:
     outside = os.open(tmp_path, os.O_RDONLY)
     fcntl.flock(outside, fcntl.LOCK_EX)
     await trio.to_thread.run_sync(int)
-    at_rest = descriptors()
+    at_rest = open_files()
     with trio.move_on_after(0.02) as scope:
         async with memory.lease():
             raise AssertionError("somebody else holds it")
@@ -115,7 +112,7 @@ async def test_cancelling_the_wait_leaves_nothing(tmp_path: Path) -> None:
             nursery.start_soon(wait)
         await trio.sleep(0.01)
         nursery.cancel_scope.cancel()
-    assert descriptors() == at_rest
+    assert open_files(again=True) == at_rest
     fcntl.flock(outside, fcntl.LOCK_UN)
     with trio.fail_after(5):
         async with memory.lease():
@@ -131,7 +128,7 @@ async def test_cancelling_at_every_checkpoint(tmp_path: Path) -> None:
     for number in range(30):
         root = tmp_path / str(number)
         before().lay_down(root)
-        at_rest, ended = descriptors(), False
+        at_rest, ended = open_files(), False
         with trio.CancelScope() as scope:
             instrument = _CancelAt(number, scope)
             trio.lowlevel.add_instrument(instrument)
@@ -141,7 +138,7 @@ async def test_cancelling_at_every_checkpoint(tmp_path: Path) -> None:
                 ended = True
             finally:
                 trio.lowlevel.remove_instrument(instrument)
-        assert descriptors() == at_rest
+        assert open_files(again=True) == at_rest
         found = read_tree(root)
         assert found == (new if (root / PRIVATE).exists() else before())
         assert not list(root.glob(f"{PRIVATE}/new-*"))
@@ -205,12 +202,12 @@ async def test_a_lease_finishes_what_a_dead_process_began(tmp_path: Path) -> Non
 async def test_an_error_in_recovery_frees_the_memory(tmp_path: Path) -> None:
     (tmp_path / PRIVATE).write_text("")
     await trio.to_thread.run_sync(int)
-    at_rest = descriptors()
+    at_rest = open_files()
     for _ in range(2):
         with pytest.raises(MemoryPathError):
             async with Memory(tmp_path).lease():
                 pass
-    assert descriptors() == at_rest
+    assert open_files(again=True) == at_rest
     (tmp_path / PRIVATE).unlink()
     async with Memory(tmp_path).lease():
         pass

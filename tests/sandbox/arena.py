@@ -29,6 +29,7 @@ from types import FrameType
 
 from trioagent import _config
 from trioagent.sandbox import BlockResult
+from trioagent.sandbox._child.values import ERROR_CHARS
 
 from .background import Background
 from .corpus import CASES, Case
@@ -36,6 +37,7 @@ from .processes import descendants as descendants
 
 LIMITS = _config.SandboxLimits(wall_seconds=1.2, cpu_seconds=1)
 WALL_SECONDS = 8.0
+SLACK = 1000  # what is cut says so, and what was refused is named
 HOST_TOKEN = "CANARY-HOST" + "MEM-" + secrets.token_hex(8)  # only in this process's memory
 PROBE = """
 x = 40 + 2
@@ -121,6 +123,8 @@ class Arena:
         if resident() - size > 200 << 20:
             signs.append("the host grew by more than 200 MB")
         signs += self._memory_signs()
+        if self._run("x = 6 * 7", self.memory).locals.get("x") != "42":
+            signs.append("the memory can not be used any more")
         return signs + self._innocent_signs()
 
     # ------------------------------------------------------------------ set-up
@@ -204,8 +208,14 @@ class Arena:
             signs.append("host memory leaked")
         if "root:x:0:0" in text:
             signs.append("passwd leaked")
-        if len(text) > 2_000_000:
-            signs.append(f"a result of {len(text)} characters")
+        shown = sum(len(name) + len(value) for name, value in result.locals.items())
+        for what, length, most in (
+            ("variables", shown, LIMITS.values_chars),
+            ("prints", len(result.printed), LIMITS.printed_chars),
+            ("error", len(result.error), ERROR_CHARS),
+        ):
+            if length > most + SLACK:
+                signs.append(f"{what} of {length} characters")
         if result.locals.get("escaped", "None") not in ("None", "False", "''"):
             signs.append(f"the block reports {result.locals['escaped'][:80]}")
         return signs
@@ -229,6 +239,7 @@ class Arena:
     def _count_processes(self) -> int:
         """How many there are when nothing runs: once they have not become more or fewer for a while."""
         self._run(self._probe, self.innocent)
+        self._run("import statistics", self.innocent)  # a process with the whole library is made when one asks for it
         count, since = -1, time.monotonic()
         while time.monotonic() < since + 0.3:
             if (now := len(self._processes())) != count:

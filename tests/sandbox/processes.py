@@ -45,7 +45,7 @@ def zygote(sandbox: Sandbox) -> int:
 
 async def spares(sandbox: Sandbox, count: int = 1) -> set[int]:
     """The children that wait in a *sandbox* in which no block runs, once there are *count*, and all others are gone."""
-    for _ in range(1000):
+    for _ in range(10_000):
         children = descendants(zygote(sandbox))
         if len(children) == count and alive(children) == children:
             return children

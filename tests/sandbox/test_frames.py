@@ -8,8 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trioagent._config import SandboxLimits
 from trioagent.sandbox._child.run_block import MAX_PATH, MAX_READS, Reads
-from trioagent.sandbox._frames import Call, FrameError, Reply, death_status, decode, encode, frame_size
+from trioagent.sandbox._frames import (
+    MAX_VALUES,
+    Call,
+    FrameError,
+    Reply,
+    bounded,
+    death_status,
+    decode,
+    encode,
+    frame_size,
+)
 
 GOOD = {"locals": {"a": "1"}, "error": "", "printed": "p", "reads": ["user.md"]}
 
@@ -54,6 +65,7 @@ def test_good_frames() -> None:
         b'{"call": "f", "args": [1e999], "kwargs": {}}',
         b'{"call": "f", "args": [Infinity], "kwargs": {}}',
         b'{"call": "f", "args": [' + b"[" * 100 + b"]" * 100 + b'], "kwargs": {}}',
+        b'{"call": "f", "args": [' + b"0," * MAX_VALUES + b'0], "kwargs": {}}',
         b'{"call": "f", "args": {}, "kwargs": {}}',
         b'{"call": "f", "args": [], "kwargs": {}, "error": ""}',
     ],
@@ -61,6 +73,36 @@ def test_good_frames() -> None:
 def test_bad_frames(body: bytes) -> None:
     with pytest.raises(FrameError):
         decode(body)
+
+
+LIMITS = SandboxLimits(value_chars=100, values_chars=300, printed_chars=50)
+
+
+def test_what_is_shown_is_bounded_again() -> None:
+    """A block may write its own answer, so that what the child cut is whole once more."""
+    forged = Reply({"a": "x" * 5000, "b" * 5000: "y", "c": "z" * 5000, "d": "", "e": "1"}, "e" * 9000, "p" * 9000, [])
+    shown = bounded(forged, LIMITS)
+    assert shown.locals == {
+        "a": "x" * 100 + "… (5000 characters in all)",
+        "b" * 200 + "… (5000 characters in all)": "y",
+        "...": "more variables than fit here",
+    }
+    assert shown.error == "e" * 2000 + "… (9000 characters in all)"
+    assert shown.printed == "p" * 50 + "… (9000 characters in all)"
+    many = bounded(Reply({str(number): "" for number in range(10_000)}, "", "", []), LIMITS)
+    assert len(many.locals) < 150 and many.locals["..."]
+
+
+@given(st.dictionaries(st.text(max_size=300), st.text(max_size=300), max_size=9), st.text(max_size=200))
+def test_honest_answers_are_shown_as_they_are(values: dict[str, str], printed: str) -> None:
+    """Those within the limits, that is; and the bounds hold for all."""
+    reply = Reply(values, "", printed, ["user.md"])
+    shown = bounded(reply, LIMITS)
+    size = sum(len(name) + len(text) for name, text in values.items())
+    if size <= 300 and all(len(name) <= 200 and len(text) <= 100 for name, text in values.items()):
+        assert shown.locals == values
+    assert sum(len(name) + len(text) for name, text in shown.locals.items()) < 300 + 200 + 250
+    assert len(shown.printed) <= 50 + 100
 
 
 def test_an_honest_child_lists_no_more_reads_than_the_host_takes() -> None:

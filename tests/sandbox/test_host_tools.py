@@ -57,11 +57,11 @@ async def test_errors_are_the_blocks_to_handle(sandbox: Sandbox) -> None:
 
 
 async def test_waiting_for_a_tool_takes_no_time_and_no_place() -> None:
-    limits = SandboxLimits(wall_seconds=0.5, parallel=1)
+    limits = SandboxLimits(wall_seconds=1.0, parallel=1)
     async with open_sandbox(limits=limits) as sandbox:
 
         async def slow() -> object:
-            await trio.sleep(0.8)
+            await trio.sleep(1.2)
             inner = await sandbox.run("x = 6 * 7")  # the only place is free while the outer block waits
             return inner.locals["x"]
 

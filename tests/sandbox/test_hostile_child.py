@@ -8,13 +8,14 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import attrs
 import pytest
 import trio
 
 from tests.faults.fuzzing import inputs
 from trioagent._config import SandboxLimits
 from trioagent.sandbox import _frames
-from trioagent.sandbox._conversation import MAX_TOOL_CALLS, Conversation, Place
+from trioagent.sandbox._conversation import MAX_FULL_FRAMES, MAX_TOOL_CALLS, Conversation, Place
 from trioagent.sandbox._kernel import KernelTier, _ConfinedConversation
 from trioagent.sandbox._tier import Outcome
 from trioagent.sandbox._zygote import Child
@@ -127,6 +128,22 @@ async def test_any_status_can_be_forged_and_none_breaks_the_host(status: int) ->
 async def test_a_flood_of_calls_ends() -> None:
     outcome = await outcome_of(call("double", 1) * (MAX_TOOL_CALLS + 500), GOOD)
     assert outcome.error == f"RuntimeError: the block called tools more than {MAX_TOOL_CALLS} times."
+
+
+async def test_much_in_few_calls_ends_too() -> None:
+    """What looking at it costs the host is bounded: by bytes, where their number is small."""
+    large = call("no such tool", "x" * 90_000)
+    outcome = await outcome_of(large * (MAX_FULL_FRAMES + 2), GOOD)
+    assert outcome.error == f"{FEW}spoiled its own answer (more than {16 * LIMITS.reply_bytes} bytes in all)."
+    assert not (await outcome_of(large * (MAX_FULL_FRAMES - 2), GOOD)).error
+
+
+async def test_a_forged_answer_is_shown_within_the_limits() -> None:
+    limits = attrs.evolve(LIMITS, value_chars=50, values_chars=200, printed_chars=10)
+    forged = {"locals": {"a": "x" * 5000, "b": "y"}, "error": "", "printed": "p" * 5000, "reads": []}
+    outcome = await outcome_of(frame(json.dumps(forged).encode()), limits=limits)
+    assert outcome.locals == {"a": "x" * 50 + "… (5000 characters in all)", "b": "y"}
+    assert outcome.printed == "p" * 10 + "… (5000 characters in all)"
 
 
 async def test_a_peer_that_floods_and_never_listens_is_stopped_by_its_clock() -> None:

@@ -18,6 +18,7 @@ from trioagent.sandbox._foreign import Foreigners
 from trioagent.sandbox._upper import MAX_DEPTH, read_changes
 
 from ..deep_trees import Nest
+from ..open_files import open_files
 
 pytestmark = pytest.mark.real
 FOLDER = os.O_RDONLY | os.O_DIRECTORY
@@ -50,12 +51,12 @@ def lower(tmp_path: Path) -> Path:
 
 
 def changes(upper: Path, lower: Path) -> ChangeSet:
-    before = sorted(os.listdir("/proc/self/fd"))
+    before = open_files()
     try:
         with opened(upper, lower) as (above, below):
             return read_changes(above, below, max_bytes=LIMIT)
     finally:
-        assert sorted(os.listdir("/proc/self/fd")) == before
+        assert open_files(again=True) == before
 
 
 def whiteout(path: Path) -> None:

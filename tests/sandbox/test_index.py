@@ -16,15 +16,15 @@ import trio
 
 from trioagent._config import SandboxLimits
 from trioagent.memory import ChangeSet, Memory
-from trioagent.sandbox import Sandbox, _indexes, open_sandbox
+from trioagent.sandbox import Sandbox, _indexes, _watch, open_sandbox
 from trioagent.sandbox._indexes import RENEW, WORTH, Indexes
 from trioagent.sandbox._tier import Outcome
 from trioagent.sandbox._watch import Watch
 
+from ..open_files import open_files
 from .indexed_search import SEARCH, filled, indexes, uses_index
 from .plain_user import PlainUser
 from .processes import descendants
-from .test_lifetime import open_descriptors
 
 pytestmark = pytest.mark.real
 
@@ -219,6 +219,15 @@ for number in range(64):
         assert result.locals["found"] == "[0, 1, 2, 3]"  # standard streams and its socket, also with an index
 
 
+async def test_a_memory_of_too_many_folders_gets_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_watch, "_MAX_FOLDERS", 1)
+    memory = filled(tmp_path / "memory")  # two, with its own
+    async with open_sandbox("kernel") as sandbox:
+        for _ in range(2):
+            assert await uses_index(sandbox, memory) is False
+            await indexes(sandbox).idle()
+
+
 async def test_the_block_has_as_much_memory_as_without(big: tuple[Sandbox, Path], tmp_path: Path) -> None:
     sandbox, memory = big
     (tmp_path / "other").mkdir()
@@ -231,7 +240,7 @@ async def test_the_block_has_as_much_memory_as_without(big: tuple[Sandbox, Path]
 
 async def test_closing_ends_what_is_being_made(tmp_path: Path) -> None:
     memory = filled(tmp_path / "memory", 2000)
-    descriptors, processes = open_descriptors(), descendants(os.getpid())
+    descriptors, processes = open_files(), descendants(os.getpid())
     async with open_sandbox("kernel") as sandbox:
         await uses_index(sandbox, memory)
         with trio.fail_after(10):
@@ -239,7 +248,7 @@ async def test_closing_ends_what_is_being_made(tmp_path: Path) -> None:
                 await trio.sleep(0.001)
         assert indexes(sandbox)._making is not None
     assert indexes(sandbox)._making is None and not indexes(sandbox)._kept
-    assert open_descriptors() == descriptors
+    assert open_files() == descriptors
     assert descendants(os.getpid()) <= processes
 
 
@@ -247,13 +256,13 @@ async def test_no_index_can_be_made(tmp_path: Path) -> None:
     """It has no room; the tools work as without, and it is not tried again and again."""
     memory = filled(tmp_path / "memory", 1500)
     limits = SandboxLimits(view_bytes=65536)
-    descriptors = open_descriptors()
+    descriptors = open_files()
     async with open_sandbox("kernel", limits=limits) as sandbox:
         for _ in range(2):
             assert await uses_index(sandbox, memory) is False
             await indexes(sandbox).idle()
         assert len(indexes(sandbox)._hopeless) == 1 and not indexes(sandbox)._kept
-    assert open_descriptors() == descriptors
+    assert open_files() == descriptors
 
 
 @pytest.mark.parametrize(("in_use", "have_one"), [(0.0, [True, True, False]), (60.0, [False, True, True])])

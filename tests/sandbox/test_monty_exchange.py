@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import socket
 from typing import Any
 
 import pytest
+import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trioagent._config import SandboxLimits
+from trioagent.sandbox._child.run_block import MAX_PATH
+from trioagent.sandbox._conversation import Place
 from trioagent.sandbox._frames import FrameError
-from trioagent.sandbox._monty._exchange import _decode
+from trioagent.sandbox._monty._exchange import _INDEX_BYTES, Exchange, _decode
+from trioagent.sandbox._zygote import Child
 
 LIMITS = SandboxLimits(view_bytes=1000, file_bytes=600, view_files=3)
 HEADER = b"\0\0\0\0"
@@ -49,7 +54,7 @@ def test_an_honest_word() -> None:
         {"writes": [["a", 600], ["b", 401]]},
         {"writes": [["a", 1], ["a", 1]]},
         {"writes": [[str(i), 1] for i in range(4)]},
-        {"writes": [["x" * 5000, 1]]},
+        {"writes": [["x" * (MAX_PATH + 1), 1]]},
         {"writes": {"a": 1}},
         {"deletes": [".."]},
         {"deletes": [1]},
@@ -80,6 +85,17 @@ def test_any_json_is_either_taken_or_refused(changes: object) -> None:
 def test_any_bytes_are_either_taken_or_refused(body: bytes) -> None:
     with pytest.raises(FrameError):
         _decode(HEADER + body, LIMITS)
+
+
+async def test_a_list_of_changes_is_bounded() -> None:
+    """By what its header says, before any of it is read."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    with ours, theirs:
+        theirs.sendall((_INDEX_BYTES + 1).to_bytes(4, "big"))
+        exchange = Exchange(Child(ours, -1, -1), LIMITS, {}, Place(trio.CapacityLimiter(1)))
+        with pytest.raises(FrameError, match=f"at most {_INDEX_BYTES} are taken"):
+            await exchange.finish()
 
 
 def test_deep_nesting_is_refused() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import random
 import signal
@@ -15,25 +14,23 @@ import pytest
 import trio
 
 from trioagent._config import SandboxLimits
-from trioagent.sandbox import BlockResult, HostTool
+from trioagent.sandbox import HostTool
 from trioagent.sandbox._monty import MontyTier
 from trioagent.testing import cancel_at_every_checkpoint
 
+from ..open_files import open_files
 from .arena import adopt_orphans
 from .monty_tier import open_monty
 from .processes import descendants
 
 pytestmark = pytest.mark.real
 
-
-def open_descriptors() -> int:
-    gc.collect()
-    return len(os.listdir("/proc/self/fd"))
+PATIENCE = 8.0  # less than the processor time after which an endless block would end by itself
 
 
 async def reap(pids: set[int]) -> None:
     for pid in pids:
-        with trio.fail_after(2):
+        with trio.fail_after(PATIENCE):
             await trio.to_thread.run_sync(os.waitpid, pid, 0)
 
 
@@ -44,16 +41,16 @@ async def worker_of(tier: MontyTier) -> int:
 
 
 async def test_leaving_ends_everything() -> None:
-    before, descriptors = descendants(os.getpid()), open_descriptors()
+    before, descriptors = descendants(os.getpid()), open_files()
     async with open_monty() as (sandbox, _):
         await sandbox.run("x = 1")
         assert len(descendants(os.getpid()) - before) == 3  # warden, keeper, worker
     assert descendants(os.getpid()) == before
-    assert open_descriptors() == descriptors
+    assert open_files() == descriptors
 
 
 async def test_cancelling_the_start_leaves_nothing() -> None:
-    before, descriptors = descendants(os.getpid()), open_descriptors()
+    before, descriptors = descendants(os.getpid()), open_files()
     adopt_orphans(True)  # so that none can hide
     try:
         for seconds in (0.001, 0.05, 0.15, 0.25):
@@ -63,12 +60,12 @@ async def test_cancelling_the_start_leaves_nothing() -> None:
             assert descendants(os.getpid()) == before
     finally:
         adopt_orphans(False)
-    assert open_descriptors() == descriptors
+    assert open_files() == descriptors
 
 
 async def test_cancelling_at_every_checkpoint(tmp_path: Path) -> None:
     """A block that calls a host tool, cancelled wherever it waits: all or nothing saved, and both processes gone."""
-    before, descriptors = descendants(os.getpid()), open_descriptors()
+    before, descriptors = descendants(os.getpid()), open_files()
 
     async def ask() -> int:
         await trio.lowlevel.checkpoint()
@@ -96,7 +93,7 @@ async def test_cancelling_at_every_checkpoint(tmp_path: Path) -> None:
         assert (await sandbox.run("x = 1")).error == ""
         assert len(idle) == len(descendants(os.getpid()))
     assert descendants(os.getpid()) == before
-    assert open_descriptors() == descriptors
+    assert open_files() == descriptors
 
 
 async def test_cancelling_endless_blocks_at_random_times() -> None:
@@ -117,24 +114,27 @@ async def test_cancelling_endless_blocks_at_random_times() -> None:
 async def test_a_cancel_kills_at_once() -> None:
     async with open_monty() as (sandbox, tier):
         worker = await worker_of(tier)
-        with trio.move_on_after(0.1):
-            await sandbox.run("while True: pass")
+        begun = trio.Event()
+
+        async def begin() -> None:
+            begun.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(sandbox.run, "begin()\nwhile True: pass", host_tools={"begin": begin}))
+            await begun.wait()
+            nursery.cancel_scope.cancel()
         assert not Path(f"/proc/{worker}").exists()
 
 
 async def test_a_killed_worker_ends_its_block_only() -> None:
     async with open_monty() as (sandbox, tier):
         worker = await worker_of(tier)
-        results: list[BlockResult] = []
 
-        async def run() -> None:
-            results.append(await sandbox.run("while True: pass"))
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(run)
-            await trio.sleep(0.1)
+        async def die() -> None:
             os.kill(worker, signal.SIGKILL)
-        assert results[0].error == "RuntimeError: the block was killed, most likely for using too much memory."
+
+        result = await sandbox.run("die()\nwhile True: pass", host_tools={"die": die})
+        assert result.error == "RuntimeError: the block was killed, most likely for using too much memory."
         assert (await sandbox.run("x = 2")).locals == {"x": "2"}
         assert await worker_of(tier) != worker
 
@@ -168,10 +168,14 @@ import sys, trio
 sys.path[:0] = {path!r}
 from tests.sandbox.monty_tier import open_monty
 async def main():
+    begun, at_work = trio.open_memory_channel(2)
+    async def run(code):
+        await sandbox.run("begin(1)\\n" + code, host_tools={{"begin": begun.send}})
     async with open_monty() as (sandbox, tier), trio.open_nursery() as nursery:
         for code in ("while True: pass", "import time\\ntime.sleep(1000)"):
-            nursery.start_soon(sandbox.run, code)
-        await trio.sleep(0.3)
+            nursery.start_soon(run, code)
+        for _ in range(2):
+            await at_work.receive()
         print("running", flush=True)
         await trio.sleep_forever()
 trio.run(main)
@@ -191,7 +195,7 @@ async def test_the_hosts_death_ends_all(number: int) -> None:
         assert len(family) == 5
         host.send_signal(number)
         await trio.to_thread.run_sync(host.wait)
-        with trio.fail_after(2):
+        with trio.fail_after(PATIENCE):
             while any(_runs(pid) for pid in family):
                 await trio.sleep(0.005)
         await reap(family & descendants(os.getpid()))

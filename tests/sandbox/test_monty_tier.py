@@ -138,10 +138,10 @@ async def test_host_tools(tmp_path: Path) -> None:
 
 
 async def test_waiting_for_a_tool_takes_no_time_and_no_place() -> None:
-    async with open_monty(SandboxLimits(wall_seconds=0.4, parallel=1)) as (sandbox, _):
+    async with open_monty(SandboxLimits(wall_seconds=1.0, parallel=1)) as (sandbox, _):
 
         async def outer() -> str:
-            await trio.sleep(0.5)
+            await trio.sleep(1.2)
             return (await sandbox.run("y = 2")).locals["y"]
 
         result = await sandbox.run("x = outer()", host_tools={"outer": outer})

@@ -16,7 +16,7 @@ import pytest
 from trioagent.sandbox._child import seccomp
 from trioagent.sandbox._child.syscalls import AARCH64, X86_64
 from trioagent.sandbox._monty import _install
-from trioagent.sandbox._monty.inside import filters, walls
+from trioagent.sandbox._monty.inside import filters, keeper, walls
 from trioagent.sandbox._monty.inside import launch as launching
 
 from .monty_tier import open_monty
@@ -56,6 +56,8 @@ async def test_both_are_confined_by_the_kernels_own_account(tmp_path: Path) -> N
             limits = Path(f"/proc/{pid}/limits").read_text()
             assert re.search(r"Max file size +0 +0 ", limits)
             assert re.search(r"Max core file size +0 +0 ", limits)
+            most = launching.DESCRIPTORS if pid == pair.worker else keeper.DESCRIPTORS
+            assert re.search(rf"Max open files +{most} +{most} ", limits)
             targets = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
             assert not [target for target in targets if str(tmp_path) in target]
         targets = [os.readlink(f"/proc/{pair.worker}/fd/{fd}") for fd in os.listdir(f"/proc/{pair.worker}/fd")]

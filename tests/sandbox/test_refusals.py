@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -84,6 +86,41 @@ def check_refusal(report: dict[str, Any], expected: dict[str, tuple[str, str]]) 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_failed_and_what_to_do_is_said(here: dict[str, Any], name: str) -> None:
     check_refusal(here[name], REFUSED[name])
+
+
+_KILLED_IN_ITS_PROBE = """
+import os, signal, sys, trio
+from trioagent.sandbox import _probe, open_sandbox
+
+class Deadly:
+    tier = "kernel"
+    async def execute(self, code, *, root_fd, hide, host_tools):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+async def start(tier, limits):
+    return Deadly()
+
+async def main():
+    if sys.argv[1] == "die":
+        _probe._start = start
+    async with open_sandbox(sys.argv[2]):
+        pass
+
+trio.run(main)
+"""
+
+
+@pytest.mark.parametrize("tier", ["kernel", "kernel-lite", *(["monty"] if find_spec("pydantic_monty") else [])])
+def test_what_a_probe_left_when_it_was_killed_is_removed_at_the_next_start(tier: str, tmp_path: Path) -> None:
+    def start(how: str) -> int:
+        command = [sys.executable, "-c", _KILLED_IN_ITS_PROBE, how, tier]
+        return subprocess.run(command, env={**os.environ, "TMPDIR": str(tmp_path)}, check=False).returncode
+
+    assert start("die") == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    assert sorted(path.name for path in left.iterdir()) == ["folder", "gone.md", "kept.md"]
+    assert start("live") == 0
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_as_plain_user(plain_user: PlainUser) -> None:

@@ -115,7 +115,7 @@ def test_only_what_is_listed_is_allowed(machine: int) -> None:
     by_number = {numbers[machine]: name for table in seccomp.TABLES for name, numbers in table.items()}
     plain = {numbers[machine] for numbers in seccomp.ALLOWED.values()}
     for number in range(600):
-        answer = evaluate(machine, number, (0, 2**64 - 129, 0xFFFF_FFFF, 0, 0xFFFF_FFFF))
+        answer = evaluate(machine, number, (0xFFFF_FFFF, 2**64 - 129, 0xFFFF_FFFF, 0, 0xFFFF_FFFF))
         if number in plain:
             assert answer == ALLOW
         elif number not in by_number:
@@ -147,6 +147,13 @@ def test_arguments_are_judged(machine: int) -> None:
         assert answer(seccomp.NO_WHITEOUT, "renameat2", 0, 0, 0, 0, flags) == expected
     for operation, expected in ((128, ALLOW), (128 + 9, ALLOW), (0, fails(errno.EPERM)), (1, fails(errno.EPERM))):
         assert answer(seccomp.PRIVATE_FUTEX, "futex", 0, operation) == expected
+    for name in seccomp.COMMON_CLOCKS:
+        for clock in (0, 1, 2, 3, 7, 15):
+            assert answer(seccomp.COMMON_CLOCKS, name, clock) == ALLOW
+        for clock in (16, ~1 << 3 | 2, ~1 << 3 | 6, 0xFFFF_FFFF):  # of a process, a thread, a descriptor
+            assert answer(seccomp.COMMON_CLOCKS, name, clock & 0xFFFF_FFFF) == fails(errno.EINVAL)
+    assert answer(seccomp.OWN_PROCESSORS, "sched_getaffinity", 0) == ALLOW
+    assert answer(seccomp.OWN_PROCESSORS, "sched_getaffinity", 1) == fails(errno.EPERM)
     assert answer(seccomp.MISSING, "clone3") == fails(errno.ENOSYS)
     assert answer(seccomp.IGNORED, "fchmod", 3, 0o777) == fails(0)
     assert answer(seccomp.UNSUPPORTED, "setxattr") == fails(errno.ENOTSUP)

@@ -15,8 +15,8 @@ from trioagent._config import SandboxLimits
 from trioagent._errors import SandboxError
 from trioagent.sandbox import Sandbox, open_sandbox
 
+from ..open_files import open_files
 from .processes import descendants, spares, zygote
-from .test_lifetime import open_descriptors
 
 pytestmark = pytest.mark.real
 
@@ -93,6 +93,30 @@ def holds(pid: int, token: bytes) -> bool:
     return False
 
 
+@pytest.mark.parametrize("tier", ["kernel", "kernel-lite"])
+async def test_a_zygote_is_after_hundreds_of_blocks_what_it_was(tier: str, tmp_path: Path) -> None:
+    """So it needs no recycling: it keeps no memory, no descriptors and no processes of what it has forked."""
+    async with open_sandbox(tier) as sandbox:
+
+        async def state(blocks: int) -> tuple[int, int]:
+            """After so many blocks, each of which saves something and one in ten of which fails: pages, descriptors."""
+            for number in range(blocks):
+                fails = "1 / 0" if number % 10 == 0 else "x = 1"
+                await sandbox.run(f"create_file('n.md', '{number}' * 1000)\n{fails}", memory_path=tmp_path)
+            await spares(sandbox)
+            pid = zygote(sandbox)
+            with trio.fail_after(10):
+                while len(descendants(pid)) > 1:
+                    await trio.sleep(0.002)
+            resident = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+            return resident, len(os.listdir(f"/proc/{pid}/fd")) if os.geteuid() == 0 else 0
+
+        early, descriptors = await state(50)
+        late, still = await state(250)
+    assert still <= descriptors + 2  # of views that are about to be dropped
+    assert late - early <= 64  # pages, of which a kilobyte kept from each block would be as many
+
+
 async def test_a_dead_one_is_passed_over() -> None:
     async with open_sandbox() as sandbox:
         for _ in range(3):
@@ -120,13 +144,13 @@ async def test_no_descriptors_left(tmp_path: Path) -> None:
     """The block fails with a typed error, and all is well again once there are descriptors."""
     async with open_sandbox(limits=SandboxLimits(spare_children=0)) as sandbox:
         await sandbox.run("x = 1")
-        before = open_descriptors()
+        before = open_files()
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (before, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (len(before), hard))
         try:
             with pytest.raises(SandboxError, match="too many open files"):
                 await sandbox.run("x = 1")
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        assert open_descriptors() == before
+        assert open_files() == before
         assert (await sandbox.run("x = 2")).locals == {"x": "2"}

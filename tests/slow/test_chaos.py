@@ -10,11 +10,11 @@ from .chaos import Plan, run_chaos
 
 pytestmark = pytest.mark.real
 
-SECONDS = 30.0  # of disturbance; what is under way then is let through, which takes some seconds more
+SECONDS = 60.0  # three quarters of them disturbed; what is under way after those is let through
 
 
 async def test_chaos(tmp_path: Path) -> None:
-    plan = Plan(seconds=SECONDS, steady_seconds=SECONDS / 4, steady_jobs=60)
+    plan = Plan(seconds=0.75 * SECONDS, steady_seconds=0.25 * SECONDS, steady_jobs=60)
     figures = await run_chaos(plan, tmp_path)
     for figure, measured, wanted in figures.rows():
         print(f"{figure:<62} {measured:>30} {wanted:>10}")

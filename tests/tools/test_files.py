@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from trioagent.tools import NAMES, NoResults, ToolError, make_tools
 from trioagent.tools._disk import Folder
 
+from ..open_files import open_files
 from .conftest import Memory
 
 
@@ -339,11 +340,11 @@ def test_tools_never_raise_and_stay_inside(tmp_path: Path, calls: list[tuple[str
 
 def test_folder_handles_are_closed(memory: Memory) -> None:
     memory.put("a/b/c.md", "x [[d]]")
-    before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else None
+    before = open_files() if os.path.isdir("/proc/self/fd") else None
     for name in NAMES:
         for argument in ("a/b/c.md", "a", "nope", None):
             arguments = (argument, "x", "y")[: _ARGUMENTS[name]]
             memory.tools[name](*(arguments if name != "search" else arguments[:1]))
     if before is not None:
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert open_files() == before
     assert Folder.__slots__  # one handle a folder, nothing else to keep open

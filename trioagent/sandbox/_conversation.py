@@ -15,6 +15,7 @@ from ._tier import HostTool, Outcome
 from ._zygote import Child, receive
 
 MAX_TOOL_CALLS = 1000
+MAX_FULL_FRAMES = 16  # all that a block says, together, is at most so many times what one frame may hold
 
 
 class Died(Exception):  # internal
@@ -57,7 +58,9 @@ class Conversation:
     ) -> None:
         self._channel = child.channel
         self._limits, self._host_tools, self._place = limits, host_tools, place
+        self.called = False  # a host tool
         self._received = bytearray()
+        self._left = MAX_FULL_FRAMES * limits.reply_bytes
         self._clock = trio.CancelScope()
 
     async def run(self, code: str) -> Outcome:
@@ -76,8 +79,15 @@ class Conversation:
             await self._begun()
             for _ in range(MAX_TOOL_CALLS + 1):
                 match await self._receive():
-                    case _frames.Reply(values, error, printed, reads, scanned):
-                        return Outcome(locals=values, error=error, printed=printed, reads=tuple(reads), scanned=scanned)
+                    case _frames.Reply() as reply:
+                        shown = _frames.bounded(reply, self._limits)
+                        return Outcome(
+                            locals=shown.locals,
+                            error=shown.error,
+                            printed=shown.printed,
+                            reads=tuple(shown.reads),
+                            scanned=shown.scanned,
+                        )
                     case _frames.Call() as call:
                         await self._send(await self._answer(call))
             return Outcome(error=f"RuntimeError: the block called tools more than {MAX_TOOL_CALLS} times.")
@@ -88,6 +98,7 @@ class Conversation:
 
     async def _answer(self, call: _frames.Call) -> bytes:
         """Run a host tool in the calling task, in the caller's scope. The block's clock stands still meanwhile."""
+        self.called = True
         tool = self._host_tools.get(call.name)
         if tool is None:
             return _frames.encode({"error": f"there is no tool {call.name[:100]!r}"})
@@ -117,6 +128,9 @@ class Conversation:
             await self._fill(_frames.DEATH.size)
             raise Died(_frames.death_status(bytes(self._received)))
         size = _frames.frame_size(bytes(self._received[: _frames.HEADER]), self._limits.reply_bytes)
+        self._left -= size
+        if self._left < 0:
+            raise _frames.FrameError(f"more than {MAX_FULL_FRAMES * self._limits.reply_bytes} bytes in all")
         await self._fill(_frames.HEADER + size)
         body = bytes(self._received[_frames.HEADER : _frames.HEADER + size])
         del self._received[: _frames.HEADER + size]

@@ -12,10 +12,14 @@ from typing import Any, NoReturn
 
 import attrs
 
+from .._config import SandboxLimits
 from ._child.run_block import MAX_PATH, MAX_READS
+from ._child.values import ERROR_CHARS, NAME_CHARS
 
 HEADER = 4
 MAX_DEPTH = 32
+MAX_VALUES = 200_000  # in one frame: what looking at each costs is the host's time, and so everybody's
+_NOTE_CHARS = 100  # room for what a child adds to a text that it cut: how long it was
 # The zygote's note after a child's death: a mark that starts no honest frame, and the wait status.
 DEATH = struct.Struct("=4sI")
 DEATH_MARK = b"\xffDIE"
@@ -71,12 +75,36 @@ def death_status(last_bytes: bytes) -> int | None:
     return status & (0xFFFF | OVERFULL) if mark == DEATH_MARK else None
 
 
+def bounded(reply: Reply, limits: SandboxLimits) -> Reply:
+    """*reply* within the limits on what a model is shown, which a block that forges its answer need not have kept."""
+    values: dict[str, str] = {}
+    left = limits.values_chars
+    for name, text in reply.locals.items():
+        if left <= 0:
+            values["..."] = "more variables than fit here"
+            break
+        name, text = _cut(name, NAME_CHARS), _cut(text, min(limits.value_chars, left))
+        values[name] = text
+        left -= len(name) + len(text)
+    return attrs.evolve(
+        reply,
+        locals=values,
+        error=_cut(reply.error, ERROR_CHARS),
+        printed=_cut(reply.printed, limits.printed_chars),
+    )
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit + _NOTE_CHARS else f"{text[:limit]}… ({len(text)} characters in all)"
+
+
 def decode(body: bytes) -> Reply | Call:
     """Decode one frame.
 
     Raises:
         FrameError: for anything but an exact Reply or Call: other keys, doubled keys, other types, numbers that are not
-            finite, deep nesting, text that has no UTF-8 form, more reads than a child lists or longer ones.
+            finite, deep nesting, more values than an answer needs, text that has no UTF-8 form, more reads than a child
+            lists or longer ones.
     """
     try:
         frame = json.loads(
@@ -130,9 +158,12 @@ def _finite(text: str) -> float:
 
 
 def _check_plain(frame: object) -> None:
-    """Refuse deep nesting and lone surrogates, without recursion."""
+    """Refuse deep nesting, too many values and lone surrogates, without recursion."""
     level: list[object] = [frame]
+    count = 0
     for _ in range(MAX_DEPTH):
+        if (count := count + len(level)) > MAX_VALUES:
+            raise ValueError("too many values")
         below: list[object] = []
         for value in level:
             if type(value) is str:

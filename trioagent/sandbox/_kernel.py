@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import os
-import tempfile
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 
@@ -17,13 +16,14 @@ import trio
 from .._config import SandboxLimits
 from .._errors import MemoryRejectedError, SandboxError
 from ..memory._changes import ChangeSet
-from ._child.scratch import remove_left_behind
 from ._conversation import Conversation, Died, Place
 from ._foreign import Foreigners
+from ._imports import missed, names_more
 from ._indexes import Indexes, Lent
-from ._tier import HostTool, Outcome, TierStartError
+from ._tier import HostTool, Outcome
 from ._upper import compare_copy, read_changes
 from ._zygote import Child, Zygote, set_up_problem
+from ._zygotes import Zygotes
 
 # Below these a layer is read in this thread: handing it to another costs more (about 0.1 ms) than reading it.
 _SMALL_BYTES, _SMALL_FILES = 256 * 1024, 64
@@ -33,42 +33,52 @@ class _SpareDied(Exception):  # internal
     """A child forked ahead was dead, or died, before it was confined."""
 
 
-class KernelTier:
-    """One zygote, started again if it dies, and at most ``limits.parallel`` running blocks."""
+@attrs.define
+class _Run:
+    """What is known of one block."""
 
-    def __init__(self, limits: SandboxLimits, tier: str, zygote: Zygote) -> None:
+    code: str
+    root_fd: int | None
+    lower_fd: int | None
+    hide: bool
+    host_tools: Mapping[str, HostTool]
+    place: Place
+    called: bool = False  # a host tool
+
+
+class KernelTier:
+    """Children of zygotes, of which at most ``limits.parallel`` run blocks at once."""
+
+    def __init__(self, limits: SandboxLimits, tier: str, zygotes: Zygotes) -> None:
         self.limits, self.tier = limits, tier
-        self._zygote = zygote
-        self._starting = trio.Lock()
+        self._zygotes = zygotes
         self._running = trio.CapacityLimiter(limits.parallel)
         # Where every view is a copy, whoever owns the notes makes no difference.
-        self._foreigners = Foreigners(all_ids=bool(zygote.hello["all_ids"])) if tier == "kernel" else None
+        self._foreigners = Foreigners(all_ids=bool(self.hello["all_ids"])) if tier == "kernel" else None
         # Where a view is a copy, every note has been looked at already.
         self.indexes = Indexes(self._build, limits.file_bytes) if tier == "kernel" else None
 
     @classmethod
     async def start(cls, limits: SandboxLimits, tier: str = "kernel") -> KernelTier:
         """Start the zygote. Raises TierStartError."""
-        if tier == "kernel":  # the other one's zygote does the same for itself; see Foreigners
-            await trio.to_thread.run_sync(remove_left_behind, tempfile.gettempdir())
-        return cls(limits, tier, await Zygote.start(limits, tier))
+        return cls(limits, tier, await Zygotes.start(limits, tier))
 
     @property
     def hello(self) -> Mapping[str, object]:
         """What the zygote said of itself when it started."""
-        return self._zygote.hello
+        return self._zygotes.usual.hello
 
     @property
     def pid(self) -> int:
         """The zygote's outer process."""
-        return self._zygote.pid
+        return self._zygotes.usual.pid
 
     async def aclose(self) -> None:
         try:
             if self.indexes is not None:
                 await self.indexes.aclose()
         finally:
-            await self._zygote.aclose()
+            await self._zygotes.aclose()
 
     async def execute(
         self, code: str, *, root_fd: int | None, hide: bool, host_tools: Mapping[str, HostTool]
@@ -86,77 +96,60 @@ class KernelTier:
     async def _execute(
         self, code: str, root_fd: int | None, lower_fd: int | None, *, hide: bool, host_tools: Mapping[str, HostTool]
     ) -> Outcome:
-        place = Place(self._running)
-        await place.take()
+        run = _Run(code, root_fd, lower_fd, hide, host_tools, Place(self._running))
+        await run.place.take()
         try:
-            try:
-                return await self._live(code, place, root_fd, lower_fd, hide=hide, host_tools=host_tools)
-            except _SpareDied:  # and no code had come to it
-                return await self._live(
-                    code, place, root_fd, lower_fd, hide=hide, host_tools=host_tools, may_be_spare=False
-                )
+            whole = names_more(code, self._zygotes.present)
+            outcome = await self._live_or_again(run, whole=whole)
+            # Of a block that failed nothing is left, unless a tool of the host's was called: it can be run again.
+            if not whole and missed(outcome.error) and not run.called:
+                outcome = await self._live_or_again(run, whole=True)
+            return outcome
         finally:
-            place.free()
+            run.place.free()
 
-    async def _live(
-        self,
-        code: str,
-        place: Place,
-        root_fd: int | None,
-        lower_fd: int | None,
-        *,
-        hide: bool,
-        host_tools: Mapping[str, HostTool],
-        may_be_spare: bool = True,
-    ) -> Outcome:
-        """A child's whole life, from its code to the changes it leaves."""
-        zygote = await self._living_zygote()
-        with self._index(root_fd, lower_fd) as lent:
-            child = await zygote.fork(lower_fd, hide=hide, may_be_spare=may_be_spare, lent=lent)
+    async def _live_or_again(self, run: _Run, *, whole: bool) -> Outcome:
+        zygote = await self._zygotes.get(whole=whole)
         try:
+            return await self._live(run, zygote)
+        except _SpareDied:  # and no code had come to it
+            return await self._live(run, await self._zygotes.get(whole=whole), may_be_spare=False)
+
+    async def _live(self, run: _Run, zygote: Zygote, *, may_be_spare: bool = True) -> Outcome:
+        """A child's whole life, from its code to the changes it leaves."""
+        with self._index(run) as lent:
+            child = await zygote.fork(run.lower_fd, hide=run.hide, may_be_spare=may_be_spare, lent=lent)
+        try:
+            conversation = _ConfinedConversation(child, self.limits, run.host_tools, run.place)
             try:
-                outcome = await _ConfinedConversation(child, self.limits, host_tools, place).run(code)
+                outcome = await conversation.run(run.code)
             finally:
                 # Dead, not merely signalled: nobody writes to the layer any more, and the descriptors may go.
                 await child.kill()
                 zygote.prepare()  # now, while we read and save what the block did
-            if root_fd is None or outcome.error:
+            run.called = conversation.called
+            if run.root_fd is None or outcome.error:
                 return outcome
             try:
-                return attrs.evolve(outcome, changes=await self._changes(child.upper, root_fd))
+                return attrs.evolve(outcome, changes=await self._changes(child.upper, run.root_fd))
             except MemoryRejectedError as error:
                 return attrs.evolve(outcome, error=f"{type(error).__name__}: {error}")
         finally:
             child.close()
 
-    def _index(self, root_fd: int | None, lower_fd: int | None) -> AbstractContextManager[Lent | None]:
-        if self.indexes is None or root_fd is None or lower_fd != root_fd:
+    def _index(self, run: _Run) -> AbstractContextManager[Lent | None]:
+        if self.indexes is None or run.root_fd is None or run.lower_fd != run.root_fd:
             return nullcontext()
-        return self.indexes.lend(root_fd)
+        return self.indexes.lend(run.root_fd)
 
     async def _build(self, code: str, root_fd: int) -> Outcome:
         """Run a block of our own, which takes no place from those of others."""
-        place = Place(trio.CapacityLimiter(1))
-        await place.take()
+        run = _Run(code, root_fd, root_fd, False, {}, Place(trio.CapacityLimiter(1)))
+        await run.place.take()
         try:
-            return await self._live(code, place, root_fd, root_fd, hide=False, host_tools={}, may_be_spare=False)
+            return await self._live(run, await self._zygotes.get(whole=False), may_be_spare=False)
         finally:
-            place.free()
-
-    async def _living_zygote(self) -> Zygote:
-        """The zygote, or a new one if something (the kernel's out-of-memory killer) ended it."""
-        if self._zygote.alive:
-            return self._zygote
-        async with self._starting:
-            if not self._zygote.alive:
-                await self._zygote.aclose()
-                try:
-                    self._zygote = await Zygote.start(self.limits, self.tier)
-                except TierStartError as error:
-                    raise SandboxError(
-                        f"the zygote died and did not start again: {error.step}: {error.detail}"
-                    ) from error
-            return self._zygote
+            run.place.free()
 
     async def _changes(self, upper: int, root: int) -> ChangeSet:
         """What the block did; read in a worker thread if there is much, uncancellable there (the view is bounded)."""

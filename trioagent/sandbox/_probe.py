@@ -12,6 +12,7 @@ import trio
 
 from .._config import SandboxLimits
 from .._errors import SandboxError, SandboxUnavailable
+from ._child.scratch import Scratch, remove_left_behind
 from ._kernel import KernelTier
 from ._tier import TIERS, Executor, TierStartError
 
@@ -95,6 +96,7 @@ async def start_probed(tier: str, limits: SandboxLimits) -> Executor:
     Raises:
         ProbeError: with the step that failed.
     """
+    await trio.to_thread.run_sync(remove_left_behind, tempfile.gettempdir())
     try:
         executor = await _start(tier, limits)
     except TierStartError as error:
@@ -128,18 +130,18 @@ async def _start(tier: str, limits: SandboxLimits) -> Executor:
 async def _run_probe_block(executor: Executor) -> str:
     """Run a block that reads, writes and deletes notes in a temporary folder; "" or what is wrong with the result."""
     code = _NOTES_CODE if executor.tier == "monty" else _NOTES_CODE + _FOLDERS_CODE
-    with tempfile.TemporaryDirectory(prefix="trioagent-probe-") as folder:
+    memory = Scratch(tempfile.gettempdir())  # locked: if we are killed now, the next start removes it
+    try:
         for name in ("kept.md", "gone.md"):
-            with open(os.path.join(folder, name), "w") as note:  # noqa: ASYNC230  # two tiny files, once
+            with open(os.path.join(memory.path, name), "w") as note:  # noqa: ASYNC230  # two tiny files, once
                 note.write("note\n")
-        os.mkdir(os.path.join(folder, "folder"))
-        readable = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            outcome = await executor.execute(code, root_fd=readable, hide=False, host_tools={})
-        except SandboxError as error:
-            return error.problem
-        finally:
-            os.close(readable)
+        os.mkdir(os.path.join(memory.path, "folder"))
+        outcome = await executor.execute(code, root_fd=memory.folder, hide=False, host_tools={})
+    except SandboxError as error:
+        return error.problem
+    finally:
+        memory.remove()
+        os.close(memory.folder)
     if outcome.error:
         return outcome.error
     changes = outcome.changes
@@ -198,22 +200,20 @@ def _advice(tier: str, step: str, number: int | None, detail: str) -> str:
             return "no more user namespaces may be made: sysctl user.max_user_namespaces=10000"
         case "namespaces":
             return "the kernel must have user, pid, network, IPC, UTS and mount namespaces"
-        case "landlock and seccomp" if "seccomp" in detail:
+        case "landlock and seccomp" | "walls" if "seccomp" in detail:
             return "the kernel must have seccomp filters (CONFIG_SECCOMP_FILTER), and a container must allow seccomp(2)"
-        case "landlock and seccomp" | "landlock":
+        case "landlock and seccomp" | "walls":
             version = "5.13" if tier == "kernel" else "6.2"
             return (
                 f"the kernel must have Landlock ({version} or newer, with landlock in the lsm= list), "
                 "and a container's seccomp profile must allow its calls"
             )
-        case "view" if tier == "kernel":
+        case "view" | "warm-up" if tier == "kernel" and "mounting" in detail:
             return (
                 "overlay and tmpfs mounts inside a user namespace must be possible: Linux 6.6 or newer, and in a "
                 "container a seccomp profile that allows fsopen, fsconfig and fsmount"
             )
         case "view" | "scratch folder":
             return "/dev/shm or the folder for temporary files must be writable and have room for a copy of the notes"
-        case "seccomp":
-            return "the kernel must have seccomp filters (CONFIG_SECCOMP_FILTER), and a container must allow seccomp(2)"
         case _:
             return ""

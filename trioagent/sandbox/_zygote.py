@@ -82,14 +82,18 @@ class Zygote:
         return self._process.poll() is None
 
     @classmethod
-    async def start(cls, limits: SandboxLimits, tier: str) -> Zygote:
+    async def start(cls, limits: SandboxLimits, tier: str, *, whole: bool) -> Zygote:
         """Start a zygote for "kernel" or "kernel-lite" and wait until it serves.
+
+        Args:
+            whole: with all C extensions of the standard library.
 
         Raises:
             TierStartError: with the step that failed.
         """
         settings = attrs.asdict(limits) | {
             "tier": tier,
+            "whole": whole,
             "tools": str(_TOOLS),
             "libraries": _LIBRARIES,
             "temporary": tempfile.gettempdir(),
@@ -98,7 +102,7 @@ class Zygote:
         zygote = cls(process, ours, limits.spare_children)
         try:
             await trio.lowlevel.wait_readable(ours)
-            message = ours.recv(65536)
+            message = ours.recv(65536)  # one packet
             zygote.hello = (
                 json.loads(message) if message else {"ok": False, "step": "start", "detail": "it died at once"}
             )

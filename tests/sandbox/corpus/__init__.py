@@ -1,17 +1,36 @@
 """Attacks that model-written code might try on purpose or by accident; :mod:`tests.sandbox.arena` runs them."""
 
-from . import exhaustion, kernel, leaks, network, planted, processes, protocol, tampering, views, writes
+from . import (
+    exhaustion,
+    forgeries,
+    hostile_objects,
+    kernel,
+    leaks,
+    names,
+    network,
+    oracles,
+    planted,
+    processes,
+    protocol,
+    tampering,
+    views,
+    writes,
+)
 from ._case import Case as Case
 
 CASES: tuple[Case, ...] = (
     *leaks.CASES,
+    *oracles.CASES,
     *writes.CASES,
     *planted.CASES,
     *views.CASES,
+    *names.CASES,
     *network.CASES,
     *processes.CASES,
     *kernel.CASES,
     *protocol.CASES,
+    *forgeries.CASES,
+    *hostile_objects.CASES,
     *tampering.CASES,
     *exhaustion.CASES,
 )

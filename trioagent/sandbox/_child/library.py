@@ -4,13 +4,16 @@ What blocks import most is imported before the fork. All the rest of the library
 the host offers besides, lie in one mapped file in memory, from which an import in a child takes them: importing
 everything up front would make each fork dearer, for its cost grows with what the parent has written, while the pages of
 a mapped file cost a fork nothing.
+
+A child may not map code, so C extensions must be there before the fork, and each is five mappings more for it to copy.
+A zygote therefore has either USUAL, which is all that most blocks want, or the WHOLE library with all extensions; the
+host knows which a block needs (see ``_imports``).
 """
 
 from __future__ import annotations
 
 import fcntl
 import importlib
-import importlib.abc
 import importlib.machinery
 import importlib.util
 import io
@@ -18,19 +21,24 @@ import marshal
 import mmap
 import os
 import sys
-import sysconfig
 import time
 import warnings
 from collections.abc import Mapping, Sequence
 from types import CodeType, ModuleType
+from typing import Any
 
-# Imported before the fork: common in blocks, or needed by what is.
-COMMON = """
-abc ast base64 binascii bisect calendar codecs collections collections.abc contextlib copy csv dataclasses datetime
-decimal enum errno fnmatch fractions functools glob hashlib heapq io itertools json keyword linecache locale math
-numbers operator os pathlib pickle posixpath pprint random re reprlib shutil socket statistics string struct tempfile
-textwrap time traceback types typing unicodedata urllib.parse warnings weakref zoneinfo _strptime encodings.ascii
-encodings.cp1252 encodings.latin_1 encodings.utf_8 encodings.utf_8_sig encodings.utf_16
+# Imported before the fork: what blocks ask for most, and what brings along little else.
+USUAL = """
+abc bisect calendar collections collections.abc contextlib copy datetime difflib enum fnmatch functools glob heapq io
+itertools json keyword linecache locale math operator os pathlib posixpath random re reprlib string struct textwrap time
+traceback types typing unicodedata warnings weakref _strptime encodings.ascii encodings.cp1252 encodings.latin_1
+encodings.utf_8 encodings.utf_8_sig encodings.utf_16
+""".split()
+
+# Imported as well where the whole library is wanted: common in blocks, or needed by what is.
+WHOLE = """
+ast base64 binascii codecs csv dataclasses decimal errno fractions hashlib numbers pickle pprint shutil socket
+statistics tempfile urllib.parse zoneinfo
 """.split()
 
 # All other C extensions are imported too, since a child may not map code. Not these: encryption, terminals, databases
@@ -78,8 +86,11 @@ class Shelf:
         return self._map[start : start + size]
 
 
-class ShelfImporter(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
-    """Imports modules from a shelf, where ``a/b.py`` holds a.b's code object, marshalled, or its source."""
+class ShelfImporter:
+    """Imports modules from a shelf, where ``a/b.py`` holds a.b's code object, marshalled, or its source.
+
+    A finder and a loader as ``importlib.abc`` describes them; importing that brings 20 modules along.
+    """
 
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
@@ -90,7 +101,8 @@ class ShelfImporter(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
         base = fullname.replace(".", "/")
         for name, is_package in ((f"{base}.py", False), (f"{base}/__init__.py", True)):
             if name in self._shelf:
-                spec = importlib.machinery.ModuleSpec(fullname, self, origin=name, is_package=is_package)
+                loader: Any = self  # by its methods, not by its class
+                spec = importlib.machinery.ModuleSpec(fullname, loader, origin=name, is_package=is_package)
                 spec.has_location = False
                 return spec
         return None
@@ -103,6 +115,12 @@ class ShelfImporter(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
 
     def is_package(self, fullname: str) -> bool:
         return self._name(fullname).endswith("/__init__.py")
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> None:
+        return None  # the usual one will do
+
+    def exec_module(self, module: ModuleType) -> None:
+        exec(self.get_code(module.__name__), module.__dict__)
 
     def get_source(self, fullname: str) -> None:
         return None
@@ -117,11 +135,11 @@ class ShelfImporter(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
         return compile(content, f"<library>/{name}", "exec", dont_inherit=True)
 
 
-def import_common() -> None:
-    """Import what blocks use most."""
+def import_up_front(*, whole: bool) -> None:
+    """Import what blocks use most, or with *whole* all that cannot be imported later."""
     warnings.simplefilter("ignore")  # a DeprecationWarning is noise to a model
     _prefer_builtin_hashes()
-    for name in [*COMMON, *_extensions()]:
+    for name in [*USUAL, *WHOLE, *_extensions()] if whole else USUAL:
         try:
             importlib.import_module(name)
         except ImportError:
@@ -129,8 +147,8 @@ def import_common() -> None:
 
 
 def _extensions() -> list[str]:
-    folder = os.path.join(sysconfig.get_path("platstdlib"), "lib-dynload")
-    names = [name.partition(".")[0] for name in os.listdir(folder)] if os.path.isdir(folder) else []
+    folders = [path for path in sys.path if os.path.basename(path) == "lib-dynload" and os.path.isdir(path)]
+    names = [name.partition(".")[0] for folder in folders for name in os.listdir(folder)]
     return sorted(name for name in names if not name.startswith(NO_EXTENSIONS))
 
 
@@ -155,7 +173,7 @@ def _prefer_builtin_hashes() -> None:
 
 
 def _shelve_modules(shelf: Shelf) -> None:
-    root = sysconfig.get_path("stdlib")
+    root = os.path.dirname(os.__file__)
     cached = f".{sys.implementation.cache_tag}.pyc"
     stack = [""]
     while stack:
@@ -224,11 +242,10 @@ def _shelve_zones(shelf: Shelf) -> None:
 
 def _offer_zones(shelf: Shelf) -> None:
     """Let ``zoneinfo`` find time zones on the shelf: it asks ``load_tzdata`` when no file is on its path."""
-    try:
-        import zoneinfo
-        import zoneinfo._common as common
-    except ImportError:
+    if "zoneinfo" not in sys.modules:
         return
+    import zoneinfo
+    import zoneinfo._common as common
 
     def load_tzdata(key: str) -> io.BytesIO:
         if f"zone:{key}" not in shelf:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import _socket
 import ctypes
-import socket
 
 
 class _Parts(ctypes.Structure):
@@ -35,7 +35,7 @@ class Message(ctypes.Structure):
 
     def __init__(self, text: bytes, first: int, second: int) -> None:
         size = ctypes.sizeof(_Parts) - _Parts.rights_length.offset
-        parts = _Parts(0, len(text), text, size, socket.SOL_SOCKET, socket.SCM_RIGHTS, (first, second))
+        parts = _Parts(0, len(text), text, size, _socket.SOL_SOCKET, _socket.SCM_RIGHTS, (first, second))
         here = ctypes.addressof(parts)
         parts.text_at = here + _Parts.text.offset
         super().__init__(None, 0, here, 1, here + _Parts.rights_length.offset, size, 0)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import tempfile
 from contextlib import suppress
 
 from .copying import FOLDER, MAX_BYTES, TooLarge, copy_tree, remove_tree, walk
@@ -63,6 +62,8 @@ class Scratch:
     """
 
     def __init__(self, place: str, *, passable: bool = False) -> None:
+        import tempfile  # only here, for it brings along much that a child has no use for
+
         while True:
             self.path = tempfile.mkdtemp(prefix=PREFIX, dir=place)
             self.folder = os.open(self.path, FOLDER)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 
-from .bpf import EQUAL, HAS_BITS, Answers, Instruction, Table, allow, answers_of, argument, assemble, fail
+from .bpf import AT_LEAST, EQUAL, HAS_BITS, Answers, Instruction, Table, allow, answers_of, argument, assemble, fail
 
 ALLOWED: Table = {
     # files: all of them go through the chroot, and through Landlock where it has a say
@@ -62,7 +62,6 @@ ALLOWED: Table = {
     "set_robust_list": (273, 99),
     "rseq": (334, 293),
     "sched_yield": (24, 124),
-    "sched_getaffinity": (204, 123),
     "restart_syscall": (219, 128),
     "rt_sigaction": (13, 134),
     "rt_sigprocmask": (14, 135),
@@ -72,9 +71,6 @@ ALLOWED: Table = {
     "poll": (7, None),
     "ppoll": (271, 73),
     "nanosleep": (35, 101),
-    "clock_nanosleep": (230, 115),
-    "clock_gettime": (228, 113),
-    "clock_getres": (229, 114),
     "gettimeofday": (96, 169),
     "time": (201, None),
     "times": (100, 153),
@@ -143,6 +139,8 @@ HARMLESS_FCNTL: Table = {"fcntl": (72, 25)}
 READ_OWN_LIMITS: Table = {"prlimit64": (302, 261)}
 NO_WHITEOUT: Table = {"renameat2": (316, 276)}
 PRIVATE_FUTEX: Table = {"futex": (202, 98)}
+COMMON_CLOCKS: Table = {"clock_gettime": (228, 113), "clock_getres": (229, 114), "clock_nanosleep": (230, 115)}
+OWN_PROCESSORS: Table = {"sched_getaffinity": (204, 123)}
 
 TABLES = (
     ALLOWED,
@@ -155,6 +153,8 @@ TABLES = (
     READ_OWN_LIMITS,
     NO_WHITEOUT,
     PRIVATE_FUTEX,
+    COMMON_CLOCKS,
+    OWN_PROCESSORS,
 )
 
 # Refused where the child's root is not its view, besides the rest: they tell of files outside what Landlock would not.
@@ -171,6 +171,7 @@ FCNTL_IGNORED = (4, 6, 7, 37, 38)
 PROT_EXEC = 4
 RENAME_NOREPLACE = 1
 FUTEX_PRIVATE_FLAG = 128
+CLOCKS = 16  # the kernel's numbered clocks are below; all others stand for a process, a thread or a device
 
 
 def no_exec_memory() -> list[Instruction]:
@@ -211,6 +212,16 @@ def _private_futex() -> list[Instruction]:
     return [argument(1), (HAS_BITS, 1, 0, FUTEX_PRIVATE_FLAG), fail(errno.EPERM), allow()]
 
 
+def common_clocks() -> list[Instruction]:
+    """Those that all share: by the others anybody may read how much processor time another process has used."""
+    return [argument(0), (AT_LEAST, 0, 1, CLOCKS), fail(errno.EINVAL), allow()]
+
+
+def own_processors() -> list[Instruction]:
+    """Of this process, named 0: for any other the answer tells whether there is such a process."""
+    return [argument(0), (EQUAL, 1, 0, 0), fail(errno.EPERM), allow()]
+
+
 def program(machine: int, *, chrooted: bool = True) -> list[Instruction]:
     """The filter for one architecture (``X86_64`` or ``AARCH64``)."""
     answers = answers_of(
@@ -225,6 +236,8 @@ def program(machine: int, *, chrooted: bool = True) -> list[Instruction]:
         (READ_OWN_LIMITS, read_own_limits()),
         (NO_WHITEOUT, _no_whiteout()),
         (PRIVATE_FUTEX, _private_futex()),
+        (COMMON_CLOCKS, common_clocks()),
+        (OWN_PROCESSORS, own_processors()),
     )
     return assemble(answers if chrooted else answers | _without_chroot(machine), machine)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 from typing import Any
 
 _rename, _replace = os.rename, os.replace
@@ -45,6 +44,8 @@ def _move_folder(error: OSError, src: Any, dst: Any, kwargs: dict[str, Any]) -> 
     """An overlay refuses to rename a folder of its lower layer (EXDEV): copy it and remove the old one."""
     if error.errno != errno.EXDEV or kwargs or not os.path.isdir(src):
         raise error
+    import shutil  # which brings along much that few blocks need
+
     if os.path.isdir(dst):
         os.rmdir(dst)  # as rename does: only an empty folder may be in the way
     shutil.copytree(src, dst)

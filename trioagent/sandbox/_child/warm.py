@@ -10,9 +10,9 @@ it keeps a descriptor of its own; a child has none, and no right to ask.
 
 from __future__ import annotations
 
+import _socket
 import json
 import os
-import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -50,7 +50,9 @@ def warm_up(
     request = json.dumps({"code": BLOCK, "tools": []}).encode()
     order = json.dumps({"memory": None, "hide": False, "owner": None}).encode()
     for number in range(ROUNDS):
-        with _pair() as (ours, theirs), _state_kept(ground):
+        # The ends' numbers must be none of a child's own.
+        ours, theirs = (_socket.socket(fileno=set_aside(end.detach())) for end in _socket.socketpair())
+        with _state_kept(ground):
             for body in (order, request):
                 ours.sendall(len(body).to_bytes(4, "big") + body)
             channel = Channel(theirs.fileno())
@@ -65,17 +67,11 @@ def warm_up(
             reply = json.loads(ours.recv(1 << 20)[4:])
             if reply["error"]:
                 raise RuntimeError(reply["error"])
+        ours.close()
+        theirs.close()
         reads.paths.clear()
         reads.root = ""
         ground.drop(f"warm-up-{number}")
-
-
-@contextmanager
-def _pair() -> Iterator[tuple[socket.socket, socket.socket]]:
-    """A socket's two ends, with numbers that are none of a child's own."""
-    ours, theirs = (socket.socket(fileno=set_aside(end.detach())) for end in socket.socketpair())
-    with ours, theirs:
-        yield ours, theirs
 
 
 @contextmanager

@@ -69,7 +69,7 @@ def main(control: int, settings_text: str) -> None:
         library_started = time.perf_counter()
         shelf = library.Shelf()
         library.shelve_packages(shelf, settings["libraries"])
-        library.import_common()
+        library.import_up_front(whole=settings["whole"])
         tools = _load_tools(settings["tools"])
         library.shelve_rest(shelf)
         shims.install()
@@ -94,6 +94,7 @@ def main(control: int, settings_text: str) -> None:
             "all_ids": ground.all_ids,
             "changes_root": ground.changes_root,
             "scratch": ground.path,
+            "modules": [name for name in sys.modules if name.partition(".")[0] in sys.stdlib_module_names],
             "library_ms": round((time.perf_counter() - library_started) * 1000),
         }
         channel.send(json.dumps(hello).encode())

@@ -16,10 +16,10 @@ from ..._config import SandboxLimits
 from ...memory._changes import ChangeSet
 from ...memory._paths import is_inside
 from .. import _frames
+from .._child.run_block import MAX_PATH
 from .._conversation import Conversation
 
 _INDEX_BYTES = 16 * 1024 * 1024
-_MAX_PATH = 4096
 
 
 class Exchange(Conversation):
@@ -117,7 +117,7 @@ def _list(changes: dict[str, Any], kind: str) -> list[Any]:
 
 
 def _inside(path: object) -> str:
-    if type(path) is not str or len(path) > _MAX_PATH or not is_inside(path):
+    if type(path) is not str or len(path) > MAX_PATH or not is_inside(path):
         _refuse("a path outside of the memory")
     return path
 

@@ -26,10 +26,10 @@ from ..._child.syscalls import MACHINE
 
 COMMON = """
 read write readv writev pread64 lseek close fstat newfstatat statx lstat stat access faccessat faccessat2
-brk munmap mremap madvise set_robust_list rseq sched_yield sched_getaffinity restart_syscall
-rt_sigaction rt_sigprocmask rt_sigreturn sigaltstack poll ppoll nanosleep clock_nanosleep clock_gettime clock_getres
-gettimeofday time times getrusage getrlimit getrandom uname getpid gettid getppid getuid geteuid getgid getegid
-getresuid getresgid exit exit_group
+brk munmap mremap madvise set_robust_list rseq sched_yield restart_syscall
+rt_sigaction rt_sigprocmask rt_sigreturn sigaltstack poll ppoll nanosleep gettimeofday time times
+getrusage getrlimit getrandom uname getpid gettid getppid getuid geteuid getgid getegid getresuid getresgid
+exit exit_group
 """.split()
 KEEPER = "getdents64 dup getcwd readlink readlinkat fstatfs fadvise64".split()
 
@@ -83,7 +83,7 @@ def _code_from_files_only() -> list[Instruction]:
 
 def rules(*, worker: bool, machine: int) -> Answers:
     """What the filter answers, by call number; anything else fails with EPERM."""
-    named = {name: seccomp.ALLOWED[name] for name in (*COMMON, *(() if worker else KEEPER)) if name in seccomp.ALLOWED}
+    named = {name: seccomp.ALLOWED[name] for name in (*COMMON, *(() if worker else KEEPER))}
     no_exec = seccomp.no_exec_memory()
     return answers_of(
         machine,
@@ -99,6 +99,8 @@ def rules(*, worker: bool, machine: int) -> Answers:
         (seccomp.HARMLESS_FCNTL, seccomp.harmless_fcntl()),
         (seccomp.MISSING, [fail(errno.ENOSYS)]),
         (seccomp.READ_OWN_LIMITS, seccomp.read_own_limits()),
+        (seccomp.COMMON_CLOCKS, seccomp.common_clocks()),
+        (seccomp.OWN_PROCESSORS, seccomp.own_processors()),
     )
 
 

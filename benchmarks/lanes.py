@@ -20,7 +20,8 @@ import trio
 from trioagent._config import ModelConfig
 from trioagent._messages import ChatMessage
 from trioagent.models import open_model
-from trioagent.models._lanes import Lanes
+from trioagent.models._encode import RequestEncoder
+from trioagent.models._http1 import post_head
 from trioagent.testing import Say, serve_model
 
 LATENCY = 1.0
@@ -104,15 +105,15 @@ async def our_model(base_url: str, transport: httpx.AsyncBaseTransport | None) -
 
 
 @asynccontextmanager
-async def client_over(base_url: str, transport: httpx.AsyncBaseTransport | None) -> AsyncIterator[Ask]:
-    """A whole httpx client, body read and not decoded; over *transport*, or httpx's own pool."""
+async def one_client(base_url: str) -> AsyncIterator[Ask]:
+    """A whole httpx client and its pool, body read and not decoded."""
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
     body = {
         "model": "bench",
         "stream": True,
         "messages": [{"role": message.role, "content": message.content} for message in MESSAGES],
     }
-    async with httpx.AsyncClient(transport=transport, limits=limits, timeout=None, trust_env=False) as client:
+    async with httpx.AsyncClient(limits=limits, timeout=None, trust_env=False) as client:
 
         async def ask() -> None:
             async with client.stream("POST", base_url + "/chat/completions", json=body) as response:
@@ -121,11 +122,34 @@ async def client_over(base_url: str, transport: httpx.AsyncBaseTransport | None)
         yield ask
 
 
+@asynccontextmanager
+async def raw_sockets(base_url: str) -> AsyncIterator[Ask]:
+    """Nothing but a ready request sent and bytes received up to what ends a chunked body; connections are kept."""
+    url = httpx.URL(base_url)
+    port = url.port or 80
+    body = RequestEncoder(ModelConfig(base_url=base_url, model="bench")).encode(MESSAGES)
+    head = post_head(url.raw_path + b"/chat/completions", url.netloc.decode(), [])
+    request = b"%b%d\r\n\r\n%b" % (head, len(body), body)
+    free: list[trio.SocketStream] = []
+
+    async def ask() -> None:
+        stream = free.pop() if free else await trio.open_tcp_stream(url.host, port)
+        await stream.send_all(request)
+        end = b""
+        while end != b"\r\n0\r\n\r\n":
+            end = (end + await stream.receive_some())[-7:]
+        free.append(stream)
+
+    yield ask
+    for stream in free:
+        await stream.aclose()
+
+
 WAYS = {
-    "trioagent (Lanes)": lambda url: our_model(url, Lanes(connect_seconds=30)),
+    "the limit: bytes over Trio's sockets, not read": raw_sockets,
+    "trioagent": lambda url: our_model(url, None),
     "trioagent over httpx transports, 1 request each": lambda url: our_model(url, ClientLanes()),
-    "bare httpx client over Lanes": lambda url: client_over(url, Lanes(connect_seconds=30)),
-    "bare httpx client, its own pool": lambda url: client_over(url, None),
+    "bare httpx client, its own pool": one_client,
 }
 
 

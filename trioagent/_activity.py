@@ -76,15 +76,19 @@ class Activity:
             raise DeadlineExceeded(self.deadline)
 
 
-@contextmanager
-def doing(state: State) -> Iterator[None]:
+class doing:  # noqa: N801 - reads as a statement: with doing("sandbox")
     """Book the time of this block to *state*, if a job is watched."""
-    activity = _current.get()
-    if activity is None:
-        yield
-        return
-    before = activity.switch(state)
-    try:
-        yield
-    finally:
-        activity.switch(before)
+
+    __slots__ = ("_activity", "_before", "_state")
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def __enter__(self) -> None:
+        self._activity = _current.get()
+        if self._activity is not None:
+            self._before = self._activity.switch(self._state)
+
+    def __exit__(self, *exc: object) -> None:
+        if self._activity is not None:
+            self._activity.switch(self._before)

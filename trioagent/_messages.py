@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
+from json.encoder import encode_basestring
 from typing import Literal
 
 import attrs
@@ -23,6 +25,14 @@ class ChatMessage:
 
     role: Role
     content: str
+
+    @cached_property
+    def as_json(self) -> bytes:
+        """The content as the inside of a JSON string, in UTF-8. Made once: a history is sent again at every turn.
+
+        Lone surrogates, which a file name can bring in, have no UTF-8 form: they become "?".
+        """
+        return encode_basestring(self.content)[1:-1].encode(errors="replace")
 
 
 @attrs.frozen(kw_only=True)
@@ -47,7 +57,7 @@ class Usage:
     @classmethod
     def estimate(cls, messages: Sequence[ChatMessage], completion_chars: int, *, requests: int = 1) -> Usage:
         """What a server that gave no count has probably used, at `CHARS_PER_TOKEN`."""
-        prompt_chars = sum(len(message.content) for message in messages)
+        prompt_chars = sum([len(message.content) for message in messages])
         return cls(
             prompt_tokens=-(-prompt_chars // CHARS_PER_TOKEN),
             completion_tokens=-(-completion_chars // CHARS_PER_TOKEN),

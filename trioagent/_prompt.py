@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 SYSTEM_PROMPT = """\
 You are an assistant with a memory of your own: a folder of linked markdown notes that only you read and write. It \
 outlives this conversation. What you do not write down, you will not know next time.
@@ -59,8 +61,7 @@ Assign what you want to see to a variable: `user = read_file("user.md")`. A fail
 """
 
 
-def with_host_tools(prompt: str, names: list[str]) -> str:
+def with_host_tools(prompt: str, names: Iterable[str]) -> str:
     """*prompt*, with the user's own functions named."""
-    if not names:
-        return prompt
-    return f"{prompt}Also, for this conversation: {', '.join(f'{name}(…)' for name in sorted(names))}.\n"
+    tools = ", ".join(f"{name}(…)" for name in sorted(names))
+    return f"{prompt}Also, for this conversation: {tools}.\n" if tools else prompt

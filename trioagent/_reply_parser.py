@@ -18,12 +18,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from enum import Enum, auto
+from enum import IntEnum, auto
 
 from ._parsed_reply import Delta, Kind, ParsedReply, clean_code
 
 
-class _State(Enum):
+class _State(IntEnum):
     START = auto()  # nothing decided: the opening <think> may have been swallowed
     THINK = auto()
     BETWEEN = auto()  # thoughts are over (or skipped); code or reply may come
@@ -94,15 +94,7 @@ class ReplyParser:
         return deltas
 
     def _run(self, *, final: bool) -> None:
-        steps = {
-            _State.START: self._outside,
-            _State.BETWEEN: self._outside,
-            _State.THINK: self._in_think,
-            _State.CODE: self._in_code,
-            _State.AFTER_CODE: self._after_code,
-            _State.REPLY: self._in_reply,
-        }
-        while not self.finished and steps[self._state](final):
+        while self._state is not _State.FINISHED and _STEPS[self._state](self, final):
             pass
 
     # Each step returns True if it moved on, False if it needs more text (or, when final, if all is decided).
@@ -274,6 +266,14 @@ class ReplyParser:
         return end
 
 
+_STEPS = {
+    _State.START: ReplyParser._outside,
+    _State.BETWEEN: ReplyParser._outside,
+    _State.THINK: ReplyParser._in_think,
+    _State.CODE: ReplyParser._in_code,
+    _State.AFTER_CODE: ReplyParser._after_code,
+    _State.REPLY: ReplyParser._in_reply,
+}
 _PREFIXES = tuple(
     f"<{a}{slash}{b}{name}{c}>".lower()
     for name in ("think", "python", "reply")

@@ -9,6 +9,7 @@ import os
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import aclosing, asynccontextmanager
+from functools import lru_cache
 from inspect import iscoroutinefunction
 from pathlib import Path
 
@@ -78,9 +79,7 @@ class Agent:
         for name, tool in self._host_tools.items():
             _check_host_tool(name, tool)
         prompt = SYSTEM_PROMPT if config.system_prompt is None else config.system_prompt
-        self.messages: list[ChatMessage] = [
-            ChatMessage("system", with_host_tools(prompt, list(self._host_tools))),
-        ]
+        self.messages: list[ChatMessage] = [_system_message(prompt, tuple(self._host_tools))]
         self._busy = False
         self._tier = ""
 
@@ -221,7 +220,7 @@ class Agent:
                             for delta in parser.feed(part.text):
                                 yield delta
                             if parser.finished:
-                                usage = await _end_of(parts)
+                                usage = await (_last_of(parts) if part.last else _end_of(parts))
                                 break
                         case Retrying():
                             parser, failed = ReplyParser(), part.attempt
@@ -260,9 +259,19 @@ async def _end_of(parts: AsyncIterator[AnswerPart]) -> Usage | None:
     Then the server's own count comes, and the connection can be used again. More text means that it talks on: None.
     """
     with trio.move_on_after(_END_SECONDS):
-        async for part in parts:
-            return part.usage if isinstance(part, AnswerEnd) else None
+        return await _last_of(parts)
     return None
+
+
+async def _last_of(parts: AsyncIterator[AnswerPart]) -> Usage | None:
+    part = await anext(parts, None)
+    return part.usage if isinstance(part, AnswerEnd) else None
+
+
+@lru_cache(maxsize=16)
+def _system_message(prompt: str, host_tools: tuple[str, ...]) -> ChatMessage:
+    """One message for all agents that are told the same: it is the longest of most conversations."""
+    return ChatMessage("system", with_host_tools(prompt, host_tools))
 
 
 def _check_host_tool(name: str, tool: HostTool) -> None:

@@ -24,6 +24,7 @@ from trioagent.memory._paths import is_inside
 from trioagent.memory._redo import Redo, Staged
 from trioagent.memory._sizes import _Folder
 from trioagent.models._decode import decode_answer, decode_chunk, error_detail
+from trioagent.models._http1 import ResponseReader
 from trioagent.models._sse import SSEDecoder
 from trioagent.sandbox._frames import Call, FrameError, Reply, bounded, death_status, decode
 from trioagent.sandbox._monty._exchange import _decode as decode_index
@@ -76,6 +77,20 @@ def replies(data: bytes, chance: random.Random) -> None:
         parser.feed(piece)
     assert parser.close()[0] == whole
     assert whole.repairs.keys() <= REPAIRS.keys()
+
+
+def responses(data: bytes, chance: random.Random) -> None:
+    def read(parts: list[bytes]) -> object:
+        reader, body = ResponseReader(), b""
+        try:
+            for part in parts:
+                body += b"" if reader.over else reader.feed(part)
+        except ModelError as error:
+            _can_be_shown(str(error))
+            return type(error)
+        return reader.status, reader.headers, body, reader.over
+
+    assert read([data]) == read(_pieces(data, chance))
 
 
 def event_streams(data: bytes, chance: random.Random) -> None:
@@ -212,6 +227,14 @@ TARGETS = [
             b"a</think>```python\nprint(1)\n```<reply>x",
         ],
         replies,
+    ),
+    Target(
+        "responses",
+        [
+            b"HTTP/1.1 200 OK\r\nA: b\r\nTransfer-Encoding: chunked\r\n\r\n4;x=y\r\nabcd\r\n0\r\nX: y\r\n\r\n",
+            b"HTTP/1.1 100 Go on\r\n\r\nHTTP/1.0 200 OK\r\nContent-Length: 4, 4\r\nX: y\r\n z\r\n\r\nabcd",
+        ],
+        responses,
     ),
     Target(
         "event streams",

@@ -13,7 +13,7 @@ from trioagent._config import ModelConfig
 from trioagent._errors import ModelError, ModelProtocolError, ModelStatusError
 from trioagent._messages import ChatMessage, Usage
 from trioagent.models._decode import Piece, decode_answer, decode_chunk, error_detail
-from trioagent.models._encode import encode_request
+from trioagent.models._encode import RequestEncoder
 
 
 def chunk(choice: object = None, **members: object) -> Piece:
@@ -173,7 +173,7 @@ def test_error_details(body: bytes, detail: str) -> None:
 def test_the_request() -> None:
     messages = [ChatMessage("system", "s"), ChatMessage("user", 'é "quoted" \ud800'), ChatMessage("tool", "<result>")]
     config = ModelConfig(base_url="http://x/v1", model="m", temperature=0.0, max_tokens=7)
-    assert json.loads(encode_request(config, messages)) == {
+    assert json.loads(RequestEncoder(config).encode(messages)) == {
         "model": "m",
         "messages": [
             {"role": "system", "content": "s"},
@@ -185,4 +185,4 @@ def test_the_request() -> None:
         "stream_options": {"include_usage": True},
     }
     plain = ModelConfig(base_url="http://x/v1", model="m", stream=False)
-    assert json.loads(encode_request(plain, [])) == {"model": "m", "messages": []}
+    assert json.loads(RequestEncoder(plain).encode([])) == {"model": "m", "messages": []}

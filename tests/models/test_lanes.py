@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import socket
 import ssl
 from itertools import repeat
 from pathlib import Path
@@ -15,7 +17,9 @@ from trioagent._config import ModelConfig
 from trioagent._errors import ModelConnectionError
 from trioagent.models import TextDelta
 from trioagent.models._http import open_model
-from trioagent.models._lanes import Lanes, shared_ssl_context
+from trioagent.models._lanes import Lanes
+from trioagent.models._streams import shared_ssl_context
+from trioagent.models._transport import Endpoint
 from trioagent.testing import Fault, Say, Wire
 from trioagent.testing._server import Answer
 
@@ -124,11 +128,11 @@ async def test_closing_closes_requests_at_work() -> None:
     async with serving([Fault.hang()]) as server, trio.open_nursery() as nursery:
 
         async def send() -> None:
-            request = httpx.Request("POST", server.base_url + "/chat/completions", content=b"{}")
+            endpoint = Endpoint(server.base_url + "/chat/completions", {}, 60.0)
             with pytest.raises(trio.ClosedResourceError):
-                await transport.handle_async_request(request)
+                await transport.post(endpoint, b"{}")
             with pytest.raises(trio.ClosedResourceError):
-                await transport.handle_async_request(request)
+                await transport.post(endpoint, b"{}")
 
         nursery.start_soon(send)
         await server.wait_connections(1)
@@ -151,10 +155,11 @@ async def test_a_server_may_refuse_a_body_before_it_has_read_it() -> None:
         listeners = await nursery.start(trio.serve_tcp, refuse, 0)
         port = listeners[0].socket.getsockname()[1]
         transport = Lanes(connect_seconds=5)
-        response = await transport.handle_async_request(
-            httpx.Request("POST", f"http://127.0.0.1:{port}/", content=b"x" * 10_000_000)
-        )
-        assert response.status_code == 413
+        reply = await transport.post(Endpoint(f"http://127.0.0.1:{port}/", {}, 60.0), b"x" * 10_000_000)
+        assert reply.status == 413
+        assert await reply.read() == b"big!"
+        await reply.aclose()
+        assert transport.open_connections == 0
         transport.close()
         nursery.cancel_scope.cancel()
 
@@ -190,6 +195,30 @@ async def test_plain_http_where_tls_is_expected() -> None:
         async with model_before(server, base_url=https, retry=ONCE, connect_seconds=0.3) as model:
             with pytest.raises(ModelConnectionError):
                 await ask(model)
+
+
+@pytest.mark.parametrize("host", ["localhost", "[::1]"])
+async def test_hosts_by_name_and_in_six_parts(host: str) -> None:
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(trio.serve_tcp, answer_briefly, 0)
+        port = {listener.socket.family: listener.socket.getsockname()[1] for listener in listeners}
+        if host == "[::1]" and socket.AF_INET6 not in port:
+            pytest.skip("no IPv6 here")
+        number = port[socket.AF_INET6 if host == "[::1]" else socket.AF_INET]
+        config = ModelConfig(base_url=f"http://{host}:{number}/v1", model="any", retry=ONCE)
+        async with open_model(config) as model:
+            assert (await ask(model)).text == f"{host}:{number}"
+        nursery.cancel_scope.cancel()
+
+
+async def answer_briefly(stream: trio.SocketStream) -> None:
+    """Answers one request with the host that it asks for."""
+    head = b""
+    while b"\r\n\r\n" not in head:
+        head += await stream.receive_some()
+    host = head.partition(b"Host: ")[2].partition(b"\r\n")[0].decode()
+    body = json.dumps({"choices": [{"message": {"content": host}}]}).encode()
+    await stream.send_all(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
 
 
 def test_one_ssl_context_for_all() -> None:

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trioagent._errors import ModelProtocolError
-from trioagent.models._sse import ServerEvent, SSEDecoder
+from trioagent.models._sse import SSEDecoder
 
 
-def decode(*chunks: bytes) -> list[ServerEvent]:
+def decode(*chunks: bytes) -> list[str]:
     decoder = SSEDecoder()
     return [event for chunk in chunks for event in decoder.feed(chunk)]
 
@@ -20,6 +20,9 @@ def decode(*chunks: bytes) -> list[ServerEvent]:
     [
         (b"data: a\n\ndata: b\n\n", ["a", "b"]),
         (b"data: a\r\n\r\ndata: b\r\n\r\n", ["a", "b"]),
+        (b"data: a\n\n\ndata: b\n\n", ["a", "b"]),
+        (b"data: a\n\n\n\ndata: b\ndata: c\n\n", ["a", "b\nc"]),
+        (b"data: a\n\ndata: b\r\r", ["a", "b"]),
         (b"data: a\r\rdata: b\r\r", ["a", "b"]),
         (b"data: one\ndata: two\n\n", ["one\ntwo"]),
         (b"data:tight\n\ndata:  two spaces\n\n", ["tight", " two spaces"]),
@@ -36,16 +39,16 @@ def decode(*chunks: bytes) -> list[ServerEvent]:
     ],
 )
 def test_standard(stream: bytes, data: list[str]) -> None:
-    assert [event.data for event in decode(stream)] == data
+    assert decode(stream) == data
 
 
-def test_event_names_hold_for_one_event() -> None:
-    assert decode(b"event: error\ndata: a\n\ndata: b\n\n") == [ServerEvent("a", "error"), ServerEvent("b", "message")]
-    assert decode(b"event: lost\n\ndata: b\n\n") == [ServerEvent("b", "message")]
+def test_event_names_are_passed_over() -> None:
+    assert decode(b"event: error\ndata: a\n\ndata: b\n\n") == ["a", "b"]
+    assert decode(b"event: lost\n\ndata: b\n\n") == ["b"]
 
 
 STREAM = "\ufeffdata: a\r\n\r\nevent: e\rdata: é\r\r: no\n\ndata: 1\ndata: 2\n\r\ndata: 𝄞\n\n".encode()
-EVENTS = [ServerEvent("a"), ServerEvent("é", "e"), ServerEvent("1\n2"), ServerEvent("𝄞")]
+EVENTS = ["a", "é", "1\n2", "𝄞"]
 
 
 @pytest.mark.parametrize("size", range(1, len(STREAM) + 1))
@@ -58,8 +61,12 @@ def test_every_split_in_two() -> None:
         assert decode(STREAM[:i], b"", STREAM[i:]) == EVENTS
 
 
+def test_a_mark_at_the_start_counts_only_there() -> None:
+    assert decode(b"data: a\n\n", b"\xef\xbb\xbfdata: b\n\n", b"data: c\n\n") == ["a", "c"]
+
+
 PIECES = st.sampled_from(
-    [b"data", b":", b" ", b"\n", b"\r", b"\r\n", b"event", b"\xef\xbb\xbf", b"x", b"\xff", b"\n\n"]
+    [b"data: x\n\n", b"data", b":", b" ", b"\n", b"\r", b"\r\n", b"event", b"\xef\xbb\xbf", b"x", b"\xff", b"\n\n"]
 )
 
 

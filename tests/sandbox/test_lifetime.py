@@ -81,7 +81,8 @@ async def test_cancelling_at_any_time_leaves_nothing(sandbox: Sandbox, memory: P
         saved = max(saved, len(names - {"user.md"}))  # a commit that had begun ends, even when cancelled
         assert names == {"user.md", *(f"n{i}.md" for i in range(saved))}
     assert await settled(before)
-    assert open_files() == descriptors
+    # A spare child has been replaced by another, with other numbers, or not yet, if there was no room to ask for it.
+    assert len(open_files()) <= len(descriptors)
     assert (await sandbox.run("x = 1", memory_path=memory)).error == ""
 
 

@@ -25,3 +25,6 @@ class ChangeSet:
 
     def __bool__(self) -> bool:
         return bool(self.writes or self.deletes or self.made_dirs or self.removed_dirs)
+
+    def __len__(self) -> int:
+        return len(self.writes) + len(self.deletes) + len(self.made_dirs) + len(self.removed_dirs)

@@ -80,12 +80,24 @@ async def in_thread(function: Callable[[], T]) -> T:
 
 
 @asynccontextmanager
-async def exclusive(path: str, open_root: Callable[[], int], begin: Callable[[int], T]) -> AsyncIterator[T]:
+async def exclusive(
+    path: str,
+    *,
+    open_ready: Callable[[], int | None],
+    begin_ready: Callable[[int], T | None],
+    open_root: Callable[[], int],
+    begin: Callable[[int], T],
+) -> AsyncIterator[T]:
     """Hold the memory. Cancelling the wait leaves nothing behind.
+
+    What mostly suffices is four system calls, done here: a thread for them costs five times as much, and more where
+    many tasks want the interpreter.
 
     Args:
         path: tasks that give the same one queue in order.
-        open_root: opens the memory's folder; called in a thread.
+        open_ready: opens the memory's folder if nothing else needs to be done; else None.
+        begin_ready: as *begin*, if nothing needs to be done; else None.
+        open_root: makes and opens the folder, or says why it cannot; called in a thread.
         begin: is given the folder's descriptor once it is held; called in a thread. What it returns is yielded.
     """
     queue = _queue(path)
@@ -94,7 +106,10 @@ async def exclusive(path: str, open_root: Callable[[], int], begin: Callable[[in
         async with queue.lock:
             if queue.yield_until > trio.current_time():
                 await trio.sleep_until(queue.yield_until)
-            fd, begun = await in_thread(partial(_try_to_begin, open_root, begin))
+            taken = _try_here(open_ready, begin_ready)
+            if taken is None:
+                taken = await in_thread(partial(_try_to_begin, open_root, begin))
+            fd, begun = taken
             try:
                 if not begun:
                     await _flock(fd)
@@ -124,6 +139,20 @@ def _queue(path: str) -> _Queue:
         if not other.users and other.freed < horizon and other is not queue:
             del queues[old]
     return queue
+
+
+def _try_here(
+    open_ready: Callable[[], int | None], begin_ready: Callable[[int], T | None]
+) -> tuple[int, list[T]] | None:
+    fd = open_ready()
+    if fd is None:
+        return None
+    try:
+        begun = begin_ready(fd) if _try_flock(fd) else None
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd, [] if begun is None else [begun]
 
 
 def _try_to_begin(open_root: Callable[[], int], begin: Callable[[int], T]) -> tuple[int, list[T]]:

@@ -8,12 +8,15 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
+import trio
+
 from .._config import MemoryLimits
 from ._changes import ChangeSet
 from ._commit import Place, Receipt, commit, drop_receipt, read_receipt, recover
 from ._knowledge import Knowledge
 from ._lease import exclusive, in_thread
-from ._root import checked_path, open_root
+from ._quick import hides_if_at_rest, is_small, note_if_new
+from ._root import checked_path, open_ready, open_root
 from ._undo import UndoLog
 
 
@@ -56,9 +59,14 @@ class Lease:
             MemoryLimitError, MemoryConflictError: refused; nothing was changed.
             MemoryStorageError: the disk refused; nothing was changed, unless the error is *pending*.
         """
-        changed = await in_thread(
-            partial(commit, self._place, changes, knowledge=knowledge, reads=tuple(reads), receipt=receipt, undo=undo)
+        work = partial(
+            commit, self._place, changes, knowledge=knowledge, reads=tuple(reads), receipt=receipt, undo=undo
         )
+        if is_small(self._place, changes):
+            await trio.lowlevel.checkpoint_if_cancelled()
+            changed = work()
+        else:
+            changed = await in_thread(work)
         self.hide = self.hide or receipt is not None
         return changed
 
@@ -93,12 +101,28 @@ class Memory:
             MemoryPathError: the folder cannot be used.
             MemoryStorageError: an unfinished commit could not be finished.
         """
-        async with exclusive(str(self.path), partial(open_root, self.path, create=True), self._begin) as lease:
+        async with exclusive(
+            str(self.path),
+            open_ready=partial(open_ready, self.path),
+            begin_ready=self._begin_ready,
+            open_root=partial(open_root, self.path, create=True),
+            begin=self._begin,
+        ) as lease:
             yield lease
 
+    def _place(self, root_fd: int) -> Place:
+        return Place(str(self.path), root_fd, self.limits, self.sync)
+
+    def _begin_ready(self, root_fd: int) -> Lease | None:
+        place = self._place(root_fd)
+        hide = hides_if_at_rest(place)
+        return None if hide is None else Lease(place, hide)
+
     def _begin(self, root_fd: int) -> Lease:
-        place = Place(str(self.path), root_fd, self.limits, self.sync)
-        return Lease(place, hide=recover(place))
+        place = self._place(root_fd)
+        hide = recover(place)
+        note_if_new(place)
+        return Lease(place, hide)
 
     async def read_receipt(self, key: str) -> bytes | None:
         """The payload of the commit that was made with a receipt of this key; None if there was none."""
@@ -108,7 +132,11 @@ class Memory:
     async def drop_receipt(self, key: str) -> None:
         """Forget a receipt; no error if there is none."""
         async with self.lease() as lease:
-            await in_thread(partial(drop_receipt, lease._place, key))
+            work = partial(drop_receipt, lease._place, key)
+            if is_small(lease._place, ChangeSet()):
+                work()
+            else:
+                await in_thread(work)
 
     async def roll_back(self, undo: UndoLog, *, knowledge: Knowledge | None = None) -> bool:
         """Take back all the commits in *undo* at one instant, and empty it; were any notes changed?

@@ -35,6 +35,18 @@ def checked_path(path: str | os.PathLike[str]) -> Path:
     return Path(text).absolute()  # ".." stays: what it means depends on symbolic links
 
 
+def open_ready(path: Path) -> int | None:
+    """A descriptor of a folder that is there and can be used, by two system calls; None: see `open_root`."""
+    try:
+        fd = os.open(path, _OPEN)
+    except OSError:
+        return None
+    if _fsops.may_change(fd):
+        return fd
+    os.close(fd)
+    return None
+
+
 def open_root(path: Path, *, create: bool) -> int:
     """A descriptor of the memory's folder.
 

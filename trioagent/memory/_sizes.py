@@ -205,6 +205,11 @@ class SizesCache:
             self._folders -= len(sizes)
             return sizes
 
+    def folders_of(self, path: str) -> int:
+        """Of how many of the memory's folders the sizes are kept."""
+        with self._lock:
+            return len(self._kept.get(path, ()))
+
     def put(self, path: str, sizes: Sizes) -> None:
         with self._lock:
             self._kept[path] = sizes

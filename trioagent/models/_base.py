@@ -14,9 +14,14 @@ from .._messages import ChatMessage, Usage
 
 @attrs.frozen
 class TextDelta:
-    """The next piece of the answer's text."""
+    """The next piece of the answer's text.
+
+    Attributes:
+        last: nothing but `AnswerEnd` follows, and that is at hand. Not every last piece is known to be one.
+    """
 
     text: str
+    last: bool = attrs.field(default=False, eq=False, repr=False)
 
 
 @attrs.frozen

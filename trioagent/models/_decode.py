@@ -7,9 +7,7 @@ Written out by hand because it runs for every few characters of every answer.
 from __future__ import annotations
 
 import json
-from typing import Any, NoReturn
-
-import attrs
+from typing import Any, NamedTuple, NoReturn
 
 from .._errors import ModelProtocolError, ModelStatusError
 from .._messages import Usage
@@ -18,10 +16,10 @@ _EXCERPT_CHARS = 200
 _DETAIL_CHARS = 500
 _MOST_TOKENS = 10**9  # of one answer; more is no count, and sums of it would not fit into a journal
 _MOST_COST = 1e6
+_DECODER = json.JSONDecoder()
 
 
-@attrs.frozen
-class Piece:
+class Piece(NamedTuple):
     """What one chunk of a stream, or a whole answer, says. ``finish_reason`` is "" until the server gives one."""
 
     text: str = ""
@@ -54,6 +52,10 @@ def error_detail(body: bytes) -> str:
 def _loads(text: str) -> Any:
     """The value, or None if *text* is not JSON."""
     try:
+        if text.startswith("{"):  # as a rule, and then there is no white space to be looked for
+            value, end = _DECODER.raw_decode(text)
+            if end == len(text):
+                return value
         return json.loads(text)
     except (ValueError, RecursionError):
         return None

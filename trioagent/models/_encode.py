@@ -7,31 +7,50 @@ from collections.abc import Sequence
 from typing import Any
 
 from .._config import ModelConfig
-from .._messages import ChatMessage
+from .._messages import ChatMessage, Role
 
-_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+_SAID_AS: dict[Role, str] = {"system": "system", "user": "user", "assistant": "assistant", "tool": "user"}
+_OPEN = {role: b'{"role":"%b","content":"' % role.encode() for role in _SAID_AS.values()}
+_CLOSE, _NEXT, _BLANK_LINE = b'"}', b'"},', b"\\n\\n"
 
 
-def encode_request(config: ModelConfig, messages: Sequence[ChatMessage]) -> bytes:
-    """The body of a chat completion request.
+class RequestEncoder:
+    """Makes the bodies of one model's chat completion requests.
 
-    Results of code (role ``tool``) go as ``user`` messages, and neighbours of one role as one message: many chat
-    templates refuse a conversation in which user and assistant do not alternate.
+    A request is joined from parts that are JSON already, for the history only grows: see `ChatMessage.as_json`.
     """
-    spoken: list[dict[str, str]] = []
-    for message in messages:
-        role = "user" if message.role == "tool" else message.role
-        if spoken and spoken[-1]["role"] == role:
-            spoken[-1]["content"] += "\n\n" + message.content
-        else:
-            spoken.append({"role": role, "content": message.content})
-    request: dict[str, Any] = {"model": config.model, "messages": spoken}
-    if config.temperature is not None:
-        request["temperature"] = config.temperature
-    if config.max_tokens is not None:
-        request["max_tokens"] = config.max_tokens
-    if config.stream:
-        request["stream"] = True
-        request["stream_options"] = {"include_usage": True}
-    # Lone surrogates, which a file name can bring in, have no UTF-8 form: they become "?".
-    return _ENCODER.encode(request).encode(errors="replace")
+
+    def __init__(self, config: ModelConfig) -> None:
+        settings: dict[str, Any] = {"model": config.model}
+        if config.temperature is not None:
+            settings["temperature"] = config.temperature
+        if config.max_tokens is not None:
+            settings["max_tokens"] = config.max_tokens
+        if config.stream:
+            settings["stream"] = True
+            settings["stream_options"] = {"include_usage": True}
+        # Lone surrogates have no UTF-8 form: they become "?".
+        text = json.dumps(settings, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+        self._start = text[:-1] + b',"messages":['
+
+    def encode(self, messages: Sequence[ChatMessage]) -> bytes:
+        """The body of a request.
+
+        Results of code (role ``tool``) go as ``user`` messages, and neighbours of one role as one message: many chat
+        templates refuse a conversation in which user and assistant do not alternate.
+        """
+        parts, before = [self._start], ""
+        for message in messages:
+            role = _SAID_AS[message.role]
+            if role == before:
+                parts.append(_BLANK_LINE)
+            else:
+                if before:
+                    parts.append(_NEXT)
+                parts.append(_OPEN[role])
+                before = role
+            parts.append(message.as_json)
+        if before:
+            parts.append(_CLOSE)
+        parts.append(b"]}")
+        return b"".join(parts)

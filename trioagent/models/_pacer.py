@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import attrs
 import trio
@@ -28,11 +26,30 @@ class PacerStatistics:
 
 
 class Slot:
-    """The right to have one request in flight; tells the pacer what came of it."""
+    """The right to have one request of about *tokens* in flight, inside of its block; made by `Pacer.slot`.
 
-    def __init__(self, pacer: Pacer, sent: float, reserved: Entry) -> None:
-        self._pacer, self._sent, self._reserved = pacer, sent, reserved
+    Tells the pacer what came of the request.
+    """
+
+    __slots__ = ("_failed", "_pacer", "_reserved", "_sent", "_tokens")
+
+    def __init__(self, pacer: Pacer, tokens: int) -> None:
+        self._pacer, self._tokens = pacer, tokens
         self._failed = False
+
+    async def __aenter__(self) -> Slot:
+        """Wait until the request may be sent; no checkpoint if that is now."""
+        await self._pacer._enter(self)
+        try:
+            self._reserved = await self._pacer._reserve(self._tokens)
+        except BaseException:
+            self._pacer._leave(self)
+            raise
+        self._sent = trio.current_time()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._pacer._leave(self)
 
     def succeeded(self, tokens: int) -> None:
         """An answer came, and it used *tokens* in all. Nothing if the request has failed."""
@@ -80,35 +97,46 @@ class Pacer:
             tokens_last_minute=round(self._tokens.used(now)),
         )
 
-    @asynccontextmanager
-    async def slot(self, tokens: int) -> AsyncIterator[Slot]:
-        """Wait until a request of about *tokens* may be sent, and hold the right to have it in flight.
+    def slot(self, tokens: int) -> Slot:
+        """Waits until a request of about *tokens* may be sent, and holds the right to have it in flight.
 
         Raises:
-            ModelRefusedError: the endpoint refuses everything, so this request was not sent.
+            ModelRefusedError: the endpoint refuses everything, so this request was not sent (raised on entering).
         """
-        place = object()
-        with doing("rate"):
-            await self._in_flight.acquire_on_behalf_of(place)
+        return Slot(self, tokens)
+
+    async def _enter(self, slot: Slot) -> None:
         try:
+            self._in_flight.acquire_on_behalf_of_nowait(slot)
+        except trio.WouldBlock:
             with doing("rate"):
-                reserved = await self._reserve(tokens)
-            yield Slot(self, trio.current_time(), reserved)
-        finally:
-            self._in_flight.release_on_behalf_of(place)
+                await self._in_flight.acquire_on_behalf_of(slot)
+
+    def _leave(self, slot: Slot) -> None:
+        self._in_flight.release_on_behalf_of(slot)
 
     async def _reserve(self, tokens: int) -> Entry:
-        async with self._turn:
-            while True:
-                if self._breaker.error is not None:
-                    raise ModelRefusedError(self._breaker.error.status, self._breaker.error.detail)
-                now = trio.current_time()
-                when = max(self._requests.earliest(now, 1), self._tokens.earliest(now, tokens), self._hold_until)
-                if when <= now:
-                    self._requests.take(now, 1)
-                    return self._tokens.take(now, tokens)
-                with trio.move_on_at(when):
-                    await self._changed.wait()
+        if not self._turn.locked():  # nobody waits who came before
+            reserved = self._take(tokens)
+            if isinstance(reserved, Entry):
+                return reserved
+        with doing("rate"):
+            async with self._turn:
+                while not isinstance(reserved := self._take(tokens), Entry):
+                    with trio.move_on_at(reserved):
+                        await self._changed.wait()
+                return reserved
+
+    def _take(self, tokens: int) -> Entry | float:
+        """Reserve, if that can be done now; else the time until which it surely cannot."""
+        if self._breaker.error is not None:
+            raise ModelRefusedError(self._breaker.error.status, self._breaker.error.detail)
+        now = trio.current_time()
+        when = max(self._requests.earliest(now, 1), self._tokens.earliest(now, tokens), self._hold_until)
+        if when > now:
+            return when
+        self._requests.take(now, 1)
+        return self._tokens.take(now, tokens)
 
     def refuses(self, error: ModelStatusError) -> bool:
         """Is *error* what this endpoint says to everything?"""
@@ -121,7 +149,7 @@ class Pacer:
     def _on_success(self) -> None:
         self._breaker.on_success()
         self._adaptive.on_success()
-        self._in_flight.total_tokens = self._adaptive.tokens
+        self._allow()
 
     def _on_failure(self, error: ModelError, sent: float, reserved: Entry) -> None:
         self._breaker.on_failure(error)
@@ -131,11 +159,16 @@ class Pacer:
         if error.status in OVERLOAD_STATUSES:
             now = trio.current_time()
             self._adaptive.on_overload(sent, now)
-            self._in_flight.total_tokens = self._adaptive.tokens
+            self._allow()
             if error.retry_after is not None:
                 self._hold_until = max(self._hold_until, now + min(error.retry_after, self.limits.max_hold_seconds))
             self._wake()
 
+    def _allow(self) -> None:
+        if self._in_flight.total_tokens != self._adaptive.tokens:
+            self._in_flight.total_tokens = self._adaptive.tokens
+
     def _wake(self) -> None:
-        self._changed.set()
-        self._changed = trio.Event()
+        if self._turn.locked():  # by the one who waits
+            self._changed.set()
+            self._changed = trio.Event()

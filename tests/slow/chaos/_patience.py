@@ -2,47 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import Mapping
 
-import httpx
 import trio
 
+from trioagent.models._transport import Endpoint, Reply, Transport
 
-class Impatient(httpx.AsyncBaseTransport):
+
+class Impatient:
     """A transport that gives one exchange, up to its last byte, so many seconds.
 
     The library retries what it makes of the error, as it does with every connection that broke.
     """
 
-    def __init__(self, inner: httpx.AsyncBaseTransport, seconds: float) -> None:
+    def __init__(self, inner: Transport, seconds: float) -> None:
         self._inner, self._seconds = inner, seconds
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+    async def post(self, endpoint: Endpoint, body: bytes) -> Reply:
         until = trio.current_time() + self._seconds
         with trio.move_on_at(until):
-            response = await self._inner.handle_async_request(request)
-            assert isinstance(response.stream, httpx.AsyncByteStream)
-            return httpx.Response(
-                response.status_code, headers=response.headers, stream=_Bounded(response.stream, until)
-            )
-        raise httpx.ReadTimeout("no answer in time")
+            return _Bounded(await self._inner.post(endpoint, body), endpoint, until)
+        raise endpoint.broken("no answer in time")
 
     async def aclose(self) -> None:
         await self._inner.aclose()
 
 
-class _Bounded(httpx.AsyncByteStream):
-    def __init__(self, inner: httpx.AsyncByteStream, until: float) -> None:
-        self._inner, self._until = inner, until
-        self._chunks = aiter(inner)
+class _Bounded:
+    def __init__(self, inner: Reply, endpoint: Endpoint, until: float) -> None:
+        self._inner, self._endpoint, self._until = inner, endpoint, until
+        self.status = inner.status
+        self.headers: Mapping[str, str] = inner.headers
 
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
+    @property
+    def over(self) -> bool:
+        return self._inner.over
 
-    async def __anext__(self) -> bytes:
+    async def read(self) -> bytes:
         with trio.move_on_at(self._until):
-            return await anext(self._chunks)
-        raise httpx.ReadTimeout("the answer did not end in time")
+            return await self._inner.read()
+        raise self._endpoint.broken("the answer did not end in time")
 
     async def aclose(self) -> None:
         await self._inner.aclose()

@@ -1,0 +1,110 @@
+"""Where file operations run: in a thread, but for the few that cost less than a thread does."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from trioagent.memory import ChangeSet, Memory
+from trioagent.memory._commit import Receipt
+
+from .support import ALL, PRIVATE, switched
+
+SMALL = ChangeSet(writes={"entities/a.md": b"x"})
+
+
+async def threads_of(work: Callable[[], Any]) -> set[bool]:
+    """Of each file operation that *work* does: was it done in this thread?"""
+    here, seen = threading.get_ident(), set()
+
+    def note(number: int, name: str, operation: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        seen.add(threading.get_ident() == here)
+        return operation(*args)
+
+    with switched(note, ALL):
+        await work()
+    return seen
+
+
+async def commit(memory: Memory, changes: ChangeSet, **more: Any) -> set[bool]:
+    async with memory.lease() as lease:
+        return await threads_of(lambda: lease.commit(changes, **more))
+
+
+async def hold(memory: Memory) -> None:
+    async with memory.lease():
+        pass
+
+
+async def test_a_small_commit_to_a_memory_that_was_just_made_runs_here(tmp_path: Path) -> None:
+    memory = Memory(tmp_path / "m")
+    assert await commit(memory, SMALL) == {True}
+    assert await commit(memory, ChangeSet(deletes=frozenset({"entities/a.md"})), receipt=Receipt("job")) == {True}
+    assert not (tmp_path / "m/entities/a.md").exists()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ChangeSet(writes={"a.md": b"x" * 300_000}),
+        ChangeSet(writes={f"{number}.md": b"x" for number in range(17)}),
+    ],
+    ids=["bytes", "notes"],
+)
+async def test_a_large_one_runs_in_a_thread(tmp_path: Path, changes: ChangeSet) -> None:
+    memory = Memory(tmp_path / "m")
+    await commit(memory, SMALL)
+    assert await commit(memory, changes) == {False}
+    assert await commit(memory, ChangeSet(writes={"a.md": b"y"})) == {True}
+
+
+async def test_one_that_waits_for_the_disk_runs_in_a_thread(tmp_path: Path) -> None:
+    memory = Memory(tmp_path / "m", sync=True)
+    await commit(memory, SMALL)
+    assert await commit(memory, ChangeSet(writes={"a.md": b"y"})) == {False}
+
+
+async def test_notes_are_counted_in_a_thread(tmp_path: Path) -> None:
+    (tmp_path / "old.md").write_text("x")
+    memory = Memory(tmp_path)
+    assert await commit(memory, SMALL) == {False}
+    assert await commit(memory, ChangeSet(writes={"a.md": b"y"})) == {True}
+
+
+async def test_many_folders_are_looked_at_in_a_thread(tmp_path: Path) -> None:
+    memory = Memory(tmp_path / "m")
+    await commit(memory, ChangeSet(made_dirs=frozenset(f"{number}" for number in range(70))))
+    assert await commit(memory, SMALL) == {False}
+
+
+async def test_a_lease_is_taken_here_unless_something_is_to_be_made_or_recovered(tmp_path: Path) -> None:
+    memory = Memory(tmp_path / "m")
+    assert False in await threads_of(lambda: hold(memory))
+    assert await threads_of(lambda: hold(memory)) == {True}
+    await commit(memory, SMALL, receipt=Receipt("job"))
+    assert await threads_of(lambda: hold(memory)) == {True}
+    (tmp_path / "m" / PRIVATE / "new-0").write_text("left by a commit that died")
+    assert await threads_of(lambda: hold(memory)) == {True, False}
+    assert await threads_of(lambda: hold(memory)) == {True}
+
+
+async def test_a_receipt_is_dropped_here(tmp_path: Path) -> None:
+    memory = Memory(tmp_path / "m")
+    await commit(memory, SMALL, receipt=Receipt("job"))
+    assert await threads_of(lambda: memory.drop_receipt("job")) == {True}
+    assert not (tmp_path / "m" / PRIVATE).exists()
+
+
+async def test_a_cancelled_scope_begins_no_commit(tmp_path: Path) -> None:
+    memory = Memory(tmp_path / "m")
+    await commit(memory, SMALL)
+    async with memory.lease() as lease:
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await lease.commit(ChangeSet(writes={"b.md": b"x"}))
+    assert scope.cancelled_caught and not (tmp_path / "m/b.md").exists()

@@ -25,6 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from trioagent import Agent, BatchConfig, ChatMessage, Job, ModelConfig, open_runtime, open_sandbox, run_batch
+from trioagent.sandbox._indexes import WORTH
 
 from ..many_agents import _Instant as Instant
 from ..one_agent import KINDS, make_memory
@@ -49,7 +50,9 @@ _CALLS = {
     "search for a word of all notes": 'search("number")',
     "go_to_link, the note's name": 'go_to_link("[[note_{last}]]")',
     "go_to_link, a note that is not there": 'go_to_link("[[no_such_note]]")',
+    "backlinks, of a note with one": 'backlinks("entities/acme.md")',
 }
+_HAS_INDEX = "has = search.__self__.has_index"
 
 
 def notes(sizes: Sequence[int]) -> Series:
@@ -82,6 +85,12 @@ async def _in_memory(memory: Path, size: int) -> dict[str, float]:
                 walls.append(time.perf_counter() - began)
             found[f"a block {kind}: CPU, ms"] = (own_cpu() + children_cpu() - cpu) / _BLOCKS * 1e3
             found[f"a block {kind}: median wall, ms"] = statistics.median(walls[10:]) * 1e3
+        began = time.perf_counter()
+        first = _TIMED.format(call='search("number")')
+        found["the first search, without an index: in the block, ms"] = float((await block(first))["ms"])
+        while size >= WORTH and (await block(_HAS_INDEX))["has"] != "True":  # noqa: ASYNC110  # seen from blocks only
+            await trio.sleep(0.01)
+        found["from the first search to its end, or to an index: ms"] = (time.perf_counter() - began) * 1e3
         for name, call in _CALLS.items():
             code = _TIMED.format(call=call.format(last=max(size, 3) - 3))
             times = [float((await block(code))["ms"]) for _ in range(11)]

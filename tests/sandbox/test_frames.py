@@ -27,6 +27,7 @@ GOOD = {"locals": {"a": "1"}, "error": "", "printed": "p", "reads": ["user.md"]}
 
 def test_good_frames() -> None:
     assert decode(json.dumps(GOOD).encode()) == Reply({"a": "1"}, "", "p", ["user.md"])
+    assert decode(json.dumps({**GOOD, "scanned": 7}).encode()) == Reply({"a": "1"}, "", "p", ["user.md"], 7)
     assert decode(b'{"call": "f", "args": [1, [2.5, null]], "kwargs": {"k": {}}}') == Call(
         "f", [1, [2.5, None]], {"k": {}}
     )
@@ -53,6 +54,9 @@ def test_good_frames() -> None:
         json.dumps({**GOOD, "reads": [""] * (MAX_READS + 1)}).encode(),
         json.dumps({**GOOD, "reads": ["a" * (MAX_PATH + 1)]}).encode(),
         json.dumps({**GOOD, "more": ""}).encode(),
+        json.dumps({**GOOD, "scanned": "7"}).encode(),
+        json.dumps({**GOOD, "scanned": True}).encode(),
+        json.dumps({**GOOD, "scanned": 7, "more": ""}).encode(),
         json.dumps({key: value for key, value in GOOD.items() if key != "error"}).encode(),
         json.dumps(GOOD).encode() + b"x",
         json.dumps(GOOD).encode().replace(b'"a"', b'"\\ud800"'),

@@ -82,7 +82,11 @@ class Conversation:
                     case _frames.Reply() as reply:
                         shown = _frames.bounded(reply, self._limits)
                         return Outcome(
-                            locals=shown.locals, error=shown.error, printed=shown.printed, reads=tuple(shown.reads)
+                            locals=shown.locals,
+                            error=shown.error,
+                            printed=shown.printed,
+                            reads=tuple(shown.reads),
+                            scanned=shown.scanned,
                         )
                     case _frames.Call() as call:
                         await self._send(await self._answer(call))

@@ -36,6 +36,7 @@ class Reply:
     error: str
     printed: str
     reads: list[str]
+    scanned: int = 0
 
 
 @attrs.frozen
@@ -122,11 +123,12 @@ def decode(body: bytes) -> Reply | Call:
             "printed": str() as printed,
             "reads": list() as reads,
         }:
-            if len(frame) == 4 and _all_text(values.values()) and _all_text(reads):
+            scanned = frame.pop("scanned", 0)
+            if len(frame) == 4 and _all_text(values.values()) and _all_text(reads) and type(scanned) is int:
                 # Each costs a look at the disk, and is remembered for as long as its agent lives.
                 if len(reads) > MAX_READS or any(len(path) > MAX_PATH for path in reads):
                     raise FrameError("more reads than a block may list, or longer ones")
-                return Reply(values, problem, printed, reads)
+                return Reply(values, problem, printed, reads, scanned)
         case {"call": str() as name, "args": list() as args, "kwargs": dict() as kwargs}:
             if len(frame) == 3:
                 return Call(name, args, kwargs)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 
 import attrs
 import trio
@@ -18,6 +19,7 @@ from ..memory._changes import ChangeSet
 from ._conversation import Conversation, Died, Place
 from ._foreign import Foreigners
 from ._imports import missed, names_more
+from ._indexes import Indexes, Lent
 from ._tier import HostTool, Outcome
 from ._upper import compare_copy, read_changes
 from ._zygote import Child, Zygote, set_up_problem
@@ -53,6 +55,8 @@ class KernelTier:
         self._running = trio.CapacityLimiter(limits.parallel)
         # Where every view is a copy, whoever owns the notes makes no difference.
         self._foreigners = Foreigners(all_ids=bool(self.hello["all_ids"])) if tier == "kernel" else None
+        # Where a view is a copy, every note has been looked at already.
+        self.indexes = Indexes(self._build, limits.file_bytes) if tier == "kernel" else None
 
     @classmethod
     async def start(cls, limits: SandboxLimits, tier: str = "kernel") -> KernelTier:
@@ -70,7 +74,11 @@ class KernelTier:
         return self._zygotes.usual.pid
 
     async def aclose(self) -> None:
-        await self._zygotes.aclose()
+        try:
+            if self.indexes is not None:
+                await self.indexes.aclose()
+        finally:
+            await self._zygotes.aclose()
 
     async def execute(
         self, code: str, *, root_fd: int | None, hide: bool, host_tools: Mapping[str, HostTool]
@@ -79,6 +87,8 @@ class KernelTier:
             return await self._execute(code, root_fd, root_fd, hide=hide, host_tools=host_tools)
         async with self._foreigners.lower(root_fd) as lower_fd:
             outcome = await self._execute(code, root_fd, lower_fd, hide=hide, host_tools=host_tools)
+            if self.indexes is not None and lower_fd == root_fd:
+                self.indexes.learn(root_fd, outcome.scanned)
         if any(f"[Errno {number}]" in outcome.error for number in (errno.EACCES, errno.EPERM, errno.EOVERFLOW)):
             self._foreigners.forget(root_fd)
         return outcome
@@ -107,7 +117,8 @@ class KernelTier:
 
     async def _live(self, run: _Run, zygote: Zygote, *, may_be_spare: bool = True) -> Outcome:
         """A child's whole life, from its code to the changes it leaves."""
-        child = await zygote.fork(run.lower_fd, hide=run.hide, may_be_spare=may_be_spare)
+        with self._index(run) as lent:
+            child = await zygote.fork(run.lower_fd, hide=run.hide, may_be_spare=may_be_spare, lent=lent)
         try:
             conversation = _ConfinedConversation(child, self.limits, run.host_tools, run.place)
             try:
@@ -125,6 +136,20 @@ class KernelTier:
                 return attrs.evolve(outcome, error=f"{type(error).__name__}: {error}")
         finally:
             child.close()
+
+    def _index(self, run: _Run) -> AbstractContextManager[Lent | None]:
+        if self.indexes is None or run.root_fd is None or run.lower_fd != run.root_fd:
+            return nullcontext()
+        return self.indexes.lend(run.root_fd)
+
+    async def _build(self, code: str, root_fd: int) -> Outcome:
+        """Run a block of our own, which takes no place from those of others."""
+        run = _Run(code, root_fd, root_fd, False, {}, Place(trio.CapacityLimiter(1)))
+        await run.place.take()
+        try:
+            return await self._live(run, await self._zygotes.get(whole=False), may_be_spare=False)
+        finally:
+            run.place.free()
 
     async def _changes(self, upper: int, root: int) -> ChangeSet:
         """What the block did; read in a worker thread if there is much, uncancellable there (the view is bounded)."""

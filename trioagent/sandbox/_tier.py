@@ -23,6 +23,7 @@ class Outcome:
         locals, error, printed: as in :class:`BlockResult`.
         reads: notes that the block read or looked for, relative to the memory.
         changes: what it did to its view; empty if ``error`` is not.
+        scanned: notes that its tools had to look at one by one, as the block says.
     """
 
     locals: dict[str, str] = attrs.field(factory=dict)
@@ -30,6 +31,7 @@ class Outcome:
     printed: str = ""
     reads: tuple[str, ...] = ()
     changes: ChangeSet = attrs.field(factory=ChangeSet)
+    scanned: int = 0
 
 
 class TierStartError(Exception):

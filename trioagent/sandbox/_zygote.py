@@ -20,6 +20,7 @@ from .._config import SandboxLimits
 from .._errors import SandboxError
 from . import _frames
 from ._child.copying import FOLDER, remove_tree
+from ._indexes import Lent
 from ._spawn import DEATH_SECONDS, spawn
 from ._tier import TierStartError
 
@@ -163,13 +164,18 @@ class Zygote:
                 self._spares.pop().close()
                 return  # its queue is full, or it is gone: the next block finds out which
 
-    async def fork(self, root_fd: int | None, *, hide: bool, may_be_spare: bool = True) -> Child:
+    async def fork(
+        self, root_fd: int | None, *, hide: bool, may_be_spare: bool = True, lent: Lent | None = None
+    ) -> Child:
         """A child, spare if there is one, that has its order and makes its view; its first byte tells if it could.
+
+        Args:
+            lent: the memory's index.
 
         Raises:
             SandboxError: the zygote is gone, or could not make a child.
         """
-        order = _frames.encode(self._order(root_fd, hide=hide))
+        order = _frames.encode(self._order(root_fd, hide=hide) | ({} if lent is None else {"index": lent.order}))
         while may_be_spare and self._spares:
             child, problem = await self._made(self._spares.popleft(), spare=True)
             if child is not None:
@@ -186,7 +192,9 @@ class Zygote:
             if child is None:
                 raise SandboxError(problem)
         with contextlib.suppress(ConnectionError):  # it died; what is left to read says why
-            child.channel.sendall(order)  # small, and the first on its way: there is room for it
+            # Small, and the first on its way: there is room for it.
+            sent = socket.send_fds(child.channel, [order], [] if lent is None else [lent.descriptor])
+            child.channel.sendall(order[sent:])
         return child
 
     @staticmethod

@@ -28,6 +28,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ._disk import Disk as Disk
+from ._index import Index as Index
 from ._results import NoResults as NoResults
 from ._results import ToolError as ToolError
 from ._results import quiet as quiet
@@ -52,13 +53,14 @@ NAMES = (
 
 
 def make_tools(
-    root: str | Disk = "/", on_read: Callable[[str], None] | None = None
+    root: str | Disk = "/", on_read: Callable[[str], None] | None = None, index: Index | None = None
 ) -> dict[str, Callable[..., object]]:
     """The tools on one memory, by name.
 
     Args:
         root: the memory's folder, ``/`` in a child that has changed its root to it; or what stands for a folder.
         on_read: called with the path (relative, normalised) of each note whose content, or absence, is shown.
+        index: what may know where in the memory to look; without, every note is looked at.
     """
-    tools = NoteTools(root, on_read)
+    tools = NoteTools(root, on_read, index)
     return {name: getattr(tools, name) for name in NAMES}

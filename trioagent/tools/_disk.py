@@ -191,6 +191,20 @@ class Disk:
         with self.folder(parent) as folder:
             return folder.read(name, limit)
 
+    def contents(self, paths: Iterable[str], limit: int) -> Iterator[tuple[str, bytes]]:
+        """Path and content, at most *limit* bytes, of those of *paths* that can be read; each folder is opened once."""
+        by_folder: dict[str, list[str]] = {}
+        for path in paths:
+            parent, _, name = path.rpartition("/")
+            by_folder.setdefault(parent, []).append(name)
+        for parent, names in by_folder.items():
+            try:
+                with self.folder(parent) as folder:
+                    for name, data in folder.contents(names, limit):
+                        yield f"{parent}/{name}" if parent else name, data
+            except OSError:
+                continue
+
     def size(self, path: str) -> int:
         """Bytes of the file at *path*."""
         parent, _, name = path.rpartition("/")

@@ -12,6 +12,7 @@ BOM = "\ufeff"
 _ESCAPED = re.compile("[\udc80-\udcff]")
 _MARKS = re.compile("[\u0300-\u036f]+")
 _NOT_ALNUM = re.compile(r"[\W_]+")
+_WORD = re.compile(r"[^\W_]+")
 
 
 class NoteText:
@@ -75,10 +76,26 @@ def fold(text: str) -> str:
     return unicodedata.normalize("NFC", _MARKS.sub("", text))
 
 
+def words_of(folded: str) -> list[str]:
+    """The words of a folded text; ``_`` separates words."""
+    return _WORD.findall(folded)
+
+
+def fold_bytes(data: bytes) -> str:
+    """A note's text, folded."""
+    return data.lower().decode("ascii") if data.isascii() else fold(data.decode("utf-8", "replace"))
+
+
 def squash(text: str) -> str:
     """Folded, letters and digits only: ``John_Smith``, ``john smith`` and ``john-smith`` become the same."""
     folded = fold(text).replace("_", "").replace(" ", "")
     return folded if folded.isalnum() else _NOT_ALNUM.sub("", folded)
+
+
+ROUGHLY = 40
+"""How many names are compared letter by letter."""
+
+_COMPARED = 200
 
 
 def nearest(wanted: str, names: Iterable[tuple[str, str]], limit: int = 3, cutoff: float = 0.6) -> list[str]:
@@ -88,21 +105,42 @@ def nearest(wanted: str, names: Iterable[tuple[str, str]], limit: int = 3, cutof
         names: pairs (key, value), at most some ten thousands.
         cutoff: the least similarity, 0 to 1, that counts.
     """
-    target = squash(wanted)[:200]
-    if not target:
-        return []
-    bigrams = {target[i : i + 2] for i in range(len(target) - 1)} or {target}
+    target = comparable(wanted)
+    pairs = pairs_asked(target)
     rough: list[tuple[float, str, str]] = []
     for key, value in names:
-        name = squash(key)[:200]
-        shared = sum(1 for pair in bigrams if pair in name)
+        name = comparable(key)
+        shared = sum(1 for pair in pairs if pair in name)
         if shared:
-            rough.append((-shared / (len(target) + len(name)), value, name))
-    rough.sort()
+            rough.append((roughly(shared, target, len(name)), value, name))
+    return most_alike(target, rough, limit, cutoff)
+
+
+def comparable(text: str) -> str:
+    """What of a name is compared."""
+    return squash(text)[:_COMPARED]
+
+
+def pairs_asked(target: str) -> set[str]:
+    """The pairs of neighbouring letters in a comparable text, or its only letter."""
+    return {target[i : i + 2] for i in range(len(target) - 1)} or ({target} if target else set())
+
+
+def roughly(shared: int, target: str, size: int) -> float:
+    """How alike *target* and a name of so many letters are that share so many pairs; less is more."""
+    return -shared / (len(target) + size)
+
+
+def most_alike(target: str, rough: Iterable[tuple[float, str, str]], limit: int = 3, cutoff: float = 0.6) -> list[str]:
+    """The second half of :func:`nearest`.
+
+    Args:
+        rough: of all names, at least the `ROUGHLY` first in order: rough likeness, value, name as it is compared.
+    """
     matcher = SequenceMatcher(autojunk=False)
     matcher.set_seq2(target)
     scored: list[tuple[float, str]] = []
-    for _, value, name in rough[:40]:
+    for _, value, name in sorted(rough)[:ROUGHLY]:
         matcher.set_seq1(name)
         score = matcher.ratio()
         if min(len(name), len(target)) >= 3 and (target in name or name in target):

@@ -9,14 +9,15 @@ from . import _diff
 from . import search as _search
 from ._advice import not_found, part_of, too_often
 from ._disk import Disk
+from ._index import READ_BYTES, Index
 from ._listing import Listing
 from ._paths import as_bytes, as_count, as_text, for_new_note, is_hidden, relative, spellings, tidy
 from ._results import NoResults, Refused, ToolError, tool
 from ._text import NoteText, cut, shown
-from .links import Link, parse_links, read_link
+from .links import ANY_NAME, Link, name_key, parse_links, read_link
 
 SHOWN_BYTES = 1024 * 1024
-"""How much of a note ``read_file``, ``go_to_link`` and the searches read."""
+"""How much of a note ``read_file`` and ``go_to_link`` show."""
 
 MAX_HITS = 1000
 _UPWARDS = re.compile(r"(?:\.{1,2}/)+")
@@ -29,12 +30,19 @@ class NoteTools:
         root: the memory's folder, ``/`` inside of a chroot; or what stands for a folder. Nothing outside of it can be
             reached.
         on_read: called with the path of each note whose content, or absence, a tool has shown to the block.
+        index: what may know where in the memory to look.
     """
 
-    def __init__(self, root: str | Disk = "/", on_read: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        root: str | Disk = "/",
+        on_read: Callable[[str], None] | None = None,
+        index: Index | None = None,
+    ) -> None:
         self._disk = root if isinstance(root, Disk) else Disk(root)
         self._on_read = on_read
-        self._listing = Listing(self._disk)
+        self._index = Index() if index is None else index
+        self._listing = Listing(self._disk, self._index)
 
     # Reading
 
@@ -138,6 +146,7 @@ class NoteTools:
     def delete_file(self, file_path: str) -> bool:
         """Delete a note."""
         path = self._existing(file_path, saw=False)
+        self._index.changed(path)
         self._disk.remove(path)
         self._listing.forget()
         return True
@@ -172,9 +181,15 @@ class NoteTools:
         """The lines that fit *query* best, best first, each as ``path:line: text``."""
         words = as_text(query, "query", "acme founded")
         most = min(as_count(limit, "limit"), MAX_HITS)
-        if not _search.Query(words).stems:
+        asked = _search.Query(words)
+        if not asked.stems:
             raise Refused("the query has no words; give one or more words to look for")
-        return _search.search(self._contents(), self._content, words, most)
+        considered = _search.considered(most)
+        if self._index.usable:
+            found = _search.indexed(self._index.parts(self._disk, contents=True), asked, considered)
+        else:
+            found = _search.scanned(self._contents(), asked, considered)
+        return _search.best_lines(found, self._disk.contents(found.paths, READ_BYTES), asked, most)
 
     @tool(NoResults)
     def backlinks(self, path: str) -> list[str]:
@@ -183,7 +198,7 @@ class NoteTools:
         index = self._listing.index()
         name = target.rpartition("/")[2].removesuffix(".md")
         found = []
-        for source, data in self._contents():
+        for source, data in self._linking(target):
             if source == target or (b"[[" not in data and b"](" not in data):
                 continue
             text = NoteText(data).shown
@@ -193,6 +208,16 @@ class NoteTools:
             if target in meant:
                 found.append(source)
         return sorted(found)
+
+    # About the index, for the host's own blocks
+
+    @property
+    def has_index(self) -> bool:
+        return self._index.usable
+
+    def renewed_index(self, keep: int) -> tuple[bytes, int]:
+        """A new part of the index, in place of all but the first *keep* ones, and how many notes it has."""
+        return self._index.renewed(self._disk, keep)
 
     # What the tools share
 
@@ -267,6 +292,7 @@ class NoteTools:
         self._save(path, as_bytes(text, "content"))
 
     def _save(self, path: str, data: bytes) -> None:
+        self._index.changed(path)
         try:
             self._disk.write(path, data)
         except OSError as error:
@@ -286,17 +312,26 @@ class NoteTools:
             f"[this note has {size:,} bytes; only the first {SHOWN_BYTES:,} are shown. Split it into smaller notes.]"
         )
 
-    def _content(self, path: str) -> bytes:
-        try:
-            return self._disk.read(path, SHOWN_BYTES)
-        except OSError:
-            return b""
-
     def _contents(self) -> Iterator[tuple[str, bytes]]:
         """Path and content of every note that is not hidden."""
+        notes = 0
         for start, folder, names in self._disk.walk():
-            for name, data in folder.contents(names, SHOWN_BYTES):
+            notes += len(names)
+            self._index.looked_at(notes)
+            for name, data in folder.contents(names, READ_BYTES):
                 yield start + name, data
+
+    def _linking(self, target: str) -> Iterator[tuple[str, bytes]]:
+        """Path and content of every note that may link to *target*."""
+        if not self._index.usable:
+            return self._contents()
+        keys = (name_key(target.rpartition("/")[2]), ANY_NAME)
+        paths = [
+            path
+            for segment, live in self._index.parts(self._disk, contents=True)
+            for path in segment.paths((segment.links.find(keys[0]) | segment.links.find(keys[1])) & live)
+        ]
+        return self._disk.contents(paths, READ_BYTES)
 
     def _resolve(self, link: Link) -> tuple[str, list[str]]:
         """The note that a link means, and the others that it could mean."""

@@ -19,6 +19,7 @@ Links in code and comments do not count.
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -146,7 +147,7 @@ def _escaped(text: str, at: int) -> bool:
     return (at - start) % 2 == 1
 
 
-def _key(path: str) -> str:
+def name_key(path: str) -> str:
     """A path as it is compared: one form of each accent, no case, no ``.md``."""
     if not path.isascii():
         path = normalize("NFC", path)
@@ -157,25 +158,28 @@ def _rank(path: str) -> tuple[int, int, str, str]:
     return path.count("/"), len(path), path.casefold(), path
 
 
-class NoteIndex:
-    """The notes of a memory by name, to resolve links. Making one takes some 10 ms for 10,000 notes.
+class Names(ABC):
+    """The notes of a memory by name, to resolve links."""
 
-    Args:
-        paths: all files, relative to the memory; those without ``.md`` can be linked to by their full name.
-    """
-
-    def __init__(self, paths: Iterable[str]) -> None:
-        self._paths = list(paths)
-        self._by_name: dict[str, list[str]] = {}
-        self._exact = set(self._paths)
-        for path in self._paths:
-            self._by_name.setdefault(_key(path[path.rfind("/") + 1 :]), []).append(path)
-
+    @abstractmethod
     def __len__(self) -> int:
-        return len(self._paths)
+        """How many files there are."""
 
+    @abstractmethod
     def __contains__(self, path: str) -> bool:
-        return path in self._exact
+        """Is there a file with exactly this path?"""
+
+    @abstractmethod
+    def named(self, key: str) -> list[str]:
+        """The paths of the files whose names have this :func:`name_key`."""
+
+    @abstractmethod
+    def same_stem(self, squashed: str) -> list[str]:
+        """The paths of the files whose names without ``.md`` are this when squashed."""
+
+    @abstractmethod
+    def similar(self, name: str, limit: int, *, whole: bool = False) -> list[str]:
+        """The paths whose file names without ``.md``, or *whole* paths without it, are most like *name*, best first."""
 
     def resolve(self, target: str, source: str = "", suggest: bool = True) -> Resolution:
         """Find the note that *target* (a :class:`Link`'s) means in the note *source*.
@@ -202,32 +206,32 @@ class NoteIndex:
         """The notes whose names, or paths, are most like *target*, best first."""
         tail = squash(target.rpartition("/")[2].removesuffix(".md"))
         whole = squash(target.removesuffix(".md"))
-        same = [path for path in self._paths if squash(_stem(path)) == tail] if tail else []
+        same = self.same_stem(tail) if tail else []
         if same:
             same.sort(key=lambda path: (squash(path.removesuffix(".md")) != whole, _rank(path)))
             return same[:limit]
-        found = nearest(target.rpartition("/")[2].removesuffix(".md"), ((_stem(p), p) for p in self._paths), limit)
+        found = self.similar(target.rpartition("/")[2].removesuffix(".md"), limit)
         if "/" in target and len(found) < limit:
-            found += nearest(target, ((p.removesuffix(".md"), p) for p in self._paths), limit)
+            found += self.similar(target, limit, whole=True)
         return list(dict.fromkeys(found))[:limit]
 
     def _at(self, path: str) -> str | None:
         """The note with exactly this path, or else with this path but for case and ``.md``."""
         for exact in (path, f"{path}.md"):
-            if exact in self._exact:
+            if exact in self:
                 return exact
-        same = [found for found in self._named(path) if _key(found) in (_key(path), path.casefold())]
+        same = [found for found in self._named(path) if name_key(found) in (name_key(path), path.casefold())]
         return min(same, key=_rank, default=None)
 
     def _by_tail(self, name: str) -> list[str]:
-        ends = (f"/{_key(name)}", f"/{name.casefold()}")
-        found = [path for path in self._named(name) if f"/{_key(path)}".endswith(ends)]
+        ends = (f"/{name_key(name)}", f"/{name.casefold()}")
+        found = [path for path in self._named(name) if f"/{name_key(path)}".endswith(ends)]
         found.sort(key=_rank)
         return found
 
     def _named(self, path: str) -> list[str]:
         name = path.rpartition("/")[2]
-        return self._by_name.get(_key(name)) or self._by_name.get(name.casefold()) or []
+        return self.named(name_key(name)) or self.named(name.casefold())
 
     def _answer(self, found: str | None, tails: list[str], name: str, suggest: bool) -> Resolution:
         if found is not None:
@@ -237,7 +241,53 @@ class NoteIndex:
         return Resolution(None, (), tuple(self.nearest(name)) if suggest else ())
 
 
-def _stem(path: str) -> str:
+class NoteIndex(Names):
+    """The notes by name, held in memory. Making one takes some 10 ms for 10,000 notes.
+
+    Args:
+        paths: all files, relative to the memory; those without ``.md`` can be linked to by their full name.
+    """
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        self._paths = list(paths)
+        self._by_name: dict[str, list[str]] = {}
+        self._exact = set(self._paths)
+        for path in self._paths:
+            self._by_name.setdefault(name_key(path[path.rfind("/") + 1 :]), []).append(path)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __contains__(self, path: str) -> bool:
+        return path in self._exact
+
+    def named(self, key: str) -> list[str]:
+        return self._by_name.get(key, [])
+
+    def same_stem(self, squashed: str) -> list[str]:
+        return [path for path in self._paths if squash(stem(path)) == squashed]
+
+    def similar(self, name: str, limit: int, *, whole: bool = False) -> list[str]:
+        names = ((p.removesuffix(".md"), p) for p in self._paths) if whole else ((stem(p), p) for p in self._paths)
+        return nearest(name, names, limit)
+
+
+ANY_NAME = "/"
+"""Stands for a link whose note's name is not in the link, such as ``[[..]]``; no name has a slash."""
+
+
+def link_keys(target: str) -> set[str]:
+    """Under which keys the note's name is among :class:`Names`, whatever note a link's target means."""
+    name = target.strip().replace("\\", "/").rstrip("/").rpartition("/")[2]
+    if not target or "\0" in name:
+        return set()
+    if name.strip() in ("", ".", ".."):
+        return {ANY_NAME}
+    return {name_key(name), name_key(f"{name}.md"), name.casefold()}
+
+
+def stem(path: str) -> str:
+    """The file's name without ``.md``."""
     return path[path.rfind("/") + 1 :].removesuffix(".md")
 
 

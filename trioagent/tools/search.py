@@ -3,21 +3,27 @@
 Words are compared without case, accents and common English endings; ``_`` separates words. A line scores by the query's
 words in it, rare words more (the idf of BM25), then by those in the note's path, in the headings above it and elsewhere
 in the note. A line with the query as a phrase comes before all lines without.
+
+Which notes are worth a look at their lines is found out by going through all of them (:func:`scanned`), or from an
+index (:func:`indexed`), with the same outcome.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from math import log
+from typing import AnyStr, NamedTuple
 
+from ._index import Part
 from ._markdown import fences
-from ._text import NoteText, cut, fold
+from ._table import Table
+from ._text import NoteText, cut, fold, fold_bytes, words_of
 
-CONSIDERED = 300
-"""Notes whose lines are scored, at least ten for each line asked for; the others are ranked by their words alone."""
+CONSIDERED = 60
+"""Notes whose lines are scored, at least five for each line asked for: those that promise most by their words alone."""
 
-_WORD = re.compile(r"[^\W_]+")
 _HEADING = re.compile(r" {0,3}(#{1,6})\s")
 _VOWEL = re.compile("[aeiouy]")
 _STOP = frozenset(
@@ -59,7 +65,7 @@ class Query:
     """A query's words, as they are compared with notes."""
 
     def __init__(self, text: str) -> None:
-        words = _WORD.findall(fold(text))[:_MAX_WORDS]
+        words = words_of(fold(text))[:_MAX_WORDS]
         stems = list(dict.fromkeys(stem(word) for word in words if word not in _STOP))
         self.stems = stems or list(dict.fromkeys(map(stem, words)))
         self.parts = [_part(each) for each in self.stems]
@@ -91,93 +97,174 @@ class Query:
         return found
 
 
-def search(notes: Iterable[tuple[str, bytes]], read: Callable[[str], bytes], query: str, limit: int = 10) -> list[str]:
-    """The best lines, as ``path:line: text``.
+class Found(NamedTuple):
+    """The notes to look at closely, and what each word of the query is worth."""
 
-    Args:
-        notes: path and content of every note, gone through once.
-        read: gives one of these notes' content again.
-    """
-    asked = Query(query)
-    if not asked.stems:
-        return []
+    paths: list[str]
+    weights: list[float]
+
+
+def considered(limit: int) -> int:
+    """How many notes are looked at closely for so many lines."""
+    return max(CONSIDERED, 5 * limit)
+
+
+def scanned(notes: Iterable[tuple[str, bytes]], asked: Query, most: int) -> Found:
+    """What *notes*, path and content of every note, promise."""
     total, having = 0, [0] * len(asked.parts)
-    found: list[tuple[str, int]] = []
+    found: list[tuple[str, int, int]] = []
     parts = [(1 << i, part, part.encode() if part.isascii() else None) for i, part in enumerate(asked.parts)]
     for path, data in notes:
         total += 1
-        mask = 0
+        mask = named = 0
         name = fold(path)
         if data.isascii():
             lowered = data.lower()
-            for bit, part, ascii_part in parts:
-                if (ascii_part is not None and ascii_part in lowered) or part in name:
+            for bit, _, ascii_part in parts:
+                if ascii_part is not None and _has_word(lowered, ascii_part):
                     mask |= bit
         else:
-            text = fold(data.decode("utf-8", "replace"))
-            for bit, part, _ in parts:
-                if part in text or part in name:
+            text = fold_bytes(data)
+            for bit, part, ascii_part in parts:
+                if part in text if ascii_part is None else _has_word(text, part):
                     mask |= bit
+        for bit, part, ascii_part in parts:
+            if part in name if ascii_part is None else _has_word(name, part):
+                named |= bit
+        mask |= named
         if mask:
-            found.append((path, mask))
+            found.append((path, mask, named))
             for i in range(len(having)):
                 having[i] += mask >> i & 1
-    weights = [log(1 + (total - n + 0.5) / (n + 0.5)) for n in having]
-    found = _most_promising(found, weights, asked, max(CONSIDERED, 10 * limit))
+    weights = _weights(total, having)
+    if len(found) <= most:
+        return Found([path for path, _, _ in found], weights)
+    worth = {masks: _promise(*masks, weights) for masks in {(mask, named) for _, mask, named in found}}
+    order = sorted((-worth[mask, named], path) for path, mask, named in found)
+    return Found([path for _, path in order[:most]], weights)
+
+
+def indexed(parts: list[Part], asked: Query, most: int) -> Found:
+    """The same from an index: all notes that have the same words are weighed at once."""
+    total, having = 0, [0] * len(asked.parts)
+    classes: list[tuple[int, int, Part, int]] = []
+    for part in parts:
+        segment, live = part
+        total += (segment.readable & live).bit_count()
+        in_path = [_having(segment.path_words, each) & segment.readable & live for each in asked.parts]
+        anywhere = [
+            _having(segment.words, each) & live | named for each, named in zip(asked.parts, in_path, strict=True)
+        ]
+        together = 0
+        for i, members in enumerate(anywhere):
+            having[i] += members.bit_count()
+            together |= members
+        split = [(0, 0, together)]
+        for i in range(len(asked.parts)):
+            split = [
+                (mask | has << i, named | says << i, rest)
+                for mask, named, members in split
+                for has, says, rest in (
+                    (0, 0, members & ~anywhere[i]),
+                    (1, 0, members & anywhere[i] & ~in_path[i]),
+                    (1, 1, members & in_path[i]),
+                )
+                if rest
+            ]
+        classes += [(mask, named, part, members) for mask, named, members in split]
+    weights = _weights(total, having)
+    classes.sort(key=lambda each: -_promise(each[0], each[1], weights))
+    order: list[tuple[float, str]] = []
+    for mask, named, part, members in classes:
+        promise = _promise(mask, named, weights)
+        if len(order) >= most and -promise > order[-1][0]:
+            break
+        order += [(-promise, path) for path in islice(part.segment.paths(members), most)]
+    return Found([path for _, path in sorted(order)[:most]], weights)
+
+
+def _has_word(text: AnyStr, part: AnyStr) -> bool:
+    """Does a word in a folded text begin with *part*?"""
+    at = text.find(part)
+    while at > 0 and text[at - 1 : at].isalnum():
+        at = text.find(part, at + 1)
+    return at >= 0
+
+
+def _having(words: Table, part: str) -> int:
+    """The notes with a word that begins with *part*, or has it anywhere in a script without blanks between words."""
+    return words.beginning(part) if part.isascii() else words.containing(part)
+
+
+def _weights(total: int, having: list[int]) -> list[float]:
+    return [log(1 + (total - n + 0.5) / (n + 0.5)) for n in having]
+
+
+def _promise(mask: int, named: int, weights: list[float]) -> float:
+    """What a note with these words is worth. Those in its path count once more: the note about a thing comes before
+    notes that only name it."""
+    return sum(w * ((mask >> i & 1) + _IN_PATH * (named >> i & 1)) for i, w in enumerate(weights))
+
+
+def best_lines(found: Found, notes: Iterable[tuple[str, bytes]], asked: Query, limit: int) -> list[str]:
+    """The best lines, as ``path:line: text``.
+
+    Args:
+        notes: path and content of the notes that were found.
+    """
     scored: list[tuple[float, str, int, str]] = []
-    for path, _ in found:
-        scored += _lines(path, NoteText(read(path)).shown, asked, weights)
+    for path, data in notes:
+        scored += _lines(path, NoteText(data).shown, asked, found.weights)
     scored.sort(key=lambda hit: (-hit[0], hit[1], hit[2]))
     return [f"{path}:{line}: {_excerpt(text, asked)}" for _, path, line, text in scored[:limit]]
-
-
-def _most_promising(
-    found: list[tuple[str, int]], weights: list[float], asked: Query, most: int
-) -> list[tuple[str, int]]:
-    if len(found) <= most:
-        return found
-    worth = {mask: sum(w for i, w in enumerate(weights) if mask >> i & 1) for mask in {mask for _, mask in found}}
-    # Words in the path count once more: the note about a thing comes before notes that only name it.
-    named = [sum(w for part, w in zip(asked.parts, weights, strict=True) if part in fold(path)) for path, _ in found]
-    order = sorted(range(len(found)), key=lambda i: (-worth[found[i][1]] - _IN_PATH * named[i], found[i][0]))
-    return [found[i] for i in order[:most]]
 
 
 def _lines(path: str, text: str, asked: Query, weights: Sequence[float]) -> list[tuple[float, str, int, str]]:
     """The note's lines that have a word of the query, scored; its first line if only the path has one."""
     lines = text.split("\n")
-    coded = fences(lines)
+    coded = fences(lines) if "```" in text or "~~~" in text else [False] * len(lines)
     in_path = asked.hits(fold(path.removesuffix(".md")))
-    folded = [fold(line) for line in lines]
+    folded = text.lower().split("\n") if text.isascii() else [fold(line) for line in lines]
     hits = [asked.hits(line) if any(part in line for part in asked.parts) else {} for line in folded]
     in_note: dict[int, float] = {}
     for hit in hits:
         in_note.update(hit)
     above: list[tuple[int, dict[int, float]]] = []
+    headed: dict[int, float] = {}  # the best of each word in the headings above
     scored: list[tuple[float, str, int, str]] = []
     for i, line in enumerate(lines):
         heading = _HEADING.match(line) if line.lstrip(" ").startswith("#") and not coded[i] else None
         if heading:
             while above and above[-1][0] >= len(heading[1]):
                 above.pop()
+            headed = _best([hit for _, hit in above])
         if hits[i]:
             score = 0.0
             for number, weight in enumerate(weights):
                 fit = hits[i].get(number, 0.0)
                 fit += _IN_PATH * in_path.get(number, 0.0) / (1 + fit)
-                fit += _IN_HEADING * max((hit.get(number, 0.0) for _, hit in above), default=0.0) / (1 + fit)
+                fit += _IN_HEADING * headed.get(number, 0.0) / (1 + fit)
                 score += weight * (fit or _IN_NOTE * in_note.get(number, 0.0))
             score /= 1 + 0.05 * log(1 + len(line))
-            if asked.phrase and asked.phrase in " ".join(_WORD.findall(folded[i])):
+            if asked.phrase and asked.phrase in " ".join(words_of(folded[i])):
                 score += _PHRASE
             scored.append((score, path, i + 1, line.strip()))
         if heading:
             above.append((len(heading[1]), hits[i]))
+            headed = _best([headed, hits[i]])
     if not scored and in_path:
         score = sum(weights[i] * _IN_PATH * fit for i, fit in in_path.items())
         first = next((i for i, line in enumerate(lines) if line.strip()), 0)
         scored.append((score, path, first + 1, lines[first].strip()))
     return scored
+
+
+def _best(hits: list[dict[int, float]]) -> dict[int, float]:
+    best: dict[int, float] = {}
+    for hit in hits:
+        for number, fit in hit.items():
+            best[number] = max(fit, best.get(number, 0.0))
+    return best
 
 
 def _excerpt(text: str, asked: Query) -> str:

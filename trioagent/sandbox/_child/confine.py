@@ -105,8 +105,8 @@ class Walls:
             descriptors: how many there may be.
             start: what the child says when it is confined.
         """
+        self._memory = Limit(memory, memory)
         limits = {
-            resource.RLIMIT_AS: (memory, memory),
             resource.RLIMIT_CPU: (cpu, cpu + 1),
             resource.RLIMIT_FSIZE: (file_size, file_size),
             resource.RLIMIT_NPROC: (0, 0),
@@ -115,6 +115,7 @@ class Walls:
             resource.RLIMIT_MSGQUEUE: (0, 0),
         }
         script = self._confine
+        script.add("prlimit64", 0, resource.RLIMIT_AS, self._memory, 0)
         for kind, (soft, hard) in limits.items():  # hard as well, so that the child cannot raise them again
             script.add("prlimit64", 0, kind, Limit(soft, hard), 0)
         ruleset = ROOT + 1
@@ -130,8 +131,15 @@ class Walls:
         """In a child: go into the view, and close all that is open besides."""
         self._enter.run()
 
-    def confine(self) -> None:
-        """In a child: put up limits, Landlock and seccomp, drop all capabilities, and say so."""
+    def confine(self, *, spared: int = 0) -> None:
+        """In a child: put up limits, Landlock and seccomp, drop all capabilities, and say so.
+
+        Args:
+            spared: bytes of address space that are ours, so that the block need not do without them.
+        """
+        if spared:
+            self._memory.soft += spared
+            self._memory.hard += spared
         self._confine.run()
 
 

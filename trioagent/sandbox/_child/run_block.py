@@ -106,7 +106,9 @@ def host_tool(name: str, channel: Channel) -> Callable[..., object]:
     return tool
 
 
-def run(channel: Channel, tools: dict[str, Callable[..., object]], reads: Reads, limits: dict[str, int]) -> None:
+def run(
+    channel: Channel, tools: dict[str, Callable[..., object]], reads: Reads, limits: dict[str, int], index: Any = None
+) -> None:
     """Read the request, run its code, write the reply. The caller ends the process."""
     request = channel.read()
     source = request["code"]
@@ -134,6 +136,8 @@ def run(channel: Channel, tools: dict[str, Callable[..., object]], reads: Reads,
         "printed": printed.text(),
         "reads": reads.listed(),
     }
+    if index is not None and index.scanned:
+        reply["scanned"] = index.scanned
     body = channel.encode(reply)
     if len(body) > limits["reply_bytes"]:
         reply.update(locals={}, printed="", reads=[], error=error or "the block's result is too large to send back")

@@ -26,10 +26,12 @@ from .channel import Channel
 from .children import Children
 from .descriptors import CHANNEL, ROOT, TOLD, release, reserve, set_aside
 from .ground import GROUNDS, Ground
+from .lent import lent_bytes
 from .message import Message
 from .run_block import Reads, run
 from .syscalls import PR_SET_PDEATHSIG, Script, libc, prctl
 from .warm import warm_up
+from .writes import Writes
 
 CHILD_FILES = 64
 FORKED, CONFINED = b"U", b"R"  # a child's first words: I am there, with the means to end me; my block may begin
@@ -130,8 +132,10 @@ class Zygote:
         self._make_tools = tools.make_tools
         self.reads = Reads()
         self.reads.quiet = getattr(tools, "quiet", None)
-        self._tools_at_root: dict[str, Callable[..., object]] = self._make_tools(root="/", on_read=self.reads.note)
+        self._index = tools.Index()
+        self._tools_at_root: dict[str, Callable[..., object]] = self._tools("/")
         sys.addaudithook(self.reads.watch)
+        sys.addaudithook(Writes(self._index, tools.quiet).watch)
         self._close_all, self._introduce = Script(), Script()
         self._close_all.add("close_range", CHANNEL + 1, confine.ALL, 0)
         self._introduce.add("sendmsg", CHANNEL, Message(FORKED, ROOT, TOLD), 0, result=len(FORKED))
@@ -140,7 +144,13 @@ class Zygote:
     def tools_at(self, path: str) -> dict[str, Callable[..., object]]:
         """The tools over the memory's view at *path*."""
         self.reads.root = path
-        return self._tools_at_root if path == "/" else self._make_tools(root=path, on_read=self.reads.note)
+        return self._tools_at_root if path == "/" else self._tools(path)
+
+    def _tools(self, root: str) -> dict[str, Callable[..., object]]:
+        tools: dict[str, Callable[..., object]] = self._make_tools(
+            root=root, on_read=self.reads.note, index=self._index
+        )
+        return tools
 
     def live(self, channel: int, name: str) -> None:
         """A child's whole life, from the fork to its reply."""
@@ -156,7 +166,8 @@ class Zygote:
             assert own == ROOT
             self._introduce.run()
             # As far as this there is no telling whose child this will be: a spare one waits here.
-            order: dict[str, Any] = Channel(CHANNEL).read()
+            order, lent = Channel(CHANNEL).read_with_descriptor()
+            index = lent_bytes(lent) if lent is not None else None  # first: a view needs the descriptor's number
             self.ground.view(order)
             step = "root"
             self._walls.enter()
@@ -166,11 +177,14 @@ class Zygote:
                 confine.become(owner)
                 self.ground.tie(self._pid)  # undone by becoming someone else
             step = "walls"
-            self._walls.confine()
+            self._walls.confine(spared=0 if index is None else len(index))
         except BaseException as error:  # noqa: BLE001  # no block has run yet: tell the host and end
             _tell(CHANNEL, f"{step}: {error}")
             return
-        run(Channel(CHANNEL), self.tools_at(path), self.reads, self._settings)
+        self._index.scanned = 0  # the zygote's own, at its warm-up
+        if index is not None:
+            self._index.lend(index, **order["index"])
+        run(Channel(CHANNEL), self.tools_at(path), self.reads, self._settings, self._index)
 
 
 def _tell(descriptor: int, problem: str) -> None:

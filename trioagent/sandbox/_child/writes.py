@@ -1,0 +1,61 @@
+"""Which notes the block's own code changes, told to the index before it happens.
+
+Seen through an audit hook, like what it reads (:class:`.run_block.Reads`); the tools report their own changes. A change
+whose note cannot be told, and whatever may write files unseen, ends the use of the index in this block.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+_HERE = (-1, None)  # no folder given for a relative path
+_UNTOLD = ("os.link", "os.symlink", "sqlite3.connect", "dbm.open")
+
+
+class Writes:
+    """Watches one block.
+
+    Args:
+        index: of the tools; it has paths below ``/``.
+        quiet: counts the tools at work.
+    """
+
+    def __init__(self, index: Any, quiet: Any) -> None:
+        self._index, self._quiet = index, quiet
+
+    def watch(self, event: str, arguments: tuple[Any, ...]) -> None:
+        index = self._index
+        if not index.usable or self._quiet.depth > 0:
+            return
+        try:
+            if event == "open":
+                path, mode, flags = arguments
+                if flags & _WRITING and not isinstance(path, int):
+                    # os.open, which has no mode here, may have been given a folder that we are not told of.
+                    self._changes(path, -1 if mode is not None or os.path.isabs(path) else 0)
+            elif event == "os.remove":
+                self._changes(*arguments)
+            elif event == "os.rename":
+                source, target, source_folder, target_folder = arguments
+                if os.path.isdir(source):
+                    index.lose()
+                self._changes(source, source_folder)
+                self._changes(target, target_folder)
+            elif event == "os.truncate":
+                if not isinstance(arguments[0], int):
+                    self._changes(arguments[0], -1)
+            elif event in _UNTOLD or event.startswith("ctypes."):
+                index.lose()
+        except (OSError, TypeError, ValueError):  # no path of anything; or the call itself is about to say so
+            index.lose()
+
+    def _changes(self, path: Any, folder: int | None) -> None:
+        if folder not in _HERE:
+            self._index.lose()
+            return
+        parent, name = os.path.split(os.fsdecode(path))
+        whole = os.path.join(os.path.realpath(parent), name)
+        for each in {whole, os.path.realpath(whole)}:  # through a link the note behind it changes
+            self._index.changed(os.path.normpath(each).lstrip("/"))

@@ -1,0 +1,291 @@
+"""The indexes of the memories that are searched: made in the background, lent to blocks, gone with the sandbox.
+
+A memory gets an index after a block had to look at a hundred of its notes or more. It is made by a block of our own, in
+a confined child like any other and so off the event loop; what that child writes to its view is the index, and is never
+committed. Blocks get it as one sealed file in memory, through a descriptor, with the list of the notes that have
+changed since (:mod:`._watch`). When that list grows, another small part is made of them. Parts are merged so that each
+is at least four times as large as the next: a note is indexed again a few times at most, however many there are. Where
+there are more memories in use than indexes are kept, those that have one keep it.
+
+A block that does not search pays for one read of an empty queue and one descriptor.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+
+import attrs
+import trio
+
+from ._tier import Outcome
+from ._watch import Watch
+
+WORTH = 100
+"""Looking at fewer notes than this costs less than an index."""
+
+RENEW = 16
+"""So many changed notes are worth a new part."""
+
+_MAX_CHANGED, _MAX_CHANGED_CHARS = 256, 30_000  # in a block's order, which must find room in its socket at once
+_MAX_MEMORIES, _MAX_BYTES = 16, 64 * 2**20
+_IN_USE = 60.0  # s after a memory's last block: so many memories in turns must not push each other's index out
+_FORGET = 20_000  # changed notes, after which an index that nobody asks for is not kept up
+_GROWTH = 4
+_NOT_AGAIN = 600.0  # s until the next try for a memory of which no index could be made
+_PIECE = ".trioagent-index-"
+_BUILD = """
+def build():
+    data, notes = search.__self__.renewed_index({keep})
+    for number, start in enumerate(range(0, len(data), {size})):
+        with open(f"{piece}{{number:06}}", "wb") as file:
+            file.write(data[start : start + {size}])
+    return notes
+notes = build()
+"""
+
+Build = Callable[[str, int], Awaitable[Outcome]]
+"""Runs a block over the memory behind a descriptor."""
+
+Key = tuple[int, int]
+
+
+@attrs.frozen
+class Lent:
+    """An index on its way to one block: a descriptor of its file, and what `Index.lend` wants to know besides."""
+
+    descriptor: int
+    order: dict[str, object]
+
+
+@attrs.define
+class _Part:
+    size: int  # bytes
+    notes: int
+
+
+@attrs.define(eq=False)
+class _Kept:
+    """One memory's index.
+
+    Attributes:
+        changed: notes that have changed since the parts were made.
+        renewed: the same, of which a part is being made.
+        used: when a block last got it.
+    """
+
+    watch: Watch
+    used: float = attrs.field(factory=trio.current_time)
+    file: int = -1
+    parts: list[_Part] = attrs.field(factory=list)
+    changed: dict[str, None] = attrs.field(factory=dict)
+    renewed: dict[str, None] = attrs.field(factory=dict)
+
+    @property
+    def size(self) -> int:
+        return sum(part.size for part in self.parts)
+
+    def look(self) -> bool:
+        """Book what has changed; False if there is no telling."""
+        changed = self.watch.changed()
+        if changed is None:
+            return False
+        self.changed.update(dict.fromkeys(changed))
+        return len(self.changed) <= _FORGET
+
+    def order(self) -> dict[str, object] | None:
+        """What the block must know, unless it is too much."""
+        changed = list(self.renewed | self.changed)
+        if len(changed) > _MAX_CHANGED or sum(map(len, changed)) > _MAX_CHANGED_CHARS:
+            return None
+        places, at = [], 0
+        for part in self.parts:
+            places.append((at, part.size))
+            at += part.size
+        return {"places": places, "changed": changed}
+
+    def close(self) -> None:
+        self.watch.close()
+        if self.file >= 0:
+            os.close(self.file)
+
+
+class Indexes:
+    """Those of one sandbox.
+
+    Args:
+        build: how to run a block.
+        piece_bytes: how large a file it may write.
+    """
+
+    def __init__(self, build: Build, piece_bytes: int) -> None:
+        self._build, self._piece_bytes = build, piece_bytes
+        self._kept: OrderedDict[Key, _Kept] = OrderedDict()
+        self._hopeless: dict[Key, float] = {}
+        self._making: trio.CancelScope | None = None
+        self._idle = trio.Event()
+        self._idle.set()
+        self._closed = False
+
+    async def aclose(self) -> None:
+        self._closed = True
+        if self._making is not None:
+            self._making.cancel()
+        with trio.CancelScope(shield=True):
+            await self.idle()
+        while self._kept:
+            self._kept.popitem()[1].close()
+
+    async def idle(self) -> None:
+        """Wait until none is being made."""
+        await self._idle.wait()
+
+    @contextmanager
+    def lend(self, root_fd: int) -> Iterator[Lent | None]:
+        """The index of a memory, if there is one, with a descriptor that lasts as long as this."""
+        key = _key(root_fd)
+        kept = self._kept.get(key)
+        if kept is None or not kept.look():
+            self._drop(key)
+            kept = None
+        order = kept.order() if kept is not None and kept.file >= 0 else None
+        if kept is None or order is None:
+            yield None
+            return
+        self._kept.move_to_end(key)
+        kept.used = trio.current_time()
+        try:
+            # Opened anew: for reading, so that no child can make its mapping one to write to.
+            descriptor = os.open(f"/proc/self/fd/{kept.file}", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:  # no descriptor is left
+            yield None
+            return
+        try:
+            yield Lent(descriptor, order)
+        finally:
+            os.close(descriptor)
+
+    def learn(self, root_fd: int, scanned: int) -> None:
+        """A block had to look at so many notes: make an index, or bring it up to date, if that is worth it."""
+        if not scanned or self._closed or self._making is not None:
+            return
+        key = _key(root_fd)
+        kept = self._kept.get(key)
+        made = kept is not None and kept.file >= 0
+        if scanned < WORTH and not made:
+            return
+        if kept is not None and made and len(kept.changed) < RENEW:
+            return
+        if self._hopeless.get(key, 0.0) > trio.current_time() or (kept is None and not self._has_room()):
+            return
+        try:
+            # Not a duplicate, which would share the lease's lock.
+            folder = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root_fd)
+        except OSError:  # no descriptor is left
+            return
+        self._making, self._idle = trio.CancelScope(), trio.Event()
+        # No nursery holds it, since that would change what errors look like around whoever holds the sandbox open.
+        # It ends with the sandbox nevertheless: see aclose.
+        trio.lowlevel.spawn_system_task(self._make, self._making, key, folder)
+
+    async def _make(self, scope: trio.CancelScope, key: Key, folder: int) -> None:
+        try:
+            with scope:
+                try:
+                    await self._renew(key, folder)
+                except Exception:  # noqa: BLE001  # without an index the tools look at every note, that is all
+                    self._give_up(key)
+        finally:
+            os.close(folder)
+            self._making = None
+            self._idle.set()
+
+    async def _renew(self, key: Key, folder: int) -> None:
+        kept = self._kept.get(key)
+        if kept is None:
+            kept = self._kept[key] = _Kept(await trio.to_thread.run_sync(Watch, folder))
+        if not kept.look():
+            self._drop(key)
+            return
+        keep, notes = len(kept.parts), len(kept.changed)
+        if kept.order() is None:
+            keep = 0
+        while keep and kept.parts[keep - 1].notes < _GROWTH * notes:
+            keep -= 1
+            notes += kept.parts[keep].notes
+        kept.renewed, kept.changed = kept.changed, {}
+        outcome = await self._build(_BUILD.format(keep=keep, size=self._piece_bytes, piece=_PIECE), folder)
+        if outcome.error and keep and kept.order() is None:
+            self._drop(key)  # so much has changed meanwhile that the parts to keep were not lent
+            return
+        if outcome.error:
+            raise ValueError(outcome.error)
+        pieces = [content for path, content in sorted(outcome.changes.writes.items()) if path.startswith(_PIECE)]
+        part = _Part(sum(map(len, pieces)), int(outcome.locals["notes"]))
+        if self._kept.get(key) is not kept:
+            return  # dropped meanwhile
+        old = os.dup(kept.file) if keep else -1  # one that stays, whatever happens to the other
+        try:
+            kept_bytes = sum(part.size for part in kept.parts[:keep])
+            file = await trio.to_thread.run_sync(_sealed, old, kept_bytes, pieces)
+        finally:
+            if keep:
+                os.close(old)
+        if self._kept.get(key) is not kept:
+            os.close(file)
+            return
+        if kept.file >= 0:
+            os.close(kept.file)
+        kept.file, kept.parts[keep:] = file, [part]
+        kept.renewed = {}
+        self._make_room(key)
+
+    def _has_room(self) -> bool:
+        """Is there room for one more, or one that is not in use?"""
+        if len(self._kept) < _MAX_MEMORIES:
+            return True
+        return next(iter(self._kept.values())).used < trio.current_time() - _IN_USE
+
+    def _make_room(self, key: Key) -> None:
+        """For the index that was made just now: the one that was used least recently goes, unless all are in use."""
+        while len(self._kept) > _MAX_MEMORIES or sum(kept.size for kept in self._kept.values()) > _MAX_BYTES:
+            oldest, kept = next(iter(self._kept.items()))
+            if oldest == key or kept.used >= trio.current_time() - _IN_USE:
+                self._give_up(key)
+                return
+            self._drop(oldest)
+
+    def _give_up(self, key: Key) -> None:
+        self._drop(key)
+        if len(self._hopeless) > 1000:
+            self._hopeless.clear()
+        self._hopeless[key] = trio.current_time() + _NOT_AGAIN
+
+    def _drop(self, key: Key) -> None:
+        kept = self._kept.pop(key, None)
+        if kept is not None:
+            kept.close()
+
+
+def _sealed(old: int, size: int, pieces: list[bytes]) -> int:
+    """A file in memory that nobody can change: the first *size* bytes of the old one, and then the pieces."""
+    file = os.memfd_create("index", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        for piece in (os.pread(old, size, 0) if size else b"", *pieces):
+            rest = memoryview(piece)
+            while rest:
+                rest = rest[os.write(file, rest) :]
+        seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+        fcntl.fcntl(file, fcntl.F_ADD_SEALS, seals)
+    except BaseException:
+        os.close(file)
+        raise
+    return file
+
+
+def _key(root_fd: int) -> Key:
+    info = os.fstat(root_fd)
+    return info.st_dev, info.st_ino

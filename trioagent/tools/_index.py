@@ -1,0 +1,172 @@
+"""A memory's index, as a block's tools use it: which notes have a word, a name or a link, without looking at each.
+
+The host makes it, as parts: a large segment of all notes and smaller ones of those that changed later, each of which
+says which notes of the parts before it are out of date. With it comes the list of notes that have changed since. What
+the block itself changes is added to that list (:meth:`Index.changed`). Those notes are read whenever they matter, so an
+answer is what a look at every note would give. If nobody can tell what has changed (:meth:`Index.lose`), or the host
+has no index, the tools look at every note.
+
+Its bytes are looked at when they are first asked for: a block that does not search pays nothing for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from struct import Struct
+from typing import NamedTuple
+
+from ._disk import Disk
+from ._paths import is_hidden
+from ._segment import Segment, pack_notes
+from ._table import as_set
+from ._text import comparable, most_alike
+from .links import Names
+
+READ_BYTES = 1024 * 1024
+"""How much of a note is searched."""
+
+_NUMBER = Struct("=I")
+
+
+class Part(NamedTuple):
+    """A segment, and which of its notes still are as it knows them."""
+
+    segment: Segment
+    live: int
+
+
+class Index:
+    """The index of one memory, if there is one.
+
+    Attributes:
+        scanned: how many notes a tool had to look at, at most, for want of one or of a newer one.
+    """
+
+    def __init__(self) -> None:
+        self.scanned = 0
+        self._changed: dict[str, None] = {}
+        self._data: memoryview | None = None
+        self._places: Sequence[Sequence[int]] = ()
+        self._parts: list[tuple[list[int], Segment]] | None = None
+
+    @property
+    def usable(self) -> bool:
+        return self._data is not None
+
+    def lend(self, data: memoryview, places: Sequence[Sequence[int]], changed: Iterable[str]) -> None:
+        """Begin to use what the host has.
+
+        Args:
+            data: all parts.
+            places: where in it each part begins, and its size.
+            changed: the notes that have changed since.
+        """
+        self._data, self._places = data, places
+        self._changed = dict.fromkeys(changed)
+
+    def changed(self, path: str) -> None:
+        """The block changes, makes or removes a note, or is about to."""
+        if self._data is not None:
+            self._changed[path] = None
+
+    def looked_at(self, notes: int) -> None:
+        """A tool had to look at so many notes one by one."""
+        self.scanned = max(self.scanned, notes)
+
+    def lose(self) -> None:
+        """The block changes something, and there is no telling what."""
+        self._data, self._parts = None, None
+
+    def parts(self, disk: Disk, *, contents: bool) -> list[Part]:
+        """All notes as they are now, each live in one part.
+
+        Args:
+            contents: words and links are going to be asked for, not only names.
+        """
+        known = self._known()
+        live = [segment.everything for _, segment in known]
+        for outdated, _ in known:
+            for at, members in enumerate(outdated):
+                live[at] &= ~members
+        for at, (_, segment) in enumerate(known):
+            live[at] &= ~as_set(_numbers(segment, self._changed), segment.count)
+        found = [Part(segment, members) for (_, segment), members in zip(known, live, strict=True) if members]
+        present = [path for path in self._changed if not is_hidden(path) and disk.kind(path) == "file"]
+        self.looked_at(len(present))
+        if present:
+            read = dict(disk.contents(present, READ_BYTES)) if contents else {}
+            fresh = Segment(memoryview(pack_notes((path, read.get(path)) for path in present)))
+            found.append(Part(fresh, fresh.everything))
+        return found
+
+    def renewed(self, disk: Disk, keep: int) -> tuple[bytes, int]:
+        """A new part, for the host, in place of all but the first *keep*: their notes, and those that have changed.
+
+        Returns:
+            Its bytes, and how many notes it has.
+        """
+        known = self._known() if keep else []
+        outdated = [as_set(_numbers(segment, self._changed), segment.count) for _, segment in known[:keep]]
+        for already, _ in known[keep:]:
+            for at, members in enumerate(already[:keep]):
+                outdated[at] |= members
+        if keep:
+            parts = self.parts(disk, contents=False)
+            kept = {id(segment) for _, segment in known[:keep]}
+            paths = [path for part in parts if id(part.segment) not in kept for path in part.segment.paths(part.live)]
+        else:
+            paths = disk.files()
+        read = dict(disk.contents(paths, READ_BYTES))
+        sets = [
+            members.to_bytes((segment.count + 7) // 8, "little")
+            for members, (_, segment) in zip(outdated, known, strict=False)
+        ]
+        sizes = (len(sets), *map(len, sets))
+        notes = pack_notes((path, read.get(path)) for path in paths)
+        return b"".join((*map(_NUMBER.pack, sizes), *sets, notes)), len(paths)
+
+    def _known(self) -> list[tuple[list[int], Segment]]:
+        if self._parts is None:
+            assert self._data is not None
+            self._parts = [_read_part(self._data[begin : begin + size]) for begin, size in self._places]
+        return self._parts
+
+
+def _read_part(data: memoryview) -> tuple[list[int], Segment]:
+    """What a part says of those before it, and its own notes."""
+    (count,) = _NUMBER.unpack_from(data)
+    at = _NUMBER.size * (count + 1)
+    outdated = []
+    for (size,) in _NUMBER.iter_unpack(data[_NUMBER.size : at]):
+        outdated.append(int.from_bytes(data[at : at + size], "little"))
+        at += size
+    return outdated, Segment(data[at:])
+
+
+def _numbers(segment: Segment, paths: Iterable[str]) -> Iterator[int]:
+    return (number for number in map(segment.number, paths) if number is not None)
+
+
+class IndexedNames(Names):
+    """The notes by name, of an index."""
+
+    def __init__(self, parts: list[Part]) -> None:
+        self._parts = parts
+
+    def __len__(self) -> int:
+        return sum(live.bit_count() for _, live in self._parts)
+
+    def __contains__(self, path: str) -> bool:
+        numbers = ((segment.number(path), live) for segment, live in self._parts)
+        return any(number is not None and live >> number & 1 for number, live in numbers)
+
+    def named(self, key: str) -> list[str]:
+        return [path for part in self._parts for path in part.segment.paths(part.segment.names.find(key) & part.live)]
+
+    def same_stem(self, squashed: str) -> list[str]:
+        return [path for seg, live in self._parts for path in seg.paths(seg.stems.find(squashed) & live)]
+
+    def similar(self, name: str, limit: int, *, whole: bool = False) -> list[str]:
+        target = comparable(name)
+        alike = (segment.alike(target, live, whole=whole) for segment, live in self._parts)
+        return most_alike(target, (each for found in alike for each in found), limit)

@@ -1,0 +1,151 @@
+"""What an index knows of some notes: their paths, words, names and links, each as a table of sets of notes.
+
+A note's number is its path's place among the paths in order. A segment never changes; a note that has changed since is
+left out of what is asked, and known from a later segment (see :mod:`._index`).
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice, pairwise
+from struct import Struct
+
+from ._table import Table, numbers_in, pack
+from ._text import (
+    ROUGHLY,
+    NoteText,
+    comparable,
+    fold,
+    fold_bytes,
+    pairs_asked,
+    roughly,
+    squash,
+    words_of,
+)
+from .links import link_keys, name_key, parse_links, stem
+
+_TABLES = (
+    "paths",  # path: itself
+    "readable",  # "": the notes whose content could be read
+    "words",  # word of the content: notes
+    "path_words",  # word of the path: notes
+    "names",  # name_key of the file's name: notes
+    "links",  # link_keys of a link's target: the notes that have such a link
+    "stems",  # squashed name without .md: notes
+    "stem_pairs",  # neighbouring letters, or one letter, of the name as it is compared: notes
+    "stem_sizes",  # its length: notes
+    "whole_pairs",  # the same two for the whole path
+    "whole_sizes",
+)
+_HEAD = Struct(f"={len(_TABLES) + 1}I")
+
+
+def pack_notes(notes: Iterable[tuple[str, bytes | None]]) -> bytes:
+    """The bytes of a segment.
+
+    Args:
+        notes: path and content; None if the content could not be read, or is not going to be asked for.
+    """
+    contents = dict(notes)
+    entries: list[dict[str, array[int]]] = [{} for _ in _TABLES]
+    paths, readable, words, path_words, names, links, stems, stem_pairs, stem_sizes, whole_pairs, whole_sizes = entries
+    for number, path in enumerate(sorted(contents)):
+        name = path[path.rfind("/") + 1 :]
+        _book(paths, [path], number)
+        _book(path_words, set(words_of(fold(path))), number)
+        _book(names, [name_key(name)], number)
+        _book(stems, [squash(stem(path))], number)
+        _book_likeness(stem_pairs, stem_sizes, stem(path), number)
+        _book_likeness(whole_pairs, whole_sizes, path.removesuffix(".md"), number)
+        data = contents[path]
+        if data is not None:
+            _book(readable, [""], number)
+            _book(words, set(words_of(fold_bytes(data))), number)
+            if b"[[" in data or b"](" in data:
+                found = parse_links(NoteText(data).shown)
+                _book(links, {key for link in found for key in link_keys(link.target)}, number)
+    packed = [pack(table, len(contents)) for table in entries]
+    starts = [_HEAD.size]
+    for table in packed:
+        starts.append(starts[-1] + len(table))
+    return b"".join((_HEAD.pack(*starts), *packed))
+
+
+def _book(table: dict[str, array[int]], keys: Iterable[str], number: int) -> None:
+    for key in keys:
+        try:
+            table[key].append(number)
+        except KeyError:
+            table[key] = array("I", [number])
+
+
+def _book_likeness(pairs: dict[str, array[int]], sizes: dict[str, array[int]], name: str, number: int) -> None:
+    compared = comparable(name)
+    _book(pairs, {*pairs_asked(compared), *compared}, number)
+    _book(sizes, [str(len(compared))], number)
+
+
+class Segment:
+    """Looks things up in a segment's bytes."""
+
+    def __init__(self, data: memoryview) -> None:
+        starts = _HEAD.unpack_from(data)
+        tables = [Table(data[begin:end]) for begin, end in pairwise(starts)]
+        self._paths, readable, self.words, self.path_words, self.names, self.links, self.stems, *alike = tables
+        self._alike = {False: alike[:2], True: alike[2:]}
+        self.count = self._paths.count
+        self.everything = (1 << self.count) - 1
+        self.readable = readable.find("")
+
+    def path(self, number: int) -> str:
+        return self._paths.key(number)
+
+    def paths(self, members: int) -> Iterator[str]:
+        """The paths of a set of notes, in order."""
+        return map(self._paths.key, numbers_in(members))
+
+    def number(self, path: str) -> int | None:
+        return self._paths.place(path)
+
+    def alike(self, target: str, among: int, *, whole: bool) -> list[tuple[float, str, str]]:
+        """The notes of a set whose names, or whole paths, are most like *target*, for :func:`.most_alike`."""
+        if not target:
+            return []
+        pairs, sizes = self._alike[whole]
+        shared = _counted(pairs.find(pair) & among for pair in pairs_asked(target))
+        by_size = [(int(key), sizes.members(at)) for at, key in enumerate(sizes.keys())]
+        classes = sorted(
+            ((roughly(number, target, size), number, size) for number in shared for size, _ in by_size),
+        )
+        members = dict(by_size)
+        read: Callable[[str], str] = (lambda path: path.removesuffix(".md")) if whole else stem
+        found: list[tuple[float, str, str]] = []
+        last = 0.0
+        for likeness, number, size in classes:
+            if len(found) >= ROUGHLY and likeness > last:
+                break
+            last = likeness
+            for path in islice(self.paths(shared[number] & members[size]), ROUGHLY):
+                found.append((likeness, path, comparable(read(path))))
+        return found
+
+
+def _counted(sets: Iterable[int]) -> dict[int, int]:
+    """For each number above 0, what is in exactly so many of the sets: added up bit by bit, all members at once."""
+    sums: list[int] = []  # the sums' binary digits, lowest first, each as the set of members that have it
+    for carry in sets:
+        for place, digit in enumerate(sums):
+            sums[place], carry = digit ^ carry, digit & carry
+        if carry:
+            sums.append(carry)
+    found = {0: -1}
+    for place in reversed(range(len(sums))):
+        found = {
+            number * 2 + bit: rest
+            for number, members in found.items()
+            for bit in (0, 1)
+            if (rest := members & sums[place] if bit else members & ~sums[place])
+        }
+    found.pop(0, None)
+    return found

@@ -46,7 +46,7 @@ SYSTEMS = [
         "each block in a confined child, its notes in one transaction",
         "trioagent_driver",
         "tags",
-        packages=("trio", "httpx", "h11"),
+        packages=("trio", "httpx"),
         quick=5000,
         own=True,
     ),
@@ -56,7 +56,7 @@ SYSTEMS = [
         "trioagent_driver",
         "reply",
         variant="answers",
-        packages=("trio", "httpx", "h11"),
+        packages=("trio", "httpx"),
         own=True,
     ),
     System(

@@ -7,7 +7,6 @@ namespaces without a network has nothing to use even if one of them falls.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import errno
 import os
@@ -146,8 +145,10 @@ class Walls:
 def become(owner: tuple[int, int]) -> None:
     """Run as the owner of the notes (only where all ids are mapped, that is, when the host runs as root)."""
     uid, gid = owner
-    with contextlib.suppress(PermissionError):  # "deny" in /proc/self/setgroups: then there are none to keep either
+    try:
         os.setgroups([])
+    except PermissionError:
+        pass  # "deny" in /proc/self/setgroups: then there are none to keep either
     os.setresgid(gid, gid, gid)
     os.setresuid(uid, uid, uid)
 

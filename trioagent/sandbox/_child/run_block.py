@@ -106,34 +106,53 @@ def host_tool(name: str, channel: Channel) -> Callable[..., object]:
     return tool
 
 
-def run(
-    channel: Channel, tools: dict[str, Callable[..., object]], reads: Reads, limits: dict[str, int], index: Any = None
-) -> None:
+class Stage:
+    """What a block finds around it, made before the fork where that can be: making it later would copy more pages.
+
+    Args:
+        tools: what the block can call.
+        limits: of what it may print.
+    """
+
+    def __init__(self, tools: dict[str, Callable[..., object]], limits: dict[str, int]) -> None:
+        self.main = type(sys)("__main__")
+        self.main.__dict__.update(tools, __builtins__=builtins)
+        self.hidden = {id(tool) for tool in tools.values()}
+        self.printed = Printed(limits["printed_chars"])
+        self._nothing = io.StringIO()
+
+    def enter(self, source: str, offered: list[str], channel: Channel) -> dict[str, object]:
+        """Put it up for one block; returns the block's namespace."""
+        sys.stdin, sys.stdout, sys.stderr = self._nothing, self.printed, self.printed
+        sys.modules["__main__"] = self.main  # dataclasses, typing and pickle look a class's module up
+        linecache.cache[BLOCK] = (len(source), None, source.splitlines(keepends=True), BLOCK)
+        namespace = self.main.__dict__
+        for name in offered:
+            namespace[name] = tool = host_tool(name, channel)
+            self.hidden.add(id(tool))
+        return namespace
+
+
+def furnish() -> None:
+    """Give builtins what the ``site`` module would have made, and take the debugger away. Once for all."""
+    sys.breakpointhook = _no_debugger
+    for name in ("exit", "quit"):
+        setattr(builtins, name, _sitebuiltins.Quitter(name, "the end of the block"))
+
+
+def run(channel: Channel, stage: Stage, reads: Reads, limits: dict[str, int], index: Any = None) -> None:
     """Read the request, run its code, write the reply. The caller ends the process."""
     request = channel.read()
-    source = request["code"]
-    offered = request["tools"]
+    source, offered = request["code"], request["tools"]
     assert isinstance(source, str) and isinstance(offered, list)
-    printed = Printed(limits["printed_chars"])
-    sys.stdin, sys.stdout, sys.stderr = io.StringIO(), printed, printed
-    names = {**tools, **{name: host_tool(name, channel) for name in offered}}
-    main = type(sys)("__main__")
-    namespace = main.__dict__
-    namespace.update(names, __builtins__=builtins)
-    sys.modules["__main__"] = main  # dataclasses, typing and pickle look a class's module up
-    linecache.cache[BLOCK] = (len(source), None, source.splitlines(keepends=True), BLOCK)
-    sys.breakpointhook = _no_debugger
-    for name in ("exit", "quit"):  # builtins that the site module would have made
-        setattr(builtins, name, _sitebuiltins.Quitter(name, "the end of the block"))
+    namespace = stage.enter(source, offered, channel)
     error = _execute(source, namespace)
-    values = local_values(
-        namespace, {id(tool) for tool in names.values()}, limits["value_chars"], limits["values_chars"]
-    )
+    values = local_values(namespace, stage.hidden, limits["value_chars"], limits["values_chars"])
     error = error or _flush_open_files()
     reply: dict[str, object] = {
         "locals": values,
         "error": error,
-        "printed": printed.text(),
+        "printed": stage.printed.text(),
         "reads": reads.listed(),
     }
     if index is not None and index.scanned:

@@ -21,7 +21,7 @@ from typing import Any
 from .channel import Channel
 from .descriptors import release, set_aside
 from .ground import Ground
-from .run_block import Reads, run
+from .run_block import Reads, Stage, run
 
 ROUNDS = 16  # a function specialises itself after 8 calls, and what it finds then settles within a few more
 BLOCK = """
@@ -43,9 +43,7 @@ print("done", len(numbers))
 """
 
 
-def warm_up(
-    ground: Ground, tools_at: Callable[[str], dict[str, Callable[..., object]]], reads: Reads, settings: dict[str, Any]
-) -> None:
+def warm_up(ground: Ground, new_stage: Callable[[str], Stage], reads: Reads, settings: dict[str, Any]) -> None:
     """Run the block `ROUNDS` times; leaves nothing behind but what Python has learned."""
     request = json.dumps({"code": BLOCK, "tools": []}).encode()
     order = json.dumps({"memory": None, "hide": False, "owner": None}).encode()
@@ -63,7 +61,8 @@ def warm_up(
                 os.chroot(".")
                 os.chdir("/")
             release()
-            run(channel, tools_at(path), reads, settings)
+            reads.root = path
+            run(channel, new_stage(path), reads, settings)
             reply = json.loads(ours.recv(1 << 20)[4:])
             if reply["error"]:
                 raise RuntimeError(reply["error"])

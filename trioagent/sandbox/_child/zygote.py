@@ -28,7 +28,7 @@ from .descriptors import CHANNEL, ROOT, TOLD, release, reserve, set_aside
 from .ground import GROUNDS, Ground
 from .lent import lent_bytes
 from .message import Message
-from .run_block import Reads, run
+from .run_block import Reads, Stage, furnish, run
 from .syscalls import PR_SET_PDEATHSIG, Script, libc, prctl
 from .warm import warm_up
 from .writes import Writes
@@ -77,7 +77,7 @@ def main(control: int, settings_text: str) -> None:
         step = "warm-up"
         release()
         zygote = Zygote(settings, ground, walls, tools)
-        warm_up(ground, zygote.tools_at, zygote.reads, settings)
+        warm_up(ground, zygote.new_stage, zygote.reads, settings)
         step = "memory accounting"
         walls.plan(
             memory=confine.address_space() + settings["memory_bytes"],
@@ -133,7 +133,8 @@ class Zygote:
         self.reads = Reads()
         self.reads.quiet = getattr(tools, "quiet", None)
         self._index = tools.Index()
-        self._tools_at_root: dict[str, Callable[..., object]] = self._tools("/")
+        furnish()
+        self._stage_at_root = self.new_stage("/")
         sys.addaudithook(self.reads.watch)
         sys.addaudithook(Writes(self._index, tools.quiet).watch)
         self._close_all, self._introduce = Script(), Script()
@@ -141,16 +142,12 @@ class Zygote:
         self._introduce.add("sendmsg", CHANNEL, Message(FORKED, ROOT, TOLD), 0, result=len(FORKED))
         self._introduce.add("close", ROOT)
 
-    def tools_at(self, path: str) -> dict[str, Callable[..., object]]:
-        """The tools over the memory's view at *path*."""
-        self.reads.root = path
-        return self._tools_at_root if path == "/" else self._tools(path)
-
-    def _tools(self, root: str) -> dict[str, Callable[..., object]]:
+    def new_stage(self, path: str) -> Stage:
+        """For a block whose view of the memory is at *path*."""
         tools: dict[str, Callable[..., object]] = self._make_tools(
-            root=root, on_read=self.reads.note, index=self._index
+            root=path, on_read=self.reads.note, index=self._index
         )
-        return tools
+        return Stage(tools, self._settings)
 
     def live(self, channel: int, name: str) -> None:
         """A child's whole life, from the fork to its reply."""
@@ -184,7 +181,9 @@ class Zygote:
         self._index.scanned = 0  # the zygote's own, at its warm-up
         if index is not None:
             self._index.lend(index, **order["index"])
-        run(Channel(CHANNEL), self.tools_at(path), self.reads, self._settings, self._index)
+        self.reads.root = path
+        stage = self._stage_at_root if path == "/" else self.new_stage(path)
+        run(Channel(CHANNEL), stage, self.reads, self._settings, self._index)
 
 
 def _tell(descriptor: int, problem: str) -> None:

@@ -129,7 +129,8 @@ def print_tree(screen: Console, folder: Path, *, contents: bool = False) -> None
 
     vault = Vault(folder)
     sizes = vault.sizes()
-    root = Tree(Text(f"{safe(str(folder))}  ({len(sizes)} files, {sum(sizes.values()):,} bytes)"))
+    files = f"{len(sizes)} file{'s' if len(sizes) != 1 else ''}"
+    root = Tree(Text(f"{safe(str(folder))}  ({files}, {sum(sizes.values()):,} bytes)"))
     folders = {"": root}
     for path, size in sizes.items():
         above = ""

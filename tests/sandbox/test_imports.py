@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from trioagent._config import SandboxLimits
 from trioagent.sandbox import Sandbox, open_sandbox
 from trioagent.sandbox._imports import missed, names_more
 
@@ -121,3 +122,12 @@ async def _zygotes(sandbox: Sandbox, code: str, before: set[int]) -> set[int]:
 
 def _parent(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+@pytest.mark.real
+async def test_both_runs_together_have_one_block_s_time() -> None:
+    code = "import time\ntime.sleep(0.7)\nx = __import__('sql' + 'ite3')"
+    async with open_sandbox(limits=SandboxLimits(wall_seconds=1.0)) as sandbox:
+        await sandbox.run("import sqlite3")
+        result = await sandbox.run(code)
+    assert result.error.startswith("TimeoutError: the block ran longer than 1 s and was stopped.")

@@ -63,14 +63,15 @@ class Conversation:
         self._left = MAX_FULL_FRAMES * limits.reply_bytes
         self._clock = trio.CancelScope()
 
-    async def run(self, code: str) -> Outcome:
-        seconds = self._limits.wall_seconds
-        self._clock.deadline = trio.current_time() + seconds
+    async def run(self, code: str, *, seconds: float | None = None) -> Outcome:
+        """The block's outcome, whatever becomes of it. *seconds*: how long it may run, if not as long as any."""
+        self._clock.deadline = trio.current_time() + (self._limits.wall_seconds if seconds is None else seconds)
         outcome: Outcome | None = None
         with self._clock:
             outcome = await self._run(code)
         if outcome is None:
-            return Outcome(error=f"TimeoutError: the block ran longer than {seconds:g} s and was stopped.")
+            limit = f"{self._limits.wall_seconds:g} s"
+            return Outcome(error=f"TimeoutError: the block ran longer than {limit} and was stopped.")
         return outcome
 
     async def _run(self, code: str) -> Outcome:

@@ -43,6 +43,7 @@ class _Run:
     hide: bool
     host_tools: Mapping[str, HostTool]
     place: Place
+    seconds: float  # that it may still run
     called: bool = False  # a host tool
 
 
@@ -96,13 +97,13 @@ class KernelTier:
     async def _execute(
         self, code: str, root_fd: int | None, lower_fd: int | None, *, hide: bool, host_tools: Mapping[str, HostTool]
     ) -> Outcome:
-        run = _Run(code, root_fd, lower_fd, hide, host_tools, Place(self._running))
+        run = _Run(code, root_fd, lower_fd, hide, host_tools, Place(self._running), self.limits.wall_seconds)
         await run.place.take()
         try:
             whole = names_more(code, self._zygotes.present)
             outcome = await self._live_or_again(run, whole=whole)
             # Of a block that failed nothing is left, unless a tool of the host's was called: it can be run again.
-            if not whole and missed(outcome.error) and not run.called:
+            if not whole and missed(outcome.error) and not run.called and run.seconds > 0:
                 outcome = await self._live_or_again(run, whole=True)
             return outcome
         finally:
@@ -121,13 +122,15 @@ class KernelTier:
             child = await zygote.fork(run.lower_fd, hide=run.hide, may_be_spare=may_be_spare, lent=lent)
         try:
             conversation = _ConfinedConversation(child, self.limits, run.host_tools, run.place)
+            began = trio.current_time()
             try:
-                outcome = await conversation.run(run.code)
+                outcome = await conversation.run(run.code, seconds=run.seconds)
             finally:
                 # Dead, not merely signalled: nobody writes to the layer any more, and the descriptors may go.
                 await child.kill()
                 zygote.prepare()  # now, while we read and save what the block did
             run.called = conversation.called
+            run.seconds -= trio.current_time() - began
             if run.root_fd is None or outcome.error:
                 return outcome
             try:
@@ -144,7 +147,7 @@ class KernelTier:
 
     async def _build(self, code: str, root_fd: int) -> Outcome:
         """Run a block of our own, which takes no place from those of others."""
-        run = _Run(code, root_fd, root_fd, False, {}, Place(trio.CapacityLimiter(1)))
+        run = _Run(code, root_fd, root_fd, False, {}, Place(trio.CapacityLimiter(1)), self.limits.wall_seconds)
         await run.place.take()
         try:
             return await self._live(run, await self._zygotes.get(whole=False), may_be_spare=False)

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.real
 
 
 async def test_at_every_checkpoint_of_a_model_s_life() -> None:
-    async with serving(cycle([Fault.status(503), Say("hello", chunk=1, pace=0.0005)])) as server:
+    async with serving(cycle([Fault.status(503), Say("hello", chunk=1, pace=0.002)])) as server:
 
         async def body() -> None:
             async with model_before(server) as model:

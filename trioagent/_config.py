@@ -34,7 +34,6 @@ _positive_int = _checked(lambda v: isinstance(v, int) and v > 0, "a whole number
 _not_negative = _checked(lambda v: v >= 0, "a number, 0 or more")
 _count = _checked(lambda v: isinstance(v, int) and v >= 0, "a whole number, 0 or more")
 
-KIB = 1024
 MIB = 1024 * 1024
 
 

@@ -185,10 +185,3 @@ def _decode(body: Mapping[str, Any]) -> Answered | CodeResult:
     text = _converter.structure(body["text"], str)
     answer = attrs.evolve(parse_reply(text), repairs=_converter.structure(body["repairs"], dict[str, int]))
     return Answered(answer, _converter.structure(body["usage"], Usage))
-
-
-def usage_of(events: Sequence[Mapping[str, Any]]) -> Iterator[Usage]:
-    """What the answers among journaled *events* used: a resumed run has spent that already."""
-    for body in events:
-        if "usage" in body:
-            yield _converter.structure(body["usage"], Usage)

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import math
-import struct
 from typing import Any, NoReturn
 
 import attrs
 
 from .._config import SandboxLimits
+from ._child.death import DEATH as DEATH
+from ._child.death import DEATH_MARK as DEATH_MARK
+from ._child.death import OVERFULL as OVERFULL
 from ._child.run_block import MAX_PATH, MAX_READS
 from ._child.values import ERROR_CHARS, NAME_CHARS
 
@@ -20,10 +22,6 @@ HEADER = 4
 MAX_DEPTH = 32
 MAX_VALUES = 200_000  # in one frame: what looking at each costs is the host's time, and so everybody's
 _NOTE_CHARS = 100  # room for what a child adds to a text that it cut: how long it was
-# The zygote's note after a child's death: a mark that starts no honest frame, and the wait status.
-DEATH = struct.Struct("=4sI")
-DEATH_MARK = b"\xffDIE"
-OVERFULL = 1 << 16  # set in the status of a child that was stopped for writing too much
 
 
 class FrameError(Exception):

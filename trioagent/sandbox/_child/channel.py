@@ -14,10 +14,6 @@ from typing import Any
 MAX_REQUEST = 64 * 1024 * 1024  # the host is trusted; this only keeps a broken one from asking for gigabytes
 
 
-class ToolRefused(Exception):  # internal: becomes HostToolError or TypeError in the block
-    """The host answered a call with an error."""
-
-
 class Channel:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor

@@ -10,16 +10,11 @@ from __future__ import annotations
 import os
 import select
 import signal
-import struct
 import time
 from contextlib import suppress
 
+from .death import DEATH, DEATH_MARK, OVERFULL
 from .ground import Ground
-
-# After a child's death, the last thing on its socket: these four bytes and its wait status.
-DEATH = struct.Struct("=4sI")
-DEATH_MARK = b"\xffDIE"  # no UTF-8 and no plausible frame length, so it cannot be part of an honest reply
-OVERFULL = 1 << 16  # added to the status of a child that was stopped for filling its view
 
 LOOK_SECONDS = 0.1  # from one look at running blocks' views to the next
 LOOK_SHARE = 10  # looking takes at most one part in this many of the time

@@ -22,7 +22,7 @@ _SUITE = {
     "peers": "benchmarks.suite.environments",
 }
 _QUICK = [["load"], ["suite"], ["cut"]]
-_FULL = [["load"], ["suite", "--full"], ["cut"], ["growth"], ["one_agent"], ["many_agents"], ["lanes"]]
+_FULL = [["load"], ["suite", "--full"], ["cut"], ["growth"], ["one_agent"], ["many_agents"], ["model_requests"]]
 
 
 def names() -> dict[str, str]:

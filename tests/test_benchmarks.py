@@ -244,6 +244,8 @@ def test_a_small_run_yields_all_figures(tmp_path: Path) -> None:
 
 def test_names_of_benchmarks_are_modules() -> None:
     entry = runpy.run_module("benchmarks.__main__", run_name="entry")
-    assert {"suite", "growth", "cut", "load", "peers", "one_agent", "many_agents", "lanes"} <= set(entry["names"]())
+    assert {"suite", "growth", "cut", "load", "peers", "one_agent", "many_agents", "model_requests"} <= set(
+        entry["names"]()
+    )
     for module in entry["names"]().values():
         assert (ROOT / f"{module.replace('.', '/')}.py").is_file()

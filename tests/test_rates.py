@@ -13,7 +13,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from trioagent._config import RateLimits
 from trioagent._errors import ModelConnectionError, ModelRefusedError, ModelStatusError
 from trioagent._rates import AdaptiveLimit, Breaker, RollingLimit
-from trioagent.models._pacer import Pacer
+from trioagent.models._rate_limiter import Pacer
 
 
 def most_in_any_window(times: list[float], period: float = 60.0) -> int:

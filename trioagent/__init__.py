@@ -8,7 +8,7 @@ Start with `open_runtime` and `Agent`; `run_agents` and `open_runner` run many; 
 #   _errors, _config, _messages      what everything else speaks in
 #   _files                           files of our own, whole or not at all
 #   _parsed_reply, _reply_parser, _turn, _prompt    the reply protocol and the agent's turn, pure
-#   _pacing, _rates, _activity       back-off, rates, what a job is doing
+#   _retry_policy, _rates, _activity       back-off, rates, what a job is doing
 #   tools                            what a block may call (also loaded by path inside the sandbox)
 #   memory                           the notes on the host: leases, transactions, recovery, link graph
 #   models                           OpenAI-compatible servers over HTTP; `offline-rules`, the embedded one

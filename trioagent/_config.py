@@ -93,7 +93,7 @@ class RetryPolicy:
 
     Attributes:
         attempts: requests in all for one answer.
-        first_delay: seconds before the first retry; doubles with each, with jitter (see :mod:`trioagent._pacing`).
+        first_delay: seconds before the first retry; doubles with each, with jitter (see `after_failures`).
         max_delay: the longest wait we choose ourselves.
         max_retry_after: the longest ``Retry-After`` that is obeyed; a server that asks for more gets no retry.
     """

@@ -8,7 +8,7 @@ from collections import deque
 import attrs
 
 from ._errors import ModelError, ModelStatusError
-from ._pacing import RETRIED_BELOW_500
+from ._retry_policy import RETRIED_BELOW_500
 
 
 @attrs.define(eq=False)

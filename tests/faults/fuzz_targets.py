@@ -12,9 +12,9 @@ import attrs
 
 from trioagent._config import SandboxLimits
 from trioagent._errors import ModelError
-from trioagent._pacing import parse_http_date, parse_retry_after
 from trioagent._parsed_reply import REPAIRS
 from trioagent._reply_parser import ReplyParser, parse_reply
+from trioagent._retry_policy import parse_http_date, parse_retry_after
 from trioagent.batch import BadRow, Job, JournalError
 from trioagent.batch._episode import read_events, read_receipt_of
 from trioagent.batch._jobs import _read_row, job_from_row

@@ -12,10 +12,10 @@ from ._base import TextDelta as TextDelta
 from ._names import OfflineRules as OfflineRules
 from ._names import model_config as model_config
 from ._names import names_a_server as names_a_server
-from ._pacer import Pacer as Pacer
-from ._pacer import PacerStatistics as PacerStatistics
-from ._structured import Completion as Completion
-from ._structured import complete as complete
+from ._rate_limiter import Pacer as Pacer
+from ._rate_limiter import PacerStatistics as PacerStatistics
+from ._structured_output import Completion as Completion
+from ._structured_output import complete as complete
 
 if TYPE_CHECKING:
     from ._http import open_model as open_model

@@ -16,10 +16,10 @@ from .._config import ModelConfig
 from .._errors import InvalidInputError, ModelError
 from .._messages import CHARS_PER_TOKEN, ChatMessage, Usage
 from ._base import AnswerPart, Model, TextDelta
+from ._connection_pool import Lanes
 from ._encode import RequestEncoder
-from ._lanes import Lanes
-from ._over_httpx import OverHttpx
-from ._pacer import Pacer
+from ._httpx_transport import OverHttpx
+from ._rate_limiter import Pacer
 from ._response import AnswerReader
 from ._retry import retrying
 from ._transport import Endpoint, Transport

@@ -10,7 +10,7 @@ import trio
 
 from .._errors import ModelConnectionError, ModelError, ModelProtocolError, ModelStatusError
 from .._messages import ChatMessage, Usage
-from .._pacing import parse_http_date, parse_retry_after
+from .._retry_policy import parse_http_date, parse_retry_after
 from ._base import AnswerEnd
 from ._decode import decode_answer, decode_chunk, error_detail
 from ._sse import SSEDecoder

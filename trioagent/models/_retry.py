@@ -12,7 +12,7 @@ import trio
 from .._activity import doing
 from .._config import RetryPolicy
 from .._errors import ModelError, ModelStatusError
-from .._pacing import GiveUp, after_failures
+from .._retry_policy import GiveUp, after_failures
 from ._base import AnswerEnd, AnswerPart, Retrying
 
 Attempt = Callable[[], AbstractAsyncContextManager[AsyncIterator[AnswerPart]]]

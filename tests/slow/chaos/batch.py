@@ -25,7 +25,7 @@ import trio
 from trioagent import BatchConfig, Job, ModelConfig, RateLimits, RetryPolicy, Runtime, SandboxLimits, open_runtime
 from trioagent.batch import BatchReport, Progress, run_batch
 from trioagent.models import Pacer, open_model
-from trioagent.models._lanes import Lanes
+from trioagent.models._connection_pool import Lanes
 
 from . import _script
 from ._faults import MOST

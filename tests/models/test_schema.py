@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from tests.models.structured_classes import GOOD, Mood, Person, Place, Verdict
 from trioagent import ChatMessage, InvalidInputError, complete
 from trioagent.models._json_in_text import find_json
-from trioagent.models._shapes import shape_of
-from trioagent.models._structured import read_answer
+from trioagent.models._schema import shape_of
+from trioagent.models._structured_output import read_answer
 from trioagent.testing import ScriptedModel
 
 ASK = [ChatMessage("user", "Who is Ada?")]

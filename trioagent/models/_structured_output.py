@@ -12,8 +12,8 @@ from .._errors import InvalidInputError, StructuredOutputError
 from .._messages import ChatMessage, Usage
 from ._base import AnswerEnd, Model, Retrying, TextDelta
 from ._json_in_text import find_json
-from ._shape_kinds import Shape
-from ._shapes import shape_of
+from ._schema import shape_of
+from ._schema_types import Shape
 
 T = TypeVar("T")
 V = TypeVar("V", covariant=True)

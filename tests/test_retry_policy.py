@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from trioagent._config import RetryPolicy
 from trioagent._errors import ModelConnectionError, ModelError, ModelProtocolError, ModelStatusError
-from trioagent._pacing import GiveUp, Wait, after_failures, parse_http_date, parse_retry_after
+from trioagent._retry_policy import GiveUp, Wait, after_failures, parse_http_date, parse_retry_after
 
 BROKEN = ModelConnectionError("http://localhost/v1", "refused")
 

@@ -19,7 +19,7 @@ from typing import Any
 import attrs
 
 from .._errors import InvalidInputError
-from ._shape_kinds import (
+from ._schema_types import (
     SCALAR_SHAPES,
     SCALARS,
     Shape,

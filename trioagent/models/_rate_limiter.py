@@ -10,8 +10,8 @@ import trio
 from .._activity import doing
 from .._config import RateLimits
 from .._errors import ModelError, ModelRefusedError, ModelStatusError
-from .._pacing import OVERLOAD_STATUSES
 from .._rates import AdaptiveLimit, Breaker, Entry, RollingLimit, refusal
+from .._retry_policy import OVERLOAD_STATUSES
 
 
 @attrs.frozen(kw_only=True)

@@ -1,7 +1,7 @@
 """HTTP/1.1 over Trio streams: a free list of connections ("lanes"), each carrying one request at a time.
 
 httpx's own pool looks at every connection for every request, which makes a thousand requests in flight quadratic; here
-a request costs the same however many others there are (figures: ``python -m benchmarks.lanes``).
+a request costs the same however many others there are (figures: ``python -m benchmarks.model_requests``).
 """
 
 from __future__ import annotations

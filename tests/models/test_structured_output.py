@@ -15,7 +15,7 @@ from tests.models.structured_classes import ADA, GOOD, Mood, Person, Place, Verd
 from tests.models.support import model_before, serving
 from trioagent import ChatMessage, Completion, InvalidInputError, StructuredOutputError, complete
 from trioagent.models import AnswerEnd, Retrying, TextDelta
-from trioagent.models._shapes import shape_of
+from trioagent.models._schema import shape_of
 from trioagent.testing import Say, ScriptedModel, cancel_at_every_checkpoint
 
 ASK = [ChatMessage("system", "You know people."), ChatMessage("user", "Who is Ada?")]

@@ -1,4 +1,4 @@
-"""CPU and wall time of a model request, over ways to carry it: ``python -m benchmarks.lanes [tasks ...]``.
+"""CPU and wall time of a model request, over ways to carry it: ``python -m benchmarks.model_requests [tasks ...]``.
 
 Each task asks three times in a row; a loopback server in its own process answers after a second, so three seconds are
 the least. CPU is the client process's, per request.

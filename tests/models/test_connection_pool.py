@@ -16,8 +16,8 @@ import trio.testing
 from trioagent._config import ModelConfig
 from trioagent._errors import ModelConnectionError
 from trioagent.models import TextDelta
+from trioagent.models._connection_pool import Lanes
 from trioagent.models._http import open_model
-from trioagent.models._lanes import Lanes
 from trioagent.models._streams import shared_ssl_context
 from trioagent.models._transport import Endpoint
 from trioagent.testing import Fault, Say, Wire

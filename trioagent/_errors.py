@@ -47,7 +47,8 @@ class InvalidInputError(TrioAgentError, ValueError):
 
     def __init__(self, what: str, problem: str) -> None:
         super().__init__(what, problem)
-        self.what, self.problem = what, problem
+        self.what: str = what
+        self.problem: str = problem
 
     def __str__(self) -> str:
         return f"{self.what}: {self.problem}"
@@ -58,7 +59,8 @@ class MemoryPathError(TrioAgentError):
 
     def __init__(self, path: str, problem: str) -> None:
         super().__init__(path, problem)
-        self.path, self.problem = path, problem
+        self.path: str = path
+        self.problem: str = problem
 
     def __str__(self) -> str:
         return f"the memory {self.path!r} cannot be used: {self.problem}"
@@ -77,7 +79,10 @@ class MemoryStorageError(TrioAgentError):
 
     def __init__(self, path: str, errno: int, detail: str, pending: bool = False) -> None:
         super().__init__(path, errno, detail, pending)
-        self.path, self.errno, self.detail, self.pending = path, errno, detail, pending
+        self.path: str = path
+        self.errno: int = errno
+        self.detail: str = detail
+        self.pending: bool = pending
 
     def __str__(self) -> str:
         if self.pending:
@@ -102,7 +107,8 @@ class MemoryLimitError(MemoryRejectedError):
 
     def __init__(self, path: str, problem: str) -> None:
         super().__init__(path, problem)
-        self.path, self.problem = path, problem
+        self.path: str = path
+        self.problem: str = problem
 
     def __str__(self) -> str:
         return f"{_shown(self.path)}: {self.problem}"
@@ -202,7 +208,8 @@ class WrongContextError(TrioAgentError):
 
     def __init__(self, call: str, problem: str) -> None:
         super().__init__(call, problem)
-        self.call, self.problem = call, problem
+        self.call: str = call
+        self.problem: str = problem
 
     def __str__(self) -> str:
         return f"{self.call} {self.problem}"
@@ -253,7 +260,8 @@ class ModelConnectionError(ModelError):
 
     def __init__(self, url: str, problem: str) -> None:
         super().__init__(url, problem)
-        self.url, self.problem = url, problem
+        self.url: str = url
+        self.problem: str = problem
 
     def __str__(self) -> str:
         return f"no answer from the model at {self.url}: {self.problem}; is the server running and the address right?"
@@ -270,7 +278,9 @@ class ModelStatusError(ModelError):
 
     def __init__(self, status: int, detail: str = "", retry_after: float | None = None) -> None:
         super().__init__(status, detail, retry_after)
-        self.status, self.detail, self.retry_after = status, detail, retry_after
+        self.status: int = status
+        self.detail: str = detail
+        self.retry_after: float | None = retry_after
 
     def __str__(self) -> str:
         words = f"the model's server answered with status {self.status}"
@@ -298,7 +308,8 @@ class ModelProtocolError(ModelError):
 
     def __init__(self, problem: str, excerpt: str = "") -> None:
         super().__init__(problem, excerpt)
-        self.problem, self.excerpt = problem, excerpt
+        self.problem: str = problem
+        self.excerpt: str = excerpt
 
     def __str__(self) -> str:
         words = f"the model's answer is not a chat completion: {self.problem}"
@@ -320,8 +331,11 @@ class StructuredOutputError(ModelError):
         self, schema: str, problems: tuple[str, ...], excerpt: str = "", attempts: int = 1, usage: Usage = Usage()
     ) -> None:
         super().__init__(schema, problems, excerpt, attempts, usage)
-        self.schema, self.problems, self.excerpt = schema, problems, excerpt
-        self.attempts, self.usage = attempts, usage
+        self.schema: str = schema
+        self.problems: tuple[str, ...] = problems
+        self.excerpt: str = excerpt
+        self.attempts: int = attempts
+        self.usage: Usage = usage
 
     def __str__(self) -> str:
         words = (

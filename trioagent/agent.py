@@ -71,8 +71,8 @@ class Agent:
         if system_prompt is not None:
             config = attrs.evolve(config, system_prompt=system_prompt)
         self.config = config
-        self.memory = Memory(memory_path, limits=runtime.memory_limits, sync=runtime.sync_notes)
-        self.knowledge = Knowledge()
+        self.memory: Memory = Memory(memory_path, limits=runtime.memory_limits, sync=runtime.sync_notes)
+        self.knowledge: Knowledge = Knowledge()
         self._runtime = runtime
         self._model = runtime.model if model is None else model
         self._host_tools = dict(host_tools or {})

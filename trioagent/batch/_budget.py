@@ -29,7 +29,8 @@ class BudgetExhausted(TrioAgentError):
 
     def __init__(self, what: str, limit: float) -> None:
         super().__init__(what, limit)
-        self.what, self.limit = what, limit
+        self.what: str = what
+        self.limit: float = limit
 
     def __str__(self) -> str:
         return f"the budget of {self.limit:g} {self.what} is used up"

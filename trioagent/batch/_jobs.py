@@ -154,8 +154,9 @@ class BadJobs(InvalidInputError):
 
     def __init__(self, path: str, rows: tuple[BadRow, ...]) -> None:
         super().__init__(path, "has bad rows")
-        self.args = (path, rows)
-        self.path, self.rows = path, rows
+        self.args: tuple[Any, ...] = (path, rows)
+        self.path: str = path
+        self.rows: tuple[BadRow, ...] = rows
 
     def __str__(self) -> str:
         lines = [f"  line {row.line}: {row.problem}" for row in self.rows[:_SHOWN]]

@@ -70,7 +70,8 @@ class JournalError(FatalError):
 
     def __init__(self, path: str, problem: str) -> None:
         super().__init__(path, problem)
-        self.path, self.problem = path, problem
+        self.path: str = path
+        self.problem: str = problem
 
     def __str__(self) -> str:
         return f"the batch's journal {self.path!r}: {self.problem}"
@@ -86,7 +87,8 @@ class JobChangedError(FatalError):
 
     def __init__(self, job_id: str, run_dir: str) -> None:
         super().__init__(job_id, run_dir)
-        self.job_id, self.run_dir = job_id, run_dir
+        self.job_id: str = job_id
+        self.run_dir: str = run_dir
 
     def __str__(self) -> str:
         return (

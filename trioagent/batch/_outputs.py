@@ -40,7 +40,9 @@ class RunDirError(FatalError):
 
     def __init__(self, path: str, errno: int, detail: str) -> None:
         super().__init__(path, errno, detail)
-        self.path, self.errno, self.detail = path, errno, detail
+        self.path: str = path
+        self.errno: int = errno
+        self.detail: str = detail
 
     def __str__(self) -> str:
         return (

@@ -60,10 +60,10 @@ class Conversation:
     ) -> None:
         AgentConfig(max_tool_turns=max_tool_turns)  # checks it
         self.max_tool_turns = max_tool_turns
-        self.memory_path = _memory_folder(memory_path, anywhere=predetermined_memory_path)
+        self.memory_path: str = _memory_folder(memory_path, anywhere=predetermined_memory_path)
         self.use_vllm = use_vllm
         self._choice = choice_of(model, use_vllm=use_vllm)
-        self.model = model if isinstance(model, str) else name_of(self._choice)
+        self.model: str = model if isinstance(model, str) else name_of(self._choice)
         self.messages: list[ChatMessage] = [ChatMessage(Role.SYSTEM, SYSTEM_PROMPT)]
         self._knowledge = Knowledge()
         self._behind: tuple[Sandbox, Agent] | None = None

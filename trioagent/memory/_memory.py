@@ -29,8 +29,8 @@ class Lease:
 
     def __init__(self, place: Place, hide: bool) -> None:
         self._place = place
-        self.root_fd = place.root_fd
-        self.hide = hide
+        self.root_fd: int = place.root_fd
+        self.hide: bool = hide
 
     async def commit(
         self,

@@ -66,7 +66,7 @@ class Vault:
 
     def __init__(self, root: Path) -> None:
         _check_readable(root)
-        self.tools = NoteTools(str(root))
+        self.tools: NoteTools = NoteTools(str(root))
         self._disk = Disk(str(root))
         self._texts: dict[str, str] = {}
         self._meanings: dict[tuple[str, Link], OutLink] = {}

@@ -37,7 +37,8 @@ class ModelPersona:
     def __init__(
         self, model: Model, persona: object, facts: object, *, flow: Flow = "introduce", num_turns: int = 4
     ) -> None:
-        self._model, self.usage = model, Usage()
+        self._model = model
+        self.usage: Usage = Usage()
         who, known = read_persona(persona), read_facts(facts)
         people = ", ".join(f"{one.name_surname} ({one.relationship})" for one in who.relationships) or "none"
         sheet = _SHEET.format(persona=who, people=people)

@@ -38,7 +38,9 @@ class ModelRequest:
     __slots__ = ("content", "head", "pieces_sent")
 
     def __init__(self, head: bytes, content: bytes) -> None:
-        self.head, self.content, self.pieces_sent = head, content, 0
+        self.head: bytes = head
+        self.content: bytes = content
+        self.pieces_sent: int = 0
 
     @property
     def headers(self) -> dict[str, str]:
@@ -85,8 +87,8 @@ class ModelServer:
     def __init__(self, script: Iterable[Answer] | Handler, *, record: bool) -> None:
         self.base_url = ""
         self.requests: list[ModelRequest] = []
-        self.served = 0
-        self.connections_made = 0
+        self.served: int = 0
+        self.connections_made: int = 0
         self._record = record
         self._connections: AsyncValue[int] = AsyncValue(0)
         self._next = script if callable(script) else _from_script(iter(script))

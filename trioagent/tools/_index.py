@@ -43,7 +43,7 @@ class Index:
     """
 
     def __init__(self) -> None:
-        self.scanned = 0
+        self.scanned: int = 0
         self._changed: dict[str, None] = {}
         self._data: memoryview | None = None
         self._places: Sequence[Sequence[int]] = ()

@@ -40,7 +40,7 @@ class NoResults(list[str]):
 
     def __init__(self, error: str) -> None:
         super().__init__()
-        self.error = ToolError(error)
+        self.error: ToolError = ToolError(error)
 
     def __repr__(self) -> str:
         return f"[]  # {self.error}"
@@ -59,7 +59,7 @@ class Quiet:
     __slots__ = ("depth",)
 
     def __init__(self) -> None:
-        self.depth = 0
+        self.depth: int = 0
 
     def __enter__(self) -> None:
         self.depth += 1
@@ -68,7 +68,7 @@ class Quiet:
         self.depth -= 1
 
 
-quiet = Quiet()
+quiet: Quiet = Quiet()
 
 _ADVICE = {
     errno.ENOSPC: "the space for this block's changes is used up; write less in one block, or shorter notes",

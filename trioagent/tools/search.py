@@ -67,9 +67,9 @@ class Query:
     def __init__(self, text: str) -> None:
         words = words_of(fold(text))[:_MAX_WORDS]
         stems = list(dict.fromkeys(stem(word) for word in words if word not in _STOP))
-        self.stems = stems or list(dict.fromkeys(map(stem, words)))
-        self.parts = [_part(each) for each in self.stems]
-        self.phrase = " ".join(words) if len(words) > 1 else ""
+        self.stems: list[str] = stems or list(dict.fromkeys(map(stem, words)))
+        self.parts: list[str] = [_part(each) for each in self.stems]
+        self.phrase: str = " ".join(words) if len(words) > 1 else ""
         ordered = sorted(set(self.parts), key=len, reverse=True)
         self._form = re.compile(rf"(?<![^\W_])({'|'.join(map(re.escape, ordered))})[^\W_]*") if ordered else None
         self._anywhere = [(i, part) for i, part in enumerate(self.parts) if not part.isascii()]

@@ -22,8 +22,8 @@ from trioagent import (
     Agent,
     BatchConfig,
     ChatMessage,
-    Done,
     Job,
+    JobDone,
     ModelConfig,
     RateLimits,
     Runtime,
@@ -156,7 +156,7 @@ def measure_journal() -> Iterator[Row]:
                 began = time.perf_counter()
                 async with open_runner(runtime, max_concurrent=100) as runner:
                     async for outcome in runner.run(jobs(name, count), work):
-                        assert isinstance(outcome, Done), outcome
+                        assert isinstance(outcome, JobDone), outcome
                 return count / (time.perf_counter() - began)
 
     async def journaled(base_url: str) -> float:

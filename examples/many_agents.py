@@ -25,9 +25,9 @@ async def main() -> None:
         async with trioagent.open_runner(runtime, max_concurrent=10) as runner:
             async for outcome in runner.run_agents(jobs(20)):
                 match outcome:
-                    case trioagent.Done(key, response):
+                    case trioagent.JobDone(key, response):
                         print(key, "saved", response.blocks_saved)
-                    case trioagent.Failed(key, error):
+                    case trioagent.JobFailed(key, error):
                         print(key, "failed:", error)
 
 

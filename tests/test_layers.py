@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -14,7 +15,7 @@ import trioagent
 PACKAGE = Path(trioagent.__file__).parent
 # From the ground up; a module may import from its own layer and from those before it.
 LAYERS = [
-    ["_errors", "_config", "_messages", "_files"],
+    ["_errors", "_config", "_messages", "_files", "_deprecated"],
     ["_parsed_reply", "_reply_parser", "_turn", "_prompt", "_retry_policy", "_rates", "_activity"],
     ["tools"],
     ["memory"],
@@ -89,6 +90,41 @@ def test_every_public_name_is_documented_where_it_is_defined() -> None:
         name for name in public_names() if not (getattr(trioagent, name).__doc__ or name in ("AgentEvent", "Outcome"))
     ]
     assert not missing
+
+
+def test_every_public_error_ends_in_error() -> None:
+    public = [vars(module)[name] for module in (trioagent, trioagent.batch) for name in dir(module)]
+    errors = [thing for thing in public if isinstance(thing, type) and issubclass(thing, BaseException)]
+    assert len(errors) > 20
+    assert [error.__name__ for error in errors if not error.__name__.endswith("Error")] == []
+
+
+@pytest.mark.parametrize(
+    ("module", "old", "new"),
+    [
+        (trioagent, "Done", trioagent.JobDone),
+        (trioagent, "Failed", trioagent.JobFailed),
+        (trioagent, "Cancelled", trioagent.JobCancelled),
+        (trioagent, "DeadlineExceeded", trioagent.DeadlineExceededError),
+        (trioagent, "SandboxUnavailable", trioagent.SandboxUnavailableError),
+        (trioagent, "AgentsFailed", trioagent.AgentsFailedError),
+        (trioagent, "BadJobs", trioagent.BadJobsError),
+        (trioagent.nursery_runner, "Done", trioagent.JobDone),
+        (trioagent.batch, "BadJobs", trioagent.BadJobsError),
+        (trioagent.batch, "BudgetExhausted", trioagent.batch.BudgetExhaustedError),
+        (trioagent.batch, "PriceUnknown", trioagent.batch.PriceUnknownError),
+    ],
+)
+def test_names_of_the_last_release_still_work_with_a_warning(module: ModuleType, old: str, new: object) -> None:
+    with pytest.warns(DeprecationWarning, match=f"is now {module.__name__}.") as caught:
+        assert getattr(module, old) is new
+    assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize("name", ["Dome", "BudgetExhausted", "PriceUnknown"])
+def test_names_that_never_were_public_are_unknown(name: str) -> None:
+    with pytest.raises(AttributeError, match=name):
+        getattr(trioagent, name)
 
 
 def test_import_is_light() -> None:

@@ -12,15 +12,15 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trioagent._activity import doing
-from trioagent._errors import DeadlineExceeded, FatalError, InvalidInputError, ModelStatusError
+from trioagent._errors import DeadlineExceededError, FatalError, InvalidInputError, ModelStatusError
 from trioagent._messages import AgentResponse
 from trioagent.agent import Agent
 from trioagent.nursery_runner import (
     AgentJob,
-    AgentsFailed,
-    Cancelled,
-    Done,
-    Failed,
+    AgentsFailedError,
+    JobCancelled,
+    JobDone,
+    JobFailed,
     Runner,
     open_runner,
     run_agents,
@@ -87,7 +87,7 @@ async def test_run_agents_bounds_how_many_at_once(autojump_clock: MockClock) -> 
 async def test_a_failure_cancels_the_siblings_and_names_the_agent(autojump_clock: MockClock) -> None:
     agents = [FakeAgent(1), FakeAgent(2, ModelStatusError(500)), FakeAgent(9)]
     began = trio.current_time()
-    with pytest.raises(AgentsFailed) as caught:
+    with pytest.raises(AgentsFailedError) as caught:
         await run_agents(fakes(*agents), ["a", "b", "c"])
     assert trio.current_time() - began == 2
     assert [agent.state for agent in agents] == ["done", "running", "cancelled"]
@@ -120,7 +120,7 @@ async def test_outcomes_come_in_the_order_of_finishing(autojump_clock: MockClock
     async with open_runner(NO_RUNTIME) as runner:
         outcomes = [outcome async for outcome in runner.run(jobs, work)]
         assert runner.statistics().done == 2
-    assert outcomes == [Done("fast", 1, 1.0), Failed("bad", error, 2.0), Done("slow", 3, 3.0)]
+    assert outcomes == [JobDone("fast", 1, 1.0), JobFailed("bad", error, 2.0), JobDone("slow", 3, 3.0)]
 
 
 async def test_back_pressure_both_ways(autojump_clock: MockClock) -> None:
@@ -186,16 +186,16 @@ async def test_cancel_one_by_key(autojump_clock: MockClock) -> None:
         assert runner.running == ("a", "b")
         assert runner.cancel("a")
         assert not runner.cancel("no such")
-        assert [outcome async for outcome in outcomes] == [Cancelled("a", 1.0), Done("b", 10, 10.0)]
+        assert [outcome async for outcome in outcomes] == [JobCancelled("a", 1.0), JobDone("b", 10, 10.0)]
 
 
 async def test_a_deadline_is_a_failure(autojump_clock: MockClock) -> None:
     async with open_runner(NO_RUNTIME, deadline=5) as runner:
         outcomes = [outcome async for outcome in runner.run([Sleep("a", 10), Sleep("b", 4)], work)]
-    assert outcomes[0] == Done("b", 4, 4.0)
+    assert outcomes[0] == JobDone("b", 4, 4.0)
     failed = outcomes[1]
-    assert isinstance(failed, Failed)
-    assert isinstance(failed.error, DeadlineExceeded)
+    assert isinstance(failed, JobFailed)
+    assert isinstance(failed.error, DeadlineExceededError)
     assert (failed.error.seconds, failed.seconds) == (5, 5.0)
 
 
@@ -209,8 +209,8 @@ async def test_a_deadline_stands_still_while_waiting_for_rate(autojump_clock: Mo
 
     async with open_runner(NO_RUNTIME, deadline=5) as runner:
         first, second = [outcome async for outcome in runner.run([Sleep("a", 2), Sleep("b", 4)], patient)]
-    assert (first.key, first.seconds, type(first)) == ("a", 104.0, Done)
-    assert (second.key, second.seconds, type(second)) == ("b", 105.0, Failed)
+    assert (first.key, first.seconds, type(first)) == ("a", 104.0, JobDone)
+    assert (second.key, second.seconds, type(second)) == ("b", 105.0, JobFailed)
 
 
 async def test_pause_and_go_on(autojump_clock: MockClock) -> None:

@@ -6,6 +6,7 @@ Start with `open_runtime` and `Agent`; `run_agents` and `open_runner` run many; 
 # The layers, from the ground up. A module imports only from those above it (see tests/test_layers.py).
 #
 #   _errors, _config, _messages      what everything else speaks in
+#   _deprecated                      names of the last release
 #   _files                           files of our own, whole or not at all
 #   _parsed_reply, _reply_parser, _turn, _prompt    the reply protocol and the agent's turn, pure
 #   _retry_policy, _rates, _activity       back-off, rates, what a job is doing
@@ -21,6 +22,8 @@ Start with `open_runtime` and `Agent`; `run_agents` and `open_runner` run many; 
 #   testing                          scripted models, a loopback model server
 #   cli                              the only code that prints
 
+from typing import TYPE_CHECKING
+
 from ._config import AgentConfig as AgentConfig
 from ._config import BatchConfig as BatchConfig
 from ._config import MemoryLimits as MemoryLimits
@@ -28,8 +31,9 @@ from ._config import ModelConfig as ModelConfig
 from ._config import RateLimits as RateLimits
 from ._config import RetryPolicy as RetryPolicy
 from ._config import SandboxLimits as SandboxLimits
+from ._deprecated import old_names
 from ._errors import AgentBusyError as AgentBusyError
-from ._errors import DeadlineExceeded as DeadlineExceeded
+from ._errors import DeadlineExceededError as DeadlineExceededError
 from ._errors import FatalError as FatalError
 from ._errors import InvalidInputError as InvalidInputError
 from ._errors import MemoryConflictError as MemoryConflictError
@@ -43,7 +47,7 @@ from ._errors import ModelProtocolError as ModelProtocolError
 from ._errors import ModelRefusedError as ModelRefusedError
 from ._errors import ModelStatusError as ModelStatusError
 from ._errors import SandboxError as SandboxError
-from ._errors import SandboxUnavailable as SandboxUnavailable
+from ._errors import SandboxUnavailableError as SandboxUnavailableError
 from ._errors import StructuredOutputError as StructuredOutputError
 from ._errors import TrioAgentError as TrioAgentError
 from ._events import AgentEvent as AgentEvent
@@ -57,7 +61,7 @@ from ._messages import Usage as Usage
 from ._parsed_reply import Delta as Delta
 from ._parsed_reply import ParsedReply as ParsedReply
 from .agent import Agent as Agent
-from .batch import BadJobs as BadJobs
+from .batch import BadJobsError as BadJobsError
 from .batch import BatchReport as BatchReport
 from .batch import Job as Job
 from .batch import JobChangedError as JobChangedError
@@ -75,10 +79,10 @@ from .models import TextDelta as TextDelta
 from .models import complete as complete
 from .nursery_runner import AgentFailure as AgentFailure
 from .nursery_runner import AgentJob as AgentJob
-from .nursery_runner import AgentsFailed as AgentsFailed
-from .nursery_runner import Cancelled as Cancelled
-from .nursery_runner import Done as Done
-from .nursery_runner import Failed as Failed
+from .nursery_runner import AgentsFailedError as AgentsFailedError
+from .nursery_runner import JobCancelled as JobCancelled
+from .nursery_runner import JobDone as JobDone
+from .nursery_runner import JobFailed as JobFailed
 from .nursery_runner import Outcome as Outcome
 from .nursery_runner import Runner as Runner
 from .nursery_runner import open_runner as open_runner
@@ -88,5 +92,8 @@ from .runtime import open_runtime as open_runtime
 from .sandbox import BlockResult as BlockResult
 from .sandbox import Sandbox as Sandbox
 from .sandbox import open_sandbox as open_sandbox
+
+if not TYPE_CHECKING:  # a checker is to report old names, and misspelt ones, as unknown
+    __getattr__ = old_names(__name__)
 
 __version__ = "0.1.0"

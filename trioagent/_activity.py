@@ -15,7 +15,7 @@ from typing import Literal
 
 import trio
 
-from ._errors import DeadlineExceeded
+from ._errors import DeadlineExceededError
 
 State = Literal["working", "rate", "model", "retrying", "sandbox"]
 WAITING: frozenset[State] = frozenset({"rate", "retrying"})
@@ -61,7 +61,7 @@ class Activity:
         """Make this the activity of the code below.
 
         Raises:
-            DeadlineExceeded: the deadline passed, and the code was cancelled.
+            DeadlineExceededError: the deadline passed, and the code was cancelled.
         """
         token = _current.set(self)
         try:
@@ -73,7 +73,7 @@ class Activity:
             self.switch("")
             _current.reset(token)
         if self._scope.cancelled_caught:
-            raise DeadlineExceeded(self.deadline)
+            raise DeadlineExceededError(self.deadline)
 
 
 class doing:  # noqa: N801 - reads as a statement: with doing("sandbox")

@@ -8,9 +8,9 @@
     │   ├── MemoryLimitError         too large, too many, or not a plain note
     │   └── MemoryConflictError      someone else changed a note since this agent read it
     ├── AgentBusyError               a second chat with one agent, while the first goes on
-    ├── DeadlineExceeded             a job's working time is used up
+    ├── DeadlineExceededError             a job's working time is used up
     ├── FatalError                   an error of the run itself, never of one job
-    ├── SandboxUnavailable           no sandbox tier works on this machine, or not the one asked for
+    ├── SandboxUnavailableError           no sandbox tier works on this machine, or not the one asked for
     ├── SandboxError                 the sandbox broke (not: the block failed)
     ├── WrongContextError            a call of `trioagent.compat` from where it cannot wait
     ├── BridgeClosedError            the Trio thread of `trioagent.compat` ended under a call
@@ -152,7 +152,7 @@ class AgentBusyError(TrioAgentError):
         return f"the agent on {self.memory_path!r} is in a chat already; wait for it, or make another agent"
 
 
-class DeadlineExceeded(TrioAgentError):
+class DeadlineExceededError(TrioAgentError):
     """A job used up its working time (waits for a rate limit or a retry do not count).
 
     Attributes:
@@ -171,7 +171,7 @@ class FatalError(TrioAgentError):
     """An error of the run itself, never of one job: it stops all of them."""
 
 
-class SandboxUnavailable(TrioAgentError):
+class SandboxUnavailableError(TrioAgentError):
     """No sandbox tier works here, or not the one asked for. Model-written code is never run without one.
 
     Attributes:

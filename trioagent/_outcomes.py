@@ -14,7 +14,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 @attrs.frozen
-class Done(Generic[T_co]):
+class JobDone(Generic[T_co]):
     """The job ended well."""
 
     key: str
@@ -23,8 +23,8 @@ class Done(Generic[T_co]):
 
 
 @attrs.frozen
-class Failed:
-    """The job raised *error*; a deadline that passed is `DeadlineExceeded`."""
+class JobFailed:
+    """The job raised *error*; a deadline that passed is `DeadlineExceededError`."""
 
     key: str
     error: Exception
@@ -32,14 +32,14 @@ class Failed:
 
 
 @attrs.frozen
-class Cancelled:
+class JobCancelled:
     """The job was cancelled by `Runner.cancel`."""
 
     key: str
     seconds: float
 
 
-Outcome = Done[T] | Failed | Cancelled
+Outcome = JobDone[T] | JobFailed | JobCancelled
 
 
 @attrs.frozen
@@ -52,7 +52,7 @@ class AgentFailure:
     error: Exception
 
 
-class AgentsFailed(ExceptionGroup[Exception]):
+class AgentsFailedError(ExceptionGroup[Exception]):
     """What went wrong in `run_agents`; its members are the agents' own errors, for ``except*``.
 
     Attributes:
@@ -69,4 +69,4 @@ class AgentsFailed(ExceptionGroup[Exception]):
     def derive(self, excs: Sequence[Any]) -> Any:
         """Keep the failures that belong to *excs* when ``except*`` splits the group."""
         kept = [failure for failure in self.failures if any(failure.error is error for error in excs)]
-        return AgentsFailed(self.message, kept) if len(kept) == len(excs) else ExceptionGroup(self.message, excs)
+        return AgentsFailedError(self.message, kept) if len(kept) == len(excs) else ExceptionGroup(self.message, excs)

@@ -4,9 +4,9 @@ Two ways to run many agents:
 
 - `run_agents`: all or nothing. The first failure cancels the siblings, and everything that failed comes out as one
   exception group that names agents and messages.
-- `open_runner`: each job for itself. A job's failure is data (`Failed`), jobs are taken lazily from any iterable, and
-  outcomes come in the order of finishing. Memory stays constant however many jobs there are: a job is taken only when
-  a place is free, and a place is free only when an outcome has been taken.
+- `open_runner`: each job for itself. A job's failure is data (`JobFailed`), jobs are taken lazily from any iterable,
+  and outcomes come in the order of finishing. Memory stays constant however many jobs there are: a job is taken only
+  when a place is free, and a place is free only when an outcome has been taken.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ import os
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import attrs
 import trio
 
 from ._activity import Activity
+from ._deprecated import old_names
 from ._errors import FatalError, InvalidInputError
 from ._messages import AgentResponse
-from ._outcomes import AgentFailure, AgentsFailed, Cancelled, Done, Failed, Outcome
+from ._outcomes import AgentFailure, AgentsFailedError, JobCancelled, JobDone, JobFailed, Outcome
 from .agent import Agent
 from .runtime import Runtime
 
@@ -72,8 +73,8 @@ async def run_agents(
 
     Raises:
         InvalidInputError: (a ValueError) the lists differ in length, or *max_concurrent* is below 1.
-        AgentsFailed: at least one chat failed; the others were cancelled, and their notes are as their last finished
-            block left them.
+        AgentsFailedError: at least one chat failed; the others were cancelled, and their notes are as their last
+            finished block left them.
     """
     if len(agents) != len(messages):
         raise InvalidInputError("messages", f"{len(agents)} agents need as many messages, not {len(messages)}")
@@ -98,7 +99,7 @@ async def run_agents(
     except* Exception:  # noqa: BLE001 - all of them are in `failures`, which knows whose they are
         failed = True
     if failed:
-        raise AgentsFailed(f"{len(failures)} of {len(agents)} agents failed; the others were cancelled", failures)
+        raise AgentsFailedError(f"{len(failures)} of {len(agents)} agents failed; the others were cancelled", failures)
     return [responses[index] for index in range(len(agents))]
 
 
@@ -144,15 +145,15 @@ class Runner:
     def statistics(self) -> RunnerStatistics:
         return RunnerStatistics(
             running=len(self._scopes),
-            done=self._ended["Done"],
-            failed=self._ended["Failed"],
-            cancelled=self._ended["Cancelled"],
+            done=self._ended["JobDone"],
+            failed=self._ended["JobFailed"],
+            cancelled=self._ended["JobCancelled"],
             max_concurrent=self.max_concurrent,
             paused=not self._go.is_set(),
         )
 
     def cancel(self, key: str) -> bool:
-        """Cancel the running job of that key; its outcome is `Cancelled`. False if there is none."""
+        """Cancel the running job of that key; its outcome is `JobCancelled`. False if there is none."""
         scope = self._scopes.get(key)
         if scope is not None:
             scope.cancel()
@@ -260,11 +261,11 @@ class Runner:
                 except FatalError:
                     raise
                 except Exception as error:  # noqa: BLE001 - the one place where a job's failure becomes data
-                    outcome = Failed(job.key, error, trio.current_time() - started)
+                    outcome = JobFailed(job.key, error, trio.current_time() - started)
                 else:
-                    outcome = Done(job.key, value, trio.current_time() - started)
+                    outcome = JobDone(job.key, value, trio.current_time() - started)
             if outcome is None:
-                outcome = Cancelled(job.key, trio.current_time() - started)
+                outcome = JobCancelled(job.key, trio.current_time() - started)
             del self._scopes[job.key]
             self._ended[type(outcome).__name__] += 1
             try:
@@ -322,14 +323,17 @@ async def iterate(jobs: Iterable[J] | AsyncIterable[J]) -> AsyncGenerator[J, Non
             yield job
 
 
+if not TYPE_CHECKING:
+    __getattr__ = old_names(__name__)
+
 __all__ = [
     "AgentFailure",
     "AgentJob",
-    "AgentsFailed",
-    "Cancelled",
-    "Done",
-    "Failed",
+    "AgentsFailedError",
     "Job",
+    "JobCancelled",
+    "JobDone",
+    "JobFailed",
     "Outcome",
     "Runner",
     "RunnerStatistics",

@@ -70,7 +70,7 @@ async def open_runtime(
 
     Raises:
         InvalidInputError: a name that means no model, or a key that is missing.
-        SandboxUnavailable: no sandbox tier works here, or not the one asked for.
+        SandboxUnavailableError: no sandbox tier works here, or not the one asked for.
     """
     async with AsyncExitStack() as stack:
         pacers: dict[str, Pacer] = {}

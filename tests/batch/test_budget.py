@@ -8,7 +8,7 @@ from trio.testing import MockClock
 
 from trioagent._config import BatchConfig
 from trioagent._messages import ChatMessage, Usage
-from trioagent.batch._budget import Budget, BudgetedModel, BudgetExhausted, PriceUnknown
+from trioagent.batch._budget import Budget, BudgetedModel, BudgetExhaustedError, PriceUnknownError
 from trioagent.batch._spending import Spending
 from trioagent.testing import ScriptedModel
 
@@ -24,7 +24,7 @@ def test_tokens_are_reserved_before_and_booked_after() -> None:
     first = budget.reserve(MESSAGES)
     assert first.total_tokens == 300
     budget.reserve(MESSAGES)
-    with pytest.raises(BudgetExhausted, match="650 tokens"):
+    with pytest.raises(BudgetExhaustedError, match="650 tokens"):
         budget.reserve(MESSAGES)
     budget.release(first)
     budget.spend(used(100, 20))
@@ -37,7 +37,7 @@ def test_money_by_prices() -> None:
     budget.release(budget.reserve(MESSAGES))
     budget.spend(used(100, 350))
     assert budget.spent.cost == pytest.approx(0.0008)
-    with pytest.raises(BudgetExhausted, match="cost"):
+    with pytest.raises(BudgetExhaustedError, match="cost"):
         budget.reserve(MESSAGES)
 
 
@@ -45,13 +45,13 @@ def test_money_as_the_server_says() -> None:
     budget = Budget(BatchConfig(max_cost=1.0))
     budget.spend(used(100, 100, cost=0.9))
     assert budget.spent.cost == 0.9
-    with pytest.raises(BudgetExhausted):
+    with pytest.raises(BudgetExhaustedError):
         budget.reserve(MESSAGES)
 
 
 def test_a_money_budget_needs_prices() -> None:
     budget = Budget(BatchConfig(max_cost=1.0))
-    with pytest.raises(PriceUnknown, match="prompt_price"):
+    with pytest.raises(PriceUnknownError, match="prompt_price"):
         budget.spend(used(100, 100))
 
 
@@ -66,7 +66,7 @@ async def test_overrun_by_no_more_than_the_requests_in_flight(autojump_clock: Mo
         try:
             async with model.answer(MESSAGES) as parts:
                 assert [part async for part in parts]
-        except BudgetExhausted:
+        except BudgetExhaustedError:
             refused += 1
         else:
             budget.spend(used(100, 800))
@@ -77,7 +77,7 @@ async def test_overrun_by_no_more_than_the_requests_in_flight(autojump_clock: Mo
     sent = 3000 // 300
     assert refused == 20 - sent
     assert budget.spent.total_tokens == sent * 900
-    with pytest.raises(BudgetExhausted):
+    with pytest.raises(BudgetExhaustedError):
         budget.reserve(MESSAGES)
 
 
@@ -106,7 +106,7 @@ def test_earlier_runs_count() -> None:
     budget.spend(used(1, 1))
     assert (budget.spent.total_tokens, budget.total.total_tokens) == (2, 701)
     assert budget.total.cost == pytest.approx(0.5 * 701 / 699, rel=0.01)  # at the price of earlier answers
-    with pytest.raises(BudgetExhausted):
+    with pytest.raises(BudgetExhaustedError):
         Budget(BatchConfig(max_cost=0.6), Spending(600, 99, 0.5)).reserve(MESSAGES)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from trioagent._errors import InvalidInputError
-from trioagent.batch import BadJobs, BadRow, Job, check_jobs, job_from_row, read_jobs
+from trioagent.batch import BadJobsError, BadRow, Job, check_jobs, job_from_row, read_jobs
 
 GOOD = {"id": "a", "memory": "memories/a", "messages": ["hi"]}
 
@@ -67,7 +67,7 @@ def test_bad_rows(row: Any, problem: str, tmp_path: Path) -> None:
         job_from_row(row)
     assert problem in str(caught.value)
     path = write(tmp_path / "jobs.jsonl", GOOD | {"id": "first"}, row)
-    with pytest.raises(BadJobs) as many:
+    with pytest.raises(BadJobsError) as many:
         check_jobs(path)
     assert [bad.line for bad in many.value.rows] == [2]
     assert f"line 2: {many.value.rows[0].problem}" in str(many.value)
@@ -77,7 +77,7 @@ def test_every_bad_row_is_named(tmp_path: Path) -> None:
     path = write(
         tmp_path / "jobs.jsonl", GOOD, b"{not json", b"", GOOD | {"id": "b"}, b'{"id": "\xff"}', b"[" * 100_000, GOOD
     )
-    with pytest.raises(BadJobs) as caught:
+    with pytest.raises(BadJobsError) as caught:
         check_jobs(path)
     problems = {bad.line: bad.problem for bad in caught.value.rows}
     assert list(problems) == [2, 5, 6, 7]
@@ -89,7 +89,7 @@ def test_every_bad_row_is_named(tmp_path: Path) -> None:
 
 def test_many_bad_rows_are_summed_up(tmp_path: Path) -> None:
     path = write(tmp_path / "jobs.jsonl", *[b"x"] * 50)
-    with pytest.raises(BadJobs, match="50 bad rows") as caught:
+    with pytest.raises(BadJobsError, match="50 bad rows") as caught:
         check_jobs(path)
     assert "and 30 more" in str(caught.value)
     assert len(pickle.loads(pickle.dumps(caught.value)).rows) == 50

@@ -204,7 +204,7 @@ async def test_a_job_may_name_its_model_and_deadline(home: Path, nursery: trio.N
     assert (await batch(home, server)).code == 1
     assert set(conversations(home)) == {"plain", "other"}
     assert {job: row["error"]["type"] for job, row in failures(home).items()} == {
-        "slow": "DeadlineExceeded",
+        "slow": "DeadlineExceededError",
         "unknown": "InvalidInputError",
     }
     assert failures(home)["slow"]["error"]["fields"] == {"seconds": 0.3}

@@ -8,7 +8,7 @@ import os
 import click
 import pytest
 
-from trioagent._errors import InvalidInputError, MemoryPathError, ModelStatusError, SandboxUnavailable
+from trioagent._errors import InvalidInputError, MemoryPathError, ModelStatusError, SandboxUnavailableError
 from trioagent.cli._errors import exit_code_of, line_and_code
 from trioagent.cli._terminal import Shell
 
@@ -58,7 +58,7 @@ def test_every_leaf_of_a_group_gets_its_line(capsys: pytest.CaptureFixture[str])
 
 
 def test_an_interrupt_in_a_group_decides_the_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
-    error = BaseExceptionGroup("", [SandboxUnavailable((("kernel", "no"),)), KeyboardInterrupt()])
+    error = BaseExceptionGroup("", [SandboxUnavailableError((("kernel", "no"),)), KeyboardInterrupt()])
     assert exit_code_of(lambda: _fail(error), Shell(debug=False)) == 130
     assert "interrupted" in capsys.readouterr().err
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import trio
 
-from trioagent import AgentBusyError, AgentsFailed, ChatMessage, InvalidInputError, Model, ModelStatusError
+from trioagent import AgentBusyError, AgentsFailedError, ChatMessage, InvalidInputError, Model, ModelStatusError
 from trioagent.compat import Agent, AsyncAgent, WrongContextError, run_agents_concurrently, shutdown
 from trioagent.compat.schemas import Role
 from trioagent.testing import Fault, ModelRequest, Say, ScriptedModel, Wire
@@ -251,7 +251,7 @@ def test_one_failure_comes_as_itself_and_stops_the_others(tmp_path: Path) -> Non
 def test_several_failures_come_as_a_group(tmp_path: Path) -> None:
     models: list[Model] = [BreaksWhenCancelled(), ScriptedModel([ModelStatusError(400)])]
     agents = [AsyncAgent(memory_path=tmp_path, model=model, predetermined_memory_path=True) for model in models]
-    with pytest.raises(AgentsFailed) as caught:
+    with pytest.raises(AgentsFailedError) as caught:
         asyncio.run(run_agents_concurrently(agents, ["Hi"] * 2))
     assert {failure.index for failure in caught.value.failures} == {0, 1}
 

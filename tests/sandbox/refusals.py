@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 import trio
 
-from trioagent._errors import SandboxUnavailable
+from trioagent._errors import SandboxUnavailableError
 from trioagent.sandbox import open_sandbox
 from trioagent.sandbox._child import bpf
 from trioagent.sandbox._child.syscalls import MACHINE, OWN_CALLS, PR_SET_NO_NEW_PRIVS, call, libc, prctl
@@ -97,7 +97,7 @@ async def _open(tier: str | None) -> dict[str, object]:
         async with open_sandbox(tier) as sandbox:
             result = await sandbox.run("x = 6 * 7")
             return {"tier": sandbox.tier, "ran": [result.tier, result.locals, result.error]}
-    except SandboxUnavailable as error:
+    except SandboxUnavailableError as error:
         return {"tier": None, "reasons": dict(error.reasons), "text": str(error)}
 
 

@@ -303,7 +303,7 @@ async def test_a_deadline(runtime: Runtime, tmp_path: Path) -> None:
         runtime, tmp_path, personas=people, facts_per_persona=[FACTS] * 2, persona_factory=factory, config=config
     )
     assert report.results == [True, False]
-    assert report.personas[1].reason == "DeadlineExceeded: the job did not end within its 3 s of working time"
+    assert report.personas[1].reason == "DeadlineExceededError: the job did not end within its 3 s of working time"
     rows(tmp_path)
 
 

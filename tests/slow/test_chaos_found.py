@@ -76,4 +76,4 @@ async def test_a_deadline_that_passes_while_a_job_is_begun(tmp_path: Path, monke
         report = await run_batch(jobs, runtime=runtime, run_dir=tmp_path / "run")
     assert (report.failed, report.left, report.stopped) == (1, 0, "")
     (row,) = read_rows(tmp_path / "run" / FAILURES)
-    assert row["error"]["type"] == "DeadlineExceeded"
+    assert row["error"]["type"] == "DeadlineExceededError"

@@ -1,10 +1,13 @@
 """Batches of thousands of agents that can be cancelled, killed and resumed at any instant with nothing lost."""
 
-from ._budget import BudgetExhausted as BudgetExhausted
-from ._budget import PriceUnknown as PriceUnknown
+from typing import TYPE_CHECKING
+
+from .._deprecated import old_names
+from ._budget import BudgetExhaustedError as BudgetExhaustedError
+from ._budget import PriceUnknownError as PriceUnknownError
 from ._descriptors import Concurrency as Concurrency
 from ._descriptors import fit_to_descriptors as fit_to_descriptors
-from ._jobs import BadJobs as BadJobs
+from ._jobs import BadJobsError as BadJobsError
 from ._jobs import BadRow as BadRow
 from ._jobs import Job as Job
 from ._jobs import Survey as Survey
@@ -31,3 +34,6 @@ from ._report import RunStatus as RunStatus
 from ._report import look_at as look_at
 from ._run import run_batch as run_batch
 from ._spending import Spending as Spending
+
+if not TYPE_CHECKING:
+    __getattr__ = old_names(__name__)

@@ -24,7 +24,7 @@ from ._spending import NOTHING, Spending
 _FIRST_GUESS = 200  # tokens of an answer, before any is known
 
 
-class BudgetExhausted(TrioAgentError):
+class BudgetExhaustedError(TrioAgentError):
     """The next request would go beyond the batch's budget; it was not sent."""
 
     def __init__(self, what: str, limit: float) -> None:
@@ -36,7 +36,7 @@ class BudgetExhausted(TrioAgentError):
         return f"the budget of {self.limit:g} {self.what} is used up"
 
 
-class PriceUnknown(FatalError):
+class PriceUnknownError(FatalError):
     """A money budget was set, but neither the server nor the settings say what an answer costs."""
 
     def __str__(self) -> str:
@@ -75,15 +75,15 @@ class Budget:
         """Set aside what the next request will probably use.
 
         Raises:
-            BudgetExhausted: that would be too much.
+            BudgetExhaustedError: that would be too much.
         """
         typical = self.spent.completion_tokens // self.answers if self.answers else _FIRST_GUESS
         wanted = Usage.estimate(messages, 0) + Usage(completion_tokens=typical)
         planned, total = self._reserved + wanted, self.total
         if total.total_tokens + planned.total_tokens > self._max_tokens:
-            raise BudgetExhausted("tokens", self._max_tokens)
+            raise BudgetExhaustedError("tokens", self._max_tokens)
         if total.cost + self._price(planned) > self._max_cost:
-            raise BudgetExhausted("cost", self._max_cost)
+            raise BudgetExhaustedError("cost", self._max_cost)
         self._reserved = planned
         return wanted
 
@@ -92,7 +92,7 @@ class Budget:
         while True:
             try:
                 return self.reserve(messages)
-            except BudgetExhausted:
+            except BudgetExhaustedError:
                 if not self._reserved.total_tokens:
                     raise
             with doing("rate"):
@@ -111,10 +111,10 @@ class Budget:
         """Book an answer; returns what it cost.
 
         Raises:
-            PriceUnknown: a money budget is set and this answer's price cannot be known.
+            PriceUnknownError: a money budget is set and this answer's price cannot be known.
         """
         if self._max_cost < math.inf and not self._priced and not usage.cost and usage.total_tokens:
-            raise PriceUnknown
+            raise PriceUnknownError
         spending = Spending(usage.prompt_tokens, usage.completion_tokens, usage.cost or self._price(usage))
         self.spent += spending
         self.answers += 1

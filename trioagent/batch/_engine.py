@@ -21,9 +21,9 @@ from .._config import BatchConfig
 from .._errors import ModelRefusedError
 from .._rates import Breaker, refusal
 from ..models import Model
-from ..nursery_runner import Cancelled, Done, Failed, Outcome, Runner, open_runner
+from ..nursery_runner import JobCancelled, JobDone, JobFailed, Outcome, Runner, open_runner
 from ..runtime import Runtime
-from ._budget import Budget, BudgetedModel, BudgetExhausted
+from ._budget import Budget, BudgetedModel, BudgetExhaustedError
 from ._jobs import in_chunks
 from ._journal import JobChangedError, JobRecord, Journal, open_journal
 from ._outputs import BATCH_FILES, REPORT, Files, Outputs, open_outputs, write_json
@@ -188,12 +188,12 @@ class Run(Generic[J]):
 
     async def _settle(self, job: J, record: JobRecord, outcome: Outcome[Ended | None]) -> None:
         match outcome:
-            case Done(_, None) | Cancelled():
+            case JobDone(_, None) | JobCancelled():
                 self.watch.left += 1
-            case Done(_, Ended() as ended):
+            case JobDone(_, Ended() as ended):
                 await self._end(job, record, ended)
                 await self._give_up_held()
-            case Failed(_, error):
+            case JobFailed(_, error):
                 # What is refused like this may turn out to be refused to everybody (see `ModelRefusedError`); then the
                 # run ends, and these jobs are as good as not begun. Until that is known they are neither.
                 self._held.append((job, record, error))
@@ -238,7 +238,7 @@ class Run(Generic[J]):
         self._running[job.key] = (job, record)
         try:
             return await self._work.run(job, record)
-        except BudgetExhausted as error:
+        except BudgetExhaustedError as error:
             self.end("budget", str(error))
         except ModelRefusedError as error:
             self.end("refused", str(error))

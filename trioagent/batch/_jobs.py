@@ -144,7 +144,7 @@ class BadRow:
     problem: str
 
 
-class BadJobs(InvalidInputError):
+class BadJobsError(InvalidInputError):
     """A jobs file with bad rows; nothing was run.
 
     Attributes:
@@ -217,7 +217,7 @@ def survey_jobs(path: Path) -> Survey:
     Memory: about 100 bytes a job, for noticing duplicate ids.
 
     Raises:
-        BadJobs: rows that are no jobs, or ids that occur twice.
+        BadJobsError: rows that are no jobs, or ids that occur twice.
         InvalidInputError: the file cannot be read, is no plain file, or holds no job.
     """
     seen: dict[int, int] = {}
@@ -239,7 +239,7 @@ def survey_jobs(path: Path) -> Survey:
     except OSError as error:
         raise InvalidInputError(str(path), f"cannot be read: {error.strerror}") from error
     if bad:
-        raise BadJobs(str(path), tuple(bad))
+        raise BadJobsError(str(path), tuple(bad))
     if not seen:
         raise InvalidInputError(str(path), "holds no job")
     return Survey(len(seen), frozenset(models))
@@ -255,11 +255,11 @@ def good_jobs(path: Path) -> Iterator[Job]:
     """The jobs of a file that has been checked.
 
     Raises:
-        BadJobs: it has been changed since.
+        BadJobsError: it has been changed since.
     """
     for _, item in read_jobs(path):
         if isinstance(item, BadRow):
-            raise BadJobs(str(path), (item,))
+            raise BadJobsError(str(path), (item,))
         yield item
 
 

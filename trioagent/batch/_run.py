@@ -49,7 +49,7 @@ async def run_batch(
         JournalError: the run directory cannot be used, or another process runs this batch.
         ExceptionGroup: of errors that stop a whole run: the input itself raised, an id occurs twice
             (`InvalidInputError`), a job is not what it was when the run began (`JobChangedError`), the journal cannot
-            be written (`JournalError`), a money budget cannot be kept (`PriceUnknown`).
+            be written (`JournalError`), a money budget cannot be kept (`PriceUnknownError`).
 
     A budget that is used up, and a server that refuses everything, end the run like *stop*, but without the hurry. The
     jobs concerned can go on when the batch is run again.

@@ -49,8 +49,8 @@ class Work(Protocol[J_contra]):
     async def run(self, job: J_contra, record: JobRecord) -> Ended | None:
         """Work on *job* from where *record* left it; None if it is to go on in another run.
 
-        An exception fails the job, but for `BudgetExhausted` and `ModelRefusedError`, which end the run and leave the
-        job to be gone on with.
+        An exception fails the job, but for `BudgetExhaustedError` and `ModelRefusedError`, which end the run and
+        leave the job to be gone on with.
         """
 
     async def failure(self, job: J_contra, record: JobRecord, error: Exception) -> Mapping[str, Any]:

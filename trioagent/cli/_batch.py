@@ -10,7 +10,7 @@ import attrs
 import click
 
 from .._config import BatchConfig, RateLimits, SandboxLimits
-from ..batch import BadJobs, fit_to_descriptors, survey_jobs
+from ..batch import BadJobsError, fit_to_descriptors, survey_jobs
 from ._batch_dry_run import say_what_would_run
 from ._batch_run import Order, carry_out
 from ._batch_status import status
@@ -151,7 +151,7 @@ def run_jobs(
     """
     try:
         survey = survey_jobs(jobs)
-    except BadJobs as bad:
+    except BadJobsError as bad:
         return refused(bad)
     chosen, notice = chosen_model(model, base_url)
     rate, note = make_room(max_concurrent, "jobs", models=1 + len(survey.models), rpm=rpm, tpm=tpm)
@@ -214,7 +214,7 @@ def make_room(asked: int, what: str, *, models: int, rpm: float | None, tpm: flo
     return rate, note
 
 
-def refused(bad: BadJobs) -> int:
+def refused(bad: BadJobsError) -> int:
     """Say what is wrong with the rows of a file; returns the exit code."""
     for line in str(bad).splitlines():
         click.echo(f"error: {one_line(line)}" if not line.startswith(" ") else f"  {one_line(line)}", err=True)

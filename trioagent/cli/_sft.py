@@ -9,7 +9,7 @@ import attrs
 import click
 
 from .._config import FLOWS, Flow, SftConfig
-from ..batch import BadJobs
+from ..batch import BadJobsError
 from ._batch import make_room, refused
 from ._model_options import OFFLINE_RULES, FolderType, chosen_model, display_options, rate_options
 from ._sft_run import Order, carry_out
@@ -152,7 +152,7 @@ def generate(
     chosen_flow = cast(Flow, flow)
     try:
         people, facts = read_personas(personas, chosen_flow, scripted=persona_model is None)
-    except BadJobs as bad:
+    except BadJobsError as bad:
         return refused(bad)
     chosen, notice = chosen_model(model, base_url)
     others = [name for name in (persona_model, judge_model) if name is not None]

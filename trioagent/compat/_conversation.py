@@ -21,7 +21,7 @@ from .._prompt import SYSTEM_PROMPT
 from ..agent import Agent
 from ..memory import Knowledge
 from ..models import Model
-from ..nursery_runner import AgentsFailed
+from ..nursery_runner import AgentsFailedError
 from ..sandbox import Sandbox
 from ._choice import choice_of, name_of
 from ._runtimes import runtime_for
@@ -105,7 +105,7 @@ async def say_all(conversations: Sequence[Conversation], messages: Sequence[str]
     agents = [await conversation._agent() for conversation in conversations]
     try:
         return await nursery_runner.run_agents(agents, messages)
-    except AgentsFailed as group:
+    except AgentsFailedError as group:
         if len(group.failures) > 1:
             raise
         failure = group.failures[0].error

@@ -66,7 +66,7 @@ async def runtime_for(choice: Settings | Model) -> Runtime:
     Cancelling while it opens leaves nothing behind; whoever asks next opens it.
 
     Raises:
-        SandboxUnavailable: no sandbox tier works here.
+        SandboxUnavailableError: no sandbox tier works here.
     """
     runtimes = _current.get()
     if isinstance(choice, ModelConfig | OfflineRules):

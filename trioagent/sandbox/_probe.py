@@ -11,7 +11,7 @@ import attrs
 import trio
 
 from .._config import SandboxLimits
-from .._errors import SandboxError, SandboxUnavailable
+from .._errors import SandboxError, SandboxUnavailableError
 from ._child.scratch import Scratch, remove_left_behind
 from ._kernel import KernelTier
 from ._tier import TIERS, Executor, TierStartError
@@ -79,7 +79,7 @@ async def start_best(tier: str | None, limits: SandboxLimits) -> Executor:
     """Start the first tier of TIERS that works, or just *tier*.
 
     Raises:
-        SandboxUnavailable: none works; with the reason for each that was tried.
+        SandboxUnavailableError: none works; with the reason for each that was tried.
     """
     reasons = []
     for name in TIERS if tier is None else (tier,):
@@ -87,7 +87,7 @@ async def start_best(tier: str | None, limits: SandboxLimits) -> Executor:
             return await start_probed(name, limits)
         except ProbeError as error:
             reasons.append((name, str(error.check)))
-    raise SandboxUnavailable(tuple(reasons))
+    raise SandboxUnavailableError(tuple(reasons))
 
 
 async def start_probed(tier: str, limits: SandboxLimits) -> Executor:

@@ -127,7 +127,7 @@ async def open_sandbox(tier: str | None = None, *, limits: SandboxLimits = Sandb
 
     Raises:
         InvalidInputError: there is no tier of that name.
-        SandboxUnavailable: none works, or not the one asked for; with the reasons.
+        SandboxUnavailableError: none works, or not the one asked for; with the reasons.
     """
     if tier is not None and tier not in TIERS:
         raise InvalidInputError("tier", f"must be one of {', '.join(TIERS)}, not {tier!r}")

@@ -15,7 +15,7 @@ from .._events import Answered, CodeResult, Replied
 from .._messages import ChatMessage, Usage
 from .._rates import refusal
 from ..agent import Agent
-from ..batch._budget import Budget, BudgetExhausted
+from ..batch._budget import Budget, BudgetExhaustedError
 from ..batch._journal import JobRecord, Journal
 from ..batch._spending import NOTHING, Spending
 from ..models import Model
@@ -49,7 +49,7 @@ class Ledger:
         """Book an answer to the budget.
 
         Raises:
-            PriceUnknown: a money budget is set and the answer's price cannot be known.
+            PriceUnknownError: a money budget is set and the answer's price cannot be known.
         """
         if usage.total_tokens:
             self.used[who] = self.used.get(who, Usage()) + usage
@@ -111,7 +111,7 @@ async def attempt(
     """Hold one conversation in a fresh memory at *memory*, and judge it. What goes wrong with it is a verdict.
 
     Raises:
-        BudgetExhausted, ModelRefusedError, FatalError: the run is to end.
+        BudgetExhaustedError, ModelRefusedError, FatalError: the run is to end.
         ModelStatusError: a refusal that no further attempt can change.
 
     Cancelling, like every error, leaves no memory behind, and books what was used.
@@ -131,7 +131,7 @@ async def attempt(
             if speaker is not None:
                 ledger.add("persona", speaker.new_usage())
             await ledger.record()
-    except (FatalError, BudgetExhausted, ModelRefusedError):
+    except (FatalError, BudgetExhaustedError, ModelRefusedError):
         raise
     except Exception as error:
         if refusal(error) is not None:

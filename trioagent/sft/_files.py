@@ -6,7 +6,7 @@ from pathlib import Path
 
 from .._config import Flow
 from .._errors import InvalidInputError
-from ..batch import BadJobs, BadRow
+from ..batch import BadJobsError, BadRow
 from ..batch._jobs import checked_rows, short
 from ._flows import check_facts
 from ._persona import Fact, Persona, read_facts, read_persona
@@ -23,7 +23,7 @@ def read_personas(
         scripted: a `ScriptedPersona` is to say them, which needs more.
 
     Raises:
-        BadJobs: rows that cannot be used; all are named.
+        BadJobsError: rows that cannot be used; all are named.
         InvalidInputError: the file cannot be read, or holds no persona.
     """
     path = Path(path)
@@ -38,7 +38,7 @@ def read_personas(
     except OSError as error:
         raise InvalidInputError(str(path), f"cannot be read: {error.strerror}") from error
     if bad:
-        raise BadJobs(str(path), tuple(bad))
+        raise BadJobsError(str(path), tuple(bad))
     if not good:
         raise InvalidInputError(str(path), "holds no persona")
     return [persona for persona, _ in good], [facts for _, facts in good]

@@ -75,7 +75,7 @@ async def generate_conversations(
         PersonaChangedError: a persona is not what it was when the run began; nothing was spent.
         JournalError: the run directory cannot be used, or another process runs in it.
         ExceptionGroup: of errors that stop a whole run: the journal cannot be written (`JournalError`), a money budget
-            cannot be kept (`PriceUnknown`).
+            cannot be kept (`PriceUnknownError`).
 
     A persona's failure, of whatever kind, stops no other. Cancelling stops all of them; what ended is in the journal.
     No memory is left behind, and what a killed run left is removed by the next one.

@@ -22,7 +22,7 @@ PERMANENT = {
     "refused": "ModelStatusError",
     "broken": "ModelStatusError",
     "nonsense": "ModelProtocolError",
-    "silent": "DeadlineExceeded",
+    "silent": "DeadlineExceededError",
 }
 FAILS_AT = 2
 _PERMANENT_SHARE = 0.04

@@ -57,7 +57,7 @@ async def run_agents_concurrently(agents: Iterable[Conversation], messages: Iter
 
     Raises:
         InvalidInputError: (a ValueError) the lists differ in length, or hold something else; nothing was said.
-        AgentsFailed: several chats failed at the same time, before the first failure could stop the others.
+        AgentsFailedError: several chats failed at the same time, before the first failure could stop the others.
         TrioAgentError: the failure, if it was the only one. The other chats are cancelled, and their notes are as their
             last finished block left them.
     """

@@ -1,0 +1,33 @@
+"""Names of 0.1 that still work, with a DeprecationWarning; they go in 0.3."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable
+
+RENAMED = {
+    "AgentsFailed": "AgentsFailedError",
+    "BadJobs": "BadJobsError",
+    "BudgetExhausted": "BudgetExhaustedError",
+    "Cancelled": "JobCancelled",
+    "DeadlineExceeded": "DeadlineExceededError",
+    "Done": "JobDone",
+    "Failed": "JobFailed",
+    "PriceUnknown": "PriceUnknownError",
+    "SandboxUnavailable": "SandboxUnavailableError",
+}
+
+
+def old_names(module: str) -> Callable[[str], object]:
+    """A module's ``__getattr__`` that serves the old names of what *module* has under a new one."""
+
+    def get(name: str) -> object:
+        new = RENAMED.get(name, "")
+        value = getattr(sys.modules[module], new, None) if new else None
+        if value is None:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        warnings.warn(f"{module}.{name} is now {module}.{new}", DeprecationWarning, stacklevel=2)
+        return value
+
+    return get

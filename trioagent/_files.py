@@ -10,7 +10,13 @@ def write_whole(path: Path, data: bytes, *, sync: bool = False) -> None:
     """Put *data* in the place of whatever *path* holds; on failure that stays as it was.
 
     Args:
-        sync: flush to the disk first, so that it survives a power cut too.
+        path: the file; its folder must exist.
+        data: all of its content.
+        sync: flush the file, and then its folder, to the disk, so that the new content survives a power cut.
+
+    Raises:
+        OSError: the system refused. If only the flush of the folder failed, the new content is there already, but a
+            power cut may still bring back the old one.
     """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
@@ -23,3 +29,15 @@ def write_whole(path: Path, data: bytes, *, sync: bool = False) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    if sync:
+        _flush_folder(path.parent)
+
+
+def _flush_folder(path: Path) -> None:
+    if os.name != "posix":  # elsewhere a folder cannot be opened, and a rename is durable by itself
+        return
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -74,8 +74,8 @@ def check(root: Path, old: Tree, new: Tree, receipt: Receipt | None) -> str:
         assert not hidden
         assert not (root / PRIVATE).exists()
         return state
-    with opened(root) as place:
-        payload = read_receipt(place, receipt.key)
+    with opened(root) as leased:
+        payload = read_receipt(leased, receipt.key)
     if old == new:
         state = "after" if payload is not None else "before"
     assert payload == (receipt.payload if state == "after" else None)

@@ -14,7 +14,8 @@ import attrs
 import pytest
 
 from trioagent.memory import ChangeSet, Knowledge, Receipt, UndoLog, _fsops
-from trioagent.memory._commit import Place, commit, recover
+from trioagent.memory._commit import LeasedMemory, commit, recover
+from trioagent.memory._sizes import SizesCache
 
 PRIVATE = ".trioagent"
 CHANGING = ("create", "write", "chmod", "chown", "set_times", "fsync", "rename", "unlink", "mkdir", "rmdir")
@@ -77,12 +78,16 @@ def read_tree(root: Path) -> Tree:
     return tree
 
 
+CACHE = SizesCache()
+"""Of the commits that a test makes without a trio run."""
+
+
 @contextmanager
-def opened(root: Path, **settings: Any) -> Iterator[Place]:
+def opened(root: Path, *, cache: SizesCache = CACHE, **settings: Any) -> Iterator[LeasedMemory]:
     root.mkdir(exist_ok=True)
     fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        yield Place(str(root), fd, **settings)
+        yield LeasedMemory(str(root), fd, cache, **settings)
     finally:
         os.close(fd)
 
@@ -98,13 +103,13 @@ def commit_now(
     **settings: Any,
 ) -> bool:
     """A commit without a lease, in this thread."""
-    with opened(root, **settings) as place:
-        return commit(place, changes, knowledge=knowledge, reads=reads, receipt=receipt, undo=undo)
+    with opened(root, **settings) as leased:
+        return commit(leased, changes, knowledge=knowledge, reads=reads, receipt=receipt, undo=undo)
 
 
 def recover_now(root: Path, **settings: Any) -> bool:
-    with opened(root, **settings) as place:
-        return recover(place)
+    with opened(root, **settings) as leased:
+        return recover(leased)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import pytest
 
 from trioagent._config import MemoryLimits
 from trioagent._errors import MemoryLimitError
-from trioagent.memory import ChangeSet, Receipt, _commit, _fsops
+from trioagent.memory import ChangeSet, Receipt, _fsops
 from trioagent.memory._commit import drop_receipt
 from trioagent.memory._paths import Folders
 from trioagent.memory._sizes import Sizes, SizesCache
@@ -44,8 +44,8 @@ def operations(root: Path, number: int) -> list[str]:
     )
     with counted() as done:
         assert commit_now(root, changes, receipt=Receipt("k", b"%d" % number))
-        with opened(root) as place:
-            drop_receipt(place, "k")
+        with opened(root) as leased:
+            drop_receipt(leased, "k")
     return done
 
 
@@ -89,16 +89,16 @@ def test_another_process_commits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     caches = [SizesCache(), SizesCache()]
     for number in range(4):
         for cache in caches:
-            monkeypatch.setattr(_commit, "_cache", cache)
+            changes = ChangeSet(writes={"entities/a.md": b"x" * 100 * number + b"%d" % id(cache)})
             with counted(("entries",)) as listed:
-                commit_now(tmp_path, ChangeSet(writes={"entities/a.md": b"x" * 100 * number + b"%d" % id(cache)}))
+                commit_now(tmp_path, changes, cache=cache)
             if number:
                 assert len(listed) == (0 if marks else 2)  # the root and entities, not people
             total = sum(map(len, read_tree(tmp_path).notes.values()))
-            with opened(tmp_path) as place:
-                sizes = cache.take(place.path)
+            with opened(tmp_path) as leased:
+                sizes = cache.take(leased.path)
                 assert sizes.totals[""] == total
-                cache.put(place.path, sizes)
+                cache.put(leased.path, sizes)
 
 
 def _no_marks(fd: int, data: bytes) -> None:
@@ -120,20 +120,19 @@ def marks_work(folder: Path) -> bool:
     "mark",
     [b"", b"x", b"[]", b"{}", b"7", b'["a", 1, 1, []]', b"[%d, %d, 5, [1]]", b'[%d, %d, 5, ["../.."]]', b"[" * 3900],
 )
-def test_marks_of_others(tmp_path: Path, mark: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_marks_of_others(tmp_path: Path, mark: bytes) -> None:
     if not marks_work(tmp_path):
         pytest.skip("this file system has no extended attributes")
     (tmp_path / "d").mkdir()
     (tmp_path / "d/a.md").write_bytes(b"x" * 10)
     moment = time.time_ns()
     os.utime(tmp_path / "d", ns=(moment, moment))
-    monkeypatch.setattr(_commit, "_cache", SizesCache())
     try:
         os.setxattr(tmp_path / "d", "user.trioagent.size", mark % (moment, moment) if b"%" in mark else mark)
     except OSError:
         pytest.skip("so large a mark cannot be made")
     with pytest.raises(MemoryLimitError, match="d: would hold 11"):
-        commit_now(tmp_path, ChangeSet(writes={"d/b.md": b"x"}), limits=MemoryLimits(dir_bytes=10))
+        commit_now(tmp_path, ChangeSet(writes={"d/b.md": b"x"}), cache=SizesCache(), limits=MemoryLimits(dir_bytes=10))
 
 
 def test_old_counts_are_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

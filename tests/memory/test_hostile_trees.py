@@ -123,10 +123,10 @@ def test_our_own_files_swollen(tmp_path: Path) -> None:
     sparse(private / receipt.file)
     from trioagent.memory._commit import drop_receipt, read_receipt
 
-    with opened(tmp_path) as place:
+    with opened(tmp_path) as leased:
         with pytest.raises(MemoryStorageError, match="has more than"):
-            read_receipt(place, "k")
-        drop_receipt(place, "k")
+            read_receipt(leased, "k")
+        drop_receipt(leased, "k")
     assert not private.exists()
     assert peak() - low < 2**27
 

@@ -71,7 +71,7 @@ async def test_queues_are_forgotten(autojump_clock: trio.testing.MockClock, tmp_
         async with Memory(tmp_path / str(number)).lease():
             pass
         await trio.sleep(0.5)
-    assert len(_lease._queues.get()) < 6
+    assert len(_lease.run_state().queues) < 6
 
 
 async def test_same_folder_by_another_way_is_excluded_too(tmp_path: Path) -> None:

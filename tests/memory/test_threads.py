@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -12,8 +13,10 @@ from typing import Any
 import pytest
 import trio
 
-from trioagent.memory import ChangeSet, Memory, _lease
+from trioagent.memory import ChangeSet, Memory, _file_system
 from trioagent.memory._commit import Receipt
+from trioagent.memory._file_system import is_network_type
+from trioagent.memory._lease import run_state
 
 from .support import ALL, PRIVATE, switched
 
@@ -112,15 +115,44 @@ async def test_a_cancelled_scope_begins_no_commit(tmp_path: Path) -> None:
     assert scope.cancelled_caught and not (tmp_path / "m/b.md").exists()
 
 
-async def test_after_a_stall_everything_runs_in_threads_for_a_while(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(_lease, "_slow_until", _lease._slow_until)
-    memory = Memory(tmp_path / "m")
+async def test_after_a_stall_everything_runs_in_threads_for_a_while(tmp_path: Path) -> None:
+    memory, state = Memory(tmp_path / "m"), run_state()
     assert await commit(memory, SMALL) == {True}
-    monkeypatch.setattr(_lease, "_STALL", -1.0)  # whatever an operation takes is a stall now
+    state.stall = -1.0  # whatever an operation takes is a stall now
     assert await commit(memory, ChangeSet(writes={"a.md": b"1"})) == {False}  # taking the lease was one
     assert await threads_of(partial(hold, memory)) == {False}
-    monkeypatch.setattr(_lease, "_slow_until", time.monotonic())  # the while is over
-    monkeypatch.setattr(_lease, "_STALL", 3600.0)
+    state.slow_until, state.stall = time.monotonic(), 3600.0  # the while is over
     assert await commit(memory, ChangeSet(writes={"a.md": b"2"})) == {True}
+
+
+async def test_on_a_network_file_system_everything_runs_in_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the first operation on: the type of its file system says so, no stall is needed."""
+    memory = Memory(tmp_path / "m")
+    monkeypatch.setattr(_file_system, "_NETWORK_TYPES", frozenset({_type_of(tmp_path)}))
+    assert await commit(memory, SMALL) == {False}
+    assert await threads_of(partial(hold, memory)) == {False}
+
+
+def _type_of(folder: Path) -> int:
+    """As ``stat`` of the coreutils prints it."""
+    said = subprocess.run(["stat", "-f", "-c", "%t", folder], capture_output=True, text=True, check=True)
+    return int(said.stdout, 16)
+
+
+@pytest.mark.parametrize(
+    ("type_name", "number", "expected"),
+    [
+        ("nfs", 0x6969, True),
+        ("cifs, sign-extended where long has 64 bits", 0xFF534D42 - (1 << 32), True),
+        ("fuse", 0x65735546, True),
+        ("9p", 0x01021997, True),
+        ("ext4", 0xEF53, False),
+        ("btrfs, sign-extended", 0x9123683E - (1 << 32), False),
+        ("tmpfs", 0x01021994, False),
+        ("overlayfs", 0x794C7630, False),
+    ],
+)
+def test_types_of_file_systems(type_name: str, number: int, expected: bool) -> None:
+    assert is_network_type(number) is expected

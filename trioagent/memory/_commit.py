@@ -36,7 +36,7 @@ from ._redo import RECORD, UNFINISHED, Redo, Staged, carry_out, give_to, leftove
 from ._sizes import Sizes, SizesCache, stamp_now
 from ._undo import UndoLog, Undone
 
-_cache = SizesCache()
+_SMALL_CHANGES, _SMALL_BYTES, _SMALL_FOLDERS = 16, 256 * 1024, 64
 
 
 @attrs.frozen
@@ -57,17 +57,26 @@ class Receipt:
 
 
 @attrs.frozen
-class Place:
-    """A memory during a lease."""
+class LeasedMemory:
+    """A memory whose lease is held.
+
+    Attributes:
+        path: the folder, absolute.
+        root_fd: its descriptor.
+        cache: the sizes of the memories used last.
+        limits: what the memory may hold.
+        sync: flush every file and folder, so that commits survive a power cut.
+    """
 
     path: str
     root_fd: int
+    cache: SizesCache
     limits: MemoryLimits = MemoryLimits()
     sync: bool = False
 
 
 def commit(
-    place: Place,
+    leased: LeasedMemory,
     changes: ChangeSet,
     *,
     knowledge: Knowledge | None = None,
@@ -76,24 +85,26 @@ def commit(
     undo: UndoLog | None = None,
 ) -> bool:
     """Do it; see :meth:`trioagent.memory.Lease.commit`. To be called under the lease, in any thread."""
-    sizes = _cache.take(place.path)
-    with Folders(place.root_fd) as folders:
+    sizes = leased.cache.take(leased.path)
+    with Folders(leased.root_fd) as folders:
         try:
-            plan = _checked_plan(place, folders, changes, knowledge, [path for path in reads if is_inside(path)], sizes)
+            plan = _checked_plan(
+                leased, folders, changes, knowledge, [path for path in reads if is_inside(path)], sizes
+            )
             previous = {} if undo is None else {path: folders.read(path) for path in (*plan.deletes, *plan.writes)}
             if not plan and receipt is None:
-                _cache.put(place.path, sizes)
+                leased.cache.put(leased.path, sizes)
                 return False
-            versions = _save(place, folders, plan, receipt)
+            versions = _save(leased, folders, plan, receipt)
         except MemoryRejectedError:
-            _cache.put(place.path, sizes)
+            leased.cache.put(leased.path, sizes)
             raise
         except OSError as error:
-            raise _storage_error(place, error) from error
+            raise _storage_error(leased, error) from error
         with contextlib.suppress(OSError):  # the commit stands; sizes that cannot be kept are counted again
             sizes.apply(plan.deltas(), plan.made, plan.removed)
             sizes.seal(folders, plan.touched())
-            _cache.put(place.path, sizes)
+            leased.cache.put(leased.path, sizes)
     if knowledge is not None:
         for path in (*plan.deletes, *plan.writes):
             knowledge.saw(path, versions.get(path))
@@ -102,7 +113,7 @@ def commit(
     return bool(plan)
 
 
-def recover(place: Place) -> bool:
+def recover(leased: LeasedMemory) -> bool:
     """Finish, or clean up after, a commit whose process died. Is ``.trioagent`` still there (it holds receipts)?
 
     Raises:
@@ -110,26 +121,65 @@ def recover(place: Place) -> bool:
         MemoryPathError: ``.trioagent`` is something that is not ours.
     """
     try:
-        status = _fsops.lstat(PRIVATE, place.root_fd)
+        status = _fsops.lstat(PRIVATE, leased.root_fd)
         if status is None:
             return False
         if not stat.S_ISDIR(status.st_mode):
-            raise MemoryPathError(place.path, f"it holds a file named {PRIVATE}, a name that is needed; move it away")
-        with _private(place.root_fd) as fd:
+            raise MemoryPathError(leased.path, f"it holds a file named {PRIVATE}, a name that is needed; move it away")
+        with _private(leased.root_fd) as fd:
             names = _fsops.names(fd)
             if names and not leftovers(names):
                 return True
-            _cache.take(place.path)
-            stamp_now(place.root_fd)
+            leased.cache.take(leased.path)
+            stamp_now(leased.root_fd)
             redo = _record_in(fd)
             if redo is not None:
-                with Folders(place.root_fd) as folders:
-                    carry_out(redo, folders, fd, sync=place.sync, again=True)
-            return not _tidy_up(place.root_fd, fd)
+                with Folders(leased.root_fd) as folders:
+                    carry_out(redo, folders, fd, sync=leased.sync, again=True)
+            return not _tidy_up(leased.root_fd, fd)
     except IsADirectoryError as error:
-        raise MemoryPathError(place.path, f"its {PRIVATE} holds a folder, which is not ours; move it away") from error
+        raise MemoryPathError(leased.path, f"its {PRIVATE} holds a folder, which is not ours; move it away") from error
     except OSError as error:
-        raise _storage_error(place, error, pending=True) from error
+        raise _storage_error(leased, error, pending=True) from error
+
+
+def check_clean(leased: LeasedMemory) -> bool | None:
+    """What :func:`recover` returns if there is nothing to recover, in a few system calls; None if there is."""
+    try:
+        status = _fsops.lstat(PRIVATE, leased.root_fd)
+        if status is None:
+            return False
+        with _private(leased.root_fd) as fd:
+            names = _fsops.names(fd)
+    except OSError:
+        return None  # `recover` meets it again, and says what it is
+    return True if names and not leftovers(names) else None
+
+
+def is_small(leased: LeasedMemory, changes: ChangeSet) -> bool:
+    """Whether committing *changes* costs less than handing it to a thread, which takes some 70 us of CPU.
+
+    A small commit is some 50 system calls; nothing is flushed and no notes are counted, however many there are.
+    """
+    return (
+        not leased.sync
+        and len(changes) <= _SMALL_CHANGES
+        and sum(map(len, changes.writes.values())) <= _SMALL_BYTES
+        and 0 < leased.cache.folders_of(leased.path) <= _SMALL_FOLDERS
+    )
+
+
+def count_if_empty(leased: LeasedMemory) -> None:
+    """Put the sizes of an empty memory, as when it has just been made, into the cache."""
+    try:
+        if _fsops.names(leased.root_fd):
+            return
+        sizes = leased.cache.take(leased.path)
+        with Folders(leased.root_fd) as folders:
+            sizes.refresh(folders, ())
+    except OSError:
+        return  # it is counted at the first commit
+    leased.cache.put(leased.path, sizes)
 
 
 def _record_in(private_fd: int) -> Redo | None:
@@ -145,8 +195,8 @@ def _record_in(private_fd: int) -> Redo | None:
         raise
 
 
-def read_receipt(place: Place, key: str) -> bytes | None:
-    with _existing(place) as fd:
+def read_receipt(leased: LeasedMemory, key: str) -> bytes | None:
+    with _existing(leased) as fd:
         text = None if fd is None else _fsops.read(Receipt(key).file, fd)
     return None if text is None else receipt_payload(text)
 
@@ -159,21 +209,26 @@ def receipt_payload(text: bytes) -> bytes | None:
         return None
 
 
-def drop_receipt(place: Place, key: str) -> None:
-    with _existing(place) as fd:
+def drop_receipt(leased: LeasedMemory, key: str) -> None:
+    with _existing(leased) as fd:
         if fd is None:
             return
         with contextlib.suppress(FileNotFoundError):
             _fsops.unlink(Receipt(key).file, fd)
     try:
-        with _cache.kept(place.path, place.root_fd), _private(place.root_fd) as fd:
-            _tidy_up(place.root_fd, fd)
+        with leased.cache.kept(leased.path, leased.root_fd), _private(leased.root_fd) as fd:
+            _tidy_up(leased.root_fd, fd)
     except OSError as error:
-        raise _storage_error(place, error) from error
+        raise _storage_error(leased, error) from error
 
 
 def _checked_plan(
-    place: Place, folders: Folders, changes: ChangeSet, knowledge: Knowledge | None, read: list[str], sizes: Sizes
+    leased: LeasedMemory,
+    folders: Folders,
+    changes: ChangeSet,
+    knowledge: Knowledge | None,
+    read: list[str],
+    sizes: Sizes,
 ) -> Plan:
     if knowledge is not None:
         for path in read:
@@ -182,40 +237,40 @@ def _checked_plan(
     if knowledge is not None:
         check_conflicts(plan, knowledge, read)
     sizes.refresh(folders, plan.touched())
-    check_limits(plan, place.limits, sizes, place.path)
+    check_limits(plan, leased.limits, sizes, leased.path)
     check_places(plan, folders)
     return plan
 
 
-def _save(place: Place, folders: Folders, plan: Plan, receipt: Receipt | None) -> dict[str, Version]:
+def _save(leased: LeasedMemory, folders: Folders, plan: Plan, receipt: Receipt | None) -> dict[str, Version]:
     """Stage and carry out a plan; the versions of the notes written.
 
     Raises:
         OSError: nothing was changed.
         MemoryStorageError: the commit has happened, but not all of it is carried out yet.
     """
-    with_record = place.sync or receipt is not None or len(plan) > 1
+    with_record = leased.sync or receipt is not None or len(plan) > 1
     committed = False
-    with _private(place.root_fd, make=True) as fd:
+    with _private(leased.root_fd, make=True) as fd:
         try:
-            redo, versions = _stage(place, folders, plan, receipt, fd, hashed=with_record)
-            stamp_now(place.root_fd)  # if we die from here on, every other process sees that something was committed
+            redo, versions = _stage(leased, folders, plan, receipt, fd, hashed=with_record)
+            stamp_now(leased.root_fd)  # if we die from here on, every other process sees that something was committed
             if with_record:
-                _write_staged(UNFINISHED, _encoded(redo), fd, sync=place.sync)
+                _write_staged(UNFINISHED, _encoded(redo), fd, sync=leased.sync)
                 _fsops.rename(UNFINISHED, fd, RECORD, fd)
                 committed = True
-                if place.sync:
+                if leased.sync:
                     _fsops.fsync(fd)
-                    _fsops.fsync(place.root_fd)
-            carry_out(redo, folders, fd, sync=place.sync)
+                    _fsops.fsync(leased.root_fd)
+            carry_out(redo, folders, fd, sync=leased.sync)
         except (OSError, MemoryLimitError) as error:
             if committed and isinstance(error, OSError):
-                raise _storage_error(place, error, pending=True) from error
+                raise _storage_error(leased, error, pending=True) from error
             with contextlib.suppress(OSError):
-                _tidy_up(place.root_fd, fd)
+                _tidy_up(leased.root_fd, fd)
             raise
         with contextlib.suppress(OSError):  # all is done; what cannot be removed now, the next lease removes
-            _tidy_up(place.root_fd, fd)
+            _tidy_up(leased.root_fd, fd)
     return versions
 
 
@@ -229,15 +284,15 @@ def _encoded(redo: Redo) -> bytes:
 
 
 def _stage(
-    place: Place, folders: Folders, plan: Plan, receipt: Receipt | None, fd: int, *, hashed: bool
+    leased: LeasedMemory, folders: Folders, plan: Plan, receipt: Receipt | None, fd: int, *, hashed: bool
 ) -> tuple[Redo, dict[str, Version]]:
     """Write all new contents to ``.trioagent``."""
-    owner = _fsops.fstat(place.root_fd) if os.geteuid() == 0 else None
+    owner = _fsops.fstat(leased.root_fd) if os.geteuid() == 0 else None
     moment = time.time_ns()
     staged, versions = [], {}
     for number, (path, data) in enumerate(plan.writes.items()):
         before, file = plan.replaced.get(path), f"new-{number}"
-        version = _write_staged(file, data, fd, sync=place.sync, like=before, owner=owner, moment=moment)
+        version = _write_staged(file, data, fd, sync=leased.sync, like=before, owner=owner, moment=moment)
         staged.append(Staged(file, path, sha256(data) if hashed else "", version_of(before)))
         versions[path] = version
     kept, payload = ("", "") if receipt is None else (receipt.file, base64.b64encode(receipt.payload).decode())
@@ -297,22 +352,22 @@ def _tidy_up(root_fd: int, private_fd: int) -> bool:
 
 
 @contextlib.contextmanager
-def _existing(place: Place) -> Iterator[int | None]:
+def _existing(leased: LeasedMemory) -> Iterator[int | None]:
     """``.trioagent``, where receipts are kept, or None if it is not there."""
     try:
-        fd = _fsops.open_dir(PRIVATE, place.root_fd)
+        fd = _fsops.open_dir(PRIVATE, leased.root_fd)
     except FileNotFoundError:
         yield None
         return
     except OSError as error:
-        raise _storage_error(place, error) from error
+        raise _storage_error(leased, error) from error
     try:
         yield fd
     except OSError as error:
-        raise _storage_error(place, error) from error
+        raise _storage_error(leased, error) from error
     finally:
         _fsops.close(fd)
 
 
-def _storage_error(place: Place, error: OSError, *, pending: bool = False) -> MemoryStorageError:
-    return MemoryStorageError(place.path, error.errno or 0, error.strerror or str(error), pending)
+def _storage_error(leased: LeasedMemory, error: OSError, *, pending: bool = False) -> MemoryStorageError:
+    return MemoryStorageError(leased.path, error.errno or 0, error.strerror or str(error), pending)

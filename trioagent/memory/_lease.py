@@ -31,13 +31,16 @@ import attrs
 import trio
 
 from .._errors import MemoryPathError
+from ._file_system import on_network
+from ._sizes import SizesCache
 
 _POLL_FIRST, _POLL_LAST = 0.001, 0.004  # s
 _TURN = 0.050  # s that one process may pass the lease around while another waits
 _PAUSE = 0.005  # s; above _POLL_LAST, so that every process that waits polls once in it
 _FORGET = 1.0  # s after its last use a queue is dropped
-_STALL = 0.050  # s that little file operations took in the event loop's thread: a disk that hangs, or a network's
-_WARY = 60.0  # s for which they go to threads after that
+_STALL = 0.050  # s; file operations on the event loop that took longer mean an overloaded local disk
+_AVOID = 60.0  # s for which all file operations run in threads after that
+_MAX_FOLDERS = 20_000  # whose file systems are remembered
 
 T = TypeVar("T")
 
@@ -65,43 +68,76 @@ class _Queue:
                 self.yield_until = now + _PAUSE
 
 
-_queues: trio.lowlevel.RunVar[OrderedDict[str, _Queue]] = trio.lowlevel.RunVar("trioagent memory queues")
-_threads: trio.lowlevel.RunVar[trio.CapacityLimiter] = trio.lowlevel.RunVar("trioagent memory threads")
+@attrs.define(eq=False)
+class RunState:
+    """What the memories of one trio run share.
+
+    Attributes:
+        queues: path of a memory to the tasks that want it, the ones used last at the end.
+        limiter: bounds the threads for file operations, apart from trio's default limiter, which a user's own work
+            may have filled.
+        sizes: how large the memories used last are.
+        is_local: path of a memory to whether it lies on a local file system, the ones used last at the end.
+        stall: seconds on the event loop that count as a stall.
+        slow_until: no file operation runs inline before this time (``time.monotonic()``).
+    """
+
+    queues: OrderedDict[str, _Queue] = attrs.field(factory=OrderedDict)
+    limiter: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(8))
+    sizes: SizesCache = attrs.field(factory=SizesCache)
+    is_local: OrderedDict[str, bool] = attrs.field(factory=OrderedDict)
+    stall: float = _STALL
+    slow_until: float = -math.inf
+
+    def may_run_inline(self, path: str) -> bool:
+        """Whether operations on this memory may run on the event loop: not on a network, nor on an overloaded disk."""
+        return self.is_local.get(path, False) and time.monotonic() >= self.slow_until
+
+    def run_inline(self, function: Callable[[], T]) -> T:
+        """Run file operations in this thread, and notice a stall."""
+        began = time.monotonic()
+        try:
+            return function()
+        finally:
+            ended = time.monotonic()
+            if ended - began > self.stall:
+                self.slow_until = ended + _AVOID
+
+    def note_file_system(self, path: str, is_local: bool) -> None:
+        self.is_local[path] = is_local
+        self.is_local.move_to_end(path)
+        if len(self.is_local) > _MAX_FOLDERS:
+            self.is_local.popitem(last=False)
+
+
+_run_state: trio.lowlevel.RunVar[RunState] = trio.lowlevel.RunVar("trioagent memory")
+
+
+def run_state() -> RunState:
+    """The state of the current trio run."""
+    try:
+        return _run_state.get()
+    except LookupError:
+        state = RunState()
+        _run_state.set(state)
+        return state
 
 
 async def in_thread(function: Callable[[], T]) -> T:
-    """Run file operations off the event loop. Once begun they end, whatever is cancelled.
+    """Run file operations off the event loop. Once begun they end, whatever is cancelled."""
+    return await trio.to_thread.run_sync(function, limiter=run_state().limiter)
 
-    The threads are bounded apart from trio's default limiter, which a user's own work may have filled.
+
+async def run_inline_or_in_thread(path: str, function: Callable[[], T], *, small: bool) -> T:
+    """Run file operations on the memory *path*: *small* ones in this thread where its disk is quick, others off it.
+
+    A thread costs some 70 us of CPU, and each of its system calls gives up the interpreter, which a busy main thread
+    then keeps for a while. Cancelling: operations that have begun end first.
     """
-    try:
-        limiter = _threads.get()
-    except LookupError:
-        limiter = trio.CapacityLimiter(8)
-        _threads.set(limiter)
-    return await trio.to_thread.run_sync(function, limiter=limiter)
-
-
-_slow_until = -math.inf  # of time.monotonic(); of this process, since no trio run has a disk of its own
-
-
-def _here(function: Callable[[], T]) -> T:
-    """Run file operations in this thread, and see whether the disk lets them."""
-    global _slow_until
-    began = time.monotonic()
-    try:
-        return function()
-    finally:
-        ended = time.monotonic()
-        if ended - began > _STALL:
-            _slow_until = ended + _WARY
-
-
-async def beside(function: Callable[[], T], *, little: bool) -> T:
-    """Run file operations: *little* ones in this thread, unless the disk has made one wait of late; others off it."""
-    if little and time.monotonic() >= _slow_until:
+    state = run_state()
+    if small and state.may_run_inline(path):
         await trio.lowlevel.checkpoint_if_cancelled()
-        return _here(function)
+        return state.run_inline(function)
     return await in_thread(function)
 
 
@@ -116,8 +152,8 @@ async def exclusive(
 ) -> AsyncIterator[T]:
     """Hold the memory. Cancelling the wait leaves nothing behind.
 
-    What mostly suffices is four system calls, done here: a thread for them costs five times as much, and more where
-    many tasks want the interpreter.
+    Four system calls are enough as a rule, and run inline on a local disk: a thread for them costs five times as much,
+    and more where many tasks want the interpreter.
 
     Args:
         path: tasks that give the same one queue in order.
@@ -126,18 +162,21 @@ async def exclusive(
         open_root: makes and opens the folder, or says why it cannot; called in a thread.
         begin: is given the folder's descriptor once it is held; called in a thread. What it returns is yielded.
     """
-    queue = _queue(path)
+    state = run_state()
+    queue = _queue(state.queues, path)
     queue.users += 1
     try:
         async with queue.lock:
             if queue.yield_until > trio.current_time():
                 await trio.sleep_until(queue.yield_until)
             taken = None
-            if time.monotonic() >= _slow_until:
-                taken = _here(partial(_try_at_once, open_ready, begin_ready))
+            if state.may_run_inline(path):
+                taken = state.run_inline(partial(_try_at_once, open_ready, begin_ready))
             if taken is None:
-                taken = await in_thread(partial(_try_to_begin, open_root, begin))
-            fd, begun = taken
+                fd, begun, is_local = await in_thread(partial(_try_to_begin, open_root, begin))
+                state.note_file_system(path, is_local)
+            else:
+                fd, begun = taken
             try:
                 if not begun:
                     await _flock(fd)
@@ -154,12 +193,7 @@ async def exclusive(
         queue.users -= 1
 
 
-def _queue(path: str) -> _Queue:
-    try:
-        queues = _queues.get()
-    except LookupError:
-        queues = OrderedDict()
-        _queues.set(queues)
+def _queue(queues: OrderedDict[str, _Queue], path: str) -> _Queue:
     queue = queues.setdefault(path, _Queue())
     queues.move_to_end(path)
     horizon = trio.current_time() - _FORGET
@@ -183,13 +217,16 @@ def _try_at_once(
     return fd, [] if begun is None else [begun]
 
 
-def _try_to_begin(open_root: Callable[[], int], begin: Callable[[int], T]) -> tuple[int, list[T]]:
-    """Open the folder and, if nobody holds it, begin: one thread hop for what mostly happens."""
+def _try_to_begin(open_root: Callable[[], int], begin: Callable[[int], T]) -> tuple[int, list[T], bool]:
+    """Open the folder and, if nobody holds it, begin: one thread hop for what mostly happens.
+
+    Returns:
+        Its descriptor, what *begin* returned or nothing, and whether its file system is a local one.
+    """
     fd = open_root()
     try:
-        if not _try_flock(fd):
-            return fd, []
-        return fd, [begin(fd)]
+        is_local = not on_network(fd)
+        return fd, [begin(fd)] if _try_flock(fd) else [], is_local
     except BaseException:
         os.close(fd)
         raise

@@ -10,11 +10,21 @@ from pathlib import Path
 
 from .._config import MemoryLimits
 from ._changes import ChangeSet
-from ._commit import Place, Receipt, commit, drop_receipt, read_receipt, recover
+from ._commit import (
+    LeasedMemory,
+    Receipt,
+    check_clean,
+    commit,
+    count_if_empty,
+    drop_receipt,
+    is_small,
+    read_receipt,
+    recover,
+)
 from ._knowledge import Knowledge
-from ._lease import beside, exclusive, in_thread
-from ._quick import hides_if_at_rest, is_small, note_if_new
+from ._lease import exclusive, in_thread, run_inline_or_in_thread, run_state
 from ._root import checked_path, open_ready, open_root
+from ._sizes import SizesCache
 from ._undo import UndoLog
 
 
@@ -27,9 +37,9 @@ class Lease:
         hide: ``.trioagent`` is there (it holds receipts), and blocks must not see it.
     """
 
-    def __init__(self, place: Place, hide: bool) -> None:
-        self._place = place
-        self.root_fd: int = place.root_fd
+    def __init__(self, leased: LeasedMemory, hide: bool) -> None:
+        self._leased = leased
+        self.root_fd: int = leased.root_fd
         self.hide: bool = hide
 
     async def commit(
@@ -58,9 +68,9 @@ class Lease:
             MemoryStorageError: the disk refused; nothing was changed, unless the error is *pending*.
         """
         work = partial(
-            commit, self._place, changes, knowledge=knowledge, reads=tuple(reads), receipt=receipt, undo=undo
+            commit, self._leased, changes, knowledge=knowledge, reads=tuple(reads), receipt=receipt, undo=undo
         )
-        changed = await beside(work, little=is_small(self._place, changes))
+        changed = await run_inline_or_in_thread(self._leased.path, work, small=is_small(self._leased, changes))
         self.hide = self.hide or receipt is not None
         return changed
 
@@ -95,39 +105,41 @@ class Memory:
             MemoryPathError: the folder cannot be used.
             MemoryStorageError: an unfinished commit could not be finished.
         """
+        cache = run_state().sizes
         async with exclusive(
             str(self.path),
             open_ready=partial(open_ready, self.path),
-            begin_ready=self._begin_ready,
+            begin_ready=partial(self._begin_ready, cache),
             open_root=partial(open_root, self.path, create=True),
-            begin=self._begin,
+            begin=partial(self._begin, cache),
         ) as lease:
             yield lease
 
-    def _place(self, root_fd: int) -> Place:
-        return Place(str(self.path), root_fd, self.limits, self.sync)
+    def _leased(self, cache: SizesCache, root_fd: int) -> LeasedMemory:
+        return LeasedMemory(str(self.path), root_fd, cache, self.limits, self.sync)
 
-    def _begin_ready(self, root_fd: int) -> Lease | None:
-        place = self._place(root_fd)
-        hide = hides_if_at_rest(place)
-        return None if hide is None else Lease(place, hide)
+    def _begin_ready(self, cache: SizesCache, root_fd: int) -> Lease | None:
+        leased = self._leased(cache, root_fd)
+        hide = check_clean(leased)
+        return None if hide is None else Lease(leased, hide)
 
-    def _begin(self, root_fd: int) -> Lease:
-        place = self._place(root_fd)
-        hide = recover(place)
-        note_if_new(place)
-        return Lease(place, hide)
+    def _begin(self, cache: SizesCache, root_fd: int) -> Lease:
+        leased = self._leased(cache, root_fd)
+        hide = recover(leased)
+        count_if_empty(leased)
+        return Lease(leased, hide)
 
     async def read_receipt(self, key: str) -> bytes | None:
         """The payload of the commit that was made with a receipt of this key; None if there was none."""
         async with self.lease() as lease:
-            return await in_thread(partial(read_receipt, lease._place, key))
+            return await in_thread(partial(read_receipt, lease._leased, key))
 
     async def drop_receipt(self, key: str) -> None:
         """Forget a receipt; no error if there is none."""
         async with self.lease() as lease:
-            work = partial(drop_receipt, lease._place, key)
-            await beside(work, little=is_small(lease._place, ChangeSet()))
+            work = partial(drop_receipt, lease._leased, key)
+            small = is_small(lease._leased, ChangeSet())
+            await run_inline_or_in_thread(lease._leased.path, work, small=small)
 
     async def roll_back(self, undo: UndoLog, *, knowledge: Knowledge | None = None) -> bool:
         """Take back all the commits in *undo* at one instant, and empty it; were any notes changed?

@@ -52,7 +52,7 @@ _CALLS = {
     "go_to_link, a note that is not there": 'go_to_link("[[no_such_note]]")',
     "backlinks, of a note with one": 'backlinks("entities/acme.md")',
 }
-_HAS_INDEX = "has = search.__self__.has_index"
+_HAS_INDEX = "has = search.__self__._index.usable"
 
 
 def notes(sizes: Sequence[int]) -> Series:

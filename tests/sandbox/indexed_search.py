@@ -17,7 +17,7 @@ from trioagent.sandbox._indexes import WORTH, Indexes
 
 SEARCH = """
 scan = type(search.__self__)()  # the tools without an index
-used = search.__self__.has_index
+used = search.__self__._index.usable
 def same():
     asked = [(query,) for query in ("needle", "plain", "haystack", "note 7", "w3")]
     calls = [("search", each) for each in asked]

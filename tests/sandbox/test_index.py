@@ -204,7 +204,7 @@ async def test_nobody_else_gets_it(big: tuple[Sandbox, Path], tmp_path: Path) ->
     sandbox, memory = big
     look = """
 import os
-used, found = search.__self__.has_index, []
+used, found = search.__self__._index.usable, []
 for number in range(64):
     try:
         os.fstat(number)

@@ -193,9 +193,9 @@ def test_fewer_folders_come_before_a_shorter_path() -> None:
 def test_ambiguity_is_told() -> None:
     index = NoteIndex(NOTES)
     found = index.resolve("Own")
-    assert found.ambiguous and found.candidates == ("a/Own.md", "z/Own.md", "x/y/Own.md")
-    assert not index.resolve("Note").ambiguous  # an exact path
-    assert not index.resolve("c/b/Note").ambiguous
+    assert found.candidates == ("a/Own.md", "z/Own.md", "x/y/Own.md")
+    assert len(index.resolve("Note").candidates) == 1  # an exact path
+    assert len(index.resolve("c/b/Note").candidates) == 1
 
 
 @pytest.mark.parametrize(

@@ -211,10 +211,6 @@ class NoteTools:
 
     # About the index, for the host's own blocks
 
-    @property
-    def has_index(self) -> bool:
-        return self._index.usable
-
     def renewed_index(self, keep: int) -> tuple[bytes, int]:
         """A new part of the index, in place of all but the first *keep* ones, and how many notes it has."""
         return self._index.renewed(self._disk, keep)

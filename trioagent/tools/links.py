@@ -76,11 +76,6 @@ class Resolution(NamedTuple):
     candidates: tuple[str, ...] = ()
     suggestions: tuple[str, ...] = ()
 
-    @property
-    def ambiguous(self) -> bool:
-        """Whether only the order of preference decided between several notes."""
-        return len(self.candidates) > 1
-
 
 def parse_link(inner: str, alias: str = "", embed: bool = False, line: int = 1) -> Link:
     """The parts of ``Note#Heading|alias``, which is what stands between ``[[`` and ``]]``."""

@@ -10,7 +10,7 @@ import pytest
 
 from trioagent._errors import InvalidInputError, MemoryPathError, ModelStatusError, SandboxUnavailableError
 from trioagent.cli._errors import exit_code_of, line_and_code
-from trioagent.cli._terminal import Shell
+from trioagent.cli._terminal import GlobalOptions
 
 GROUP = BaseExceptionGroup("outer", [ValueError("a\nb"), BaseExceptionGroup("inner", [MemoryPathError("x", "is bad")])])
 
@@ -50,7 +50,7 @@ def _fail(error: BaseException) -> object:
 
 
 def test_every_leaf_of_a_group_gets_its_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert exit_code_of(lambda: _fail(GROUP), Shell(debug=False)) == 1
+    assert exit_code_of(lambda: _fail(GROUP), GlobalOptions(debug=False)) == 1
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 2
     assert lines[0].startswith("error: unexpected ValueError: a b; ")
@@ -59,12 +59,12 @@ def test_every_leaf_of_a_group_gets_its_line(capsys: pytest.CaptureFixture[str])
 
 def test_an_interrupt_in_a_group_decides_the_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
     error = BaseExceptionGroup("", [SandboxUnavailableError((("kernel", "no"),)), KeyboardInterrupt()])
-    assert exit_code_of(lambda: _fail(error), Shell(debug=False)) == 130
+    assert exit_code_of(lambda: _fail(error), GlobalOptions(debug=False)) == 130
     assert "interrupted" in capsys.readouterr().err
 
 
 def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
-    exit_code_of(lambda: _fail(InvalidInputError("message", "is empty")), Shell(debug=True))
+    exit_code_of(lambda: _fail(InvalidInputError("message", "is empty")), GlobalOptions(debug=True))
     err = capsys.readouterr().err
     assert "Traceback" in err
     assert err.endswith("\nerror: message: is empty\n")
@@ -77,12 +77,12 @@ def test_the_environment_can_ask_for_tracebacks(
     monkeypatch.delenv("TRIOAGENT_DEBUG", raising=False)
     if value is not None:
         monkeypatch.setenv("TRIOAGENT_DEBUG", value)
-    assert Shell().debug is debug
+    assert GlobalOptions().debug is debug
 
 
 @pytest.mark.parametrize(("result", "code"), [(None, 0), (0, 0), (3, 3)])
 def test_what_a_command_returns_is_its_exit_code(result: int | None, code: int) -> None:
-    assert exit_code_of(lambda: result, Shell(debug=False)) == code
+    assert exit_code_of(lambda: result, GlobalOptions(debug=False)) == code
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_what_a_command_returns_is_its_exit_code(result: int | None, code: int) 
 def test_a_reader_that_has_gone_is_not_worth_a_word(error: BaseException, capfd: pytest.CaptureFixture[str]) -> None:
     stdout = os.dup(1)
     try:
-        assert exit_code_of(lambda: _fail(error), Shell(debug=False)) == 1
+        assert exit_code_of(lambda: _fail(error), GlobalOptions(debug=False)) == 1
     finally:
         os.dup2(stdout, 1)
         os.close(stdout)

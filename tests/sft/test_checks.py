@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 import pytest
 
-from trioagent.sft import Conversation, Exchange, Fact, Flow, check
+from trioagent.sft import Exchange, Fact, Flow, Transcript, check
 from trioagent.sft._flows import notes_before
 
 from .people import CELLO, LIVES, SISTER, persona
@@ -16,13 +16,13 @@ from .people import CELLO, LIVES, SISTER, persona
 Notes = Mapping[str, str]
 
 
-def conversation(flow: Flow, facts: tuple[Fact, ...], exchanges: list[Exchange], **more: Any) -> Conversation:
+def conversation(flow: Flow, facts: tuple[Fact, ...], exchanges: list[Exchange], **more: Any) -> Transcript:
     before = notes_before(flow, persona(), facts)
     given = {"before": before, "after": before, **more}
-    return Conversation(flow=flow, persona=persona(), facts=facts, messages=(), exchanges=tuple(exchanges), **given)
+    return Transcript(flow=flow, persona=persona(), facts=facts, messages=(), exchanges=tuple(exchanges), **given)
 
 
-def wrong(conversation: Conversation) -> dict[str, str]:
+def wrong(conversation: Transcript) -> dict[str, str]:
     return {verdict.check: verdict.reason for verdict in check(conversation) if not verdict.passed}
 
 
@@ -30,7 +30,7 @@ TOLD = Exchange(said="I live in Porto, and I play the cello.", reply="Noted.", e
 NOTED = {"user.md": "- **Lives In**: Porto\n- **Plays**: cello\n"}
 
 
-def introduced(**more: Any) -> Conversation:
+def introduced(**more: Any) -> Transcript:
     given = {"facts": (LIVES, CELLO), "exchanges": [TOLD], "after": NOTED, **more}
     return conversation("introduce", **given)
 
@@ -90,7 +90,7 @@ BEFORE = NOTES["user.md"]
 MOVED = Exchange(said="I moved. I live in Porto now.", reply="Noted.", errors=("",))
 
 
-def updated(after: str, said: Exchange = MOVED) -> Conversation:
+def updated(after: str, said: Exchange = MOVED) -> Transcript:
     return conversation("update", (LIVES, CELLO), [said], after={**NOTES, "user.md": after})
 
 
@@ -148,7 +148,7 @@ def test_a_line_of_another_fact_may_hold_the_same_word() -> None:
     born = persona(birthplace={"city": "Lisbon", "country": "Portugal"})
     before = notes_before("update", born, (LIVES,))
     after = {**before, "user.md": before["user.md"].replace("- **Lives In**: Lisbon", "- **Lives In**: Porto")}
-    held = Conversation(
+    held = Transcript(
         flow="update", persona=born, facts=(LIVES,), messages=(), exchanges=(MOVED,), before=before, after=after
     )
     assert wrong(held) == {}

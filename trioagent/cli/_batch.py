@@ -11,8 +11,8 @@ import click
 
 from .._config import BatchConfig, RateLimits, SandboxLimits
 from ..batch import BadJobsError, fit_to_descriptors, survey_jobs
-from ._batch_dry_run import say_what_would_run
-from ._batch_run import Order, carry_out
+from ._batch_dry_run import print_plan
+from ._batch_run import BatchCommand, execute_batch
 from ._batch_status import status
 from ._errors import USAGE
 from ._model_options import FolderType, chosen_model, display_options, rate_options
@@ -152,12 +152,12 @@ def run_jobs(
     try:
         survey = survey_jobs(jobs)
     except BadJobsError as bad:
-        return refused(bad)
+        return report_bad_rows(bad)
     chosen, notice = chosen_model(model, base_url)
-    rate, note = make_room(max_concurrent, "jobs", models=1 + len(survey.models), rpm=rpm, tpm=tpm)
+    rate, note = fit_concurrency(max_concurrent, "jobs", models=1 + len(survey.models), rpm=rpm, tpm=tpm)
     notes = [line for line in (notice, note) if line]
     tool_turns = {} if max_tool_turns is None else {"max_tool_turns": max_tool_turns}
-    order = Order(
+    command = BatchCommand(
         jobs=jobs,
         total=survey.jobs,
         run_dir=run_dir,
@@ -175,14 +175,14 @@ def run_jobs(
             grace_seconds=grace,
             **tool_turns,
         ),
-        again=ctx.meta[_ARGUMENTS],
+        arguments=ctx.meta[_ARGUMENTS],
     )
     if dry_run:
         for note in notes:
             click.echo(f"note: {one_line(note)}", err=True)
-        say_what_would_run(order)
+        print_plan(command)
         return 0
-    return carry_out(order, as_json=json_progress, quiet=quiet, notes=notes)
+    return execute_batch(command, as_json=json_progress, quiet=quiet, notes=notes)
 
 
 def _hard_limit() -> float:
@@ -191,7 +191,9 @@ def _hard_limit() -> float:
     return math.inf if hard == resource.RLIM_INFINITY else hard
 
 
-def make_room(asked: int, what: str, *, models: int, rpm: float | None, tpm: float | None) -> tuple[RateLimits, str]:
+def fit_concurrency(
+    asked: int, what: str, *, models: int, rpm: float | None, tpm: float | None
+) -> tuple[RateLimits, str]:
     """How hard the model may be driven, and a line for the user if that is less than *asked*, else "".
 
     As many requests at once as there are places for jobs, and as many places as file descriptors allow; the soft limit
@@ -214,7 +216,7 @@ def make_room(asked: int, what: str, *, models: int, rpm: float | None, tpm: flo
     return rate, note
 
 
-def refused(bad: BadJobsError) -> int:
+def report_bad_rows(bad: BadJobsError) -> int:
     """Say what is wrong with the rows of a file; returns the exit code."""
     for line in str(bad).splitlines():
         click.echo(f"error: {one_line(line)}" if not line.startswith(" ") else f"  {one_line(line)}", err=True)

@@ -15,7 +15,7 @@ from .._config import BatchConfig
 from .._messages import ChatMessage, Usage
 from .._prompt import SYSTEM_PROMPT
 from ..batch import Job, JobChangedError, JournalReader, good_jobs
-from ._batch_run import Order
+from ._batch_run import BatchCommand
 from ._terminal import safe
 
 _LOOK_AHEAD = 200
@@ -31,20 +31,20 @@ class _Plan:
     prompt_tokens: int = 0
 
 
-def say_what_would_run(order: Order) -> None:
-    """Print what *order* would do.
+def print_plan(command: BatchCommand) -> None:
+    """Print what *command* would do.
 
     Raises:
         JobChangedError: a job is not what it was when its run began.
     """
-    plan = _plan(order)
-    name = order.model if isinstance(order.model, str) else f"{order.model.model} at {order.model.base_url}"
+    plan = _plan(command)
+    name = command.model if isinstance(command.model, str) else f"{command.model.model} at {command.model.base_url}"
     states = plan.states
-    click.echo(safe(f"{order.jobs}: {order.total:,} jobs, every row is good"))
+    click.echo(safe(f"{command.jobs}: {command.total:,} jobs, every row is good"))
     click.echo(
         f"would run: {plan.runs:,} (new: {states['new']:,}, to go on with: {states['running']:,}); "
         f"ended before: {states['done']:,} done, {states['failed']:,} failed"
-        + (", which are tried again" if order.config.retry_failed and states["failed"] else "")
+        + (", which are tried again" if command.config.retry_failed and states["failed"] else "")
     )
     click.echo(safe(f"model: {name}"))
     click.echo(
@@ -53,16 +53,16 @@ def say_what_would_run(order: Order) -> None:
     )
 
 
-def _plan(order: Order) -> _Plan:
+def _plan(command: BatchCommand) -> _Plan:
     plan = _Plan()
-    known = (order.run_dir / "journal.db").is_file()
-    with JournalReader(order.run_dir) if known else nullcontext() as journal:
-        for chunk in _chunks(order.jobs):
+    known = (command.run_dir / "journal.db").is_file()
+    with JournalReader(command.run_dir) if known else nullcontext() as journal:
+        for chunk in _chunks(command.jobs):
             seen = journal.look_up([job.id for job in chunk]) if journal is not None else [None] * len(chunk)
             for job, record in zip(chunk, seen, strict=True):
                 if record is not None and record.digest != job.digest:
-                    raise JobChangedError(job.id, str(order.run_dir))
-                _count(plan, job, "new" if record is None else record.state, order.config)
+                    raise JobChangedError(job.id, str(command.run_dir))
+                _count(plan, job, "new" if record is None else record.state, command.config)
     return plan
 
 

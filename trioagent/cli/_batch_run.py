@@ -24,12 +24,12 @@ T = TypeVar("T")
 
 
 @attrs.frozen(kw_only=True)
-class Order:
+class BatchCommand:
     """What is to be run, and how.
 
     Attributes:
         total: how many jobs the file holds.
-        again: the command's own arguments, to tell the user how to go on.
+        arguments: the command's own arguments, to tell the user how to go on.
     """
 
     jobs: Path
@@ -38,37 +38,37 @@ class Order:
     model: str | ModelConfig
     rate: RateLimits
     config: BatchConfig
-    again: tuple[str, ...]
+    arguments: tuple[str, ...]
 
-    def command(self, *more: str) -> str:
-        return command_again(["batch"], self.again, more)
+    def to_resume(self, *more: str) -> str:
+        return resume_command(["batch"], self.arguments, more)
 
 
-def command_again(words: list[str], given: Sequence[str], more: Sequence[str]) -> str:
+def resume_command(words: list[str], given: Sequence[str], more: Sequence[str]) -> str:
     """The command line that goes on with what ``trioagent *words *given`` began, with *more* arguments."""
     return shlex.join(["trioagent", *words, *given, *(word for word in more if word not in given)])
 
 
-def carry_out(order: Order, *, as_json: bool, quiet: bool, notes: list[str]) -> int:
+def execute_batch(command: BatchCommand, *, as_json: bool, quiet: bool, notes: list[str]) -> int:
     """Run the batch; returns the exit code."""
-    grace = order.config.grace_seconds
-    return run_and_tell(
-        partial(_run, order),
+    grace = command.config.grace_seconds
+    return run_with_display(
+        partial(_run, command),
         notice=f"no new job starts; running ones have {grace:g} s to reach their next checkpoint",
         batch_report=lambda report: report,
-        last_words=partial(_last_words, order, quiet=quiet),
+        summary=partial(_summary_lines, command, quiet=quiet),
         as_json=as_json,
         quiet=quiet,
         notes=notes,
     )
 
 
-def run_and_tell(
+def run_with_display(
     run: Callable[[Display, trio.Event], Awaitable[T]],
     *,
     notice: str,
     batch_report: Callable[[T], BatchReport],
-    last_words: Callable[[int, T | None], list[str]],
+    summary: Callable[[int, T | None], list[str]],
     as_json: bool,
     quiet: bool,
     notes: Sequence[str],
@@ -78,7 +78,7 @@ def run_and_tell(
     Args:
         notice: what to say at the first signal.
         batch_report: what decides over the exit code, of what *run* gives.
-        last_words: lines for people, of the exit code and what *run* gave (None if it had to stop at once).
+        summary: lines for people, of the exit code and what *run* gave (None if it had to stop at once).
         notes: what to say before it begins.
     """
     with open_display(as_json=as_json, quiet=quiet) as display:
@@ -88,20 +88,20 @@ def run_and_tell(
     code = _exit_code(signalled, None if report is None else batch_report(report))
     body = None if report is None else attrs.asdict(cast(attrs.AttrsInstance, report))
     display.end(code, {"report": body, "errors": []})
-    for line in last_words(code, report):
+    for line in summary(code, report):
         display.errors.say(safe(line))
     return code
 
 
-async def _run(order: Order, display: Display, stop: trio.Event) -> BatchReport:
-    async with open_runtime(order.model, rate=order.rate) as runtime:
+async def _run(command: BatchCommand, display: Display, stop: trio.Event) -> BatchReport:
+    async with open_runtime(command.model, rate=command.rate) as runtime:
         return await run_batch(
-            good_jobs(order.jobs),
+            good_jobs(command.jobs),
             runtime=runtime,
-            run_dir=order.run_dir,
-            config=order.config,
+            run_dir=command.run_dir,
+            config=command.config,
             stop=stop,
-            total=order.total,
+            total=command.total,
             on_progress=display.show,
         )
 
@@ -163,27 +163,27 @@ def _exit_code(signalled: bool, report: BatchReport | None) -> int:
     return FAILED if report.failed or report.skipped_failed or report.stopped in ("budget", "refused") else 0
 
 
-def _last_words(order: Order, code: int, report: BatchReport | None, *, quiet: bool) -> list[str]:
+def _summary_lines(command: BatchCommand, code: int, report: BatchReport | None, *, quiet: bool) -> list[str]:
     """What to tell the user in the end; a good end is not worth a word if *quiet*."""
     if report is None:
-        return [f"interrupted; what was finished is kept; to go on: {order.command()}"]
+        return [f"interrupted; what was finished is kept; to go on: {command.to_resume()}"]
     lines = []
     if code or not quiet:
         lines.append(_sum(report))
     failed = report.failed + report.skipped_failed
     if failed:
-        again = order.command("--retry-failed")
+        again = command.to_resume("--retry-failed")
         lines.append(f"failed: {failed:,}; see {Path(report.run_dir) / FAILURES}; to try them again: {again}")
     match report.stopped:
         case "budget":
             option = "--max-cost" if "cost" in report.reason else "--max-tokens-total"
-            lines.append(f"stopped: {report.reason}; to go on, give a larger {option}: {order.command()}")
+            lines.append(f"stopped: {report.reason}; to go on, give a larger {option}: {command.to_resume()}")
         case "refused":
-            lines.append(f"stopped: {report.reason}; when that is put right, go on: {order.command()}")
+            lines.append(f"stopped: {report.reason}; when that is put right, go on: {command.to_resume()}")
         case "limit" if not quiet:
-            lines.append(f"stopped at --limit {order.config.limit}; to go on: {order.command()}")
+            lines.append(f"stopped at --limit {command.config.limit}; to go on: {command.to_resume()}")
     if code == INTERRUPTED:
-        lines.append(f"interrupted; to go on: {order.command()}")
+        lines.append(f"interrupted; to go on: {command.to_resume()}")
     return lines
 
 

@@ -14,7 +14,7 @@ from ._errors import line_and_code
 from ._line_input import LineInput, history_path
 from ._model_options import AgentOptions, agent_options, open_agent
 from ._run import stopped_short
-from ._talk import TakenBack, talk
+from ._send import Interrupted, send_message
 from ._terminal import console, one_line, safe
 from ._turn_view import TurnView
 
@@ -103,10 +103,10 @@ async def _command(name: str, argument: str, agent: Agent) -> None:
 async def _message(line: str, agent: Agent, *, quiet: bool, interactive: bool) -> None:
     view = TurnView(console(), quiet=quiet)
     try:
-        outcome = await talk(agent, line, view.show)
+        outcome = await send_message(agent, line, view.show)
     finally:
         view.close()
-    if isinstance(outcome, TakenBack):
+    if isinstance(outcome, Interrupted):
         click.echo(safe(str(outcome)), err=True)
         if not interactive:
             raise KeyboardInterrupt

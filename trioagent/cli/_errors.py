@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 import click
 
 from .._errors import InvalidInputError, TrioAgentError
-from ._terminal import Shell, one_line
+from ._terminal import GlobalOptions, one_line
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
 
-def exit_code_of(command: Callable[[], object], shell: Shell) -> int:
+def exit_code_of(command: Callable[[], object], options: GlobalOptions) -> int:
     """Do *command*, and say on stderr what went wrong, if anything did.
 
     A reader that went away (``| head``) is no error worth a word: exit code 1, silently.
@@ -25,7 +25,7 @@ def exit_code_of(command: Callable[[], object], shell: Shell) -> int:
         if sys.stdout is not None:  # as it is if the process was started without one
             sys.stdout.flush()  # here, where a closed pipe can still be dealt with
     except BaseException as error:  # noqa: BLE001 - the edge of the program: everything becomes a line and a code
-        return _report(error, shell)
+        return _report(error, options)
     return code if isinstance(code, int) else 0
 
 
@@ -62,13 +62,13 @@ def line_and_code(error: BaseException) -> tuple[str, int]:
     )
 
 
-def _report(error: BaseException, shell: Shell) -> int:
+def _report(error: BaseException, options: GlobalOptions) -> int:
     # click and rich make SystemExit of a pipe that nobody reads any more.
     told = [leaf for leaf in leaves(error) if not isinstance(leaf, BrokenPipeError | SystemExit)]
     if not told:
         _silence_stdout()
         return FAILED
-    if shell.debug:
+    if options.debug:
         traceback.print_exception(error)
     said = list(dict.fromkeys(line_and_code(leaf) for leaf in told))
     for line, _ in said:

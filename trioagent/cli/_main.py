@@ -14,7 +14,7 @@ from ._memory import memory
 from ._model_options import debug_option
 from ._run import run
 from ._sft import sft
-from ._terminal import Shell, prepare_streams
+from ._terminal import GlobalOptions, prepare_streams
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
@@ -61,8 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments after the program's name; ``sys.argv[1:]`` if None.
     """
     prepare_streams()
-    shell = Shell()
+    options = GlobalOptions()
     arguments = None if argv is None else list(argv)
     return exit_code_of(
-        lambda: trioagent.main(arguments, prog_name="trioagent", standalone_mode=False, obj=shell), shell
+        lambda: trioagent.main(arguments, prog_name="trioagent", standalone_mode=False, obj=options), options
     )

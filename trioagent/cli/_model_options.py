@@ -18,7 +18,7 @@ from ..agent import Agent
 from ..memory import check_memory_path
 from ..models import OfflineRules, model_config
 from ..runtime import Runtime, open_runtime
-from ._terminal import Shell, one_line
+from ._terminal import GlobalOptions, one_line
 
 OFFLINE_RULES = "offline-rules"
 _PLAINLY = {"ModelConfig.base_url": "the base URL", "ModelConfig.api_key": "the API key", "api_key": "the API key"}
@@ -58,7 +58,7 @@ def debug_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
     def remember(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
         if value:
-            ctx.ensure_object(Shell).debug = True
+            ctx.ensure_object(GlobalOptions).debug = True
 
     return click.option(
         "--debug",

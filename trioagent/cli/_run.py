@@ -15,7 +15,7 @@ from .._messages import AgentResponse
 from ..models import Retrying
 from ._errors import INTERRUPTED
 from ._model_options import AgentOptions, agent_options, open_agent
-from ._talk import TakenBack, talk
+from ._send import Interrupted, send_message
 from ._terminal import one_line, safe
 
 STDIN = "-"
@@ -47,8 +47,8 @@ def run(message: str, options: AgentOptions, as_json: bool) -> int:
 
 async def _run(message: str, options: AgentOptions, as_json: bool) -> int:
     async with open_agent(options) as (runtime, agent):
-        outcome = await talk(agent, message, _say_what_waits)
-        if isinstance(outcome, TakenBack):
+        outcome = await send_message(agent, message, _say_what_waits)
+        if isinstance(outcome, Interrupted):
             click.echo(safe(str(outcome)), err=True)
             return INTERRUPTED
         if as_json:

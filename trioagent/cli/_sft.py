@@ -10,9 +10,9 @@ import click
 
 from .._config import FLOWS, Flow, SftConfig
 from ..batch import BadJobsError
-from ._batch import make_room, refused
+from ._batch import fit_concurrency, report_bad_rows
 from ._model_options import OFFLINE_RULES, FolderType, chosen_model, display_options, rate_options
-from ._sft_run import Order, carry_out
+from ._sft_run import SftCommand, execute_sft
 
 _ARGUMENTS = "trioagent.sft.arguments"
 _DEFAULTS = SftConfig()
@@ -153,13 +153,13 @@ def generate(
     try:
         people, facts = read_personas(personas, chosen_flow, scripted=persona_model is None)
     except BadJobsError as bad:
-        return refused(bad)
+        return report_bad_rows(bad)
     chosen, notice = chosen_model(model, base_url)
     others = [name for name in (persona_model, judge_model) if name is not None]
-    rate, note = make_room(max_concurrent, "conversations", models=1 + len(others), rpm=rpm, tpm=tpm)
+    rate, note = fit_concurrency(max_concurrent, "conversations", models=1 + len(others), rpm=rpm, tpm=tpm)
     notes = [line for line in (notice, note) if line]
     more = {} if max_tool_turns is None else {"max_tool_turns": max_tool_turns}
-    order = Order(
+    command = SftCommand(
         personas=people,
         facts=facts,
         out=out,
@@ -177,6 +177,6 @@ def generate(
             grace_seconds=grace,
             **more,
         ),
-        again=ctx.meta[_ARGUMENTS],
+        arguments=ctx.meta[_ARGUMENTS],
     )
-    return carry_out(order, as_json=json_progress, quiet=quiet, notes=notes)
+    return execute_sft(command, as_json=json_progress, quiet=quiet, notes=notes)

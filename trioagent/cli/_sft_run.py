@@ -16,7 +16,7 @@ from .._config import ModelConfig, RateLimits, SftConfig
 from ..models import Model
 from ..runtime import open_runtime
 from ._batch_progress import Display
-from ._batch_run import command_again, run_and_tell
+from ._batch_run import resume_command, run_with_display
 from ._batch_text import duration
 from ._errors import INTERRUPTED
 from ._terminal import shortened
@@ -28,12 +28,12 @@ _REASON = 200  # characters of a reason that the table shows
 
 
 @attrs.frozen(kw_only=True)
-class Order:
+class SftCommand:
     """What is to be made, and how.
 
     Attributes:
         persona_model, judge_model: names, or None for a script and for no judge.
-        again: the command's own arguments, to tell the user how to go on.
+        arguments: the command's own arguments, to tell the user how to go on.
     """
 
     personas: Sequence[object]
@@ -44,42 +44,42 @@ class Order:
     judge_model: str | None
     rate: RateLimits
     config: SftConfig
-    again: tuple[str, ...]
+    arguments: tuple[str, ...]
 
-    def command(self, *more: str) -> str:
-        return command_again(["sft", "generate"], self.again, more)
+    def to_resume(self, *more: str) -> str:
+        return resume_command(["sft", "generate"], self.arguments, more)
 
 
-def carry_out(order: Order, *, as_json: bool, quiet: bool, notes: list[str]) -> int:
+def execute_sft(command: SftCommand, *, as_json: bool, quiet: bool, notes: list[str]) -> int:
     """Make the conversations; returns the exit code."""
-    return run_and_tell(
-        partial(_run, order),
-        notice=f"no new attempt begins; those under way have {order.config.grace_seconds:g} s to end",
+    return run_with_display(
+        partial(_run, command),
+        notice=f"no new attempt begins; those under way have {command.config.grace_seconds:g} s to end",
         batch_report=lambda report: report.run,
-        last_words=partial(_last_words, order, quiet=quiet),
+        summary=partial(_summary_lines, command, quiet=quiet),
         as_json=as_json,
         quiet=quiet,
         notes=notes,
     )
 
 
-async def _run(order: Order, display: Display, stop: trio.Event) -> SftReport:
+async def _run(command: SftCommand, display: Display, stop: trio.Event) -> SftReport:
     from ..sft import ModelPersona, ScriptedPersona, generate_conversations
 
-    config = order.config
-    async with open_runtime(order.model, rate=order.rate) as runtime, AsyncExitStack() as models:
+    config = command.config
+    async with open_runtime(command.model, rate=command.rate) as runtime, AsyncExitStack() as models:
 
         async def opened(name: str | None) -> Model | None:
             return None if name is None else await models.enter_async_context(runtime.open_model(name))
 
-        playing, judge = await opened(order.persona_model), await opened(order.judge_model)
+        playing, judge = await opened(command.persona_model), await opened(command.judge_model)
         factory: Callable[..., Any] = ScriptedPersona if playing is None else partial(ModelPersona, playing)
         return await generate_conversations(
-            order.personas,
-            order.facts,
+            command.personas,
+            command.facts,
             partial(factory, flow=config.flow, num_turns=config.num_turns),
             runtime=runtime,
-            run_dir=order.out,
+            run_dir=command.out,
             config=config,
             judge=judge,
             stop=stop,
@@ -87,26 +87,28 @@ async def _run(order: Order, display: Display, stop: trio.Event) -> SftReport:
         )
 
 
-def _last_words(order: Order, code: int, report: SftReport | None, *, quiet: bool) -> list[str]:
+def _summary_lines(command: SftCommand, code: int, report: SftReport | None, *, quiet: bool) -> list[str]:
     """What to tell the user in the end; a good end is not worth a word if *quiet*."""
     if report is None:
-        return [f"interrupted; what was finished is kept; to go on: {order.command()}"]
+        return [f"interrupted; what was finished is kept; to go on: {command.to_resume()}"]
     lines = []
     if code or not quiet:
-        lines += table(order, report)
+        lines += table(command, report)
     if report.rejected:
-        lines.append(f"to try the rejected ones again: {order.command('--retry-rejected')}")
+        lines.append(f"to try the rejected ones again: {command.to_resume('--retry-rejected')}")
     match report.run.stopped:
         case "budget":
-            lines.append(f"stopped: {report.run.reason}; to go on, give a larger --max-tokens-total: {order.command()}")
+            lines.append(
+                f"stopped: {report.run.reason}; to go on, give a larger --max-tokens-total: {command.to_resume()}"
+            )
         case "refused":
-            lines.append(f"stopped: {report.run.reason}; when that is put right, go on: {order.command()}")
+            lines.append(f"stopped: {report.run.reason}; when that is put right, go on: {command.to_resume()}")
     if code == INTERRUPTED:
-        lines.append(f"interrupted; to go on: {order.command()}")
+        lines.append(f"interrupted; to go on: {command.to_resume()}")
     return lines
 
 
-def table(order: Order, report: SftReport) -> list[str]:
+def table(command: SftCommand, report: SftReport) -> list[str]:
     """The figures of a run, a line each."""
     run, checks = report.run, Counter[str]()
     rejected = [persona for persona in report.personas if persona.state == "rejected"]
@@ -114,7 +116,7 @@ def table(order: Order, report: SftReport) -> list[str]:
         checks.update(persona.failed_checks)
     accepted = f"{report.accepted:,} of {len(report.personas):,} ({report.success_rate:.0%})"
     rows = [
-        ("flow", order.config.flow),
+        ("flow", command.config.flow),
         ("accepted", accepted + (f", {report.duplicates:,} of them said before" if report.duplicates else "")),
         ("rejected", f"{report.rejected:,}" + (f"; see {report.rejected_file}" if report.rejected else "")),
         ("to go on with", f"{report.left:,}" if report.left else ""),

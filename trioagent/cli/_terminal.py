@@ -17,7 +17,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 @attrs.define
-class Shell:
+class GlobalOptions:
     """What the options in front of the sub-command say.
 
     Attributes:

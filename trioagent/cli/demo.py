@@ -19,8 +19,8 @@ from ..sandbox import BlockResult
 from ._errors import exit_code_of
 from ._memory import print_tree
 from ._model_options import OFFLINE_RULES
-from ._talk import TakenBack, talk
-from ._terminal import Shell, console, prepare_streams
+from ._send import Interrupted, send_message
+from ._terminal import GlobalOptions, console, prepare_streams
 from ._turn_view import TurnView
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ With a language model: set OPENROUTER_API_KEY, or see `{program} chat --help`.""
 
 def main() -> int:
     prepare_streams()
-    return exit_code_of(lambda: trio.run(_demo), Shell())
+    return exit_code_of(lambda: trio.run(_demo), GlobalOptions())
 
 
 async def _demo() -> int:
@@ -65,7 +65,7 @@ async def _demo() -> int:
                     )
                     agent = Agent(runtime, memory_path=notes)
                 screen.print(f"\nyou> {message}")
-                if isinstance(await talk(agent, message, _shown(screen, results)), TakenBack):
+                if isinstance(await send_message(agent, message, _shown(screen, results)), Interrupted):
                     raise KeyboardInterrupt
             screen.print("\n3. The notes it made: plain markdown", style="bold")
             print_tree(screen, notes, contents=True)

@@ -6,14 +6,14 @@ import os
 from pathlib import Path
 
 from .._messages import AgentResponse
-from ._conversation import Conversation, save
 from ._crossing import run_sync
+from ._facade import AgentFacade, save
 
 
-class Agent(Conversation):
+class Agent(AgentFacade):
     """A memory agent for programs without an event loop; any thread may use it, one chat at a time.
 
-    Args: see `Conversation`.
+    Args: see `AgentFacade`.
     """
 
     def chat(self, message: str) -> AgentResponse:

@@ -1,12 +1,11 @@
 """Training conversations: personas tell, change and ask for facts, and only what was done right is kept."""
 
+import warnings
+
 from .._config import FLOWS as FLOWS
 from .._config import Flow as Flow
 from .._config import SftConfig as SftConfig
 from ._checks import check as check
-from ._conversation import Conversation as Conversation
-from ._conversation import Exchange as Exchange
-from ._conversation import Verdict as Verdict
 from ._files import read_personas as read_personas
 from ._generate import REJECTED as REJECTED
 from ._generate import PersonaChangedError as PersonaChangedError
@@ -25,3 +24,14 @@ from ._report import PersonaResult as PersonaResult
 from ._report import SftReport as SftReport
 from ._scripted import ScriptedPersona as ScriptedPersona
 from ._static_memory import static_memory as static_memory
+from ._transcript import Exchange as Exchange
+from ._transcript import Transcript as Transcript
+from ._transcript import Verdict as Verdict
+
+
+def __getattr__(name: str) -> object:
+    """The public names of version 0.1, for one release."""
+    if name == "Conversation":
+        warnings.warn("trioagent.sft.Conversation is now called Transcript", DeprecationWarning, stacklevel=2)
+        return Transcript
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -21,12 +21,12 @@ from ..batch._spending import NOTHING, Spending
 from ..models import Model
 from ..runtime import Runtime
 from ._checks import check
-from ._conversation import Conversation, Exchange, Verdict
 from ._flows import notes_before
 from ._judge import judge_conversation
 from ._memories import fresh_memory, read_notes
 from ._persona import Fact, Persona
 from ._persona_models import Speaker
+from ._transcript import Exchange, Transcript, Verdict
 
 Who = Literal["agent", "persona", "judge"]
 RAN = "ran"
@@ -80,7 +80,7 @@ class Attempt:
         persona_model: its name.
     """
 
-    conversation: Conversation | None
+    conversation: Transcript | None
     messages: tuple[ChatMessage, ...]
     verdicts: tuple[Verdict, ...]
     persona_model: str
@@ -147,13 +147,13 @@ async def attempt(
 
 async def _hold(
     stage: Stage, persona: Persona, facts: tuple[Fact, ...], speaker: Speaker, ledger: Ledger, agent: Agent
-) -> Conversation:
+) -> Transcript:
     before = await trio.to_thread.run_sync(notes_before, stage.config.flow, persona, facts)
     async with fresh_memory(agent.memory_path, before, stage.runtime.memory_limits) as path:
         _, broken = await trio.to_thread.run_sync(read_notes, path)
         exchanges = await _talk(agent, speaker, ledger, stage.config.num_turns)
         after, broken_now = await trio.to_thread.run_sync(read_notes, path)
-    return Conversation(
+    return Transcript(
         flow=stage.config.flow,
         persona=persona,
         facts=facts,

@@ -11,7 +11,7 @@ from .._config import Flow
 from .._errors import StructuredOutputError
 from .._messages import ChatMessage, Usage
 from ..models import Model, complete
-from ._conversation import Conversation, Verdict
+from ._transcript import Transcript, Verdict
 
 JUDGE = "judge"
 _REPLY_CHARS = 4_000
@@ -36,15 +36,15 @@ class JudgeVerdict:
     verdict: Literal["accept", "reject"]
 
 
-async def judge_conversation(judge: Model, conversation: Conversation) -> tuple[Verdict, Usage]:
+async def judge_conversation(judge: Model, transcript: Transcript) -> tuple[Verdict, Usage]:
     """Ask *judge*; an answer that never fits is a verdict too.
 
     Raises:
         ModelError: no answer, after all retries that made sense.
     """
     messages = [
-        ChatMessage("system", _TASK.format(wanted=_WANTED[conversation.flow])),
-        ChatMessage("user", describe(conversation)),
+        ChatMessage("system", _TASK.format(wanted=_WANTED[transcript.flow])),
+        ChatMessage("user", describe(transcript)),
     ]
     try:
         with doing("model"):
@@ -54,16 +54,16 @@ async def judge_conversation(judge: Model, conversation: Conversation) -> tuple[
     return Verdict(JUDGE, answer.value.verdict == "accept", answer.value.reason), answer.usage
 
 
-def describe(conversation: Conversation) -> str:
+def describe(transcript: Transcript) -> str:
     """What the judge reads: the facts, what was said, and what became of the notes."""
     facts = [
         f"- {fact.fact_description}" + (f" (before: {fact.previous})" if fact.previous else "")
-        for fact in conversation.facts
+        for fact in transcript.facts
     ]
     said = [
         line
-        for exchange in conversation.exchanges
+        for exchange in transcript.exchanges
         for line in (f"User: {exchange.said[:_REPLY_CHARS]}", f"Assistant: {exchange.reply[:_REPLY_CHARS]}")
     ]
-    diff = "\n".join(conversation.diff.values())[:_DIFF_CHARS] or "(the notes did not change)"
+    diff = "\n".join(transcript.diff.values())[:_DIFF_CHARS] or "(the notes did not change)"
     return "\n".join(["Facts:", *facts, "", "Conversation:", *said, "", "Changes of the notes:", diff])

@@ -10,14 +10,14 @@ import trio
 
 from ..._errors import InvalidInputError
 from ..._messages import AgentResponse
-from .._conversation import Conversation, save, say_all
 from .._crossing import run_async
+from .._facade import AgentFacade, save, say_all
 
 
-class AsyncAgent(Conversation):
+class AsyncAgent(AgentFacade):
     """A memory agent for asyncio; any event loop may use it, one chat at a time.
 
-    Args: see `Conversation`.
+    Args: see `AgentFacade`.
     """
 
     async def chat(self, message: str) -> AgentResponse:
@@ -52,7 +52,7 @@ class AsyncAgent(Conversation):
         return await run_async(save_off_the_loops, name="AsyncAgent.save_conversation")
 
 
-async def run_agents_concurrently(agents: Iterable[Conversation], messages: Iterable[str]) -> list[AgentResponse]:
+async def run_agents_concurrently(agents: Iterable[AgentFacade], messages: Iterable[str]) -> list[AgentResponse]:
     """Say ``messages[i]`` to ``agents[i]``, all at once, and wait for all replies, in order.
 
     Raises:
@@ -67,7 +67,7 @@ async def run_agents_concurrently(agents: Iterable[Conversation], messages: Iter
     if len(agents) != len(messages):
         raise InvalidInputError("messages", f"{len(agents)} agents need as many messages, not {len(messages)}")
     for index, (agent, message) in enumerate(zip(agents, messages, strict=True)):
-        if not isinstance(agent, Conversation):
+        if not isinstance(agent, AgentFacade):
             raise InvalidInputError(f"agents[{index}]", f"must be an AsyncAgent, not {agent!r:.100}")
         if not isinstance(message, str):
             raise InvalidInputError(f"messages[{index}]", f"must be text, not {message!r:.100}")

@@ -16,7 +16,7 @@ from ..memory import UndoLog
 
 
 @attrs.frozen
-class TakenBack:
+class Interrupted:
     """The message was interrupted, and the conversation is as it was before.
 
     Attributes:
@@ -36,14 +36,14 @@ class TakenBack:
         )
 
 
-async def talk(agent: Agent, message: str, show: Callable[[AgentEvent], None]) -> AgentResponse | TakenBack:
+async def send_message(agent: Agent, message: str, show: Callable[[AgentEvent], None]) -> AgentResponse | Interrupted:
     """Say *message*, and give every event to *show*.
 
     The first Ctrl-C cancels the model and the running code, and takes back what this message has changed in the notes;
     more of them, meanwhile, change nothing.
     """
     undo, messages = UndoLog(), agent.messages
-    response: AgentResponse | TakenBack = TakenBack()
+    response: AgentResponse | Interrupted = Interrupted()
 
     async def say() -> None:
         nonlocal response
@@ -62,14 +62,14 @@ async def talk(agent: Agent, message: str, show: Callable[[AgentEvent], None]) -
     return response
 
 
-async def _roll_back(agent: Agent, undo: UndoLog) -> TakenBack:
+async def _roll_back(agent: Agent, undo: UndoLog) -> Interrupted:
     if not undo:
-        return TakenBack()
+        return Interrupted()
     try:
         await agent.memory.roll_back(undo, knowledge=agent.knowledge)
     except MemoryConflictError as conflict:
-        return TakenBack(tuple(sorted(undo.versions())), conflict.paths)
-    return TakenBack()
+        return Interrupted(tuple(sorted(undo.versions())), conflict.paths)
+    return Interrupted()
 
 
 async def _do_unless_interrupted(

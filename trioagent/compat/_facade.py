@@ -31,7 +31,7 @@ from .settings import MAX_TOOL_TURNS, MEMORY_FOLDER, MEMORY_PATH, SAVE_CONVERSAT
 _log = logging.getLogger("trioagent")
 
 
-class Conversation:
+class AgentFacade:
     """A model, a memory and the messages so far. Making one touches no disk, and starts nothing.
 
     Args:
@@ -100,9 +100,9 @@ class Conversation:
         self.messages[:] = [ChatMessage.of(message) for message in agent.messages]
 
 
-async def say_all(conversations: Sequence[Conversation], messages: Sequence[str]) -> list[AgentResponse]:
+async def say_all(facades: Sequence[AgentFacade], messages: Sequence[str]) -> list[AgentResponse]:
     """`trioagent.run_agents` for conversations; a failure that is the only one comes out as itself."""
-    agents = [await conversation._agent() for conversation in conversations]
+    agents = [await facade._agent() for facade in facades]
     try:
         return await nursery_runner.run_agents(agents, messages)
     except AgentsFailedError as group:
@@ -110,8 +110,8 @@ async def say_all(conversations: Sequence[Conversation], messages: Sequence[str]
             raise
         failure = group.failures[0].error
     finally:
-        for conversation, agent in zip(conversations, agents, strict=True):
-            conversation._take_messages(agent)
+        for facade, agent in zip(facades, agents, strict=True):
+            facade._take_messages(agent)
     raise failure
 
 

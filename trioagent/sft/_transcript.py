@@ -30,7 +30,7 @@ class Exchange:
 
 
 @attrs.frozen(kw_only=True)
-class Conversation:
+class Transcript:
     """One attempt that came to its end.
 
     Attributes:

@@ -56,7 +56,7 @@ def server_process(latency: float) -> Iterator[str]:
         process.join()
 
 
-class ClientLanes(httpx.AsyncBaseTransport):
+class OneRequestTransports(httpx.AsyncBaseTransport):
     """The other design: a free list of httpx's own transports, each carrying one request at a time."""
 
     def __init__(self) -> None:
@@ -64,30 +64,30 @@ class ClientLanes(httpx.AsyncBaseTransport):
         self._free: list[httpx.AsyncHTTPTransport] = []
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        lane = self._free.pop() if self._free else httpx.AsyncHTTPTransport(verify=self._ssl, trust_env=False)
-        response = await lane.handle_async_request(request)
+        carrier = self._free.pop() if self._free else httpx.AsyncHTTPTransport(verify=self._ssl, trust_env=False)
+        response = await carrier.handle_async_request(request)
         assert isinstance(response.stream, httpx.AsyncByteStream)
         return httpx.Response(
-            response.status_code, headers=response.headers, stream=_Returning(self._free, lane, response.stream)
+            response.status_code, headers=response.headers, stream=_Returning(self._free, carrier, response.stream)
         )
 
     async def aclose(self) -> None:
-        for lane in self._free:
-            await lane.aclose()
+        for carrier in self._free:
+            await carrier.aclose()
 
 
 class _Returning(httpx.AsyncByteStream):
     def __init__(
-        self, free: list[httpx.AsyncHTTPTransport], lane: httpx.AsyncHTTPTransport, stream: httpx.AsyncByteStream
+        self, free: list[httpx.AsyncHTTPTransport], carrier: httpx.AsyncHTTPTransport, stream: httpx.AsyncByteStream
     ) -> None:
-        self._free, self._lane, self._stream = free, lane, stream
+        self._free, self._carrier, self._stream = free, carrier, stream
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return aiter(self._stream)
 
     async def aclose(self) -> None:
         await self._stream.aclose()
-        self._free.append(self._lane)
+        self._free.append(self._carrier)
 
 
 @asynccontextmanager
@@ -148,7 +148,7 @@ async def raw_sockets(base_url: str) -> AsyncIterator[Ask]:
 WAYS = {
     "the limit: bytes over Trio's sockets, not read": raw_sockets,
     "trioagent": lambda url: our_model(url, None),
-    "trioagent over httpx transports, 1 request each": lambda url: our_model(url, ClientLanes()),
+    "trioagent over httpx transports, 1 request each": lambda url: our_model(url, OneRequestTransports()),
     "bare httpx client, its own pool": one_client,
 }
 

@@ -317,7 +317,7 @@ async def test_cancelling_at_every_checkpoint_of_a_chat(tmp_path: Path) -> None:
                 states.append(notes == saved)
                 assert _children() == children
                 with trio.fail_after(20):
-                    while server.open_connections > 2 or _descriptors() > descriptors + 2:  # idle lanes may stay
+                    while server.open_connections > 2 or _descriptors() > descriptors + 2:  # idle connections may stay
                         await trio.sleep(0.001)
                 run += 1
 

@@ -13,7 +13,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from trioagent._config import RateLimits
 from trioagent._errors import ModelConnectionError, ModelRefusedError, ModelStatusError
 from trioagent._rates import AdaptiveLimit, Breaker, RollingLimit
-from trioagent.models._rate_limiter import Pacer
+from trioagent.models._rate_limiter import RateLimiter
 
 
 def most_in_any_window(times: list[float], period: float = 60.0) -> int:
@@ -47,10 +47,10 @@ def test_rolling_limit_settles_up_and_down() -> None:
 
 
 async def test_starts_per_minute_are_exact(autojump_clock: MockClock) -> None:
-    pacer, starts, origin = Pacer(RateLimits(requests_per_minute=30)), list[float](), trio.current_time()
+    limiter, starts, origin = RateLimiter(RateLimits(requests_per_minute=30)), list[float](), trio.current_time()
 
     async def request() -> None:
-        async with pacer.slot(10) as slot:
+        async with limiter.slot(10) as slot:
             starts.append(trio.current_time() - origin)
             await trio.sleep(1)
             slot.succeeded(10)
@@ -63,13 +63,13 @@ async def test_starts_per_minute_are_exact(autojump_clock: MockClock) -> None:
 
 
 async def test_tokens_are_reserved_before_and_settled_after(autojump_clock: MockClock) -> None:
-    pacer, origin = Pacer(RateLimits(tokens_per_minute=1000)), trio.current_time()
-    async with pacer.slot(900) as slot:
+    limiter, origin = RateLimiter(RateLimits(tokens_per_minute=1000)), trio.current_time()
+    async with limiter.slot(900) as slot:
         async with trio.open_nursery() as nursery:
             starts = list[float]()
 
             async def second() -> None:
-                async with pacer.slot(500):
+                async with limiter.slot(500):
                     starts.append(trio.current_time() - origin)
 
             nursery.start_soon(second)
@@ -80,10 +80,10 @@ async def test_tokens_are_reserved_before_and_settled_after(autojump_clock: Mock
 
 
 async def test_a_large_request_does_not_starve(autojump_clock: MockClock) -> None:
-    pacer, order = Pacer(RateLimits(tokens_per_minute=100)), list[str]()
+    limiter, order = RateLimiter(RateLimits(tokens_per_minute=100)), list[str]()
 
     async def request(name: str, tokens: int) -> None:
-        async with pacer.slot(tokens):
+        async with limiter.slot(tokens):
             order.append(name)
 
     async with trio.open_nursery() as nursery:
@@ -94,34 +94,34 @@ async def test_a_large_request_does_not_starve(autojump_clock: MockClock) -> Non
 
 
 async def test_retry_after_holds_up_everybody(autojump_clock: MockClock) -> None:
-    pacer, origin = Pacer(RateLimits()), trio.current_time()
-    async with pacer.slot(1) as slot:
+    limiter, origin = RateLimiter(RateLimits()), trio.current_time()
+    async with limiter.slot(1) as slot:
         slot.failed(ModelStatusError(429, "slow down", 7.0))
-    async with pacer.slot(1):
+    async with limiter.slot(1):
         assert trio.current_time() - origin == 7.0
 
 
 async def test_cancelled_waits_leave_nothing(autojump_clock: MockClock) -> None:
-    pacer = Pacer(RateLimits(requests_per_minute=1, max_in_flight=2))
-    async with pacer.slot(1):
+    limiter = RateLimiter(RateLimits(requests_per_minute=1, max_in_flight=2))
+    async with limiter.slot(1):
         with trio.move_on_after(5):
-            async with pacer.slot(1):
+            async with limiter.slot(1):
                 raise AssertionError("too early")
-    assert pacer.statistics().in_flight == pacer.statistics().waiting == 0
-    assert pacer.statistics().requests_last_minute == 1
-    assert Pacer(RateLimits()).statistics().requests_last_minute == 0
+    assert limiter.statistics().in_flight == limiter.statistics().waiting == 0
+    assert limiter.statistics().requests_last_minute == 1
+    assert RateLimiter(RateLimits()).statistics().requests_last_minute == 0
 
 
 @pytest.mark.parametrize("hidden", [4, 25, 100])
 async def test_concurrency_converges_to_a_hidden_limit(hidden: int, autojump_clock: MockClock) -> None:
     """A server that refuses what goes beyond *hidden* in flight: bounds as AdaptiveLimit states them."""
-    pacer, in_flight, refused, seen = Pacer(RateLimits(max_in_flight=400)), 0, 0, list[int]()
+    limiter, in_flight, refused, seen = RateLimiter(RateLimits(max_in_flight=400)), 0, 0, list[int]()
     done = trio.Event()
 
     async def client() -> None:
         nonlocal in_flight, refused
         while not done.is_set():
-            async with pacer.slot(1) as slot:
+            async with limiter.slot(1) as slot:
                 in_flight += 1
                 try:
                     if in_flight > hidden:
@@ -142,7 +142,7 @@ async def test_concurrency_converges_to_a_hidden_limit(hidden: int, autojump_clo
         refused = 0
         for _ in range(100):
             await trio.sleep(1)
-            seen.append(pacer.statistics().allowed_in_flight)
+            seen.append(limiter.statistics().allowed_in_flight)
         done.set()
     assert min(seen) >= math.floor(AdaptiveLimit.CUT * hidden) - 1
     assert max(seen) <= hidden + 1
@@ -169,14 +169,14 @@ def test_limit_stays_between_floor_and_ceiling() -> None:
 
 
 async def test_breaker_stops_what_can_never_succeed() -> None:
-    pacer = Pacer(RateLimits())
+    limiter = RateLimiter(RateLimits())
     for _ in range(Breaker.THRESHOLD):
-        async with pacer.slot(1) as slot:
+        async with limiter.slot(1) as slot:
             slot.failed(ModelStatusError(401, "bad key"))
     with pytest.raises(ModelRefusedError, match="bad key"):
-        async with pacer.slot(1):
+        async with limiter.slot(1):
             raise AssertionError("sent")
-    assert pacer.statistics().in_flight == 0
+    assert limiter.statistics().in_flight == 0
 
 
 def test_breaker_needs_the_same_refusal_in_a_row() -> None:

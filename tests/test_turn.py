@@ -94,13 +94,6 @@ def test_a_reply_still_counts_when_no_tool_turn_is_left() -> None:
     assert step.response.reply == "In Berlin."
 
 
-def test_a_turn_can_go_on_with_part_of_its_allowance_spent() -> None:
-    turn = Turn([USER], max_tool_turns=2, tool_turns_used=2)
-    step = answer(turn, CODE)
-    assert isinstance(step, Finish)
-    assert step.response.stop_reason == "max_tool_turns"
-
-
 def test_a_stopped_block_is_in_the_history() -> None:
     turn = new_turn()
     answer(turn, CODE)

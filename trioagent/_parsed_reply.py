@@ -1,4 +1,4 @@
-"""What a model's answer says, and the repairs that reading it may need."""
+"""The parsed form of a model's answer, and the repairs that parsing it may need."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import attrs
 
 REPAIRS: Mapping[str, str] = {
     "missing_think": "no thoughts at all",
-    "missing_think_open": "the opening <think> was swallowed, often by a chat template",
+    "missing_think_open": "no opening <think>, often removed by a chat template",
     "unclosed_think": "no </think>: the thoughts end where <python> or <reply> begins",
     "extra_think": "more than one <think>: they are joined",
     "unclosed_python": "no </python>, often removed by a stop sequence",
@@ -32,7 +32,7 @@ Kind = Literal["think", "code", "reply"]
 
 @attrs.frozen
 class Delta:
-    """The next piece of thoughts, raw code or reply, for showing text as it comes. `ParsedReply` has the last word."""
+    """The next piece of thoughts, raw code or reply, for live display. `ParsedReply` is authoritative."""
 
     kind: Kind
     text: str
@@ -40,11 +40,11 @@ class Delta:
 
 @attrs.frozen(kw_only=True)
 class ParsedReply:
-    """What an answer says.
+    """A parsed answer.
 
     Attributes:
         thoughts, code, reply: cleaned; "" where the answer has none.
-        text: the part of the answer that counts (see the module's docstring); what belongs into the history.
+        text: the answer up to its end (see `_reply_parser`); it goes into the history.
         repairs: how often each repair of `REPAIRS` was needed.
     """
 
@@ -56,12 +56,12 @@ class ParsedReply:
 
     @property
     def usable(self) -> bool:
-        """Is there anything to run or to say? If not, the model needs a hint."""
+        """Whether there is code to run or a reply; if not, the model gets a hint."""
         return bool(self.code or self.reply)
 
 
 def clean_code(raw: str) -> tuple[str, list[str]]:
-    """The code without the wrapping that models put around it, and the names of the repairs that took."""
+    """The code without fences and indentation that models put around it, and the names of the repairs applied."""
     repairs = []
     code = raw.replace("\r\n", "\n").strip("\n")
     if _LANGUAGE_LINE.match(code + "\n") and not _FENCE.match(code):

@@ -1,4 +1,4 @@
-"""Pure rate policies: how many a minute, how many at once, and when to stop trying. They never wait or read a clock."""
+"""Rate arithmetic: requests per minute and requests in flight. Pure: nothing here waits or reads a clock."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Entry:
 
 
 class RollingLimit:
-    """At most *limit* in any *period* of seconds, whatever its beginning (a sliding-window log).
+    """At most *limit* in any window of *period* seconds (a sliding-window log).
 
-    Stricter than a token bucket, which allows twice its size around the moment at which it is full; a server that
-    counts by fixed or by sliding minutes, or by a bucket, refuses nothing that this allows.
+    Stricter than a token bucket, which allows up to twice its size within one period: a server that counts by fixed
+    windows, sliding windows or a bucket refuses nothing that this allows.
     """
 
     def __init__(self, limit: float, period: float = 60.0) -> None:
@@ -32,7 +32,7 @@ class RollingLimit:
         self._sum = 0.0
 
     def earliest(self, now: float, amount: float) -> float:
-        """When *amount* may be taken, if nothing else is until then; more than the limit waits for an empty window."""
+        """When *amount* may be taken, if nothing else is taken until then; more than *limit* needs an empty window."""
         self._forget(now)
         free = self.limit - min(amount, self.limit)
         kept = self._sum
@@ -48,19 +48,19 @@ class RollingLimit:
         """Take *amount* now."""
         entry = Entry(now, amount)
         if self.limit == math.inf:
-            return entry  # nothing to count for, and no log that grows
+            return entry  # unlimited: keep no log
         self._taken.append(entry)
         self._sum += amount
         return entry
 
     def settle(self, entry: Entry, amount: float) -> None:
-        """It was *amount* really. An entry that is too old to count any more is left alone."""
+        """Correct an entry to the *amount* really used; an entry older than the window is left alone."""
         if self._taken and entry.time >= self._taken[0].time:
             self._sum += amount - entry.amount
             entry.amount = amount
 
     def used(self, now: float) -> float:
-        """How much of the limit the period up to *now* has used; 0 if there is no limit."""
+        """How much was taken in the window that ends at *now*; 0 if there is no limit."""
         self._forget(now)
         return self._sum
 
@@ -68,15 +68,15 @@ class RollingLimit:
         while self._taken and self._taken[0].time + self.period <= now:
             self._sum -= self._taken.popleft().amount
         if not self._taken:
-            self._sum = 0.0  # no rounding error outlives its window
+            self._sum = 0.0  # rounding errors do not accumulate
 
 
 class AdaptiveLimit:
-    """How many requests may be in flight: additive increase, multiplicative decrease (Chiu and Jain, 1989).
+    """Concurrency limit by additive increase, multiplicative decrease (AIMD; Chiu and Jain, 1989).
 
-    Starts at its ceiling, since most servers never refuse. An overload cuts it to `CUT` of what it was, once for all
-    requests that were sent before the cut, since they tell of the same moment; each success then adds ``1 / limit``,
-    which is one more for every full round of requests. With a server that refuses whatever goes beyond *c* in flight,
+    It starts at its ceiling, since most servers never refuse. An overload multiplies it by `CUT`, once for all requests
+    sent before the cut, since they saw the same overload; each success then adds ``1 / limit``, which is one more for
+    every full round of requests. With a server that refuses whatever goes beyond *c* in flight,
     the limit comes down to *c* in ``log(ceiling / c) / log(1 / CUT)`` rounds and stays between ``CUT * c`` and
     ``c + 1``.
     """
@@ -96,7 +96,7 @@ class AdaptiveLimit:
         self.value = min(float(self.ceiling), self.value + 1.0 / self.value)
 
     def on_overload(self, sent: float, now: float) -> None:
-        """The server refused a request that was sent at *sent*."""
+        """The server rejected a request that was sent at *sent* as overload."""
         if sent >= self._last_cut:
             self.value = max(float(self.floor), self.value * self.CUT)
             self._last_cut = now

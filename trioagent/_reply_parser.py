@@ -1,32 +1,33 @@
-"""Model text -> thoughts, code, reply. Pure, incremental, the same for every split of the text; it never raises.
+"""Incremental parser of model answers: text to thoughts, code and reply. Pure; it never raises.
 
 The protocol is ``<think>…</think>`` and then ``<python>code</python>`` or ``<python></python><reply>…</reply>``.
-Real models bend it; the bends that are understood are the *repairs* of `_parsed_reply.REPAIRS`, each counted on the
-result, each with its test in ``tests/test_reply_parser.py``.
+Models deviate from it; the deviations that are repaired are those of `_parsed_reply.REPAIRS`, each counted on the
+result, each tested in ``tests/test_reply_parser.py``.
 
-How it reads: one buffer, one position, one state. A state consumes as much as can be decided whatever text follows,
-and waits for more otherwise; so every decision depends on the text alone, never on where it was split. Tags are looked
-for only where the state can use them: inside ``<reply>`` only ``</reply>``, inside code only ``</python>`` outside of
+Implementation: one buffer, one position, one state. A state consumes only what no following text can change, and waits
+for more otherwise, so that the result does not depend on how the text was split. Each state searches only for the tags
+that are valid in it: inside ``<reply>`` only ``</reply>``, inside code only ``</python>`` outside of
 string literals.
 
-The text that counts ends with the first complete ``</reply>``, or with the first ``</python>`` of a block with code
-unless a ``<reply>`` follows at once: what a model writes after its code, it writes without having seen the result. From
-there on `ReplyParser.finished` is true and the caller may stop the generation.
+The answer ends with the first complete ``</reply>``, or with the first ``</python>`` of a block with code unless a
+``<reply>`` follows at once: what a model writes after its code, it writes without having seen the result. From there on
+`ReplyParser.finished` is true and the caller may stop the generation.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Callable, Mapping
 from enum import IntEnum, auto
 
 from ._parsed_reply import Delta, Kind, ParsedReply, clean_code
 
 
 class _State(IntEnum):
-    START = auto()  # nothing decided: the opening <think> may have been swallowed
+    START = auto()  # the opening <think> may be missing
     THINK = auto()
-    BETWEEN = auto()  # thoughts are over (or skipped); code or reply may come
+    BETWEEN = auto()  # after the thoughts; code or a reply may follow
     CODE = auto()
     AFTER_CODE = auto()  # only a <reply> that follows at once still counts
     REPLY = auto()
@@ -35,9 +36,9 @@ class _State(IntEnum):
 
 _TAG = re.compile(r"< ?(/?) ?(think|python|reply) ?>", re.IGNORECASE)
 _LONGEST_TAG = len("< / python >")
-# What can end or begin a string literal, in each lexical mode of Python; backslash pairs are skipped whole.
+# The tokens that begin or end a string literal or comment, for each lexical mode of Python; escapes are skipped whole.
 _CLOSE = r"< ?/ ?python ?>"
-_LEX = {
+_LEX: Mapping[str, re.Pattern[str]] = {
     "": re.compile(rf"'''|\"\"\"|''|\"\"|'|\"|#|({_CLOSE})", re.IGNORECASE),
     "#": re.compile(rf"\n|({_CLOSE})", re.IGNORECASE),
     "'": re.compile(rf"\\.|'|\n|({_CLOSE})", re.IGNORECASE | re.DOTALL),
@@ -48,12 +49,12 @@ _LEX = {
 
 
 class ReplyParser:
-    """Reads one answer. ``feed`` pieces of any size, then ``close``; stop feeding when ``finished``."""
+    """Parses one answer: ``feed`` it pieces of any size, then ``close``; stop feeding when ``finished``."""
 
     def __init__(self) -> None:
         self._text = ""
-        self._pos = 0  # everything before is decided
-        self._shown = 0  # everything before has been given out as deltas, or never will be
+        self._pos = 0  # everything before it has been parsed
+        self._shown = 0  # everything before it has been emitted as deltas or dropped
         self._state = _State.START
         self._thoughts: list[str] = []
         self._code = ""
@@ -62,23 +63,23 @@ class ReplyParser:
         self._end: int | None = None
         self._begin = 0  # where the current tag's contents begin
         self._mode = ""  # the lexical mode inside code: a key of _LEX
-        self._doubtful: re.Match[str] | None = None  # a </python> inside a string literal that may yet prove unclosed
+        self._doubtful: re.Match[str] | None = None  # a </python> inside a string literal that may prove unterminated
         self._deltas: list[Delta] = []
 
     @property
     def finished(self) -> bool:
-        """Nothing that follows can change the result."""
+        """Whether no further text can change the result."""
         return self._state is _State.FINISHED
 
     def feed(self, piece: str) -> list[Delta]:
-        """Take the next piece of the answer."""
+        """Parse the next piece of the answer; returns what can be shown of it."""
         if piece and not self.finished:
             self._text += piece
             self._run(final=False)
         return self._take_deltas()
 
     def close(self) -> tuple[ParsedReply, list[Delta]]:
-        """The answer is over: decide what was left open. Calling it again gives the same result."""
+        """Parse what is left at the end of the answer. Idempotent."""
         if not self.finished:
             self._run(final=True)
         if not self._thoughts:
@@ -97,7 +98,7 @@ class ReplyParser:
         while self._state is not _State.FINISHED and _STEPS[self._state](self, final):
             pass
 
-    # Each step returns True if it moved on, False if it needs more text (or, when final, if all is decided).
+    # Each step returns True if it made progress, False if it needs more text (or, when final, if it is done).
 
     def _outside(self, final: bool) -> bool:
         match = _TAG.search(self._text, self._pos)
@@ -160,9 +161,9 @@ class ReplyParser:
                 self._doubtful = self._doubtful or match
             elif self._mode == "":
                 if token in ("'", '"', "''", '""') and match.end() == len(self._text) and not final:
-                    break  # it may still grow into a triple quote: held back below
+                    break  # the next character may make it a triple quote
                 self._mode = "" if token in ("''", '""') else token
-            elif token == "\n" and self._mode != "#":  # a plain literal cannot span lines: it was never one
+            elif token == "\n" and self._mode != "#":  # a single-quoted literal cannot span lines: it was none
                 if self._doubtful is not None:
                     return self._end_code(self._doubtful.start(), self._doubtful)
                 self._mode = ""
@@ -221,7 +222,7 @@ class ReplyParser:
                 if reply or self._code:
                     self._reply, self._end = reply, match.end()
                     self._state = _State.FINISHED
-                else:  # an empty reply says nothing: something better may follow
+                else:  # an empty reply is ignored: code or a reply may follow
                     self._state = _State.BETWEEN
                 return True
         if not final:
@@ -234,8 +235,6 @@ class ReplyParser:
         self._pos = self._begin = len(self._text)
         self._state = _State.BETWEEN
         return False
-
-    # ------------------------------------------------------------------------------------------------- small parts
 
     def _enter(self, state: _State, match: re.Match[str]) -> None:
         self._state = state
@@ -256,7 +255,7 @@ class ReplyParser:
             self._shown = end
 
     def _undecided_from(self, start: int, *, also: str = "") -> int:
-        """Where the text's tail begins that may yet become a tag, or a token of characters in *also*."""
+        """Where the tail begins that may become a tag, or a token of characters in *also*, with more text."""
         end = len(self._text)
         at = self._text.rfind("<", max(start, end - _LONGEST_TAG))
         if at >= 0 and _may_become_tag(self._text[at:]):
@@ -266,7 +265,7 @@ class ReplyParser:
         return end
 
 
-_STEPS = {
+_STEPS: Mapping[_State, Callable[[ReplyParser, bool], bool]] = {
     _State.START: ReplyParser._outside,
     _State.BETWEEN: ReplyParser._outside,
     _State.THINK: ReplyParser._in_think,
@@ -285,13 +284,13 @@ _PREFIXES = tuple(
 
 
 def _may_become_tag(tail: str) -> bool:
-    """Can *tail*, with more text after it, be a tag?"""
+    """Whether *tail* is the beginning of a tag."""
     tail = tail.lower()
     return len(tail) < _LONGEST_TAG and any(tag.startswith(tail) for tag in _PREFIXES)
 
 
 def parse_reply(text: str) -> ParsedReply:
-    """Read a whole answer at once."""
+    """Parse a whole answer at once."""
     parser = ReplyParser()
     parser.feed(text)
     return parser.close()[0]

@@ -1,4 +1,4 @@
-"""Pure pacing policies: they say how long to wait, and never wait, read a clock or draw from global randomness."""
+"""Retry policy: after which failures to retry, with which backoff. Pure: no waiting, clock or global randomness."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import attrs
 from ._config import RetryPolicy
 from ._errors import ModelConnectionError, ModelError, ModelProtocolError, ModelStatusError
 
-# Statuses below 500 that say "not now" and not "not like this" (RFC 9110 and RFC 6585; 425 is RFC 8470).
+# Retryable statuses below 500 (RFC 9110 and RFC 6585; 425 is RFC 8470).
 RETRIED_BELOW_500 = frozenset({408, 409, 425, 429})
-# Statuses of a server that has too much to do: fewer requests at once would help. 529 is used by model providers.
+# Statuses of an overloaded server, which fewer concurrent requests help. 529 is used by model providers.
 OVERLOAD_STATUSES = frozenset({429, 503, 529})
-# Statuses that pass: the same one with the same words twice in a row means nothing.
+# Transient statuses: the same one with the same detail twice in a row is no deterministic failure.
 _TRANSIENT = OVERLOAD_STATUSES | {502, 504} | RETRIED_BELOW_500
 _MOST_DOUBLINGS = 60
 
@@ -36,7 +36,7 @@ class GiveUp:
 
 
 def after_failures(policy: RetryPolicy, failures: Sequence[ModelError], jitter: random.Random) -> Wait | GiveUp:
-    """What to do after an answer's attempts have failed with *failures*, oldest first (at least one).
+    """Whether to retry after *failures* of one answer's attempts, oldest first (at least one).
 
     The rules, first match wins:
 
@@ -45,7 +45,7 @@ def after_failures(policy: RetryPolicy, failures: Sequence[ModelError], jitter: 
     3. A deterministic failure, which is the same one twice in a row: a protocol error with the same problem, or a 5xx
        with the same status and detail that is no overload (502, 503, 504, 529): give up.
     4. ``Retry-After`` above ``policy.max_retry_after``: give up.
-    5. Else wait: exponential back-off with equal jitter (half of it fixed, half drawn from *jitter*), at most
+    5. Else wait: exponential backoff with equal jitter (half of it fixed, half drawn from *jitter*), at most
        ``policy.max_delay``, and never less than ``Retry-After``.
     """
     last = failures[-1]
@@ -71,7 +71,7 @@ def _worth_retrying(error: ModelError) -> bool:
 
 
 def _fingerprint(error: ModelError) -> tuple[object, ...] | None:
-    """What must be equal for two failures to be the same deterministic one; None if it never is."""
+    """Equal for two failures of the same deterministic kind; None for transient ones."""
     if isinstance(error, ModelProtocolError):
         return ("protocol", error.problem)
     if isinstance(error, ModelStatusError) and error.status not in _TRANSIENT:
@@ -80,7 +80,7 @@ def _fingerprint(error: ModelError) -> tuple[object, ...] | None:
 
 
 def parse_retry_after(value: str, now: float) -> float | None:
-    """Seconds to wait that a ``Retry-After`` header asks for (RFC 9110, 10.2.3); None if it makes no sense.
+    """Seconds to wait that a ``Retry-After`` header asks for (RFC 9110, 10.2.3); None if it is malformed.
 
     Args:
         value: the header: seconds, or an HTTP date.

@@ -1,9 +1,9 @@
-"""The agent's turn as a state machine with no I/O: what to do next, given what has happened.
+"""The agent's turn as a pure state machine: the next step, given the events so far.
 
-`Turn` covers one user message up to the reply. It keeps the conversation's new messages and decides every step;
-whoever drives it (see `trioagent.agent`) awaits the model and the sandbox and tells it what came of that.
+`Turn` covers one user message up to the reply. It keeps the conversation's new messages and decides every step; its
+driver awaits the model and the sandbox and reports their results.
 
-Rules, each a test in ``tests/test_turn.py``:
+Rules, each tested in ``tests/test_turn.py``:
 
 - An answer with code is a *tool turn*: the code runs, and the model gets its result, unless the answer also holds a
   reply and the code worked: then the reply stands.
@@ -31,10 +31,10 @@ STOPPED = "The block was stopped before it ended. Nothing was saved."
 
 
 def format_result(values: Mapping[str, str], error: str, printed: str = "") -> str:
-    """What the model is told of a block: the shape that memory-agent models were trained on.
+    """The message that tells the model a block's result, in the format that memory-agent models were trained on.
 
     ``<result>\\n({'name': 'value'}, '')\\n</result>``: a tuple of the variables (*values* are reprs already) and the
-    error. Printed text, which that shape has no place for, is shown under a name that no variable can have.
+    error. Printed text, for which that format has no field, is added under a key that is no valid variable name.
     """
     items = [f"{name!r}: {value}" for name, value in values.items()]
     if printed:
@@ -44,14 +44,14 @@ def format_result(values: Mapping[str, str], error: str, printed: str = "") -> s
 
 @attrs.frozen
 class AskModel:
-    """Send *messages* to the model and give its answer to `Turn.on_answer`."""
+    """Send *messages* to the model and pass its answer to `Turn.on_answer`."""
 
     messages: Sequence[ChatMessage]
 
 
 @attrs.frozen
 class RunCode:
-    """Run *code* and give what came of it to `Turn.on_result`."""
+    """Run *code* and pass its result to `Turn.on_result`."""
 
     code: str
 
@@ -72,12 +72,11 @@ class Turn:
     Args:
         history: the conversation so far, with the user's message at its end. The turn appends to a copy, `messages`.
         max_tool_turns: how often the model may run code, or be given a hint.
-        tool_turns_used: of those, how many are spent already (for a turn that goes on after a crash).
     """
 
-    def __init__(self, history: Iterable[ChatMessage], *, max_tool_turns: int, tool_turns_used: int = 0) -> None:
+    def __init__(self, history: Iterable[ChatMessage], *, max_tool_turns: int) -> None:
         self.messages: list[ChatMessage] = list(history)
-        self._left = max_tool_turns - tool_turns_used
+        self._left = max_tool_turns
         self._answer: ParsedReply | None = None
         self._usage = Usage()
         self.answers = 0
@@ -91,7 +90,7 @@ class Turn:
         return AskModel(self.messages)
 
     def on_answer(self, answer: ParsedReply, usage: Usage = Usage()) -> Step:
-        """The model answered."""
+        """Record the model's answer."""
         self._answer = answer
         self.answers += 1
         self._usage += usage
@@ -112,7 +111,7 @@ class Turn:
     def on_result(
         self, values: Mapping[str, str], error: str, printed: str = "", *, saved: bool = False, tier: str = ""
     ) -> Step:
-        """The code ran; *error* is "" if it worked."""
+        """Record a block's result; *error* is "" if it succeeded."""
         answer = self._running()
         self.messages.append(ChatMessage("tool", format_result(values, error, printed)))
         self._code, self._tier = answer.code, tier
@@ -122,7 +121,7 @@ class Turn:
         return AskModel(self.messages)
 
     def on_stopped(self) -> None:
-        """The code was cancelled, or the sandbox broke: the history keeps the model's answer, and says so."""
+        """Record that the block was cancelled or the sandbox failed; the history says so."""
         self._running()
         self.messages.append(ChatMessage("tool", format_result({}, STOPPED)))
 

@@ -10,7 +10,7 @@ import attrs
 
 from ._config import MemoryLimits, ModelConfig, RateLimits, SandboxLimits
 from ._errors import InvalidInputError
-from .models import Model, OfflineRules, Pacer, model_config, names_a_server
+from .models import Model, OfflineRules, RateLimiter, model_config, names_a_server
 from .sandbox import Sandbox, open_sandbox
 
 _KEY_VARIABLES = ("OPENROUTER_API_KEY", "OPENAI_API_KEY")
@@ -18,14 +18,14 @@ _KEY_VARIABLES = ("OPENROUTER_API_KEY", "OPENAI_API_KEY")
 
 @attrs.frozen(kw_only=True, eq=False)
 class Runtime:
-    """The model's lanes and the sandbox that any number of agents use; made by `open_runtime`."""
+    """The model and the sandbox that any number of agents share; made by `open_runtime`."""
 
     model: Model
     sandbox: Sandbox
     memory_limits: MemoryLimits
     sync_notes: bool
     rate: RateLimits
-    pacers: dict[str, Pacer]
+    rate_limiters: dict[str, RateLimiter]
     config: ModelConfig | None = None
 
     @asynccontextmanager
@@ -41,7 +41,7 @@ class Runtime:
             chosen: ModelConfig | OfflineRules = attrs.evolve(self.config, model=name)
         else:
             chosen = _chosen(name, None, None, self.rate)
-        async with _open(chosen, self.pacers) as model:
+        async with _open(chosen, self.rate_limiters) as model:
             yield model
 
 
@@ -73,14 +73,14 @@ async def open_runtime(
         SandboxUnavailableError: no sandbox tier works here, or not the one asked for.
     """
     async with AsyncExitStack() as stack:
-        pacers: dict[str, Pacer] = {}
+        rate_limiters: dict[str, RateLimiter] = {}
         if isinstance(model, str):
             chosen: ModelConfig | OfflineRules | Model = _chosen(model, base_url, api_key, rate)
         elif base_url is None and api_key is None:
             chosen = model
         else:
             raise InvalidInputError("open_runtime", "base_url and api_key go with a model's name, not with an object")
-        opened = await stack.enter_async_context(_open(chosen, pacers))
+        opened = await stack.enter_async_context(_open(chosen, rate_limiters))
         sandbox = await stack.enter_async_context(open_sandbox(tier, limits=sandbox_limits))
         yield Runtime(
             model=opened,
@@ -88,7 +88,7 @@ async def open_runtime(
             memory_limits=memory_limits,
             sync_notes=sync_notes,
             rate=rate,
-            pacers=pacers,
+            rate_limiters=rate_limiters,
             config=chosen if isinstance(chosen, ModelConfig) else None,
         )
 
@@ -100,8 +100,10 @@ def _chosen(name: str, base_url: str | None, api_key: str | None, rate: RateLimi
 
 
 @asynccontextmanager
-async def _open(model: ModelConfig | OfflineRules | Model, pacers: dict[str, Pacer]) -> AsyncIterator[Model]:
-    """A model from whatever says which; a given object is not closed."""
+async def _open(
+    model: ModelConfig | OfflineRules | Model, rate_limiters: dict[str, RateLimiter]
+) -> AsyncIterator[Model]:
+    """Resolve a name's settings or a Model; a caller-owned model stays open."""
     if isinstance(model, OfflineRules):
         from .models.offline_rules import OfflineRulesModel  # loaded when it is used: 50 ms of regular expressions
 
@@ -109,8 +111,8 @@ async def _open(model: ModelConfig | OfflineRules | Model, pacers: dict[str, Pac
     elif isinstance(model, ModelConfig):
         from .models import open_model  # loaded when it is used: it brings httpx, 100 ms
 
-        pacer = pacers.setdefault(model.base_url, Pacer(model.rate))
-        async with open_model(model, pacer=pacer) as opened:
+        rate_limiter = rate_limiters.setdefault(model.base_url, RateLimiter(model.rate))
+        async with open_model(model, rate_limiter=rate_limiter) as opened:
             yield opened
     else:
         yield model

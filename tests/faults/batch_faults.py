@@ -67,7 +67,7 @@ async def batch(folder: Path) -> None:
         memory_limits=MemoryLimits(),
         sync_notes=False,
         rate=RateLimits(),
-        pacers={},
+        rate_limiters={},
     )
     job = Job(id="job", memory=str(folder / "memory"), messages=("first", "second"))
     report = await run_batch([job], runtime=runtime, run_dir=folder / "run", config=BatchConfig(retry_failed=True))

@@ -16,7 +16,7 @@ import trio.testing
 from trioagent._config import ModelConfig
 from trioagent._errors import ModelConnectionError
 from trioagent.models import TextDelta
-from trioagent.models._connection_pool import Lanes
+from trioagent.models._connection_pool import ConnectionPool
 from trioagent.models._http import open_model
 from trioagent.models._streams import shared_ssl_context
 from trioagent.models._transport import Endpoint
@@ -50,7 +50,7 @@ async def test_an_answer_left_after_all_of_it_has_come_keeps_its_connection() ->
         assert server.connections_made == 1
 
 
-async def test_leaving_early_stops_the_server_and_not_the_lane() -> None:
+async def test_leaving_early_stops_the_server_and_not_the_model() -> None:
     async with serving([Fault.endless(), "next"]) as server, model_before(server) as model:
         async with model.answer(ASK) as parts:
             async for part in parts:
@@ -111,7 +111,7 @@ async def test_a_server_that_says_close_is_obeyed() -> None:
 
 
 async def test_many_at_once_take_a_connection_each_and_the_surplus_idles_out() -> None:
-    transport = Lanes(connect_seconds=5, idle_seconds=0.0)
+    transport = ConnectionPool(connect_seconds=5, idle_seconds=0.0)
     async with serving(repeat(Say("x", delay=0.4))) as server:
         async with open_model(ModelConfig(base_url=server.base_url, model="any"), transport=transport) as model:
             async with trio.open_nursery() as nursery:
@@ -119,12 +119,14 @@ async def test_many_at_once_take_a_connection_each_and_the_surplus_idles_out() -
                     nursery.start_soon(ask, model)
             assert server.connections_made == 30
             await ask(model)
-            assert transport.open_connections == 1
-        assert transport.open_connections == 0
+            with trio.fail_after(5):
+                await server.wait_connections(1)
+        with trio.fail_after(5):
+            await server.wait_connections(0)
 
 
 async def test_closing_closes_requests_at_work() -> None:
-    transport = Lanes(connect_seconds=5)
+    transport = ConnectionPool(connect_seconds=5)
     async with serving([Fault.hang()]) as server, trio.open_nursery() as nursery:
 
         async def send() -> None:
@@ -150,16 +152,19 @@ async def test_a_server_may_refuse_a_body_before_it_has_read_it() -> None:
         with trio.move_on_after(5):
             while await stream.receive_some(65536):
                 pass
+        closed.set()
 
+    closed = trio.Event()
     async with trio.open_nursery() as nursery:
         listeners = await nursery.start(trio.serve_tcp, refuse, 0)
         port = listeners[0].socket.getsockname()[1]
-        transport = Lanes(connect_seconds=5)
-        reply = await transport.post(Endpoint(f"http://127.0.0.1:{port}/", {}, 60.0), b"x" * 10_000_000)
-        assert reply.status == 413
-        assert await reply.read() == b"big!"
-        await reply.aclose()
-        assert transport.open_connections == 0
+        transport = ConnectionPool(connect_seconds=5)
+        response = await transport.post(Endpoint(f"http://127.0.0.1:{port}/", {}, 60.0), b"x" * 10_000_000)
+        assert response.status == 413
+        assert await response.read() == b"big!"
+        await response.aclose()
+        with trio.fail_after(5):  # a connection whose request was not sent whole is closed
+            await closed.wait()
         transport.close()
         nursery.cancel_scope.cancel()
 

@@ -15,6 +15,7 @@ import pytest
 import trio
 
 from trioagent._errors import ModelError, ModelProtocolError, ModelStatusError
+from trioagent.models._http1 import ResponseReader
 from trioagent.testing import Fault, Say, Wire
 
 from .support import ONCE, ask, model_before, serving
@@ -102,13 +103,13 @@ async def test_typed_and_bounded(answer: Wire, error: type[ModelError], words: s
     assert text.isprintable() and len(text) < 2500, text
 
 
-async def test_a_body_in_crumbs_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A byte in a chunk costs as much as a word: it is their number that is bounded."""
-    monkeypatch.setattr("trioagent.models._http1.MOST_PIECES", 20_000)
-    crumbs = wire(SSE, b"1\r\nd\r\n" * 10_000)
-    async with serving([crumbs]) as server, model_before(server, retry=ONCE) as model:
-        with pytest.raises(ModelProtocolError, match="more than 20000 pieces"):
-            await ask(model)
+def test_the_number_of_chunks_is_bounded() -> None:
+    """A chunk of one byte costs as much as a long one."""
+    reader = ResponseReader(max_chunks=20_000)
+    reader.feed(SSE)
+    reader.feed(b"1\r\nd\r\n" * 20_000)
+    with pytest.raises(ModelProtocolError, match="more than 20000 chunks"):
+        reader.feed(b"1\r\nd\r\n")
 
 
 async def test_a_stream_that_never_ends_is_cut_and_its_connection_closed() -> None:

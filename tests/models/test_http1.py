@@ -25,7 +25,7 @@ def ours(chunks: list[bytes], *, closed: bool = True) -> Read:
         for chunk in chunks:
             if not reader.over:
                 body += reader.feed(chunk)
-            elif chunk:  # what a lane never sees: it gives the connection back, where news make it stale
+            elif chunk:  # what a connection never sees: it gives the connection back, where news make it stale
                 return ("whole", reader.status, reader.headers, body, False)
     except ModelProtocolError:
         return NONE
@@ -228,9 +228,9 @@ def test_a_head_that_is_too_long_all_at_once() -> None:
 
 def test_interim_responses_are_counted() -> None:
     interim = b"HTTP/1.1 100 Continue\r\n\r\n"
-    assert ours([interim * _http1.MOST_INTERIM + b"HTTP/1.1 204 No\r\n\r\n"])[1] == 204
+    assert ours([interim * _http1.MAX_INTERIM + b"HTTP/1.1 204 No\r\n\r\n"])[1] == 204
     with pytest.raises(ModelProtocolError, match="interim responses"):
-        ResponseReader().feed(interim * (_http1.MOST_INTERIM + 1))
+        ResponseReader().feed(interim * (_http1.MAX_INTERIM + 1))
 
 
 def test_the_head_of_a_request() -> None:

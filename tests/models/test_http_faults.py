@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from trioagent._config import RetryPolicy
 from trioagent._errors import (
@@ -231,8 +232,13 @@ async def test_a_stream_left_open_after_its_last_word_is_an_answer() -> None:
             await server.wait_connections(0)
 
 
-async def test_an_error_body_that_hangs_does_not_hide_its_status(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trioagent.models._response._ERROR_SECONDS", 0.1)
+@pytest.fixture
+def fast_clock() -> trio.testing.MockClock:
+    """Virtual time at fifty times the speed of real time: it goes on while real sockets are at work."""
+    return trio.testing.MockClock(rate=50.0)
+
+
+async def test_an_error_body_that_hangs_does_not_hide_its_status(fast_clock: trio.testing.MockClock) -> None:
     head = b"HTTP/1.1 503 Busy\r\nContent-Length: 100\r\n\r\nwe are sor"
     error = await failure(Wire((head,), then="hang"))
     assert isinstance(error, ModelStatusError)

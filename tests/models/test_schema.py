@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tests.models.structured_classes import GOOD, Mood, Person, Place, Verdict
 from trioagent import ChatMessage, InvalidInputError, complete
 from trioagent.models._json_in_text import find_json
-from trioagent.models._schema import shape_of
+from trioagent.models._schema import schema_of
 from trioagent.models._structured_output import read_answer
 from trioagent.testing import ScriptedModel
 
@@ -87,7 +87,7 @@ JSON = st.recursive(
 @given(JSON | st.dictionaries(st.sampled_from([field.alias for field in attrs.fields(Person)]), JSON))
 @settings(max_examples=150)
 def test_any_json_is_read_or_refused_with_reasons(value: Any) -> None:
-    for shape in (shape_of(Person), shape_of(Verdict)):
+    for shape in (schema_of(Person), schema_of(Verdict)):
         result, problems = read_answer(json.dumps(value), shape)
         assert isinstance(result, Person | Verdict) != bool(problems)
         assert all(problems)
@@ -126,7 +126,7 @@ def test_an_instance_comes_back_from_its_json(person: Person, before: str) -> No
 
     members = attrs.asdict(person, value_serializer=plain)
     members["hidden"] = members.pop("_hidden")
-    assert read_answer(before + json.dumps(members), shape_of(Person)) == (person, ())
+    assert read_answer(before + json.dumps(members), schema_of(Person)) == (person, ())
 
 
 def test_hostile_texts_of_a_megabyte_are_searched_in_a_bounded_number_of_steps() -> None:

@@ -15,7 +15,7 @@ from tests.models.structured_classes import ADA, GOOD, Mood, Person, Place, Verd
 from tests.models.support import model_before, serving
 from trioagent import ChatMessage, Completion, InvalidInputError, StructuredOutputError, complete
 from trioagent.models import AnswerEnd, Retrying, TextDelta
-from trioagent.models._schema import shape_of
+from trioagent.models._schema import schema_of
 from trioagent.testing import Say, ScriptedModel, cancel_at_every_checkpoint
 
 ASK = [ChatMessage("system", "You know people."), ChatMessage("user", "Who is Ada?")]
@@ -166,7 +166,7 @@ async def test_the_model_is_told_the_schema_behind_the_system_messages() -> None
     assert person["properties"]["children"] == {"type": "array", "items": {"$ref": "#/$defs/Person"}}
     assert person["properties"]["hidden"]["items"] == {"anyOf": [{"type": "null"}, {"type": "number"}]}
     assert schema["$defs"]["Place"]["properties"]["zip"]["default"] is None
-    assert shape_of(Place).schema["type"] == "object"
+    assert schema_of(Place).json_schema["type"] == "object"
 
 
 async def test_a_bad_answer_is_sent_back_with_what_is_wrong() -> None:

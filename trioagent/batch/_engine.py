@@ -122,7 +122,7 @@ class Run(Generic[J]):
         return "limit" if self._ran and self._source == "limit" else "cancelled"
 
     def progress(self) -> Progress:
-        return self.watch.snapshot(self.budget, self.config, self.runtime.pacers, stopping=self._why)
+        return self.watch.snapshot(self.budget, self.config, self.runtime.rate_limiters, stopping=self._why)
 
     def report(self, run_dir: Path) -> BatchReport:
         watch, spent, total = self.watch, self.budget.spent, self.budget.total

@@ -12,7 +12,7 @@ import trio
 
 from .._activity import WAITING, Activity
 from .._config import BatchConfig
-from ..models import Pacer
+from ..models import RateLimiter
 from ._budget import Budget
 
 
@@ -43,8 +43,8 @@ class EndpointUse:
     tokens_per_minute: float | None
 
     @classmethod
-    def of(cls, url: str, pacer: Pacer) -> EndpointUse:
-        now, limits = pacer.statistics(), pacer.limits
+    def of(cls, url: str, limiter: RateLimiter) -> EndpointUse:
+        now, limits = limiter.statistics(), limiter.limits
         return cls(
             url=url.partition("?")[0],  # a query may hold a key
             in_flight=now.in_flight,
@@ -143,7 +143,9 @@ class Watch:
         if self._cancel is not None and after in WAITING:
             self._cancel(job_id)
 
-    def snapshot(self, budget: Budget, config: BatchConfig, pacers: Mapping[str, Pacer], *, stopping: str) -> Progress:
+    def snapshot(
+        self, budget: Budget, config: BatchConfig, rate_limiters: Mapping[str, RateLimiter], *, stopping: str
+    ) -> Progress:
         now = trio.current_time()
         spent, total = budget.spent, budget.total
         slowest = sorted(self._running.items(), key=lambda item: item[1][0])[:5]
@@ -163,7 +165,7 @@ class Watch:
             cost_total=total.cost,
             max_tokens=config.max_tokens_total,
             max_cost=config.max_cost,
-            endpoints=tuple(EndpointUse.of(url, pacer) for url, pacer in pacers.items()),
+            endpoints=tuple(EndpointUse.of(url, limiter) for url, limiter in rate_limiters.items()),
             seconds=now - self._began,
             eta_seconds=self._eta(now - self._began),
             stragglers=tuple(

@@ -9,7 +9,7 @@ import attrs
 import trio
 
 from .._config import ModelConfig
-from ..models import Model, OfflineRules, Pacer
+from ..models import Model, OfflineRules, RateLimiter
 from ..models._names import OFFLINE_RULES
 from ..runtime import Runtime, open_runtime
 
@@ -44,8 +44,8 @@ class _Runtimes:
             return attrs.evolve(first, model=model, config=None)
         from ..models import open_model  # brings httpx, 100 ms
 
-        pacer = first.pacers.setdefault(settings.base_url, Pacer(settings.rate))
-        model = await self._stack.enter_async_context(open_model(settings, pacer=pacer))
+        rate_limiter = first.rate_limiters.setdefault(settings.base_url, RateLimiter(settings.rate))
+        model = await self._stack.enter_async_context(open_model(settings, rate_limiter=rate_limiter))
         return attrs.evolve(first, model=model, config=settings)
 
 

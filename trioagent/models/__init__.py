@@ -12,8 +12,8 @@ from ._base import TextDelta as TextDelta
 from ._names import OfflineRules as OfflineRules
 from ._names import model_config as model_config
 from ._names import names_a_server as names_a_server
-from ._rate_limiter import Pacer as Pacer
-from ._rate_limiter import PacerStatistics as PacerStatistics
+from ._rate_limiter import RateLimiter as RateLimiter
+from ._rate_limiter import RateLimiterStatistics as RateLimiterStatistics
 from ._structured_output import Completion as Completion
 from ._structured_output import complete as complete
 

@@ -1,4 +1,4 @@
-"""What every model is to an agent: messages in, parts of an answer out."""
+"""The `Model` protocol: messages in, parts of an answer out."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class TextDelta:
     """The next piece of the answer's text.
 
     Attributes:
-        last: nothing but `AnswerEnd` follows, and that is at hand. Not every last piece is known to be one.
+        last: only `AnswerEnd` follows, without further waiting. A model may leave it unset on its last piece.
     """
 
     text: str
@@ -26,7 +26,7 @@ class TextDelta:
 
 @attrs.frozen
 class Retrying:
-    """An attempt failed and another follows: all text given so far for this answer is void.
+    """An attempt failed and another follows: discard all text of this answer so far.
 
     Attributes:
         error: why.

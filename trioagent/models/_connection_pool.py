@@ -1,7 +1,7 @@
-"""HTTP/1.1 over Trio streams: a free list of connections ("lanes"), each carrying one request at a time.
+"""Connection pool: HTTP/1.1 over Trio streams, one request at a time on each connection.
 
-httpx's own pool looks at every connection for every request, which makes a thousand requests in flight quadratic; here
-a request costs the same however many others there are (figures: ``python -m benchmarks.model_requests``).
+httpx's own pool scans every connection for every request, which is quadratic in the requests in flight; here a request
+costs the same however many others there are (figures: ``python -m benchmarks.model_requests``).
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import trio
 
 from .._errors import ModelConnectionError
 from ._http1 import ResponseReader
-from ._streams import PlainStream, Stream, connect, shared_ssl_context, words_of
-from ._transport import Endpoint, Reply
+from ._streams import PlainStream, Stream, connect, describe_error, shared_ssl_context
+from ._transport import Endpoint, Response
 
 _READ_BYTES = 64 * 1024
 _IDLE_SECONDS = 30.0
@@ -24,17 +24,17 @@ _IDLE_SECONDS = 30.0
 _Origin = tuple[str, str, int]
 
 
-class Lanes:
-    """A transport whose idle connections form a stack: the warm ones are used, the others idle out.
+class ConnectionPool:
+    """A transport that keeps idle connections in a LIFO stack, so that surplus ones reach their idle timeout.
 
-    A request cancelled anywhere closes its connection at once. A connection that the server closed while it was idle is
-    replaced without notice. Redirects, cookies and the environment play no part.
+    A cancelled request closes its connection at once. A connection that the server closed while it was idle is replaced
+    without counting as a failed attempt. Redirects, cookies and environment variables are ignored.
 
     Args:
-        connect_seconds: how long to wait for a connection, TLS included.
-        ssl_context: whom to trust; the public authorities if not given.
-        idle_seconds: how long a connection may lie idle.
-        max_idle: how many to one server may lie idle; the oldest ones beyond that are closed.
+        connect_seconds: connect timeout, TLS handshake included.
+        ssl_context: trusted certificates; the public certificate authorities if not given.
+        idle_seconds: idle timeout of a connection.
+        max_idle: idle connections kept for one server; the oldest ones beyond that are closed.
     """
 
     def __init__(
@@ -48,91 +48,87 @@ class Lanes:
         self._connect_seconds = connect_seconds
         self._ssl_context = ssl_context
         self._idle_seconds, self._max_idle = idle_seconds, max_idle
-        self._idle: dict[_Origin, deque[_Lane]] = {}
-        self._open: set[_Lane] = set()
+        self._idle: dict[_Origin, deque[_Connection]] = {}
+        self._open: set[_Connection] = set()
         self._closed = False
 
-    async def post(self, endpoint: Endpoint, body: bytes) -> Reply:
-        """See `Transport.post`; `trio.ClosedResourceError` if the lanes have been closed."""
+    async def post(self, endpoint: Endpoint, body: bytes) -> Response:
+        """See `Transport.post`; `trio.ClosedResourceError` if the pool has been closed."""
         with trio.move_on_after(endpoint.silence_seconds):
-            lane = self._take_idle(endpoint.origin)
-            if lane is not None:
+            connection = self._pop_idle(endpoint.origin)
+            if connection is not None:
                 try:
-                    return await self._exchange(lane, endpoint, body)
+                    return await self._exchange(connection, endpoint, body)
                 except ModelConnectionError:
-                    if lane.answered:
+                    if connection.answered:
                         raise
-                # The server closed the idle connection just as we took it: that was no attempt.
+                # The server closed the idle connection while we were sending: retry on a new one, see
+                # test_a_connection_that_closes_as_the_request_arrives_costs_no_attempt.
             return await self._exchange(await self._connect(endpoint), endpoint, body)
-        raise endpoint.silent()
+        raise endpoint.silence_error()
 
     def close(self) -> None:
-        """Close every connection, at once and without a checkpoint; requests at work get ``ClosedResourceError``."""
+        """Close every connection at once, without a checkpoint; requests in flight raise `trio.ClosedResourceError`."""
         self._closed = True
-        for lane in list(self._open):
-            self._drop(lane)
+        for connection in list(self._open):
+            self._drop(connection)
         self._idle.clear()
 
     async def aclose(self) -> None:
         self.close()
 
-    @property
-    def open_connections(self) -> int:
-        """How many connections are open, idle ones included."""
-        return len(self._open)
-
-    def _take_idle(self, origin: _Origin) -> _Lane | None:
+    def _pop_idle(self, origin: _Origin) -> _Connection | None:
         idle = self._idle.get(origin)
         while idle:
-            lane = idle.pop()
-            if not lane.socket.has_news:
-                return lane
-            self._drop(lane)
+            connection = idle.pop()
+            if not connection.socket.has_pending_data:
+                return connection
+            self._drop(connection)
         return None
 
-    async def _connect(self, endpoint: Endpoint) -> _Lane:
+    async def _connect(self, endpoint: Endpoint) -> _Connection:
         if self._closed:
             raise trio.ClosedResourceError("the model has been closed")
         scheme, host, port = endpoint.origin
         context = (self._ssl_context or shared_ssl_context()) if scheme == "https" else None
         try:
             with trio.fail_after(self._connect_seconds):
-                lane = _Lane(endpoint.origin, *await connect(host, port, context))
+                connection = _Connection(endpoint.origin, *await connect(host, port, context))
         except trio.TooSlowError:
-            raise endpoint.broken(f"no connection within {self._connect_seconds:g} s") from None
+            raise endpoint.connection_error(f"no connection within {self._connect_seconds:g} s") from None
         except (OSError, trio.BrokenResourceError) as error:
-            raise endpoint.broken(words_of(error)) from error
-        self._open.add(lane)
-        return lane
+            raise endpoint.connection_error(describe_error(error)) from error
+        self._open.add(connection)
+        return connection
 
-    async def _exchange(self, lane: _Lane, endpoint: Endpoint, body: bytes) -> Reply:
+    async def _exchange(self, connection: _Connection, endpoint: Endpoint, body: bytes) -> Response:
         try:
             reader = ResponseReader()
-            start = await lane.exchange(endpoint, body, reader)
+            start = await connection.exchange(endpoint, body, reader)
         except BaseException:
-            self._drop(lane)
+            self._drop(connection)
             raise
-        return _LaneReply(self, lane, endpoint, reader, start)
+        return _PooledResponse(self, connection, endpoint, reader, start)
 
-    def give_back(self, lane: _Lane, *, reusable: bool) -> None:
-        """Put *lane* on the free list if it can carry another request, else close it."""
-        if self._closed or not (reusable and lane.sent_whole):
-            self._drop(lane)
+    def release(self, connection: _Connection, *, reusable: bool) -> None:
+        """Keep *connection* for later requests if it is reusable, else close it."""
+        if self._closed or not (reusable and connection.sent_whole):
+            self._drop(connection)
             return
-        now = lane.idle_since = trio.current_time()
-        idle = self._idle.setdefault(lane.origin, deque())
-        idle.append(lane)
+        now = connection.idle_since = trio.current_time()
+        idle = self._idle.setdefault(connection.origin, deque())
+        idle.append(connection)
         while len(idle) > self._max_idle or idle[0].idle_since < now - self._idle_seconds:
             self._drop(idle.popleft())
             if not idle:
                 break
 
-    def _drop(self, lane: _Lane) -> None:
-        self._open.discard(lane)
-        lane.socket.close()
+    def _drop(self, connection: _Connection) -> None:
+        self._open.discard(connection)
+        connection.socket.close()
 
 
-class _Lane:
+class _Connection:
     """One connection, carrying one request at a time."""
 
     __slots__ = ("_stream", "answered", "idle_since", "origin", "sent_whole", "socket")
@@ -140,14 +136,14 @@ class _Lane:
     def __init__(self, origin: _Origin, socket: PlainStream, stream: Stream) -> None:
         self.origin, self.socket, self._stream = origin, socket, stream
         self.idle_since = 0.0
-        self.answered = False  # did any byte of the response at hand come
+        self.answered = False  # has any byte of the current response arrived
         self.sent_whole = True
 
     async def exchange(self, endpoint: Endpoint, body: bytes, reader: ResponseReader) -> bytes:
-        """Send a request and read up to the response's head; gives what came of the body with it."""
+        """Send a request and read the response's head; returns the part of the body that came with it."""
         self.answered = False
         try:
-            # Made in the call, so that no traceback shows it: the head holds the key.
+            # Built inside the call, so that no traceback shows it: the head holds the API key.
             await self._stream.send_all(endpoint.request(body))
         except trio.BrokenResourceError:
             self.sent_whole = False  # a server may refuse a request, and hang up, before it has read it all
@@ -157,30 +153,32 @@ class _Lane:
         return start
 
     async def receive(self, endpoint: Endpoint, reader: ResponseReader) -> bytes:
-        """What the next bytes add to the body, if anything."""
+        """Read once; returns the part of the body that the bytes held, which may be empty."""
         try:
             data = await self._stream.receive_some(_READ_BYTES)
         except trio.BrokenResourceError as error:
-            raise endpoint.broken(words_of(error)) from error
+            raise endpoint.connection_error(describe_error(error)) from error
         if data:
             self.answered = True
             return reader.feed(bytes(data))
         if not reader.close():
             when = "in the middle of the response" if self.answered else "before any response"
-            raise endpoint.broken(f"the connection was closed {when}")
+            raise endpoint.connection_error(f"the connection was closed {when}")
         return b""
 
 
-class _LaneReply:
-    """A response; at its end, or when closed, the lane goes back."""
+class _PooledResponse:
+    """A response that returns its connection to the pool at its end or when closed."""
 
-    __slots__ = ("_endpoint", "_lane", "_lanes", "_reader", "_start")
+    __slots__ = ("_connection", "_endpoint", "_pool", "_reader", "_start")
 
-    def __init__(self, lanes: Lanes, lane: _Lane, endpoint: Endpoint, reader: ResponseReader, start: bytes) -> None:
-        self._lanes, self._endpoint, self._reader, self._start = lanes, endpoint, reader, start
-        self._lane: _Lane | None = lane
+    def __init__(
+        self, pool: ConnectionPool, connection: _Connection, endpoint: Endpoint, reader: ResponseReader, start: bytes
+    ) -> None:
+        self._pool, self._endpoint, self._reader, self._start = pool, endpoint, reader, start
+        self._connection: _Connection | None = connection
         if reader.over:
-            self._release()
+            self._finish()
 
     @property
     def status(self) -> int:
@@ -192,24 +190,24 @@ class _LaneReply:
 
     @property
     def over(self) -> bool:
-        return self._lane is None and not self._start
+        return self._connection is None and not self._start
 
     async def read(self) -> bytes:
         body, self._start = self._start, b""
-        if not body and self._lane is not None:
+        if not body and self._connection is not None:
             with trio.move_on_after(self._endpoint.silence_seconds) as waiting:
                 while not body and not self._reader.over:
-                    body = await self._lane.receive(self._endpoint, self._reader)
+                    body = await self._connection.receive(self._endpoint, self._reader)
             if waiting.cancelled_caught:
-                raise self._endpoint.silent()
+                raise self._endpoint.silence_error()
             if self._reader.over:
-                self._release()
+                self._finish()
         return body
 
     async def aclose(self) -> None:
-        self._release()
+        self._finish()
 
-    def _release(self) -> None:
-        if self._lane is not None:
-            lane, self._lane = self._lane, None
-            self._lanes.give_back(lane, reusable=self._reader.over and self._reader.reusable)
+    def _finish(self) -> None:
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            self._pool.release(connection, reusable=self._reader.over and self._reader.reusable)

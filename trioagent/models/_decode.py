@@ -1,7 +1,7 @@
-"""The border to a model's server: its JSON in, checked pieces of an answer out. Pure.
+"""Decodes a model server's JSON to validated pieces of an answer. Pure.
 
-Only the fields we use are looked at, and each must have its type; whatever else a server sends is its own affair.
-Written out by hand because it runs for every few characters of every answer.
+Only the fields that are used are checked, each for its type; others are ignored. Hand-written instead of a cattrs
+converter because it runs for every event of every answer (see docs/performance.md).
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from .._messages import Usage
 
 _EXCERPT_CHARS = 200
 _DETAIL_CHARS = 500
-_MOST_TOKENS = 10**9  # of one answer; more is no count, and sums of it would not fit into a journal
-_MOST_COST = 1e6
+_MAX_TOKENS = 10**9  # of one answer; larger counts are implausible, and their sums overflow the journal's integers
+_MAX_COST = 1e6
 _DECODER = json.JSONDecoder()
 
 
 class Piece(NamedTuple):
-    """What one chunk of a stream, or a whole answer, says. ``finish_reason`` is "" until the server gives one."""
+    """The content of a stream's chunk or of a whole answer. ``finish_reason`` is "" until the server gives one."""
 
     text: str = ""
     finish_reason: str = ""
@@ -44,7 +44,7 @@ def decode_answer(body: bytes) -> Piece:
 
 
 def error_detail(body: bytes) -> str:
-    """What an error response says to people, shortened: the JSON's message, or else the text itself."""
+    """The message of an error response for people, shortened: the JSON's message, or else the text itself."""
     text = body.decode(errors="replace")
     return _shorten(_message_of(_loads(text)) or text)
 
@@ -52,7 +52,7 @@ def error_detail(body: bytes) -> str:
 def _loads(text: str) -> Any:
     """The value, or None if *text* is not JSON."""
     try:
-        if text.startswith("{"):  # as a rule, and then there is no white space to be looked for
+        if text.startswith("{"):  # the usual case, which needs no search for white space
             value, end = _DECODER.raw_decode(text)
             if end == len(text):
                 return value
@@ -109,7 +109,7 @@ def _text(content: object, source: str) -> str:
         _reject("its content is not a text", source)
     if content.isascii():
         return content
-    # JSON can spell half a surrogate pair, which no file and no request can hold.
+    # JSON can escape a lone surrogate, which has no UTF-8 form.
     return content.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
@@ -120,22 +120,22 @@ def _is_text_part(part: object, source: str) -> bool:
 
 
 def _usage(usage: object) -> Usage | None:
-    """The server's own count, or None if it gives none that can be used: an answer is not lost for its bookkeeping."""
+    """The server's token counts, or None if they are missing or implausible: that does not invalidate the answer."""
     if not isinstance(usage, dict):
         return None
     prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
     if type(prompt) is not int or type(completion) is not int or min(prompt, completion) < 0:
         return None
-    if max(prompt, completion) > _MOST_TOKENS:
+    if max(prompt, completion) > _MAX_TOKENS:
         return None
     cost = usage.get("cost")  # which OpenRouter, among others, adds
-    if not isinstance(cost, int | float) or isinstance(cost, bool) or not 0 <= cost < _MOST_COST:
+    if not isinstance(cost, int | float) or isinstance(cost, bool) or not 0 <= cost < _MAX_COST:
         cost = 0
     return Usage(prompt_tokens=prompt, completion_tokens=completion, requests=1, cost=float(cost))
 
 
 def _raise_reported(error: object, source: str) -> NoReturn:
-    """Raise what a server reports inside a response whose own status was 200."""
+    """Raise the error that a server reports inside a response with status 200."""
     message = _shorten(_message_of(error) or source)
     code = error.get("code") if isinstance(error, dict) else None
     if isinstance(code, str) and code.isdecimal():
@@ -146,7 +146,7 @@ def _raise_reported(error: object, source: str) -> NoReturn:
 
 
 def _message_of(error: object) -> str:
-    """The words in the error shapes that servers use: ``{"error": {"message": …}}``, ``{"detail": …}``, plain text."""
+    """The message in an error, in any format that servers use: ``{"error": {"message": …}}``, ``{"detail": …}``, text."""
     for _ in range(4):
         if isinstance(error, str):
             return error
@@ -162,7 +162,7 @@ def _shorten(text: str, limit: int = _DETAIL_CHARS) -> str:
 
 
 def as_shown(text: str) -> str:
-    """*text* without what a terminal obeys or no file can hold: control characters, half surrogate pairs."""
+    """*text* with control characters and lone surrogates replaced, safe to print and to store."""
     return text if text.isprintable() else "".join(char if char.isprintable() else "\ufffd" for char in text)
 
 

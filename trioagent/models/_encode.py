@@ -1,23 +1,23 @@
-"""Our side of the wire: the request's JSON body. Pure."""
+"""Encodes a conversation as the JSON body of a chat completion request. Pure."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .._config import ModelConfig
 from .._messages import ChatMessage, Role
 
-_SAID_AS: dict[Role, str] = {"system": "system", "user": "user", "assistant": "assistant", "tool": "user"}
-_OPEN = {role: b'{"role":"%b","content":"' % role.encode() for role in _SAID_AS.values()}
+_WIRE_ROLES: Mapping[Role, str] = {"system": "system", "user": "user", "assistant": "assistant", "tool": "user"}
+_OPEN = {role: b'{"role":"%b","content":"' % role.encode() for role in _WIRE_ROLES.values()}
 _CLOSE, _NEXT, _BLANK_LINE = b'"}', b'"},', b"\\n\\n"
 
 
 class RequestEncoder:
-    """Makes the bodies of one model's chat completion requests.
+    """Encodes one model's chat completion requests.
 
-    A request is joined from parts that are JSON already, for the history only grows: see `ChatMessage.as_json`.
+    A request is joined from messages that are encoded already, since a history only grows: see `ChatMessage.as_json`.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -41,7 +41,7 @@ class RequestEncoder:
         """
         parts, before = [self._start], ""
         for message in messages:
-            role = _SAID_AS[message.role]
+            role = _WIRE_ROLES[message.role]
             if role == before:
                 parts.append(_BLANK_LINE)
             else:

@@ -16,10 +16,10 @@ from .._config import ModelConfig
 from .._errors import InvalidInputError, ModelError
 from .._messages import CHARS_PER_TOKEN, ChatMessage, Usage
 from ._base import AnswerPart, Model, TextDelta
-from ._connection_pool import Lanes
+from ._connection_pool import ConnectionPool
 from ._encode import RequestEncoder
-from ._httpx_transport import OverHttpx
-from ._rate_limiter import Pacer
+from ._httpx_transport import HttpxTransport
+from ._rate_limiter import RateLimiter
 from ._response import AnswerReader
 from ._retry import retrying
 from ._transport import Endpoint, Transport
@@ -27,7 +27,7 @@ from ._transport import Endpoint, Transport
 _CLOSE_SECONDS = 1.0
 _KEY, _SHORTEST_START = "[API key]", 4
 _FIRST_GUESS = 256  # tokens of an answer before any is known
-_LEARNING = 0.1  # how fast what is reserved follows what answers use
+_LEARNING = 0.1  # weight of the newest answer in the running mean of answer lengths
 
 
 @asynccontextmanager
@@ -37,25 +37,25 @@ async def open_model(
     jitter: random.Random | None = None,
     ssl_context: ssl.SSLContext | None = None,
     transport: httpx.AsyncBaseTransport | Transport | None = None,
-    pacer: Pacer | None = None,
+    rate_limiter: RateLimiter | None = None,
 ) -> AsyncIterator[Model]:
-    """A model behind HTTP; its connections are closed in the end. Any number of answers may run at once.
+    """Open a model behind HTTP; its connections are closed on leaving. Any number of answers may run at once.
 
     Args:
-        config: where the model is, and what it is called.
-        jitter: the randomness of back-off times.
-        ssl_context: whom to trust; the public authorities if not given.
-        transport: another httpx transport in place of our own (for a proxy, or HTTP/2); it is closed in the end too.
-        pacer: shared with other models at the same endpoint; one of its own, after ``config.rate``, if not given.
+        config: the model's address, name and limits.
+        jitter: the random source of backoff jitter.
+        ssl_context: trusted certificates; the public certificate authorities if not given.
+        transport: an httpx transport in place of the connection pool (for a proxy, or HTTP/2); closed on leaving too.
+        rate_limiter: shared by the models at one address; a new one with ``config.rate`` if not given.
     """
     if transport is None:
-        transport = Lanes(
+        transport = ConnectionPool(
             connect_seconds=config.connect_seconds, ssl_context=ssl_context, max_idle=config.rate.max_idle
         )
     elif isinstance(transport, httpx.AsyncBaseTransport):
-        transport = OverHttpx(transport)
+        transport = HttpxTransport(transport)
     try:
-        yield HttpModel(config, transport, jitter or random.Random(), pacer or Pacer(config.rate))
+        yield HttpModel(config, transport, jitter or random.Random(), rate_limiter or RateLimiter(config.rate))
     finally:
         with trio.move_on_after(_CLOSE_SECONDS, shield=True):
             await transport.aclose()
@@ -64,9 +64,11 @@ async def open_model(
 class HttpModel:
     """A chat model behind an HTTP transport. The key goes into the Authorization header and nowhere else."""
 
-    def __init__(self, config: ModelConfig, transport: Transport, jitter: random.Random, pacer: Pacer) -> None:
-        self._config, self._transport, self._jitter, self.pacer = config, transport, jitter, pacer
-        self._typical = config.max_tokens or _FIRST_GUESS  # tokens of an answer, to be reserved
+    def __init__(
+        self, config: ModelConfig, transport: Transport, jitter: random.Random, rate_limiter: RateLimiter
+    ) -> None:
+        self._config, self._transport, self._jitter, self.rate_limiter = config, transport, jitter, rate_limiter
+        self._typical = config.max_tokens or _FIRST_GUESS  # tokens to reserve for an answer
         headers = {
             "Content-Type": "application/json",
             "Accept": "text/event-stream, application/json" if config.stream else "application/json",
@@ -98,17 +100,17 @@ class HttpModel:
 
     async def _attempt(self, body: bytes, messages: Sequence[ChatMessage]) -> AsyncGenerator[AnswerPart, None]:
         asked = Usage.estimate(messages, 0).total_tokens
-        async with self.pacer.slot(asked + self._typical) as slot:
+        async with self.rate_limiter.slot(asked + self._typical) as slot:
             answer: AnswerReader | None = None
             try:
-                reply = await self._transport.post(self._endpoint, body)
+                response = await self._transport.post(self._endpoint, body)
                 try:
-                    answer = AnswerReader(reply, self._endpoint.where)
+                    answer = AnswerReader(response, self._endpoint.where)
                     while (text := await answer.next()) is not None:
                         yield TextDelta(text, answer.at_end)
                     yield answer.end(messages)
                 finally:
-                    await reply.aclose()
+                    await response.aclose()
                 return
             except ModelError as error:
                 failure = slot.failed(self._redacted(error))
@@ -133,7 +135,7 @@ class HttpModel:
 
 
 def _without(key: str, text: str) -> str:
-    """*text* without *key*, also as JSON or a URL spells it, and without the start of it where *text* was cut."""
+    """*text* with *key* redacted, also where it is escaped for JSON or a URL, or truncated at the end of *text*."""
     for spelled in {key, json.dumps(key)[1:-1], key.replace("/", "\\/"), quote(key), quote(key, safe="")}:
         text = text.replace(spelled, _KEY)
         body = text.removesuffix("…")

@@ -1,6 +1,6 @@
-"""HTTP/1.1 as a client writes and reads it (RFC 9112). Pure: bytes in any split in, one response's head and body out.
+"""HTTP/1.1 for a client (RFC 9112). Pure: bytes in any split in, one response's head and body out.
 
-It takes what h11 takes (a test holds the two against each other), with these exceptions, all refused: a version other
+It accepts what h11 accepts (test_http1.py compares the two), with these exceptions, all rejected: a version other
 than 1.x, Transfer-Encoding beside Content-Length, a bare CR in a chunk's extension. Everything is bounded: the head, a
 chunk's line, the trailer, interim responses, and the number of chunks.
 """
@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from .._errors import ModelProtocolError
 
 HEAD_BYTES = 64 * 1024  # of a head, a trailer, or the line before a chunk
-MOST_INTERIM = 100
-MOST_PIECES = 250_000  # chunks of one body: a byte in a chunk costs as much as a word; a stream spends one on a token
+MAX_INTERIM = 100
+MAX_CHUNKS = 250_000  # of one body: a chunk of one byte costs as much as a long one; a stream uses one per token
 
 _TOKEN = rb"[-!#$%&'*+.^_`|~0-9a-zA-Z]+"
 _VALUE = rb"(?:[^\x00\s]+(?:[ \t]+[^\x00\s]+)*)?"
@@ -29,10 +29,10 @@ _UNTIL_CLOSED = -1
 
 
 def post_head(target: bytes, host: str, fields: Iterable[tuple[str, str]]) -> bytes:
-    """The head of a POST request, up to the length of its body, which is to follow with two line ends.
+    """The head of a POST request up to ``Content-Length: ``; the caller appends the length and an empty line.
 
     Raises:
-        ValueError: something in it cannot be in a head.
+        ValueError: a header cannot be represented.
     """
     lines = [b"POST %b HTTP/1.1\r\n" % target]
     for name, value in (("Host", host), *fields):
@@ -44,29 +44,34 @@ def post_head(target: bytes, host: str, fields: Iterable[tuple[str, str]]) -> by
 
 
 class ResponseReader:
-    """One response. ``feed`` it bytes as they come; what they are does not depend on their split.
+    """Parses one response. ``feed`` it bytes as they arrive, however they are split.
+
+    Args:
+        max_chunks: most chunks accepted in one body.
 
     Attributes:
-        status: 0 until the head is there; interim responses are passed over.
+        status: 0 until the head has arrived; interim responses are skipped.
         headers: by lower-case name; those of one name are joined by commas.
-        over: the response is at its end.
-        reusable: the connection can carry another request once this response is over.
+        over: the response has been read to its end.
+        reusable: the connection can carry another request after this response.
     """
 
     __slots__ = (
         "_buffer",
         "_chunked",
+        "_chunks_read",
         "_in_trailer",
         "_interim",
         "_left",
-        "_pieces",
+        "_max_chunks",
         "headers",
         "over",
         "reusable",
         "status",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, *, max_chunks: int = MAX_CHUNKS) -> None:
+        self._max_chunks = max_chunks
         self.status = 0
         self.headers: dict[str, str] = {}
         self.over = False
@@ -74,7 +79,7 @@ class ResponseReader:
         self._buffer = b""  # what cannot be taken yet: part of a head, of a chunk's line, of a trailer
         self._chunked = self._in_trailer = False
         self._left = 0  # bytes of the body, or of the chunk at hand with the line end after it
-        self._pieces = self._interim = 0
+        self._chunks_read = self._interim = 0
 
     def feed(self, data: bytes) -> bytes:
         """Take *data*; gives what it adds to the body.
@@ -106,7 +111,7 @@ class ResponseReader:
         return body
 
     def close(self) -> bool:
-        """The connection was closed: was that the response's end?"""
+        """Handle the end of the connection; returns whether the response is complete."""
         if self._left == _UNTIL_CLOSED:
             self.over = True
         return self.over
@@ -117,7 +122,7 @@ class ResponseReader:
             raise _not_http("a head, or a line of it, is too long")
 
     def _take_head(self, data: bytes, start: int) -> int:
-        """Read a head from *start*; gives where it ends, or -1 if it is not all there."""
+        """Parse a head from *start*; returns where it ends, or -1 if it is incomplete."""
         if not data.startswith(_VERSION, start) and not _VERSION.startswith(data[start : start + len(_VERSION)]):
             raise _not_http("it does not begin with a status line")
         end = _end_of_lines(data, start)
@@ -137,18 +142,18 @@ class ResponseReader:
             raise _not_http("it switches protocols, which was not asked for")
         else:
             self._interim += 1
-            if self._interim > MOST_INTERIM:
-                raise _not_http(f"more than {MOST_INTERIM} interim responses")
+            if self._interim > MAX_INTERIM:
+                raise _not_http(f"more than {MAX_INTERIM} interim responses")
         return end
 
     def _frame(self, minor: bytes) -> None:
-        """Find out from the head where the body ends."""
+        """Determine from the head how the body is delimited."""
         length, coding = self.headers.get("content-length"), self.headers.get("transfer-encoding")
         if length is not None:
             values = {value.strip(" \t") for value in length.split(",")}
             length = values.pop()
             if values or not _DIGITS.fullmatch(length):
-                raise _not_http("its Content-Length is none, or several")
+                raise _not_http("its Content-Length is invalid or contradicts itself")
         if coding is not None and (coding.lower() != "chunked" or length is not None):
             raise _not_http("its Transfer-Encoding is not 'chunked' alone")
         closing = "connection" in self.headers and "close" in {
@@ -193,9 +198,9 @@ class ResponseReader:
             length = int(match[1], 16)
             if length:
                 left = length + _CRLF_BYTES
-                self._pieces += 1
-                if self._pieces > MOST_PIECES:
-                    raise ModelProtocolError(f"a body in more than {MOST_PIECES} pieces")
+                self._chunks_read += 1
+                if self._chunks_read > self._max_chunks:
+                    raise ModelProtocolError(f"a body of more than {self._max_chunks} chunks")
             else:
                 self._in_trailer = True
         self._left = left
@@ -215,7 +220,7 @@ class ResponseReader:
 
 
 def _end_of_lines(data: bytes, start: int) -> int:
-    """Where the lines that begin at *start* end, with the empty line after them; -1 if it is not there yet."""
+    """The end of the header block that begins at *start*, empty line included; -1 if it has not arrived yet."""
     for empty in (b"\r\n", b"\n"):
         if data.startswith(empty, start):
             return start + len(empty)

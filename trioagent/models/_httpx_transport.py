@@ -1,4 +1,4 @@
-"""Any httpx transport (for a proxy, HTTP/2, or something of the user's) as a transport of ours."""
+"""Adapter from any httpx transport (a proxy, HTTP/2, the user's own) to `Transport`."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ import httpx
 import trio
 
 from .._errors import ModelError, ModelProtocolError
-from ._transport import Endpoint, Reply
+from ._transport import Endpoint, Response
 
 _CLOSE_SECONDS = 1.0
 
 
-class OverHttpx:
+class HttpxTransport:
     """Sends requests through *transport*."""
 
     def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
         self._transport = transport
 
-    async def post(self, endpoint: Endpoint, body: bytes) -> Reply:
-        request = httpx.Request("POST", endpoint.url, headers=dict(endpoint.fields), content=body)
+    async def post(self, endpoint: Endpoint, body: bytes) -> Response:
+        request = httpx.Request("POST", endpoint.url, headers=dict(endpoint.headers), content=body)
         try:
             with trio.move_on_after(endpoint.silence_seconds):
-                return _HttpxReply(await self._transport.handle_async_request(request), endpoint)
+                return _HttpxResponse(await self._transport.handle_async_request(request), endpoint)
         except httpx.HTTPError as error:
             raise _translated(error, endpoint) from error
-        raise endpoint.silent()
+        raise endpoint.silence_error()
 
     async def aclose(self) -> None:
         await self._transport.aclose()
 
 
-class _HttpxReply:
+class _HttpxResponse:
     def __init__(self, response: httpx.Response, endpoint: Endpoint) -> None:
         assert isinstance(response.stream, httpx.AsyncByteStream)
         self.status = response.status_code
@@ -53,7 +53,7 @@ class _HttpxReply:
         except httpx.HTTPError as error:
             raise _translated(error, self._endpoint) from error
         assert waiting.cancelled_caught
-        raise self._endpoint.silent()
+        raise self._endpoint.silence_error()
 
     async def aclose(self) -> None:
         with trio.move_on_after(_CLOSE_SECONDS, shield=True):
@@ -63,7 +63,7 @@ class _HttpxReply:
 
 
 def _translated(error: httpx.HTTPError, endpoint: Endpoint) -> ModelError:
-    """What a transport's error means for the model."""
+    """The `ModelError` for an httpx error."""
     if isinstance(error, httpx.RemoteProtocolError):
         return ModelProtocolError(f"the server does not speak HTTP ({error})")
-    return endpoint.broken(str(error) or type(error).__name__)
+    return endpoint.connection_error(str(error) or type(error).__name__)

@@ -1,4 +1,4 @@
-"""From a model's name and the environment to settings. The environment is passed in; nothing is read at import."""
+"""Resolve a model name and environment variables to settings. The environment is an argument, never read here."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _NOTICE = (
 
 @attrs.frozen
 class OfflineRules:
-    """The embedded model was chosen. ``notice`` is a line for the user if nobody asked for it by name, else ""."""
+    """The embedded rules were chosen. ``notice`` is a line for the user if they are the fallback, else ""."""
 
     notice: str = ""
 
 
 @attrs.frozen
 class _Provider:
-    """Where a prefix leads. ``key_variable`` is sent to ``base_url`` only, never to another address."""
+    """The address behind a prefix. The key in ``key_variable`` is sent to ``base_url`` and nowhere else."""
 
     base_url: str
     key_variable: str = ""
@@ -92,7 +92,7 @@ def model_config(
     provider = providers.get(prefix) if colon else None
     if provider is None:
         if url is None:
-            raise InvalidInputError("model", _what_to_say(name, providers))
+            raise InvalidInputError("model", _unknown_name(name, providers))
         provider, model = _Provider(url), name
     if not model:
         raise InvalidInputError("model", f"{name!r} names no model: write {prefix}:MODEL")
@@ -116,7 +116,7 @@ def _check_host(env: Mapping[str, str]) -> None:
 
 
 def names_a_server(name: str) -> bool:
-    """Does a model's name say by itself where the model is?"""
+    """Whether a model's name alone determines its server: a known prefix, or the embedded rules."""
     return name == OFFLINE_RULES or name.partition(":")[0] in _providers({})
 
 
@@ -138,7 +138,7 @@ def _key_from_environment(
     return (env.get(provider.key_variable) or None) if at_home else None
 
 
-def _what_to_say(name: str, providers: Mapping[str, _Provider]) -> str:
+def _unknown_name(name: str, providers: Mapping[str, _Provider]) -> str:
     known = ", ".join(f"{prefix}:…" for prefix in providers)
     guess = "openrouter" if "/" in name else "openai"
     model = name.partition(":")[2] or name

@@ -1,4 +1,4 @@
-"""The shared object that paces all requests to one endpoint, whoever sends them."""
+"""Rate limiter: the requests and tokens per minute, and the requests in flight, of all models at one address."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from .._retry_policy import OVERLOAD_STATUSES
 
 
 @attrs.frozen(kw_only=True)
-class PacerStatistics:
-    """A snapshot: requests in flight, how many may be, what waits, and the last minute's use."""
+class RateLimiterStatistics:
+    """A snapshot: requests in flight and allowed, tasks waiting, and the use of the last minute."""
 
     in_flight: int
     allowed_in_flight: int
@@ -26,54 +26,54 @@ class PacerStatistics:
 
 
 class Slot:
-    """The right to have one request of about *tokens* in flight, inside of its block; made by `Pacer.slot`.
+    """Permission to have one request of about *tokens* in flight within its block; made by `RateLimiter.slot`.
 
-    Tells the pacer what came of the request.
+    The holder reports the request's outcome with `succeeded` or `failed`.
     """
 
-    __slots__ = ("_failed", "_pacer", "_reserved", "_sent", "_tokens")
+    __slots__ = ("_failed", "_limiter", "_reserved", "_sent", "_tokens")
 
-    def __init__(self, pacer: Pacer, tokens: int) -> None:
-        self._pacer, self._tokens = pacer, tokens
+    def __init__(self, limiter: RateLimiter, tokens: int) -> None:
+        self._limiter, self._tokens = limiter, tokens
         self._failed = False
 
     async def __aenter__(self) -> Slot:
-        """Wait until the request may be sent; no checkpoint if that is now."""
-        await self._pacer._enter(self)
+        """Wait until the request may be sent; no checkpoint if it may be sent now."""
+        await self._limiter._enter(self)
         try:
-            self._reserved = await self._pacer._reserve(self._tokens)
+            self._reserved = await self._limiter._reserve(self._tokens)
         except BaseException:
-            self._pacer._leave(self)
+            self._limiter._leave(self)
             raise
         self._sent = trio.current_time()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        self._pacer._leave(self)
+        self._limiter._leave(self)
 
     def succeeded(self, tokens: int) -> None:
-        """An answer came, and it used *tokens* in all. Nothing if the request has failed."""
+        """Report an answer that used *tokens* in all; ignored if the request has failed."""
         if not self._failed:
-            self._pacer._settle(self._reserved, tokens)
-            self._pacer._on_success()
+            self._limiter._settle(self._reserved, tokens)
+            self._limiter._on_success()
 
     def failed(self, error: ModelError) -> ModelError:
-        """No answer came; a refused request used no tokens.
+        """Report a failure; a rejected request used no tokens.
 
         Returns:
             *error*, or a `ModelRefusedError` in its place if this was one refusal too many.
         """
         self._failed = True
-        self._pacer._on_failure(error, self._sent, self._reserved)
-        if isinstance(error, ModelStatusError) and self._pacer.refuses(error):
+        self._limiter._on_failure(error, self._sent, self._reserved)
+        if isinstance(error, ModelStatusError) and self._limiter.refuses(error):
             return ModelRefusedError(*error.args).with_traceback(error.__traceback__)
         return error
 
 
-class Pacer:
+class RateLimiter:
     """Requests and tokens per minute, requests in flight, and the breaker of one endpoint.
 
-    First come, first served: a request that needs many tokens holds up those behind it, so it cannot starve.
+    First come, first served: a request that needs many tokens delays those behind it, so that it cannot starve.
     """
 
     def __init__(self, limits: RateLimits) -> None:
@@ -87,9 +87,9 @@ class Pacer:
         self._hold_until = -math.inf
         self._changed = trio.Event()
 
-    def statistics(self) -> PacerStatistics:
+    def statistics(self) -> RateLimiterStatistics:
         now = trio.current_time()
-        return PacerStatistics(
+        return RateLimiterStatistics(
             in_flight=self._in_flight.borrowed_tokens,
             allowed_in_flight=self._adaptive.tokens,
             waiting=self._turn.statistics().tasks_waiting + self._in_flight.statistics().tasks_waiting,
@@ -98,7 +98,7 @@ class Pacer:
         )
 
     def slot(self, tokens: int) -> Slot:
-        """Waits until a request of about *tokens* may be sent, and holds the right to have it in flight.
+        """A context manager that waits until a request of about *tokens* may be sent and keeps it counted as in flight.
 
         Raises:
             ModelRefusedError: the endpoint refuses everything, so this request was not sent (raised on entering).
@@ -116,7 +116,7 @@ class Pacer:
         self._in_flight.release_on_behalf_of(slot)
 
     async def _reserve(self, tokens: int) -> Entry:
-        if not self._turn.locked():  # nobody waits who came before
+        if not self._turn.locked():  # no earlier request is waiting
             reserved = self._take(tokens)
             if isinstance(reserved, Entry):
                 return reserved
@@ -128,7 +128,7 @@ class Pacer:
                 return reserved
 
     def _take(self, tokens: int) -> Entry | float:
-        """Reserve, if that can be done now; else the time until which it surely cannot."""
+        """Reserve now if possible; else return the earliest time at which it may become possible."""
         if self._breaker.error is not None:
             raise ModelRefusedError(self._breaker.error.status, self._breaker.error.detail)
         now = trio.current_time()
@@ -154,7 +154,7 @@ class Pacer:
     def _on_failure(self, error: ModelError, sent: float, reserved: Entry) -> None:
         self._breaker.on_failure(error)
         if not isinstance(error, ModelStatusError):
-            return  # nobody knows what a broken answer used: the reservation stands
+            return  # unknown what a broken answer used: the reservation stands
         self._settle(reserved, 0)
         if error.status in OVERLOAD_STATUSES:
             now = trio.current_time()
@@ -169,6 +169,6 @@ class Pacer:
             self._in_flight.total_tokens = self._adaptive.tokens
 
     def _wake(self) -> None:
-        if self._turn.locked():  # by the one who waits
+        if self._turn.locked():  # a request is waiting
             self._changed.set()
             self._changed = trio.Event()

@@ -1,4 +1,4 @@
-"""One response of a model's server: its bytes within bounds, what they say, and the errors they amount to."""
+"""Reads one answer from a server's response: bounded, decoded, and with a typed error for whatever is no answer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .._retry_policy import parse_http_date, parse_retry_after
 from ._base import AnswerEnd
 from ._decode import decode_answer, decode_chunk, error_detail
 from ._sse import SSEDecoder
-from ._transport import Reply
+from ._transport import Response
 
 _MIB = 1024 * 1024
 _ANSWER_BYTES = 8 * _MIB  # of a JSON body, and characters of any answer's text
@@ -26,35 +26,35 @@ _DRAIN_SECONDS = 0.1  # from "[DONE]" to the end of the response, so that the co
 
 
 class AnswerReader:
-    """Reads one answer out of a reply: its text as it comes, then its end.
+    """Reads one answer from a response: its text as it arrives, then its end.
 
     Args:
-        reply: the response; whoever asked for it closes it.
-        where: the server's address, for errors.
+        response: the response; the caller closes it.
+        where: the server's address, for error messages.
     """
 
-    def __init__(self, reply: Reply, where: str) -> None:
-        self._reply, self._where = reply, where
-        # Decided by what the server says, not by what we asked: some ignore "stream".
-        self._streams = reply.headers.get("content-type", "").lower().startswith("text/event-stream")
+    def __init__(self, response: Response, where: str) -> None:
+        self._response, self._where = response, where
+        # Decided by the response, not by the request: some servers ignore "stream".
+        self._streams = response.headers.get("content-type", "").lower().startswith("text/event-stream")
         self._decoder = SSEDecoder()
         self._received = 0
-        self._done = False  # nothing more is to come that counts
+        self._done = False  # nothing that follows belongs to the answer
         self.chars = 0
         self._finish_reason = ""
         self.usage: Usage | None = None
 
     async def next(self) -> str | None:
-        """The text that has come by now, waiting for some of it; None at the answer's end.
+        """The next piece of text, waiting for one; None at the answer's end.
 
         Raises:
-            ModelError: it is no answer, or not all of one.
+            ModelError: the response holds no answer, or an incomplete one.
         """
-        reply = self._reply
+        response = self._response
         if not self._received:
-            if not 200 <= reply.status < 300:
-                raise await status_error(reply)
-            encoding = reply.headers.get("content-encoding", "identity")
+            if not 200 <= response.status < 300:
+                raise await status_error(response)
+            encoding = response.headers.get("content-encoding", "identity")
             if encoding != "identity":
                 raise ModelProtocolError(f"it is encoded as {encoding!r}, which was not asked for")
         while not self._done:
@@ -64,27 +64,27 @@ class AnswerReader:
                 if self.chars > _ANSWER_BYTES:
                     raise ModelProtocolError(f"its text is longer than {_ANSWER_BYTES} characters")
                 return text
-        if not reply.over:
-            await _drain(reply)
-        await trio.lowlevel.checkpoint_if_cancelled()  # bytes that are here already bring no checkpoint of their own
+        if not response.over:
+            await _drain(response)
+        await trio.lowlevel.checkpoint_if_cancelled()  # reading buffered bytes is no checkpoint
         return None
 
     @property
     def at_end(self) -> bool:
-        """All of the answer has been read, so that what is left of it need not be waited for."""
-        return self._done and self._reply.over
+        """Whether everything has been read, so that `next` returns None without waiting."""
+        return self._done and self._response.over
 
     def end(self, messages: Sequence[ChatMessage]) -> AnswerEnd:
-        """What there is to say at the end of the answer to *messages*."""
+        """The `AnswerEnd` of the answer to *messages*."""
         return AnswerEnd(self.usage or Usage.estimate(messages, self.chars), self._finish_reason or "stop")
 
     async def _next_of_stream(self) -> str:
         if not self._finish_reason:
-            chunk = await self._reply.read()
+            chunk = await self._response.read()
         else:
             chunk = b""
             with trio.move_on_after(_END_SECONDS):
-                chunk = await self._reply.read()
+                chunk = await self._response.read()
         self._received += len(chunk)
         if self._received > _STREAM_BYTES:
             raise ModelProtocolError(f"it is longer than {_STREAM_BYTES // _MIB} MiB")
@@ -106,7 +106,7 @@ class AnswerReader:
     async def _whole(self) -> str:
         """The text of an answer that is one JSON body."""
         body = bytearray()
-        while chunk := await self._reply.read():
+        while chunk := await self._response.read():
             body += chunk
             if len(body) > _ANSWER_BYTES:
                 raise ModelProtocolError(
@@ -117,40 +117,40 @@ class AnswerReader:
         return text
 
 
-async def _drain(reply: Reply) -> None:
-    """Wait a moment for the end of a response of which all that counts is here."""
+async def _drain(response: Response) -> None:
+    """Wait briefly for the end of a response whose answer is complete, so that its connection can be reused."""
     with trio.move_on_after(_DRAIN_SECONDS):
         try:
-            while await reply.read():
+            while await response.read():
                 pass
         except ModelError:
-            pass  # the answer is whole; only the connection is lost
+            pass  # the answer is complete; only the connection is lost
 
 
-async def _start_of(reply: Reply, limit: int) -> bytes:
-    """The start of a body for people to read: what comes soon and without failing, up to *limit* bytes."""
+async def _read_prefix(response: Response, limit: int) -> bytes:
+    """The start of an error body for people to read: what arrives in time, up to *limit* bytes."""
     body = bytearray()
     with trio.move_on_after(_ERROR_SECONDS):
         try:
-            while len(body) < limit and (chunk := await reply.read()):
+            while len(body) < limit and (chunk := await response.read()):
                 body += chunk
         except ModelError:
             pass
     return bytes(body[:limit])
 
 
-async def status_error(reply: Reply) -> ModelStatusError:
-    """What a status other than success means."""
-    if 300 <= reply.status < 400:
+async def status_error(response: Response) -> ModelStatusError:
+    """The error for a status other than success."""
+    if 300 <= response.status < 400:
         try:
-            host = urlsplit(reply.headers.get("location", "")).hostname or "the same host"
+            host = urlsplit(response.headers.get("location", "")).hostname or "the same host"
         except ValueError:
             host = "an address that is not valid"
         words = f"it redirects to {host}; redirects are not followed, so set the base URL to the server's own"
-        return ModelStatusError(reply.status, words)
-    detail = error_detail(await _start_of(reply, _ERROR_BYTES))
-    asked = reply.headers.get("retry-after")
+        return ModelStatusError(response.status, words)
+    detail = error_detail(await _read_prefix(response, _ERROR_BYTES))
+    asked = response.headers.get("retry-after")
     if asked is None:
-        return ModelStatusError(reply.status, detail)
-    now = parse_http_date(reply.headers.get("date", ""))
-    return ModelStatusError(reply.status, detail, parse_retry_after(asked, time.time() if now is None else now))
+        return ModelStatusError(response.status, detail)
+    now = parse_http_date(response.headers.get("date", ""))
+    return ModelStatusError(response.status, detail, parse_retry_after(asked, time.time() if now is None else now))

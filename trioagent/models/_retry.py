@@ -1,4 +1,4 @@
-"""The loop that obeys the back-off policy: attempts in, one answer out, every retry visible."""
+"""Retry loop: attempts one answer as the retry policy says, and reports every retry as a part of the answer."""
 
 from __future__ import annotations
 

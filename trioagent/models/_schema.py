@@ -1,7 +1,8 @@
-"""From a class to a shape: the JSON schema a model is told, and the strict check of what it answers.
+"""Schemas of classes: the JSON schema that a model is shown, and the strict validation of what it answers.
 
-Both come out of one walk over the class's types, so that they cannot disagree. Nothing is coerced: "no" is not False,
-1.0 is no integer, an unknown member is an error. The only widening is JSON's own, an integer where a float is meant.
+Both are derived in one pass over the class's types, so that they cannot disagree. Nothing is coerced: "no" is not
+False, 1.0 is no integer, an unknown member is an error. The one exception is JSON's own: an integer where a float is
+expected.
 """
 
 from __future__ import annotations
@@ -20,18 +21,18 @@ import attrs
 
 from .._errors import InvalidInputError
 from ._schema_types import (
-    SCALAR_SHAPES,
+    SCALAR_SCHEMAS,
     SCALARS,
-    Shape,
+    Schema,
     array,
-    described,
     dumps,
     fixed_list,
     mapping,
-    miss,
+    mismatch,
     one_of,
     show,
     union,
+    with_description,
 )
 
 _LISTS = (list, abc.Sequence)
@@ -39,60 +40,62 @@ _SETS = (set, frozenset, abc.Set)
 _DICTS = (dict, abc.Mapping)
 
 
-def shape_of(cls: type) -> Shape:
-    """The shape of an attrs class, or of a pydantic model class.
+def schema_of(cls: type) -> Schema:
+    """Derive the schema of an attrs class or of a pydantic model class.
 
     Raises:
-        InvalidInputError: it is neither, or a field's type has no place in JSON.
+        InvalidInputError: it is neither, or a field's type cannot be represented in JSON.
     """
     if not isinstance(cls, type):
         raise InvalidInputError("schema", f"must be an attrs class or a pydantic model class, not {cls!r}")
-    return _shape_of_class(cls)
+    return _schema_of_class(cls)
 
 
 @functools.lru_cache(maxsize=64)
-def _shape_of_class(cls: abc.Hashable) -> Shape:
+def _schema_of_class(cls: abc.Hashable) -> Schema:
     assert isinstance(cls, type)
     if attrs.has(cls):
-        return _Walk().whole(cls)
+        return _SchemaBuilder().build(cls)
     pydantic = sys.modules.get("pydantic")  # a class of pydantic's cannot exist before pydantic has been imported
     if pydantic is not None and issubclass(cls, pydantic.BaseModel):
-        return _pydantic_shape(cls)
+        return _pydantic_schema(cls)
     raise InvalidInputError(
         "schema", f"must be an attrs class or a pydantic model class, and {cls.__name__} is neither"
     )
 
 
-class _Walk:
-    """One walk over a class and all classes it names, which may name each other in circles."""
+class _SchemaBuilder:
+    """Builds the schema of a class and of all classes it refers to; references may be circular."""
 
     def __init__(self) -> None:
-        self._classes: dict[type, Shape] = {}
+        self._classes: dict[type, Schema] = {}
         self._bodies: dict[str, dict[str, Any]] = {}
 
-    def whole(self, cls: type) -> Shape:
+    def build(self, cls: type) -> Schema:
         top = self.of_class(cls)
-        if _mentions(self._bodies, top.schema["$ref"]):
-            return attrs.evolve(top, schema={**top.schema, "$defs": self._bodies})
-        body = self._bodies.pop(top.schema["$ref"].rpartition("/")[2])
-        return attrs.evolve(top, schema={**body, **({"$defs": self._bodies} if self._bodies else {})})
+        if _mentions(self._bodies, top.json_schema["$ref"]):
+            return attrs.evolve(top, json_schema={**top.json_schema, "$defs": self._bodies})
+        body = self._bodies.pop(top.json_schema["$ref"].rpartition("/")[2])
+        return attrs.evolve(top, json_schema={**body, **({"$defs": self._bodies} if self._bodies else {})})
 
-    def of(self, annotation: Any, where: str) -> Shape:
-        """The shape of a type as it stands in an annotation; *where* is the field, for the error."""
+    def of_annotation(self, annotation: Any, where: str) -> Schema:
+        """The schema of an annotation; *where* names the field in errors."""
         origin, args = typing.get_origin(annotation), typing.get_args(annotation)
         if origin is typing.Annotated:
             notes = [note for note in args[1:] if isinstance(note, str)]
-            return described(self.of(args[0], where), notes[0] if notes else "")
+            return with_description(self.of_annotation(args[0], where), notes[0] if notes else "")
         if annotation is Any or annotation is object:
-            return Shape("any value", {}, lambda value, path, problems: value)
-        if annotation in SCALAR_SHAPES:
-            return SCALAR_SHAPES[annotation]
+            return Schema("any value", {}, lambda value, path, problems: value)
+        if annotation in SCALAR_SCHEMAS:
+            return SCALAR_SCHEMAS[annotation]
         if origin is typing.Literal:
             return one_of([(value, value) for value in args], where)
         if origin in (typing.Union, types.UnionType):
-            return union([self.of(member, where) for member in sorted(args, key=lambda member: member is float)])
+            return union(
+                [self.of_annotation(member, where) for member in sorted(args, key=lambda member: member is float)]
+            )
         kind = origin or annotation
-        items = functools.partial(self.of, args[0] if args else Any, where)
+        items = functools.partial(self.of_annotation, args[0] if args else Any, where)
         if kind in _LISTS:
             return array(list, items())
         if kind in _SETS:
@@ -100,26 +103,26 @@ class _Walk:
         if kind is tuple and (origin is None or args[1:] == (...,)):
             return array(tuple, items())
         if kind is tuple:
-            return fixed_list([self.of(member, where) for member in args])
+            return fixed_list([self.of_annotation(member, where) for member in args])
         if kind in _DICTS and (not args or args[0] is str):
-            return mapping(self.of(args[1] if args else Any, where))
+            return mapping(self.of_annotation(args[1] if args else Any, where))
         if isinstance(annotation, typing.NewType):
-            return self.of(annotation.__supertype__, where)
+            return self.of_annotation(annotation.__supertype__, where)
         if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
             return one_of([(member.value, member) for member in annotation], where)
         if isinstance(annotation, type) and attrs.has(annotation):
             return self.of_class(annotation)
-        raise InvalidInputError("schema", f"{where} has the type {annotation!r}, which has no form in JSON")
+        raise InvalidInputError("schema", f"{where} has the type {annotation!r}, which cannot be represented in JSON")
 
-    def of_class(self, cls: type) -> Shape:
+    def of_class(self, cls: type) -> Schema:
         if cls in self._classes:
             return self._classes[cls]
         name = cls.__name__
         while name in self._bodies:
             name += "_"
         fields: list[_Field] = []
-        shape = Shape(cls.__name__, {"$ref": f"#/$defs/{name}"}, functools.partial(_read_class, cls, fields))
-        self._classes[cls] = shape
+        schema = Schema(cls.__name__, {"$ref": f"#/$defs/{name}"}, functools.partial(_read_class, cls, fields))
+        self._classes[cls] = schema
         self._bodies[name] = {}
         try:
             attrs.resolve_types(cls)
@@ -133,29 +136,30 @@ class _Walk:
             where = f"{cls.__name__}.{field.name}"
             if field.type is None:
                 raise InvalidInputError("schema", f"{where} has no type; annotate it")
-            shape_of_field = described(self.of(field.type, where), str(field.metadata.get("description", "")))
-            fields.append(_Field(field.alias or field.name, shape_of_field, field.default))
+            description = str(field.metadata.get("description", ""))
+            field_schema = with_description(self.of_annotation(field.type, where), description)
+            fields.append(_Field(field.alias or field.name, field_schema, field.default))
         self._bodies[name] = _class_schema(cls, fields)
-        return shape
+        return schema
 
 
 @attrs.frozen
 class _Field:
     key: str
-    shape: Shape
+    schema: Schema
     default: Any
 
     @property
     def required(self) -> bool:
         return self.default is attrs.NOTHING
 
-    def schema(self) -> dict[str, Any]:
+    def json_schema(self) -> dict[str, Any]:
         if self.required:  # attrs.NOTHING is an enum's member too
-            return self.shape.schema
+            return self.schema.json_schema
         default = self.default.value if isinstance(self.default, enum.Enum) else self.default
         if not isinstance(default, SCALARS):
-            return self.shape.schema
-        return {**self.shape.schema, "default": default}
+            return self.schema.json_schema
+        return {**self.schema.json_schema, "default": default}
 
 
 def _class_schema(cls: type, fields: Sequence[_Field]) -> dict[str, Any]:
@@ -163,7 +167,7 @@ def _class_schema(cls: type, fields: Sequence[_Field]) -> dict[str, Any]:
     return {
         "type": "object",
         **({"description": words} if words else {}),
-        "properties": {field.key: field.schema() for field in fields},
+        "properties": {field.key: field.json_schema() for field in fields},
         "required": [field.key for field in fields if field.required],
         "additionalProperties": False,
     }
@@ -171,11 +175,11 @@ def _class_schema(cls: type, fields: Sequence[_Field]) -> dict[str, Any]:
 
 def _read_class(cls: type, fields: Sequence[_Field], value: Any, path: str, problems: list[str]) -> Any:
     if not isinstance(value, dict):
-        return miss("an object", value, path, problems)
+        return mismatch("an object", value, path, problems)
     before, given = len(problems), {}
     for field in fields:
         if field.key in value:
-            given[field.key] = field.shape.read(value[field.key], f"{path}.{field.key}", problems)
+            given[field.key] = field.schema.read(value[field.key], f"{path}.{field.key}", problems)
         elif field.required:
             problems.append(f"{path}.{field.key}: is missing")
     known = [field.key for field in fields]
@@ -191,12 +195,12 @@ def _read_class(cls: type, fields: Sequence[_Field], value: Any, path: str, prob
         problems.append(f"{path}: {words or type(error).__name__}")
 
 
-def _pydantic_shape(cls: Any) -> Shape:
+def _pydantic_schema(cls: Any) -> Schema:
     """A pydantic model's own schema and strict mode; whether unknown members are errors is the model's own setting."""
     import pydantic
 
     try:
-        schema = cls.model_json_schema()
+        json_schema = cls.model_json_schema()
     except (pydantic.PydanticUserError, pydantic.errors.PydanticUndefinedAnnotation) as error:
         raise InvalidInputError("schema", f"{cls.__name__} has no JSON schema: {error}") from error
 
@@ -208,7 +212,7 @@ def _pydantic_shape(cls: Any) -> Shape:
                 place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in entry["loc"])
                 problems.append(f"{path}{place}: {entry['msg']}")
 
-    return Shape(cls.__name__, schema, read)
+    return Schema(cls.__name__, json_schema, read)
 
 
 def _mentions(schema: Any, reference: str) -> bool:

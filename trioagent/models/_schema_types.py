@@ -1,4 +1,4 @@
-"""The kinds of JSON that a type may allow: each a schema, and the strict check that goes with it."""
+"""Building blocks of schemas: for each kind of type its JSON schema and the validation that goes with it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import enum
 import json
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -20,26 +20,26 @@ _VALUE_CHARS = 80
 
 
 @attrs.frozen
-class Shape:
-    """What JSON a type allows.
+class Schema:
+    """The JSON values that a type accepts.
 
     Attributes:
-        name: what it is called before people and models.
-        schema: its JSON schema.
-        read: ``read(value, path, problems)`` gives the structured value, or adds what is wrong with it to *problems*,
-            each with its path; then what it returns means nothing.
+        name: for messages to people and models.
+        json_schema: the JSON schema.
+        read: ``read(value, path, problems)`` returns the structured value; or it appends what is wrong to *problems*,
+            each with its path, and the returned value is undefined.
     """
 
     name: str
-    schema: dict[str, Any]
+    json_schema: dict[str, Any]
     read: Read
 
 
-def _scalar(name: str, schema_type: str, fits: Callable[[Any], bool], make: Callable[[Any], Any]) -> Shape:
+def _scalar(name: str, schema_type: str, fits: Callable[[Any], bool], make: Callable[[Any], Any]) -> Schema:
     def read(value: Any, path: str, problems: list[str]) -> Any:
-        return make(value) if fits(value) else miss(name, value, path, problems)
+        return make(value) if fits(value) else mismatch(name, value, path, problems)
 
-    return Shape(name, {"type": schema_type}, read)
+    return Schema(name, {"type": schema_type}, read)
 
 
 def _is_float(value: Any) -> bool:
@@ -48,33 +48,34 @@ def _is_float(value: Any) -> bool:
     return type(value) is float and math.isfinite(value)
 
 
-SCALAR_SHAPES: dict[Any, Shape] = {
+_NULL = _scalar("null", "null", lambda value: value is None, lambda value: None)
+SCALAR_SCHEMAS: Mapping[Any, Schema] = {
     str: _scalar("a string", "string", lambda value: isinstance(value, str), str),
     int: _scalar("an integer", "integer", lambda value: type(value) is int, int),
     float: _scalar("a number", "number", _is_float, float),
     bool: _scalar("true or false", "boolean", lambda value: isinstance(value, bool), bool),
-    None: _scalar("null", "null", lambda value: value is None, lambda value: None),
+    None: _NULL,
+    type(None): _NULL,
 }
-SCALAR_SHAPES[type(None)] = SCALAR_SHAPES[None]
 
 
-def one_of(meanings: Sequence[tuple[Any, Any]], where: str) -> Shape:
-    """Each of the JSON values allowed, with what it means."""
+def one_of(meanings: Sequence[tuple[Any, Any]], where: str) -> Schema:
+    """One of several constants; *meanings* pairs each JSON value with the Python value it stands for."""
     for value, _ in meanings:
         if not isinstance(value, SCALARS) or isinstance(value, enum.Enum):
-            raise InvalidInputError("schema", f"{where} allows {value!r}, which has no form in JSON")
+            raise InvalidInputError("schema", f"{where} allows {value!r}, which cannot be represented in JSON")
     name = "one of " + ", ".join(show(value) for value, _ in meanings)
 
     def read(value: Any, path: str, problems: list[str]) -> Any:
         for allowed, meaning in meanings:
             if type(value) is type(allowed) and value == allowed:  # True == 1
                 return meaning
-        return miss(name, value, path, problems)
+        return mismatch(name, value, path, problems)
 
-    return Shape(name, {"enum": [value for value, _ in meanings]}, read)
+    return Schema(name, {"enum": [value for value, _ in meanings]}, read)
 
 
-def union(members: Sequence[Shape]) -> Shape:
+def union(members: Sequence[Schema]) -> Schema:
     name = " or ".join(member.name for member in members)
 
     def read(value: Any, path: str, problems: list[str]) -> Any:
@@ -87,19 +88,19 @@ def union(members: Sequence[Shape]) -> Shape:
             if any(not problem.startswith(f"{path}: expected ") for problem in found):
                 closest = closest or found  # the right kind of value, wrong inside
         if closest is None:
-            return miss(name, value, path, problems)
+            return mismatch(name, value, path, problems)
         problems.extend(closest)
         return None
 
-    return Shape(name, {"anyOf": [member.schema for member in members]}, read)
+    return Schema(name, {"anyOf": [member.json_schema for member in members]}, read)
 
 
-def array(kind: type, item: Shape) -> Shape:
+def array(kind: type, item: Schema) -> Schema:
     unique = kind in (set, frozenset)
 
     def read(value: Any, path: str, problems: list[str]) -> Any:
         if not isinstance(value, list):
-            return miss("a list", value, path, problems)
+            return mismatch("a list", value, path, problems)
         before = len(problems)
         items = [item.read(each, f"{path}[{number}]", problems) for number, each in enumerate(value)]
         if len(problems) > before:
@@ -107,44 +108,44 @@ def array(kind: type, item: Shape) -> Shape:
         try:
             result = kind(items)
         except TypeError:  # not hashable
-            return miss("a list of plain values", value, path, problems)
+            return mismatch("a list of plain values", value, path, problems)
         if unique and len(result) < len(items):
             problems.append(f"{path}: has an item twice")
         return result
 
-    schema = {"type": "array", "items": item.schema, **({"uniqueItems": True} if unique else {})}
-    return Shape("a list", schema, read)
+    json_schema = {"type": "array", "items": item.json_schema, **({"uniqueItems": True} if unique else {})}
+    return Schema("a list", json_schema, read)
 
 
-def fixed_list(members: Sequence[Shape]) -> Shape:
+def fixed_list(members: Sequence[Schema]) -> Schema:
     number = len(members)
 
     def read(value: Any, path: str, problems: list[str]) -> Any:
         if not isinstance(value, list) or len(value) != number:
-            return miss(f"a list of {number}", value, path, problems)
+            return mismatch(f"a list of {number}", value, path, problems)
         return tuple(
             member.read(each, f"{path}[{place}]", problems)
             for place, (member, each) in enumerate(zip(members, value, strict=True))
         )
 
-    prefix = {"prefixItems": [member.schema for member in members]} if members else {}
-    return Shape(f"a list of {number}", {"type": "array", **prefix, "minItems": number, "maxItems": number}, read)
+    prefix = {"prefixItems": [member.json_schema for member in members]} if members else {}
+    return Schema(f"a list of {number}", {"type": "array", **prefix, "minItems": number, "maxItems": number}, read)
 
 
-def mapping(item: Shape) -> Shape:
+def mapping(item: Schema) -> Schema:
     def read(value: Any, path: str, problems: list[str]) -> Any:
         if not isinstance(value, dict):
-            return miss("an object", value, path, problems)
+            return mismatch("an object", value, path, problems)
         return {key: item.read(each, f"{path}[{show(key)}]", problems) for key, each in value.items()}
 
-    return Shape("an object", {"type": "object", "additionalProperties": item.schema}, read)
+    return Schema("an object", {"type": "object", "additionalProperties": item.json_schema}, read)
 
 
-def described(shape: Shape, words: str) -> Shape:
-    return attrs.evolve(shape, schema={**shape.schema, "description": words}) if words else shape
+def with_description(schema: Schema, words: str) -> Schema:
+    return attrs.evolve(schema, json_schema={**schema.json_schema, "description": words}) if words else schema
 
 
-def miss(expected: str, value: Any, path: str, problems: list[str]) -> None:
+def mismatch(expected: str, value: Any, path: str, problems: list[str]) -> None:
     problems.append(f"{path}: expected {expected}, not {show(value)}")
 
 

@@ -1,7 +1,7 @@
-"""Server-sent events, decoded from bytes as they come. Pure.
+"""Incremental decoder of server-sent events. Pure.
 
-The rules are those of the WHATWG HTML standard, section "Server-sent events", less reconnection (``id``, ``retry``)
-and less the events' types, which no model server needs to be understood.
+It follows the WHATWG HTML standard, section "Server-sent events", without reconnection (``id``, ``retry``) and without
+event types, which no model server needs.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ _DATA, _END = "data: ", "\n\n"
 
 
 class SSEDecoder:
-    """Feed bytes in any split, get each event's data; what they are does not depend on the split.
+    """Decodes bytes, however they are split, to the data of each event.
 
     Args:
-        line_bytes: the longest line taken.
-        event_bytes: the most data taken for one event.
+        line_bytes: longest line accepted.
+        event_bytes: most data accepted in one event.
     """
 
     def __init__(self, *, line_bytes: int = LINE_BYTES, event_bytes: int = EVENT_BYTES) -> None:
@@ -44,7 +44,7 @@ class SSEDecoder:
         return self._feed_lines(chunk)
 
     def _whole_events(self, chunk: bytes) -> list[str] | None:
-        """The same for what servers usually send: events of one line each, all there. None if it is anything else."""
+        """Fast path for complete events of one line each, which is the usual case; None for anything else."""
         if not chunk.endswith(b"\n\n") or b"\r" in chunk:
             return None
         events = chunk[:-2].decode(errors="replace").split(_END)

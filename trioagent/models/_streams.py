@@ -1,4 +1,4 @@
-"""TCP and TLS streams whose socket can be looked at and closed without a checkpoint."""
+"""TCP and TLS streams whose socket can be polled and closed without a checkpoint."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ Stream = trio.abc.Stream
 
 @cache
 def shared_ssl_context() -> ssl.SSLContext:
-    """One context for all connections, made on first use: making one costs more than 10 ms."""
-    import httpx  # which knows the public authorities; 100 ms
+    """One context for all connections, created on first use: creating one costs more than 10 ms."""
+    import httpx  # it brings the public certificate authorities; 100 ms
 
     context = httpx.create_ssl_context(trust_env=False)
     context.set_alpn_protocols(["http/1.1"])
@@ -25,11 +25,11 @@ def shared_ssl_context() -> ssl.SSLContext:
 
 
 class PlainStream(trio.abc.Stream):
-    """A TCP connection for requests and their answers.
+    """A TCP connection for requests and responses.
 
-    It differs from `trio.SocketStream` in what it takes for likely: that there is room for what is sent, and that the
-    answer is not there yet. So sending does not give way to other tasks, and receiving waits before it tries, which
-    costs a turn of the scheduler and a system call less for each exchange.
+    It differs from `trio.SocketStream` in its expectations: that the send buffer has room, and that the response has
+    not arrived yet. So sending does not yield to other tasks, and receiving waits before it tries, which saves a
+    scheduler run and a system call per exchange.
     """
 
     def __init__(self, connected: socket.socket) -> None:
@@ -74,8 +74,8 @@ class PlainStream(trio.abc.Stream):
         return trio.ClosedResourceError() if self._socket.fileno() < 0 else trio.BrokenResourceError()
 
     @property
-    def has_news(self) -> bool:
-        """Whether there is something to read: on an idle connection as a rule its end."""
+    def has_pending_data(self) -> bool:
+        """Whether there is something to read, which on an idle connection is usually its end of file."""
         try:
             self._socket.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
@@ -87,7 +87,7 @@ class PlainStream(trio.abc.Stream):
     def close(self) -> None:
         """Close the socket at once, without a checkpoint, so that no cancellation can come between.
 
-        TLS is closed without its good-bye, as HTTP clients do: HTTP itself says where a message ends.
+        TLS is closed without close_notify, as HTTP clients do: HTTP itself delimits messages.
         """
         if self._socket.fileno() >= 0:
             notify_closing(self._socket)
@@ -99,10 +99,10 @@ class PlainStream(trio.abc.Stream):
 
 
 async def connect(host: str, port: int, context: ssl.SSLContext | None) -> tuple[PlainStream, Stream]:
-    """A connection's socket, and the stream to talk over: the same, or TLS over it if there is a *context*.
+    """Connect; returns the plain stream and the stream to use: the same, or TLS over it if there is a *context*.
 
     Raises:
-        OSError, trio.BrokenResourceError: there is nobody, or nobody to be trusted.
+        OSError, trio.BrokenResourceError: the connection or the TLS handshake failed.
     """
     plain = PlainStream(await _connected(host, port))
     if context is None:
@@ -124,7 +124,7 @@ async def _connected(host: str, port: int) -> socket.socket:
         connected = socket.socket(fileno=stream.socket.detach())
         connected.setblocking(False)
         return connected
-    # A number is one address: there is nothing to look up, and no race between several to be run.
+    # An IP address needs neither a name lookup nor happy eyeballs.
     await checkpoint_if_cancelled()
     connecting = socket.socket(socket.AF_INET6 if version == 6 else socket.AF_INET)
     try:
@@ -141,6 +141,6 @@ async def _connected(host: str, port: int) -> socket.socket:
     return connecting
 
 
-def words_of(error: BaseException) -> str:
-    """What the operating system or TLS said, which Trio keeps as the cause."""
+def describe_error(error: BaseException) -> str:
+    """The message of the operating system or of TLS, which Trio keeps as the cause."""
     return str(error.__cause__ or error) or type(error).__name__

@@ -12,8 +12,8 @@ from .._errors import InvalidInputError, StructuredOutputError
 from .._messages import ChatMessage, Usage
 from ._base import AnswerEnd, Model, Retrying, TextDelta
 from ._json_in_text import find_json
-from ._schema import shape_of
-from ._schema_types import Shape
+from ._schema import schema_of
+from ._schema_types import Schema
 
 T = TypeVar("T")
 V = TypeVar("V", covariant=True)
@@ -90,31 +90,31 @@ async def complete(
     if schema is None:
         text, end = await _answer(model, messages)
         return Completion(value=text, text=text, usage=end.usage)
-    shape = shape_of(schema)
-    asked = _with_schema(messages, shape)
+    target = schema_of(schema)
+    asked = _with_schema(messages, target)
     conversation, usage = asked, Usage()
     for attempt in range(1, repairs + 2):
         text, end = await _answer(model, conversation)
         usage += end.usage
-        value, problems = read_answer(text, shape)
+        value, problems = read_answer(text, target)
         if not problems:
             return Completion(value=value, text=text, usage=usage, attempts=attempt)
         if end.finish_reason == "length":
             problems = (*problems, "it was cut off at the most tokens that an answer may have; be shorter")
         conversation = [*asked, *_ask_again(text, problems)]
-    raise StructuredOutputError(shape.name, problems, text[:_EXCERPT_CHARS], attempt, usage)
+    raise StructuredOutputError(target.name, problems, text[:_EXCERPT_CHARS], attempt, usage)
 
 
-def read_answer(text: str, shape: Shape) -> tuple[Any, tuple[str, ...]]:
+def read_answer(text: str, target: Schema) -> tuple[Any, tuple[str, ...]]:
     """The value that *text* holds, and no problems; or the problems of the last JSON in it."""
-    found = find_json(text, openings="{" if shape.schema.get("type", "object") == "object" else "[{")
+    found = find_json(text, openings="{" if target.json_schema.get("type", "object") == "object" else "[{")
     if not found.values:
         return None, (found.problem,)
     last: list[str] = []
     for candidate in reversed(found.values):
         problems: list[str] = []
         try:
-            value = shape.read(candidate, "$", problems)
+            value = target.read(candidate, "$", problems)
         except RecursionError:
             problems.append("$: is nested too deeply")
         if not problems:
@@ -141,9 +141,9 @@ async def _answer(model: Model, messages: Sequence[ChatMessage]) -> tuple[str, A
     return text, end or AnswerEnd(Usage.estimate(messages, len(text), requests=failed + 1), "")
 
 
-def _with_schema(messages: Sequence[ChatMessage], shape: Shape) -> list[ChatMessage]:
+def _with_schema(messages: Sequence[ChatMessage], target: Schema) -> list[ChatMessage]:
     start = next((place for place, message in enumerate(messages) if message.role != "system"), len(messages))
-    ask = ChatMessage("system", _ASK.format(schema=json.dumps(shape.schema, ensure_ascii=False)))
+    ask = ChatMessage("system", _ASK.format(schema=json.dumps(target.json_schema, ensure_ascii=False)))
     return [*messages[:start], ask, *messages[start:]]
 
 

@@ -1,4 +1,4 @@
-"""What carries a model's requests: our own lanes, or any httpx transport behind the same few methods."""
+"""Transports: the interface shared by the connection pool and any httpx transport."""
 
 from __future__ import annotations
 
@@ -13,39 +13,39 @@ _PORTS = {"http": 80, "https": 443}
 
 
 class Endpoint:
-    """Where requests go, and what all of them have in common.
+    """The address of a chat completions endpoint, and the headers of every request to it.
 
     Attributes:
-        url: the whole address.
-        where: the address without its query, which may hold a key; for errors.
-        fields: the headers, in order. They hold the key.
-        silence_seconds: how long the server may send nothing at all.
+        url: the whole URL.
+        where: the URL without its query, which may hold a key; for error messages.
+        headers: the request headers, in order. They hold the API key.
+        silence_seconds: read timeout: how long the server may send nothing at all.
         origin: scheme, host and port.
     """
 
-    def __init__(self, url: str, fields: Mapping[str, str], silence_seconds: float) -> None:
+    def __init__(self, url: str, headers: Mapping[str, str], silence_seconds: float) -> None:
         parts = urlsplit(url)
         self.url, self.where = url, url.partition("?")[0]
-        self.fields, self.silence_seconds = fields, silence_seconds
+        self.headers, self.silence_seconds = headers, silence_seconds
         self.origin = (parts.scheme, parts.hostname or "", parts.port or _PORTS[parts.scheme])
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        self._head = post_head(target.encode("ascii"), parts.netloc, fields.items())
+        self._head = post_head(target.encode("ascii"), parts.netloc, headers.items())
 
     def request(self, body: bytes) -> bytes:
-        """A request as HTTP/1.1 has it."""
+        """Serialize a request as HTTP/1.1."""
         return b"%b%d\r\n\r\n%b" % (self._head, len(body), body)
 
-    def broken(self, problem: str) -> ModelConnectionError:
-        """The error for a connection that broke, or never was."""
+    def connection_error(self, problem: str) -> ModelConnectionError:
+        """The error for a connection that broke or could not be made."""
         return ModelConnectionError(self.where, problem)
 
-    def silent(self) -> ModelConnectionError:
-        """The error for a server that sent nothing for too long."""
-        return self.broken(f"it sent nothing for {self.silence_seconds:g} s")
+    def silence_error(self) -> ModelConnectionError:
+        """The error for a read timeout."""
+        return self.connection_error(f"it sent nothing for {self.silence_seconds:g} s")
 
 
-class Reply(Protocol):
-    """A response whose head is there. Every reply must be closed, whatever happens to it."""
+class Response(Protocol):
+    """A response whose head has arrived. Every response must be closed, whatever happens to it."""
 
     @property
     def status(self) -> int: ...
@@ -56,13 +56,10 @@ class Reply(Protocol):
 
     @property
     def over(self) -> bool:
-        """Known to be at its end, so that closing it costs no connection."""
+        """Whether the body has been read to its end, so that closing keeps the connection."""
 
     async def read(self) -> bytes:
-        """All of the body that has come by now, waiting for some of it; ``b""`` at its end.
-
-        Raises as `Transport.post`.
-        """
+        """The next piece of the body, waiting for one; ``b""`` at its end. Raises as `Transport.post`."""
 
     async def aclose(self) -> None: ...
 
@@ -70,12 +67,12 @@ class Reply(Protocol):
 class Transport(Protocol):
     """Sends requests."""
 
-    async def post(self, endpoint: Endpoint, body: bytes) -> Reply:
-        """Send a request, and return its response as soon as the head is there.
+    async def post(self, endpoint: Endpoint, body: bytes) -> Response:
+        """Send a request and return its response as soon as the head has arrived.
 
         Raises:
-            ModelConnectionError: no connection, or it broke, or the server was silent for too long.
-            ModelProtocolError: what came is not HTTP.
+            ModelConnectionError: no connection, a broken one, or a read timeout.
+            ModelProtocolError: the server does not speak HTTP.
         """
 
     async def aclose(self) -> None: ...

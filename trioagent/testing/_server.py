@@ -20,7 +20,7 @@ Answer = str | Say | Wire
 Handler = Callable[["ModelRequest"], Answer | Awaitable[Answer]]
 
 _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)[ \t]*\r\n", re.IGNORECASE)
-_KEEPS_NOT = re.compile(rb"\r\nconnection:[ \t]*close[ \t]*\r\n", re.IGNORECASE)
+CONNECTION_CLOSE = re.compile(rb"\r\nconnection:[ \t]*close[ \t]*\r\n", re.IGNORECASE)
 # Quotes inside JSON strings are escaped, so that this can only match a member of the request.
 _STREAM = re.compile(rb'"stream"\s*:\s*true')
 _LINGER_NOT = struct.pack("ii", 1, 0)
@@ -169,7 +169,7 @@ class _Connection:
             await self._pause(float("inf"))
         elif wire.then == "reset":
             self._reset()
-        return wire.then == "keep" and _KEEPS_NOT.search(request.head) is None
+        return wire.then == "keep" and CONNECTION_CLOSE.search(request.head) is None
 
     async def _receive(self) -> bool:
         data = await self._stream.receive_some(65536)

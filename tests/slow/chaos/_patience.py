@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import trio
 
-from trioagent.models._transport import Endpoint, Reply, Transport
+from trioagent.models._transport import Endpoint, Response, Transport
 
 
 class Impatient:
@@ -18,18 +18,18 @@ class Impatient:
     def __init__(self, inner: Transport, seconds: float) -> None:
         self._inner, self._seconds = inner, seconds
 
-    async def post(self, endpoint: Endpoint, body: bytes) -> Reply:
+    async def post(self, endpoint: Endpoint, body: bytes) -> Response:
         until = trio.current_time() + self._seconds
         with trio.move_on_at(until):
             return _Bounded(await self._inner.post(endpoint, body), endpoint, until)
-        raise endpoint.broken("no answer in time")
+        raise endpoint.connection_error("no answer in time")
 
     async def aclose(self) -> None:
         await self._inner.aclose()
 
 
 class _Bounded:
-    def __init__(self, inner: Reply, endpoint: Endpoint, until: float) -> None:
+    def __init__(self, inner: Response, endpoint: Endpoint, until: float) -> None:
         self._inner, self._endpoint, self._until = inner, endpoint, until
         self.status = inner.status
         self.headers: Mapping[str, str] = inner.headers
@@ -41,7 +41,7 @@ class _Bounded:
     async def read(self) -> bytes:
         with trio.move_on_at(self._until):
             return await self._inner.read()
-        raise self._endpoint.broken("the answer did not end in time")
+        raise self._endpoint.connection_error("the answer did not end in time")
 
     async def aclose(self) -> None:
         await self._inner.aclose()

@@ -24,8 +24,8 @@ import trio
 
 from trioagent import BatchConfig, Job, ModelConfig, RateLimits, RetryPolicy, Runtime, SandboxLimits, open_runtime
 from trioagent.batch import BatchReport, Progress, run_batch
-from trioagent.models import Pacer, open_model
-from trioagent.models._connection_pool import Lanes
+from trioagent.models import RateLimiter, open_model
+from trioagent.models._connection_pool import ConnectionPool
 
 from . import _script
 from ._faults import MOST
@@ -58,7 +58,7 @@ class _Batch:
         self._began = trio.current_time()
         self._taken = 0
         self._progress: Progress | None = None
-        self._pacer: Pacer | None = None
+        self._limiter: RateLimiter | None = None
 
     async def run(self) -> BatchReport | None:
         """Run the batch, cancelled and gone on with as ordered; what came of it, or None if it had to stop at once."""
@@ -137,11 +137,11 @@ class _Batch:
             retry=RetryPolicy(attempts=MOST + 6, first_delay=0.2, max_delay=2.0),
             rate=rate,
         )
-        self._pacer = Pacer(rate)
-        transport = Impatient(Lanes(connect_seconds=config.connect_seconds), self._plan.patience)
+        self._limiter = RateLimiter(rate)
+        transport = Impatient(ConnectionPool(connect_seconds=config.connect_seconds), self._plan.patience)
         limits = SandboxLimits(printed_chars=self._order.mark)  # no block prints; it shows in the command line
         async with (
-            open_model(config, transport=transport, pacer=self._pacer) as model,
+            open_model(config, transport=transport, rate_limiter=self._limiter) as model,
             open_runtime(model=model, sandbox_limits=limits, tier=self._plan.tier) as runtime,
         ):
             yield runtime
@@ -174,7 +174,7 @@ class _Batch:
                 "ended": progress.done + progress.failed + progress.skipped if progress else 0,
                 "running": progress.running if progress else 0,
                 "states": dict(progress.states) if progress else {},
-                "allowed": self._pacer.statistics().allowed_in_flight if self._pacer else 0,
+                "allowed": self._limiter.statistics().allowed_in_flight if self._limiter else 0,
             }
         )
 

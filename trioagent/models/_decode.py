@@ -146,7 +146,7 @@ def _raise_reported(error: object, source: str) -> NoReturn:
 
 
 def _message_of(error: object) -> str:
-    """The message in an error, in any format that servers use: ``{"error": {"message": …}}``, ``{"detail": …}``, text."""
+    """The message in an error in any known format: ``{"error": {"message": …}}``, ``{"detail": …}``, text."""
     for _ in range(4):
         if isinstance(error, str):
             return error

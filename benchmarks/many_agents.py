@@ -33,7 +33,7 @@ from trioagent import (
     run_agents,
     run_batch,
 )
-from trioagent.batch._descriptors import fit_to_descriptors
+from trioagent._runs._descriptors import fit_to_descriptors
 from trioagent.models import AnswerPart
 from trioagent.testing import ScriptedModel
 
@@ -179,7 +179,7 @@ def measure_journal() -> Iterator[Row]:
 
 
 def measure_checkpoints() -> Iterator[Row]:
-    from trioagent.batch._journal import open_journal
+    from trioagent._runs._journal import open_journal
 
     async def run() -> float:
         with tempfile.TemporaryDirectory() as name:

@@ -15,8 +15,8 @@ from typing import Any
 import trio
 
 from trioagent._config import BatchConfig, ModelConfig
+from trioagent._runs._journal import Journal
 from trioagent.batch import Job, run_batch
-from trioagent.batch._journal import Journal
 from trioagent.runtime import open_runtime
 
 

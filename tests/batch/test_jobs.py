@@ -23,7 +23,7 @@ def write(path: Path, *rows: Any) -> Path:
 
 def test_a_row_that_is_too_long_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without reading it whole; the rows before and after it count."""
-    monkeypatch.setattr("trioagent.batch._jobs.MAX_ROW_BYTES", 200)
+    monkeypatch.setattr("trioagent._runs._rows.MAX_ROW_BYTES", 200)
     path = write(tmp_path / "jobs.jsonl", GOOD, GOOD | {"messages": ["x" * 5000]}, GOOD | {"id": "b"})
     first, long, last = (row for _, row in read_jobs(path))
     assert (first, last) == (job_from_row(GOOD), job_from_row(GOOD | {"id": "b"}))

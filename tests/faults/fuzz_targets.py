@@ -15,9 +15,10 @@ from trioagent._errors import ModelError
 from trioagent._parsed_reply import REPAIRS
 from trioagent._reply_parser import ReplyParser, parse_reply
 from trioagent._retry_policy import parse_http_date, parse_retry_after
+from trioagent._runs._rows import _read_row
 from trioagent.batch import BadRow, Job, JournalError
 from trioagent.batch._episode import read_events, read_receipt_of
-from trioagent.batch._jobs import _read_row, job_from_row
+from trioagent.batch._jobs import job_from_row
 from trioagent.memory import Knowledge
 from trioagent.memory._commit import receipt_payload
 from trioagent.memory._paths import is_inside

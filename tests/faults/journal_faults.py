@@ -21,8 +21,8 @@ from typing import Any
 
 import trio
 
+from trioagent._runs._journal import Journal, open_journal
 from trioagent.batch import JournalError, JournalReader, Spending
-from trioagent.batch._journal import Journal, open_journal
 
 from .interposer import Ended, Fault, Mode, in_child, said_by
 

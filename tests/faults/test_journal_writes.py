@@ -9,8 +9,8 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from trioagent._runs._journal import FILE_NAME, open_journal
 from trioagent.batch import JournalError, JournalReader, Spending
-from trioagent.batch._journal import FILE_NAME, open_journal
 
 pytestmark = pytest.mark.real
 

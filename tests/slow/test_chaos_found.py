@@ -11,8 +11,8 @@ import pytest
 import trio
 
 from trioagent import ChatMessage, InvalidInputError, open_runtime
+from trioagent._runs._journal import JobRecord, Journal
 from trioagent.batch import FAILURES, Job, look_at, read_rows, run_batch
-from trioagent.batch._journal import JobRecord, Journal
 from trioagent.testing import ScriptedModel
 
 from .chaos import _ledger

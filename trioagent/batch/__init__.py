@@ -3,12 +3,29 @@
 from typing import TYPE_CHECKING
 
 from .._deprecated import old_names
-from ._budget import BudgetExhaustedError as BudgetExhaustedError
-from ._budget import PriceUnknownError as PriceUnknownError
-from ._descriptors import Concurrency as Concurrency
-from ._descriptors import fit_to_descriptors as fit_to_descriptors
-from ._jobs import BadJobsError as BadJobsError
-from ._jobs import BadRow as BadRow
+from .._runs import CONVERSATIONS as CONVERSATIONS
+from .._runs import FAILURES as FAILURES
+from .._runs import REPORT as REPORT
+from .._runs import STATUS as STATUS
+from .._runs import BadJobsError as BadJobsError
+from .._runs import BadRow as BadRow
+from .._runs import BatchReport as BatchReport
+from .._runs import BudgetExhaustedError as BudgetExhaustedError
+from .._runs import Concurrency as Concurrency
+from .._runs import EndpointUse as EndpointUse
+from .._runs import JobChangedError as JobChangedError
+from .._runs import JournalError as JournalError
+from .._runs import JournalReader as JournalReader
+from .._runs import PriceUnknownError as PriceUnknownError
+from .._runs import Progress as Progress
+from .._runs import RunDirError as RunDirError
+from .._runs import RunStatus as RunStatus
+from .._runs import Spending as Spending
+from .._runs import Straggler as Straggler
+from .._runs import fit_to_descriptors as fit_to_descriptors
+from .._runs import is_running as is_running
+from .._runs import look_at as look_at
+from .._runs import read_rows as read_rows
 from ._jobs import Job as Job
 from ._jobs import Survey as Survey
 from ._jobs import check_jobs as check_jobs
@@ -16,24 +33,7 @@ from ._jobs import good_jobs as good_jobs
 from ._jobs import job_from_row as job_from_row
 from ._jobs import read_jobs as read_jobs
 from ._jobs import survey_jobs as survey_jobs
-from ._journal import JobChangedError as JobChangedError
-from ._journal import JournalError as JournalError
-from ._journal_reader import JournalReader as JournalReader
-from ._journal_reader import is_running as is_running
-from ._outputs import CONVERSATIONS as CONVERSATIONS
-from ._outputs import FAILURES as FAILURES
-from ._outputs import REPORT as REPORT
-from ._outputs import STATUS as STATUS
-from ._outputs import RunDirError as RunDirError
-from ._outputs import read_rows as read_rows
-from ._progress import EndpointUse as EndpointUse
-from ._progress import Progress as Progress
-from ._progress import Straggler as Straggler
-from ._report import BatchReport as BatchReport
-from ._report import RunStatus as RunStatus
-from ._report import look_at as look_at
 from ._run import run_batch as run_batch
-from ._spending import Spending as Spending
 
 if not TYPE_CHECKING:
     __getattr__ = old_names(__name__)

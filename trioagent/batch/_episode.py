@@ -25,12 +25,11 @@ from .._errors import MemoryPathError, MemoryStorageError
 from .._events import Answered, CodeResult, Replied
 from .._messages import AgentResponse, Usage
 from .._reply_parser import parse_reply
+from .._runs import Budget, JobRecord, Journal, JournalError
 from ..agent import Agent
 from ..memory import ChangeSet, Knowledge, Memory, Receipt
 from ..sandbox import BlockResult
-from ._budget import Budget
 from ._jobs import Job
-from ._journal import JobRecord, Journal, JournalError
 
 _converter = make_converter(forbid_extra_keys=True)
 

@@ -5,41 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator, Mapping
-from contextlib import aclosing
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import attrs
 
 from .._errors import InvalidInputError
-from ..nursery_runner import Job as AnyJob
-from ..nursery_runner import iterate
+from .._runs import BadJobsError, BadRow, checked_rows, short, text_problem
 
-T = TypeVar("T")
-J = TypeVar("J", bound=AnyJob)
-
-MAX_ROW_BYTES = 16 * 1024 * 1024
 _SHOWN = 20
 _MOST_SECONDS = 1e9
 _METADATA_DEPTH = 100  # levels; the outputs, which hold it, must be writable and readable as JSON anywhere
-
-
-def text_problem(value: object) -> str:
-    """Why *value* is no text that says something and can be written to a file, or ""."""
-    if not isinstance(value, str) or not value.strip():
-        return f"must be a text that is not empty, not {short(value)}"
-    if "\0" in value or not _encodes(value):
-        return f"holds a character that no file can (NUL, or half a surrogate pair): {short(value)}"
-    return ""
-
-
-def _encodes(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _text(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
@@ -136,71 +113,9 @@ def job_from_row(row: object) -> Job:
     return Job(**row)
 
 
-@attrs.frozen
-class BadRow:
-    """A row of a jobs file that is no job."""
-
-    line: int
-    problem: str
-
-
-class BadJobsError(InvalidInputError):
-    """A jobs file with bad rows; nothing was run.
-
-    Attributes:
-        path: the file.
-        rows: every bad row.
-    """
-
-    def __init__(self, path: str, rows: tuple[BadRow, ...]) -> None:
-        super().__init__(path, "has bad rows")
-        self.args: tuple[Any, ...] = (path, rows)
-        self.path: str = path
-        self.rows: tuple[BadRow, ...] = rows
-
-    def __str__(self) -> str:
-        lines = [f"  line {row.line}: {row.problem}" for row in self.rows[:_SHOWN]]
-        if len(self.rows) > _SHOWN:
-            lines.append(f"  and {len(self.rows) - _SHOWN} more")
-        rows = "1 bad row" if len(self.rows) == 1 else f"{len(self.rows)} bad rows"
-        return "\n".join([f"{self.path}: {rows}; nothing was run", *lines])
-
-
 def read_jobs(path: Path) -> Iterator[tuple[int, Job | BadRow]]:
     """``(line number, job or what is wrong)`` of every row that is not blank; one row in memory at a time."""
     return checked_rows(path, job_from_row)
-
-
-def checked_rows(path: Path, read: Callable[[object], T]) -> Iterator[tuple[int, T | BadRow]]:
-    """The same for rows of any kind.
-
-    Args:
-        read: makes of decoded JSON what it is, or raises `InvalidInputError`.
-    """
-    with open(path, "rb") as file:
-        number = 0
-        while line := file.readline(MAX_ROW_BYTES + 1):
-            number += 1
-            if len(line) > MAX_ROW_BYTES:
-                yield number, BadRow(number, f"is longer than {MAX_ROW_BYTES:,} bytes")
-                while line and not line.endswith(b"\n"):
-                    line = file.readline(MAX_ROW_BYTES)
-                continue
-            if line.strip():
-                yield number, _read_row(number, line, read)
-
-
-def _read_row(number: int, line: bytes, read: Callable[[object], T]) -> T | BadRow:
-    try:
-        return read(json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8")))
-    except UnicodeDecodeError as error:
-        return BadRow(number, f"is not UTF-8 at byte {error.start}")
-    except InvalidInputError as error:
-        return BadRow(number, str(error))
-    except json.JSONDecodeError as error:  # its own words count lines, and there is one
-        return BadRow(number, f"is not JSON: {error.msg} at character {error.pos + 1}")
-    except (ValueError, RecursionError) as error:
-        return BadRow(number, f"is not JSON: {error}")
 
 
 @attrs.frozen
@@ -261,22 +176,3 @@ def good_jobs(path: Path) -> Iterator[Job]:
         if isinstance(item, BadRow):
             raise BadJobsError(str(path), (item,))
         yield item
-
-
-async def in_chunks(jobs: Iterable[J] | AsyncIterable[J], size: int) -> AsyncGenerator[list[J], None]:
-    """The same jobs, so many at a time; those of an async source one by one, for the next may be long in coming."""
-    size = 1 if isinstance(jobs, AsyncIterable) else size
-    chunk: list[J] = []
-    async with aclosing(iterate(jobs)) as source:
-        async for job in source:
-            chunk.append(job)
-            if len(chunk) == size:
-                yield chunk
-                chunk = []
-    if chunk:
-        yield chunk
-
-
-def short(value: object) -> str:
-    text = repr(value)  # which spells out what cannot be shown
-    return text if len(text) <= 60 else text[:57] + "..."

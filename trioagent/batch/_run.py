@@ -12,16 +12,11 @@ from typing import Any
 import trio
 
 from .._config import BatchConfig
+from .._runs import BatchReport, Ended, JobRecord, Progress, Run, failure, run_journaled
 from ..agent import Agent
 from ..runtime import Runtime
-from ._engine import Run, run_journaled
 from ._episode import drop_receipt, run_episode
 from ._jobs import Job
-from ._journal import JobRecord
-from ._outputs import failure
-from ._progress import Progress
-from ._report import BatchReport
-from ._work import Ended
 
 
 async def run_batch(

@@ -14,10 +14,8 @@ from .._errors import FatalError, ModelRefusedError
 from .._events import Answered, CodeResult, Replied
 from .._messages import ChatMessage, Usage
 from .._rates import refusal
+from .._runs import Budget, BudgetExhaustedError, JobRecord, Journal, Spending
 from ..agent import Agent
-from ..batch._budget import Budget, BudgetExhaustedError
-from ..batch._journal import JobRecord, Journal
-from ..batch._spending import NOTHING, Spending
 from ..models import Model
 from ..runtime import Runtime
 from ._checks import check
@@ -42,7 +40,7 @@ class Ledger:
     def __init__(self, journal: Journal, budget: Budget, record: JobRecord) -> None:
         self._journal, self._budget, self._seq = journal, budget, record.seq
         self._events = len(record.events)
-        self._new: Spending = NOTHING
+        self._new: Spending = Spending()
         self.used: dict[Who, Usage] = {}
 
     def add(self, who: Who, usage: Usage) -> None:
@@ -57,9 +55,9 @@ class Ledger:
 
     async def record(self, body: Mapping[str, Any] | None = None) -> None:
         """Journal what was booked since, with *body*. Ends even if cancelled."""
-        if body is None and self._new == NOTHING:
+        if body is None and self._new == Spending():
             return
-        new, self._new = self._new, NOTHING
+        new, self._new = self._new, Spending()
         with trio.CancelScope(shield=True):  # bounded: one local write; it was paid for
             await self._journal.add_event(self._seq, self._events, body or {}, new)
         self._events += 1

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from .._config import Flow
 from .._errors import InvalidInputError
-from ..batch import BadJobsError, BadRow
-from ..batch._jobs import checked_rows, short
+from .._runs import BadJobsError, BadRow, checked_rows, short
 from ._flows import check_facts
 from ._persona import Fact, Persona, read_facts, read_persona
 from ._scripted import script

@@ -11,11 +11,7 @@ import trio
 
 from .._config import BatchConfig, SftConfig
 from .._errors import InvalidInputError
-from ..batch import CONVERSATIONS, JobChangedError, JournalReader, Progress
-from ..batch._engine import Run, run_journaled
-from ..batch._jobs import short
-from ..batch._journal import FILE_NAME, KnownJob
-from ..batch._outputs import Files
+from .._runs import CONVERSATIONS, Files, JobChangedError, KnownJob, Progress, Run, look_up_jobs, run_journaled, short
 from ..models import Model
 from ..runtime import Runtime
 from ._flows import check_facts
@@ -28,7 +24,6 @@ from ._work import Conversations, PersonaJob, mark
 REJECTED = "rejected.jsonl"
 _DEFAULTS = SftConfig()
 _FILES = Files(holds="training conversations", done=CONVERSATIONS, failed=REJECTED, mark=mark)
-_LOOK_AHEAD = 200
 
 
 class PersonaChangedError(JobChangedError):
@@ -83,7 +78,7 @@ async def generate_conversations(
     run_dir = Path(run_dir)
     factory = Factory(persona_factory)
     jobs = _read(personas, facts_per_persona, config)
-    known = await trio.to_thread.run_sync(_look_up, run_dir, [job.key for job in jobs])
+    known = await trio.to_thread.run_sync(look_up_jobs, run_dir, [job.key for job in jobs])
     models = await _first_models(jobs, known, factory, config, run_dir)
 
     def make_work(run: Run[PersonaJob]) -> Conversations:
@@ -143,15 +138,6 @@ def _read(personas: Sequence[object], facts_per_persona: Sequence[object], confi
             )
         )
     return jobs
-
-
-def _look_up(run_dir: Path, keys: Sequence[str]) -> list[KnownJob | None]:
-    """What an earlier run has made of each persona. Writes nothing."""
-    if not (run_dir / FILE_NAME).is_file():
-        return [None] * len(keys)
-    with JournalReader(run_dir) as journal:
-        chunks = (keys[start : start + _LOOK_AHEAD] for start in range(0, len(keys), _LOOK_AHEAD))
-        return [known for chunk in chunks for known in journal.look_up(chunk)]
 
 
 async def _first_models(

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import attrs
 
 from .._errors import InvalidInputError
-from ..batch._jobs import short, text_problem
+from .._runs import short, text_problem
 
 T = TypeVar("T", bound=attrs.AttrsInstance)
 

@@ -10,7 +10,7 @@ import trio
 
 from .._errors import InvalidInputError
 from .._messages import Usage
-from ..batch._jobs import short
+from .._runs import short
 
 PersonaFactory: TypeAlias = Callable[..., Any]
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 import attrs
 
-from ..batch import BatchReport, JournalReader
+from .._runs import BatchReport, JournalReader
 from ._work import mark
 
 

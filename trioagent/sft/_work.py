@@ -11,11 +11,7 @@ import trio
 
 from .._config import SftConfig
 from .._messages import Usage
-from ..batch._budget import BudgetedModel
-from ..batch._engine import Run
-from ..batch._journal import JobRecord
-from ..batch._outputs import failure
-from ..batch._work import Ended
+from .._runs import BudgetedModel, Ended, JobRecord, Run, failure
 from ..models import Model
 from ._attempt import Attempt, Ledger, Stage, attempt
 from ._flows import instruction

@@ -8,8 +8,8 @@ from trio.testing import MockClock
 
 from trioagent._config import BatchConfig
 from trioagent._messages import ChatMessage, Usage
-from trioagent.batch._budget import Budget, BudgetedModel, BudgetExhaustedError, PriceUnknownError
-from trioagent.batch._spending import Spending
+from trioagent._runs._budget import Budget, BudgetedModel, BudgetExhaustedError, PriceUnknownError
+from trioagent._runs._spending import Spending
 from trioagent.testing import ScriptedModel
 
 MESSAGES = [ChatMessage("user", "x" * 400)]  # 100 tokens, and 200 are expected of the first answer

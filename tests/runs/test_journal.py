@@ -11,8 +11,8 @@ import pytest
 import trio
 
 from trioagent._errors import InvalidInputError
+from trioagent._runs._journal import FILE_NAME, LOCK_NAME, open_journal
 from trioagent.batch import JournalError, JournalReader, Spending, is_running, look_at
-from trioagent.batch._journal import FILE_NAME, LOCK_NAME, open_journal
 
 pytestmark = pytest.mark.real
 

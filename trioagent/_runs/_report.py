@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 import attrs
 
-from ._journal_reader import JournalReader, is_running
 from ._outputs import REPORT, STATUS, write_json
 from ._progress import Progress
+from ._reader import JournalReader, is_running
 from ._spending import Spending
 
 Stopped = Literal["", "asked", "budget", "refused", "limit", "cancelled"]

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trioagent._runs._descriptors import BLOCK, RESERVE
 from trioagent.batch import fit_to_descriptors
-from trioagent.batch._descriptors import BLOCK, RESERVE
 
 
 @pytest.mark.parametrize(

@@ -21,17 +21,15 @@ from .._config import BatchConfig
 from .._errors import ModelRefusedError
 from .._rates import Breaker, refusal
 from ..models import Model
-from ..nursery_runner import JobCancelled, JobDone, JobFailed, Outcome, Runner, open_runner
+from ..nursery_runner import JobCancelled, JobDone, JobFailed, Outcome, Runner, iterate, open_runner
 from ..runtime import Runtime
 from ._budget import Budget, BudgetedModel, BudgetExhaustedError
-from ._jobs import in_chunks
-from ._journal import JobChangedError, JobRecord, Journal, open_journal
+from ._journal import LOOK_AHEAD, JobChangedError, JobRecord, Journal, open_journal
 from ._outputs import BATCH_FILES, REPORT, Files, Outputs, open_outputs, write_json
 from ._progress import Progress, Watch
 from ._report import BatchReport, StatusFile, Stopped
 from ._work import Ended, J, Work
 
-_LOOK_AHEAD = 200  # jobs looked up in the journal at once
 _STATUS_SECONDS = 1.0
 
 
@@ -210,7 +208,7 @@ class Run(Generic[J]):
     async def _unfinished(self, jobs: Iterable[J] | AsyncIterable[J]) -> AsyncGenerator[J, None]:
         """The jobs that have no outcome yet (or one that is to be tried again), until a stop or the limit."""
         finished = {"done"} if self.config.retry_failed else {"done", "failed"}
-        async with aclosing(in_chunks(jobs, _LOOK_AHEAD)) as chunks:
+        async with aclosing(_in_chunks(jobs, LOOK_AHEAD)) as chunks:
             async for chunk in chunks:
                 known = await self.journal.look_up([job.key for job in chunk])
                 for job, seen in zip(chunk, known, strict=True):
@@ -263,3 +261,17 @@ async def _tell(run: Run[Any], on_progress: Callable[[Progress], None] | None, s
             on_progress(progress)
         await trio.to_thread.run_sync(status.write, progress)
         await trio.sleep(_STATUS_SECONDS)
+
+
+async def _in_chunks(jobs: Iterable[J] | AsyncIterable[J], size: int) -> AsyncGenerator[list[J], None]:
+    """The same jobs, so many at a time; those of an async source one by one, for the next may be long in coming."""
+    size = 1 if isinstance(jobs, AsyncIterable) else size
+    chunk: list[J] = []
+    async with aclosing(iterate(jobs)) as source:
+        async for job in source:
+            chunk.append(job)
+            if len(chunk) == size:
+                yield chunk
+                chunk = []
+    if chunk:
+        yield chunk

@@ -36,6 +36,8 @@ JobState = Literal["running", "done", "failed"]
 FILE_NAME = "journal.db"
 LOCK_NAME = "run.lock"
 SCHEMA_VERSION = 1
+LOOK_AHEAD = 200
+"""Jobs looked up at once."""
 BATCH = "batch jobs"
 _LOCK_TRIES, _LOCK_SECONDS = 5, 0.01
 _SPEND = (

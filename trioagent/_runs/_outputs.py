@@ -21,7 +21,7 @@ import trio
 from .._errors import FatalError, ModelError, TrioAgentError
 from .._files import write_whole
 from ._journal import BATCH
-from ._journal_reader import JournalReader
+from ._reader import JournalReader
 
 CONVERSATIONS = "conversations.jsonl"
 FAILURES = "failures.jsonl"

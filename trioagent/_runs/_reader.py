@@ -13,6 +13,7 @@ from .._errors import InvalidInputError
 from ._journal import (
     FILE_NAME,
     LOCK_NAME,
+    LOOK_AHEAD,
     SCHEMA_VERSION,
     UNREADABLE,
     JournalError,
@@ -107,6 +108,19 @@ class JournalReader:
 
     def _error(self, error: Exception) -> JournalError:
         return JournalError(str(self._path), f"cannot be read: {error}")
+
+
+def look_up_jobs(run_dir: Path, job_ids: Sequence[str]) -> list[KnownJob | None]:
+    """What earlier runs in *run_dir* have made of each job, also if nothing was run there. Writes nothing.
+
+    Raises:
+        JournalError: the journal cannot be read.
+    """
+    if not (run_dir / FILE_NAME).is_file():
+        return [None] * len(job_ids)
+    with JournalReader(run_dir) as journal:
+        chunks = (job_ids[start : start + LOOK_AHEAD] for start in range(0, len(job_ids), LOOK_AHEAD))
+        return [known for chunk in chunks for known in journal.look_up(chunk)]
 
 
 def is_running(run_dir: Path) -> bool:

@@ -1,0 +1,42 @@
+"""The engine of journaled runs: whatever the jobs are, one run directory, and nothing lost.
+
+Batches and training conversations stand beside each other on it, and take from it what is named here.
+"""
+
+from ._budget import Budget as Budget
+from ._budget import BudgetedModel as BudgetedModel
+from ._budget import BudgetExhaustedError as BudgetExhaustedError
+from ._budget import PriceUnknownError as PriceUnknownError
+from ._descriptors import Concurrency as Concurrency
+from ._descriptors import fit_to_descriptors as fit_to_descriptors
+from ._engine import Run as Run
+from ._engine import run_journaled as run_journaled
+from ._journal import JobChangedError as JobChangedError
+from ._journal import JobRecord as JobRecord
+from ._journal import Journal as Journal
+from ._journal import JournalError as JournalError
+from ._journal import KnownJob as KnownJob
+from ._outputs import CONVERSATIONS as CONVERSATIONS
+from ._outputs import FAILURES as FAILURES
+from ._outputs import REPORT as REPORT
+from ._outputs import STATUS as STATUS
+from ._outputs import Files as Files
+from ._outputs import RunDirError as RunDirError
+from ._outputs import failure as failure
+from ._outputs import read_rows as read_rows
+from ._progress import EndpointUse as EndpointUse
+from ._progress import Progress as Progress
+from ._progress import Straggler as Straggler
+from ._reader import JournalReader as JournalReader
+from ._reader import is_running as is_running
+from ._reader import look_up_jobs as look_up_jobs
+from ._report import BatchReport as BatchReport
+from ._report import RunStatus as RunStatus
+from ._report import look_at as look_at
+from ._rows import BadJobsError as BadJobsError
+from ._rows import BadRow as BadRow
+from ._rows import checked_rows as checked_rows
+from ._rows import short as short
+from ._rows import text_problem as text_problem
+from ._spending import Spending as Spending
+from ._work import Ended as Ended

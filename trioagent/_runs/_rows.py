@@ -1,0 +1,101 @@
+"""Rows of JSON Lines that people give us: read one at a time, with every bad one named."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import attrs
+
+from .._errors import InvalidInputError
+
+T = TypeVar("T")
+
+MAX_ROW_BYTES = 16 * 1024 * 1024
+_SHOWN = 20
+
+
+@attrs.frozen
+class BadRow:
+    """A row of a jobs file that is no job."""
+
+    line: int
+    problem: str
+
+
+class BadJobsError(InvalidInputError):
+    """A jobs file with bad rows; nothing was run.
+
+    Attributes:
+        path: the file.
+        rows: every bad row.
+    """
+
+    def __init__(self, path: str, rows: tuple[BadRow, ...]) -> None:
+        super().__init__(path, "has bad rows")
+        self.args: tuple[Any, ...] = (path, rows)
+        self.path: str = path
+        self.rows: tuple[BadRow, ...] = rows
+
+    def __str__(self) -> str:
+        lines = [f"  line {row.line}: {row.problem}" for row in self.rows[:_SHOWN]]
+        if len(self.rows) > _SHOWN:
+            lines.append(f"  and {len(self.rows) - _SHOWN} more")
+        rows = "1 bad row" if len(self.rows) == 1 else f"{len(self.rows)} bad rows"
+        return "\n".join([f"{self.path}: {rows}; nothing was run", *lines])
+
+
+def checked_rows(path: Path, read: Callable[[object], T]) -> Iterator[tuple[int, T | BadRow]]:
+    """``(line number, value or what is wrong)`` of every row that is not blank; one row in memory at a time.
+
+    Args:
+        read: makes of decoded JSON what it is, or raises `InvalidInputError`.
+    """
+    with open(path, "rb") as file:
+        number = 0
+        while line := file.readline(MAX_ROW_BYTES + 1):
+            number += 1
+            if len(line) > MAX_ROW_BYTES:
+                yield number, BadRow(number, f"is longer than {MAX_ROW_BYTES:,} bytes")
+                while line and not line.endswith(b"\n"):
+                    line = file.readline(MAX_ROW_BYTES)
+                continue
+            if line.strip():
+                yield number, _read_row(number, line, read)
+
+
+def _read_row(number: int, line: bytes, read: Callable[[object], T]) -> T | BadRow:
+    try:
+        return read(json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8")))
+    except UnicodeDecodeError as error:
+        return BadRow(number, f"is not UTF-8 at byte {error.start}")
+    except InvalidInputError as error:
+        return BadRow(number, str(error))
+    except json.JSONDecodeError as error:  # its own words count lines, and there is one
+        return BadRow(number, f"is not JSON: {error.msg} at character {error.pos + 1}")
+    except (ValueError, RecursionError) as error:
+        return BadRow(number, f"is not JSON: {error}")
+
+
+def text_problem(value: object) -> str:
+    """Why *value* is no text that says something and can be written to a file, or ""."""
+    if not isinstance(value, str) or not value.strip():
+        return f"must be a text that is not empty, not {short(value)}"
+    if "\0" in value or not _encodes(value):
+        return f"holds a character that no file can (NUL, or half a surrogate pair): {short(value)}"
+    return ""
+
+
+def _encodes(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def short(value: object) -> str:
+    text = repr(value)  # which spells out what cannot be shown
+    return text if len(text) <= 60 else text[:57] + "..."

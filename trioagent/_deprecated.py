@@ -11,6 +11,7 @@ RENAMED = {
     "BadJobs": "BadJobsError",
     "BudgetExhausted": "BudgetExhaustedError",
     "Cancelled": "JobCancelled",
+    "Conversation": "Transcript",
     "DeadlineExceeded": "DeadlineExceededError",
     "Done": "JobDone",
     "Failed": "JobFailed",

@@ -15,11 +15,11 @@ HISTORY_LINES = 1000
 class LineInput:
     """The user's lines, from a terminal or a pipe.
 
-    Reading blocks the whole process, event loop included; so it is done between turns, in the main thread, when nothing
-    else is going on. On a terminal Ctrl-C raises KeyboardInterrupt from `read`, and Ctrl-D EOFError.
+    Reading blocks its thread, which must be the main thread and must not run an event loop (see `_foreground`). On a
+    terminal Ctrl-C raises KeyboardInterrupt from `read`, and Ctrl-D EOFError.
 
     Args:
-        history: where typed lines are kept, or None. Failing to is said once and harms nothing.
+        history: the file that typed lines are kept in, or None. An error with it is reported once, and reading goes on.
     """
 
     def __init__(self, history: Path | None) -> None:
@@ -61,7 +61,7 @@ class LineInput:
         except FileNotFoundError:
             return
         except OSError as error:
-            self._give_up(error)
+            self._disable_history(error)
             return
         for line in lines[-HISTORY_LINES:]:
             readline.add_history(line)
@@ -81,9 +81,9 @@ class LineInput:
                 os.fchmod(fd, 0o600)
                 file.writelines(f"{text}\n" for text in lines)
         except OSError as error:
-            self._give_up(error)
+            self._disable_history(error)
 
-    def _give_up(self, error: OSError) -> None:
+    def _disable_history(self, error: OSError) -> None:
         click.echo(f"note: the history is not kept: {self._history}: {error.strerror}", err=True)
         self._history = None
 

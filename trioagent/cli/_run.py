@@ -47,7 +47,7 @@ def run(message: str, options: AgentOptions, as_json: bool) -> int:
 
 async def _run(message: str, options: AgentOptions, as_json: bool) -> int:
     async with open_agent(options) as (runtime, agent):
-        outcome = await send_message(agent, message, _say_what_waits)
+        outcome = await send_message(agent, message, _show_retry)
         if isinstance(outcome, Interrupted):
             click.echo(safe(str(outcome)), err=True)
             return INTERRUPTED
@@ -56,12 +56,12 @@ async def _run(message: str, options: AgentOptions, as_json: bool) -> int:
             click.echo(json.dumps(body))
         elif outcome.reply:
             click.echo(safe(outcome.reply))
-        if problem := stopped_short(outcome, agent.config):
+        if problem := no_reply_reason(outcome, agent.config):
             raise click.ClickException(problem)
     return 0
 
 
-def stopped_short(response: AgentResponse, config: AgentConfig) -> str:
+def no_reply_reason(response: AgentResponse, config: AgentConfig) -> str:
     """Why there is no reply, or "" if there is one."""
     if response.stop_reason == "reply":
         return ""
@@ -71,6 +71,6 @@ def stopped_short(response: AgentResponse, config: AgentConfig) -> str:
     )
 
 
-def _say_what_waits(event: AgentEvent) -> None:
+def _show_retry(event: AgentEvent) -> None:
     if isinstance(event, Retrying):
         click.echo(f"note: {one_line(str(event.error))}; trying again in {event.delay:.1f} s", err=True)

@@ -1,9 +1,11 @@
-"""One message to an agent, from the terminal: shown as it goes, and taken back whole by Ctrl-C."""
+"""One message to an agent, from the terminal: shown as it goes, and rolled back as a whole by Ctrl-C."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractContextManager
+from functools import partial
 
 import attrs
 import trio
@@ -20,46 +22,63 @@ class Interrupted:
     """The message was interrupted, and the conversation is as it was before.
 
     Attributes:
-        left: notes that are *not* as they were before, because somebody else has changed one of them meanwhile.
+        not_restored: notes that this message changed and that were *not* rolled back, because somebody else has
+            changed one of them since.
         changed: those that somebody else has changed.
     """
 
-    left: tuple[str, ...] = ()
+    not_restored: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        if not self.left:
+        if not self.not_restored:
             return "interrupted; the notes are as they were before this message"
         return (
             f"interrupted, but {', '.join(self.changed)} has been changed by someone else since; so what this message "
-            f"changed is still there, in {', '.join(self.left)}"
+            f"changed is still there, in {', '.join(self.not_restored)}"
         )
 
 
-async def send_message(agent: Agent, message: str, show: Callable[[AgentEvent], None]) -> AgentResponse | Interrupted:
-    """Say *message*, and give every event to *show*.
+OpenInterrupts = Callable[[], AbstractContextManager[AsyncIterator[int]]]
+_receive_sigint = partial(trio.open_signal_receiver, signal.SIGINT)
 
-    The first Ctrl-C cancels the model and the running code, and takes back what this message has changed in the notes;
-    more of them, meanwhile, change nothing.
+
+async def send_message(
+    agent: Agent,
+    message: str,
+    show: Callable[[AgentEvent], None],
+    *,
+    open_interrupts: OpenInterrupts = _receive_sigint,
+) -> AgentResponse | Interrupted:
+    """Send *message*, and give every event to *show*.
+
+    The first interrupt cancels the model request and the running code, and rolls back what this message has changed in
+    the notes; further ones, while that is done, change nothing.
+
+    Args:
+        open_interrupts: opens a stream of interrupts; SIGINT, received in the main thread, if not given.
+
+    Raises:
+        TrioAgentError: see `trioagent.Agent.stream_chat`.
     """
     undo, messages = UndoLog(), agent.messages
-    response: AgentResponse | Interrupted = Interrupted()
+    outcome: AgentResponse | Interrupted = Interrupted()
 
-    async def say() -> None:
-        nonlocal response
+    async def send() -> None:
+        nonlocal outcome
         async with agent.stream_chat(message, undo=undo) as events:
             async for event in events:
                 show(event)
                 if isinstance(event, Replied):
-                    response = event.response
+                    outcome = event.response
 
-    async def take_back() -> None:
-        nonlocal response
+    async def roll_back() -> None:
+        nonlocal outcome
         agent.messages = messages
-        response = await _roll_back(agent, undo)
+        outcome = await _roll_back(agent, undo)
 
-    await _do_unless_interrupted(say, or_else=take_back)
-    return response
+    await _run_interruptible(send, on_interrupt=roll_back, open_interrupts=open_interrupts)
+    return outcome
 
 
 async def _roll_back(agent: Agent, undo: UndoLog) -> Interrupted:
@@ -72,38 +91,41 @@ async def _roll_back(agent: Agent, undo: UndoLog) -> Interrupted:
     return Interrupted()
 
 
-async def _do_unless_interrupted(
-    work: Callable[[], Awaitable[None]], *, or_else: Callable[[], Awaitable[None]]
+async def _run_interruptible(
+    work: Callable[[], Awaitable[None]],
+    *,
+    on_interrupt: Callable[[], Awaitable[None]],
+    open_interrupts: OpenInterrupts,
 ) -> None:
-    """Do *work*; if Ctrl-C comes before it is over, cancel it and do *or_else*, which Ctrl-C cannot cancel.
+    """Run *work*; an interrupt before it has ended cancels it and runs *on_interrupt*, which none can cancel.
 
     Raises:
-        TrioAgentError: of *work* or *or_else*, as it is and not in a group.
+        TrioAgentError: of *work* or *on_interrupt*, as it is and not in a group.
     """
     failure: TrioAgentError | None = None
     scope = trio.CancelScope()
     try:
-        with trio.open_signal_receiver(signal.SIGINT) as signals:
+        with open_interrupts() as interrupts:
             async with trio.open_nursery() as nursery:
                 with scope:
-                    nursery.start_soon(_cancel_on_signal, signals, scope)
+                    nursery.start_soon(_cancel_on_interrupt, interrupts, scope)
                     try:
                         await work()
                     except TrioAgentError as error:
                         failure = error
                 if scope.cancelled_caught:
                     try:
-                        await or_else()
+                        await on_interrupt()
                     except TrioAgentError as error:
                         failure = error
                 nursery.cancel_scope.cancel()
-    except KeyboardInterrupt:  # a Ctrl-C that nobody has read is delivered again when the receiver closes
+    except KeyboardInterrupt:  # a signal that was not read is delivered again when the signal receiver closes
         if not scope.cancelled_caught:
             raise
     if failure is not None:
         raise failure
 
 
-async def _cancel_on_signal(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
-    async for _ in signals:
+async def _cancel_on_interrupt(interrupts: AsyncIterator[int], scope: trio.CancelScope) -> None:
+    async for _ in interrupts:
         scope.cancel()

@@ -46,35 +46,41 @@ With a language model: set OPENROUTER_API_KEY, or see `{program} chat --help`.""
 
 def main() -> int:
     prepare_streams()
-    return exit_code_of(lambda: trio.run(_demo), GlobalOptions())
+    return exit_code_of(_demo, GlobalOptions())
 
 
-async def _demo() -> int:
+def _demo() -> int:
     screen = console()
     screen.print(_INTRODUCTION, style="dim")
     with tempfile.TemporaryDirectory(prefix="trioagent-demo-") as folder:
         notes = Path(folder) / "notes"
-        async with open_runtime(OFFLINE_RULES) as runtime:
-            agent = Agent(runtime, memory_path=notes)
-            screen.print(f"\n1. Three things to remember, told to an agent with its notes in {notes}", style="bold")
-            results: list[BlockResult] = []
-            for message in (*STATEMENTS, QUESTION):
-                if message is QUESTION:
-                    screen.print(
-                        "\n2. A question for a new agent on the same notes: it has only these to go by", style="bold"
-                    )
-                    agent = Agent(runtime, memory_path=notes)
-                screen.print(f"\nyou> {message}")
-                if isinstance(await send_message(agent, message, _shown(screen, results)), Interrupted):
-                    raise KeyboardInterrupt
-            screen.print("\n3. The notes it made: plain markdown", style="bold")
-            print_tree(screen, notes, contents=True)
-            screen.print(
-                f"\n{len(results)} blocks of code ran in sandbox tier {runtime.sandbox.tier!r}; "
-                f"{sum(result.saved for result in results)} changed the notes, each as one transaction."
-            )
+        results = trio.run(_conversations, screen, notes)
+        screen.print("\n3. The notes it made: plain markdown", style="bold")
+        print_tree(screen, notes, contents=True)
+    screen.print(
+        f"\n{len(results)} blocks of code ran in sandbox tier {results[0].tier!r}; "
+        f"{sum(result.saved for result in results)} changed the notes, each as one transaction."
+    )
     screen.print(_TRY_IT.format(program=_program()), style="dim")
     return 0
+
+
+async def _conversations(screen: Console, notes: Path) -> list[BlockResult]:
+    """Tell one agent, ask another one on the same notes; the results of the blocks that they ran."""
+    results: list[BlockResult] = []
+    async with open_runtime(OFFLINE_RULES) as runtime:
+        agent = Agent(runtime, memory_path=notes)
+        screen.print(f"\n1. Three things to remember, told to an agent with its notes in {notes}", style="bold")
+        for message in (*STATEMENTS, QUESTION):
+            if message is QUESTION:
+                screen.print(
+                    "\n2. A question for a new agent on the same notes: it has only these to go by", style="bold"
+                )
+                agent = Agent(runtime, memory_path=notes)
+            screen.print(f"\nyou> {message}")
+            if isinstance(await send_message(agent, message, _shown(screen, results)), Interrupted):
+                raise KeyboardInterrupt
+    return results
 
 
 def _shown(screen: Console, results: list[BlockResult]) -> Callable[[AgentEvent], None]:

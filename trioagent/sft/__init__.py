@@ -1,10 +1,11 @@
 """Training conversations: personas tell, change and ask for facts, and only what was done right is kept."""
 
-import warnings
+from typing import TYPE_CHECKING
 
 from .._config import FLOWS as FLOWS
 from .._config import Flow as Flow
 from .._config import SftConfig as SftConfig
+from .._deprecated import old_names
 from ._checks import check as check
 from ._files import read_personas as read_personas
 from ._generate import REJECTED as REJECTED
@@ -28,10 +29,5 @@ from ._transcript import Exchange as Exchange
 from ._transcript import Transcript as Transcript
 from ._transcript import Verdict as Verdict
 
-
-def __getattr__(name: str) -> object:
-    """The public names of version 0.1, for one release."""
-    if name == "Conversation":
-        warnings.warn("trioagent.sft.Conversation is now called Transcript", DeprecationWarning, stacklevel=2)
-        return Transcript
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:  # a checker is to report old names, and misspelt ones, as unknown
+    __getattr__ = old_names(__name__)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import trio
 
-from trioagent._config import AgentConfig, MemoryLimits, ModelConfig, RetryPolicy
+from trioagent._config import AgentConfig, MemoryLimits, ModelConfig, RateLimits, RetryPolicy
 from trioagent._errors import (
     AgentBusyError,
     InvalidInputError,
@@ -202,11 +202,13 @@ async def test_max_tool_turns(tmp_path: Path) -> None:
 
 async def test_settings(tmp_path: Path) -> None:
     async with open_runtime(model=ScriptedModel([])) as runtime:
-        agent = Agent(runtime, memory_path=tmp_path, system_prompt="Be brief.", config=AgentConfig(max_tool_turns=3))
+        agent = Agent(runtime, memory_path=tmp_path, system_prompt="Be brief.", max_tool_turns=3)
         assert agent.messages == [ChatMessage("system", "Be brief.")]
         assert agent.config == AgentConfig(max_tool_turns=3, system_prompt="Be brief.")
         with pytest.raises(InvalidInputError, match="max_tool_turns"):
             Agent(runtime, memory_path=tmp_path, max_tool_turns=-1)
+        with pytest.raises(InvalidInputError, match="message_chars"):
+            Agent(runtime, memory_path=tmp_path, message_chars=0)
         for name in ("not a name", "class", "_hidden", "read_file"):
             with pytest.raises(InvalidInputError, match="host_tools"):
                 Agent(runtime, memory_path=tmp_path, host_tools={name: _double})
@@ -250,11 +252,17 @@ async def test_cancelling_a_host_tool_cancels_the_chat(tmp_path: Path) -> None:
 async def test_save_conversation(tmp_path: Path) -> None:
     async with agent_with([reply("Hé \ud83d")], tmp_path / "memory") as agent:
         await agent.chat("Hi")
-        path = await agent.save_conversation(log=True, save_folder=tmp_path / "out" / "deep")
+        path = await agent.save_conversation(save_folder=tmp_path / "out" / "deep")
     body = json.loads(path.read_text())
     assert [message["role"] for message in body["messages"]] == ["system", "user", "assistant"]
     assert path.name.startswith("convo_") and body["tier"] == ""
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+async def test_save_conversation_says_that_its_log_goes_away(tmp_path: Path) -> None:
+    async with agent_with([], tmp_path) as agent:
+        with pytest.warns(DeprecationWarning, match="log the path"):
+            assert (await agent.save_conversation(log=True, save_folder=tmp_path)).exists()
 
 
 async def test_undo_takes_a_whole_chat_back(tmp_path: Path) -> None:
@@ -352,19 +360,45 @@ async def test_open_sandbox_runs_blocks_without_an_agent(tmp_path: Path) -> None
 async def test_runtime_closes_even_if_the_body_raises(tmp_path: Path) -> None:
     before = _children()
     with pytest.raises(ZeroDivisionError):
-        async with open_runtime() as runtime:
+        async with open_runtime("offline-rules") as runtime:
             assert isinstance(runtime, Runtime)
             raise ZeroDivisionError
     assert _children() == before
 
 
-async def test_runtime_refuses_what_it_cannot_use() -> None:
-    with pytest.raises(InvalidInputError, match="gpt-4"):
-        async with open_runtime(model="gpt-4"):
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"model": "gpt-4"}, "gpt-4"),
+        ({"model": ""}, "''"),
+        ({"model": None}, "must be a name, a ModelConfig or a Model, not None"),
+        ({"model": 5}, "not 5"),
+        ({"model": ScriptedModel([]), "api_key": "secret"}, "api_key: only beside a model's name.*its own settings"),
+        (
+            {"model": ModelConfig(base_url="http://x", model="m"), "base_url": "http://y"},
+            "base_url: .* in the M",
+        ),
+        ({"model": ModelConfig(base_url="http://x", model="m"), "rate": RateLimits()}, "rate: .* in the ModelConfig"),
+        ({"model": ScriptedModel([]), "rate": RateLimits()}, "rate: only beside a model's name"),
+    ],
+)
+async def test_runtime_refuses_what_it_cannot_use(options: dict[str, Any], problem: str) -> None:
+    with pytest.raises(InvalidInputError, match=problem):
+        async with open_runtime(**options):
             raise AssertionError
-    with pytest.raises(InvalidInputError, match="go with a model's name"):
-        async with open_runtime(model=ScriptedModel([]), api_key="secret"):
-            raise AssertionError
+
+
+async def test_a_runtime_needs_a_model() -> None:
+    with pytest.raises(TypeError, match="'model'"):
+        open_runtime()  # type: ignore[call-arg]
+
+
+async def test_models_opened_by_name_have_the_rate_of_the_runtime() -> None:
+    rate = RateLimits(max_in_flight=3)
+    async with open_runtime("vllm:a", rate=rate) as runtime:
+        assert runtime.rate == rate
+    async with open_runtime(ModelConfig(base_url="http://127.0.0.1:9", model="a", rate=rate)) as runtime:
+        assert runtime.rate == rate
 
 
 async def test_a_model_that_is_down_is_one_clear_error(tmp_path: Path) -> None:

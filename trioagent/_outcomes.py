@@ -44,12 +44,24 @@ Outcome = JobDone[T] | JobFailed | JobCancelled
 
 @attrs.frozen
 class AgentFailure:
-    """One agent's failure among those of `run_agents`."""
+    """One agent's failure among those of `run_agents`.
+
+    Attributes:
+        index: its place in both lists.
+        agent: None once pickled: an agent belongs to the runtime of its process.
+        message: what was said to it.
+        error: what its chat raised.
+        memory_path: its notes.
+    """
 
     index: int
-    agent: Agent
+    agent: Agent | None
     message: str
     error: Exception
+    memory_path: str
+
+    def __reduce__(self) -> tuple[type[AgentFailure], tuple[object, ...]]:
+        return AgentFailure, (self.index, None, self.message, self.error, self.memory_path)
 
 
 class AgentsFailedError(ExceptionGroup[Exception]):
@@ -65,6 +77,10 @@ class AgentsFailedError(ExceptionGroup[Exception]):
         self = super().__new__(cls, message, [failure.error for failure in failures])
         self.failures = tuple(failures)
         return self
+
+    def __reduce__(self) -> tuple[type[AgentsFailedError], tuple[object, ...], dict[str, object]]:
+        state = {name: value for name, value in vars(self).items() if name != "failures"}
+        return AgentsFailedError, (self.message, self.failures), state
 
     def derive(self, excs: Sequence[Any]) -> Any:
         """Keep the failures that belong to *excs* when ``except*`` splits the group."""

@@ -7,11 +7,13 @@ import keyword
 import logging
 import os
 import uuid
+import warnings
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from functools import lru_cache
 from inspect import iscoroutinefunction
 from pathlib import Path
+from typing import Any
 
 import attrs
 import trio
@@ -42,11 +44,9 @@ class Agent:
     Args:
         runtime: what agents share, from `open_runtime`.
         memory_path: the folder of notes; made at first use. Many agents, in many processes, may use one.
-        max_tool_turns: how often in one chat the model may run code, or be given a hint (`AgentConfig.max_tool_turns`).
-        system_prompt: replaces the built-in one (`AgentConfig.system_prompt`).
+        max_tool_turns, system_prompt, message_chars: see `AgentConfig`, whose defaults these are.
         host_tools: async functions of yours that blocks may call by these names, with JSON values. They run in the
             caller's own scope; cancelling the chat cancels them.
-        config: the same settings in one value; ``max_tool_turns`` and ``system_prompt`` win over it.
         model: instead of the runtime's.
 
     Raises:
@@ -62,15 +62,13 @@ class Agent:
         memory_path: str | os.PathLike[str],
         max_tool_turns: int | None = None,
         system_prompt: str | None = None,
+        message_chars: int | None = None,
         host_tools: Mapping[str, HostTool] | None = None,
-        config: AgentConfig = AgentConfig(),
         model: Model | None = None,
     ) -> None:
-        if max_tool_turns is not None:
-            config = attrs.evolve(config, max_tool_turns=max_tool_turns)
-        if system_prompt is not None:
-            config = attrs.evolve(config, system_prompt=system_prompt)
-        self.config = config
+        given = {"max_tool_turns": max_tool_turns, "system_prompt": system_prompt, "message_chars": message_chars}
+        settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        self.config: AgentConfig = AgentConfig(**settings)
         self.memory: Memory = Memory(memory_path, limits=runtime.memory_limits, sync=runtime.sync_notes)
         self.knowledge: Knowledge = Knowledge()
         self._runtime = runtime
@@ -78,7 +76,7 @@ class Agent:
         self._host_tools = dict(host_tools or {})
         for name, tool in self._host_tools.items():
             _check_host_tool(name, tool)
-        prompt = SYSTEM_PROMPT if config.system_prompt is None else config.system_prompt
+        prompt = SYSTEM_PROMPT if self.config.system_prompt is None else self.config.system_prompt
         self.messages: list[ChatMessage] = [_system_message(prompt, tuple(self._host_tools))]
         self._busy = False
         self._tier = ""
@@ -131,7 +129,7 @@ class Agent:
             yield events
 
     async def save_conversation(
-        self, log: bool = False, *, save_folder: str | os.PathLike[str] = "output/conversations"
+        self, log: bool | None = None, *, save_folder: str | os.PathLike[str] = "output/conversations"
     ) -> Path:
         """Write the conversation as JSON to ``convo_<uuid>.json`` and return its path.
 
@@ -139,8 +137,12 @@ class Agent:
         at all. A started write ends even if cancelled.
 
         Args:
-            log: also tell the ``trioagent`` logger where it is.
+            log: deprecated, and gone in 0.3: log the path that is returned.
         """
+        if log is not None:
+            warnings.warn(
+                "save_conversation(log=...) goes away; log the path it returns", DeprecationWarning, stacklevel=2
+            )
         path = Path(save_folder) / f"convo_{uuid.uuid4()}.json"
         body = {"messages": [attrs.asdict(message) for message in self.messages], "tier": self._tier}
         text = json.dumps(body, ensure_ascii=False, indent=2)
@@ -242,7 +244,7 @@ class Agent:
         if len(message) > self.config.message_chars:
             raise InvalidInputError(
                 "message",
-                f"has {len(message):,} characters, and AgentConfig.message_chars allows {self.config.message_chars:,}; "
+                f"has {len(message):,} characters, and message_chars allows {self.config.message_chars:,}; "
                 "put long texts into a note instead",
             )
         if "\0" in message:

@@ -88,7 +88,7 @@ async def run_agents(
                 responses[index] = await agent.chat(message)
             except Exception as error:
                 error.add_note(f"agent {index} ({agent.memory_path}), message {str(message)[:80]!r}")
-                failures.append(AgentFailure(index, agent, message, error))
+                failures.append(AgentFailure(index, agent, message, error, str(agent.memory_path)))
                 raise
 
     failed = False

@@ -47,11 +47,11 @@ class Runtime:
 
 @asynccontextmanager
 async def open_runtime(
-    model: str | ModelConfig | Model = "offline-rules",
+    model: str | ModelConfig | Model,
     *,
     base_url: str | None = None,
     api_key: str | None = None,
-    rate: RateLimits = RateLimits(),
+    rate: RateLimits | None = None,
     tier: str | None = None,
     sandbox_limits: SandboxLimits = SandboxLimits(),
     memory_limits: MemoryLimits = MemoryLimits(),
@@ -61,25 +61,27 @@ async def open_runtime(
 
     Args:
         model: a name (``openrouter:…``, ``openai:…``, ``vllm:…``, ``ollama:…``, ``offline-rules``), a `ModelConfig`, or
-            any object with the `Model` interface.
+            any object with the `Model` interface. There is no default: ``offline-rules`` is no language model.
         base_url, api_key: for a name. A provider's own key variable (``OPENROUTER_API_KEY``, ``OPENAI_API_KEY``) is
             read if a name says that provider and no key is given; no other environment variable is.
-        rate: for a name: how hard its endpoint may be driven (a `ModelConfig` has its own).
+        rate: for a name: how hard its endpoint, and those of models opened later by name, may be driven. A
+            `ModelConfig` has its own.
         tier: the sandbox tier to insist on; the best that works otherwise.
         sync_notes: flush every commit to the disk, so that notes survive a power cut, not only a killed process.
 
     Raises:
-        InvalidInputError: a name that means no model, or a key that is missing.
+        InvalidInputError: what is given is no model, its key is missing, or a setting is given in two places.
         SandboxUnavailableError: no sandbox tier works here, or not the one asked for.
     """
     async with AsyncExitStack() as stack:
         rate_limiters: dict[str, RateLimiter] = {}
         if isinstance(model, str):
-            chosen: ModelConfig | OfflineRules | Model = _chosen(model, base_url, api_key, rate)
-        elif base_url is None and api_key is None:
-            chosen = model
+            limits = RateLimits() if rate is None else rate
+            chosen: ModelConfig | OfflineRules | Model = _chosen(model, base_url, api_key, limits)
         else:
-            raise InvalidInputError("open_runtime", "base_url and api_key go with a model's name, not with an object")
+            _check_no_options(model, base_url=base_url, api_key=api_key, rate=rate)
+            chosen = model
+            limits = model.rate if isinstance(model, ModelConfig) else RateLimits()
         opened = await stack.enter_async_context(_open(chosen, rate_limiters))
         sandbox = await stack.enter_async_context(open_sandbox(tier, limits=sandbox_limits))
         yield Runtime(
@@ -87,10 +89,20 @@ async def open_runtime(
             sandbox=sandbox,
             memory_limits=memory_limits,
             sync_notes=sync_notes,
-            rate=rate,
+            rate=limits,
             rate_limiters=rate_limiters,
             config=chosen if isinstance(chosen, ModelConfig) else None,
         )
+
+
+def _check_no_options(model: object, **options: object) -> None:
+    """A model that is not a name brings its own settings; the same ones given beside it would not count."""
+    if not isinstance(model, ModelConfig | OfflineRules) and not callable(getattr(model, "answer", None)):
+        raise InvalidInputError("model", f"must be a name, a ModelConfig or a Model, not {model!r:.100}")
+    given = [name for name, value in options.items() if value is not None]
+    if given:
+        where = "set it in the ModelConfig" if isinstance(model, ModelConfig) else "a Model has its own settings"
+        raise InvalidInputError("open_runtime", f"{' and '.join(given)}: only beside a model's name; {where}")
 
 
 def _chosen(name: str, base_url: str | None, api_key: str | None, rate: RateLimits) -> ModelConfig | OfflineRules:

@@ -40,7 +40,7 @@ class LoggedPersona:
 
 async def main(run_dir: Path) -> None:
     log = run_dir.with_name("attempts.log")
-    async with open_runtime() as runtime:
+    async with open_runtime("offline-rules") as runtime:
         await generate_conversations(
             [persona_body(name) for name in NAMES],
             [["I live in Porto."]] * len(NAMES),

@@ -41,7 +41,7 @@ def writes(text: str) -> str:
 
 @pytest.fixture
 async def runtime() -> AsyncIterator[Runtime]:
-    async with open_runtime() as runtime:
+    async with open_runtime("offline-rules") as runtime:
         yield runtime
 
 
@@ -239,7 +239,7 @@ async def test_a_server_that_refuses_everything_ends_the_run(tmp_path: Path) -> 
             runtime, tmp_path, personas=[persona(), persona("Jon Reyes")], facts_per_persona=[FACTS] * 2
         )
         assert (report.run.stopped, report.left, report.results) == ("refused", 2, [False, False])
-    async with open_runtime() as runtime:
+    async with open_runtime("offline-rules") as runtime:
         report = await generate(
             runtime, tmp_path, personas=[persona(), persona("Jon Reyes")], facts_per_persona=[FACTS] * 2
         )

@@ -94,7 +94,8 @@ def run_with_display(
 
 
 async def _run(command: BatchCommand, display: Display, stop: trio.Event) -> BatchReport:
-    async with open_runtime(command.model, rate=command.rate) as runtime:
+    rate = command.rate if isinstance(command.model, str) else None  # a ModelConfig has it already
+    async with open_runtime(command.model, rate=rate) as runtime:
         return await run_batch(
             good_jobs(command.jobs),
             runtime=runtime,

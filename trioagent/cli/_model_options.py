@@ -153,7 +153,13 @@ async def open_agent(options: AgentOptions) -> AsyncIterator[tuple[Runtime, Agen
     if notice:
         click.echo(f"note: {one_line(notice)}", err=True)
     async with open_runtime(model) as runtime:
-        yield runtime, Agent(runtime, memory_path=options.memory, config=options.config)
+        agent = Agent(
+            runtime,
+            memory_path=options.memory,
+            max_tool_turns=options.config.max_tool_turns,
+            system_prompt=options.config.system_prompt,
+        )
+        yield runtime, agent
 
 
 class FolderType(click.Path):

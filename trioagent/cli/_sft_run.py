@@ -67,7 +67,8 @@ async def _run(command: SftCommand, display: Display, stop: trio.Event) -> SftRe
     from ..sft import ModelPersona, ScriptedPersona, generate_conversations
 
     config = command.config
-    async with open_runtime(command.model, rate=command.rate) as runtime, AsyncExitStack() as models:
+    rate = command.rate if isinstance(command.model, str) else None  # a ModelConfig has it already
+    async with open_runtime(command.model, rate=rate) as runtime, AsyncExitStack() as models:
 
         async def opened(name: str | None) -> Model | None:
             return None if name is None else await models.enter_async_context(runtime.open_model(name))

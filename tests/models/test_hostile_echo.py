@@ -109,7 +109,8 @@ async def test_nothing_that_a_run_writes(
             report = await run_batch(jobs, runtime=runtime, run_dir=tmp_path / "run")
             agent = Agent(runtime, memory_path="memories/chat")
             await agent.chat("hello")
-            saved = await agent.save_conversation()
+            with pytest.warns(DeprecationWarning, match="log"):
+                saved = await agent.save_conversation(log=True)
             said = repr((runtime, agent, report, config, vars(agent)))
     assert report.failed == len(bad) and report.done == 1, report
     assert (tmp_path / "memories" / "good" / "user.md").exists() and saved.is_file()

@@ -46,6 +46,28 @@ def test_rolling_limit_settles_up_and_down() -> None:
     assert limit.used(60) == 0
 
 
+@pytest.mark.parametrize("per_minute", [0.1, 0.5, 1, 1.5, 2, 2.5, 7])
+def test_a_rate_below_one_or_no_whole_number_is_kept(per_minute: float) -> None:
+    limit, now, starts = RollingLimit(per_minute), 0.0, list[float]()
+    while now < 36_000:
+        if (when := limit.earliest(now, 1)) > now:
+            now = when
+        else:
+            limit.take(now, 1)
+            starts.append(now)
+    assert len(starts) == pytest.approx(600 * per_minute, abs=1)
+    assert most_in_any_window(starts) <= math.ceil(per_minute)
+
+
+def test_an_amount_above_the_limit_counts_for_as_many_periods_as_it_fills() -> None:
+    limit = RollingLimit(100)
+    limit.take(0, 250)
+    assert limit.earliest(1, 1) == 150
+    entry = limit.take(150, 50)
+    limit.settle(entry, 400)  # it used far more than was reserved
+    assert limit.earliest(151, 1) == 150 + 240
+
+
 async def test_starts_per_minute_are_exact(autojump_clock: MockClock) -> None:
     limiter, starts, origin = RateLimiter(RateLimits(requests_per_minute=30)), list[float](), trio.current_time()
 

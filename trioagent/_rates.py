@@ -10,13 +10,16 @@ import attrs
 from ._errors import ModelError, ModelStatusError
 from ._retry_policy import RETRIED_BELOW_500
 
+_EVENLY_SPACED_BELOW = 60  # above it, rounding down changes the rate by less than 2 %
+
 
 @attrs.define(eq=False)
 class Entry:
-    """An amount taken from a `RollingLimit` at some time."""
+    """An amount taken from a `RollingLimit`, counted until *until*."""
 
     time: float
     amount: float
+    until: float
 
 
 class RollingLimit:
@@ -24,9 +27,14 @@ class RollingLimit:
 
     Stricter than a token bucket, which allows up to twice its size within one period: a server that counts by fixed
     windows, sliding windows or a bucket refuses nothing that this allows.
+
+    An amount above *limit* is taken from an empty window and counted for as many periods as it fills, and a small
+    limit that is no whole number is spaced evenly: 0.5 is one every two periods, 1.5 one every 40 seconds of a minute.
     """
 
     def __init__(self, limit: float, period: float = 60.0) -> None:
+        if limit < _EVENLY_SPACED_BELOW and limit != math.floor(limit):
+            limit, period = 1.0, period / limit
         self.limit, self.period = limit, period
         self._taken: deque[Entry] = deque()
         self._sum = 0.0
@@ -35,18 +43,17 @@ class RollingLimit:
         """When *amount* may be taken, if nothing else is taken until then; more than *limit* needs an empty window."""
         self._forget(now)
         free = self.limit - min(amount, self.limit)
-        kept = self._sum
+        kept, when = self._sum, now
         for entry in self._taken:
             if kept <= free:
-                return now
+                break
             kept -= entry.amount
-            if kept <= free:
-                return entry.time + self.period
-        return now
+            when = max(when, entry.until)
+        return when
 
     def take(self, now: float, amount: float) -> Entry:
         """Take *amount* now."""
-        entry = Entry(now, amount)
+        entry = Entry(now, amount, self._until(now, amount))
         if self.limit == math.inf:
             return entry  # unlimited: keep no log
         self._taken.append(entry)
@@ -57,15 +64,18 @@ class RollingLimit:
         """Correct an entry to the *amount* really used; an entry older than the window is left alone."""
         if self._taken and entry.time >= self._taken[0].time:
             self._sum += amount - entry.amount
-            entry.amount = amount
+            entry.amount, entry.until = amount, self._until(entry.time, amount)
 
     def used(self, now: float) -> float:
         """How much was taken in the window that ends at *now*; 0 if there is no limit."""
         self._forget(now)
         return self._sum
 
+    def _until(self, time: float, amount: float) -> float:
+        return time + self.period * max(1.0, amount / self.limit)
+
     def _forget(self, now: float) -> None:
-        while self._taken and self._taken[0].time + self.period <= now:
+        while self._taken and self._taken[0].until <= now:
             self._sum -= self._taken.popleft().amount
         if not self._taken:
             self._sum = 0.0  # rounding errors do not accumulate

@@ -78,6 +78,7 @@ class ConnectionPool:
         self.close()
 
     def _pop_idle(self, origin: _Origin) -> _Connection | None:
+        self._close_expired()
         idle = self._idle.get(origin)
         while idle:
             connection = idle.pop()
@@ -115,13 +116,19 @@ class ConnectionPool:
         if self._closed or not (reusable and connection.sent_whole):
             self._drop(connection)
             return
-        now = connection.idle_since = trio.current_time()
+        connection.idle_since = trio.current_time()
         idle = self._idle.setdefault(connection.origin, deque())
         idle.append(connection)
-        while len(idle) > self._max_idle or idle[0].idle_since < now - self._idle_seconds:
+        while len(idle) > self._max_idle:
             self._drop(idle.popleft())
-            if not idle:
-                break
+        self._close_expired()
+
+    def _close_expired(self) -> None:
+        """Close what has reached its idle timeout: routers forget idle connections, and then nothing is answered."""
+        oldest = trio.current_time() - self._idle_seconds
+        for idle in self._idle.values():
+            while idle and idle[0].idle_since < oldest:
+                self._drop(idle.popleft())
 
     def _drop(self, connection: _Connection) -> None:
         self._open.discard(connection)

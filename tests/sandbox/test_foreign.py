@@ -69,7 +69,7 @@ async def test_a_copy_left_by_a_killed_host_is_removed_at_the_next_start(tmp_pat
     )
     assert killed.returncode == -signal.SIGKILL
     (left,) = temporary.iterdir()
-    assert (left / "gone.md").exists()
+    assert (left / "copy" / "view" / "gone.md").exists()
     start = "import trio\nfrom trioagent.sandbox import open_sandbox\n"
     start += "async def main():\n    async with open_sandbox('kernel'): pass\ntrio.run(main)"
     await trio.run_process([sys.executable, "-c", start], env=environment)

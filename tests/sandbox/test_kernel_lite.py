@@ -131,7 +131,7 @@ def test_what_is_copied_is_bounded(name: str, most: int, tmp_path: Path, monkeyp
         (tmp_path / "old" / note).write_text("x" * 15)
     monkeypatch.setattr(copying, name, most)
 
-    def copied(folder: str) -> tuple[int, int]:
+    def copied(folder: str) -> copying.Manifest:
         (tmp_path / folder).mkdir()
         old, new = (os.open(tmp_path / place, copying.FOLDER) for place in ("old", folder))
         try:
@@ -140,7 +140,8 @@ def test_what_is_copied_is_bounded(name: str, most: int, tmp_path: Path, monkeyp
             os.close(old)
             os.close(new)
 
-    assert copied("whole") == (5, 30)
+    manifest = copied("whole")
+    assert (len(manifest.entries), manifest.size) == (5, 30)
     (tmp_path / "old" / "a" / "b" / "c" / "d").mkdir()
     (tmp_path / "old" / "a" / "b" / "c" / "d" / "3.md").write_text("x")
     with pytest.raises(copying.TooLarge):
@@ -171,7 +172,8 @@ async def test_a_killed_zygotes_views_are_removed(sandbox: Sandbox, memory: Path
 
 def test_what_was_left_behind_is_removed_at_the_next_start(tmp_path: Path) -> None:
     left, living = Scratch(str(tmp_path)), Scratch(str(tmp_path))
-    left.make("view")
+    for descriptor in left.make("view")[:2]:
+        os.close(descriptor)
     os.close(left.folder)  # unlocked, as by the death of its process
     other = tmp_path / "something-else"
     other.mkdir()

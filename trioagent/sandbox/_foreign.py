@@ -17,9 +17,9 @@ from typing import TypeVar
 
 import trio
 
-from .._errors import MemoryPathError, MemoryStorageError
+from .._errors import MemoryPathError, MemoryStorageError, SandboxError
 from ._child.copying import MAX_ENTRIES, TooLarge, copy_tree, walk
-from ._child.scratch import Scratch
+from ._child.scratch import Scratch, is_whole
 
 T = TypeVar("T")
 
@@ -42,6 +42,7 @@ class Foreigners:
         """The folder to lay the view over: *root* itself, or a copy that lasts as long as this.
 
         Raises:
+            SandboxError: on leaving: somebody removed the copy meanwhile.
             MemoryPathError: a copy is needed, and the memory is too large for one, or some notes may not be read.
             MemoryStorageError: the copy cannot be made.
         """
@@ -54,10 +55,17 @@ class Foreigners:
             yield root
             return
         copy = Scratch(tempfile.gettempdir())
+        around = view = -1
         try:
-            await _in_thread(root, _copy, root, copy.folder)
-            yield copy.folder
+            around, view, _ = copy.make("copy")
+            await _in_thread(root, _copy, root, view)
+            yield view
+            if not is_whole(around):  # what the block saw was not the memory
+                raise SandboxError("the copy of a memory was removed while a block ran over it; nothing was saved")
         finally:
+            for descriptor in (around, view):
+                if descriptor >= 0:
+                    os.close(descriptor)
             with trio.CancelScope(shield=True):  # bounded by the copy's size
                 await trio.to_thread.run_sync(copy.remove)
             os.close(copy.folder)

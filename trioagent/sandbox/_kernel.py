@@ -159,7 +159,7 @@ class KernelTier:
         limits = self.limits
         if self.tier != "kernel":
             return await trio.to_thread.run_sync(
-                lambda: compare_copy(upper, root, max_bytes=limits.view_bytes, max_files=limits.view_files)
+                lambda: compare_copy(upper, max_bytes=limits.view_bytes, max_files=limits.view_files)
             )
         layer = os.fstatvfs(upper)
         small = (

@@ -12,8 +12,10 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from .._errors import MemoryLimitError, MemoryStorageError
+from .._errors import MemoryLimitError, MemoryStorageError, SandboxError
 from ..memory._changes import ChangeSet
+from ._child.copying import Manifest, file_detail, new_digest
+from ._child.scratch import MANIFEST, VIEW, is_whole
 
 RESERVED = ".trioagent"
 MAX_DEPTH = 64
@@ -39,23 +41,42 @@ def read_changes(upper: int, root: int, *, max_bytes: int) -> ChangeSet:
     return reader.changes()
 
 
-def compare_copy(copy: int, root: int, *, max_bytes: int, max_files: int) -> ChangeSet:
-    """The changes in the folder behind descriptor *copy*, which began as a copy of the memory behind *root*.
+def compare_copy(around: int, *, max_bytes: int, max_files: int) -> ChangeSet:
+    """The changes in the copied view in the folder behind descriptor *around* (see :mod:`._child.scratch`).
+
+    Judged by what was copied, not by what the memory holds now: a note that its owner has made or changed since is none
+    of the block's deletions or writes.
 
     Raises:
         MemoryLimitError: as :func:`read_changes`, and for more than *max_files* changes.
-        MemoryStorageError: the memory itself cannot be read, or is changed by others while it is.
+        SandboxError: somebody has begun to remove the view, or it cannot be read.
     """
-    reader = _Reader(max_bytes, copied=True)
-    # What is not in the copy any more shows through as little as it does from behind an opaque folder.
-    with _memory_errors(root):
-        reader.remove_contents(root, "", 0, keep=copy)
-        reader.compare(copy, root, "", 0, opaque=True)
-    changes = reader.changes()
-    count = len(changes.writes) + len(changes.deletes) + len(changes.made_dirs) + len(changes.removed_dirs)
-    if count > max_files:
-        raise MemoryLimitError(".", f"{count} files and folders were changed, more than the {max_files} one block may")
+    try:
+        try:
+            before = _manifest(around)
+            view = os.open(VIEW, _FOLDER, dir_fd=around)
+            try:
+                comparison = _Comparison(before, max_bytes)
+                comparison.walk(view, "", 0)
+            finally:
+                os.close(view)
+        finally:
+            # After the last look, and whatever became of it: what is missing is deleted only in a view that is whole.
+            if not is_whole(around):
+                raise SandboxError("the view of a block was removed before it had been read; nothing was saved")
+    except (OSError, ValueError) as error:
+        raise SandboxError(f"the view of a block cannot be read: {error}") from error
+    changes = comparison.changes()
+    if len(changes) > max_files:
+        raise MemoryLimitError(
+            ".", f"{len(changes)} files and folders were changed, more than the {max_files} one block may"
+        )
     return changes
+
+
+def _manifest(around: int) -> Manifest:
+    with open(os.open(MANIFEST, _FILE, dir_fd=around), "rb") as file:
+        return Manifest.decode(file.read())
 
 
 @contextmanager
@@ -67,15 +88,81 @@ def _memory_errors(root: int) -> Iterator[None]:
         raise MemoryStorageError(path, error.errno or 0, error.strerror or str(error)) from error
 
 
+class _Comparison:
+    """A copied view against the list of what was copied."""
+
+    def __init__(self, before: Manifest, max_bytes: int) -> None:
+        self._before, self._left = before.entries, max_bytes
+        self._writes: dict[str, bytes] = {}
+        self._made: set[str] = set()
+        self._same_kind: set[str] = set()
+
+    def walk(self, folder: int, prefix: str, depth: int) -> None:
+        """Book all below *folder*. Recursion, and with it the descriptors that are open, is bounded by MAX_DEPTH."""
+        if depth > MAX_DEPTH:
+            raise MemoryLimitError(prefix[:200], f"is nested deeper than {MAX_DEPTH} folders; make it flatter")
+        for name in sorted(os.listdir(folder)):
+            path = _join(prefix, name)
+            info = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            kind, detail = self._before.get(path, ("", ""))
+            if path == RESERVED:
+                raise MemoryLimitError(path, "is a reserved name; use another one")
+            if stat.S_ISDIR(info.st_mode):
+                self._note(path, kind == "d", self._made)
+                below = _open(name, _FOLDER, folder, path)
+                try:
+                    self.walk(below, path, depth + 1)
+                finally:
+                    os.close(below)
+            elif stat.S_ISREG(info.st_mode):
+                if kind == "f":
+                    self._same_kind.add(path)
+                if kind != "f" or not _has_content(name, folder, path, info, detail):
+                    self._writes[path] = self._content(name, folder, path, info)
+            elif stat.S_ISLNK(info.st_mode) and (kind, detail) == ("l", os.readlink(name, dir_fd=folder)):
+                self._same_kind.add(path)  # copied; a block can make none
+            else:
+                raise MemoryLimitError(path, "is not a plain file or folder; a memory holds only those")
+
+    def _note(self, path: str, same_kind: bool, new: set[str]) -> None:
+        (self._same_kind if same_kind else new).add(path)
+
+    def _content(self, name: str, folder: int, path: str, info: os.stat_result) -> bytes:
+        if info.st_size > self._left:  # a sparse file may claim any size
+            raise MemoryLimitError(path, f"has {info.st_size} bytes, more than one block may write; make it smaller")
+        content = _read(name, folder, path, info.st_size)
+        self._left -= len(content)
+        return content
+
+    def changes(self) -> ChangeSet:
+        """What was found, and what was copied and is not there any more, or as something else."""
+        gone = self._before.keys() - self._same_kind
+        for path in gone:
+            _join("", path)
+        removed = {path for path in gone if self._before[path][0] == "d"}
+        return ChangeSet(
+            writes=self._writes,
+            deletes=frozenset(gone - removed - self._writes.keys()),
+            made_dirs=frozenset(self._made),
+            removed_dirs=frozenset(removed),
+        )
+
+
+def _has_content(name: str, folder: int, path: str, info: os.stat_result, detail: str) -> bool:
+    """By its digest: a time tells nothing, since writing through a mapping need not change it."""
+    if not detail.startswith(f"{info.st_size}:"):
+        return False
+    digest = new_digest()
+    with open(_open(name, _FILE, folder, path), "rb", buffering=0) as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return detail == file_detail(info.st_size, digest.digest())
+
+
 class _Reader:
-    """Collects the changes.
+    """Collects the changes of an overlay's upper layer."""
 
-    Args:
-        copied: the view is a copy, in which there never were devices, sockets and the like, nor what we keep ourselves.
-    """
-
-    def __init__(self, max_bytes: int, *, copied: bool = False) -> None:
-        self._copied = copied
+    def __init__(self, max_bytes: int) -> None:
         self.writes: dict[str, bytes] = {}
         self.deletes: set[str] = set()
         self.made_dirs: set[str] = set()
@@ -112,8 +199,6 @@ class _Reader:
                 self._folder(upper, lower, name, path, before, depth, opaque)
             elif stat.S_ISREG(info.st_mode):
                 self._file(upper, lower, name, path, info, before, depth)
-            elif before is not None and _same_link(upper, lower, name, info, before):
-                continue  # copied; a block can make none
             else:
                 raise MemoryLimitError(path, "is not a plain file or folder; a memory holds only those")
 
@@ -172,8 +257,7 @@ class _Reader:
         if before is None:
             return
         if not stat.S_ISDIR(before.st_mode):
-            if not self._copied or stat.S_ISREG(before.st_mode) or stat.S_ISLNK(before.st_mode):
-                self.deletes.add(path)
+            self.deletes.add(path)
             return
         self.removed_dirs.add(path)
         old = os.open(name, _FOLDER, dir_fd=lower)
@@ -222,12 +306,6 @@ def _same_file(upper: int, lower: int | None, name: str, info: os.stat_result, b
             if old.read(_CHUNK) != chunk:
                 return False
         return True
-
-
-def _same_link(upper: int, lower: int | None, name: str, info: os.stat_result, before: os.stat_result) -> bool:
-    if not stat.S_ISLNK(info.st_mode) or not stat.S_ISLNK(before.st_mode):
-        return False
-    return os.readlink(name, dir_fd=upper) == os.readlink(name, dir_fd=lower)
 
 
 def _open(name: str, flags: int, folder: int | None, path: str) -> int:

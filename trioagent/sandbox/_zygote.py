@@ -19,7 +19,8 @@ import trio
 from .._config import SandboxLimits
 from .._errors import SandboxError
 from . import _frames
-from ._child.copying import FOLDER, remove_tree
+from ._child.copying import FOLDER
+from ._child.scratch import remove_scratch
 from ._indexes import Lent
 from ._spawn import DEATH_SECONDS, spawn
 from ._tier import TierStartError
@@ -39,7 +40,7 @@ class Child:
     Attributes:
         channel: our end of its socket.
         pidfd: itself.
-        upper: the folder that shows what its block did.
+        upper: the folder that shows what its block did: an overlay's upper layer, or the folder around a copied view.
         spare: it was forked ahead.
     """
 
@@ -133,12 +134,15 @@ class Zygote:
         if isinstance(scratch, str) and os.path.lexists(scratch):
             parent = os.open(os.path.dirname(scratch), FOLDER)
             try:
-                remove_tree(os.path.basename(scratch), parent)
+                remove_scratch(os.path.basename(scratch), parent)
             finally:
                 os.close(parent)
 
     async def _end(self) -> None:
-        pidfd = os.pidfd_open(self._process.pid)
+        try:
+            pidfd = os.pidfd_open(self._process.pid)
+        except ProcessLookupError:  # it has just ended, in a program that ignores SIGCHLD
+            return
         try:
             for number, seconds in ((signal.SIGTERM, 2.0), (signal.SIGKILL, DEATH_SECONDS)):
                 self._process.send_signal(number)  # SIGTERM lets it end its children and clear away

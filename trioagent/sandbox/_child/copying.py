@@ -1,4 +1,4 @@
-"""Copy a memory's folder, within bounds, and remove such a copy again; of hostile trees too.
+"""Copy a memory's folder, within bounds, and list what was copied; remove such a copy again, of hostile trees too.
 
 Descriptors and single names only, never a path: nothing in a tree, however deep or odd, leads out of it. Standard
 library only; the host uses it too.
@@ -10,6 +10,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import Any
 
 RESERVED = ".trioagent"  # the memory's own book-keeping, if a commit was interrupted: never copied
 MAX_BYTES, MAX_ENTRIES, MAX_DEPTH = 128 * 1024 * 1024, 100_000, 64
@@ -24,14 +25,66 @@ class TooLarge(Exception):
     """A tree has more bytes, entries or levels than are copied for a block."""
 
 
-def copy_tree(source: int, target: int, owner: tuple[int, int] | None) -> tuple[int, int]:
+def new_digest() -> Any:
+    """An empty 16-byte BLAKE2b hash object: what tells whether a copied file has changed.
+
+    The C module itself where Python has it: ``hashlib`` brings along much that a child has no use for. A child cannot
+    map code, so the zygote of a tier that copies calls this once before it forks.
+    """
+    try:
+        from _blake2 import blake2b
+    except ImportError:
+        from hashlib import blake2b
+    return blake2b(digest_size=16)
+
+
+class Manifest:
+    """What a copy of a tree holds: the only evidence of what was there before a block ran.
+
+    Attributes:
+        entries: path (relative, ``/``-separated) to kind and detail. ``"d"``: a folder. ``"l"``: a symbolic link, with
+            its target. ``"f"``: a file, with size and digest of the copied content.
+        size: bytes copied.
+    """
+
+    def __init__(self, entries: dict[str, tuple[str, str]] | None = None, size: int = 0) -> None:
+        self.entries = {} if entries is None else entries
+        self.size = size
+
+    def encode(self) -> bytes:
+        """Counts on the first line, then kind, detail and path, each ended by a zero byte, which none of them has."""
+        words = (word for path, (kind, detail) in self.entries.items() for word in (kind, detail, path))
+        return b"%d %d\n%b" % (len(self.entries), self.size, b"".join(os.fsencode(word) + b"\0" for word in words))
+
+    @classmethod
+    def decode(cls, data: bytes) -> Manifest:
+        """The reverse.
+
+        Raises:
+            ValueError: the data is incomplete.
+        """
+        head, _, body = data.partition(b"\n")
+        count, size = map(int, head.split())
+        words = [os.fsdecode(word) for word in body.split(b"\0")]
+        entries = dict(zip(words[2::3], zip(words[0::3], words[1::3], strict=False), strict=False))
+        if len(entries) != count or len(words) != 3 * count + 1:
+            raise ValueError(f"a manifest of {count} entries has {len(entries)}")
+        return cls(entries, size)
+
+
+def file_detail(size: int, digest: bytes) -> str:
+    """A file's detail in a manifest."""
+    return f"{size}:{digest.hex()}"
+
+
+def copy_tree(source: int, target: int, owner: tuple[int, int] | None) -> Manifest:
     """Copy all below folder *source* to the empty folder *target*; links stay links, devices and the like are left out.
 
     Args:
         owner: who owns what is made, if not we ourselves.
 
     Returns:
-        How many entries, and how many bytes, were copied.
+        What was copied.
 
     Raises:
         TooLarge: there is more than MAX_BYTES, MAX_ENTRIES or MAX_DEPTH; a part may have been copied.
@@ -40,8 +93,8 @@ def copy_tree(source: int, target: int, owner: tuple[int, int] | None) -> tuple[
     copier = _Copier(owner)
     if owner is not None:
         os.fchown(target, *owner)
-    copier.copy(source, target, 0)
-    return copier.count, copier.size
+    copier.copy(source, target, "", 0)
+    return copier.manifest
 
 
 class _Copier:
@@ -49,55 +102,71 @@ class _Copier:
 
     def __init__(self, owner: tuple[int, int] | None) -> None:
         self.owner = owner
-        self.count = self.size = 0
+        self.count = 0
+        self.manifest = Manifest()
 
-    def copy(self, old: int, new: int, depth: int) -> None:
+    def copy(self, old: int, new: int, prefix: str, depth: int) -> None:
         for name in os.listdir(old):
             if depth == 0 and name == RESERVED:
                 continue
             info = os.stat(name, dir_fd=old, follow_symlinks=False)
             self.count += 1
-            if stat.S_ISREG(info.st_mode):
-                self.size += info.st_size
-            if self.count > MAX_ENTRIES or self.size > MAX_BYTES or depth > MAX_DEPTH:
-                raise TooLarge(f"more than {MAX_BYTES >> 20} MB, {MAX_ENTRIES} files or {MAX_DEPTH} levels of folders")
+            self._check(depth)
+            path = f"{prefix}{name}"
             if stat.S_ISDIR(info.st_mode):
                 os.mkdir(name, 0o700, dir_fd=new)
-                self._below(name, old, new, depth)
+                self.manifest.entries[path] = "d", ""
+                self._below(name, old, new, f"{path}/", depth)
             elif stat.S_ISLNK(info.st_mode):
-                os.symlink(os.readlink(name, dir_fd=old), name, dir_fd=new)
+                target = os.readlink(name, dir_fd=old)
+                os.symlink(target, name, dir_fd=new)
+                self.manifest.entries[path] = "l", target
             elif stat.S_ISREG(info.st_mode):
-                _copy_file(name, old, new)
+                self.manifest.entries[path] = "f", self._file(name, old, new, depth)
             else:
                 continue
             if self.owner is not None:
                 os.chown(name, *self.owner, dir_fd=new, follow_symlinks=False)
 
-    def _below(self, name: str, old: int, new: int, depth: int) -> None:
+    def _check(self, depth: int) -> None:
+        if self.count > MAX_ENTRIES or self.manifest.size > MAX_BYTES or depth > MAX_DEPTH:
+            raise TooLarge(f"more than {MAX_BYTES >> 20} MB, {MAX_ENTRIES} files or {MAX_DEPTH} levels of folders")
+
+    def _below(self, name: str, old: int, new: int, prefix: str, depth: int) -> None:
         source = os.open(name, FOLDER, dir_fd=old)
         try:
             target = os.open(name, FOLDER, dir_fd=new)
             try:
-                self.copy(source, target, depth + 1)
+                self.copy(source, target, prefix, depth + 1)
             finally:
                 os.close(target)
         finally:
             os.close(source)
 
-
-def _copy_file(name: str, old: int, new: int) -> None:
-    source = os.open(name, _READ, dir_fd=old)
-    try:
-        target = os.open(name, _WRITE, 0o600, dir_fd=new)
+    def _file(self, name: str, old: int, new: int, depth: int) -> str:
+        """Copy one file. Its size counts as it is copied, whatever it was before: somebody may be writing to it."""
+        digest, size = new_digest(), 0
+        source = os.open(name, _READ, dir_fd=old)
         try:
-            while chunk := os.read(source, _CHUNK):
-                rest = memoryview(chunk)
-                while rest:
-                    rest = rest[os.write(target, rest) :]
+            claimed = os.fstat(source).st_size
+            self.manifest.size += claimed
+            self._check(depth)  # before a sparse file of a terabyte is read
+            self.manifest.size -= claimed
+            target = os.open(name, _WRITE, 0o600, dir_fd=new)
+            try:
+                while chunk := os.read(source, _CHUNK):
+                    size += len(chunk)
+                    self.manifest.size += len(chunk)
+                    self._check(depth)
+                    digest.update(chunk)
+                    rest = memoryview(chunk)
+                    while rest:
+                        rest = rest[os.write(target, rest) :]
+            finally:
+                os.close(target)
         finally:
-            os.close(target)
-    finally:
-        os.close(source)
+            os.close(source)
+        return file_detail(size, digest.digest())
 
 
 def walk(root: int) -> Iterator[os.stat_result]:
@@ -132,7 +201,8 @@ def remove_tree(name: str, parent: int) -> None:
     """Remove folder *name* of folder *parent* with all that is in it, whatever a block has made of it.
 
     However deep it nests: a folder below another is first moved up beside the topmost, so that never more than three
-    descriptors are open and nothing recurses. What cannot be removed is left where it is.
+    descriptors are open and nothing recurses. So the files of a folder go before anything in the folders below it (see
+    :mod:`.scratch` on what depends on this). What cannot be removed is left where it is.
     """
     top, moved = name, 0
     waiting = [name]

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import namespaces
-from .copying import FOLDER
+from .copying import FOLDER, new_digest
 from .descriptors import BASE, MOUNTED, ROOT, TOLD
 from .scratch import Scratch, best_place, remove_left_behind
 from .syscalls import PR_SET_PDEATHSIG, prctl
@@ -121,7 +121,7 @@ class Bare(Ground):
     after from outside, now and then, and checked once it has ended.
     """
 
-    keeps_views, root, minimum_landlock, step = True, TOLD, 3, "scratch folder"
+    keeps_views, root, minimum_landlock, step = True, BASE, 3, "scratch folder"
 
     def __init__(self, settings: Settings) -> None:
         self._size, self._files = settings["view_bytes"], settings["view_files"]
@@ -135,14 +135,15 @@ class Bare(Ground):
         # Not SIGKILL as on the other ground: there is something to clear away first. See leave() and zygote.serve().
         prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
         remove_left_behind(self._place)
+        new_digest()  # imported now, for the children
         # A child that becomes someone else finds its view by path, unless that is its root.
         self._scratch = Scratch(self._place, passable=self.all_ids and not self.changes_root)
         self.path = self._scratch.path
 
     def prepare(self, name: str) -> str:
         around, root, path = self._scratch.make(name)
-        os.dup2(root, TOLD, inheritable=False)  # first, for the other one may stand where BASE goes
-        os.dup2(around, BASE, inheritable=False)
+        assert (around, root) == (ROOT, BASE)  # the lowest numbers that were free
+        os.dup2(around, TOLD, inheritable=False)
         os.close(ROOT)
         return "/" if self.changes_root else path
 
@@ -150,7 +151,7 @@ class Bare(Ground):
         readable = None
         if order["memory"] is not None:
             readable = os.open(".", FOLDER, dir_fd=open_memory(order))
-        self._scratch.fill(BASE, TOLD, readable, self.owner(order))
+        self._scratch.fill(TOLD, BASE, readable, self.owner(order))
 
     def owner(self, order: Order) -> Owner | None:
         # Whoever owns the notes: the view is a copy, so a block needs to own no more than that.

@@ -2,6 +2,11 @@
 
 It is made by the zygote and locked for as long as that lives, so that whoever comes later can tell what a killed one
 left behind, and removes it. On /dev/shm, in memory, where that is a large enough tmpfs; else among the temporary files.
+
+That a note is not in a view means that the block has deleted it only if nobody else has taken anything out of that
+view. So beside each view lies a file named WHOLE, made before the view and never again. Whoever removes a view removes
+that file before anything else, and whoever has read a view looks for it *afterwards*: if it is there, no removal had
+begun when the last entry was read. If it is not, what was read is evidence of nothing.
 """
 
 from __future__ import annotations
@@ -10,11 +15,12 @@ import fcntl
 import os
 from contextlib import suppress
 
-from .copying import FOLDER, MAX_BYTES, TooLarge, copy_tree, remove_tree, walk
+from .copying import FOLDER, MAX_BYTES, Manifest, TooLarge, copy_tree, remove_tree, walk
 
 PREFIX = "trioagent-view-"
 SHARED_MEMORY = "/dev/shm"
-VIEW, BASE = "view", "base"
+VIEW, WHOLE, MANIFEST = "view", "whole", "manifest"
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
 def best_place(room: int, fallback: str) -> str:
@@ -48,9 +54,35 @@ def _remove_if_unlocked(name: str, parent: int) -> None:
     try:
         if os.fstat(folder).st_uid == os.geteuid():
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)  # BlockingIOError: its zygote lives
-            remove_tree(name, parent)
+            remove_scratch(name, parent)
     finally:
         os.close(folder)
+
+
+def remove_scratch(name: str, parent: int) -> None:
+    """Remove the scratch folder *name* of folder *parent* with all of its views, the marks of all of them first."""
+    with suppress(OSError):
+        folder = os.open(name, FOLDER, dir_fd=parent)
+        try:
+            for view in os.listdir(folder):
+                _unmark(view, folder)
+        finally:
+            os.close(folder)
+    remove_tree(name, parent)
+
+
+def _unmark(name: str, folder: int) -> None:
+    with suppress(FileNotFoundError, NotADirectoryError):
+        os.unlink(f"{name}/{WHOLE}", dir_fd=folder)
+
+
+def is_whole(around: int) -> bool:
+    """Has nobody begun to remove the view in the folder *around*? To be asked after the view has been read."""
+    try:
+        os.stat(WHOLE, dir_fd=around, follow_symlinks=False)
+    except OSError:
+        return False
+    return True
 
 
 class Scratch:
@@ -81,11 +113,14 @@ class Scratch:
         """Remove all of it."""
         with suppress(OSError):
             parent = os.open(os.path.dirname(self.path), FOLDER)
-            remove_tree(os.path.basename(self.path), parent)
-            os.close(parent)
+            try:
+                remove_scratch(os.path.basename(self.path), parent)
+            finally:
+                os.close(parent)
 
     def drop(self, name: str) -> None:
         """Remove one view, if it was ever made."""
+        _unmark(name, self.folder)
         remove_tree(name, self.folder)
 
     def make(self, name: str) -> tuple[int, int, str]:
@@ -97,6 +132,7 @@ class Scratch:
         path = f"{self.path}/{name}"
         os.mkdir(path, 0o711)
         around = os.open(path, FOLDER)
+        os.close(os.open(WHOLE, _NEW, 0o600, dir_fd=around))  # first: no view is ever there without it
         os.mkdir(VIEW, 0o700, dir_fd=around)
         return around, os.open(VIEW, FOLDER, dir_fd=around), f"{path}/{VIEW}"
 
@@ -107,20 +143,21 @@ class Scratch:
         Raises:
             OSError: it may not be read, or is too large (EFBIG).
         """
-        count = size = 0
+        manifest = Manifest()
         if memory is not None:
-            count, size = _copied(memory, view, owner)
+            manifest = _copied(memory, view, owner)
         elif owner is not None:
             os.fchown(view, *owner)
-        base = os.open(BASE, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=around)
-        os.write(base, f"{count} {size}".encode())
-        os.close(base)
+        with open(os.open(MANIFEST, _NEW, 0o600, dir_fd=around), "wb", buffering=0) as file:
+            rest = memoryview(manifest.encode())
+            while rest:
+                rest = rest[file.write(rest) :]
 
     def is_overfull(self, name: str, *, size: int, files: int) -> bool:
         """Does a running block's view hold more than *size* bytes or *files* entries beyond what was copied?"""
         try:
-            with open(f"{self.path}/{name}/{BASE}") as base:
-                count, bytes_ = map(int, base.read().split())
+            with open(f"{self.path}/{name}/{MANIFEST}", "rb", buffering=0) as manifest:
+                count, bytes_ = map(int, manifest.read(100).partition(b"\n")[0].split())
             view = os.open(f"{self.path}/{name}/{VIEW}", FOLDER)
         except (OSError, ValueError):
             return False  # still being made
@@ -138,7 +175,7 @@ class Scratch:
         return False
 
 
-def _copied(memory: int, view: int, owner: tuple[int, int] | None) -> tuple[int, int]:
+def _copied(memory: int, view: int, owner: tuple[int, int] | None) -> Manifest:
     try:
         return copy_tree(memory, view, owner)
     except TooLarge as error:

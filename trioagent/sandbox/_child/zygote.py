@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from . import confine, library, shims
+from . import confine, library, shims, signals
 from .channel import Channel
 from .children import Children
 from .descriptors import CHANNEL, ROOT, TOLD, release, reserve, set_aside
@@ -46,6 +46,7 @@ class Ended(BaseException):  # internal
 
 
 def main(control: int, settings_text: str) -> None:
+    signals.set_defaults()
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # the host's death, however sudden, is ours
     settings: Settings = json.loads(settings_text)
     channel = _socket.socket(fileno=set_aside(control))

@@ -8,6 +8,7 @@ import resource
 import signal
 from typing import Any
 
+from ..._child import signals
 from ..._child.confine import READ_FILE
 from ..._child.syscalls import PR_SET_PDEATHSIG, prctl
 from . import filters, walls
@@ -36,6 +37,7 @@ def program(settings: dict[str, Any]) -> int:
 
 
 def main(settings_text: str) -> None:
+    signals.set_defaults()
     settings = json.loads(settings_text)
     parent: int = settings["parent"]
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -18,6 +18,7 @@ import struct
 import sys
 from typing import Any, NoReturn
 
+from ..._child import signals
 from . import launch
 
 PID = struct.Struct("=i")
@@ -30,6 +31,7 @@ class Ended(BaseException):  # internal
 
 
 def main(control_text: str, settings_text: str) -> None:
+    signals.set_defaults()
     control = socket.socket(fileno=int(control_text))
     control.set_inheritable(False)
     settings: dict[str, Any] = json.loads(settings_text)
@@ -126,7 +128,7 @@ def _become_keeper(control: socket.socket, descriptor: int, settings: dict[str, 
     from . import keeper
 
     try:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signals.set_defaults()
         control.close()
         keeper.live(socket.socket(fileno=descriptor), settings)
     finally:

@@ -17,6 +17,7 @@ RENAMED = {
     "Failed": "JobFailed",
     "PriceUnknown": "PriceUnknownError",
     "SandboxUnavailable": "SandboxUnavailableError",
+    "look_at": "read_run_status",
 }
 
 

@@ -37,12 +37,12 @@ def die_at(write: int, when: str) -> None:
     original: Callable[..., Any] = Journal._commit
     count = 0
 
-    def commit(self: Journal, batch: list[Any]) -> None:
+    def commit(self: Journal, group: list[Any]) -> None:
         nonlocal count
         count += 1
         if count == write and when == "before":
             os.kill(os.getpid(), signal.SIGKILL)
-        original(self, batch)
+        original(self, group)
         if count == write and when == "after":
             os.kill(os.getpid(), signal.SIGKILL)
 

@@ -20,8 +20,8 @@ from trioagent.batch import (
     JobChangedError,
     JournalReader,
     Progress,
-    look_at,
     read_rows,
+    read_run_status,
     run_batch,
 )
 from trioagent.models import AnswerPart
@@ -249,7 +249,7 @@ async def test_cancelled_and_gone_on_with(where: Path) -> None:
         nursery.cancel_scope.cancel()
     report = json.loads((where / "run" / "report.json").read_text())
     assert (report["stopped"], report["left"], report["done"]) == ("cancelled", 2, 0)
-    assert look_at(where / "run").last is not None
+    assert read_run_status(where / "run").last is not None
     second = ScriptedModel(by_message)
     async with open_runtime(second) as runtime:
         await run_batch(batch, runtime=runtime, run_dir=where / "run")
@@ -349,7 +349,7 @@ async def test_progress_and_status(where: Path) -> None:
     assert (first.total, first.queued, first.running, first.max_tokens) == (4, 4, 0, 10**6)
     assert (last.done, last.queued, last.running, last.answers, last.eta_seconds) == (4, 0, 0, 4, 0)
     assert last.tokens == last.tokens_total > 0
-    found = look_at(where / "run")
+    found = read_run_status(where / "run")
     assert not found.running
     assert found.counts == {"done": 4}
     assert found.spent.total_tokens == last.tokens

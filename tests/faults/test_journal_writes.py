@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -115,3 +116,66 @@ async def test_a_damaged_journal_is_a_journal_error(tmp_path: Path, damage: str)
             await journal.spent()
             with JournalReader(tmp_path) as reader:
                 list(reader.outcomes("done"))
+
+
+@pytest.mark.parametrize("error", [RuntimeError("can't start new thread"), MemoryError()])
+async def test_no_thread_for_a_group(error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing was written, so nobody is told that it was; the next group is written again."""
+    refused = []
+
+    async def refuse(*args: object) -> None:
+        await trio.lowlevel.checkpoint()
+        raise error
+
+    async with open_journal(tmp_path) as journal:
+        keys = ["a", "b", "c"]
+        for key in keys:
+            await journal.begin(key, "digest")
+
+        async def finish(key: str) -> None:
+            try:
+                await journal.finish(key, "done", {})
+            except JournalError as error:
+                refused.append((key, error.__cause__))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(trio.to_thread, "run_sync", refuse)
+            async with trio.open_nursery() as nursery:
+                for key in keys:
+                    nursery.start_soon(finish, key)
+        assert sorted(refused) == [(key, error) for key in keys]
+        with JournalReader(tmp_path) as reader:
+            assert reader.counts() == {"running": 3}
+        await finish("a")
+        with JournalReader(tmp_path) as reader:
+            assert reader.counts() == {"running": 2, "done": 1}
+
+
+async def test_a_write_of_a_group_that_raises_what_nobody_expects(tmp_path: Path) -> None:
+    errors: list[BaseException | None] = []
+    async with open_journal(tmp_path) as journal:
+
+        def broken(cursor: sqlite3.Cursor) -> None:
+            raise LookupError("a bug")
+
+        async def write(action: Any) -> None:
+            try:
+                await journal._write(action)
+            except JournalError as error:
+                errors.append(error.__cause__)
+
+        async with trio.open_nursery() as nursery, journal._lock:
+            for action in (lambda cursor: 1, broken, lambda cursor: 2):
+                nursery.start_soon(write, action)
+            await wait_all_tasks_blocked()
+        assert [type(error) for error in errors] == [LookupError] * 3
+
+
+async def test_a_write_that_nobody_waits_for_any_more_is_not_written(tmp_path: Path) -> None:
+    async with open_journal(tmp_path) as journal:
+        record = await journal.begin("job", "digest")
+        async with journal._lock:
+            with trio.move_on_after(0):
+                await journal.add_event(record.seq, 0, {"cancelled": True})
+        await journal.add_event(record.seq, 0, {"cancelled": False})
+        assert (await journal.begin("job", "digest")).events == ({"cancelled": False},)

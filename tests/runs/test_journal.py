@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import trio
 
 from trioagent._errors import InvalidInputError
-from trioagent._runs._journal import FILE_NAME, LOCK_NAME, open_journal
-from trioagent.batch import JournalError, JournalReader, Spending, is_running, look_at
+from trioagent._runs._journal import FILE_NAME, open_journal
+from trioagent._runs._lock import LOCK_NAME
+from trioagent.batch import JournalError, JournalReader, Spending, is_running, read_run_status
 
 pytestmark = pytest.mark.real
 
@@ -36,7 +40,7 @@ async def test_a_reader_leaves_nothing_behind(tmp_path: Path) -> None:
         with JournalReader(tmp_path) as reader:
             assert reader.counts() == {"running": 1}
     before = sorted(tmp_path.iterdir())
-    assert look_at(tmp_path).counts == {"running": 1}
+    assert read_run_status(tmp_path).counts == {"running": 1}
     assert sorted(tmp_path.iterdir()) == before
 
 
@@ -54,6 +58,39 @@ async def test_looking_does_not_keep_a_run_from_starting(tmp_path: Path) -> None
         async with open_journal(tmp_path):
             assert is_running(tmp_path)
     assert not is_running(tmp_path)
+
+
+def test_a_forked_child_does_not_keep_the_lock(tmp_path: Path) -> None:
+    """It may outlive the run, and it may outlive the process that ran it."""
+    program = f"""
+import os, pathlib, signal, sys, time
+from trioagent._runs._lock import take_run_lock
+lock = take_run_lock(pathlib.Path({str(tmp_path)!r}))
+if not os.fork():
+    print(os.getpid(), flush=True)
+    time.sleep(60)
+sys.stdin.read()
+"""
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        try:
+            assert is_running(tmp_path)
+            parent.kill()
+            parent.wait()
+            assert not is_running(tmp_path)
+        finally:
+            os.kill(child, signal.SIGKILL)
+
+
+async def test_a_lock_that_a_child_shares_is_released_all_the_same(tmp_path: Path) -> None:
+    """As after a fork that Python knows nothing of."""
+    async with open_journal(tmp_path):
+        descriptors = [entry for entry in Path("/proc/self/fd").iterdir() if entry.is_symlink()]
+        (own,) = [entry for entry in descriptors if os.readlink(entry) == str(tmp_path / LOCK_NAME)]
+        shared = os.dup(int(own.name))
+    assert not is_running(tmp_path)
+    os.close(shared)
 
 
 async def test_another_format(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import trio
 
 from trioagent import ChatMessage, InvalidInputError, open_runtime
 from trioagent._runs._journal import JobRecord, Journal
-from trioagent.batch import FAILURES, Job, look_at, read_rows, run_batch
+from trioagent.batch import FAILURES, Job, read_rows, read_run_status, run_batch
 from trioagent.testing import ScriptedModel
 
 from .chaos import _ledger
@@ -25,7 +25,7 @@ def test_a_batch_killed_before_its_journal_was_made_was_not_run(tmp_path: Path) 
     (tmp_path / "journal.db").touch()
     assert _ledger.kept(tmp_path) == {}
     with pytest.raises(InvalidInputError, match="nothing was run there"):
-        look_at(tmp_path)
+        read_run_status(tmp_path)
 
 
 async def test_a_job_that_fails_before_it_goes_on_leaves_no_receipt(

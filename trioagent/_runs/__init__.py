@@ -16,6 +16,7 @@ from ._journal import JobRecord as JobRecord
 from ._journal import Journal as Journal
 from ._journal import JournalError as JournalError
 from ._journal import KnownJob as KnownJob
+from ._lock import is_running as is_running
 from ._outputs import CONVERSATIONS as CONVERSATIONS
 from ._outputs import FAILURES as FAILURES
 from ._outputs import REPORT as REPORT
@@ -28,11 +29,10 @@ from ._progress import EndpointUse as EndpointUse
 from ._progress import Progress as Progress
 from ._progress import Straggler as Straggler
 from ._reader import JournalReader as JournalReader
-from ._reader import is_running as is_running
 from ._reader import look_up_jobs as look_up_jobs
 from ._report import BatchReport as BatchReport
 from ._report import RunStatus as RunStatus
-from ._report import look_at as look_at
+from ._report import read_run_status as read_run_status
 from ._rows import BadJobsError as BadJobsError
 from ._rows import BadRow as BadRow
 from ._rows import checked_rows as checked_rows

@@ -12,11 +12,8 @@ whole or not at all.
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import sqlite3
-import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -27,6 +24,7 @@ import attrs
 import trio
 
 from .._errors import FatalError
+from ._lock import RunLock, take_run_lock
 from ._spending import Spending
 
 T = TypeVar("T")
@@ -34,12 +32,10 @@ UNREADABLE = (ValueError, TypeError, OverflowError, RecursionError)  # what a da
 JobState = Literal["running", "done", "failed"]
 
 FILE_NAME = "journal.db"
-LOCK_NAME = "run.lock"
 SCHEMA_VERSION = 1
 LOOK_AHEAD = 200
 """Jobs looked up at once."""
 BATCH = "batch jobs"
-_LOCK_TRIES, _LOCK_SECONDS = 5, 0.01
 _SPEND = (
     "UPDATE spent SET prompt_tokens = prompt_tokens + ?, completion_tokens = completion_tokens + ?, cost = cost + ?"
 )
@@ -184,26 +180,37 @@ class Journal:
     async def _write(self, action: Callable[[sqlite3.Cursor], T]) -> T:
         write = _Write(action)
         self._waiting.append(write)
-        async with self._lock:
-            if not write.done:  # else whoever had the lock before us wrote it for us
-                batch, self._waiting = self._waiting, []
-                try:
-                    await trio.to_thread.run_sync(self._commit, batch)
-                except trio.Cancelled:  # before it began: the others still count on being written
-                    self._waiting[:0] = [other for other in batch if other is not write]
-                    raise
+        try:
+            async with self._lock:
+                if not write.settled:  # else whoever had the lock before us wrote it for us
+                    await self._write_group()
+        except BaseException:
+            if write in self._waiting:  # cancelled, and nobody has begun to write it
+                self._waiting.remove(write)
+            raise
         if write.error is not None:
             raise JournalError(str(self.path), write.error[0]) from write.error[1]
         result: T = write.result
         return result
 
-    def _commit(self, batch: list[_Write]) -> None:
-        """Write a group in one transaction; if it fails, each of them gets the error."""
+    async def _write_group(self) -> None:
+        """Write all that wait by now in one transaction. Every one of them is told what became of it."""
+        group, self._waiting = self._waiting, []
+        try:
+            await trio.to_thread.run_sync(self._commit, group)
+        except Exception as error:  # noqa: BLE001 - no thread, no memory: whatever it was, nothing was written
+            self._fail(group, f"{type(error).__name__}: {error}; nothing after the last checkpoint was recorded", error)
+        except BaseException:  # cancelled or interrupted before the thread began: the others still wait to be written
+            self._waiting[:0] = group
+            raise
+
+    def _commit(self, group: list[_Write]) -> None:
+        """Write a group in one transaction; if it fails, each of them gets the error. In a worker thread."""
         try:
             cursor = self._connection.cursor()
             try:
                 cursor.execute("BEGIN IMMEDIATE")
-                for write in batch:
+                for write in group:
                     write.result = write.action(cursor)
                 cursor.execute("COMMIT")
             finally:
@@ -211,15 +218,15 @@ class Journal:
                 if self._connection.in_transaction:  # SQLite itself takes back what a full or broken disk refused
                     self._connection.rollback()
         except sqlite3.Error as error:
-            self._fail(batch, f"{error}; nothing after the last checkpoint was recorded", error)
+            self._fail(group, f"{error}; nothing after the last checkpoint was recorded", error)
         except UNREADABLE as error:
-            self._fail(batch, f"a row cannot be read back: {error}", error)
-        for write in batch:
-            write.done = True
+            self._fail(group, f"a row cannot be read back: {error}", error)
+        for write in group:
+            write.settled = True
 
-    def _fail(self, batch: list[_Write], problem: str, error: Exception) -> None:
-        for write in batch:
-            write.error = (problem, error)
+    def _fail(self, group: list[_Write], problem: str, error: Exception) -> None:
+        for write in group:
+            write.error, write.settled = (problem, error), True
 
 
 def known_jobs(cursor: sqlite3.Cursor, job_ids: Sequence[str]) -> list[KnownJob | None]:
@@ -246,10 +253,12 @@ def read_object(text: str) -> Mapping[str, Any]:
 
 @attrs.define(eq=False)
 class _Write:
+    """A write that somebody waits for: what it does, and what became of it once it is settled."""
+
     action: Callable[[sqlite3.Cursor], Any]
     result: Any = None
     error: tuple[str, Exception] | None = None
-    done: bool = False
+    settled: bool = False
 
 
 @asynccontextmanager
@@ -267,20 +276,22 @@ async def open_journal(run_dir: Path, holds: str = BATCH) -> AsyncIterator[Journ
     try:
         yield Journal(connection, path, run_id)
     finally:
-        with trio.CancelScope(shield=True):  # bounded: SQLite closes its files, no network
-            await trio.to_thread.run_sync(connection.close)
-        os.close(lock)
+        try:
+            with trio.CancelScope(shield=True):  # bounded: SQLite closes its files, no network
+                await trio.to_thread.run_sync(connection.close)
+        finally:
+            lock.release()
 
 
-def _open(run_dir: Path, path: Path, holds: str) -> tuple[int, sqlite3.Connection, str]:
+def _open(run_dir: Path, path: Path, holds: str) -> tuple[RunLock, sqlite3.Connection, str]:
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
-        lock = os.open(run_dir / LOCK_NAME, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+        lock = take_run_lock(run_dir)
     except OSError as error:
         raise JournalError(str(path), f"{error.strerror}; choose another run directory") from error
+    if lock is None:
+        raise JournalError(str(path), "another process is running this batch; wait for it, or stop it")
     try:
-        if not _locked(lock):
-            raise JournalError(str(path), "another process is running this batch; wait for it, or stop it")
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
             return lock, connection, _prepare(connection, path, holds)
@@ -288,23 +299,11 @@ def _open(run_dir: Path, path: Path, holds: str) -> tuple[int, sqlite3.Connectio
             connection.close()
             raise
     except sqlite3.Error as error:
-        os.close(lock)
+        lock.release()
         raise JournalError(str(path), f"{error}; choose another run directory") from error
     except BaseException:
-        os.close(lock)
+        lock.release()
         raise
-
-
-def _locked(lock: int) -> bool:
-    """Take the run's lock. It is tried for a moment, since whoever asks `is_running` holds it for some microseconds."""
-    for _ in range(_LOCK_TRIES):
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(_LOCK_SECONDS)  # in a worker thread
-        else:
-            return True
-    return False
 
 
 def _prepare(connection: sqlite3.Connection, path: Path, holds: str) -> str:

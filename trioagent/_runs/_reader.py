@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +10,6 @@ from typing import Any, Literal, TypeVar
 from .._errors import InvalidInputError
 from ._journal import (
     FILE_NAME,
-    LOCK_NAME,
     LOOK_AHEAD,
     SCHEMA_VERSION,
     UNREADABLE,
@@ -121,18 +118,3 @@ def look_up_jobs(run_dir: Path, job_ids: Sequence[str]) -> list[KnownJob | None]
     with JournalReader(run_dir) as journal:
         chunks = (job_ids[start : start + LOOK_AHEAD] for start in range(0, len(job_ids), LOOK_AHEAD))
         return [known for chunk in chunks for known in journal.look_up(chunk)]
-
-
-def is_running(run_dir: Path) -> bool:
-    """Does some process run this batch right now?"""
-    try:
-        lock = os.open(run_dir / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(lock)
-    return False

@@ -11,9 +11,10 @@ from typing import Any, Literal
 
 import attrs
 
+from ._lock import is_running
 from ._outputs import REPORT, STATUS, write_json
 from ._progress import Progress
-from ._reader import JournalReader, is_running
+from ._reader import JournalReader
 from ._spending import Spending
 
 Stopped = Literal["", "asked", "budget", "refused", "limit", "cancelled"]
@@ -93,7 +94,7 @@ class RunStatus:
     report: Mapping[str, Any] | None
 
 
-def look_at(run_dir: str | Path) -> RunStatus:
+def read_run_status(run_dir: str | Path) -> RunStatus:
     """Read a run that goes on, has ended, or was killed. Synchronous; writes nothing.
 
     Raises:

@@ -24,8 +24,8 @@ from .._runs import Spending as Spending
 from .._runs import Straggler as Straggler
 from .._runs import fit_to_descriptors as fit_to_descriptors
 from .._runs import is_running as is_running
-from .._runs import look_at as look_at
 from .._runs import read_rows as read_rows
+from .._runs import read_run_status as read_run_status
 from ._jobs import Job as Job
 from ._jobs import Survey as Survey
 from ._jobs import check_jobs as check_jobs

@@ -10,7 +10,7 @@ from pathlib import Path
 import attrs
 import click
 
-from ..batch import RunStatus, look_at
+from ..batch import RunStatus, read_run_status
 from ._batch_text import duration, progress_lines
 from ._model_options import debug_option
 from ._terminal import safe
@@ -35,7 +35,7 @@ def status(run_dir: Path, as_json: bool) -> None:
     It only reads: the counts and the spending from the journal, the rest from what a running batch writes to
     status.json every second.
     """
-    found = look_at(run_dir)
+    found = read_run_status(run_dir)
     if as_json:
         click.echo(json.dumps(attrs.asdict(found)))
         return

@@ -5,34 +5,52 @@ BIN := $(VENV)/bin
 # As a variable it holds for the build's isolated environment too.
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: setup demo test lint types bench clean
+.PHONY: setup demo test suite lint types coverage test-pythons bench clean
 
 setup: $(VENV)/.installed
 
-# Some distributions ship Python without ensurepip: then the outer pip fills the environment.
-$(VENV)/.installed: pyproject.toml constraints.txt
+# What running trioagent takes. Some distributions ship Python without ensurepip: then the outer pip fills the environment.
+PIP = if $(BIN)/python -m pip --version >/dev/null 2>&1; then pip="$(BIN)/python -m pip"; else pip="$(PYTHON) -m pip --python $(BIN)/python"; fi; \
+      $$pip install --quiet --disable-pip-version-check
+$(VENV)/.runtime: pyproject.toml constraints.txt
+	@echo "Setting up $(VENV) (once): a virtual environment, trioagent and the seven packages it is built on"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "trioagent needs Python 3.11 or newer; set PYTHON=..."; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || $(PYTHON) -m venv --clear --without-pip $(VENV)
-	@if $(BIN)/python -m pip --version >/dev/null 2>&1; \
-	 then $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'; \
-	 else $(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check -e '.[test]'; fi
+	@$(PIP) -e .
 	@touch $@
 
-demo: setup
+# What its tests and checks take besides.
+$(VENV)/.installed: $(VENV)/.runtime
+	@echo "Installing what tests, linters and type checkers need (once): some 75 MB are Node.js for basedpyright"
+	@$(PIP) -e '.[test,lint]'
+	@touch $@
+
+demo: $(VENV)/.runtime
 	@$(BIN)/python -m trioagent.cli.demo
 
-test: setup lint types
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+test: setup lint types suite coverage
+
+suite: setup
+	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=
 
 lint: setup
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m gates.checkpoints
 
 types: setup
 	$(BIN)/python -m mypy
+	$(BIN)/python -m gates.public_types
+
+# Of the last run of the suite.
+coverage: suite
+	$(BIN)/python -m gates.coverage_floors
+
+test-pythons: setup
+	$(BIN)/python -m gates.pythons
 
 bench: setup
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) .bench dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-3.* .bench dist build .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis

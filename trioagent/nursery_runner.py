@@ -100,7 +100,7 @@ async def run_agents(
         failed = True
     if failed:
         raise AgentsFailedError(f"{len(failures)} of {len(agents)} agents failed; the others were cancelled", failures)
-    return [responses[index] for index in range(len(agents))]
+    return [responses[index] for index in range(len(agents))]  # noqa: ASYNC910 - the nursery is a checkpoint
 
 
 @attrs.frozen(kw_only=True)

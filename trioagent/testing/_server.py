@@ -103,7 +103,7 @@ class ModelServer:
         """Wait until exactly *number* connections are open."""
         await self._connections.wait_value(number)
 
-    async def serve_connection(self, stream: trio.SocketStream | trio.SSLStream[trio.SocketStream]) -> None:
+    async def _serve_connection(self, stream: trio.SocketStream | trio.SSLStream[trio.SocketStream]) -> None:
         """Answer the requests of one connection until either side closes it."""
         self.connections_made += 1
         self._connections.value += 1
@@ -229,8 +229,8 @@ async def serve_model(
     server.base_url = f"{scheme}://127.0.0.1:{listeners[0].socket.getsockname()[1]}/v1"
     async with trio.open_nursery() as nursery:
         if ssl_context is None:
-            await nursery.start(trio.serve_listeners, server.serve_connection, listeners)
+            await nursery.start(trio.serve_listeners, server._serve_connection, listeners)
         else:
             secured = [trio.SSLListener(listener, ssl_context, https_compatible=True) for listener in listeners]
-            await nursery.start(trio.serve_listeners, server.serve_connection, secured)
+            await nursery.start(trio.serve_listeners, server._serve_connection, secured)
         task_status.started(server)

@@ -1,0 +1,68 @@
+"""``python -m gates.coverage_floors``: the suite's last run covers enough branches of each kind of code.
+
+Host code is all that runs in the user's process. Of the code that runs inside sandbox processes only what tests run in
+their own process is seen at all, so it has no floor unless it is among the pure modules.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from fnmatch import fnmatch
+from typing import Any
+
+from .surface import ROOT
+
+# Decide and never wait, read a clock or touch a file: every rule there is a test without an event loop.
+PURE = [
+    "_config.py", "_errors.py", "_messages.py", "_parsed_reply.py", "_prompt.py", "_rates.py", "_reply_parser.py",
+    "_retry_policy.py", "_turn.py", "models/_decode.py", "models/_encode.py", "models/_json_in_text.py",
+    "models/_sse.py", "memory/_plan.py", "sft/_checks.py", "tools/*.py",
+]  # fmt: skip
+GUEST = ["sandbox/_child/*", "sandbox/_monty/inside/*", "models/offline_rules/library/*"]
+FLOORS = {"pure": 95.0, "host": 85.0}
+
+
+def kind(path: str) -> str:
+    """Which floor holds for a file, its path being relative to the package."""
+    if any(fnmatch(path, pattern) for pattern in PURE):
+        return "pure"
+    return "guest" if any(fnmatch(path, pattern) for pattern in GUEST) else "host"
+
+
+def percent(summaries: list[dict[str, Any]]) -> float:
+    """Lines and branches together, as `coverage report` counts them."""
+    whole = sum(each["num_statements"] + each["num_branches"] for each in summaries)
+    covered = sum(each["covered_lines"] + each["covered_branches"] for each in summaries)
+    return 100 * covered / whole if whole else 0.0
+
+
+def main() -> int:
+    made = subprocess.run(
+        [sys.executable, "-m", "coverage", "json", "-q", "-o", "-"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if made.returncode:
+        sys.exit(f"no coverage to read; run the suite with --cov first:\n{made.stdout}{made.stderr}")
+    files = {
+        path.removeprefix("trioagent/"): each["summary"] for path, each in json.loads(made.stdout)["files"].items()
+    }
+    failed = False
+    for name, floor in FLOORS.items():
+        group = {path: summary for path, summary in files.items() if kind(path) == name}
+        found = percent(list(group.values()))
+        print(f"branch coverage of {name} code: {found:.1f} % of {len(group)} files, at least {floor:g} % wanted")
+        if found < floor:
+            failed = True
+            worst = sorted(group, key=lambda path: percent([group[path]]))[:15]
+            for path in worst:
+                print(f"  {percent([group[path]]):5.1f} %  {path}  lines {group[path]['missing_lines']} missing")
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

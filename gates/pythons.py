@@ -1,0 +1,85 @@
+"""``python -m gates.pythons``: the core of the test suite on every interpreter from 3.11 to 3.14 that this machine has.
+
+Each interpreter gets an environment of its own, ``.venv-3.N``, kept for the next run. What is left out of the core says
+nothing about an interpreter and takes long: injected disk faults, fuzzing, benchmarks, the pages' snippets.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from .surface import ROOT
+
+MINORS = range(11, 15)
+LEFT_OUT = ["tests/faults", "tests/slow", "tests/test_benchmarks.py", "tests/test_docs.py", "tests/test_lock.py"]
+_VERSION = "import sys; print(sys.version_info[0], sys.version_info[1], sys.implementation.name)"
+
+
+def interpreters() -> dict[int, str]:
+    """For each minor version of CPython 3 that is here, an interpreter that runs."""
+    found: dict[int, str] = {}
+    for minor in MINORS:
+        working = (path for path in _candidates(minor) if _version(path) == f"3 {minor} cpython")
+        if path := next(working, None):
+            found[minor] = path
+    return found
+
+
+def _candidates(minor: int) -> Iterator[str]:
+    if sys.version_info[:2] == (3, minor):
+        yield str(Path(sys.base_prefix) / "bin" / f"python3.{minor}")
+    if on_path := shutil.which(f"python3.{minor}"):
+        yield on_path
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    yield from (str(path) for path in sorted(pyenv.glob(f"versions/3.{minor}.*/bin/python3.{minor}")))
+
+
+def _version(path: str) -> str:
+    """What an interpreter says it is; "" if it does not run (a pyenv shim may stand for nothing)."""
+    try:
+        return subprocess.run([path, "-c", _VERSION], capture_output=True, text=True, check=False).stdout.strip()
+    except OSError:
+        return ""
+
+
+def environment(minor: int, interpreter: str) -> Path:
+    """The Python of an environment with the package and its tests' needs, made anew when either has changed."""
+    folder = ROOT / f".venv-3.{minor}"
+    python, stamp = folder / "bin" / "python", folder / ".installed"
+    inputs = [ROOT / "pyproject.toml", ROOT / "constraints.txt"]
+    if stamp.exists() and stamp.stat().st_mtime >= max(path.stat().st_mtime for path in inputs):
+        return python
+    quiet = ["--quiet", "--disable-pip-version-check"]
+    # The pip at hand fills it, since some distributions' Python comes without one.
+    subprocess.run([interpreter, "-m", "venv", "--clear", "--without-pip", folder], check=True)
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", *quiet, "-e", ".[test]"]
+    subprocess.run(pip, cwd=ROOT, env={**os.environ, "PIP_CONSTRAINT": str(ROOT / "constraints.txt")}, check=True)
+    stamp.touch()
+    return python
+
+
+def main() -> int:
+    here = interpreters()
+    print(f"interpreters found: {', '.join(f'{path} (3.{minor})' for minor, path in here.items())}", flush=True)
+    ignored = [f"--ignore={path}" for path in LEFT_OUT]
+    results = {}
+    for minor, interpreter in here.items():
+        started = time.monotonic()
+        python = environment(minor, interpreter)
+        print(f"\nPython 3.{minor}", flush=True)
+        command = [str(python), "-m", "pytest", "-q", "-n", "2", "--dist", "worksteal", *ignored]
+        status = subprocess.run(command, cwd=ROOT, check=False).returncode
+        results[minor] = (status, time.monotonic() - started)
+    for minor, (status, seconds) in results.items():
+        print(f"Python 3.{minor}: {'passed' if status == 0 else f'FAILED, status {status}'} in {seconds:.0f} s")
+    return int(not results or any(status for status, _ in results.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,105 @@
+"""The gates see what they are to see: a check that looks at nothing would pass for ever."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import trioagent
+from gates import checkpoints, coverage_floors, pythons
+from gates.public_types import problems
+from gates.surface import PACKAGE, ROOT, exported_names, public_modules
+from trioagent.testing import serve_model
+
+
+def report(*symbols: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "typeCompleteness": {"symbols": list(symbols)},
+        "generalDiagnostics": [{"message": "No py.typed file found"}],
+    }
+
+
+def symbol(name: str, **other: Any) -> dict[str, Any]:
+    return {"name": name, "isTypeKnown": True, "isTypeAmbiguous": False, "diagnostics": [], **other}
+
+
+def test_public_types_names_what_was_not_looked_at() -> None:
+    (line,) = problems(report())
+    assert "run_batch" in line and "No py.typed" in line
+    assert problems(report(*(symbol(f"trioagent._x.{name}") for name in exported_names()))) == []
+
+
+def test_public_types_names_what_is_incomplete() -> None:
+    seen = [symbol(f"trioagent._x.{name}") for name in exported_names()]
+    vague = symbol("trioagent._x.A.b", isTypeAmbiguous=True, diagnostics=[{"message": "no\n annotation"}])
+    unknown = symbol("trioagent._x.c", isTypeKnown=False)
+    assert problems(report(*seen, vague, unknown)) == [
+        "trioagent._x.A.b: no annotation",
+        "trioagent._x.c: its type is not fully known",
+    ]
+
+
+def test_exported_names_are_attributes() -> None:
+    names = exported_names()
+    assert len(names) == len(set(names)) > 50
+    assert all(hasattr(trioagent, name) for name in names)
+    assert {"trioagent", "trioagent.sft", "trioagent.nursery_runner"} <= set(public_modules())
+
+
+def test_public_async_functions_promise_checkpoints() -> None:
+    promised = checkpoints.promised()
+    for function in (trioagent.Agent.chat, trioagent.run_batch, trioagent.open_runner, serve_model):
+        code = inspect.unwrap(function).__code__
+        assert (code.co_filename, code.co_firstlineno) in promised
+
+
+@pytest.mark.parametrize(("body", "expected"), [("return 1", 1), ("await trio.sleep(0)", 0)])
+def test_a_way_out_without_checkpoint_is_found(
+    body: str, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if not Path(sys.executable).with_name("flake8-async").exists():
+        pytest.skip("the linters are not installed in this environment")
+    path = tmp_path / "module.py"
+    path.write_text(
+        f"import trio\n\n\n@decorated\nasync def public():\n    {body}\n\n\nasync def private():\n    pass\n"
+    )
+    monkeypatch.setattr(checkpoints, "PACKAGE", tmp_path)
+    monkeypatch.setattr(checkpoints, "promised", lambda: {(str(path), 4)})
+    assert checkpoints.main() == expected
+    assert capsys.readouterr().out.count("ASYNC910") == expected
+
+
+def test_every_pattern_of_the_coverage_floors_matches_a_file() -> None:
+    files = [str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py")]
+    patterns = [*coverage_floors.PURE, *coverage_floors.GUEST]
+    assert [pattern for pattern in patterns if not any(fnmatch(file, pattern) for file in files)] == []
+    assert {coverage_floors.kind(file) for file in files} == {"pure", "host", "guest"}
+
+
+def test_coverage_counts_lines_and_branches() -> None:
+    half = {"num_statements": 6, "num_branches": 4, "covered_lines": 4, "covered_branches": 1}
+    assert coverage_floors.percent([half]) == 50.0
+    assert coverage_floors.percent([]) == 0.0
+
+
+def test_this_interpreter_is_among_those_found() -> None:
+    if sys.version_info[1] not in pythons.MINORS:
+        pytest.skip("a newer interpreter than the supported ones")
+    assert sys.version_info[1] in pythons.interpreters()
+
+
+def test_left_out_of_the_core_are_paths_that_exist() -> None:
+    assert [path for path in pythons.LEFT_OUT if not (ROOT / path).exists()] == []
+
+
+@pytest.mark.real
+def test_make_knows_every_target_of_ci() -> None:
+    targets = [line.split()[1] for line in (ROOT / ".ci" / "run").read_text().splitlines() if line.startswith("make ")]
+    assert "test" in targets
+    subprocess.run(["make", "--dry-run", *targets], cwd=ROOT, stdout=subprocess.DEVNULL, check=True)

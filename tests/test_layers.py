@@ -15,7 +15,7 @@ import trioagent
 PACKAGE = Path(trioagent.__file__).parent
 # From the ground up; a module may import from its own layer and from those before it.
 LAYERS = [
-    ["_errors", "_config", "_messages", "_files", "_deprecated"],
+    ["_errors", "_config", "_messages", "_files", "_deprecated", "_lazy"],
     ["_parsed_reply", "_reply_parser", "_turn", "_prompt", "_retry_policy", "_rates", "_activity"],
     ["tools"],
     ["memory"],
@@ -134,10 +134,41 @@ def test_asyncio_is_imported_by_the_shim_alone() -> None:
 
 
 def public_names() -> list[str]:
+    """What type checkers see."""
     tree = ast.parse((PACKAGE / "__init__.py").read_text())
     return [
-        alias.asname for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names if alias.asname
+        alias.asname
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if alias.asname
     ]
+
+
+def test_each_public_name_is_imported_where_a_checker_sees_it() -> None:
+    tree = ast.parse((PACKAGE / "__init__.py").read_text())
+    seen = {
+        alias.asname: node.module
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if alias.asname
+    }
+    assert seen == {name: module for module, names in trioagent._PLACES.items() for name in names.split()}
+    assert set(seen) <= set(dir(trioagent))
+
+
+def test_tools_bring_neither_trio_nor_httpx_along() -> None:
+    """Sandbox processes load them: on the standard library alone, and by any way of asking."""
+    code = """
+import sys
+from trioagent import tools
+import trioagent.tools
+from trioagent.tools import make_tools, search
+print(*{name.partition(".")[0] for name in sys.modules} - set(sys.stdlib_module_names))
+"""
+    done = subprocess.run([sys.executable, "-S", "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True)
+    assert (set(done.stdout.split()) - {"__main__"}, done.stderr) == ({"trioagent"}, "")
 
 
 def test_every_public_name_is_on_the_reference_page() -> None:

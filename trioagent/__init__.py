@@ -6,7 +6,7 @@ Start with `open_runtime` and `Agent`; `run_agents` and `open_runner` run many; 
 # The layers, from the ground up. A module imports only from those above it (see tests/test_layers.py).
 #
 #   _errors, _config, _messages      what everything else speaks in
-#   _deprecated                      names of the last release
+#   _lazy, _deprecated               names that are imported when they are used; names of the last release
 #   _files                           files of our own, whole or not at all
 #   _parsed_reply, _reply_parser, _turn, _prompt    the reply protocol and the agent's turn, pure
 #   _retry_policy, _rates, _activity       back-off, rates, what a job is doing
@@ -24,76 +24,106 @@ Start with `open_runtime` and `Agent`; `run_agents` and `open_runner` run many; 
 
 from typing import TYPE_CHECKING
 
-from ._config import AgentConfig as AgentConfig
-from ._config import BatchConfig as BatchConfig
-from ._config import MemoryLimits as MemoryLimits
-from ._config import ModelConfig as ModelConfig
-from ._config import RateLimits as RateLimits
-from ._config import RetryPolicy as RetryPolicy
-from ._config import SandboxLimits as SandboxLimits
-from ._deprecated import old_names
-from ._errors import AgentBusyError as AgentBusyError
-from ._errors import DeadlineExceededError as DeadlineExceededError
-from ._errors import FatalError as FatalError
-from ._errors import InvalidInputError as InvalidInputError
-from ._errors import MemoryConflictError as MemoryConflictError
-from ._errors import MemoryLimitError as MemoryLimitError
-from ._errors import MemoryPathError as MemoryPathError
-from ._errors import MemoryRejectedError as MemoryRejectedError
-from ._errors import MemoryStorageError as MemoryStorageError
-from ._errors import ModelConnectionError as ModelConnectionError
-from ._errors import ModelError as ModelError
-from ._errors import ModelProtocolError as ModelProtocolError
-from ._errors import ModelRefusedError as ModelRefusedError
-from ._errors import ModelStatusError as ModelStatusError
-from ._errors import SandboxError as SandboxError
-from ._errors import SandboxUnavailableError as SandboxUnavailableError
-from ._errors import StructuredOutputError as StructuredOutputError
-from ._errors import TrioAgentError as TrioAgentError
-from ._events import AgentEvent as AgentEvent
-from ._events import Answered as Answered
-from ._events import CodeResult as CodeResult
-from ._events import CodeStarted as CodeStarted
-from ._events import Replied as Replied
-from ._messages import AgentResponse as AgentResponse
-from ._messages import ChatMessage as ChatMessage
-from ._messages import Usage as Usage
-from ._parsed_reply import Delta as Delta
-from ._parsed_reply import ParsedReply as ParsedReply
-from .agent import Agent as Agent
-from .batch import BadJobsError as BadJobsError
-from .batch import BatchReport as BatchReport
-from .batch import Job as Job
-from .batch import JobChangedError as JobChangedError
-from .batch import JournalError as JournalError
-from .batch import Progress as Progress
-from .batch import run_batch as run_batch
-from .memory import Knowledge as Knowledge
-from .memory import Memory as Memory
-from .memory import UndoLog as UndoLog
-from .models import AnswerEnd as AnswerEnd
-from .models import Completion as Completion
-from .models import Model as Model
-from .models import Retrying as Retrying
-from .models import TextDelta as TextDelta
-from .models import complete as complete
-from .nursery_runner import AgentFailure as AgentFailure
-from .nursery_runner import AgentJob as AgentJob
-from .nursery_runner import AgentsFailedError as AgentsFailedError
-from .nursery_runner import JobCancelled as JobCancelled
-from .nursery_runner import JobDone as JobDone
-from .nursery_runner import JobFailed as JobFailed
-from .nursery_runner import Outcome as Outcome
-from .nursery_runner import Runner as Runner
-from .nursery_runner import open_runner as open_runner
-from .nursery_runner import run_agents as run_agents
-from .runtime import Runtime as Runtime
-from .runtime import open_runtime as open_runtime
-from .sandbox import BlockResult as BlockResult
-from .sandbox import Sandbox as Sandbox
-from .sandbox import open_sandbox as open_sandbox
+from ._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from ._config import AgentConfig as AgentConfig
+    from ._config import BatchConfig as BatchConfig
+    from ._config import MemoryLimits as MemoryLimits
+    from ._config import ModelConfig as ModelConfig
+    from ._config import RateLimits as RateLimits
+    from ._config import RetryPolicy as RetryPolicy
+    from ._config import SandboxLimits as SandboxLimits
+    from ._errors import AgentBusyError as AgentBusyError
+    from ._errors import DeadlineExceededError as DeadlineExceededError
+    from ._errors import FatalError as FatalError
+    from ._errors import InvalidInputError as InvalidInputError
+    from ._errors import MemoryConflictError as MemoryConflictError
+    from ._errors import MemoryLimitError as MemoryLimitError
+    from ._errors import MemoryPathError as MemoryPathError
+    from ._errors import MemoryRejectedError as MemoryRejectedError
+    from ._errors import MemoryStorageError as MemoryStorageError
+    from ._errors import ModelConnectionError as ModelConnectionError
+    from ._errors import ModelError as ModelError
+    from ._errors import ModelProtocolError as ModelProtocolError
+    from ._errors import ModelRefusedError as ModelRefusedError
+    from ._errors import ModelStatusError as ModelStatusError
+    from ._errors import SandboxError as SandboxError
+    from ._errors import SandboxUnavailableError as SandboxUnavailableError
+    from ._errors import StructuredOutputError as StructuredOutputError
+    from ._errors import TrioAgentError as TrioAgentError
+    from ._events import AgentEvent as AgentEvent
+    from ._events import Answered as Answered
+    from ._events import CodeResult as CodeResult
+    from ._events import CodeStarted as CodeStarted
+    from ._events import Replied as Replied
+    from ._messages import AgentResponse as AgentResponse
+    from ._messages import ChatMessage as ChatMessage
+    from ._messages import Usage as Usage
+    from ._parsed_reply import Delta as Delta
+    from ._parsed_reply import ParsedReply as ParsedReply
+    from .agent import Agent as Agent
+    from .batch import BadJobsError as BadJobsError
+    from .batch import BatchReport as BatchReport
+    from .batch import Job as Job
+    from .batch import JobChangedError as JobChangedError
+    from .batch import JournalError as JournalError
+    from .batch import Progress as Progress
+    from .batch import run_batch as run_batch
+    from .memory import Knowledge as Knowledge
+    from .memory import Memory as Memory
+    from .memory import UndoLog as UndoLog
+    from .models import AnswerEnd as AnswerEnd
+    from .models import Completion as Completion
+    from .models import Model as Model
+    from .models import Retrying as Retrying
+    from .models import TextDelta as TextDelta
+    from .models import complete as complete
+    from .nursery_runner import AgentFailure as AgentFailure
+    from .nursery_runner import AgentJob as AgentJob
+    from .nursery_runner import AgentsFailedError as AgentsFailedError
+    from .nursery_runner import JobCancelled as JobCancelled
+    from .nursery_runner import JobDone as JobDone
+    from .nursery_runner import JobFailed as JobFailed
+    from .nursery_runner import Outcome as Outcome
+    from .nursery_runner import Runner as Runner
+    from .nursery_runner import open_runner as open_runner
+    from .nursery_runner import run_agents as run_agents
+    from .runtime import Runtime as Runtime
+    from .runtime import open_runtime as open_runtime
+    from .sandbox import BlockResult as BlockResult
+    from .sandbox import Sandbox as Sandbox
+    from .sandbox import open_sandbox as open_sandbox
+
+# The same names once more, by module: each is imported when it is first used (PEP 562), so that `trioagent.tools`,
+# which sandbox processes load, brings neither trio nor httpx along.
+_PLACES = {
+    "_config": "AgentConfig BatchConfig MemoryLimits ModelConfig RateLimits RetryPolicy SandboxLimits",
+    "_errors": (
+        "AgentBusyError DeadlineExceededError FatalError InvalidInputError MemoryConflictError "
+        "MemoryLimitError MemoryPathError MemoryRejectedError MemoryStorageError ModelConnectionError "
+        "ModelError ModelProtocolError ModelRefusedError ModelStatusError SandboxError "
+        "SandboxUnavailableError StructuredOutputError TrioAgentError"
+    ),
+    "_events": "AgentEvent Answered CodeResult CodeStarted Replied",
+    "_messages": "AgentResponse ChatMessage Usage",
+    "_parsed_reply": "Delta ParsedReply",
+    "agent": "Agent",
+    "batch": "BadJobsError BatchReport Job JobChangedError JournalError Progress run_batch",
+    "memory": "Knowledge Memory UndoLog",
+    "models": "AnswerEnd Completion Model Retrying TextDelta complete",
+    "nursery_runner": (
+        "AgentFailure AgentJob AgentsFailedError JobCancelled JobDone JobFailed Outcome Runner open_runner run_agents"
+    ),
+    "runtime": "Runtime open_runtime",
+    "sandbox": "BlockResult Sandbox open_sandbox",
+}
 
 if not TYPE_CHECKING:  # a checker is to report old names, and misspelt ones, as unknown
-    __getattr__ = old_names(__name__)
+    __getattr__ = lazy_names(__name__, _PLACES)
+
+    def __dir__() -> list[str]:
+        return [*globals(), *(name for names in _PLACES.values() for name in names.split())]
+
 
 __version__ = "0.1.0"

@@ -21,7 +21,7 @@ RENAMED = {
 }
 
 
-def old_names(module: str) -> Callable[[str], object]:
+def old_names(module: str, *, stacklevel: int = 2) -> Callable[[str], object]:
     """A module's ``__getattr__`` that serves the old names of what *module* has under a new one."""
 
     def get(name: str) -> object:
@@ -29,7 +29,7 @@ def old_names(module: str) -> Callable[[str], object]:
         value = getattr(sys.modules[module], new, None) if new else None
         if value is None:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
-        warnings.warn(f"{module}.{name} is now {module}.{new}", DeprecationWarning, stacklevel=2)
+        warnings.warn(f"{module}.{name} is now {module}.{new}", DeprecationWarning, stacklevel=stacklevel)
         return value
 
     return get

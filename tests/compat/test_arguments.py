@@ -12,7 +12,7 @@ import pytest
 
 import trioagent
 from trioagent import InvalidInputError, ModelConfig
-from trioagent.compat import Agent, AsyncAgent, ChatMessage, Role, _choice, settings
+from trioagent.compat import Agent, AsyncAgent, ChatMessage, Role, _bridge, settings
 from trioagent.compat._choice import chosen_model
 from trioagent.models import OfflineRules
 
@@ -82,7 +82,7 @@ def test_which_model(name: str | None, vllm: bool, env: dict[str, str], base_url
 def test_no_model_is_the_embedded_one_and_says_so_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(_choice, "_told", False)
+    monkeypatch.setattr(_bridge, "_process", _bridge._Process([]))
     with caplog.at_level(logging.WARNING, "trioagent"):
         agents = [Agent(), AsyncAgent(), Agent(model=STRONG)]
     assert [agent.model for agent in agents] == ["offline-rules", "offline-rules", STRONG]

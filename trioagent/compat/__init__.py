@@ -8,9 +8,9 @@ importable as ``agent`` too. Importing this starts nothing; the thread starts at
 from .._errors import BridgeClosedError as BridgeClosedError
 from .._errors import CallCancelledError as CallCancelledError
 from .._errors import WrongContextError as WrongContextError
-from ._crossing import shutdown as shutdown
 from ._install import install as install
 from ._install import uninstall as uninstall
+from ._interop import shutdown as shutdown
 from .agent import Agent as Agent
 from .async_agent import AsyncAgent as AsyncAgent
 from .async_agent import run_agents_concurrently as run_agents_concurrently

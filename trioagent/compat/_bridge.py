@@ -1,19 +1,19 @@
 """The one Trio thread of the process, behind everything in `trioagent.compat`.
 
-It starts at the first call, runs one `trio.run`, and is shared by all threads and event loops, so that they share model
-connections and the sandbox. It knows nothing of agents: it runs calls (see `_call`).
+It starts at the first call, runs one `trio.run`, and is shared by all threads and event loops, which thereby share
+model connections and the sandbox. It knows nothing of agents: it runs calls (see `_call`).
 
 How it ends:
 
-- With the program. Python calls `_main_thread_ends` when the main thread has ended, before it waits for the others.
-  Non-daemon threads may go on working, as Python has it; when none is left, whatever still runs is cancelled
-  and cleaned up while threads can still be started (an `atexit` function would come too late for that). Whoever waits
-  then is a daemon thread or an event loop that never runs again: they are left asleep, as they would be anyway.
-- By `shutdown`. Whoever waits gets `BridgeClosedError`; the next call starts a new bridge.
-- With the process, however sudden: the sandbox's processes are tied to this thread by the kernel.
+- With the program. Python calls `_main_thread_ends` when the main thread has ended, before it joins the other threads.
+  Non-daemon threads may go on working, as in every Python program; when none is left, whatever still runs is cancelled
+  and cleaned up while threads can still be started (an `atexit` function would come too late for that). Calls that are
+  still pending belong to daemon threads or to event loops that never run again: their waiters are not woken.
+- By `shutdown`. Pending calls raise `BridgeClosedError`; the next call starts a new bridge.
+- With the process, however sudden: the sandbox's processes die with this thread (``PR_SET_PDEATHSIG``).
 
-A forked child starts a bridge of its own when it needs one. What it inherits of its parent's is not touched again, and
-kept: to finalize a suspended coroutine would run its clean-up, which kills the parent's children.
+A forked child starts a bridge of its own when it needs one. The inherited bridge is kept but not used again: finalizing
+a suspended coroutine would run its clean-up, which kills the parent's children.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from .._errors import BridgeClosedError
 from ._call import Call
 from ._runtimes import open_runtimes
 
-_LOOPS_SECONDS = 0.1  # between looks for event loops that were closed under a call; only while one waits
-_THREADS_SECONDS = 0.01  # between looks for threads that go on after the main thread's end
-WORKER_SECONDS = 0.01  # between looks, in a worker thread of Trio, whether the task that waits for it is cancelled
+_LOOPS_SECONDS = 0.1  # between checks for event loops that were closed during a call; only while such a call runs
+_THREADS_SECONDS = 0.01  # between checks for threads that go on after the main thread's end
+WORKER_SECONDS = 0.01  # between checks, in a worker thread of Trio, whether the task that waits for it is cancelled
 
 _log = logging.getLogger("trioagent")
 
@@ -46,7 +46,7 @@ class Bridge:
         self._lock = threading.RLock()  # re-entrant: a signal handler may run while its own thread holds it
         self._thread: threading.Thread | None = None
         self._token: trio.lowlevel.TrioToken | None = None
-        self._early: list[Callable[[], None]] = []  # posted before Trio was up
+        self._early: list[Callable[[], None]] = []  # posted before Trio ran
         self._calls: dict[Call[Any], None] = {}
         self._nursery: trio.Nursery | None = None  # None: not yet, or no longer
         self._ended = self._silent = False
@@ -54,7 +54,7 @@ class Bridge:
         self._closing = trio.Event()
 
     def submit(self, call: Call[Any]) -> bool:
-        """Have *call* run; False if this bridge has ended.
+        """Schedule *call*; False if this bridge has ended.
 
         Raises:
             BridgeClosedError: no thread can be started any more.
@@ -72,13 +72,14 @@ class Bridge:
         return False
 
     def cancel(self, call: Call[Any]) -> None:
-        """Cancel *call*, which this bridge has taken on; it is over when it says so, not yet on return."""
+        """Request the cancellation of *call*, which was submitted here; returns before the call has ended."""
         self._post(partial(self._cancel, call))
 
     def close(self) -> None:
         """Cancel everything, and return when it is cleaned up and the thread has ended.
 
-        In a worker thread of a call that is cancelled thereby, trio.Cancelled is raised: the call waits for it.
+        Raises:
+            trio.Cancelled: in a worker thread of a call that this cancels: the call waits for the thread.
         """
         with self._lock:
             thread = self._thread
@@ -126,11 +127,11 @@ class Bridge:
         return True
 
     def _run(self) -> None:
-        """The thread's life."""
+        """What the thread runs."""
         problem, cause = "it was shut down", None
         try:
             trio.run(self._main)
-        except BaseException as error:  # noqa: BLE001 - every waiting call hears of it
+        except BaseException as error:  # noqa: BLE001 - every pending call raises it
             problem, cause = f"its thread failed ({type(error).__name__}: {error})", error
             _log.error("the Trio thread of trioagent.compat failed", exc_info=error)
         with self._lock:
@@ -164,9 +165,9 @@ class Bridge:
             call.started = True
             if call.loop is not None:
                 self._loops_wait.set()
-            self._nursery.start_soon(self._carry, call, name=call.name)
+            self._nursery.start_soon(self._run_call, call, name=call.name)
 
-    async def _carry(self, call: Call[Any]) -> None:
+    async def _run_call(self, call: Call[Any]) -> None:
         try:
             await call.run()
         finally:
@@ -178,7 +179,7 @@ class Bridge:
 
     def _cancel(self, call: Call[Any]) -> None:
         call.scope.cancel()
-        if not call.started:  # a signal struck between its registration and its start, which will not come any more
+        if not call.started:  # a signal came between its registration and its start, which will not happen any more
             self._finish(call, BridgeClosedError("the call was cancelled"))
 
     async def _watch_loops(self) -> None:
@@ -205,10 +206,42 @@ class Bridge:
         self._closing.set()
 
 
-_bridge = Bridge()
-_replacing = threading.RLock()
-_parents: list[Bridge] = []  # never used again, never finalized
-_hooked = _main_thread_ended = False
+class _Process:
+    """The bridge of this process, and what outlives one bridge; the package's only mutable module global.
+
+    It has to be one: programs without an event loop of ours have no scope that could own it.
+    """
+
+    def __init__(self, inherited: list[Bridge]) -> None:
+        self.bridge = Bridge()
+        self.inherited = inherited  # bridges of parent processes: never used again, never finalized
+        self.hooked = self.main_thread_ended = False
+        self._replacing = threading.RLock()
+        self._notices: set[str] = set()
+
+    def submit(self, call: Call[Any]) -> None:
+        while not (bridge := self.bridge).submit(call):
+            self._replace(bridge)
+
+    def close(self) -> None:
+        bridge = self.bridge
+        bridge.close()
+        self._replace(bridge)
+
+    def is_new(self, notice: str) -> bool:
+        """Whether *notice* has not been given yet; it counts as given from now on."""
+        if notice in self._notices:
+            return False
+        self._notices.add(notice)
+        return True
+
+    def _replace(self, ended: Bridge) -> None:
+        with self._replacing:
+            if self.bridge is ended:
+                self.bridge = Bridge()
+
+
+_process = _Process([])
 
 
 def is_worker_of_trio() -> bool:
@@ -225,48 +258,43 @@ def is_worker_of_trio() -> bool:
 
 
 def submit(call: Call[Any]) -> None:
-    """Have *call* run by this process's bridge, which starts if it must."""
-    while not (bridge := _bridge).submit(call):
-        _replace(bridge)
+    """Run *call* in this process's bridge, which is started if it does not run.
+
+    Raises:
+        BridgeClosedError: no thread can be started any more.
+    """
+    _process.submit(call)
 
 
 def close() -> None:
     """Cancel and clean up everything; the next call starts a new bridge."""
-    bridge = _bridge
-    bridge.close()
-    _replace(bridge)
+    _process.close()
 
 
-def _replace(ended: Bridge) -> None:
-    global _bridge
-    with _replacing:
-        if _bridge is ended:
-            _bridge = Bridge()
+def is_new(notice: str) -> bool:
+    """Whether *notice* has not been given in this process yet; it counts as given from now on."""
+    return _process.is_new(notice)
 
 
 def _hook_main_threads_end() -> bool:
     """Have `_main_thread_ends` called in time; False if the main thread has ended already."""
-    global _hooked
-    if not _hooked:
+    if not _process.hooked:
         try:
             threading._register_atexit(_main_thread_ends)  # type: ignore[attr-defined]
         except RuntimeError:
             return False
-        _hooked = True
-    return not _main_thread_ended
+        _process.hooked = True
+    return not _process.main_thread_ended
 
 
 def _main_thread_ends() -> None:
-    global _main_thread_ended
-    _main_thread_ended = True
-    _bridge.end_with_the_others()
+    _process.main_thread_ended = True
+    _process.bridge.end_with_the_others()
 
 
 def _after_fork() -> None:
-    global _bridge, _replacing, _hooked, _main_thread_ended
-    _parents.append(_bridge)
-    _bridge, _replacing = Bridge(), threading.RLock()
-    _hooked = _main_thread_ended = False
+    global _process
+    _process = _Process([*_process.inherited, _process.bridge])
 
 
 os.register_at_fork(after_in_child=_after_fork)

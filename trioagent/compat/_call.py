@@ -1,4 +1,4 @@
-"""One call over the bridge: a Trio function, the scope it runs in, and what it came to."""
+"""One call over the bridge: a Trio function, its cancel scope, and its result."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ _SHUT_DOWN = "it was shut down while the call was running"
 
 
 class Call(Generic[T]):
-    """Made by whoever waits for it; run by the bridge.
+    """Created by the waiting side, run by the bridge.
 
     Args:
         function: the async function to run in Trio.
         args: its arguments.
         wake: called in the Trio thread once the call is over; must not raise.
-        loop: the event loop that waits, if one does. Once it is closed nobody waits any more: the call is cancelled.
+        loop: the event loop that waits, if one does. The call is cancelled when that loop is closed.
 
     Attributes:
-        bridge: who has taken the call on.
-        scope: what the function runs in; to be touched in the Trio thread only.
+        bridge: the bridge that the call was submitted to.
+        scope: the cancel scope around the function; for the Trio thread only.
         started: the bridge has begun to run it.
-        finished: the result is there. Nothing of the call is left then.
+        finished: the result is there, and everything of the call is cleaned up.
     """
 
     __slots__ = ("_args", "_error", "_function", "_value", "_wake", "bridge", "finished", "loop", "scope", "started")
@@ -57,12 +57,12 @@ class Call(Generic[T]):
         return getattr(self._function, "__qualname__", repr(self._function))
 
     async def run(self) -> None:
-        """Run the function and keep what it comes to, an exception included; only a cancelling from outside passes."""
-        over = False
+        """Run the function and keep its result or exception; only a cancellation of an outer scope is raised."""
+        ended = False
         try:
             with self.scope:
                 self._value = await self._function(*self._args)
-                over = True
+                ended = True
         except trio.Cancelled:  # of a scope around ours: the bridge closes
             self._error = BridgeClosedError(_SHUT_DOWN)
             raise
@@ -74,15 +74,15 @@ class Call(Generic[T]):
         except BaseException as error:  # noqa: BLE001 - the caller's to handle, in the caller's own thread
             self._error = error
         else:
-            if not over:
+            if not ended:
                 self._error = BridgeClosedError("the call was cancelled")
 
     def finish(self, error: BaseException | None = None, *, silent: bool = False) -> None:
-        """Make the result known; the first time counts.
+        """Set the result and wake the waiter; further calls have no effect.
 
         Args:
-            error: in place of a result.
-            silent: leave whoever waits asleep.
+            error: takes the place of the result.
+            silent: do not wake the waiter.
         """
         if self.finished:
             return
@@ -93,11 +93,11 @@ class Call(Generic[T]):
 
     @property
     def error(self) -> BaseException | None:
-        """What the function raised, if it was not just cancelled."""
+        """The exception that the function raised; None for a cancellation."""
         return None if isinstance(self._error, BridgeClosedError) else self._error
 
     def cancel(self) -> bool:
-        """Ask for the function to be cancelled; False if there is nothing to wait for."""
+        """Request the cancellation of the function; False if there is nothing to wait for."""
         if self.finished or self.bridge is None:
             return False
         self.bridge.cancel(self)
@@ -110,4 +110,4 @@ class Call(Generic[T]):
         try:
             raise self._error
         finally:
-            self._error = None  # it holds this frame, and with it itself
+            self._error = None  # its traceback refers to this frame: a reference cycle otherwise

@@ -16,7 +16,7 @@ _NAME = "agent"
 _PACKAGE = __name__.rpartition(".")[0]
 
 
-class _Alias(MetaPathFinder):
+class _AliasFinder(MetaPathFinder):
     """Finds ``agent.x`` where ``trioagent.compat.x`` is."""
 
     def find_spec(
@@ -25,11 +25,11 @@ class _Alias(MetaPathFinder):
         if fullname.partition(".")[0] != _NAME:
             return None
         real = importlib.util.find_spec(_PACKAGE + fullname.removeprefix(_NAME))
-        return None if real is None else ModuleSpec(fullname, _Same(real))
+        return None if real is None else ModuleSpec(fullname, _AliasLoader(real))
 
 
-class _Same(Loader):
-    """Gives the module that is there already, or is imported by its own name."""
+class _AliasLoader(Loader):
+    """Loads the module under its own name, and returns that same module."""
 
     def __init__(self, real: ModuleSpec) -> None:
         self._real = real
@@ -38,10 +38,10 @@ class _Same(Loader):
         return importlib.import_module(self._real.name)
 
     def exec_module(self, module: ModuleType) -> None:
-        module.__spec__ = self._real  # the import system has just put the alias's there
+        module.__spec__ = self._real  # the import system has just set the alias's spec
 
 
-_alias = _Alias()
+_alias = _AliasFinder()
 
 
 def install() -> None:
@@ -63,7 +63,7 @@ def install() -> None:
 
 
 def uninstall() -> None:
-    """Undo `install`. What has been imported by then stays with those who have it."""
+    """Undo `install`. Modules that were imported by then stay usable where they were imported."""
     if _alias in sys.meta_path:
         sys.meta_path.remove(_alias)
     for name, module in list(sys.modules.items()):

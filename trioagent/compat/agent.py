@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 from .._messages import AgentResponse
-from ._crossing import run_sync
 from ._facade import AgentFacade, save
+from ._interop import run_sync
 
 
 class Agent(AgentFacade):

@@ -9,7 +9,7 @@ from .. import _messages
 from .._config import ModelConfig
 from ..models import Model
 from ._choice import choice_of
-from ._crossing import run_sync
+from ._interop import run_sync
 from ._model import ask, conversation
 from .settings import OPENROUTER_STRONG_MODEL
 

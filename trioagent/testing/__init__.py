@@ -1,4 +1,7 @@
-"""Public helpers for testing agents: scripted models, a real model server, cancellation at every checkpoint."""
+"""Public helpers for testing agents: scripted models, a loopback model server, cancellation at every checkpoint.
+
+`trioagent.testing.fixtures` has pytest fixtures; it is not imported here, since pytest is no dependency.
+"""
 
 from ._checkpoints import cancel_at_every_checkpoint as cancel_at_every_checkpoint
 from ._script import Fault as Fault
@@ -8,3 +11,4 @@ from ._scripted import ScriptedModel as ScriptedModel
 from ._server import ModelRequest as ModelRequest
 from ._server import ModelServer as ModelServer
 from ._server import serve_model as serve_model
+from ._server_thread import model_server as model_server

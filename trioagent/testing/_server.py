@@ -23,7 +23,7 @@ _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)[ \t]*\r\n", re.IG
 CONNECTION_CLOSE = re.compile(rb"\r\nconnection:[ \t]*close[ \t]*\r\n", re.IGNORECASE)
 # Quotes inside JSON strings are escaped, so that this can only match a member of the request.
 _STREAM = re.compile(rb'"stream"\s*:\s*true')
-_LINGER_NOT = struct.pack("ii", 1, 0)
+_NO_LINGER = struct.pack("ii", 1, 0)
 
 
 class ModelRequest:
@@ -82,6 +82,7 @@ class ModelServer:
         requests: what has come in so far (empty if the server does not record).
         served: how many requests have come in.
         connections_made: how many connections have been opened, counting those that are gone.
+        handler_error: the first error that the handler has raised; it ends the server, too.
     """
 
     def __init__(self, script: Iterable[Answer] | Handler, *, record: bool) -> None:
@@ -89,6 +90,7 @@ class ModelServer:
         self.requests: list[ModelRequest] = []
         self.served: int = 0
         self.connections_made: int = 0
+        self.handler_error: Exception | None = None
         self._record = record
         self._connections: AsyncValue[int] = AsyncValue(0)
         self._next = script if callable(script) else _from_script(iter(script))
@@ -123,9 +125,14 @@ class ModelServer:
     async def _answer_to(self, request: ModelRequest) -> Wire:
         if not request.head.startswith(b"POST ") or not request.target.partition("?")[0].endswith("/chat/completions"):
             return Fault.status(404, "only POST …/chat/completions is served")
-        answer = self._next(request)
-        if inspect.isawaitable(answer):
-            answer = await answer
+        try:
+            answer = self._next(request)
+            if inspect.isawaitable(answer):
+                answer = await answer
+        except Exception as error:
+            if self.handler_error is None:  # kept: a cancellation that comes at once may take its place
+                self.handler_error = error
+            raise
         if isinstance(answer, str):
             answer = Say(answer)
         return answer if isinstance(answer, Wire) else answer.wire(stream=request.stream)
@@ -186,7 +193,7 @@ class _Connection:
 
     def _reset(self) -> None:
         tcp = self._stream.transport_stream if isinstance(self._stream, trio.SSLStream) else self._stream
-        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         tcp.socket.close()
 
 

@@ -10,8 +10,8 @@ import trio
 
 from ..._errors import InvalidInputError
 from ..._messages import AgentResponse
-from .._crossing import run_async
 from .._facade import AgentFacade, save, say_all
+from .._interop import run_async
 
 
 class AsyncAgent(AgentFacade):

@@ -7,7 +7,7 @@ from typing import Any, TypeVar, overload
 from ..._config import ModelConfig
 from ...models import Model
 from .._choice import choice_of
-from .._crossing import run_async
+from .._interop import run_async
 from .._model import ask, conversation
 from ..model import Messages
 from ..settings import OPENROUTER_STRONG_MODEL

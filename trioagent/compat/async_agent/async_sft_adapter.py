@@ -19,7 +19,7 @@ from ...models import Model, OfflineRules
 from ...models._names import OFFLINE_RULES
 from ...sft import SftReport, generate_conversations
 from .._choice import choice_of
-from .._crossing import call_asyncio, run_async, running_loop
+from .._interop import call_asyncio, run_async, running_loop
 from .._runtimes import Settings, runtime_for
 
 RUNS = "output/sft"

@@ -1,4 +1,4 @@
-"""From threads and asyncio into Trio, and back: every wait of one world for the other."""
+"""Calls between threads or asyncio and Trio: waiting for a Trio function, and from Trio for a coroutine."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from ._call import Call
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-_GONE_SECONDS = 0.05  # between looks whether a loop that is to end a coroutine still runs
+_POLL_SECONDS = 0.05  # between checks whether the loop that runs a cancelled coroutine still runs
 
 
 def run_sync(function: Callable[[Unpack[Ts]], Awaitable[T]], *args: *Ts, name: str = "this call") -> T:
     """Run an async function in Trio, and wait for it in this thread.
 
     Args:
-        name: what an error calls it.
+        name: what error texts call it.
 
     Raises:
-        WrongContextError: this thread runs an event loop, which would stand still meanwhile.
+        WrongContextError: this thread runs an event loop, which the call would block.
         BridgeClosedError: the bridge was shut down under the call.
 
-    An exception that strikes the wait, such as KeyboardInterrupt, cancels the function and is raised when that has
-    cleaned up. In a worker thread of Trio, such as a sync persona model's, so does cancelling the task that waits for
-    the thread.
+    An exception that interrupts the wait, such as KeyboardInterrupt, cancels the function and is raised once that has
+    cleaned up. In a worker thread of Trio, such as the one of a synchronous persona model, cancelling the task that
+    waits for the thread does the same.
     """
     check_no_loop_runs_here(name)
     wake = threading.Lock()
@@ -47,13 +47,13 @@ def run_sync(function: Callable[[Unpack[Ts]], Awaitable[T]], *args: *Ts, name: s
             if not wake.acquire(timeout=seconds):
                 trio.from_thread.check_cancelled()
     except BaseException:
-        _outlast(call, wake)
+        _cancel_and_wait(call, wake)
         raise
     return call.result()
 
 
-def _outlast(call: Call[Any], wake: threading.Lock) -> None:
-    """Cancel *call* and wait for its end, which clean-up bounds, whatever strikes meanwhile."""
+def _cancel_and_wait(call: Call[Any], wake: threading.Lock) -> None:
+    """Cancel *call* and wait until it has ended, however many exceptions (such as Ctrl-C) interrupt the wait."""
     while call.cancel():
         try:
             wake.acquire()
@@ -68,8 +68,8 @@ async def run_async(function: Callable[[Unpack[Ts]], Awaitable[T]], *args: *Ts, 
         WrongContextError: no asyncio event loop runs here.
         BridgeClosedError: the bridge was shut down under the call.
 
-    Cancelling cancels the function, and comes out when that has cleaned up, however often it is repeated meanwhile; an
-    error of the clean-up is its cause.
+    Cancelling cancels the function; CancelledError is raised once that has cleaned up, even if cancelled again
+    meanwhile. An error of the clean-up is its cause.
     """
     loop = running_loop(name)
     waiter: asyncio.Future[None] | None = None
@@ -79,7 +79,7 @@ async def run_async(function: Callable[[Unpack[Ts]], Awaitable[T]], *args: *Ts, 
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
-    call = Call(function, args, partial(_soon, loop, wake), loop)
+    call = Call(function, args, partial(_call_soon, loop, wake), loop)
     try:
         _bridge.submit(call)
         while not call.finished:
@@ -93,8 +93,8 @@ async def run_async(function: Callable[[Unpack[Ts]], Awaitable[T]], *args: *Ts, 
             return call.result()
         raise cancelled from call.error
     finally:
-        call.cancel()  # not over only if this coroutine is being closed: its loop will not run it again
-        cancelled = None  # it holds this frame
+        call.cancel()  # has an effect only if this coroutine is being closed: its loop will not run it again
+        cancelled = None  # its traceback refers to this frame: a reference cycle otherwise
 
 
 async def call_asyncio(
@@ -107,18 +107,18 @@ async def call_asyncio(
     """From Trio: run a coroutine function in an event loop that runs in another thread, and wait for it.
 
     Args:
-        context: the context variables that it is to see (a copy).
-        name: what an error calls it, in place of the function's name.
+        context: the context variables that the coroutine sees (a copy).
+        name: what error texts call it; the function's name if not given.
 
     Raises:
         BridgeClosedError: the loop has been closed.
-        CallCancelledError: the coroutine was cancelled, and not by us.
+        CallCancelledError: the coroutine was cancelled by somebody else.
 
-    Cancelling cancels the coroutine and waits until it has ended, unless its loop has been closed or stopped: then
-    nobody can say when that will be.
+    Cancelling cancels the coroutine and waits until it has ended, unless its loop has been closed or stopped, which
+    would never run it to its end.
     """
 
-    async def whole() -> T:
+    async def coroutine() -> T:
         return await function(*args)
 
     done, token = trio.Event(), trio.lowlevel.current_trio_token()
@@ -128,13 +128,13 @@ async def call_asyncio(
     def start() -> None:
         nonlocal task
         if not cancel_wanted:
-            task = loop.create_task(whole(), context=None if context is None else context.copy())
-            task.add_done_callback(tell)
+            task = loop.create_task(coroutine(), context=None if context is None else context.copy())
+            task.add_done_callback(notify)
         else:
-            tell()
+            notify()
 
-    def tell(_: object = None) -> None:
-        with contextlib.suppress(trio.RunFinishedError):  # the wait was given up: see below
+    def notify(_: object = None) -> None:
+        with contextlib.suppress(trio.RunFinishedError):  # Trio has ended: nobody waits any more
             token.run_sync_soon(done.set)
 
     def stop() -> None:
@@ -143,14 +143,14 @@ async def call_asyncio(
         if task is not None:
             task.cancel()
 
-    if not _soon(loop, start):
+    if not _call_soon(loop, start):
         raise BridgeClosedError("the event loop that the coroutine belongs to has been closed")
     try:
         await done.wait()
     except trio.Cancelled:
-        if _soon(loop, stop):
+        if _call_soon(loop, stop):
             while not done.is_set() and not loop.is_closed() and loop.is_running():
-                with trio.move_on_after(_GONE_SECONDS, shield=True):
+                with trio.move_on_after(_POLL_SECONDS, shield=True):
                     await done.wait()
         raise
     assert task is not None
@@ -162,7 +162,7 @@ async def call_asyncio(
 def shutdown() -> None:
     """Cancel every call, close all connections and the sandbox, and end the Trio thread; returns when that is done.
 
-    Whoever waits for a call gets BridgeClosedError. The next call starts anew. A program need not call this: it happens
+    Pending calls raise BridgeClosedError. The next call starts a new thread. A program need not call this: it happens
     when the last of its threads ends.
 
     Raises:
@@ -203,8 +203,8 @@ def check_no_loop_runs_here(name: str) -> None:
     )
 
 
-def _soon(loop: asyncio.AbstractEventLoop, action: Callable[[], None]) -> bool:
-    """Have *action* run in *loop*; False if it is closed."""
+def _call_soon(loop: asyncio.AbstractEventLoop, action: Callable[[], None]) -> bool:
+    """Run *action* in *loop*; False if that is closed."""
     try:
         loop.call_soon_threadsafe(action)
     except RuntimeError:

@@ -16,7 +16,7 @@ import trio
 
 from trioagent import InvalidInputError
 from trioagent.compat import BridgeClosedError, CallCancelledError, WrongContextError, shutdown
-from trioagent.compat._crossing import call_asyncio, run_async, run_sync
+from trioagent.compat._interop import call_asyncio, run_async, run_sync
 
 from .support import until
 

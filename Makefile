@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # As a variable it holds for the build's isolated environment too.
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: setup demo test suite lint types coverage test-pythons bench clean
+.PHONY: setup demo test suite lint types coverage test-pythons readme bench clean
 
 setup: $(VENV)/.installed
 
@@ -13,7 +13,7 @@ setup: $(VENV)/.installed
 PIP = if $(BIN)/python -m pip --version >/dev/null 2>&1; then pip="$(BIN)/python -m pip"; else pip="$(PYTHON) -m pip --python $(BIN)/python"; fi; \
       $$pip install --quiet --disable-pip-version-check
 $(VENV)/.runtime: pyproject.toml constraints.txt
-	@echo "Setting up $(VENV) (once): a virtual environment, trioagent and the seven packages it is built on"
+	@echo "Setting up $(VENV) (once): a virtual environment, trioagent and the packages it is built on"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "trioagent needs Python 3.11 or newer; set PYTHON=..."; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || $(PYTHON) -m venv --clear --without-pip $(VENV)
 	@$(PIP) -e .
@@ -48,6 +48,9 @@ coverage: suite
 
 test-pythons: setup
 	$(BIN)/python -m gates.pythons
+
+readme: setup
+	$(BIN)/python -m gates.readme
 
 bench: setup
 	$(BIN)/python -m benchmarks

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import trioagent
-from gates import checkpoints, coverage_floors, pythons
+from gates import checkpoints, coverage_floors, pythons, readme
 from gates.public_types import problems
 from gates.surface import PACKAGE, ROOT, exported_names, public_modules
 from trioagent.testing import serve_model
@@ -96,6 +96,13 @@ def test_this_interpreter_is_among_those_found() -> None:
 
 def test_left_out_of_the_core_are_paths_that_exist() -> None:
     assert [path for path in pythons.LEFT_OUT if not (ROOT / path).exists()] == []
+
+
+def test_the_readme_installs_before_anything_else() -> None:
+    lines = readme.commands().splitlines()
+    assert lines[:3] == ["python3 -m venv .venv", ". .venv/bin/activate", "pip install ."]
+    assert any(line.startswith("trioagent run ") for line in lines)
+    assert not any(line.startswith("make test") for line in lines)
 
 
 @pytest.mark.real

@@ -46,9 +46,9 @@ def test_a_whole_job() -> None:
     ("row", "problem"),
     [
         ([], "must be an object, not []"),
-        ({"id": "a"}, "lacks memory, messages"),
-        (GOOD | {"extra": 1}, "unknown fields: extra"),
-        (GOOD | {"id": 5}, "id: must be a text that is not empty, not 5"),
+        ({"id": "a"}, "lacks the fields 'memory', 'messages'"),
+        (GOOD | {"extra": 1}, "has the unknown field 'extra'; put your own data into metadata"),
+        (GOOD | {"id": 5}, "id: must be a text, not 5"),
         (GOOD | {"id": " "}, "id: must be a text"),
         (GOOD | {"id": "a\0"}, "id: holds a character that no file can"),
         (GOOD | {"id": "\ud800"}, "id: holds a character that no file can"),

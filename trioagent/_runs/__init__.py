@@ -36,7 +36,5 @@ from ._report import read_run_status as read_run_status
 from ._rows import BadJobsError as BadJobsError
 from ._rows import BadRow as BadRow
 from ._rows import checked_rows as checked_rows
-from ._rows import short as short
-from ._rows import text_problem as text_problem
 from ._spending import Spending as Spending
 from ._work import Ended as Ended

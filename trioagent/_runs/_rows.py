@@ -77,25 +77,3 @@ def _read_row(number: int, line: bytes, read: Callable[[object], T]) -> T | BadR
         return BadRow(number, f"is not JSON: {error.msg} at character {error.pos + 1}")
     except (ValueError, RecursionError) as error:
         return BadRow(number, f"is not JSON: {error}")
-
-
-def text_problem(value: object) -> str:
-    """Why *value* is no text that says something and can be written to a file, or ""."""
-    if not isinstance(value, str) or not value.strip():
-        return f"must be a text that is not empty, not {short(value)}"
-    if "\0" in value or not _encodes(value):
-        return f"holds a character that no file can (NUL, or half a surrogate pair): {short(value)}"
-    return ""
-
-
-def _encodes(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def short(value: object) -> str:
-    text = repr(value)  # which spells out what cannot be shown
-    return text if len(text) <= 60 else text[:57] + "..."

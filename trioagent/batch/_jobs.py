@@ -12,9 +12,9 @@ from typing import Any
 import attrs
 
 from .._errors import InvalidInputError
-from .._runs import BadJobsError, BadRow, checked_rows, short, text_problem
+from .._runs import BadJobsError, BadRow, checked_rows
+from .._wire import read_value, short, strict_converter, text_problem
 
-_SHOWN = 20
 _MOST_SECONDS = 1e9
 _METADATA_DEPTH = 100  # levels; the outputs, which hold it, must be writable and readable as JSON anywhere
 
@@ -93,8 +93,7 @@ class Job:
         return hashlib.sha256(json.dumps(what, ensure_ascii=True).encode()).hexdigest()[:32]
 
 
-_FIELDS = {field.name for field in attrs.fields(Job)}
-_NEEDED = {"id", "memory", "messages"}
+_converter = strict_converter(advice="put your own data into metadata")
 
 
 def job_from_row(row: object) -> Job:
@@ -103,14 +102,7 @@ def job_from_row(row: object) -> Job:
     Raises:
         InvalidInputError: it is not an object, a field is missing, unknown or of the wrong kind.
     """
-    if not isinstance(row, dict):
-        raise InvalidInputError("job", f"must be an object, not {short(row)}")
-    if missing := _NEEDED - row.keys():
-        raise InvalidInputError("job", f"lacks {', '.join(sorted(missing))}")
-    if unknown := row.keys() - _FIELDS:
-        names = ", ".join(name if name.isprintable() else short(name) for name in sorted(unknown)[:_SHOWN])[:500]
-        raise InvalidInputError("job", f"has unknown fields: {names}; put your own data into metadata")
-    return Job(**row)
+    return read_value(_converter, row, Job, "job")
 
 
 def read_jobs(path: Path) -> Iterator[tuple[int, Job | BadRow]]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 
 from .._config import Flow
-from .._runs import short
+from .._wire import short
 from ._persona import Fact, Persona
 from ._static_memory import static_memory
 from ._transcript import Exchange, Transcript, Verdict

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from .._config import Flow
 from .._errors import InvalidInputError
-from .._runs import BadJobsError, BadRow, checked_rows, short
+from .._runs import BadJobsError, BadRow, checked_rows
+from .._wire import short
 from ._flows import check_facts
 from ._persona import Fact, Persona, read_facts, read_persona
 from ._scripted import script

@@ -11,7 +11,8 @@ import trio
 
 from .._config import BatchConfig, SftConfig
 from .._errors import InvalidInputError
-from .._runs import CONVERSATIONS, Files, JobChangedError, KnownJob, Progress, Run, look_up_jobs, run_journaled, short
+from .._runs import CONVERSATIONS, Files, JobChangedError, KnownJob, Progress, Run, look_up_jobs, run_journaled
+from .._wire import short
 from ..models import Model
 from ..runtime import Runtime
 from ._flows import check_facts

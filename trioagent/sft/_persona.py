@@ -6,72 +6,59 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
-from typing import Any, TypeVar
+from typing import Any
 
 import attrs
 
 from .._errors import InvalidInputError
-from .._runs import short, text_problem
-
-T = TypeVar("T", bound=attrs.AttrsInstance)
+from .._wire import read_value, short, strict_converter, text_problem
 
 _OLDEST = 130
+_NULLABLE = ("previous", "question", "answer")  # other libraries' objects say None where there is none
 
 
-def _text(value: object, where: str) -> str:
+def _text(instance: object, attribute: attrs.Attribute[str], value: str) -> None:
     if problem := text_problem(value):
-        raise InvalidInputError(where, problem)
-    return str(value)
+        raise InvalidInputError(attribute.name, problem)
 
 
-def _optional_text(value: object, where: str) -> str:
-    return "" if value is None or value == "" else _text(value, where)
+def _optional_text(instance: object, attribute: attrs.Attribute[str], value: str) -> None:
+    if value != "":
+        _text(instance, attribute, value)
 
 
-def _age(value: object, where: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _OLDEST:
-        raise InvalidInputError(where, f"must be a whole number from 0 to {_OLDEST}, not {short(value)}")
-    return value
-
-
-def _birthplace(value: object, where: str) -> Birthplace:
-    return _record(Birthplace, value, where)
+def _age(instance: object, attribute: attrs.Attribute[int], value: int) -> None:
+    if type(value) is not int or not 0 <= value <= _OLDEST:
+        raise InvalidInputError(attribute.name, f"must be a whole number from 0 to {_OLDEST}, not {short(value)}")
 
 
 @attrs.frozen(kw_only=True)
 class Birthplace:
     """Where a persona was born."""
 
-    city: str = attrs.field(metadata={"read": _text})
-    country: str = attrs.field(metadata={"read": _text})
+    city: str = attrs.field(validator=_text)
+    country: str = attrs.field(validator=_text)
 
 
 @attrs.frozen(kw_only=True)
 class Relationship:
     """Somebody a persona knows, and what they are to the persona ("sister", "colleague")."""
 
-    name_surname: str = attrs.field(metadata={"read": _text})
-    relationship: str = attrs.field(metadata={"read": _text})
-
-
-def _relationships(value: object, where: str) -> tuple[Relationship, ...]:
-    if not isinstance(value, list | tuple):
-        raise InvalidInputError(where, f"must be a list, not {short(value)}")
-    return tuple(_record(Relationship, item, f"{where}[{index}]") for index, item in enumerate(value))
+    name_surname: str = attrs.field(validator=_text)
+    relationship: str = attrs.field(validator=_text)
 
 
 @attrs.frozen(kw_only=True)
 class Persona:
     """The simulated user of a conversation."""
 
-    name_surname: str = attrs.field(metadata={"read": _text})
-    age: int = attrs.field(metadata={"read": _age})
-    gender: str = attrs.field(metadata={"read": _text})
-    birthplace: Birthplace = attrs.field(metadata={"read": _birthplace})
-    occupation: str = attrs.field(metadata={"read": _text})
-    detailed_backstory: str = attrs.field(metadata={"read": _text})
-    relationships: tuple[Relationship, ...] = attrs.field(metadata={"read": _relationships})
+    name_surname: str = attrs.field(validator=_text)
+    age: int = attrs.field(validator=_age)
+    gender: str = attrs.field(validator=_text)
+    birthplace: Birthplace
+    occupation: str = attrs.field(validator=_text)
+    detailed_backstory: str = attrs.field(validator=_text)
+    relationships: tuple[Relationship, ...]
 
 
 @attrs.frozen(kw_only=True)
@@ -85,10 +72,10 @@ class Fact:
         answer: flow "retrieve": what the reply must say, if that is not the whole fact.
     """
 
-    fact_description: str = attrs.field(metadata={"read": _text})
-    previous: str = attrs.field(metadata={"read": _optional_text}, default="")
-    question: str = attrs.field(metadata={"read": _optional_text}, default="")
-    answer: str = attrs.field(metadata={"read": _optional_text}, default="")
+    fact_description: str = attrs.field(validator=_text)
+    previous: str = attrs.field(validator=_optional_text, default="")
+    question: str = attrs.field(validator=_optional_text, default="")
+    answer: str = attrs.field(validator=_optional_text, default="")
 
 
 def read_persona(value: object, where: str = "persona") -> Persona:
@@ -97,7 +84,7 @@ def read_persona(value: object, where: str = "persona") -> Persona:
     Raises:
         InvalidInputError: a field is unknown, missing or of the wrong kind; *where* and the field are named.
     """
-    return _record(Persona, value, where)
+    return read_value(_converter, value, Persona, where)
 
 
 def read_facts(value: object, where: str = "facts") -> tuple[Fact, ...]:
@@ -110,12 +97,15 @@ def read_facts(value: object, where: str = "facts") -> tuple[Fact, ...]:
         raise InvalidInputError(where, f"must be a list of facts, not {short(value)}")
     if not value:
         raise InvalidInputError(where, "is empty; a conversation needs at least one fact")
-    return tuple(
-        Fact(fact_description=_text(item, f"{where}[{index}]"))
-        if isinstance(item, str)
-        else _record(Fact, item, f"{where}[{index}]")
-        for index, item in enumerate(value)
-    )
+    return tuple(_fact(item, f"{where}[{index}]") for index, item in enumerate(value))
+
+
+def _fact(value: object, where: str) -> Fact:
+    if not isinstance(value, str):
+        return read_value(_converter, value, Fact, where)
+    if problem := text_problem(value):
+        raise InvalidInputError(where, problem)
+    return Fact(fact_description=value)
 
 
 def digest(*values: object) -> str:
@@ -124,35 +114,19 @@ def digest(*values: object) -> str:
     return hashlib.sha256(json.dumps(plain, ensure_ascii=True, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _record(cls: type[T], value: object, where: str) -> T:
-    fields = attrs.fields_dict(cls)
-    body = _as_mapping(cls, value, where, fields)
-    if unknown := [name for name in body if name not in fields]:
-        raise InvalidInputError(where, f"has {_listed('the unknown field', unknown)}; {_meant(unknown[0], fields)}")
-    if missing := [name for name, field in fields.items() if name not in body and field.default is attrs.NOTHING]:
-        raise InvalidInputError(where, f"lacks {_listed('the field', missing)}")
-    read = {name: fields[name].metadata["read"](item, f"{where}.{name}") for name, item in body.items()}
-    return cls(**read)
-
-
-def _as_mapping(cls: type, value: object, where: str, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+def _fields_of(value: object) -> Mapping[str, Any] | None:
+    """The fields of a mapping or of an object of any class; None if it has none."""
     if isinstance(value, Mapping):
-        return {str(name): item for name, item in value.items()}
-    if attrs.has(type(value)):
-        return {field.name: getattr(value, field.name) for field in type(value).__attrs_attrs__}  # type: ignore[attr-defined]
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    if callable(dump := getattr(value, "model_dump", None)) and not isinstance(value, type):  # a pydantic model
-        return dict(dump())
-    raise InvalidInputError(
-        where, f"must be a {cls.__name__}, or have its fields ({', '.join(fields)}), not {short(value)}"
-    )
+        found = {str(name): item for name, item in value.items()}
+    elif attrs.has(type(value)):
+        found = {field.name: getattr(value, field.name) for field in type(value).__attrs_attrs__}  # type: ignore[attr-defined]
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        found = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    elif callable(dump := getattr(value, "model_dump", None)) and not isinstance(value, type):  # a pydantic model
+        found = dict(dump())
+    else:
+        return None
+    return {name: item for name, item in found.items() if item is not None or name not in _NULLABLE}
 
 
-def _listed(what: str, names: Sequence[str]) -> str:
-    return f"{what}{'s' if len(names) > 1 else ''} {', '.join(map(repr, names))}"
-
-
-def _meant(name: str, fields: Mapping[str, Any]) -> str:
-    near = get_close_matches(name.casefold(), fields, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(fields)}"
+_converter = strict_converter(_fields_of)

@@ -10,7 +10,7 @@ import trio
 
 from .._errors import InvalidInputError
 from .._messages import Usage
-from .._runs import short
+from .._wire import short
 
 PersonaFactory: TypeAlias = Callable[..., Any]
 

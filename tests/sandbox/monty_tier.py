@@ -19,7 +19,7 @@ import trio.lowlevel
 
 from trioagent._config import SandboxLimits
 from trioagent.sandbox import Sandbox
-from trioagent.sandbox._monty import MontyTier
+from trioagent.sandbox._monty_tier import MontyTier
 
 from .background import Background
 from .refusals import refuse

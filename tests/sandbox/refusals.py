@@ -17,10 +17,9 @@ from collections.abc import Callable
 import trio
 
 from trioagent._errors import SandboxUnavailableError
-from trioagent.sandbox import open_sandbox
-from trioagent.sandbox._child import bpf
-from trioagent.sandbox._child.syscalls import MACHINE, OWN_CALLS, PR_SET_NO_NEW_PRIVS, call, libc, prctl
-from trioagent.sandbox._monty import _install
+from trioagent.sandbox import _monty_install, open_sandbox
+from trioagent.sandbox._guest import bpf
+from trioagent.sandbox._guest.syscalls import MACHINE, OWN_CALLS, PR_SET_NO_NEW_PRIVS, call, libc, prctl
 
 PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 22, 2
 NEWUSER = 0x10000000
@@ -68,7 +67,7 @@ def drop_capabilities(dropped: int) -> None:
 
 def without_monty() -> None:
     """As where the extra is not installed."""
-    _install.VERSION = "0.0.0"
+    _monty_install.VERSION = "0.0.0"
 
 
 def no_landlock(number: int) -> Callable[[], None]:

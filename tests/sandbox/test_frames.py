@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trioagent._config import SandboxLimits
-from trioagent.sandbox._child.run_block import MAX_PATH, MAX_READS, Reads
 from trioagent.sandbox._frames import (
     MAX_VALUES,
     Call,
@@ -21,6 +20,7 @@ from trioagent.sandbox._frames import (
     encode,
     frame_size,
 )
+from trioagent.sandbox._guest.run_block import MAX_PATH, MAX_READS, Reads
 
 GOOD = {"locals": {"a": "1"}, "error": "", "printed": "p", "reads": ["user.md"]}
 

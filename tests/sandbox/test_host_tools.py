@@ -56,6 +56,21 @@ async def test_errors_are_the_blocks_to_handle(sandbox: Sandbox) -> None:
     )
 
 
+@pytest.mark.parametrize("tier", ["kernel", "kernel-lite"])
+async def test_an_error_text_names_no_module_of_ours(tier: str) -> None:
+    async def fails() -> None:
+        raise ValueError("no")
+
+    async with open_sandbox(tier) as sandbox:
+        for code, error in (
+            ("fails()", "HostToolError: ValueError: no (line 1: fails())"),
+            ("import trioagent", "ModuleNotFoundError: No module named 'trioagent' (line 1: import trioagent)"),
+            ("import trioagent.tools", "ModuleNotFoundError: No module named 'trioagent' "),
+        ):
+            result = await sandbox.run(code, host_tools={"fails": fails})
+            assert result.error.startswith(error), result.error
+
+
 async def test_waiting_for_a_tool_takes_no_time_and_no_place() -> None:
     limits = SandboxLimits(wall_seconds=1.0, parallel=1)
     async with open_sandbox(limits=limits) as sandbox:

@@ -14,8 +14,8 @@ import pytest
 
 from trioagent._errors import MemoryLimitError, MemoryStorageError
 from trioagent.memory import ChangeSet
-from trioagent.sandbox._foreign import Foreigners
-from trioagent.sandbox._upper import MAX_DEPTH, read_changes
+from trioagent.sandbox._collect_changes import MAX_DEPTH, read_changes
+from trioagent.sandbox._mixed_ownership import Foreigners
 
 from ..deep_trees import Nest
 from ..open_files import open_files

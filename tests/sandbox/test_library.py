@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from trioagent.sandbox import Sandbox
-from trioagent.sandbox._child.library import Shelf, ShelfImporter, shelve_packages
+from trioagent.sandbox._guest.library import Shelf, ShelfImporter, shelve_packages
 
 
 @pytest.fixture

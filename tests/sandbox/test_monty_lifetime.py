@@ -15,7 +15,7 @@ import trio
 
 from trioagent._config import SandboxLimits
 from trioagent.sandbox import HostTool
-from trioagent.sandbox._monty import MontyTier
+from trioagent.sandbox._monty_tier import MontyTier
 from trioagent.testing import cancel_at_every_checkpoint
 
 from ..open_files import open_files

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from trioagent.sandbox._child import seccomp
-from trioagent.sandbox._child.syscalls import AARCH64, X86_64
-from trioagent.sandbox._monty import _install
-from trioagent.sandbox._monty.inside import filters, keeper, walls
-from trioagent.sandbox._monty.inside import launch as launching
+from trioagent.sandbox import _monty_install
+from trioagent.sandbox._guest import seccomp
+from trioagent.sandbox._guest.monty import filters, tool_server, walls
+from trioagent.sandbox._guest.monty import worker as launching
+from trioagent.sandbox._guest.syscalls import AARCH64, X86_64
 
 from .monty_tier import open_monty
 from .plain_user import NOBODY, PlainUser
@@ -25,7 +25,7 @@ from .test_seccomp import GENERIC
 
 pytestmark = pytest.mark.real
 
-PROGRAM = Path(launching.__file__).parent / "__main__.py"
+PROGRAM = Path(launching.__file__).parent.parent / "__main__.py"
 ALLOW = 0x7FFF0000
 
 
@@ -56,7 +56,7 @@ async def test_both_are_confined_by_the_kernels_own_account(tmp_path: Path) -> N
             limits = Path(f"/proc/{pid}/limits").read_text()
             assert re.search(r"Max file size +0 +0 ", limits)
             assert re.search(r"Max core file size +0 +0 ", limits)
-            most = launching.DESCRIPTORS if pid == pair.worker else keeper.DESCRIPTORS
+            most = launching.DESCRIPTORS if pid == pair.worker else tool_server.DESCRIPTORS
             assert re.search(rf"Max open files +{most} +{most} ", limits)
             targets = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
             assert not [target for target in targets if str(tmp_path) in target]
@@ -76,7 +76,7 @@ def launch(folder: Path, *, landlock: int, seccomp: bool) -> subprocess.Complete
         "libraries": launching.libraries(),
     }
     return subprocess.run(
-        [sys.executable, "-ISB", PROGRAM, "launch", json.dumps(settings)],
+        [sys.executable, "-ISB", PROGRAM, "monty.worker", json.dumps(settings)],
         cwd=folder,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -98,7 +98,7 @@ def test_a_launched_program_dies_with_its_keeper(tmp_path: Path) -> None:
     keeper = (
         "import json, os, subprocess, sys, time\n"
         f"settings = {settings!r} | {{'parent': os.getpid(), 'libraries': []}}\n"
-        f"child = subprocess.Popen([sys.executable, '-ISB', {str(PROGRAM)!r}, 'launch', json.dumps(settings)])\n"
+        f"child = subprocess.Popen([sys.executable, '-ISB', {str(PROGRAM)!r}, 'monty.worker', json.dumps(settings)])\n"
         "print(child.pid, flush=True)\ntime.sleep(100)"
     )
     process = subprocess.Popen([sys.executable, "-c", keeper], cwd=tmp_path, stdout=subprocess.PIPE)
@@ -114,10 +114,10 @@ def test_a_launched_program_dies_with_its_keeper(tmp_path: Path) -> None:
 _KEEPER = """
 import ctypes, json, os, runpy, socket, sys, threading
 main = runpy.run_path(sys.argv[1])
-main["stand_in"]()
+main["load_package"]("trioagent", main["ROOT"])
 import importlib
-walls = importlib.import_module("_trioagent.sandbox._monty.inside.walls")
-filters = importlib.import_module("_trioagent.sandbox._monty.inside.filters")
+walls = importlib.import_module("trioagent.sandbox._guest.monty.walls")
+filters = importlib.import_module("trioagent.sandbox._guest.monty.filters")
 memory, outside = sys.argv[2:4]
 abi = walls.landlock_abi()
 walls.settle(capabilities=walls.DAC_READ_SEARCH)
@@ -222,7 +222,7 @@ def test_as_a_plain_user(plain_user: PlainUser) -> None:
     for source in (*site.glob("pydantic_monty*"), site / "typing_extensions.py"):
         target = library / source.name
         shutil.copytree(source, target, dirs_exist_ok=True) if source.is_dir() else shutil.copy(source, target)
-    shutil.copy(_install.find().binary, library / "monty")
+    shutil.copy(_monty_install.find().binary, library / "monty")
     (record,) = library.glob("pydantic_monty_runtime*/RECORD")
     record.write_text(re.sub(r"^[./]*bin/monty,", "monty,", record.read_text(), flags=re.MULTILINE))
     done = plain_user.run("tests.sandbox.monty_tier")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from trioagent.sandbox._child import bpf, seccomp, syscalls
-from trioagent.sandbox._child.syscalls import AARCH64, X86_64
+from trioagent.sandbox._guest import bpf, seccomp, syscalls
+from trioagent.sandbox._guest.syscalls import AARCH64, X86_64
 
 from . import aarch64_numbers
 

@@ -18,10 +18,10 @@ import trio
 from trioagent._errors import MemoryLimitError, SandboxError
 from trioagent.memory import ChangeSet
 from trioagent.sandbox import open_sandbox
-from trioagent.sandbox._child import copying, scratch, signals
-from trioagent.sandbox._child.scratch import Scratch
-from trioagent.sandbox._foreign import Foreigners
-from trioagent.sandbox._upper import compare_copy
+from trioagent.sandbox._collect_changes import compare_copy
+from trioagent.sandbox._guest import copying, scratch, signals
+from trioagent.sandbox._guest.scratch import Scratch
+from trioagent.sandbox._mixed_ownership import Foreigners
 
 from .test_run import tree
 
@@ -275,7 +275,7 @@ async def test_a_copy_that_a_view_lies_over_is_removed(
             super().__init__(place)
             made.append(self)
 
-    monkeypatch.setattr("trioagent.sandbox._foreign.Scratch", Watched)
+    monkeypatch.setattr("trioagent.sandbox._mixed_ownership.Scratch", Watched)
     root = os.open(tmp_path / "memory", copying.FOLDER)
     with pytest.raises(SandboxError, match="copy of a memory was removed"):
         async with Foreigners(all_ids=True).lower(root) as lower:

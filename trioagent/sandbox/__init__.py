@@ -1,9 +1,27 @@
-"""Where model-written code runs: confined, over a private view of the notes, one transaction a block."""
+"""Where model-written code runs: confined, over a private view of the notes, one transaction a block.
 
-from ._probe import Check as Check
-from ._probe import TierReport as TierReport
-from ._probe import diagnose as diagnose
-from ._result import BlockResult as BlockResult
-from ._sandbox import Sandbox as Sandbox
-from ._sandbox import open_sandbox as open_sandbox
-from ._tier import HostTool as HostTool
+Names are imported when they are first used: sandbox processes load `_guest`, which lies in here, without the rest.
+"""
+
+from typing import TYPE_CHECKING
+
+from .._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from ._probe import Check as Check
+    from ._probe import TierReport as TierReport
+    from ._probe import diagnose as diagnose
+    from ._result import BlockResult as BlockResult
+    from ._sandbox import Sandbox as Sandbox
+    from ._sandbox import open_sandbox as open_sandbox
+    from ._tier import HostTool as HostTool
+
+_PLACES = {
+    "_probe": "Check TierReport diagnose",
+    "_result": "BlockResult",
+    "_sandbox": "Sandbox open_sandbox",
+    "_tier": "HostTool",
+}
+
+if not TYPE_CHECKING:
+    __getattr__ = lazy_names(__name__, _PLACES)

@@ -16,12 +16,12 @@ import trio
 from .._config import SandboxLimits
 from .._errors import MemoryRejectedError, SandboxError
 from ..memory._changes import ChangeSet
-from ._conversation import Conversation, Died, Place
-from ._foreign import Foreigners
+from ._block_session import Conversation, Died, Place
+from ._collect_changes import compare_copy, read_changes
 from ._imports import missed, names_more
 from ._indexes import Indexes, Lent
+from ._mixed_ownership import Foreigners
 from ._tier import HostTool, Outcome
-from ._upper import compare_copy, read_changes
 from ._zygote import Child, Zygote, set_up_problem
 from ._zygotes import Zygotes
 

@@ -12,7 +12,7 @@ import trio
 
 from .._config import SandboxLimits
 from .._errors import SandboxError, SandboxUnavailableError
-from ._child.scratch import Scratch, remove_left_behind
+from ._guest.scratch import Scratch, remove_left_behind
 from ._kernel import KernelTier
 from ._tier import TIERS, Executor, TierStartError
 
@@ -118,7 +118,7 @@ async def start_probed(tier: str, limits: SandboxLimits) -> Executor:
 async def _start(tier: str, limits: SandboxLimits) -> Executor:
     if tier == "monty":
         try:
-            from ._monty import MontyTier
+            from ._monty_tier import MontyTier
         except ImportError as error:
             raise TierStartError("extra", f"cannot be imported: {error}") from error
         return await MontyTier.start(limits)

@@ -13,16 +13,17 @@ from typing import Any
 
 from ._tier import TierStartError
 
+_PROGRAM = Path(__file__).parent / "_guest" / "__main__.py"
 DEATH_SECONDS = 10.0  # SIGKILL cannot be refused; only a kernel stuck on a dead disk takes longer
 
 
 def spawn(
-    program: Path, *words: str, settings: Mapping[str, Any], kind: socket.SocketKind
+    module: str, *, settings: Mapping[str, Any], kind: socket.SocketKind
 ) -> tuple[subprocess.Popen[bytes], socket.socket]:
-    """Start a bare interpreter on *program*; returns it, and our end of a socket whose other end it has.
+    """Start a bare interpreter on a module of `_guest`; returns it, and our end of a socket whose other end it has.
 
     Args:
-        words: its first arguments; the descriptor of its end of the socket and *settings*, as JSON, follow.
+        module: its ``main`` gets the number of the descriptor of its end of the socket, and *settings* as JSON.
         kind: of the socket.
 
     Raises:
@@ -38,8 +39,8 @@ def spawn(
             # thread that started it. -I would ignore the hash seed, so its parts are given one by one.
             process = subprocess.Popen(
                 [
-                    *(sys.executable, "-S", "-B", "-s", "-P", program),
-                    *(*words, str(theirs.fileno()), json.dumps(settings)),
+                    *(sys.executable, "-S", "-B", "-s", "-P", _PROGRAM),
+                    *(module, str(theirs.fileno()), json.dumps(settings)),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

@@ -19,15 +19,13 @@ import trio
 from .._config import SandboxLimits
 from .._errors import SandboxError
 from . import _frames
-from ._child.copying import FOLDER
-from ._child.scratch import remove_scratch
+from ._guest.copying import FOLDER
+from ._guest.scratch import remove_scratch
 from ._indexes import Lent
 from ._spawn import DEATH_SECONDS, spawn
 from ._tier import TierStartError
 
-_CHILD_SIDE = Path(__file__).parent / "_child" / "__main__.py"
 _PACKAGE = Path(__file__).parent.parent
-_TOOLS = _PACKAGE / "tools"
 # Packages on the standard library alone that blocks may import, besides that: name and folder.
 _LIBRARIES = {"offline_rules": str(_PACKAGE / "models" / "offline_rules" / "library")}
 _NO_DESCRIPTORS = "too many open files: no descriptor is left for a child; raise the limit (ulimit -n)"
@@ -95,11 +93,10 @@ class Zygote:
         settings = attrs.asdict(limits) | {
             "tier": tier,
             "whole": whole,
-            "tools": str(_TOOLS),
             "libraries": _LIBRARIES,
             "temporary": tempfile.gettempdir(),
         }
-        process, ours = spawn(_CHILD_SIDE, settings=settings, kind=socket.SOCK_SEQPACKET)  # 1 ms: one fork and exec
+        process, ours = spawn("zygote", settings=settings, kind=socket.SOCK_SEQPACKET)  # 1 ms: one fork and exec
         zygote = cls(process, ours, limits.spare_children)
         try:
             await trio.lowlevel.wait_readable(ours)

@@ -9,7 +9,7 @@ from trioagent._messages import ChatMessage
 from trioagent._reply_parser import parse_reply
 from trioagent._turn import format_result
 from trioagent.models.offline_rules import library, respond
-from trioagent.sandbox._child.values import local_values
+from trioagent.sandbox._guest.values import local_values
 from trioagent.tools import make_tools
 
 sys.modules["offline_rules"] = library  # under the name that the sandbox gives it

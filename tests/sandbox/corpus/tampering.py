@@ -110,11 +110,20 @@ os._exit = sys.exit = lambda *a: None
         """
 import os, sys
 os._exit = lambda *a: None
-for module in list(sys.modules.values()):
-    if getattr(module, "__name__", "").startswith("_trioagent_"):
-        for name in list(vars(module)):
-            if callable(getattr(module, name)) and not name.startswith("__"):
-                setattr(module, name, lambda *a, **k: 1 / 0)
+reached, waiting = [], [type(sys.stdout).write.__globals__]
+while waiting:
+    names = waiting.pop()
+    if names.get("__name__", "").startswith("trioagent") and names not in reached:
+        reached.append(names)
+        for value in names.values():
+            for owner in (value, *getattr(value, "__dict__", {}).values()):
+                if hasattr(owner, "__globals__"):
+                    waiting.append(owner.__globals__)
+assert len(reached) > 2
+for names in reached:
+    for name in list(names):
+        if callable(names[name]) and not name.startswith("__"):
+            names[name] = lambda *a, **k: 1 / 0
 """,
     ),
     Case(

@@ -18,8 +18,8 @@ import struct
 import sys
 from typing import Any, NoReturn
 
-from ..._child import signals
-from . import launch
+from .. import signals
+from . import worker as launch
 
 PID = struct.Struct("=i")
 LINUX = sys.platform == "linux"
@@ -66,13 +66,14 @@ def _prepare(settings: dict[str, Any]) -> dict[str, Any]:
     settings["warden"] = os.getpid()
     settings["landlock"], settings["seccomp"] = 0, False
     sys.path[:0] = settings["folders"]
-    from . import keeper, warm
+    from . import tool_server as keeper
+    from . import warm
 
     assert keeper.LINUX == LINUX and "trio" not in sys.modules
     warm.warm_up()
     if LINUX:
-        from ..._child import bpf
-        from ..._child.syscalls import PR_SET_PDEATHSIG, call, prctl
+        from .. import bpf
+        from ..syscalls import PR_SET_PDEATHSIG, call, prctl
         from . import walls
 
         # The host's death, however sudden, ends us; and a worker whose keeper died becomes ours, to be waited for.
@@ -125,7 +126,7 @@ def _fork(control: socket.socket, descriptor: int, settings: dict[str, Any]) -> 
 
 
 def _become_keeper(control: socket.socket, descriptor: int, settings: dict[str, Any]) -> NoReturn:
-    from . import keeper
+    from . import tool_server as keeper
 
     try:
         signals.set_defaults()

@@ -1,8 +1,8 @@
 """The zygote's book of its children: reap them, say how they died, and look after what they leave.
 
-Where views are copies (see :mod:`.ground`), a view is needed until the host has read from it what the block did; then
-the host closes its end of the child's socket. If it does so earlier, the block was cancelled, and the child, which may
-still be copying, is ended at once.
+Where views are copies (see :mod:`.isolation`), a view is needed until the host has read from it what the block did;
+then the host closes its end of the child's socket. If it does so earlier, the block was cancelled, and the child, which
+may still be copying, is ended at once.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import time
 from contextlib import suppress
 
 from .death import DEATH, DEATH_MARK, OVERFULL
-from .ground import Ground
+from .isolation import Ground
 
 LOOK_SECONDS = 0.1  # from one look at running blocks' views to the next
 LOOK_SHARE = 10  # looking takes at most one part in this many of the time

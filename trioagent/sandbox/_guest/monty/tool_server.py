@@ -18,7 +18,7 @@ from typing import Any
 
 import pydantic_monty as monty
 
-from ..._child.channel import Channel
+from ..channel import Channel
 from .block import Block, session_of
 from .changes import collect
 from .view import View
@@ -35,7 +35,7 @@ def live(channel: socket.socket, settings: dict[str, Any]) -> None:
         os.setsid()
         warden: int = settings["warden"]
         if LINUX:
-            from ..._child.syscalls import PR_SET_PDEATHSIG, prctl
+            from ..syscalls import PR_SET_PDEATHSIG, prctl
 
             prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != warden:
@@ -44,7 +44,8 @@ def live(channel: socket.socket, settings: dict[str, Any]) -> None:
         binary: str = settings["binary"]
         step = "landlock"
         if LINUX:
-            from . import launch, walls
+            from . import walls
+            from . import worker as launch
 
             binary = f"/proc/self/fd/{launch.program(settings | {'parent': os.getpid()})}"
             walls.settle(capabilities=walls.DAC_READ_SEARCH)

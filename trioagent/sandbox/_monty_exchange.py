@@ -12,12 +12,12 @@ from typing import Any, NoReturn
 
 import trio
 
-from ..._config import SandboxLimits
-from ...memory._changes import ChangeSet
-from ...memory._paths import is_inside
-from .. import _frames
-from .._child.run_block import MAX_PATH
-from .._conversation import Conversation
+from .._config import SandboxLimits
+from ..memory._changes import ChangeSet
+from ..memory._paths import is_inside
+from . import _frames
+from ._block_session import Conversation
+from ._guest.run_block import MAX_PATH
 
 _INDEX_BYTES = 16 * 1024 * 1024
 

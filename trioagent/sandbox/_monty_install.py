@@ -9,7 +9,7 @@ import sys
 
 import attrs
 
-from .._tier import TierStartError
+from ._tier import TierStartError
 
 VERSION = "1.4.0"
 """The one release this tier is made for; the extra pins it, since each release changes the interface."""

@@ -20,7 +20,7 @@ from typing import Any
 
 from .channel import Channel
 from .descriptors import release, set_aside
-from .ground import Ground
+from .isolation import Ground
 from .run_block import Reads, Stage, run
 
 ROUNDS = 16  # a function specialises itself after 8 calls, and what it finds then settles within a few more

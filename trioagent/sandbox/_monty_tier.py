@@ -1,4 +1,10 @@
-"""The tier itself: pairs of keeper and worker, kept for the next block unless something was wrong with the last."""
+"""The ``monty`` tier: blocks in Pydantic Monty, an interpreter of its own for a part of Python.
+
+Three processes stand between a block and the machine. The *worker* is Monty itself: it sees no file, only its pipes.
+The *keeper* answers the worker's calls: it runs the tools over a private view of the memory, which it can read and not
+write. The *warden* makes pairs of the two, and ends them; it holds nothing of any block. Each is confined as far as the
+kernel can (`_guest.monty.walls`).
+"""
 
 from __future__ import annotations
 
@@ -8,14 +14,14 @@ from typing import cast
 import attrs
 import trio
 
-from ..._config import SandboxLimits
-from ..._errors import SandboxError
-from .. import _frames
-from .._conversation import Died, Place
-from .._tier import HostTool, Outcome, TierStartError
-from .._zygote import Child
-from ._exchange import Exchange
-from ._warden import Pair, Warden
+from .._config import SandboxLimits
+from .._errors import SandboxError
+from . import _frames
+from ._block_session import Died, Place
+from ._monty_exchange import Exchange
+from ._monty_supervisor import Pair, Warden
+from ._tier import HostTool, Outcome, TierStartError
+from ._zygote import Child
 
 
 class MontyTier:

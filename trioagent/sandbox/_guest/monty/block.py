@@ -9,9 +9,9 @@ from typing import Any
 import pydantic_monty as monty
 
 from ....tools import NoResults, ToolError, make_tools
-from ..._child import values
-from ..._child.channel import Channel
-from ..._child.run_block import HostToolError, Printed, Reads, host_tool
+from .. import values
+from ..channel import Channel
+from ..run_block import HostToolError, Printed, Reads, host_tool
 from .conditions import TRUTH, with_conditions
 from .files import Files
 from .view import View

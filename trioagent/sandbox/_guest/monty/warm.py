@@ -6,7 +6,7 @@ import importlib
 import traceback
 
 from ....tools import make_tools
-from ..._child import values
+from .. import values
 from . import files
 from .changes import collect
 from .conditions import with_conditions

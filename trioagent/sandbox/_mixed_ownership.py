@@ -18,8 +18,8 @@ from typing import TypeVar
 import trio
 
 from .._errors import MemoryPathError, MemoryStorageError, SandboxError
-from ._child.copying import MAX_ENTRIES, TooLarge, copy_tree, walk
-from ._child.scratch import Scratch, is_whole
+from ._guest.copying import MAX_ENTRIES, TooLarge, copy_tree, walk
+from ._guest.scratch import Scratch, is_whole
 
 T = TypeVar("T")
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import _socket
 import ctypes
 import gc
-import importlib
 import json
 import os
 import random
@@ -21,11 +20,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from ...tools import Index, make_tools, quiet
 from . import confine, library, shims, signals
 from .channel import Channel
 from .children import Children
 from .descriptors import CHANNEL, ROOT, TOLD, release, reserve, set_aside
-from .ground import GROUNDS, Ground
+from .isolation import GROUNDS, Ground
 from .lent import lent_bytes
 from .message import Message
 from .run_block import Reads, Stage, furnish, run
@@ -45,11 +45,11 @@ class Ended(BaseException):  # internal
     """Asked to end by a signal."""
 
 
-def main(control: int, settings_text: str) -> None:
+def main(control_text: str, settings_text: str) -> None:
     signals.set_defaults()
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # the host's death, however sudden, is ours
     settings: Settings = json.loads(settings_text)
-    channel = _socket.socket(fileno=set_aside(control))
+    channel = _socket.socket(fileno=set_aside(int(control_text)))
     reserve()
     ground: Ground | None = None
     children: Children | None = None
@@ -71,13 +71,13 @@ def main(control: int, settings_text: str) -> None:
         shelf = library.Shelf()
         library.shelve_packages(shelf, settings["libraries"])
         library.import_up_front(whole=settings["whole"])
-        tools = _load_tools(settings["tools"])
         library.shelve_rest(shelf)
         shims.install()
+        _hide_own_modules()
         walls.settle()
         step = "warm-up"
         release()
-        zygote = Zygote(settings, ground, walls, tools)
+        zygote = Zygote(settings, ground, walls)
         warm_up(ground, zygote.new_stage, zygote.reads, settings)
         step = "memory accounting"
         walls.plan(
@@ -118,26 +118,24 @@ def _end(*_: object) -> None:
     raise Ended
 
 
-def _load_tools(folder: str) -> Any:
-    """The block's tools, imported by path: importing them as part of trioagent would bring trio and httpx along."""
-    loader = sys.modules["__main__"]
-    loader.load_by_path("_trioagent_tools", folder)
-    assert "trio" not in sys.modules
-    return importlib.import_module("_trioagent_tools")
+def _hide_own_modules() -> None:
+    """Everything of ours is loaded: a block's ``import trioagent`` is to fail as on any other path, not find a part."""
+    for name in list(sys.modules):
+        if name.partition(".")[0] == __name__.partition(".")[0]:
+            del sys.modules[name]
 
 
 class Zygote:
-    def __init__(self, settings: Settings, ground: Ground, walls: confine.Walls, tools: Any) -> None:
+    def __init__(self, settings: Settings, ground: Ground, walls: confine.Walls) -> None:
         self._settings, self.ground, self._walls = settings, ground, walls
         self._pid = os.getpid()
-        self._make_tools = tools.make_tools
         self.reads = Reads()
-        self.reads.quiet = getattr(tools, "quiet", None)
-        self._index = tools.Index()
+        self.reads.quiet = quiet
+        self._index = Index()
         furnish()
         self._stage_at_root = self.new_stage("/")
         sys.addaudithook(self.reads.watch)
-        sys.addaudithook(Writes(self._index, tools.quiet).watch)
+        sys.addaudithook(Writes(self._index, quiet).watch)
         self._close_all, self._introduce = Script(), Script()
         self._close_all.add("close_range", CHANNEL + 1, confine.ALL, 0)
         self._introduce.add("sendmsg", CHANNEL, Message(FORKED, ROOT, TOLD), 0, result=len(FORKED))
@@ -145,9 +143,7 @@ class Zygote:
 
     def new_stage(self, path: str) -> Stage:
         """For a block whose view of the memory is at *path*."""
-        tools: dict[str, Callable[..., object]] = self._make_tools(
-            root=path, on_read=self.reads.note, index=self._index
-        )
+        tools: dict[str, Callable[..., object]] = make_tools(path, self.reads.note, self._index)
         return Stage(tools, self._settings)
 
     def live(self, channel: int, name: str) -> None:

@@ -8,21 +8,18 @@ import os
 import socket
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import attrs
 import trio
 
-from ..._config import SandboxLimits
-from ..._errors import SandboxError
-from .. import _frames
-from .._spawn import DEATH_SECONDS, spawn
-from .._tier import TierStartError
-from . import _install
-from .inside.warden import PID
+from .._config import SandboxLimits
+from .._errors import SandboxError
+from . import _frames, _monty_install
+from ._guest.monty.supervisor import PID
+from ._spawn import DEATH_SECONDS, spawn
+from ._tier import TierStartError
 
-_PROGRAM = Path(__file__).parent / "inside" / "__main__.py"
 _HELLO_BYTES = 65536
 
 
@@ -59,13 +56,13 @@ class Warden:
             raise TierStartError(
                 "system", "Windows has no way to hand a folder to a confined process; run under WSL instead"
             )
-        installed = _install.find()
+        installed = _monty_install.find()
         settings = attrs.asdict(limits) | {
             "binary": installed.binary,
             "folders": list(installed.folders),
             "python": _interpreter(),
         }
-        process, ours = spawn(_PROGRAM, "warden", settings=settings, kind=socket.SOCK_STREAM)  # 1 ms: one fork and exec
+        process, ours = spawn("monty.supervisor", settings=settings, kind=socket.SOCK_STREAM)  # 1 ms: one fork and exec
         warden = cls(process, ours)
         try:
             warden.hello = json.loads(await warden._line() or b'{"step": "start", "detail": "it died at once"}')

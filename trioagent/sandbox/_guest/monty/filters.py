@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import errno
 
-from ..._child import seccomp
-from ..._child.bpf import (
+from .. import seccomp
+from ..bpf import (
     EQUAL,
     HAS_BITS,
     Answers,
@@ -22,7 +22,7 @@ from ..._child.bpf import (
     assemble,
     fail,
 )
-from ..._child.syscalls import MACHINE
+from ..syscalls import MACHINE
 
 COMMON = """
 read write readv writev pread64 lseek close fstat newfstatat statx lstat stat access faccessat faccessat2

@@ -16,8 +16,8 @@ import os
 import resource
 from collections.abc import Mapping
 
-from ..._child.confine import READ_DIR, READ_FILE, RIGHTS_BY_ABI, CapabilityHeader, PathBeneath, Ruleset
-from ..._child.syscalls import PR_CAPBSET_DROP, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS, call, prctl
+from ..confine import READ_DIR, READ_FILE, RIGHTS_BY_ABI, CapabilityHeader, PathBeneath, Ruleset
+from ..syscalls import PR_CAPBSET_DROP, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS, call, prctl
 
 EXECUTE = 1 << 0
 DAC_READ_SEARCH = 1 << 2  # the capability to read what belongs to others

@@ -8,9 +8,9 @@ import resource
 import signal
 from typing import Any
 
-from ..._child import signals
-from ..._child.confine import READ_FILE
-from ..._child.syscalls import PR_SET_PDEATHSIG, prctl
+from .. import signals
+from ..confine import READ_FILE
+from ..syscalls import PR_SET_PDEATHSIG, prctl
 from . import filters, walls
 
 DESCRIPTORS = 32
@@ -21,11 +21,11 @@ ITS_OWN = 256 * 1024 * 1024
 
 def program(settings: dict[str, Any]) -> int:
     """A descriptor of a program for Monty's client, which takes no arguments for it: a script that starts `main`."""
-    here = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
+    here = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "__main__.py")
     text = (
         f"#!{settings['python']} -ISB\n"
         f"import runpy, sys\n"
-        f"sys.argv = [{here!r}, 'launch', {json.dumps(settings)!r}]\n"
+        f"sys.argv = [{here!r}, 'monty.worker', {json.dumps(settings)!r}]\n"
         f"runpy.run_path({here!r}, run_name='__main__')\n"
     )
     try:

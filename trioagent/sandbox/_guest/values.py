@@ -15,6 +15,7 @@ from collections.abc import Container, Mapping
 from typing import Any
 
 BLOCK = "<block>"  # the file name a block's code is compiled under
+_OWN_ROOT = __name__.partition(".")[0]
 ERROR_CHARS = 2000
 NAME_CHARS = 200
 
@@ -116,6 +117,9 @@ def _describe(error: BaseException, source: str) -> str:
     if isinstance(error, SyntaxError) and error.filename == BLOCK:
         return f"{_kind(error)}: {error.msg}{place(error.lineno, source)}"
     text = "".join(traceback.format_exception_only(error)).strip()
+    module = type.__dict__["__module__"].__get__(type(error))
+    if type(module) is str and module.partition(".")[0] == _OWN_ROOT:
+        text = text.removeprefix(f"{module}.")  # where our own exceptions are defined is nothing for a model
     line = None
     frame = error.__traceback__
     while frame is not None:

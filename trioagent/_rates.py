@@ -14,7 +14,7 @@ _EVENLY_SPACED_BELOW = 60  # above it, rounding down changes the rate by less th
 
 
 @attrs.define(eq=False)
-class Entry:
+class RateEntry:
     """An amount taken from a `RollingLimit`, counted until *until*."""
 
     time: float
@@ -36,7 +36,7 @@ class RollingLimit:
         if limit < _EVENLY_SPACED_BELOW and limit != math.floor(limit):
             limit, period = 1.0, period / limit
         self.limit, self.period = limit, period
-        self._taken: deque[Entry] = deque()
+        self._taken: deque[RateEntry] = deque()
         self._sum = 0.0
 
     def earliest(self, now: float, amount: float) -> float:
@@ -51,16 +51,16 @@ class RollingLimit:
             when = max(when, entry.until)
         return when
 
-    def take(self, now: float, amount: float) -> Entry:
+    def take(self, now: float, amount: float) -> RateEntry:
         """Take *amount* now."""
-        entry = Entry(now, amount, self._until(now, amount))
+        entry = RateEntry(now, amount, self._until(now, amount))
         if self.limit == math.inf:
             return entry  # unlimited: keep no log
         self._taken.append(entry)
         self._sum += amount
         return entry
 
-    def settle(self, entry: Entry, amount: float) -> None:
+    def settle(self, entry: RateEntry, amount: float) -> None:
         """Correct an entry to the *amount* really used; an entry older than the window is left alone."""
         if self._taken and entry.time >= self._taken[0].time:
             self._sum += amount - entry.amount

@@ -32,14 +32,14 @@ from .runtime import Runtime
 T = TypeVar("T")
 
 
-class Job(Protocol):
+class RunnerJob(Protocol):
     """What a runner can run: anything with a key, unique among the jobs of one `Runner.run`."""
 
     @property
     def key(self) -> str: ...
 
 
-J = TypeVar("J", bound=Job)
+J = TypeVar("J", bound=RunnerJob)
 
 
 @attrs.frozen(kw_only=True)
@@ -200,7 +200,7 @@ class Runner:
 
         return self.run(jobs, chat)
 
-    def _activity(self, job: Job) -> Activity:
+    def _activity(self, job: RunnerJob) -> Activity:
         return Activity(self._deadline)
 
     async def _feed(
@@ -330,12 +330,12 @@ __all__ = [
     "AgentFailure",
     "AgentJob",
     "AgentsFailedError",
-    "Job",
     "JobCancelled",
     "JobDone",
     "JobFailed",
     "Outcome",
     "Runner",
+    "RunnerJob",
     "RunnerStatistics",
     "open_runner",
     "run_agents",

@@ -21,7 +21,7 @@ from ._outputs import CONVERSATIONS as CONVERSATIONS
 from ._outputs import FAILURES as FAILURES
 from ._outputs import REPORT as REPORT
 from ._outputs import STATUS as STATUS
-from ._outputs import Files as Files
+from ._outputs import OutputFiles as OutputFiles
 from ._outputs import RunDirError as RunDirError
 from ._outputs import failure as failure
 from ._outputs import read_rows as read_rows
@@ -37,4 +37,4 @@ from ._rows import BadJobsError as BadJobsError
 from ._rows import BadRow as BadRow
 from ._rows import checked_rows as checked_rows
 from ._spending import Spending as Spending
-from ._work import Ended as Ended
+from ._work import JobEnd as JobEnd

@@ -25,10 +25,10 @@ from ..nursery_runner import JobCancelled, JobDone, JobFailed, Outcome, Runner, 
 from ..runtime import Runtime
 from ._budget import Budget, BudgetedModel, BudgetExhaustedError
 from ._journal import LOOK_AHEAD, JobChangedError, JobRecord, Journal, open_journal
-from ._outputs import BATCH_FILES, REPORT, Files, Outputs, open_outputs, write_json
-from ._progress import Progress, Watch
+from ._outputs import BATCH_FILES, REPORT, OutputFiles, Outputs, open_outputs, write_json
+from ._progress import Progress, ProgressTracker
 from ._report import BatchReport, StatusFile, Stopped
-from ._work import Ended, J, Work
+from ._work import J, JobEnd, Work
 
 _STATUS_SECONDS = 1.0
 
@@ -43,7 +43,7 @@ async def run_journaled(
     stop: trio.Event | None = None,
     total: int | None = None,
     on_progress: Callable[[Progress], None] | None = None,
-    files: Files = BATCH_FILES,
+    files: OutputFiles = BATCH_FILES,
 ) -> BatchReport:
     """Run *jobs*, or go on with them; arguments, errors and cancellation as `run_batch` describes them.
 
@@ -95,7 +95,7 @@ class Run(Generic[J]):
     ) -> None:
         self.runtime, self.journal, self.config, self.budget = runtime, journal, config, budget
         self.ending = trio.Event()
-        self.watch = Watch(total, config.limit)
+        self.watch = ProgressTracker(total, config.limit)
         self._outputs, self._models = outputs, models
         self._began = trio.current_time()
         self._scope = trio.CancelScope()
@@ -184,11 +184,11 @@ class Run(Generic[J]):
         await trio.sleep(self.config.grace_seconds)
         self._scope.cancel()
 
-    async def _settle(self, job: J, record: JobRecord, outcome: Outcome[Ended | None]) -> None:
+    async def _settle(self, job: J, record: JobRecord, outcome: Outcome[JobEnd | None]) -> None:
         match outcome:
             case JobDone(_, None) | JobCancelled():
                 self.watch.left += 1
-            case JobDone(_, Ended() as ended):
+            case JobDone(_, JobEnd() as ended):
                 await self._end(job, record, ended)
                 await self._give_up_held()
             case JobFailed(_, error):
@@ -202,7 +202,7 @@ class Run(Generic[J]):
     async def _give_up_held(self) -> None:
         while self._held:
             job, record, error = self._held[0]
-            await self._end(job, record, Ended("failed", await self._work.failure(job, record, error)))
+            await self._end(job, record, JobEnd("failed", await self._work.failure(job, record, error)))
             self._held.pop(0)
 
     async def _unfinished(self, jobs: Iterable[J] | AsyncIterable[J]) -> AsyncGenerator[J, None]:
@@ -230,7 +230,7 @@ class Run(Generic[J]):
     def _activity(self, job: J) -> Activity:
         return self.watch.activity(job.key, job.deadline or self.config.deadline or math.inf)
 
-    async def _one(self, job: J) -> Ended | None:
+    async def _one(self, job: J) -> JobEnd | None:
         with trio.CancelScope(shield=True):  # bounded: one local write; whatever comes of the job, it has a record
             record = await self.journal.begin(job.key, job.digest)
         self._running[job.key] = (job, record)
@@ -242,7 +242,7 @@ class Run(Generic[J]):
             self.end("refused", str(error))
         return None
 
-    async def _end(self, job: J, record: JobRecord, ended: Ended) -> None:
+    async def _end(self, job: J, record: JobRecord, ended: JobEnd) -> None:
         """Journal an outcome, then write its row: a row never tells what the journal does not know."""
         with trio.CancelScope(shield=True):  # bounded: two local writes
             await self.journal.finish(job.key, ended.state, ended.outcome)

@@ -59,7 +59,7 @@ def _writing(path: Path) -> Iterator[None]:
 
 
 @attrs.frozen(kw_only=True)
-class Files:
+class OutputFiles:
     """The two outputs of a run.
 
     Attributes:
@@ -74,7 +74,7 @@ class Files:
     mark: Callable[[Mapping[str, Any]], str] | None = None
 
 
-BATCH_FILES = Files()
+BATCH_FILES = OutputFiles()
 
 
 class Outputs:
@@ -84,7 +84,7 @@ class Outputs:
         retry_failed: jobs that had failed are tried again, so their old rows may be out of date in the end.
     """
 
-    def __init__(self, run_dir: Path, retry_failed: bool, files: Files) -> None:
+    def __init__(self, run_dir: Path, retry_failed: bool, files: OutputFiles) -> None:
         self._run_dir, self._names = run_dir, files
         self._marks: set[str] = set()
         # What is to be written anew in the end: outdated failures; rows of twins, whose first is the one begun first.
@@ -136,7 +136,7 @@ class Outputs:
 
 
 @asynccontextmanager
-async def open_outputs(run_dir: Path, retry_failed: bool, files: Files = BATCH_FILES) -> AsyncIterator[Outputs]:
+async def open_outputs(run_dir: Path, retry_failed: bool, files: OutputFiles = BATCH_FILES) -> AsyncIterator[Outputs]:
     """The two files, made of the journal, until the run has ended."""
     outputs = await trio.to_thread.run_sync(Outputs, run_dir, retry_failed, files)
     try:

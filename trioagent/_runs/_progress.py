@@ -102,7 +102,7 @@ class Progress:
     stopping: str
 
 
-class Watch:
+class ProgressTracker:
     """Counts what a batch's jobs are doing.
 
     Args:

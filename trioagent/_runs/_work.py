@@ -30,7 +30,7 @@ J_contra = TypeVar("J_contra", bound=JournaledJob, contravariant=True)
 
 
 @attrs.frozen
-class Ended:
+class JobEnd:
     """What a job came to: the outcome that is journaled, and made a row of."""
 
     state: Literal["done", "failed"]
@@ -46,7 +46,7 @@ class Work(Protocol[J_contra]):
 
     can_cut_waits: bool
 
-    async def run(self, job: J_contra, record: JobRecord) -> Ended | None:
+    async def run(self, job: J_contra, record: JobRecord) -> JobEnd | None:
         """Work on *job* from where *record* left it; None if it is to go on in another run.
 
         An exception fails the job, but for `BudgetExhaustedError` and `ModelRefusedError`, which end the run and

@@ -12,7 +12,7 @@ from typing import Any
 import trio
 
 from .._config import BatchConfig
-from .._runs import BatchReport, Ended, JobRecord, Progress, Run, failure, run_journaled
+from .._runs import BatchReport, JobEnd, JobRecord, Progress, Run, failure, run_journaled
 from ..agent import Agent
 from ..runtime import Runtime
 from ._episode import drop_receipt, run_episode
@@ -72,7 +72,7 @@ class _Episodes:
         self._run = run
         self._agents: dict[str, Agent] = {}  # of the jobs that run, and of those that failed and are not settled yet
 
-    async def run(self, job: Job, record: JobRecord) -> Ended | None:
+    async def run(self, job: Job, record: JobRecord) -> JobEnd | None:
         run = self._run
         agent = self._agents[job.id] = Agent(
             run.runtime,
@@ -83,7 +83,7 @@ class _Episodes:
         )
         outcome = await run_episode(job, record, agent, journal=run.journal, budget=run.budget, stop=run.ending)
         del self._agents[job.id]
-        return None if outcome is None else Ended("done", outcome)
+        return None if outcome is None else JobEnd("done", outcome)
 
     async def failure(self, job: Job, record: JobRecord, error: Exception) -> Mapping[str, Any]:
         await drop_receipt(job, record, self._run.journal)

@@ -28,7 +28,7 @@ from typing import Any
 import trio
 
 from .._errors import BridgeClosedError
-from ._call import Call
+from ._call import BridgeCall
 from ._runtimes import open_runtimes
 
 _LOOPS_SECONDS = 0.1  # between checks for event loops that were closed during a call; only while such a call runs
@@ -47,13 +47,13 @@ class Bridge:
         self._thread: threading.Thread | None = None
         self._token: trio.lowlevel.TrioToken | None = None
         self._early: list[Callable[[], None]] = []  # posted before Trio ran
-        self._calls: dict[Call[Any], None] = {}
+        self._calls: dict[BridgeCall[Any], None] = {}
         self._nursery: trio.Nursery | None = None  # None: not yet, or no longer
         self._ended = self._silent = False
         self._loops_wait = trio.Event()
         self._closing = trio.Event()
 
-    def submit(self, call: Call[Any]) -> bool:
+    def submit(self, call: BridgeCall[Any]) -> bool:
         """Schedule *call*; False if this bridge has ended.
 
         Raises:
@@ -71,7 +71,7 @@ class Bridge:
         self._calls.pop(call, None)
         return False
 
-    def cancel(self, call: Call[Any]) -> None:
+    def cancel(self, call: BridgeCall[Any]) -> None:
         """Request the cancellation of *call*, which was submitted here; returns before the call has ended."""
         self._post(partial(self._cancel, call))
 
@@ -156,7 +156,7 @@ class Bridge:
             nursery, self._nursery = self._nursery, None
             nursery.cancel_scope.cancel()
 
-    def _start(self, call: Call[Any]) -> None:
+    def _start(self, call: BridgeCall[Any]) -> None:
         if self._nursery is None:
             self._finish(call, BridgeClosedError("it was being shut down when the call came"))
         elif call.finished:
@@ -167,17 +167,17 @@ class Bridge:
                 self._loops_wait.set()
             self._nursery.start_soon(self._run_call, call, name=call.name)
 
-    async def _run_call(self, call: Call[Any]) -> None:
+    async def _run_call(self, call: BridgeCall[Any]) -> None:
         try:
             await call.run()
         finally:
             self._finish(call)
 
-    def _finish(self, call: Call[Any], error: BaseException | None = None) -> None:
+    def _finish(self, call: BridgeCall[Any], error: BaseException | None = None) -> None:
         self._calls.pop(call, None)
         call.finish(error, silent=self._silent)
 
-    def _cancel(self, call: Call[Any]) -> None:
+    def _cancel(self, call: BridgeCall[Any]) -> None:
         call.scope.cancel()
         if not call.started:  # a signal came between its registration and its start, which will not happen any more
             self._finish(call, BridgeClosedError("the call was cancelled"))
@@ -219,7 +219,7 @@ class _Process:
         self._replacing = threading.RLock()
         self._notices: set[str] = set()
 
-    def submit(self, call: Call[Any]) -> None:
+    def submit(self, call: BridgeCall[Any]) -> None:
         while not (bridge := self.bridge).submit(call):
             self._replace(bridge)
 
@@ -257,7 +257,7 @@ def is_worker_of_trio() -> bool:
     return True
 
 
-def submit(call: Call[Any]) -> None:
+def submit(call: BridgeCall[Any]) -> None:
     """Run *call* in this process's bridge, which is started if it does not run.
 
     Raises:

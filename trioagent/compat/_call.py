@@ -18,7 +18,7 @@ T = TypeVar("T")
 _SHUT_DOWN = "it was shut down while the call was running"
 
 
-class Call(Generic[T]):
+class BridgeCall(Generic[T]):
     """Created by the waiting side, run by the bridge.
 
     Args:

@@ -14,7 +14,7 @@ import trio
 
 from .._errors import BridgeClosedError, CallCancelledError, WrongContextError
 from . import _bridge
-from ._call import Call
+from ._call import BridgeCall
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -39,7 +39,7 @@ def run_sync(function: Callable[[Unpack[Ts]], Awaitable[T]], *args: *Ts, name: s
     check_no_loop_runs_here(name)
     wake = threading.Lock()
     wake.acquire()
-    call = Call(function, args, wake.release)
+    call = BridgeCall(function, args, wake.release)
     try:
         _bridge.submit(call)
         seconds = _bridge.WORKER_SECONDS if _bridge.is_worker_of_trio() else -1
@@ -52,7 +52,7 @@ def run_sync(function: Callable[[Unpack[Ts]], Awaitable[T]], *args: *Ts, name: s
     return call.result()
 
 
-def _cancel_and_wait(call: Call[Any], wake: threading.Lock) -> None:
+def _cancel_and_wait(call: BridgeCall[Any], wake: threading.Lock) -> None:
     """Cancel *call* and wait until it has ended, however many exceptions (such as Ctrl-C) interrupt the wait."""
     while call.cancel():
         try:
@@ -79,7 +79,7 @@ async def run_async(function: Callable[[Unpack[Ts]], Awaitable[T]], *args: *Ts, 
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
-    call = Call(function, args, partial(_call_soon, loop, wake), loop)
+    call = BridgeCall(function, args, partial(_call_soon, loop, wake), loop)
     try:
         _bridge.submit(call)
         while not call.finished:

@@ -31,7 +31,7 @@ from . import _fsops
 from ._changes import ChangeSet
 from ._knowledge import Knowledge
 from ._paths import PRIVATE, Folders, Version, is_inside, version_of
-from ._plan import Plan, check_conflicts, check_limits, check_places, make_plan
+from ._plan import CommitPlan, check_conflicts, check_limits, check_places, make_plan
 from ._redo import RECORD, UNFINISHED, Redo, Staged, carry_out, give_to, leftovers, sha256, tidy
 from ._sizes import Sizes, SizesCache, stamp_now
 from ._undo import UndoLog, Undone
@@ -229,7 +229,7 @@ def _checked_plan(
     knowledge: Knowledge | None,
     read: list[str],
     sizes: Sizes,
-) -> Plan:
+) -> CommitPlan:
     if knowledge is not None:
         for path in read:
             knowledge.saw(path, version_of(folders.status(path)))
@@ -242,7 +242,7 @@ def _checked_plan(
     return plan
 
 
-def _save(leased: LeasedMemory, folders: Folders, plan: Plan, receipt: Receipt | None) -> dict[str, Version]:
+def _save(leased: LeasedMemory, folders: Folders, plan: CommitPlan, receipt: Receipt | None) -> dict[str, Version]:
     """Stage and carry out a plan; the versions of the notes written.
 
     Raises:
@@ -284,7 +284,7 @@ def _encoded(redo: Redo) -> bytes:
 
 
 def _stage(
-    leased: LeasedMemory, folders: Folders, plan: Plan, receipt: Receipt | None, fd: int, *, hashed: bool
+    leased: LeasedMemory, folders: Folders, plan: CommitPlan, receipt: Receipt | None, fd: int, *, hashed: bool
 ) -> tuple[Redo, dict[str, Version]]:
     """Write all new contents to ``.trioagent``."""
     owner = _fsops.fstat(leased.root_fd) if os.geteuid() == 0 else None

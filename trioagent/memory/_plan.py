@@ -26,7 +26,7 @@ _PATH_MAX = 4096  # Linux: a longer path cannot be opened by name
 
 
 @attrs.frozen
-class Plan:
+class CommitPlan:
     """What a commit does, in this order: deletes, removed, made, writes.
 
     Attributes:
@@ -65,7 +65,7 @@ class Plan:
         return grown
 
 
-def make_plan(folders: Folders, changes: ChangeSet) -> Plan:
+def make_plan(folders: Folders, changes: ChangeSet) -> CommitPlan:
     """The difference between *changes* and the memory now.
 
     Raises:
@@ -113,7 +113,7 @@ def make_plan(folders: Folders, changes: ChangeSet) -> Plan:
     if blocked:
         raise MemoryConflictError(tuple(sorted(blocked)))
     outermost_first = sorted(made)  # a folder's path is a prefix of those inside it
-    return Plan(deletes, tuple(sorted(removed, reverse=True)), tuple(outermost_first), writes, replaced)
+    return CommitPlan(deletes, tuple(sorted(removed, reverse=True)), tuple(outermost_first), writes, replaced)
 
 
 def _becomes_empty(folders: Folders, path: str, gone: Set[str]) -> bool:
@@ -123,7 +123,7 @@ def _becomes_empty(folders: Folders, path: str, gone: Set[str]) -> bool:
     return all(item in gone and (folders.at(item) is None or _becomes_empty(folders, item, gone)) for item in inside)
 
 
-def check_conflicts(plan: Plan, knowledge: Knowledge, read: Iterable[str]) -> None:
+def check_conflicts(plan: CommitPlan, knowledge: Knowledge, read: Iterable[str]) -> None:
     """Refuse a plan that would lose a change its agent has not seen; see :class:`Knowledge` for the rules."""
     current = set(read)
     lost = []
@@ -135,7 +135,7 @@ def check_conflicts(plan: Plan, knowledge: Knowledge, read: Iterable[str]) -> No
         raise MemoryConflictError(tuple(sorted(lost)))
 
 
-def check_limits(plan: Plan, limits: MemoryLimits, sizes: Sizes, root: str) -> None:
+def check_limits(plan: CommitPlan, limits: MemoryLimits, sizes: Sizes, root: str) -> None:
     """Refuse a plan that makes anything grow beyond a limit. What is too large already may shrink, and may stay."""
     for path, data in plan.writes.items():
         before = plan.replaced.get(path)
@@ -162,7 +162,7 @@ def check_limits(plan: Plan, limits: MemoryLimits, sizes: Sizes, root: str) -> N
             raise MemoryLimitError(folder or ".", problem)
 
 
-def check_places(plan: Plan, folders: Folders) -> None:
+def check_places(plan: CommitPlan, folders: Folders) -> None:
     """Fail now, not half-way, where a folder may not be changed or lies on another file system.
 
     Raises:

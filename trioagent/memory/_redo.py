@@ -48,7 +48,7 @@ class Staged:
 
 @attrs.frozen
 class Redo:
-    """What to do; see :class:`trioagent.memory._plan.Plan` for the order.
+    """What to do; see :class:`trioagent.memory._plan.CommitPlan` for the order.
 
     Attributes:
         moment: when the commit was made, ns: a note changed later by somebody else is left as it is.

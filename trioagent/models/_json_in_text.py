@@ -13,7 +13,7 @@ _THOUGHTS = re.compile(r".*</think>", re.DOTALL | re.IGNORECASE)
 
 
 @attrs.frozen
-class Found:
+class FoundJson:
     """What JSON a text holds.
 
     Attributes:
@@ -25,7 +25,7 @@ class Found:
     problem: str = ""
 
 
-def find_json(text: str, *, openings: str = "{") -> Found:
+def find_json(text: str, *, openings: str = "{") -> FoundJson:
     """The JSON values that begin with one of *openings*, or the whole text if that is JSON of any kind.
 
     What stands before the last ``</think>`` counts only if nothing comes after it.
@@ -41,14 +41,14 @@ def find_json(text: str, *, openings: str = "{") -> Found:
     return anywhere if anywhere.values else spoken
 
 
-def _decode_whole(text: str) -> Found | None:
+def _decode_whole(text: str) -> FoundJson | None:
     try:
         return _checked([_DECODER.decode(text.strip())])
     except (ValueError, RecursionError):
         return None
 
 
-def _scan(text: str, openings: str) -> Found:
+def _scan(text: str, openings: str) -> FoundJson:
     """Decode at each opening. A broken value is left where it broke, so that its parts are not taken for it."""
     opening = re.compile(f"[{re.escape(openings)}]")
     values, problem, start, broken = [], "it holds no JSON", 0, 0
@@ -66,13 +66,13 @@ def _scan(text: str, openings: str) -> Found:
             deep = isinstance(error, RecursionError)
             problem = "its JSON is nested too deeply" if deep else f"its JSON is broken: {error}"
             break
-    return _checked(values) if values else Found((), problem)
+    return _checked(values) if values else FoundJson((), problem)
 
 
-def _checked(values: list[Any]) -> Found:
+def _checked(values: list[Any]) -> FoundJson:
     """Drop what no file and no request could hold: half a surrogate pair, which JSON can spell."""
     good = [value for value in values if _encodes(value)]
-    return Found(tuple(good), "" if good else "a text in it holds half a surrogate pair")
+    return FoundJson(tuple(good), "" if good else "a text in it holds half a surrogate pair")
 
 
 def _encodes(value: Any) -> bool:

@@ -10,7 +10,7 @@ import trio
 from .._activity import doing
 from .._config import RateLimits
 from .._errors import ModelError, ModelRefusedError, ModelStatusError
-from .._rates import AdaptiveLimit, Breaker, Entry, RollingLimit, refusal
+from .._rates import AdaptiveLimit, Breaker, RateEntry, RollingLimit, refusal
 from .._retry_policy import OVERLOAD_STATUSES
 
 
@@ -115,19 +115,19 @@ class RateLimiter:
     def _leave(self, slot: Slot) -> None:
         self._in_flight.release_on_behalf_of(slot)
 
-    async def _reserve(self, tokens: int) -> Entry:
+    async def _reserve(self, tokens: int) -> RateEntry:
         if not self._turn.locked():  # no earlier request is waiting
             reserved = self._take(tokens)
-            if isinstance(reserved, Entry):
+            if isinstance(reserved, RateEntry):
                 return reserved
         with doing("rate"):
             async with self._turn:
-                while not isinstance(reserved := self._take(tokens), Entry):
+                while not isinstance(reserved := self._take(tokens), RateEntry):
                     with trio.move_on_at(reserved):
                         await self._changed.wait()
                 return reserved
 
-    def _take(self, tokens: int) -> Entry | float:
+    def _take(self, tokens: int) -> RateEntry | float:
         """Reserve now if possible; else return the earliest time at which it may become possible."""
         if self._breaker.error is not None:
             raise ModelRefusedError(self._breaker.error.status, self._breaker.error.detail)
@@ -142,7 +142,7 @@ class RateLimiter:
         """Is *error* what this endpoint says to everything?"""
         return self._breaker.error is not None and refusal(self._breaker.error) == refusal(error)
 
-    def _settle(self, reserved: Entry, tokens: float) -> None:
+    def _settle(self, reserved: RateEntry, tokens: float) -> None:
         self._tokens.settle(reserved, tokens)
         self._wake()
 
@@ -151,7 +151,7 @@ class RateLimiter:
         self._adaptive.on_success()
         self._allow()
 
-    def _on_failure(self, error: ModelError, sent: float, reserved: Entry) -> None:
+    def _on_failure(self, error: ModelError, sent: float, reserved: RateEntry) -> None:
         self._breaker.on_failure(error)
         if not isinstance(error, ModelStatusError):
             return  # unknown what a broken answer used: the reservation stands

@@ -89,7 +89,7 @@ class Attempt:
 
 
 @attrs.frozen(kw_only=True)
-class Stage:
+class AttemptSettings:
     """What every attempt of a run needs."""
 
     runtime: Runtime
@@ -99,7 +99,7 @@ class Stage:
 
 
 async def attempt(
-    stage: Stage,
+    settings: AttemptSettings,
     persona: Persona,
     facts: tuple[Fact, ...],
     make_speaker: Callable[[], Awaitable[Speaker]],
@@ -114,15 +114,17 @@ async def attempt(
 
     Cancelling, like every error, leaves no memory behind, and books what was used.
     """
-    agent = Agent(stage.runtime, memory_path=memory, max_tool_turns=stage.config.max_tool_turns, model=stage.model)
+    agent = Agent(
+        settings.runtime, memory_path=memory, max_tool_turns=settings.config.max_tool_turns, model=settings.model
+    )
     speaker: Speaker | None = None
     try:
         try:
             speaker = await make_speaker()
-            conversation = await _hold(stage, persona, facts, speaker, ledger, agent)
+            conversation = await _hold(settings, persona, facts, speaker, ledger, agent)
             verdicts = await trio.to_thread.run_sync(check, conversation)
-            if stage.judge is not None and all(verdict.passed for verdict in verdicts):
-                verdict, usage = await judge_conversation(stage.judge, conversation)
+            if settings.judge is not None and all(verdict.passed for verdict in verdicts):
+                verdict, usage = await judge_conversation(settings.judge, conversation)
                 ledger.add("judge", usage)
                 verdicts.append(verdict)
         finally:
@@ -144,15 +146,15 @@ async def attempt(
 
 
 async def _hold(
-    stage: Stage, persona: Persona, facts: tuple[Fact, ...], speaker: Speaker, ledger: Ledger, agent: Agent
+    settings: AttemptSettings, persona: Persona, facts: tuple[Fact, ...], speaker: Speaker, ledger: Ledger, agent: Agent
 ) -> Transcript:
-    before = await trio.to_thread.run_sync(notes_before, stage.config.flow, persona, facts)
-    async with fresh_memory(agent.memory_path, before, stage.runtime.memory_limits) as path:
+    before = await trio.to_thread.run_sync(notes_before, settings.config.flow, persona, facts)
+    async with fresh_memory(agent.memory_path, before, settings.runtime.memory_limits) as path:
         _, broken = await trio.to_thread.run_sync(read_notes, path)
-        exchanges = await _talk(agent, speaker, ledger, stage.config.num_turns)
+        exchanges = await _talk(agent, speaker, ledger, settings.config.num_turns)
         after, broken_now = await trio.to_thread.run_sync(read_notes, path)
     return Transcript(
-        flow=stage.config.flow,
+        flow=settings.config.flow,
         persona=persona,
         facts=facts,
         messages=tuple(agent.messages),

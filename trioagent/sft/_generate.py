@@ -11,7 +11,7 @@ import trio
 
 from .._config import BatchConfig, SftConfig
 from .._errors import InvalidInputError
-from .._runs import CONVERSATIONS, Files, JobChangedError, KnownJob, Progress, Run, look_up_jobs, run_journaled
+from .._runs import CONVERSATIONS, OutputFiles, JobChangedError, KnownJob, Progress, Run, look_up_jobs, run_journaled
 from .._wire import short
 from ..models import Model
 from ..runtime import Runtime
@@ -24,7 +24,7 @@ from ._work import Conversations, PersonaJob, mark
 
 REJECTED = "rejected.jsonl"
 _DEFAULTS = SftConfig()
-_FILES = Files(holds="training conversations", done=CONVERSATIONS, failed=REJECTED, mark=mark)
+_FILES = OutputFiles(holds="training conversations", done=CONVERSATIONS, failed=REJECTED, mark=mark)
 
 
 class PersonaChangedError(JobChangedError):

@@ -18,7 +18,7 @@ _BASICS, _RELATIONS, _NOTES = "## Basic Information", "## Relationships", "## No
 
 
 @attrs.define
-class _Note:
+class _NoteDraft:
     title: str
     basics: dict[str, str] = attrs.field(factory=dict)
     relations: dict[str, str] = attrs.field(factory=dict)
@@ -50,7 +50,7 @@ def static_memory(persona: Persona, facts: Iterable[str]) -> dict[str, str]:
 class _Builder:
     def __init__(self, persona: Persona) -> None:
         self._names = {persona.name_surname.casefold(), persona.name_surname.split()[0].casefold()}
-        self._user = _Note(persona.name_surname)
+        self._user = _NoteDraft(persona.name_surname)
         self.notes = {USER: self._user}
         born = persona.birthplace
         self._user.basics = {
@@ -105,7 +105,7 @@ class _Builder:
         note.basics[key] = value
         return True
 
-    def _about(self, who: object) -> _Note | None:
+    def _about(self, who: object) -> _NoteDraft | None:
         if not isinstance(who, str):
             return None  # somebody without a name
         if who == "me" or who.casefold() in self._names:
@@ -113,10 +113,10 @@ class _Builder:
         found = [note for path, note in self.notes.items() if path != USER and _is_called(note.title, who)]
         return found[0] if len(found) == 1 else self._someone(who)
 
-    def _someone(self, name: str) -> _Note:
-        return self.notes.setdefault(_path(name), _Note(name))
+    def _someone(self, name: str) -> _NoteDraft:
+        return self.notes.setdefault(_path(name), _NoteDraft(name))
 
-    def _link(self, note: _Note, key: str, name: str, back: str) -> bool:
+    def _link(self, note: _NoteDraft, key: str, name: str, back: str) -> bool:
         other = self._about(name)
         if other is None or other is note or key in note.relations:
             return other is not None and other is not note and _link_to(other.title) in note.relations[key]

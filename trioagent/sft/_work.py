@@ -11,9 +11,9 @@ import trio
 
 from .._config import SftConfig
 from .._messages import Usage
-from .._runs import BudgetedModel, Ended, JobRecord, Run, failure
+from .._runs import BudgetedModel, JobEnd, JobRecord, Run, failure
 from ..models import Model
-from ._attempt import Attempt, Ledger, Stage, attempt
+from ._attempt import Attempt, AttemptSettings, Ledger, attempt
 from ._flows import instruction
 from ._memories import FOLDER
 from ._persona import Fact, Persona, digest
@@ -56,10 +56,12 @@ class Conversations:
         self._threads = trio.CapacityLimiter(config.max_concurrent)
         self._attempts: dict[str, list[dict[str, Any]]] = {}  # of the personas that run, or are not settled yet
 
-    async def run(self, job: PersonaJob, record: JobRecord) -> Ended | None:
+    async def run(self, job: PersonaJob, record: JobRecord) -> JobEnd | None:
         ended = self._attempts[job.key] = [dict(body) for body in record.events if "verdicts" in body]
         ledger = Ledger(self._run.journal, self._run.budget, record)
-        stage = Stage(runtime=self._run.runtime, config=self._config, model=await self._run.model(), judge=self._judge)
+        settings = AttemptSettings(
+            runtime=self._run.runtime, config=self._config, model=await self._run.model(), judge=self._judge
+        )
         while len(ended) <= self._config.max_retries:
             if self._run.ending.is_set():
                 return None
@@ -68,7 +70,7 @@ class Conversations:
                 return await self._speaker(job)
 
             memory = self._run_dir / FOLDER / f"{job.key}-{len(ended) + 1}"
-            came_to = await attempt(stage, job.persona, job.facts, make_speaker, ledger, memory)
+            came_to = await attempt(settings, job.persona, job.facts, make_speaker, ledger, memory)
             body = {
                 "verdicts": [attrs.asdict(verdict) for verdict in came_to.verdicts],
                 "tokens": ledger.take_used(),
@@ -77,9 +79,9 @@ class Conversations:
             }
             ended.append(body)
             if came_to.accepted:
-                return Ended("done", self._accepted(job, came_to))
+                return JobEnd("done", self._accepted(job, came_to))
             await ledger.record(body)
-        return Ended("failed", self._rejected(job))
+        return JobEnd("failed", self._rejected(job))
 
     async def failure(self, job: PersonaJob, record: JobRecord, error: Exception) -> Mapping[str, Any]:
         told = failure(error, {}, "")["error"]

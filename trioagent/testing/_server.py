@@ -110,7 +110,7 @@ class ModelServer:
         self.connections_made += 1
         self._connections.value += 1
         try:
-            connection = _Connection(stream)
+            connection = _ServerConnection(stream)
             while (request := await connection.receive_request()) is not None:
                 self.served += 1
                 if self._record:
@@ -138,7 +138,7 @@ class ModelServer:
         return answer if isinstance(answer, Wire) else answer.wire(stream=request.stream)
 
 
-class _Connection:
+class _ServerConnection:
     def __init__(self, stream: trio.SocketStream | trio.SSLStream[trio.SocketStream]) -> None:
         self._stream = stream
         self._buffer = b""

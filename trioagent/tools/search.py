@@ -97,7 +97,7 @@ class Query:
         return found
 
 
-class Found(NamedTuple):
+class Candidates(NamedTuple):
     """The notes to look at closely, and what each word of the query is worth."""
 
     paths: list[str]
@@ -109,7 +109,7 @@ def considered(limit: int) -> int:
     return max(CONSIDERED, 5 * limit)
 
 
-def scanned(notes: Iterable[tuple[str, bytes]], asked: Query, most: int) -> Found:
+def scanned(notes: Iterable[tuple[str, bytes]], asked: Query, most: int) -> Candidates:
     """What *notes*, path and content of every note, promise."""
     total, having = 0, [0] * len(asked.parts)
     found: list[tuple[str, int, int]] = []
@@ -138,13 +138,13 @@ def scanned(notes: Iterable[tuple[str, bytes]], asked: Query, most: int) -> Foun
                 having[i] += mask >> i & 1
     weights = _weights(total, having)
     if len(found) <= most:
-        return Found([path for path, _, _ in found], weights)
+        return Candidates([path for path, _, _ in found], weights)
     worth = {masks: _promise(*masks, weights) for masks in {(mask, named) for _, mask, named in found}}
     order = sorted((-worth[mask, named], path) for path, mask, named in found)
-    return Found([path for _, path in order[:most]], weights)
+    return Candidates([path for _, path in order[:most]], weights)
 
 
-def indexed(parts: list[Part], asked: Query, most: int) -> Found:
+def indexed(parts: list[Part], asked: Query, most: int) -> Candidates:
     """The same from an index: all notes that have the same words are weighed at once."""
     total, having = 0, [0] * len(asked.parts)
     classes: list[tuple[int, int, Part, int]] = []
@@ -180,7 +180,7 @@ def indexed(parts: list[Part], asked: Query, most: int) -> Found:
         if len(order) >= most and -promise > order[-1][0]:
             break
         order += [(-promise, path) for path in islice(part.segment.paths(members), most)]
-    return Found([path for _, path in sorted(order)[:most]], weights)
+    return Candidates([path for _, path in sorted(order)[:most]], weights)
 
 
 def _has_word(text: AnyStr, part: AnyStr) -> bool:
@@ -206,7 +206,7 @@ def _promise(mask: int, named: int, weights: list[float]) -> float:
     return sum(w * ((mask >> i & 1) + _IN_PATH * (named >> i & 1)) for i, w in enumerate(weights))
 
 
-def best_lines(found: Found, notes: Iterable[tuple[str, bytes]], asked: Query, limit: int) -> list[str]:
+def best_lines(found: Candidates, notes: Iterable[tuple[str, bytes]], asked: Query, limit: int) -> list[str]:
     """The best lines, as ``path:line: text``.
 
     Args:

@@ -6,14 +6,14 @@ import ast
 from collections.abc import Iterable
 from typing import Any
 
-from ._plan import Plan
+from ._plan import BlockPlan
 
 LIBRARY = "offline_rules"
 """The name under which the sandbox offers the package `library` to blocks."""
 _RESULT_CHARS = 400_000
 
 
-def make_code(plan: Plan) -> str:
+def make_code(plan: BlockPlan) -> str:
     """The block for a plan. It leaves ``changes`` or ``answer``, or both: plain data, bounded in size."""
     calls = []
     if plan.ops:

@@ -23,7 +23,7 @@ _SENTENCE_CHARS = 1_000
 
 
 @attrs.frozen
-class Plan:
+class BlockPlan:
     """What is to be done for one message.
 
     Attributes:
@@ -72,7 +72,7 @@ def _forget(what: str) -> Op:
     }
 
 
-def make_plan(message: str) -> Plan:
+def make_plan(message: str) -> BlockPlan:
     """Reads one message. Never raises, whatever the text."""
     sentences = split_sentences(normalise(message[:MESSAGE_CHARS]))
     ops: list[Op] = []
@@ -107,4 +107,4 @@ def make_plan(message: str) -> Plan:
     cut = (
         len(message) > MESSAGE_CHARS or any(len(s) > _SENTENCE_CHARS for s in sentences) or len(sentences) > _SENTENCES
     )
-    return Plan(tuple(ops), ask, question, tuple(talk), tuple(unclear), cut)
+    return BlockPlan(tuple(ops), ask, question, tuple(talk), tuple(unclear), cut)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ._plan import Plan
+from ._plan import BlockPlan
 
 NOTICE = "(I am offline-rules: fixed rules, not a language model. For a real one set TRIOAGENT_MODEL or give --model.)"
 OUT_OF_SCOPE = "I am rules, not a language model; set TRIOAGENT_MODEL or --model to use one for this."
@@ -76,7 +76,7 @@ def _statement(row: Mapping[str, Any], checks: bool) -> str:
     return f"{said[:1].upper()}{said[1:].rstrip('.')}. {_where(row)}"
 
 
-def describe_answer(plan: Plan, found: Mapping[str, Any]) -> str:
+def describe_answer(plan: BlockPlan, found: Mapping[str, Any]) -> str:
     """The answer to the plan's question."""
     ask = plan.ask or {}
     rows = _rows(found.get("found"))
@@ -139,7 +139,7 @@ def describe_changes(done: Mapping[str, Any]) -> str:
     return " ".join(said) or "Nothing needed to change."
 
 
-def describe_talk(plan: Plan) -> str:
+def describe_talk(plan: BlockPlan) -> str:
     """What to say to sentences that need no notes."""
     said = []
     for kind, words in (("greeting", GREETING), ("thanks", THANKS), ("identity", IDENTITY), ("task", OUT_OF_SCOPE)):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ..._messages import ChatMessage
 from ._block import make_code, read_result
-from ._plan import Plan, make_plan
+from ._plan import BlockPlan, make_plan
 from ._replies import GREETING, NOTICE, describe_answer, describe_changes, describe_failure, describe_talk
 
 
@@ -29,7 +29,7 @@ def _reply(thoughts: str, words: str, first: bool) -> str:
     return f"<think>\n{thoughts}\n</think>\n<python></python>\n<reply>\n{words}{notice}\n</reply>"
 
 
-def _thoughts(plan: Plan) -> str:
+def _thoughts(plan: BlockPlan) -> str:
     doing = []
     if plan.ops:
         doing.append(
@@ -40,7 +40,7 @@ def _thoughts(plan: Plan) -> str:
     return " ".join(doing)
 
 
-def _outcome(plan: Plan, result: str) -> str:
+def _outcome(plan: BlockPlan, result: str) -> str:
     """The reply's words for a block's result."""
     values, error = read_result(result)
     if error:

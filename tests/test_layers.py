@@ -11,6 +11,7 @@ from types import ModuleType
 import pytest
 
 import trioagent
+from gates.surface import exported_names
 
 PACKAGE = Path(trioagent.__file__).parent
 # From the ground up; a module may import from its own layer and from those before it.
@@ -133,16 +134,17 @@ def test_asyncio_is_imported_by_the_shim_alone() -> None:
                 assert not any(name.split(".")[0] == "asyncio" for name in names), path
 
 
-def public_names() -> list[str]:
-    """What type checkers see."""
-    tree = ast.parse((PACKAGE / "__init__.py").read_text())
-    return [
-        alias.asname
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom)
-        for alias in node.names
-        if alias.asname
-    ]
+# What the documented API calls as the library does; then what is still to be renamed: no entry may be added there.
+TWICE = {"Agent", "ChatMessage"} | {"Ended", "Exchange", "View", "Zygote"}
+
+
+def test_a_class_name_means_one_class() -> None:
+    found: dict[str, list[str]] = {}
+    for path in modules():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                found.setdefault(node.name, []).append(str(path.relative_to(PACKAGE)))
+    assert {name: paths for name, paths in found.items() if len(paths) > 1 and name not in TWICE} == {}
 
 
 def test_each_public_name_is_imported_where_a_checker_sees_it() -> None:
@@ -173,13 +175,13 @@ print(*{name.partition(".")[0] for name in sys.modules} - set(sys.stdlib_module_
 
 def test_every_public_name_is_on_the_reference_page() -> None:
     page = (PACKAGE.parent / "docs" / "reference.md").read_text()
-    missing = [name for name in public_names() if f"`{name}" not in page]
+    missing = [name for name in exported_names() if f"`{name}" not in page]
     assert not missing
 
 
 def test_every_public_name_is_documented_where_it_is_defined() -> None:
     missing = [
-        name for name in public_names() if not (getattr(trioagent, name).__doc__ or name in ("AgentEvent", "Outcome"))
+        name for name in exported_names() if not (getattr(trioagent, name).__doc__ or name in ("AgentEvent", "Outcome"))
     ]
     assert not missing
 
@@ -195,6 +197,7 @@ def test_every_public_name_is_documented_where_it_is_defined() -> None:
         (trioagent, "AgentsFailed", trioagent.AgentsFailedError),
         (trioagent, "BadJobs", trioagent.BadJobsError),
         (trioagent.nursery_runner, "Done", trioagent.JobDone),
+        (trioagent.nursery_runner, "Job", trioagent.nursery_runner.RunnerJob),
         (trioagent.batch, "BadJobs", trioagent.BadJobsError),
         (trioagent.batch, "BudgetExhausted", trioagent.batch.BudgetExhaustedError),
         (trioagent.batch, "PriceUnknown", trioagent.batch.PriceUnknownError),

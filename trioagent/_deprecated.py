@@ -15,6 +15,7 @@ RENAMED = {
     "DeadlineExceeded": "DeadlineExceededError",
     "Done": "JobDone",
     "Failed": "JobFailed",
+    "Job": "RunnerJob",  # of nursery_runner; the others have a Job of their own
     "PriceUnknown": "PriceUnknownError",
     "SandboxUnavailable": "SandboxUnavailableError",
     "look_at": "read_run_status",

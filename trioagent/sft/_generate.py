@@ -11,7 +11,7 @@ import trio
 
 from .._config import BatchConfig, SftConfig
 from .._errors import InvalidInputError
-from .._runs import CONVERSATIONS, OutputFiles, JobChangedError, KnownJob, Progress, Run, look_up_jobs, run_journaled
+from .._runs import CONVERSATIONS, JobChangedError, KnownJob, OutputFiles, Progress, Run, look_up_jobs, run_journaled
 from .._wire import short
 from ..models import Model
 from ..runtime import Runtime

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from trioagent._config import AgentConfig, MemoryLimits, ModelConfig, RateLimits, RetryPolicy
 from trioagent._errors import (
@@ -26,7 +27,7 @@ from trioagent.agent import Agent
 from trioagent.memory import UndoLog
 from trioagent.models import AnswerEnd, Retrying, TextDelta
 from trioagent.runtime import Runtime, open_runtime
-from trioagent.sandbox import Sandbox, open_sandbox
+from trioagent.sandbox import BlockResult, Sandbox, open_sandbox
 from trioagent.testing import (
     Fault,
     ModelRequest,
@@ -418,3 +419,37 @@ async def test_generation_stops_when_the_reply_is_complete(tmp_path: Path) -> No
     assert response.reply == "Enough."
     assert response.usage.estimated
     assert server.requests[0].pieces_sent < 20
+
+
+async def test_a_chat_begun_on_the_reply_is_kept(tmp_path: Path) -> None:
+    async with agent_with([reply("One."), reply("Two."), reply("Three.")], tmp_path) as agent:
+        async with agent.stream_chat("a") as events:
+            async for event in events:
+                if isinstance(event, Replied):
+                    assert (await agent.chat("b")).reply == "Two."
+                    async with agent.stream_chat("c") as inner:
+                        assert [type(event) for event in [_ async for _ in inner]][-1] is Replied
+        assert [message.content for message in agent.messages if message.role == "user"] == ["a", "b", "c"]
+        assert len(agent.messages) == 7
+
+
+async def test_code_runs_only_when_the_reader_asks_for_its_result(tmp_path: Path) -> None:
+    async with agent_with([code("create_file('a.md', 'x')"), reply("ok")], tmp_path) as agent:
+        async with agent.stream_chat("Go") as events:
+            async for event in events:
+                if isinstance(event, CodeResult):
+                    break
+                await wait_all_tasks_blocked(0.02)
+                assert list(tmp_path.iterdir()) == []
+            assert [path.name for path in tmp_path.iterdir()] == ["a.md"]
+
+
+async def test_a_journal_of_other_settings_is_refused(tmp_path: Path) -> None:
+    async def emit(event: object) -> None:
+        pass
+
+    async with agent_with([reply("unused")], tmp_path) as agent:
+        past = [CodeResult(BlockResult(locals={}, error="", printed="", saved=False, tier="kernel"))]
+        with pytest.raises(InvalidInputError, match="needs Answered and has CodeResult"):
+            await agent._drive("Go", emit, past=past)
+        assert len(agent.messages) == 1

@@ -7,6 +7,7 @@ Start with `open_runtime` and `Agent`; `run_agents` and `open_runner` run many; 
 #
 #   _errors, _config, _messages      what everything else speaks in
 #   _lazy, _deprecated               names that are imported when they are used; names of the last release
+#   _exceptions                      exception groups
 #   _files                           files of our own, whole or not at all
 #   _parsed_reply, _reply_parser, _turn, _prompt    the reply protocol and the agent's turn, pure
 #   _retry_policy, _rates, _activity       back-off, rates, what a job is doing
@@ -14,7 +15,8 @@ Start with `open_runtime` and `Agent`; `run_agents` and `open_runner` run many; 
 #   memory                           the notes on the host: leases, transactions, recovery, link graph
 #   models                           OpenAI-compatible servers over HTTP; `offline-rules`, the embedded one
 #   sandbox                          where model-written code runs
-#   _events, runtime, agent          one agent
+#   _events, runtime                 what one agent needs and gives
+#   _driver, _event_stream, agent    one agent: a driver that pushes events
 #   _outcomes, nursery_runner        many agents
 #   batch                            many jobs, journaled
 #   sft                              training conversations: personas, facts, verdicts

@@ -8,9 +8,9 @@ import logging
 import os
 import uuid
 import warnings
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
-from contextlib import aclosing, asynccontextmanager
-from functools import lru_cache
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from functools import lru_cache, partial
 from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import Any
@@ -20,22 +20,30 @@ import trio
 
 from ._activity import doing
 from ._config import AgentConfig
+from ._driver import Emit, PastEvent, Show, drive_turn
 from ._errors import AgentBusyError, InvalidInputError
-from ._events import AgentEvent, Answered, CodeResult, CodeStarted, Replied
+from ._event_stream import open_event_stream
+from ._events import AgentEvent, Replied
 from ._files import write_whole
-from ._messages import AgentResponse, ChatMessage, Usage
+from ._messages import AgentResponse, ChatMessage
+from ._parsed_reply import Delta
 from ._prompt import SYSTEM_PROMPT, with_host_tools
-from ._reply_parser import ReplyParser
-from ._turn import AskModel, Finish, RunCode, Turn
+from ._turn import Turn
 from .memory import ChangeSet, Knowledge, Memory, Receipt, UndoLog
-from .models import AnswerEnd, AnswerPart, Model, Retrying, TextDelta
+from .models import Model, Retrying
 from .runtime import Runtime
 from .sandbox import BlockResult, HostTool
 from .tools import NAMES as TOOL_NAMES
 
-_END_SECONDS = 0.1  # from the text's last tag to the end of the stream
-
 _log = logging.getLogger("trioagent")
+
+
+async def _emit_nothing(event: AgentEvent) -> None:
+    pass
+
+
+def _show_nothing(event: Delta | Retrying) -> None:
+    pass
 
 
 class Agent:
@@ -98,34 +106,25 @@ class Agent:
         Cancelling, like every error, leaves the notes as the last finished block left them, and `messages` with every
         finished model answer; if there was none, the user's message is taken back too.
         """
-        async with aclosing(self._drive(message)) as events:
-            async for event in events:
-                if isinstance(event, Replied):
-                    return event.response
-        raise AssertionError("a turn ends with its reply")
+        return await self._drive(message, _emit_nothing)
 
     @asynccontextmanager
     async def stream_chat(
-        self,
-        message: str,
-        *,
-        undo: UndoLog | None = None,
-        past: Iterable[Answered | CodeResult] = (),
-        receipt: Callable[[BlockResult, ChangeSet], Receipt] | None = None,
+        self, message: str, *, undo: UndoLog | None = None
     ) -> AsyncIterator[AsyncIterator[AgentEvent]]:
         """Like `chat`, giving what happens as it happens (see `AgentEvent`); the last event is `Replied`.
 
-        The turn advances only while you ask for the next event. Leaving the block early stops it: the model's stream is
-        closed, and the notes are as the last finished block left them.
+        The turn advances only while you ask for the next event: code runs, and the model is asked again, when you have
+        seen what came before and want more. Only the rest of an answer that has begun is read ahead. Leaving the block
+        stops the turn: the model's stream is closed, and the notes are as the last finished block left them.
+
+        The turn runs in a task of its own, so that no cancel scope of a `Model` is around your code. Your own exception
+        comes out of the block bare. Another chat may begin when you have seen `Replied`.
 
         Args:
             undo: collects what is needed to take back all of this chat's changes (see `Memory.roll_back`).
-            past: what a journal knows of this turn already: its answers and results, in order. They are taken instead
-                of asking the model and running the code, and given as events again. An iterator is left where the
-                turn ended.
-            receipt: made of each block's result and changes, and committed with them (see `Memory.read_receipt`).
         """
-        async with aclosing(self._drive(message, undo, past, receipt)) as events:
+        async with open_event_stream(partial(self._drive, message, undo=undo)) as events:
             yield events
 
     async def save_conversation(
@@ -154,87 +153,49 @@ class Agent:
     async def _drive(
         self,
         message: str,
+        emit: Emit,
+        show: Show = _show_nothing,
+        *,
         undo: UndoLog | None = None,
-        past: Iterable[Answered | CodeResult] = (),
+        past: Iterable[PastEvent] = (),
         receipt: Callable[[BlockResult, ChangeSet], Receipt] | None = None,
-    ) -> AsyncGenerator[AgentEvent, None]:
-        """Do what the turn says until it is over. Holds no cancel scope and no nursery across a ``yield``."""
-        known = iter(past)
+    ) -> AgentResponse:
+        """Run one turn, pushing its events; the last one to *emit* is `Replied`. See `drive_turn`.
+
+        Args:
+            receipt: made of each block's result and changes, and committed with them (see `Memory.read_receipt`).
+        """
         self._check_message(message)
         if self._busy:
             raise AgentBusyError(str(self.memory_path))
-        self._busy, running = True, False
         turn = Turn([*self.messages, ChatMessage("user", message)], max_tool_turns=self.config.max_tool_turns)
-        step = turn.start()
+
+        async def run_block(code: str) -> BlockResult:
+            with doing("sandbox"):
+                result = await self._runtime.sandbox.run(
+                    code,
+                    memory=self.memory,
+                    knowledge=self.knowledge,
+                    host_tools=self._host_tools,
+                    undo=undo,
+                    receipt=receipt,
+                )
+            self._tier = result.tier
+            return result
+
+        self._busy = True
         try:
-            while True:
-                match step:
-                    case AskModel() if isinstance(answered := next(known, None), Answered):
-                        step = turn.on_answer(answered.answer, answered.usage)
-                        yield answered
-                    case AskModel():
-                        async with aclosing(self._ask(step)) as events:
-                            async for event in events:
-                                if isinstance(event, Answered):
-                                    step = turn.on_answer(event.answer, event.usage)
-                                yield event
-                    case RunCode(code):
-                        running = True
-                        yield CodeStarted(code)
-                        if isinstance(ended := next(known, None), CodeResult):
-                            result = ended.result
-                        else:
-                            with doing("sandbox"):
-                                result = await self._runtime.sandbox.run(
-                                    code,
-                                    memory=self.memory,
-                                    knowledge=self.knowledge,
-                                    host_tools=self._host_tools,
-                                    undo=undo,
-                                    receipt=receipt,
-                                )
-                        running, self._tier = False, result.tier
-                        step = turn.on_result(
-                            result.locals, result.error, result.printed, saved=result.saved, tier=result.tier
-                        )
-                        yield CodeResult(result)
-                    case Finish(response):
-                        self.messages = turn.messages
-                        self._busy = False
-                        yield Replied(response)
-                        return
+            response = await drive_turn(
+                turn, model=self._model, run_block=run_block, emit=emit, show=show, past=iter(past)
+            )
         finally:
             self._busy = False
-            if running:
-                turn.on_stopped()
             if turn.answers:
                 self.messages = turn.messages
-
-    async def _ask(self, step: AskModel) -> AsyncGenerator[AgentEvent, None]:
-        """One answer of the model, read no further than it counts."""
-        parser, usage, failed, text = ReplyParser(), None, 0, 0
-        with doing("model"):
-            async with self._model.answer(step.messages) as parts:
-                async for part in parts:
-                    match part:
-                        case TextDelta():
-                            text += len(part.text)
-                            for delta in parser.feed(part.text):
-                                yield delta
-                            if parser.finished:
-                                usage = await (_last_of(parts) if part.last else _end_of(parts))
-                                break
-                        case Retrying():
-                            parser, failed = ReplyParser(), part.attempt
-                            yield part
-                        case AnswerEnd():
-                            usage = part.usage
-        answer, deltas = parser.close()
-        for delta in deltas:
-            yield delta
-        if usage is None:  # stopped early: the server's count, which comes last, was not waited for any longer
-            usage = Usage.estimate(step.messages, text, requests=failed + 1)
-        yield Answered(answer, usage)
+        self._tier = response.tier or self._tier
+        # The conversation is settled: whoever is told of the reply may go on with it.
+        await emit(Replied(response))
+        return response
 
     def _check_message(self, message: str) -> None:
         if not isinstance(message, str):
@@ -253,21 +214,6 @@ class Agent:
             message.encode()
         except UnicodeEncodeError as error:
             raise InvalidInputError("message", f"is not valid Unicode at position {error.start}; remove it") from error
-
-
-async def _end_of(parts: AsyncIterator[AnswerPart]) -> Usage | None:
-    """Wait a moment for the answer's end: most models stop by themselves where we would stop them.
-
-    Then the server's own count comes, and the connection can be used again. More text means that it talks on: None.
-    """
-    with trio.move_on_after(_END_SECONDS):
-        return await _last_of(parts)
-    return None
-
-
-async def _last_of(parts: AsyncIterator[AnswerPart]) -> Usage | None:
-    part = await anext(parts, None)
-    return part.usage if isinstance(part, AnswerEnd) else None
 
 
 @lru_cache(maxsize=16)

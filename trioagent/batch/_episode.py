@@ -22,7 +22,7 @@ import trio
 from cattrs.preconf.json import make_converter
 
 from .._errors import MemoryPathError, MemoryStorageError
-from .._events import Answered, CodeResult, Replied
+from .._events import AgentEvent, Answered, CodeResult
 from .._messages import AgentResponse, Usage
 from .._reply_parser import parse_reply
 from .._runs import Budget, JobRecord, Journal, JournalError
@@ -58,6 +58,10 @@ class BlockReceipt:
     changed: list[str]
 
 
+class _Stopped(Exception):
+    """The run is to end, and the episode has just journaled something: it goes on here next time."""
+
+
 async def run_episode(
     job: Job, record: JobRecord, agent: Agent, *, journal: Journal, budget: Budget, stop: trio.Event
 ) -> dict[str, Any] | None:
@@ -77,19 +81,23 @@ async def run_episode(
         body = BlockReceipt(event=done, result=result, changed=changed)
         return Receipt(key, json.dumps(_converter.unstructure(body)).encode())
 
-    for message in job.messages:
-        async with agent.stream_chat(message, past=known, receipt=receipt) as events:
-            async for event in events:
-                spending = budget.spend(event.usage) if isinstance(event, Answered) and done >= len(past) else None
-                if isinstance(event, Answered | CodeResult):
-                    if done >= len(record.events):
-                        with trio.CancelScope(shield=True):  # bounded: one local write; an answer was paid for
-                            await journal.add_event(record.seq, done, _encode(event, agent.knowledge), spending)
-                    done += 1
-                    if stop.is_set() and done > len(record.events):
-                        return None
-                elif isinstance(event, Replied):
-                    responses.append(event.response)
+    async def journal_event(event: AgentEvent) -> None:
+        nonlocal done
+        if not isinstance(event, Answered | CodeResult):
+            return
+        spending = budget.spend(event.usage) if isinstance(event, Answered) and done >= len(past) else None
+        if done >= len(record.events):
+            with trio.CancelScope(shield=True):  # bounded: one local write; an answer was paid for
+                await journal.add_event(record.seq, done, _encode(event, agent.knowledge), spending)
+        done += 1
+        if stop.is_set() and done > len(record.events):
+            raise _Stopped
+
+    try:
+        for message in job.messages:
+            responses.append(await agent._drive(message, journal_event, past=known, receipt=receipt))
+    except _Stopped:
+        return None
     if any(response.blocks_saved for response in responses):
         await agent.memory.drop_receipt(key)
     return _outcome(job, agent, responses)

@@ -1,0 +1,126 @@
+"""The driver of a turn: does what `Turn` says, and pushes each event to whoever wants it.
+
+Nothing of the caller's is awaited while a model's answer is open: *emit* is called between answers, and the pieces of
+an answer go to *show*, which cannot wait. So a slow caller never uses up a time limit that a `Model` has set for its
+own answer, and a cancel scope or nursery that a `Model` holds is never around the caller's code (PEP 789).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from typing import TypeVar
+
+import trio
+
+from ._activity import doing
+from ._errors import InvalidInputError
+from ._events import AgentEvent, Answered, CodeResult, CodeStarted
+from ._messages import AgentResponse, ChatMessage, Usage
+from ._parsed_reply import Delta
+from ._reply_parser import ReplyParser
+from ._turn import AskModel, Finish, RunCode, Turn
+from .models import AnswerEnd, AnswerPart, Model, Retrying, TextDelta
+from .sandbox import BlockResult
+
+Emit = Callable[[AgentEvent], Awaitable[None]]
+Show = Callable[[Delta | Retrying], None]
+PastEvent = Answered | CodeResult
+E = TypeVar("E", Answered, CodeResult)
+
+_END_SECONDS = 0.1  # from the text's last tag to the end of the stream
+
+
+async def drive_turn(
+    turn: Turn,
+    *,
+    model: Model,
+    run_block: Callable[[str], Awaitable[BlockResult]],
+    emit: Emit,
+    show: Show,
+    past: Iterator[PastEvent],
+) -> AgentResponse:
+    """Drive *turn* to its end.
+
+    Args:
+        run_block: runs code; what it raises ends the turn.
+        emit: awaited with each `Answered`, `CodeStarted` and `CodeResult`, before the turn goes on.
+        show: called with the pieces of an answer, and with its retries, as they come.
+        past: events that a journal has of this turn already, in order. They are taken instead of asking the model and
+            running the code, and are emitted again. It is left where the turn ended.
+
+    Raises:
+        InvalidInputError: an event in *past* is not what the turn asks for.
+
+    Cancelling, like every error, leaves *turn* with every answer that was complete.
+    """
+    step = turn.start()
+    while True:
+        match step:
+            case AskModel(messages):
+                answered = _next(past, Answered) or await _ask(model, messages, show)
+                step = turn.on_answer(answered.answer, answered.usage)
+                await emit(answered)
+            case RunCode(code):
+                try:
+                    await emit(CodeStarted(code))
+                    ended = _next(past, CodeResult) or CodeResult(await run_block(code))
+                except BaseException:
+                    turn.on_stopped()
+                    raise
+                result = ended.result
+                step = turn.on_result(result.locals, result.error, result.printed, saved=result.saved, tier=result.tier)
+                await emit(ended)
+            case Finish(response):
+                return response
+
+
+def _next(past: Iterator[PastEvent], kind: type[E]) -> E | None:
+    """The next event that is known already; None if no more is."""
+    event = next(past, None)
+    if event is None or isinstance(event, kind):
+        return event
+    raise InvalidInputError(
+        "past", f"the turn needs {kind.__name__} and has {type(event).__name__}: it was begun under other settings"
+    )
+
+
+async def _ask(model: Model, messages: Sequence[ChatMessage], show: Show) -> Answered:
+    """One answer of the model, read no further than it counts."""
+    parser, usage, failed, text = ReplyParser(), None, 0, 0
+    with doing("model"):
+        async with model.answer(messages) as parts:
+            async for part in parts:
+                match part:
+                    case TextDelta():
+                        text += len(part.text)
+                        for delta in parser.feed(part.text):
+                            show(delta)
+                        if parser.finished:
+                            usage = await (_last_of(parts) if part.last else _end_of(parts))
+                            break
+                    case Retrying():
+                        parser, failed = ReplyParser(), part.attempt
+                        show(part)
+                    case AnswerEnd():
+                        usage = part.usage
+    answer, deltas = parser.close()
+    for delta in deltas:
+        show(delta)
+    if usage is None:  # stopped early: the server's count, which comes last, was not waited for any longer
+        usage = Usage.estimate(messages, text, requests=failed + 1)
+    return Answered(answer, usage)
+
+
+async def _end_of(parts: AsyncIterator[AnswerPart]) -> Usage | None:
+    """Wait a moment for the answer's end: most models stop by themselves where we would stop them.
+
+    Then the server's own count comes, and the connection can be used again. More text means that it talks on: None.
+    """
+    with trio.move_on_after(_END_SECONDS):
+        return await _last_of(parts)
+    return None
+
+
+async def _last_of(parts: AsyncIterator[AnswerPart]) -> Usage | None:
+    part = await anext(parts, None)
+    return part.usage if isinstance(part, AnswerEnd) else None

@@ -17,6 +17,7 @@ import httpx
 import pytest
 import trio
 
+from benchmarks import structure
 from benchmarks.suite import systems
 from benchmarks.suite.chart import Panel, chart
 from benchmarks.suite.drivers.harness import Figures, Order
@@ -240,6 +241,25 @@ def test_a_small_run_yields_all_figures(tmp_path: Path) -> None:
     assert document["runs"][1]["cpu_children_ms"] > 0  # two interpreters
     drawn = ElementTree.parse(tmp_path / "suite.svg").getroot().iter(f"{SVG}polyline")
     assert [line.get("data-system") for line in drawn] == ["trioagent", "asyncio-lean"] * 3
+
+
+def test_structure_counts_files_lines_and_exports(tmp_path: Path) -> None:
+    for path, text in {
+        "trioagent/__init__.py": "from ._one import A as A\nfrom ._one import B\n",
+        "trioagent/_one.py": "x = 1\n" * 70,
+        "trioagent/part/__init__.py": "",
+        "trioagent/part/_two.py": "x = 1\n" * 3,
+        "tests/test_one.py": "\n",
+    }.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    found = structure.measure(tmp_path)
+    assert found == {
+        "trioagent": structure.Size(files=4, lines=75, short=1, names=1),
+        "trioagent/*.py": structure.Size(files=2, lines=72, short=0, names=1),
+        "trioagent/part": structure.Size(files=2, lines=3, short=1),
+        "tests": structure.Size(files=1, lines=1, short=1),
+    }
 
 
 def test_names_of_benchmarks_are_modules() -> None:

@@ -16,7 +16,7 @@ from gates.surface import exported_names
 PACKAGE = Path(trioagent.__file__).parent
 # From the ground up; a module may import from its own layer and from those before it.
 LAYERS = [
-    ["_errors", "_config", "_messages", "_files", "_deprecated", "_exceptions", "_lazy", "_wire"],
+    ["_errors", "_config", "_network", "_messages", "_files", "_deprecated", "_exceptions", "_lazy", "_wire"],
     ["_parsed_reply", "_reply_parser", "_turn", "_prompt", "_retry_policy", "_rates", "_activity"],
     ["tools"],
     ["memory"],

@@ -8,6 +8,7 @@ Start with `open_runtime` and `Agent`; `run_agents` and `open_runner` run many; 
 #   _errors, _config, _messages      what everything else speaks in
 #   _lazy, _deprecated               names that are imported when they are used; names of the last release
 #   _exceptions                      exception groups
+#   _network                         how model servers are reached
 #   _files                           files of our own, whole or not at all
 #   _parsed_reply, _reply_parser, _turn, _prompt    the reply protocol and the agent's turn, pure
 #   _retry_policy, _rates, _activity       back-off, rates, what a job is doing
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from ._messages import AgentResponse as AgentResponse
     from ._messages import ChatMessage as ChatMessage
     from ._messages import Usage as Usage
+    from ._network import NetworkConfig as NetworkConfig
     from ._parsed_reply import Delta as Delta
     from ._parsed_reply import ParsedReply as ParsedReply
     from .agent import Agent as Agent
@@ -109,6 +111,7 @@ _PLACES = {
     ),
     "_events": "AgentEvent Answered CodeResult CodeStarted Replied",
     "_messages": "AgentResponse ChatMessage Usage",
+    "_network": "NetworkConfig",
     "_parsed_reply": "Delta ParsedReply",
     "agent": "Agent",
     "batch": "BadJobsError BatchReport Job JobChangedError JournalError Progress run_batch",

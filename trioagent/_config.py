@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
 
 import attrs
@@ -32,6 +36,7 @@ def _checked(rule: Callable[[Any], bool], wanted: str) -> Callable[[Any, attrs.A
 _positive = _checked(lambda v: v > 0, "a number above 0")
 _positive_int = _checked(lambda v: isinstance(v, int) and v > 0, "a whole number above 0")
 _not_negative = _checked(lambda v: v >= 0, "a number, 0 or more")
+_finite = _checked(lambda v: 0 <= v < math.inf, "a number, 0 or more")
 _count = _checked(lambda v: isinstance(v, int) and v >= 0, "a whole number, 0 or more")
 
 MIB = 1024 * 1024
@@ -146,6 +151,68 @@ def _key(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
         )
 
 
+_HEADER_NAME = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
+_OUR_HEADERS = frozenset(
+    "accept accept-encoding connection content-length content-type host te transfer-encoding upgrade".split()
+)
+_OUR_MEMBERS = {
+    "model": "ModelConfig.model",
+    "messages": "the conversation",
+    "stream": "ModelConfig.stream",
+    "stream_options": "ModelConfig.stream",
+    "temperature": "ModelConfig.temperature",
+    "top_p": "ModelConfig.top_p",
+    "max_tokens": "ModelConfig.max_tokens",
+    "seed": "ModelConfig.seed",
+    "stop": "ModelConfig.stop",
+}
+
+
+def _copied(value: Any) -> Any:
+    """A copy of a mapping, so that changing the original changes no settings; anything else is refused later."""
+    return copy.deepcopy(dict(value)) if isinstance(value, Mapping) else value
+
+
+def _one_or_many(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+
+
+def _stop(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if not isinstance(value, tuple) or not all(isinstance(one, str) and one for one in value):
+        raise InvalidInputError("ModelConfig.stop", f"must be a text or a list of texts, not {value!r:.100}")
+
+
+def _headers(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    """The values stay out of the error texts: they may be credentials."""
+    if not isinstance(value, Mapping):
+        raise InvalidInputError("ModelConfig.headers", f"must be a mapping, not {type_(value).__name__}")
+    for name, content in value.items():
+        if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
+            raise InvalidInputError("ModelConfig.headers", f"{name!r} is no name of a header")
+        if name.lower() in _OUR_HEADERS:
+            raise InvalidInputError("ModelConfig.headers", f"{name!r} is set by the connection itself; leave it out")
+        if not isinstance(content, str) or not content.strip() or not content.isascii() or not content.isprintable():
+            raise InvalidInputError("ModelConfig.headers", f"the value of {name!r} must be printable ASCII text")
+        if name.lower() == "authorization" and instance.api_key is not None:
+            raise InvalidInputError("ModelConfig.headers", f"{name!r} and api_key are both given; leave one out")
+
+
+def _extra_body(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) and name for name in value):
+        raise InvalidInputError("ModelConfig.extra_body", f"must be a mapping with text keys, not {value!r:.100}")
+    if taken := next((name for name in value if name in _OUR_MEMBERS), None):
+        raise InvalidInputError("ModelConfig.extra_body", f"{taken!r} is set by {_OUR_MEMBERS[taken]}; leave it out")
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidInputError("ModelConfig.extra_body", f"must be plain JSON: {error}") from error
+
+
+def _names_only(headers: Mapping[str, str]) -> str:
+    """For a repr: headers may hold credentials."""
+    return repr(sorted(headers))
+
+
 @attrs.frozen(kw_only=True)
 class ModelConfig:
     """An OpenAI-compatible chat model behind HTTP.
@@ -154,7 +221,10 @@ class ModelConfig:
         base_url: up to and without ``/chat/completions``, e.g. ``http://localhost:8000/v1``.
         model: the model's name as its server knows it.
         api_key: sent as a bearer token to ``base_url``'s host only; never part of a repr, log or error.
-        temperature, max_tokens: passed on if given.
+        temperature, top_p, max_tokens, seed, stop: request parameters, sent only if given. ``stop`` may be one text.
+        extra_body: further members of every request's JSON body, for parameters that one server has and others do not.
+        headers: further request headers, sent to ``base_url``'s host only; their values are never part of a repr, log
+            or error.
         stream: read the answer as it is written (server-sent events), so that generation stops when the code or reply
             is complete.
         connect_seconds: how long to wait for a connection.
@@ -168,8 +238,19 @@ class ModelConfig:
     base_url: str = attrs.field(validator=_url, repr=_without_query)
     model: str = attrs.field(validator=_checked(lambda v: isinstance(v, str) and bool(v), "a model's name"))
     api_key: str | None = attrs.field(default=None, repr=False, validator=_key)
-    temperature: float | None = None
+    temperature: float | None = attrs.field(default=None, validator=attrs.validators.optional(_finite))
+    top_p: float | None = attrs.field(
+        default=None, validator=attrs.validators.optional(_checked(lambda v: 0 < v <= 1, "a number above 0, at most 1"))
+    )
     max_tokens: int | None = attrs.field(default=None, validator=attrs.validators.optional(_positive_int))
+    seed: int | None = attrs.field(
+        default=None, validator=attrs.validators.optional(_checked(lambda v: isinstance(v, int), "a whole number"))
+    )
+    stop: tuple[str, ...] = attrs.field(default=(), converter=_one_or_many, validator=_stop)
+    extra_body: Mapping[str, Any] = attrs.field(factory=dict, converter=_copied, validator=_extra_body, hash=False)
+    headers: Mapping[str, str] = attrs.field(
+        factory=dict, converter=_copied, validator=_headers, hash=False, repr=_names_only
+    )
     stream: bool = True
     connect_seconds: float = attrs.field(default=10.0, validator=_positive)
     silence_seconds: float = attrs.field(default=600.0, validator=_positive)
@@ -247,9 +328,11 @@ class AgentConfig:
     Attributes:
         max_tool_turns: how many times in one chat the model may run code (or be given a hint) before it must reply.
         system_prompt: replaces the built-in prompt, which explains the protocol and the tools.
+        system_prompt_append: added to the prompt, built-in or not, after a blank line.
         message_chars: the longest user message that is taken.
     """
 
     max_tool_turns: int = attrs.field(default=8, validator=_count)
     system_prompt: str | None = None
+    system_prompt_append: str | None = None
     message_chars: int = attrs.field(default=200_000, validator=_positive_int)

@@ -61,6 +61,12 @@ Assign what you want to see to a variable: `user = read_file("user.md")`. A fail
 """
 
 
+def system_prompt(replacement: str | None = None, append: str | None = None) -> str:
+    """The prompt of an agent: the built-in one or its *replacement*, and *append* after a blank line."""
+    prompt = SYSTEM_PROMPT if replacement is None else replacement
+    return prompt if append is None else f"{prompt.rstrip()}\n\n{append.strip()}\n"
+
+
 def with_host_tools(prompt: str, names: Iterable[str]) -> str:
     """*prompt*, with the user's own functions named."""
     tools = ", ".join(f"{name}(…)" for name in sorted(names))

@@ -27,7 +27,8 @@ from ._events import AgentEvent, Replied
 from ._files import write_whole
 from ._messages import AgentResponse, ChatMessage
 from ._parsed_reply import Delta
-from ._prompt import SYSTEM_PROMPT, with_host_tools
+from ._prompt import system_prompt as effective_prompt
+from ._prompt import with_host_tools
 from ._turn import Turn
 from .memory import ChangeSet, Knowledge, Memory, Receipt, UndoLog
 from .models import Model, Retrying
@@ -52,7 +53,7 @@ class Agent:
     Args:
         runtime: what agents share, from `open_runtime`.
         memory_path: the folder of notes; made at first use. Many agents, in many processes, may use one.
-        max_tool_turns, system_prompt, message_chars: see `AgentConfig`, whose defaults these are.
+        max_tool_turns, system_prompt, system_prompt_append, message_chars: see `AgentConfig`, whose defaults these are.
         host_tools: async functions of yours that blocks may call by these names, with JSON values. They run in the
             caller's own scope; cancelling the chat cancels them.
         model: instead of the runtime's.
@@ -70,11 +71,17 @@ class Agent:
         memory_path: str | os.PathLike[str],
         max_tool_turns: int | None = None,
         system_prompt: str | None = None,
+        system_prompt_append: str | None = None,
         message_chars: int | None = None,
         host_tools: Mapping[str, HostTool] | None = None,
         model: Model | None = None,
     ) -> None:
-        given = {"max_tool_turns": max_tool_turns, "system_prompt": system_prompt, "message_chars": message_chars}
+        given = {
+            "max_tool_turns": max_tool_turns,
+            "system_prompt": system_prompt,
+            "system_prompt_append": system_prompt_append,
+            "message_chars": message_chars,
+        }
         settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         self.config: AgentConfig = AgentConfig(**settings)
         self.memory: Memory = Memory(memory_path, limits=runtime.memory_limits, sync=runtime.sync_notes)
@@ -84,7 +91,7 @@ class Agent:
         self._host_tools = dict(host_tools or {})
         for name, tool in self._host_tools.items():
             _check_host_tool(name, tool)
-        prompt = SYSTEM_PROMPT if self.config.system_prompt is None else self.config.system_prompt
+        prompt = effective_prompt(self.config.system_prompt, self.config.system_prompt_append)
         self.messages: list[ChatMessage] = [_system_message(prompt, tuple(self._host_tools))]
         self._busy = False
         self._tier = ""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import attrs
 
 from ._config import MemoryLimits, ModelConfig, RateLimits, SandboxLimits
 from ._errors import InvalidInputError
-from .models import Model, OfflineRules, RateLimiter, model_config, names_a_server
+from ._network import NetworkConfig
+from .models import Model, OfflineRules, RateLimiter, model_config, names_a_server, with_options
 from .sandbox import Sandbox, open_sandbox
 
 _KEY_VARIABLES = ("OPENROUTER_API_KEY", "OPENAI_API_KEY")
@@ -27,21 +29,34 @@ class Runtime:
     rate: RateLimits
     rate_limiters: dict[str, RateLimiter]
     config: ModelConfig | None = None
+    network: NetworkConfig = attrs.field(factory=NetworkConfig)
 
     @asynccontextmanager
-    async def open_model(self, name: str) -> AsyncIterator[Model]:
+    async def open_model(self, name: str | None, options: Mapping[str, Any] | None = None) -> AsyncIterator[Model]:
         """Another model, paced together with this runtime's own where both are at one address.
 
-        A name that says no server (has no prefix such as ``vllm:``) is a model of this runtime's own server.
+        A name without a provider's prefix (such as ``vllm:``) is a model of this runtime's own server, and keeps its
+        options.
+
+        Args:
+            name: None for this runtime's own model.
+            options: request parameters such as ``temperature``, over those of the runtime's own model where they are
+                kept (see `with_options`).
 
         Raises:
-            InvalidInputError: the name means no model, or its key is missing.
+            InvalidInputError: the name is unknown, its key is missing, or an option cannot be used.
         """
-        if self.config is not None and not names_a_server(name):
-            chosen: ModelConfig | OfflineRules = attrs.evolve(self.config, model=name)
+        if self.config is not None and (name is None or not names_a_server(name)):
+            chosen: ModelConfig | OfflineRules | Model = attrs.evolve(self.config, model=name or self.config.model)
+        elif name is None:
+            chosen = self.model
         else:
             chosen = _chosen(name, None, None, self.rate)
-        async with _open(chosen, self.rate_limiters) as model:
+        if options:
+            if not isinstance(chosen, ModelConfig):
+                raise InvalidInputError("options", f"{_called(chosen)} takes none, but is given {', '.join(options)}")
+            chosen = with_options(chosen, options)
+        async with _open(chosen, self.rate_limiters, self.network) as model:
             yield model
 
 
@@ -56,6 +71,7 @@ async def open_runtime(
     sandbox_limits: SandboxLimits = SandboxLimits(),
     memory_limits: MemoryLimits = MemoryLimits(),
     sync_notes: bool = False,
+    network: NetworkConfig = NetworkConfig(),
 ) -> AsyncIterator[Runtime]:
     """Start what agents share; everything is gone when the block ends.
 
@@ -68,6 +84,8 @@ async def open_runtime(
             `ModelConfig` has its own.
         tier: the sandbox tier to insist on; the best that works otherwise.
         sync_notes: flush every commit to the disk, so that notes survive a power cut, not only a killed process.
+        network: proxies and certificate authorities for model servers. The environment is not read; the command line
+            and `trioagent.compat` pass `NetworkConfig.from_env`.
 
     Raises:
         InvalidInputError: what is given is no model, its key is missing, or a setting is given in two places.
@@ -82,7 +100,7 @@ async def open_runtime(
             _check_no_options(model, base_url=base_url, api_key=api_key, rate=rate)
             chosen = model
             limits = model.rate if isinstance(model, ModelConfig) else RateLimits()
-        opened = await stack.enter_async_context(_open(chosen, rate_limiters))
+        opened = await stack.enter_async_context(_open(chosen, rate_limiters, network))
         sandbox = await stack.enter_async_context(open_sandbox(tier, limits=sandbox_limits))
         yield Runtime(
             model=opened,
@@ -92,7 +110,12 @@ async def open_runtime(
             rate=limits,
             rate_limiters=rate_limiters,
             config=chosen if isinstance(chosen, ModelConfig) else None,
+            network=network,
         )
+
+
+def _called(model: OfflineRules | Model) -> str:
+    return "offline-rules" if isinstance(model, OfflineRules) else model.name
 
 
 def _check_no_options(model: object, **options: object) -> None:
@@ -113,7 +136,7 @@ def _chosen(name: str, base_url: str | None, api_key: str | None, rate: RateLimi
 
 @asynccontextmanager
 async def _open(
-    model: ModelConfig | OfflineRules | Model, rate_limiters: dict[str, RateLimiter]
+    model: ModelConfig | OfflineRules | Model, rate_limiters: dict[str, RateLimiter], network: NetworkConfig
 ) -> AsyncIterator[Model]:
     """Resolve a name's settings or a Model; a caller-owned model stays open."""
     if isinstance(model, OfflineRules):
@@ -124,7 +147,7 @@ async def _open(
         from .models import open_model  # loaded when it is used: it brings httpx, 100 ms
 
         rate_limiter = rate_limiters.setdefault(model.base_url, RateLimiter(model.rate))
-        async with open_model(model, rate_limiter=rate_limiter) as opened:
+        async with open_model(model, rate_limiter=rate_limiter, network=network) as opened:
             yield opened
     else:
         yield model

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import attrs
 import httpx
@@ -17,60 +15,13 @@ from trioagent.models import TextDelta, open_model
 from trioagent.testing import Fault, Say
 
 from .http2_server import LOOPBACK, Http2Server
+from .loopback_proxy import proxy
 from .support import ASK, ONCE, QUICK, ask, serving
 
 pytestmark = pytest.mark.real
 
 # httpcore leaves its inner generators to the garbage collector when a response is not read to its end.
 cuts_off = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
-
-@attrs.define
-class Proxy:
-    """An HTTP proxy: tunnels for CONNECT, and the target's own connection for anything else."""
-
-    url: str = ""
-    asked: list[bytes] = attrs.field(factory=list)
-
-    async def serve(self, *, task_status: trio.TaskStatus[None]) -> None:
-        async with trio.open_nursery() as nursery:
-            listeners = await nursery.start(trio.serve_tcp, self._handle, 0)
-            self.url = f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}"
-            task_status.started()
-
-    async def _handle(self, client: trio.SocketStream) -> None:
-        head = b""
-        while b"\r\n\r\n" not in head:
-            head += await client.receive_some()
-        method, target, _ = head.split(b" ", 2)
-        self.asked.append(method + b" " + target)
-        url = httpx.URL(("https://" if method == b"CONNECT" else "") + target.decode())
-        server = await trio.open_tcp_stream(url.host, url.port or 443)
-        if method == b"CONNECT":
-            await client.send_all(b"HTTP/1.1 200 Go on\r\n\r\n")
-        else:
-            await server.send_all(head.replace(target, url.raw_path, 1))
-        async with server, trio.open_nursery() as nursery:
-            nursery.start_soon(_copy, client, server, nursery.cancel_scope)
-            nursery.start_soon(_copy, server, client, nursery.cancel_scope)
-
-
-async def _copy(source: trio.SocketStream, target: trio.SocketStream, ended: trio.CancelScope) -> None:
-    try:
-        while data := await source.receive_some():
-            await target.send_all(data)
-    except trio.BrokenResourceError:
-        pass
-    ended.cancel()
-
-
-@asynccontextmanager
-async def proxy() -> AsyncIterator[Proxy]:
-    async with trio.open_nursery() as nursery:
-        serving_proxy = Proxy()
-        await nursery.start(serving_proxy.serve)
-        yield serving_proxy
-        nursery.cancel_scope.cancel()
 
 
 def at_server() -> ssl.SSLContext:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -9,6 +10,7 @@ import attrs
 import trio
 
 from .._config import ModelConfig
+from .._network import NetworkConfig
 from ..models import Model, OfflineRules, RateLimiter
 from ..models._names import OFFLINE_RULES
 from ..runtime import Runtime, open_runtime
@@ -36,7 +38,10 @@ class _Runtimes:
     async def _add(self, settings: Settings) -> Runtime:
         if not self._open:
             return await self._stack.enter_async_context(
-                open_runtime(OFFLINE_RULES if isinstance(settings, OfflineRules) else settings)
+                open_runtime(
+                    OFFLINE_RULES if isinstance(settings, OfflineRules) else settings,
+                    network=NetworkConfig.from_env(os.environ),
+                )
             )
         first = next(iter(self._open.values()))
         if isinstance(settings, OfflineRules):
@@ -45,7 +50,9 @@ class _Runtimes:
         from ..models import open_model  # brings httpx, 100 ms
 
         rate_limiter = first.rate_limiters.setdefault(settings.base_url, RateLimiter(settings.rate))
-        model = await self._stack.enter_async_context(open_model(settings, rate_limiter=rate_limiter))
+        model = await self._stack.enter_async_context(
+            open_model(settings, rate_limiter=rate_limiter, network=first.network)
+        )
         return attrs.evolve(first, model=model, config=settings)
 
 

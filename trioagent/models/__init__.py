@@ -12,6 +12,7 @@ from ._base import TextDelta as TextDelta
 from ._names import OfflineRules as OfflineRules
 from ._names import model_config as model_config
 from ._names import names_a_server as names_a_server
+from ._options import with_options as with_options
 from ._rate_limiter import RateLimiter as RateLimiter
 from ._rate_limiter import RateLimiterStatistics as RateLimiterStatistics
 from ._structured_output import Completion as Completion

@@ -15,6 +15,7 @@ import trio
 
 from .._errors import ModelConnectionError
 from ._http1 import ResponseReader
+from ._proxy import Proxy, connect_through
 from ._streams import PlainStream, Stream, connect, describe_error, shared_ssl_context
 from ._transport import Endpoint, Response
 
@@ -35,6 +36,7 @@ class ConnectionPool:
         ssl_context: trusted certificates; the public certificate authorities if not given.
         idle_seconds: idle timeout of a connection.
         max_idle: idle connections kept for one server; the oldest ones beyond that are closed.
+        proxy: the HTTP proxy that all connections go through.
     """
 
     def __init__(
@@ -44,9 +46,11 @@ class ConnectionPool:
         ssl_context: ssl.SSLContext | None = None,
         idle_seconds: float = _IDLE_SECONDS,
         max_idle: float = math.inf,
+        proxy: Proxy | None = None,
     ) -> None:
         self._connect_seconds = connect_seconds
-        self._ssl_context = ssl_context
+        self._ssl_context, self._proxy = ssl_context, proxy
+        self._through_proxy = "" if proxy is None else f"through the proxy {proxy.host}:{proxy.port}: "
         self._idle_seconds, self._max_idle = idle_seconds, max_idle
         self._idle: dict[_Origin, deque[_Connection]] = {}
         self._open: set[_Connection] = set()
@@ -94,13 +98,20 @@ class ConnectionPool:
         context = (self._ssl_context or shared_ssl_context()) if scheme == "https" else None
         try:
             with trio.fail_after(self._connect_seconds):
-                connection = _Connection(endpoint.origin, *await connect(host, port, context))
+                connection = _Connection(endpoint.origin, *await self._open_streams(host, port, context))
         except trio.TooSlowError:
-            raise endpoint.connection_error(f"no connection within {self._connect_seconds:g} s") from None
+            problem = f"no connection within {self._connect_seconds:g} s"
+            raise endpoint.connection_error(self._through_proxy + problem) from None
         except (OSError, trio.BrokenResourceError) as error:
-            raise endpoint.connection_error(describe_error(error)) from error
+            raise endpoint.connection_error(self._through_proxy + describe_error(error)) from error
         self._open.add(connection)
         return connection
+
+    async def _open_streams(self, host: str, port: int, context: ssl.SSLContext | None) -> tuple[PlainStream, Stream]:
+        if self._proxy is None:
+            return await connect(host, port, context)
+        to_proxy = (self._ssl_context or shared_ssl_context()) if self._proxy.secure else None
+        return await connect_through(self._proxy, host, port, context, to_proxy)
 
     async def _exchange(self, connection: _Connection, endpoint: Endpoint, body: bytes) -> Response:
         try:

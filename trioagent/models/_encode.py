@@ -21,11 +21,12 @@ class RequestEncoder:
     """
 
     def __init__(self, config: ModelConfig) -> None:
-        settings: dict[str, Any] = {"model": config.model}
-        if config.temperature is not None:
-            settings["temperature"] = config.temperature
-        if config.max_tokens is not None:
-            settings["max_tokens"] = config.max_tokens
+        settings: dict[str, Any] = {"model": config.model, **config.extra_body}
+        for name in ("temperature", "top_p", "max_tokens", "seed"):
+            if (value := getattr(config, name)) is not None:
+                settings[name] = value
+        if config.stop:
+            settings["stop"] = list(config.stop)
         if config.stream:
             settings["stream"] = True
             settings["stream_options"] = {"include_usage": True}

@@ -15,17 +15,21 @@ import trio
 from .._config import ModelConfig
 from .._errors import InvalidInputError, ModelError
 from .._messages import CHARS_PER_TOKEN, ChatMessage, Usage
+from .._network import NetworkConfig
 from ._base import AnswerPart, Model, TextDelta
 from ._connection_pool import ConnectionPool
 from ._encode import RequestEncoder
 from ._httpx_transport import HttpxTransport
+from ._proxy import Proxy
 from ._rate_limiter import RateLimiter
 from ._response import AnswerReader
 from ._retry import retrying
+from ._streams import shared_ssl_context
 from ._transport import Endpoint, Transport
 
 _CLOSE_SECONDS = 1.0
 _KEY, _SHORTEST_START = "[API key]", 4
+_SHORTEST_SECRET = 6  # shorter header values are words such as "true", which redacting would hide everywhere
 _FIRST_GUESS = 256  # tokens of an answer before any is known
 _LEARNING = 0.1  # weight of the newest answer in the running mean of answer lengths
 
@@ -38,6 +42,7 @@ async def open_model(
     ssl_context: ssl.SSLContext | None = None,
     transport: httpx.AsyncBaseTransport | Transport | None = None,
     rate_limiter: RateLimiter | None = None,
+    network: NetworkConfig = NetworkConfig(),
 ) -> AsyncIterator[Model]:
     """Open a model behind HTTP; its connections are closed on leaving. Any number of answers may run at once.
 
@@ -47,15 +52,27 @@ async def open_model(
         ssl_context: trusted certificates; the public certificate authorities if not given.
         transport: an httpx transport in place of the connection pool (for a proxy, or HTTP/2); closed on leaving too.
         rate_limiter: shared by the models at one address; a new one with ``config.rate`` if not given.
+        network: the proxy and the certificate authorities, where *transport* and *ssl_context* are not given.
+
+    Raises:
+        InvalidInputError: the base URL, the proxy or the certificate authorities cannot be used.
     """
+    if ssl_context is None and (network.ca_file or network.ca_dir):
+        ssl_context = shared_ssl_context(network.ca_file, network.ca_dir)
+    url = network.proxy_for(_url(config.base_url)) if transport is None else None
+    proxy = None if url is None else Proxy.from_url(url)
     if transport is None:
         transport = ConnectionPool(
-            connect_seconds=config.connect_seconds, ssl_context=ssl_context, max_idle=config.rate.max_idle
+            connect_seconds=config.connect_seconds,
+            ssl_context=ssl_context,
+            max_idle=config.rate.max_idle,
+            proxy=proxy,
         )
     elif isinstance(transport, httpx.AsyncBaseTransport):
         transport = HttpxTransport(transport)
     try:
-        yield HttpModel(config, transport, jitter or random.Random(), rate_limiter or RateLimiter(config.rate))
+        limiter = rate_limiter or RateLimiter(config.rate)
+        yield HttpModel(config, transport, jitter or random.Random(), limiter, proxy)
     finally:
         with trio.move_on_after(_CLOSE_SECONDS, shield=True):
             await transport.aclose()
@@ -65,7 +82,12 @@ class HttpModel:
     """A chat model behind an HTTP transport. The key goes into the Authorization header and nowhere else."""
 
     def __init__(
-        self, config: ModelConfig, transport: Transport, jitter: random.Random, rate_limiter: RateLimiter
+        self,
+        config: ModelConfig,
+        transport: Transport,
+        jitter: random.Random,
+        rate_limiter: RateLimiter,
+        proxy: Proxy | None = None,
     ) -> None:
         self._config, self._transport, self._jitter, self.rate_limiter = config, transport, jitter, rate_limiter
         self._typical = config.max_tokens or _FIRST_GUESS  # tokens to reserve for an answer
@@ -75,10 +97,16 @@ class HttpModel:
             "Accept-Encoding": "identity",
             "User-Agent": "trioagent",
         }
+        ours = {name.lower() for name in config.headers}
+        headers = {name: value for name, value in headers.items() if name.lower() not in ours} | {**config.headers}
         if config.api_key:
             headers["Authorization"] = f"Bearer {config.api_key}"
-        self._endpoint = Endpoint(_url(config.base_url), headers, config.silence_seconds)
+        self._endpoint = Endpoint(_url(config.base_url), headers, config.silence_seconds, proxy)
         self._encoder = RequestEncoder(config)
+        values = [word for value in config.headers.values() for word in (value, value.rpartition(" ")[2])]
+        self._secrets = [value for value in dict.fromkeys(values) if len(value) >= _SHORTEST_SECRET]
+        if config.api_key:
+            self._secrets.insert(0, config.api_key)
 
     def __repr__(self) -> str:
         return f"<HttpModel {self.name!r} at {self._endpoint.where}>"
@@ -124,14 +152,18 @@ class HttpModel:
             raise failure
 
     def _redacted(self, error: ModelError) -> ModelError:
-        """*error* without the key, which some servers quote when they refuse it.
+        """*error* without key and header values, which some servers quote when they refuse a request.
 
         Without its traceback too: the frames below hold what the server sent.
         """
-        if self._config.api_key:
-            args = tuple(_without(self._config.api_key, arg) if isinstance(arg, str) else arg for arg in error.args)
-            error = error if args == error.args else type(error)(*args)
+        args = tuple(self._without_secrets(arg) if isinstance(arg, str) else arg for arg in error.args)
+        error = error if args == error.args else type(error)(*args)
         return error.with_traceback(None)
+
+    def _without_secrets(self, text: str) -> str:
+        for secret in self._secrets:
+            text = _without(secret, text)
+        return text
 
 
 def _without(key: str, text: str) -> str:

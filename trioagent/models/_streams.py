@@ -11,15 +11,31 @@ from ipaddress import ip_address
 import trio
 from trio.lowlevel import checkpoint_if_cancelled, notify_closing, wait_readable, wait_writable
 
+from .._errors import InvalidInputError
+
 Stream = trio.abc.Stream
 
 
 @cache
-def shared_ssl_context() -> ssl.SSLContext:
-    """One context for all connections, created on first use: creating one costs more than 10 ms."""
-    import httpx  # it brings the public certificate authorities; 100 ms
+def shared_ssl_context(ca_file: str | None = None, ca_dir: str | None = None) -> ssl.SSLContext:
+    """One context for all connections, created on first use: creating one costs more than 10 ms.
 
-    context = httpx.create_ssl_context(trust_env=False)
+    Args:
+        ca_file, ca_dir: trusted certificate authorities in place of the public ones.
+
+    Raises:
+        InvalidInputError: they cannot be read.
+    """
+    if ca_file or ca_dir:
+        try:
+            context = ssl.create_default_context(cafile=ca_file, capath=ca_dir)
+        except OSError as error:
+            problem = error.strerror or str(error)
+            raise InvalidInputError("certificate authorities", f"{ca_file or ca_dir!r}: {problem}") from error
+    else:
+        import httpx  # it brings the public certificate authorities; 100 ms
+
+        context = httpx.create_ssl_context(trust_env=False)
     context.set_alpn_protocols(["http/1.1"])
     return context
 

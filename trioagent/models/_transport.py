@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from .._errors import ModelConnectionError
 from ._http1 import post_head
+from ._proxy import Proxy
 
 _PORTS = {"http": 80, "https": 443}
 
@@ -21,15 +22,23 @@ class Endpoint:
         headers: the request headers, in order. They hold the API key.
         silence_seconds: read timeout: how long the server may send nothing at all.
         origin: scheme, host and port.
+        proxy: the proxy that plain HTTP requests are sent to; tunnels are the transport's business.
     """
 
-    def __init__(self, url: str, headers: Mapping[str, str], silence_seconds: float) -> None:
+    def __init__(
+        self, url: str, headers: Mapping[str, str], silence_seconds: float, proxy: Proxy | None = None
+    ) -> None:
         parts = urlsplit(url)
         self.url, self.where = url, url.partition("?")[0]
         self.headers, self.silence_seconds = headers, silence_seconds
         self.origin = (parts.scheme, parts.hostname or "", parts.port or _PORTS[parts.scheme])
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        self._head = post_head(target.encode("ascii"), parts.netloc, headers.items())
+        fields = dict(headers)
+        if proxy is not None and parts.scheme == "http":
+            target = url
+            if proxy.authorization:
+                fields["Proxy-Authorization"] = proxy.authorization
+        self._head = post_head(target.encode("ascii"), parts.netloc, fields.items())
 
     def request(self, body: bytes) -> bytes:
         """Serialize a request as HTTP/1.1."""

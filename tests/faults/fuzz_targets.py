@@ -28,7 +28,7 @@ from trioagent.models._decode import decode_answer, decode_chunk, error_detail
 from trioagent.models._http1 import ResponseReader
 from trioagent.models._sse import SSEDecoder
 from trioagent.sandbox._frames import Call, FrameError, Reply, bounded, death_status, decode
-from trioagent.sandbox._monty_exchange import _decode as decode_index
+from trioagent.sandbox._monty_tier import _decode as decode_index
 
 from .fuzzing import Target
 

@@ -17,8 +17,8 @@ from collections.abc import Callable
 import trio
 
 from trioagent._errors import SandboxUnavailableError
-from trioagent.sandbox import _monty_install, open_sandbox
-from trioagent.sandbox._guest import bpf
+from trioagent.sandbox import _monty_supervisor, open_sandbox
+from trioagent.sandbox._guest import seccomp
 from trioagent.sandbox._guest.syscalls import MACHINE, OWN_CALLS, PR_SET_NO_NEW_PRIVS, call, libc, prctl
 
 PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 22, 2
@@ -32,10 +32,10 @@ class _Program(ctypes.Structure):
 def refuse(**calls: int) -> None:
     """Have system calls fail, in this process and all that come of it: name=errno."""
     assert MACHINE is not None
-    code = [(bpf.LOAD, 0, 0, bpf.NUMBER_AT)]
+    code = [(seccomp.LOAD, 0, 0, seccomp.NUMBER_AT)]
     for name, number in calls.items():
-        code += [(bpf.EQUAL, 0, 1, OWN_CALLS[name][MACHINE]), (bpf.RETURN, 0, 0, 0x00050000 | number)]
-    code.append((bpf.RETURN, 0, 0, bpf.RET_ALLOW))
+        code += [(seccomp.EQUAL, 0, 1, OWN_CALLS[name][MACHINE]), (seccomp.RETURN, 0, 0, 0x00050000 | number)]
+    code.append((seccomp.RETURN, 0, 0, seccomp.RET_ALLOW))
     packed = b"".join(struct.pack("=HBBI", *instruction) for instruction in code)
     buffer = ctypes.create_string_buffer(packed, len(packed))
     program = _Program(len(code), ctypes.addressof(buffer))
@@ -67,7 +67,7 @@ def drop_capabilities(dropped: int) -> None:
 
 def without_monty() -> None:
     """As where the extra is not installed."""
-    _monty_install.VERSION = "0.0.0"
+    _monty_supervisor.VERSION = "0.0.0"
 
 
 def no_landlock(number: int) -> Callable[[], None]:

@@ -11,7 +11,7 @@ import trio
 
 from trioagent._config import SandboxLimits
 from trioagent.sandbox import Sandbox, open_sandbox
-from trioagent.sandbox._imports import missed, names_more
+from trioagent.sandbox._zygote import missed, names_more
 
 from .processes import alive, descendants
 

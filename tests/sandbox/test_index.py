@@ -16,10 +16,9 @@ import trio
 
 from trioagent._config import SandboxLimits
 from trioagent.memory import ChangeSet, Memory
-from trioagent.sandbox import Sandbox, _indexes, _watch, open_sandbox
-from trioagent.sandbox._indexes import RENEW, WORTH, Indexes
+from trioagent.sandbox import Sandbox, _indexes, open_sandbox
+from trioagent.sandbox._indexes import RENEW, WORTH, Indexes, Watch
 from trioagent.sandbox._tier import Outcome
-from trioagent.sandbox._watch import Watch
 
 from ..open_files import open_files
 from .indexed_search import SEARCH, filled, indexes, uses_index
@@ -220,7 +219,7 @@ for number in range(64):
 
 
 async def test_a_memory_of_too_many_folders_gets_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_watch, "_MAX_FOLDERS", 1)
+    monkeypatch.setattr(_indexes, "_MAX_FOLDERS", 1)
     memory = filled(tmp_path / "memory")  # two, with its own
     async with open_sandbox("kernel") as sandbox:
         for _ in range(2):

@@ -17,7 +17,7 @@ from trioagent._errors import SandboxError
 from trioagent.memory import Memory, Receipt
 from trioagent.sandbox import Sandbox, open_sandbox
 from trioagent.sandbox._guest import copying
-from trioagent.sandbox._guest.scratch import PREFIX, Scratch, best_place, remove_left_behind
+from trioagent.sandbox._guest.views import PREFIX, Scratch, best_place, remove_left_behind
 
 from .plain_user import NOBODY
 from .test_run import tree

@@ -15,7 +15,7 @@ from trioagent._config import SandboxLimits
 from trioagent.sandbox._block_session import Place
 from trioagent.sandbox._frames import FrameError
 from trioagent.sandbox._guest.run_block import MAX_PATH
-from trioagent.sandbox._monty_exchange import _INDEX_BYTES, Exchange, _decode
+from trioagent.sandbox._monty_tier import _INDEX_BYTES, Exchange, _decode
 from trioagent.sandbox._zygote import Child
 
 LIMITS = SandboxLimits(view_bytes=1000, file_bytes=600, view_files=3)

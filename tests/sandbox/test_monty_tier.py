@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from trioagent._config import SandboxLimits
-from trioagent.sandbox import HostTool, _monty_install
+from trioagent.sandbox import HostTool, _monty_supervisor
 from trioagent.sandbox._monty_tier import MontyTier
 from trioagent.sandbox._tier import TierStartError
 
@@ -187,8 +187,8 @@ async def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_a_worker_that_does_not_run_is_a_failed_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = _monty_install.find()
-    monkeypatch.setattr(_monty_install, "find", lambda: _monty_install.Installed("/bin/true", found.folders))
+    found = _monty_supervisor.find()
+    monkeypatch.setattr(_monty_supervisor, "find", lambda: _monty_supervisor.Installed("/bin/true", found.folders))
     with pytest.raises(TierStartError) as error:
         await MontyTier.start(SandboxLimits())
     assert error.value.step == "worker"

@@ -13,9 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from trioagent.sandbox._guest.monty.changes import collect
 from trioagent.sandbox._guest.monty.files import Files
-from trioagent.sandbox._guest.monty.view import View
+from trioagent.sandbox._guest.monty.view import View, collect
 from trioagent.tools import make_tools
 
 NAMES = st.sampled_from(["a", "b", "a/a", "a/b", "b/a", "a/a/a", "c/d"])

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from trioagent.sandbox import _monty_install
+from trioagent.sandbox import _monty_supervisor
 from trioagent.sandbox._guest import seccomp
-from trioagent.sandbox._guest.monty import filters, tool_server, walls
+from trioagent.sandbox._guest.monty import confine, tool_server
 from trioagent.sandbox._guest.monty import worker as launching
 from trioagent.sandbox._guest.syscalls import AARCH64, X86_64
 
@@ -45,7 +45,7 @@ async def test_both_are_confined_by_the_kernels_own_account(tmp_path: Path) -> N
             seen = status(pid)
             assert (seen["Seccomp"], seen["NoNewPrivs"]) == ("2", "1")
             effective = int(seen["CapEff"], 16)
-            assert effective & ~(walls.DAC_READ_SEARCH if pid == pair.keeper else 0) == 0
+            assert effective & ~(confine.DAC_READ_SEARCH if pid == pair.keeper else 0) == 0
             try:
                 environment = Path(f"/proc/{pid}/environ").read_bytes()
             except PermissionError:  # the keeper cannot be looked into, by its own user either
@@ -86,10 +86,10 @@ def launch(folder: Path, *, landlock: int, seccomp: bool) -> subprocess.Complete
 
 def test_a_launched_program_opens_no_file(tmp_path: Path) -> None:
     assert launch(tmp_path, landlock=0, seccomp=False).stdout == b"CANARY"  # as a check of the check
-    refused = launch(tmp_path, landlock=walls.landlock_abi(), seccomp=False)
+    refused = launch(tmp_path, landlock=confine.landlock_abi(), seccomp=False)
     assert refused.stdout == b""
     assert b"Permission denied" in refused.stderr
-    assert launch(tmp_path, landlock=walls.landlock_abi(), seccomp=True).stdout == b""
+    assert launch(tmp_path, landlock=confine.landlock_abi(), seccomp=True).stdout == b""
 
 
 def test_a_launched_program_dies_with_its_keeper(tmp_path: Path) -> None:
@@ -116,14 +116,13 @@ import ctypes, json, os, runpy, socket, sys, threading
 main = runpy.run_path(sys.argv[1])
 main["load_package"]("trioagent", main["ROOT"])
 import importlib
-walls = importlib.import_module("trioagent.sandbox._guest.monty.walls")
-filters = importlib.import_module("trioagent.sandbox._guest.monty.filters")
+confine = importlib.import_module("trioagent.sandbox._guest.monty.confine")
 memory, outside = sys.argv[2:4]
-abi = walls.landlock_abi()
-walls.settle(capabilities=walls.DAC_READ_SEARCH)
-walls.keep_from_writing(abi)
+abi = confine.landlock_abi()
+confine.settle(capabilities=confine.DAC_READ_SEARCH)
+confine.keep_from_writing(abi)
 if sys.argv[4] == "seccomp":
-    filters.apply(worker=False)
+    confine.apply(worker=False)
 report = {}
 def attempt(name, action):
     try:
@@ -134,7 +133,7 @@ def attempt(name, action):
 root = os.open(memory, os.O_RDONLY)
 attempt("read before", lambda: open(outside + "/secret").read())
 def block():
-    walls.read_below(abi, root)
+    confine.read_below(abi, root)
     attempt("read inside", lambda: os.close(os.open("note", os.O_RDONLY, dir_fd=root)))
     attempt("read outside", lambda: open(outside + "/secret").read())
     attempt("read above", lambda: os.open("../outside/secret", os.O_RDONLY, dir_fd=root))
@@ -179,20 +178,20 @@ def test_a_keeper_reads_its_blocks_memory_only(tmp_path: Path, with_filter: bool
 def test_the_filters_say_the_same_on_both_architectures(worker: bool) -> None:
     old_only = {"stat", "lstat", "access", "readlink", "poll", "time", "arch_prctl", "epoll_wait"}
     for machine in (X86_64, AARCH64):
-        answers = filters.rules(worker=worker, machine=machine)
-        assert len(filters.program(worker=worker, machine=machine)) < 4096
-        for name in (*filters.COMMON, *(() if worker else filters.KEEPER)):
+        answers = confine.rules(worker=worker, machine=machine)
+        assert len(confine.program(worker=worker, machine=machine)) < 4096
+        for name in (*confine.COMMON, *(() if worker else confine.KEEPER)):
             number = seccomp.ALLOWED[name][machine]
             assert (number is None) == (machine == AARCH64 and name in old_only)
             assert number is None or answers[number][-1][3] == ALLOW
-    for table in (filters.WORKERS_OWN, filters.KEEPERS_OWN, filters.OPENAT, filters.NAME_ONLY, filters.THREADS_ONLY):
+    for table in (confine.WORKERS_OWN, confine.KEEPERS_OWN, confine.OPENAT, confine.NAME_ONLY, confine.THREADS_ONLY):
         assert all(numbers[AARCH64] is not None or name in old_only for name, numbers in table.items())
 
 
 def test_numbers_are_the_kernels() -> None:
     headers = [Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h"), Path(GENERIC)]
-    tables = (filters.WORKERS_OWN, filters.KEEPERS_OWN, filters.OPENAT, filters.NAME_ONLY, filters.THREADS_ONLY)
-    own = {name: numbers for table in (*tables, filters.MMAP, filters.MPROTECT) for name, numbers in table.items()}
+    tables = (confine.WORKERS_OWN, confine.KEEPERS_OWN, confine.OPENAT, confine.NAME_ONLY, confine.THREADS_ONLY)
+    own = {name: numbers for table in (*tables, confine.MMAP, confine.MPROTECT) for name, numbers in table.items()}
     for machine, header in enumerate(headers):
         if not header.exists():
             pytest.skip(f"no {header}")
@@ -222,7 +221,7 @@ def test_as_a_plain_user(plain_user: PlainUser) -> None:
     for source in (*site.glob("pydantic_monty*"), site / "typing_extensions.py"):
         target = library / source.name
         shutil.copytree(source, target, dirs_exist_ok=True) if source.is_dir() else shutil.copy(source, target)
-    shutil.copy(_monty_install.find().binary, library / "monty")
+    shutil.copy(_monty_supervisor.find().binary, library / "monty")
     (record,) = library.glob("pydantic_monty_runtime*/RECORD")
     record.write_text(re.sub(r"^[./]*bin/monty,", "monty,", record.read_text(), flags=re.MULTILINE))
     done = plain_user.run("tests.sandbox.monty_tier")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from trioagent.sandbox._guest.message import Message
 from trioagent.sandbox._guest.syscalls import Script
+from trioagent.sandbox._guest.wire import Message
 
 
 def test_calls_are_made_in_order_with_what_they_point_to(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from trioagent.sandbox._guest import bpf, seccomp, syscalls
+from trioagent.sandbox._guest import seccomp, syscalls
 from trioagent.sandbox._guest.syscalls import AARCH64, X86_64
 
 from . import aarch64_numbers
@@ -30,22 +30,22 @@ def evaluate(
 ) -> int:
     """Run the filter on one call, as the kernel does."""
     words = (*arguments, *(0,) * (6 - len(arguments)))
-    data = struct.pack("=IIQ6Q", number, bpf.AUDIT_ARCH[machine] if audit is None else audit, 0, *words)
+    data = struct.pack("=IIQ6Q", number, seccomp.AUDIT_ARCH[machine] if audit is None else audit, 0, *words)
     code = seccomp.program(machine, chrooted=chrooted)
     at = value = 0
     while True:
         operation, if_true, if_false, operand = code[at]
         at += 1
         match operation:
-            case bpf.LOAD:
+            case seccomp.LOAD:
                 (value,) = struct.unpack_from("=I", data, operand)
-            case bpf.RETURN:
+            case seccomp.RETURN:
                 return operand
-            case bpf.EQUAL:
+            case seccomp.EQUAL:
                 at += if_true if value == operand else if_false
-            case bpf.AT_LEAST:
+            case seccomp.AT_LEAST:
                 at += if_true if value >= operand else if_false
-            case bpf.HAS_BITS:
+            case seccomp.HAS_BITS:
                 at += if_true if value & operand else if_false
             case _:
                 raise AssertionError(operation)
@@ -126,7 +126,7 @@ def test_only_what_is_listed_is_allowed(machine: int) -> None:
 
 @BOTH
 def test_arguments_are_judged(machine: int) -> None:
-    def answer(table: bpf.Table, name: str, *arguments: int) -> int:
+    def answer(table: seccomp.Table, name: str, *arguments: int) -> int:
         number = table[name][machine]
         assert number is not None
         return evaluate(machine, number, arguments)
@@ -161,7 +161,7 @@ def test_arguments_are_judged(machine: int) -> None:
 
 @BOTH
 def test_foreign_calling_conventions_kill(machine: int) -> None:
-    for audit in (0x40000003, 0x40000028, bpf.AUDIT_ARCH[1 - machine], 0):
+    for audit in (0x40000003, 0x40000028, seccomp.AUDIT_ARCH[1 - machine], 0):
         assert evaluate(machine, 0, audit=audit) == KILL
     if machine == X86_64:
         assert evaluate(machine, 0x40000000) == KILL

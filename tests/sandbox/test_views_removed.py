@@ -19,8 +19,8 @@ from trioagent._errors import MemoryLimitError, SandboxError
 from trioagent.memory import ChangeSet
 from trioagent.sandbox import open_sandbox
 from trioagent.sandbox._collect_changes import compare_copy
-from trioagent.sandbox._guest import copying, scratch, signals
-from trioagent.sandbox._guest.scratch import Scratch
+from trioagent.sandbox._guest import copying, views
+from trioagent.sandbox._guest.views import Scratch
 from trioagent.sandbox._mixed_ownership import Foreigners
 
 from .test_run import tree
@@ -83,7 +83,7 @@ def clear_left_behind(view: View) -> None:
     """What another process does once ours is dead; the lock is freed for it here."""
     os.close(view.scratch.folder)
     try:
-        scratch.remove_left_behind(str(view.place))
+        views.remove_left_behind(str(view.place))
     finally:
         view.scratch.folder = os.open("/", copying.FOLDER)
 
@@ -180,7 +180,7 @@ def test_the_mark_goes_before_any_content(remove: Callable[[View], None], tmp_pa
         view = View(tmp_path / str(steps))
         unfinished = removed_until(view, remove, steps)
         here = {str(path.relative_to(view.place)) for path in view.place.rglob("*.md")}
-        assert len(here) == 4 or not scratch.is_whole(view.around), steps
+        assert len(here) == 4 or not views.is_whole(view.around), steps
         view.close()
         if not unfinished:
             assert not here
@@ -193,13 +193,13 @@ def test_a_view_that_is_made_while_its_folder_is_removed_is_not_whole(tmp_path: 
     view.scratch.remove()
     with pytest.raises(OSError):
         view.scratch.make("another")
-    assert not scratch.is_whole(view.around)
+    assert not views.is_whole(view.around)
     view.close()
 
 
 def test_a_manifest_that_is_cut_off_is_refused(tmp_path: Path) -> None:
     view = View(tmp_path)
-    path = view.path.parent / scratch.MANIFEST
+    path = view.path.parent / views.MANIFEST
     whole = path.read_bytes()
     for size in range(len(whole)):
         path.write_bytes(whole[:size])
@@ -364,19 +364,16 @@ def test_a_host_that_ignores_or_blocks_every_signal(tier: str, how: str, tmp_pat
 
 
 def test_signals_are_set_to_their_defaults() -> None:
-    code = f"""
-import signal, sys
-sys.path.insert(0, {str(Path(signals.__file__).parent)!r})
+    code = """
+import signal
+from trioagent.sandbox._guest.syscalls import reset_signals
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 signal.signal(signal.SIGTERM, lambda *_: None)
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGUSR1])
-import signals
-signals.set_defaults()
+reset_signals()
 kinds = dict((number, signal.getsignal(number)) for number in signal.valid_signals())
 others = [number for number, kind in kinds.items() if kind is not signal.SIG_DFL]
 assert others == [signal.SIGPIPE, signal.SIGXFSZ], others
 assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == set()
 """
-    # Not as a module of this package: the name of that folder is no package's.
-    code = code.replace("import signals", "import importlib; signals = importlib.import_module('signals')")
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr == ""

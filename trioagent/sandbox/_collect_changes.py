@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from .._errors import MemoryLimitError, MemoryStorageError, SandboxError
 from ..memory._changes import ChangeSet
 from ._guest.copying import Manifest, file_detail, new_digest
-from ._guest.scratch import MANIFEST, VIEW, is_whole
+from ._guest.views import MANIFEST, VIEW, is_whole
 
 RESERVED = ".trioagent"
 MAX_DEPTH = 64
@@ -42,7 +42,7 @@ def read_changes(upper: int, root: int, *, max_bytes: int) -> ChangeSet:
 
 
 def compare_copy(around: int, *, max_bytes: int, max_files: int) -> ChangeSet:
-    """The changes in the copied view in the folder behind descriptor *around* (see :mod:`._guest.scratch`).
+    """The changes in the copied view in the folder behind descriptor *around* (see :mod:`._guest.views`).
 
     Judged by what was copied, not by what the memory holds now: a note that its owner has made or changed since is none
     of the block's deletions or writes.

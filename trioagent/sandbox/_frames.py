@@ -12,11 +12,11 @@ from typing import Any, NoReturn
 import attrs
 
 from .._config import SandboxLimits
-from ._guest.death import DEATH as DEATH
-from ._guest.death import DEATH_MARK as DEATH_MARK
-from ._guest.death import OVERFULL as OVERFULL
 from ._guest.run_block import MAX_PATH, MAX_READS
 from ._guest.values import ERROR_CHARS, NAME_CHARS
+from ._guest.wire import DEATH as DEATH
+from ._guest.wire import DEATH_MARK as DEATH_MARK
+from ._guest.wire import OVERFULL as OVERFULL
 
 HEADER = 4
 MAX_DEPTH = 32

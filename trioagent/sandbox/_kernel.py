@@ -18,12 +18,10 @@ from .._errors import MemoryRejectedError, SandboxError
 from ..memory._changes import ChangeSet
 from ._block_session import Conversation, Died, Place
 from ._collect_changes import compare_copy, read_changes
-from ._imports import missed, names_more
 from ._indexes import Indexes, Lent
 from ._mixed_ownership import Foreigners
 from ._tier import HostTool, Outcome
-from ._zygote import Child, Zygote, set_up_problem
-from ._zygotes import Zygotes
+from ._zygote import Child, Zygote, Zygotes, missed, names_more, set_up_problem
 
 # Below these a layer is read in this thread: handing it to another costs more (about 0.1 ms) than reading it.
 _SMALL_BYTES, _SMALL_FILES = 256 * 1024, 64

@@ -19,7 +19,7 @@ import trio
 
 from .._errors import MemoryPathError, MemoryStorageError, SandboxError
 from ._guest.copying import MAX_ENTRIES, TooLarge, copy_tree, walk
-from ._guest.scratch import Scratch, is_whole
+from ._guest.views import Scratch, is_whole
 
 T = TypeVar("T")
 

@@ -1,8 +1,10 @@
-"""The host's side of the warden and of its keepers (:mod:`.inside`)."""
+"""The host's side of Monty's supervisor and the processes it makes (`_guest.monty`); where the extra lies."""
 
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
+import importlib.util
 import json
 import os
 import socket
@@ -15,10 +17,60 @@ import trio
 
 from .._config import SandboxLimits
 from .._errors import SandboxError
-from . import _frames, _monty_install
+from . import _frames
 from ._guest.monty.supervisor import PID
-from ._spawn import DEATH_SECONDS, spawn
 from ._tier import TierStartError
+from ._zygote import DEATH_SECONDS, spawn
+
+VERSION = "1.4.0"
+"""The one release this tier is made for; the extra pins it, since each release changes the interface."""
+
+_ADVICE = "pip install trioagent[monty]"
+
+
+@attrs.frozen
+class Installed:
+    """The interpreter's program, and the folders its Python client is imported from."""
+
+    binary: str
+    folders: tuple[str, ...]
+
+
+def find() -> Installed:
+    """Find the installed extra.
+
+    Raises:
+        TierStartError: it is not installed, or another release is.
+    """
+    try:
+        found = (
+            importlib.metadata.version("pydantic-monty-client"),
+            importlib.metadata.version("pydantic-monty-runtime"),
+        )
+        files = importlib.metadata.files("pydantic-monty-runtime") or ()
+    except importlib.metadata.PackageNotFoundError as error:
+        raise TierStartError("monty", f"the package {error.name} is not installed: {_ADVICE}") from None
+    if set(found) != {VERSION}:
+        raise TierStartError("monty", f"pydantic-monty {found[0]} is installed, this tier needs {VERSION}: {_ADVICE}")
+    program = "monty.exe" if sys.platform == "win32" else "monty"
+    # By the package's own list, not by PATH or an environment variable: nobody else chooses what runs here.
+    binaries = [os.path.realpath(str(file.locate())) for file in files if file.name == program]
+    binaries = [binary for binary in binaries if os.access(binary, os.X_OK)]
+    if not binaries:
+        raise TierStartError("monty", f"the program of pydantic-monty-runtime is missing: {_ADVICE}")
+    return Installed(binaries[0], _folders())
+
+
+def _folders() -> tuple[str, ...]:
+    folders: dict[str, None] = {}
+    for name in ("pydantic_monty", "typing_extensions"):
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.origin is None:
+            raise TierStartError("monty", f"the module {name} cannot be found: {_ADVICE}")
+        place = os.path.dirname(spec.origin)
+        folders[os.path.dirname(place) if spec.submodule_search_locations else place] = None
+    return tuple(folders)
+
 
 _HELLO_BYTES = 65536
 
@@ -56,7 +108,7 @@ class Warden:
             raise TierStartError(
                 "system", "Windows has no way to hand a folder to a confined process; run under WSL instead"
             )
-        installed = _monty_install.find()
+        installed = find()
         settings = attrs.asdict(limits) | {
             "binary": installed.binary,
             "folders": list(installed.folders),

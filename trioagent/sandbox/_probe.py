@@ -12,7 +12,7 @@ import trio
 
 from .._config import SandboxLimits
 from .._errors import SandboxError, SandboxUnavailableError
-from ._guest.scratch import Scratch, remove_left_behind
+from ._guest.views import Scratch, remove_left_behind
 from ._kernel import KernelTier
 from ._tier import TIERS, Executor, TierStartError
 

@@ -1,4 +1,4 @@
-"""The host's side of a zygote: start it, ask it for children, end it."""
+"""The host's side of zygotes: start them, choose the one a block needs, ask it for children, end them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ import contextlib
 import errno
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import attrs
 import trio
@@ -20,10 +24,91 @@ from .._config import SandboxLimits
 from .._errors import SandboxError
 from . import _frames
 from ._guest.copying import FOLDER
-from ._guest.scratch import remove_scratch
+from ._guest.views import remove_scratch
 from ._indexes import Lent
-from ._spawn import DEATH_SECONDS, spawn
 from ._tier import TierStartError
+
+_PROGRAM = Path(__file__).parent / "_guest" / "__main__.py"
+DEATH_SECONDS = 10.0  # SIGKILL cannot be refused; only a kernel stuck on a dead disk takes longer
+
+
+def spawn(
+    module: str, *, settings: Mapping[str, Any], kind: socket.SocketKind
+) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """Start a bare interpreter on a module of `_guest`; returns it, and our end of a socket whose other end it has.
+
+    Args:
+        module: its ``main`` gets the number of the descriptor of its end of the socket, and *settings* as JSON.
+        kind: of the socket.
+
+    Raises:
+        TierStartError: the interpreter cannot be started.
+    """
+    if not sys.executable:
+        raise TierStartError("interpreter", "sys.executable is empty: this Python is embedded in another program")
+    ours, theirs = socket.socketpair(socket.AF_UNIX, kind)
+    ours.setblocking(False)
+    try:
+        with theirs:
+            # Not trio's run_process: it starts children from a worker thread, and this one is tied by PDEATHSIG to the
+            # thread that started it. -I would ignore the hash seed, so its parts are given one by one.
+            process = subprocess.Popen(
+                [
+                    *(sys.executable, "-S", "-B", "-s", "-P", _PROGRAM),
+                    *(module, str(theirs.fileno()), json.dumps(settings)),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(),),
+                env=_environment(),
+                cwd="/",
+                start_new_session=True,  # a Ctrl-C at the terminal is for us, not for it
+            )
+    except OSError as error:
+        ours.close()
+        raise TierStartError("interpreter", f"cannot start {sys.executable}: {error}", error.errno) from error
+    return process, ours
+
+
+def _environment() -> dict[str, str]:
+    """What the interpreter needs to start, and nothing else; the program forgets that too before it forks anything.
+
+    A fixed hash seed makes the order of sets the same in every run.
+    """
+    wanted = {"PYTHONHASHSEED": "0"}
+    if "LD_LIBRARY_PATH" in os.environ:  # where a relocated interpreter finds its libpython
+        wanted["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
+    return wanted
+
+
+# Does a block need more of the standard library than the usual zygote has imported? A guess from its text decides
+# where it runs. It may be wrong: then it costs time, and nothing else. A block sent to the whole library for no reason
+# runs there as well; one that misses something fails, saves nothing, and is run again.
+_NAME = re.compile(r"[^\W\d][\w.]*")
+_MISSING = re.compile(r"(?:ModuleNotFoundError: No module named|ImportError: cannot import name) '(\w+)")
+_UNKNOWN_ENCODING = "LookupError: unknown encoding:"
+# Packages of which only a part is imported: their bare name may mean any other.
+_PARTLY_THERE = frozenset({"encodings", "importlib", "urllib"})
+
+
+def names_more(code: str, present: frozenset[str]) -> bool:
+    """Does a line of *code* that imports something name a module of the library that is not *present*?"""
+    if "import" not in code:
+        return False
+    return any(
+        name.partition(".")[0] in sys.stdlib_module_names and (name not in present or name in _PARTLY_THERE)
+        for line in code.splitlines()
+        if "import" in line
+        for name in _NAME.findall(line)
+    )
+
+
+def missed(error: str) -> bool:
+    """Did a block end with this *error* for want of something that the whole library has?"""
+    found = _MISSING.match(error)
+    return error.startswith(_UNKNOWN_ENCODING) or (found is not None and found[1] in sys.stdlib_module_names)
+
 
 _PACKAGE = Path(__file__).parent.parent
 # Packages on the standard library alone that blocks may import, besides that: name and folder.
@@ -283,3 +368,56 @@ def _channel() -> tuple[socket.socket, socket.socket]:
         raise SandboxError(_NO_DESCRIPTORS if error.errno == errno.EMFILE else f"no socket: {error}") from error
     ours.setblocking(False)
     return ours, theirs
+
+
+class Zygotes:
+    """Both zygotes of one tier. Each is started again if something (the kernel's out-of-memory killer) ended it."""
+
+    def __init__(self, limits: SandboxLimits, tier: str, usual: Zygote) -> None:
+        self._limits, self._tier = limits, tier
+        self.usual = usual
+        modules = usual.hello["modules"]
+        assert isinstance(modules, list)
+        self.present = frozenset(modules)
+        """The modules of the standard library that the usual one has imported."""
+        self._whole: Zygote | None = None
+        self._starting = trio.Lock()
+
+    @classmethod
+    async def start(cls, limits: SandboxLimits, tier: str) -> Zygotes:
+        """Start the usual one. Raises TierStartError."""
+        return cls(limits, tier, await Zygote.start(limits, tier, whole=False))
+
+    async def get(self, *, whole: bool) -> Zygote:
+        """A living zygote.
+
+        Raises:
+            SandboxError: it cannot be started.
+        """
+        if (zygote := self._current(whole)) is not None and zygote.alive:
+            return zygote
+        async with self._starting:
+            if (zygote := self._current(whole)) is not None:
+                if zygote.alive:
+                    return zygote
+                await zygote.aclose()
+            try:
+                zygote = await Zygote.start(self._limits, self._tier, whole=whole)
+            except TierStartError as error:
+                raise SandboxError(f"a zygote did not start: {error.step}: {error.detail}") from error
+            if whole:
+                self._whole = zygote
+            else:
+                self.usual = zygote
+            return zygote
+
+    def _current(self, whole: bool) -> Zygote | None:
+        return self._whole if whole else self.usual
+
+    async def aclose(self) -> None:
+        """End both, and with them every child."""
+        try:
+            await self.usual.aclose()
+        finally:
+            if self._whole is not None:
+                await self._whole.aclose()

@@ -12,9 +12,8 @@ import errno
 import os
 import resource
 
-from . import bpf, seccomp
-from .descriptors import CHANNEL, ROOT
-from .syscalls import MACHINE, PR_CAPBSET_DROP, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS, Script, call, prctl
+from . import seccomp
+from .syscalls import CHANNEL, MACHINE, PR_CAPBSET_DROP, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS, ROOT, Script, call, prctl
 
 # Landlock's file system rights, by bit.
 WRITE_FILE, READ_FILE, READ_DIR, REMOVE_DIR, REMOVE_FILE = 1 << 1, 1 << 2, 1 << 3, 1 << 4, 1 << 5
@@ -64,7 +63,7 @@ class Walls:
         if self.landlock_abi < minimum_abi:
             raise OSError(errno.ENOSYS, f"Landlock here has ABI {self.landlock_abi}, {minimum_abi} is needed")
         try:
-            call("seccomp", SECCOMP_GET_ACTION_AVAIL, 0, ctypes.byref(ctypes.c_uint32(bpf.RET_KILL)))
+            call("seccomp", SECCOMP_GET_ACTION_AVAIL, 0, ctypes.byref(ctypes.c_uint32(seccomp.RET_KILL)))
         except OSError as error:
             raise OSError(error.errno, f"no seccomp filters here ({error.strerror})") from None
         handled = (1 << RIGHTS_BY_ABI[min(self.landlock_abi, len(RIGHTS_BY_ABI) - 1)]) - 1
@@ -73,7 +72,7 @@ class Walls:
         self._ruleset_size = 24 if self.landlock_abi >= 6 else 16 if self.landlock_abi >= 4 else 8
         self._granted = GRANTED & handled
         assert MACHINE is not None  # or the calls above would have failed
-        self._filter = bpf.Filter(seccomp.program(MACHINE, chrooted=chrooted))
+        self._filter = seccomp.Filter(seccomp.program(MACHINE, chrooted=chrooted))
         self._enter, self._confine = Script(), Script()
         # Of what the child has open, nothing stays but its socket and its root.
         self._enter.add("dup3", root, ROOT, os.O_CLOEXEC, result=ROOT)
@@ -123,7 +122,7 @@ class Walls:
         script.add("landlock_restrict_self", ruleset, 0)
         script.add("close_range", ROOT, ALL, 0)
         script.add("capset", CapabilityHeader(0x20080522, 0), (ctypes.c_uint32 * 6)())
-        script.add("seccomp", bpf.SET_FILTER, 0, self._filter.program)
+        script.add("seccomp", seccomp.SET_FILTER, 0, self._filter.program)
         script.add("write", CHANNEL, start, len(start), result=len(start))
 
     def enter(self) -> None:

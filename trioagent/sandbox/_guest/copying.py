@@ -202,7 +202,7 @@ def remove_tree(name: str, parent: int) -> None:
 
     However deep it nests: a folder below another is first moved up beside the topmost, so that never more than three
     descriptors are open and nothing recurses. So the files of a folder go before anything in the folders below it (see
-    :mod:`.scratch` on what depends on this). What cannot be removed is left where it is.
+    :mod:`.views` on what depends on this). What cannot be removed is left where it is.
     """
     top, moved = name, 0
     waiting = [name]

@@ -13,8 +13,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from .channel import Channel
 from .values import BLOCK, clean, error_text, local_values
+from .wire import Channel
 
 MAX_READS = 4096
 MAX_PATH = 64 * 256  # characters: no note lies deeper, or has a longer name

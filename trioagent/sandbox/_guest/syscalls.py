@@ -1,10 +1,12 @@
-"""System calls by ctypes, one at a time or prepared in a row; numbers for x86_64 and aarch64."""
+"""System calls by ctypes, one at a time or prepared in a row (numbers for x86_64 and aarch64); descriptors; signals."""
 
 from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import os
+import signal
 from typing import Any, NoReturn
 
 X86_64, AARCH64 = 0, 1
@@ -78,7 +80,7 @@ class Script:
     The first write to each page of memory after a fork copies that page, some 2 us, and Python writes to whatever it
     looks at, if only to count a reference. What a child does to confine itself is therefore written down before the
     fork, as numbers, so that doing it takes one short loop. That needs descriptors whose numbers are known beforehand:
-    a child has its own from the start (see :mod:`.descriptors`), and the kernel gives the lowest that is free.
+    a child has its own from the start (see CHANNEL and those after it), and the kernel gives the lowest that is free.
     """
 
     def __init__(self) -> None:
@@ -118,3 +120,53 @@ class Script:
                 if answer < 0:
                     _fail(name)
                 raise OSError(errno.EBADF, f"{name} answered {answer} and not {result}")
+
+
+# A child's descriptors: the same numbers in each, so that calls can be prepared that name them.
+CHANNEL = 3
+"""The child's own socket, to the host."""
+ROOT = 4
+"""First whatever is open for a moment, then the memory's folder; in the end the view's root, until that is closed."""
+BASE = 5
+"""What the view lies in."""
+TOLD = 6
+"""The folder from which the host reads what the block did; the host gets it."""
+MOUNTING, MOUNTED = 7, 8
+"""A mount that is being made, and its root."""
+LAST = 15
+"""The zygote has nothing of its own at numbers up to this one, for when it warms up it makes views as a child does."""
+
+
+def reserve() -> None:
+    """Take all of a child's numbers, so that nothing that is opened gets one of them."""
+    for number in range(CHANNEL, LAST + 1):
+        os.dup2(0, number, inheritable=False)
+
+
+def release() -> None:
+    """Give them free, but for CHANNEL, which is taken in a child, too."""
+    os.closerange(CHANNEL + 1, LAST + 1)
+
+
+def set_aside(descriptor: int) -> int:
+    """Give *descriptor* a number that no child has a use for. Returns that number."""
+    moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, LAST + 1)
+    os.close(descriptor)
+    return moved
+
+
+def reset_signals() -> None:
+    """Unblock all signals and give each its default effect: the first thing that every process of ours does.
+
+    What the host blocks or ignores passes through ``exec``. With SIGCHLD ignored a zygote could not wait for its
+    children; with SIGTERM or SIGXCPU ignored or blocked, neither the host nor a limit could end one. SIGPIPE and
+    SIGXFSZ stay ignored, as Python has them: an OSError comes instead.
+    """
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    for number in signal.valid_signals():
+        ignored = number in (getattr(signal, "SIGPIPE", None), getattr(signal, "SIGXFSZ", None))
+        try:
+            signal.signal(number, signal.SIG_IGN if ignored else signal.SIG_DFL)
+        except (OSError, ValueError):
+            pass  # SIGKILL, SIGSTOP, and those that the C library keeps to itself

@@ -17,21 +17,185 @@ import signal
 import struct
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from ...tools import Index, make_tools, quiet
-from . import confine, library, shims, signals
-from .channel import Channel
-from .children import Children
-from .descriptors import CHANNEL, ROOT, TOLD, release, reserve, set_aside
+from . import confine, library, syscalls
+from .index_access import Writes, lent_bytes
 from .isolation import GROUNDS, Ground
-from .lent import lent_bytes
-from .message import Message
 from .run_block import Reads, Stage, furnish, run
-from .syscalls import PR_SET_PDEATHSIG, Script, libc, prctl
-from .warm import warm_up
-from .writes import Writes
+from .syscalls import CHANNEL, PR_SET_PDEATHSIG, ROOT, TOLD, Script, libc, prctl, release, reserve, set_aside
+from .wire import DEATH, DEATH_MARK, OVERFULL, Channel, Message
+
+LOOK_SECONDS = 0.1  # from one look at running blocks' views to the next
+LOOK_SHARE = 10  # looking takes at most one part in this many of the time
+
+Child = tuple[int, int, str]  # its pid, our copy of its socket, the name of its view
+
+
+class Children:
+    """The zygote's children: reap them, say how they died, and look after what they leave.
+
+    Where views are copies, a view is needed until the host has read from it what the block did; then the host closes
+    its end of the child's socket. If it does so earlier, the block was cancelled, and the child, which may still be
+    copying, is ended at once.
+    """
+
+    def __init__(self, ground: Ground, poll: select.epoll) -> None:
+        self._ground, self._poll = ground, poll
+        self._living: dict[int, Child] = {}  # by pidfd
+        self._views: dict[int, tuple[int | None, str]] = {}  # by socket: the child's pidfd while it lives, its view
+        self._overfull: set[int] = set()
+        self._look_at = 0.0
+
+    def add(self, pid: int, channel: int, name: str) -> None:
+        pidfd = os.pidfd_open(pid)
+        self._poll.register(pidfd, select.EPOLLIN)
+        self._living[pidfd] = pid, channel, name
+        if self._ground.keeps_views:
+            self._views[channel] = pidfd, name
+            self._poll.register(channel, 0)  # EPOLLHUP needs no asking for
+
+    def forget(self) -> None:
+        """In a child: know nothing of the others."""
+        self._living.clear()
+        self._views.clear()
+
+    def on_event(self, descriptor: int) -> None:
+        """A child has died, or the host has closed its end of a child's socket."""
+        self._poll.unregister(descriptor)
+        if descriptor in self._living:
+            self._bury(descriptor, *self._living.pop(descriptor))
+            return
+        pidfd, name = self._views.pop(descriptor)
+        if pidfd is None:
+            self._drop(descriptor, name)
+        else:
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+
+    def _bury(self, pidfd: int, pid: int, channel: int, name: str) -> None:
+        """Reap a dead child and say on its socket how it died, in case the host still waits for its reply."""
+        _, status = os.waitpid(pid, 0)
+        os.close(pidfd)
+        if pidfd in self._overfull:
+            self._overfull.remove(pidfd)
+            status |= OVERFULL
+        os.set_blocking(channel, False)
+        try:
+            os.write(channel, DEATH.pack(DEATH_MARK, status))
+        except OSError:
+            pass  # nobody listens any more, as a rule (Python ignores SIGPIPE)
+        if channel in self._views:
+            self._views[channel] = None, name  # the host is not done with it yet
+        else:
+            self._drop(channel, name)
+
+    def _drop(self, channel: int, name: str) -> None:
+        os.close(channel)
+        self._ground.drop(name)
+
+    def patience(self) -> float | None:
+        """Seconds until the next look at the views, None for ever."""
+        if not self._living or not self._ground.keeps_views:
+            return None
+        return max(0.0, self._look_at - time.monotonic())
+
+    def look(self) -> None:
+        """Stop children that have filled their views, if it is time to look."""
+        if not self._ground.keeps_views or (started := time.monotonic()) < self._look_at:
+            return
+        for pidfd, (_, _, name) in self._living.items():
+            if self._ground.is_overfull(name):
+                self._overfull.add(pidfd)
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        ended = time.monotonic()
+        self._look_at = ended + max(LOOK_SECONDS, LOOK_SHARE * (ended - started))
+
+    def end(self) -> None:
+        """Kill and reap all."""
+        for pidfd, (pid, _, _) in self._living.items():
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            os.waitpid(pid, 0)
+
+
+ROUNDS = 16  # a function specialises itself after 8 calls, and what it finds then settles within a few more
+BLOCK = """
+import json, re
+made = create_file("a/b.md", "# A\\n- x: 1\\n")
+text = read_file("a/b.md")
+create_file("a/b.md", text + "more")
+update_file("a/b.md", "x: 1", "x: 2")
+with open("user.md", "w") as file:
+    file.write("- key: value [[a/b]]\\n")
+linked = go_to_link("[[a/b]]")
+found = search("more"), list_files(), check_if_file_exists("c.md")
+facts = {"k": [1, 2], "s": f"{len(text)}", "none": None}
+def helper(count):
+    return [number for number in range(count)]
+numbers = helper(3)
+missing = read_file("nothing.md")
+print("done", len(numbers))
+"""
+
+
+def warm_up(ground: Ground, new_stage: Callable[[str], Stage], reads: Reads, settings: dict[str, Any]) -> None:
+    """Run a block `ROUNDS` times in the zygote itself, before it forks anything.
+
+    A child pays for every page of memory that it is the first to write to after the fork, some 3 us each. Much of that
+    is Python getting used to its work: caches of method look-ups fill, functions count their calls and specialise
+    themselves (PEP 659). Done here once, little of it happens in the children.
+
+    What runs is our own constant text, over an empty view like any child's. The zygote can come back from that root,
+    since it keeps a descriptor of its own; a child has none, and no right to ask.
+    """
+    request = json.dumps({"code": BLOCK, "tools": []}).encode()
+    order = json.dumps({"memory": None, "hide": False, "owner": None}).encode()
+    for number in range(ROUNDS):
+        # The ends' numbers must be none of a child's own.
+        ours, theirs = (_socket.socket(fileno=set_aside(end.detach())) for end in _socket.socketpair())
+        with _state_kept(ground):
+            for body in (order, request):
+                ours.sendall(len(body).to_bytes(4, "big") + body)
+            channel = Channel(theirs.fileno())
+            path = ground.prepare(f"warm-up-{number}")
+            ground.view(channel.read())
+            os.fchdir(ground.root)
+            if ground.changes_root:
+                os.chroot(".")
+                os.chdir("/")
+            release()
+            reads.root = path
+            run(channel, new_stage(path), reads, settings)
+            reply = json.loads(ours.recv(1 << 20)[4:])
+            if reply["error"]:
+                raise RuntimeError(reply["error"])
+        ours.close()
+        theirs.close()
+        reads.paths.clear()
+        reads.root = ""
+        ground.drop(f"warm-up-{number}")
+
+
+@contextmanager
+def _state_kept(ground: Ground) -> Iterator[None]:
+    """Come back to our own root afterwards, and to what `run` replaces."""
+    outside = set_aside(os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+    streams = sys.stdin, sys.stdout, sys.stderr
+    main = sys.modules["__main__"]
+    try:
+        yield
+    finally:
+        os.fchdir(outside)
+        if ground.changes_root:
+            os.chroot(".")
+        os.chdir("/")
+        os.close(outside)
+        sys.stdin, sys.stdout, sys.stderr = streams
+        sys.modules["__main__"] = main
+
 
 CHILD_FILES = 64
 FORKED, CONFINED = b"U", b"R"  # a child's first words: I am there, with the means to end me; my block may begin
@@ -46,7 +210,7 @@ class Ended(BaseException):  # internal
 
 
 def main(control_text: str, settings_text: str) -> None:
-    signals.set_defaults()
+    syscalls.reset_signals()
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # the host's death, however sudden, is ours
     settings: Settings = json.loads(settings_text)
     channel = _socket.socket(fileno=set_aside(int(control_text)))
@@ -72,7 +236,7 @@ def main(control_text: str, settings_text: str) -> None:
         library.shelve_packages(shelf, settings["libraries"])
         library.import_up_front(whole=settings["whole"])
         library.shelve_rest(shelf)
-        shims.install()
+        library.replace_functions()
         _hide_own_modules()
         walls.settle()
         step = "warm-up"

@@ -18,7 +18,7 @@ import struct
 import sys
 from typing import Any, NoReturn
 
-from .. import signals
+from .. import syscalls
 from . import worker as launch
 
 PID = struct.Struct("=i")
@@ -31,7 +31,7 @@ class Ended(BaseException):  # internal
 
 
 def main(control_text: str, settings_text: str) -> None:
-    signals.set_defaults()
+    syscalls.reset_signals()
     control = socket.socket(fileno=int(control_text))
     control.set_inheritable(False)
     settings: dict[str, Any] = json.loads(settings_text)
@@ -66,22 +66,22 @@ def _prepare(settings: dict[str, Any]) -> dict[str, Any]:
     settings["warden"] = os.getpid()
     settings["landlock"], settings["seccomp"] = 0, False
     sys.path[:0] = settings["folders"]
+    from . import tool_server
     from . import tool_server as keeper
-    from . import warm
 
     assert keeper.LINUX == LINUX and "trio" not in sys.modules
-    warm.warm_up()
+    tool_server.warm_up()
     if LINUX:
-        from .. import bpf
+        from .. import seccomp
         from ..syscalls import PR_SET_PDEATHSIG, call, prctl
-        from . import walls
+        from . import confine
 
         # The host's death, however sudden, ends us; and a worker whose keeper died becomes ours, to be waited for.
         prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
         prctl(PR_SET_CHILD_SUBREAPER, 1)
-        settings["landlock"] = walls.landlock_abi()
+        settings["landlock"] = confine.landlock_abi()
         try:
-            call("seccomp", 2, 0, ctypes.byref(ctypes.c_uint32(bpf.RET_KILL)))
+            call("seccomp", 2, 0, ctypes.byref(ctypes.c_uint32(seccomp.RET_KILL)))
             settings["seccomp"] = True
         except OSError:
             settings["seccomp"] = False
@@ -129,7 +129,7 @@ def _become_keeper(control: socket.socket, descriptor: int, settings: dict[str, 
     from . import tool_server as keeper
 
     try:
-        signals.set_defaults()
+        syscalls.reset_signals()
         control.close()
         keeper.live(socket.socket(fileno=descriptor), settings)
     finally:

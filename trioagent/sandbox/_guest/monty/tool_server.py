@@ -6,6 +6,7 @@ block's tools read below its memory only.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import resource
@@ -13,15 +14,68 @@ import signal
 import socket
 import sys
 import threading
+import traceback
 from contextlib import ExitStack
 from typing import Any
 
 import pydantic_monty as monty
 
-from ..channel import Channel
-from .block import Block, session_of
-from .changes import collect
-from .view import View
+from ....tools import make_tools
+from .. import values
+from ..wire import Channel
+from . import files
+from .block import Block, session_of, with_conditions
+from .view import View, collect
+
+# What Monty's client imports when a value or an exception of such a kind first passes through it.
+CLIENT = """
+binascii collections.abc contextvars csv dataclasses datetime decimal enum inspect io json pathlib re tomllib types uuid
+zoneinfo
+""".split()
+BLOCK = """
+if not check_if_file_exists("a.md") and read_file("b.md"):
+    x = [y for y in list_files() if y] or None
+"""
+
+
+def warm_up() -> None:
+    """Call each tool on an empty view, and go the other ways of a block as far as they need no worker."""
+    for name in CLIENT:
+        importlib.import_module(name)
+    view = View(None, file_bytes=1 << 20, view_bytes=1 << 20, view_files=100)
+    tools = make_tools(view, lambda path: None)
+    for name, arguments in (
+        ("create_file", ("entities/ada.md", "---\ntags: [a]\n---\n# Ada\n- sister: [[grace#Past|her]] ^block\n")),
+        ("create_file", ("grace.md", "# Grace\n## Past\nwords, words\n- [[entities/ada]]\n")),
+        ("update_file", ("grace.md", "words,", "more words,")),
+        ("update_file", ("grace.md", "absent words here", "x")),
+        ("write_to_file", ("grace.md", "@@ -1,2 +1,2 @@\n # Grace\n-## Past\n+## Then\n")),
+        ("write_to_file", ("grace.md", "no diff")),
+        ("read_file", ("grace",)),
+        ("read_file", ("missing",)),
+        ("check_if_file_exists", ("grace",)),
+        ("check_if_dir_exists", ("entities",)),
+        ("create_dir", ("places/far",)),
+        ("list_files", ()),
+        ("get_size", ()),
+        ("go_to_link", ("[[ada]]",)),
+        ("go_to_link", ("[[adda]]",)),
+        ("search", ("more words",)),
+        ("backlinks", ("entities/ada",)),
+        ("delete_file", ("grace.md",)),
+    ):
+        tools[name](*arguments)
+    calls = files.Files(view, lambda path: None)
+    calls(name="Path.read_text", args=("/entities/ada.md",), kwargs={})
+    calls(name="Path.scan", args=("/",), kwargs={})
+    collect(view)
+    with_conditions(BLOCK)
+    try:
+        compile("x = (", values.BLOCK, "exec")
+    except SyntaxError as error:
+        values.error_text(error, "x = (")
+        traceback.format_exception_only(error)
+
 
 DESCRIPTORS = 256
 LINUX = sys.platform == "linux"
@@ -44,20 +98,20 @@ def live(channel: socket.socket, settings: dict[str, Any]) -> None:
         binary: str = settings["binary"]
         step = "landlock"
         if LINUX:
-            from . import walls
+            from . import confine
             from . import worker as launch
 
             binary = f"/proc/self/fd/{launch.program(settings | {'parent': os.getpid()})}"
-            walls.settle(capabilities=walls.DAC_READ_SEARCH)
+            confine.settle(capabilities=confine.DAC_READ_SEARCH)
             if settings["landlock"]:
-                walls.keep_from_writing(settings["landlock"])
+                confine.keep_from_writing(settings["landlock"])
         step = "worker"
         pool, worker = _start_worker(binary)
         step = "seccomp"
         if settings["seccomp"]:
-            from . import filters
+            from . import confine
 
-            filters.apply(worker=False)
+            confine.apply(worker=False)
     except BaseException as error:  # noqa: BLE001  # no block has run yet: tell the host and end
         talk.write({"ok": False, "step": step, "detail": f"{type(error).__name__}: {error}"})
         return
@@ -96,9 +150,9 @@ class Keeper:
     def _serve_one(self, root: int | None) -> bool:
         """Run one block and answer; returns whether this pair can go on to another."""
         if self._settings["landlock"]:
-            from . import walls
+            from . import confine
 
-            walls.read_below(self._settings["landlock"], root)
+            confine.read_below(self._settings["landlock"], root)
         with ExitStack() as held:
             if root is not None:
                 held.callback(os.close, root)

@@ -8,10 +8,10 @@ import resource
 import signal
 from typing import Any
 
-from .. import signals
+from .. import syscalls
 from ..confine import READ_FILE
 from ..syscalls import PR_SET_PDEATHSIG, prctl
-from . import filters, walls
+from . import confine
 
 DESCRIPTORS = 32
 MFD_EXEC = 0x10
@@ -37,7 +37,7 @@ def program(settings: dict[str, Any]) -> int:
 
 
 def main(settings_text: str) -> None:
-    signals.set_defaults()
+    syscalls.reset_signals()
     settings = json.loads(settings_text)
     parent: int = settings["parent"]
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -47,16 +47,16 @@ def main(settings_text: str) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
     space = ITS_OWN + settings["memory_bytes"]
     resource.setrlimit(resource.RLIMIT_AS, (space, space))
-    walls.settle(capabilities=0)
+    confine.settle(capabilities=0)
     binary: str = settings["binary"]
     abi: int = settings["landlock"]
     if abi:
-        rights = {binary: walls.EXECUTE | READ_FILE}
-        rights |= {path: READ_FILE | (walls.EXECUTE if is_loader(path) else 0) for path in settings["libraries"]}
+        rights = {binary: confine.EXECUTE | READ_FILE}
+        rights |= {path: READ_FILE | (confine.EXECUTE if is_loader(path) else 0) for path in settings["libraries"]}
         granted = {os.open(path, os.O_PATH | os.O_CLOEXEC): right for path, right in rights.items()}
-        walls.restrict(abi, walls.all_rights(abi), granted, network=True)
+        confine.restrict(abi, confine.all_rights(abi), granted, network=True)
     if settings["seccomp"]:
-        filters.apply(worker=True)
+        confine.apply(worker=True)
     os.execve(binary, ["monty", "subprocess"], {})
 
 

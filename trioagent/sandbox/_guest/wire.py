@@ -1,13 +1,17 @@
-"""The child's end of its socket: frames of JSON, each after its length in four bytes.
+"""What passes between the host, the zygote and a child.
 
-Plain os.read and os.write, since seccomp leaves no socket calls.
+A child's own socket carries frames of JSON, each after its length in four bytes; plain ``os.read`` and ``os.write``,
+since seccomp leaves no socket calls. A forked child first sends two descriptors; the zygote ends each stream with the
+status that the child died with.
 """
 
 from __future__ import annotations
 
 import _socket
+import ctypes
 import json
 import os
+import struct
 from array import array
 from typing import Any
 
@@ -64,3 +68,44 @@ class Channel:
                 os._exit(1)
             parts += part
         return bytes(parts)
+
+
+DEATH = struct.Struct("=4sI")  # the mark and the wait status
+DEATH_MARK = b"\xffDIE"  # no UTF-8 and no plausible frame length, so it cannot be part of an honest reply
+OVERFULL = 1 << 16  # added to the status of a child that was stopped for filling its view
+
+
+class _Parts(ctypes.Structure):
+    """``struct iovec`` and what it points to; ``struct cmsghdr`` and its data."""
+
+    _fields_ = (
+        ("text_at", ctypes.c_void_p),
+        ("text_length", ctypes.c_size_t),
+        ("text", ctypes.c_char * 8),
+        ("rights_length", ctypes.c_size_t),
+        ("level", ctypes.c_int),
+        ("type", ctypes.c_int),
+        ("descriptors", ctypes.c_int * 2),
+    )
+
+
+class Message(ctypes.Structure):
+    """``struct msghdr`` of a short text and two descriptors."""
+
+    _fields_ = (
+        ("name_at", ctypes.c_void_p),
+        ("name_length", ctypes.c_uint),
+        ("parts_at", ctypes.c_void_p),
+        ("part_count", ctypes.c_size_t),
+        ("rights_at", ctypes.c_void_p),
+        ("rights_length", ctypes.c_size_t),
+        ("flags", ctypes.c_int),
+    )
+
+    def __init__(self, text: bytes, first: int, second: int) -> None:
+        size = ctypes.sizeof(_Parts) - _Parts.rights_length.offset
+        parts = _Parts(0, len(text), text, size, _socket.SOL_SOCKET, _socket.SCM_RIGHTS, (first, second))
+        here = ctypes.addressof(parts)
+        parts.text_at = here + _Parts.text.offset
+        super().__init__(None, 0, here, 1, here + _Parts.rights_length.offset, size, 0)
+        self._parts = parts  # what the pointers point to lives as long as this

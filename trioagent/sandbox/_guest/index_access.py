@@ -1,13 +1,37 @@
-"""Which notes the block's own code changes, told to the index before it happens.
-
-Seen through an audit hook, like what it reads (:class:`.run_block.Reads`); the tools report their own changes. A change
-whose note cannot be told, and whatever may write files unseen, ends the use of the index in this block.
-"""
+"""A child's use of the memory's index: mapped for reading, and told of each note that the block's own code changes."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 from typing import Any
+
+from .syscalls import libc
+
+PROT_READ, MAP_SHARED = 1, 1
+_FAILED = ctypes.c_void_p(-1).value
+
+# Not the mmap module, which keeps a descriptor: a child's have their numbers, and its block is to have none of these.
+_map = libc.mmap
+_map.restype = ctypes.c_void_p
+_map.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long)
+
+
+def lent_bytes(descriptor: int) -> memoryview:
+    """Map the index: the bytes of a file that is sealed, so that they cannot vanish, and was opened for reading only.
+
+    Closes *descriptor*.
+    """
+    try:
+        size = os.fstat(descriptor).st_size
+        address = _map(None, size, PROT_READ, MAP_SHARED, descriptor, 0)
+        if address in (None, _FAILED):
+            number = ctypes.get_errno()
+            raise OSError(number, f"mmap: {os.strerror(number)}")
+    finally:
+        os.close(descriptor)
+    return memoryview((ctypes.c_char * size).from_address(address)).cast("B").toreadonly()
+
 
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _HERE = (-1, None)  # no folder given for a relative path
@@ -15,7 +39,10 @@ _UNTOLD = ("os.link", "os.symlink", "sqlite3.connect", "dbm.open")
 
 
 class Writes:
-    """Watches one block.
+    """Tells the index which notes the block's own code changes, before it happens.
+
+    Seen through an audit hook, like what it reads (:class:`.run_block.Reads`); the tools report their own changes. A
+    change whose note cannot be told, and whatever may write files unseen, ends the use of the index in this block.
 
     Args:
         index: of the tools; it has paths below ``/``.

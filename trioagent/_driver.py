@@ -7,19 +7,20 @@ own answer, and a cancel scope or nursery that a `Model` holds is never around t
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping, Sequence
 from typing import TypeVar
 
 import trio
 
 from ._activity import doing
-from ._errors import InvalidInputError
+from ._errors import InvalidInputError, ModelError
 from ._events import AgentEvent, Answered, CodeResult, CodeStarted
 from ._messages import AgentResponse, ChatMessage, Usage
 from ._parsed_reply import Delta
-from ._reply_parser import ReplyParser
+from ._reply_parser import ReplyParser, ThoughtStyle
+from ._server_behaviour import is_cut
 from ._turn import AskModel, Finish, RunCode, Turn
-from .models import AnswerEnd, AnswerPart, Model, Retrying, TextDelta
+from .models import AnswerEnd, AnswerPart, Model, ReasoningDelta, Retrying, TextDelta
 from .sandbox import BlockResult
 
 Emit = Callable[[AgentEvent], Awaitable[None]]
@@ -38,6 +39,7 @@ async def drive_turn(
     emit: Emit,
     show: Show,
     past: Iterator[PastEvent],
+    thought_styles: MutableMapping[str, ThoughtStyle],
 ) -> AgentResponse:
     """Drive *turn* to its end.
 
@@ -47,6 +49,7 @@ async def drive_turn(
         show: called with the pieces of an answer, and with its retries, as they come.
         past: events that a journal has of this turn already, in order. They are taken instead of asking the model and
             running the code, and are emitted again. It is left where the turn ended.
+        thought_styles: how models mark their thoughts, by name, as far as known; what this turn's answers show is added.
 
     Raises:
         InvalidInputError: an event in *past* is not what the turn asks for.
@@ -57,8 +60,8 @@ async def drive_turn(
     while True:
         match step:
             case AskModel(messages):
-                answered = _next(past, Answered) or await _ask(model, messages, show)
-                step = turn.on_answer(answered.answer, answered.usage)
+                answered = _next(past, Answered) or await _ask(model, messages, show, thought_styles)
+                step = turn.on_answer(answered.answer, answered.usage, answered.finish_reason)
                 await emit(answered)
             case RunCode(code):
                 try:
@@ -84,9 +87,12 @@ def _next(past: Iterator[PastEvent], kind: type[E]) -> E | None:
     )
 
 
-async def _ask(model: Model, messages: Sequence[ChatMessage], show: Show) -> Answered:
+async def _ask(
+    model: Model, messages: Sequence[ChatMessage], show: Show, thought_styles: MutableMapping[str, ThoughtStyle]
+) -> Answered:
     """One answer of the model, read no further than it counts."""
-    parser, usage, failed, text = ReplyParser(), None, 0, 0
+    style = thought_styles.get(model.name, "unknown")
+    parser, reasoning, end, failed, text = ReplyParser(style), "", None, 0, 0
     with doing("model"):
         async with model.answer(messages) as parts:
             async for part in parts:
@@ -96,31 +102,39 @@ async def _ask(model: Model, messages: Sequence[ChatMessage], show: Show) -> Ans
                         for delta in parser.feed(part.text):
                             show(delta)
                         if parser.finished:
-                            usage = await (_last_of(parts) if part.last else _end_of(parts))
+                            end = await (_last_of(parts) if part.last else _end_of(parts))
                             break
+                    case ReasoningDelta():
+                        text += len(part.text)
+                        reasoning += part.text
+                        show(Delta("think", part.text))
                     case Retrying():
-                        parser, failed = ReplyParser(), part.attempt
+                        parser, reasoning, failed = ReplyParser(style), "", part.attempt
                         show(part)
                     case AnswerEnd():
-                        usage = part.usage
-    answer, deltas = parser.close()
+                        end = part
+    answer, deltas = parser.close(cut=end is not None and is_cut(end.finish_reason), reasoning=reasoning)
     for delta in deltas:
         show(delta)
-    if usage is None:  # stopped early: the server's count, which comes last, was not waited for any longer
-        usage = Usage.estimate(messages, text, requests=failed + 1)
-    return Answered(answer, usage)
+    thought_styles[model.name] = parser.style
+    if end is None:  # stopped early: the server's count, which comes last, was not waited for any longer
+        end = AnswerEnd(Usage.estimate(messages, text, requests=failed + 1), "")
+    return Answered(answer, end.usage, end.finish_reason)
 
 
-async def _end_of(parts: AsyncIterator[AnswerPart]) -> Usage | None:
-    """Wait a moment for the answer's end: most models stop by themselves where we would stop them.
+async def _end_of(parts: AsyncIterator[AnswerPart]) -> AnswerEnd | None:
+    """Wait briefly for the end of a complete answer: most models stop by themselves where they would be stopped.
 
-    Then the server's own count comes, and the connection can be used again. More text means that it talks on: None.
+    Then the server's own count is known, and the connection can be reused. None if the model goes on.
     """
     with trio.move_on_after(_END_SECONDS):
         return await _last_of(parts)
     return None
 
 
-async def _last_of(parts: AsyncIterator[AnswerPart]) -> Usage | None:
-    part = await anext(parts, None)
-    return part.usage if isinstance(part, AnswerEnd) else None
+async def _last_of(parts: AsyncIterator[AnswerPart]) -> AnswerEnd | None:
+    try:
+        part = await anext(parts, None)
+    except ModelError:  # the connection broke behind a complete answer, which stands
+        return None
+    return part if isinstance(part, AnswerEnd) else None

@@ -16,9 +16,11 @@
     ├── BridgeClosedError            the Trio thread of `trioagent.compat` ended under a call
     ├── CallCancelledError           an asyncio coroutine that Trio waited for was cancelled from elsewhere
     └── ModelError
+        ├── EndpointHeldError        the server is away; a run waits for it and goes on
         ├── ModelConnectionError     nobody answered, or the connection broke
+        │   └── ModelCertificateError  the server's certificate is not trusted
         ├── ModelStatusError         an HTTP error status
-        │   └── ModelRefusedError    the server refuses everything, so no request is sent any more
+        │   └── ModelRefusedError    the server refuses everything, so no request is sent for a while
         ├── ModelProtocolError       an answer that is not a chat completion
         └── StructuredOutputError    answers, none of which fits the schema
 
@@ -267,20 +269,55 @@ class ModelConnectionError(ModelError):
         return f"no answer from the model at {self.url}: {self.problem}; is the server running and the address right?"
 
 
-class ModelStatusError(ModelError):
-    """The model's server answered with an HTTP error status.
+class ModelCertificateError(ModelConnectionError):
+    """The server's TLS certificate is not trusted; a further attempt would not change that."""
+
+    def __str__(self) -> str:
+        return (
+            f"the certificate of the model's server at {self.url} is not trusted: {self.problem}; if it is your own "
+            "server, set SSL_CERT_FILE to the file of its certificate authority, or pass ssl_context= to open_model"
+        )
+
+
+class EndpointHeldError(ModelError):
+    """The model's server is away, as this request and others have found, and whoever asked is to wait for it.
+
+    Raised only where somebody waits: inside of `Endpoints.hold_outages`.
 
     Attributes:
-        status: the HTTP status code.
-        detail: the start of the server's own message, for people.
-        retry_after: seconds the server asked us to wait, or None.
+        endpoint: the model and its address.
+        problem: the last failure, in words.
     """
 
-    def __init__(self, status: int, detail: str = "", retry_after: float | None = None) -> None:
-        super().__init__(status, detail, retry_after)
+    def __init__(self, endpoint: str, problem: str) -> None:
+        super().__init__(endpoint, problem)
+        self.endpoint: str = endpoint
+        self.problem: str = problem
+
+    def __str__(self) -> str:
+        return f"the server of {self.endpoint} is away: {self.problem}"
+
+
+class ModelStatusError(ModelError):
+    """The model's server answered with an error: an HTTP status, or an error reported inside of its answer.
+
+    Attributes:
+        status: the HTTP status code, or the one that the reported error amounts to.
+        detail: the start of the server's own message, for people.
+        retry_after: seconds the server asked us to wait, or None.
+        code: the words of the server's error object: its code, type, status and reason.
+        param: the parameter of the request that the error names.
+    """
+
+    def __init__(
+        self, status: int, detail: str = "", retry_after: float | None = None, code: str = "", param: str = ""
+    ) -> None:
+        super().__init__(status, detail, retry_after, code, param)
         self.status: int = status
         self.detail: str = detail
         self.retry_after: float | None = retry_after
+        self.code: str = code
+        self.param: str = param
 
     def __str__(self) -> str:
         words = f"the model's server answered with status {self.status}"
@@ -292,10 +329,10 @@ class ModelStatusError(ModelError):
 
 
 class ModelRefusedError(ModelStatusError):
-    """The model's server has refused every request for a while, in the same way; after that none is sent any more."""
+    """The model's server refuses every request, so that this one was not sent; one is tried from time to time."""
 
     def __str__(self) -> str:
-        return f"{super().__str__()}; it has refused everything so far, so no more is sent to it"
+        return f"{super().__str__()}; it refuses everything, so that this request was not sent"
 
 
 class ModelProtocolError(ModelError):
@@ -304,12 +341,14 @@ class ModelProtocolError(ModelError):
     Attributes:
         problem: what was wrong with the answer.
         excerpt: the start of the answer, at most 200 characters.
+        finish_reason: the server's finish reason, if that is what is wrong.
     """
 
-    def __init__(self, problem: str, excerpt: str = "") -> None:
-        super().__init__(problem, excerpt)
+    def __init__(self, problem: str, excerpt: str = "", finish_reason: str = "") -> None:
+        super().__init__(problem, excerpt, finish_reason)
         self.problem: str = problem
         self.excerpt: str = excerpt
+        self.finish_reason: str = finish_reason
 
     def __str__(self) -> str:
         words = f"the model's answer is not a chat completion: {self.problem}"

@@ -12,10 +12,15 @@ from .sandbox import BlockResult
 
 @attrs.frozen
 class Answered:
-    """The model's answer is complete; what was shown as `Delta` pieces is now final."""
+    """The model's answer is complete; what was shown as `Delta` pieces is now final.
+
+    Attributes:
+        finish_reason: the server's word ("stop", "length", …); "" if the generation was stopped early.
+    """
 
     answer: ParsedReply
     usage: Usage
+    finish_reason: str = ""
 
 
 @attrs.frozen

@@ -12,7 +12,7 @@ import attrs
 Role = Literal["system", "user", "assistant", "tool"]
 CHARS_PER_TOKEN = 4  # the usual rule of thumb for English text
 
-StopReason = Literal["reply", "max_tool_turns"]
+StopReason = Literal["reply", "max_tool_turns", "cut"]
 
 
 @attrs.frozen
@@ -89,11 +89,14 @@ class AgentResponse:
         reply: the words for the user; empty if ``stop_reason`` is not "reply".
         usage: tokens over all turns of this chat.
         turns: how many model answers this chat took.
-        stop_reason: "reply", or "max_tool_turns" when the model went on writing code past its allowance.
+        stop_reason: "reply", "max_tool_turns" when the model went on writing code past its allowance, or "cut" when its
+            last answer was cut by a token limit or a content filter and no tool turn was left to ask again.
         repairs: how often each kind of repair was needed to read the model's answers, by name (see the reply protocol
             in docs/reference.md).
         blocks_saved: how many blocks changed the notes.
         tier: the sandbox tier that ran the blocks, or "" if none ran.
+        partial: if ``stop_reason`` is "cut", the text of the cut answer: of its reply, or all if it came to none.
+        finish_reasons: the server's finish reason of each answer; "" where the generation was stopped early.
     """
 
     thoughts: str
@@ -105,3 +108,5 @@ class AgentResponse:
     repairs: Mapping[str, int] = attrs.field(factory=dict)
     blocks_saved: int = 0
     tier: str = ""
+    partial: str = ""
+    finish_reasons: tuple[str, ...] = ()

@@ -21,6 +21,7 @@ REPAIRS: Mapping[str, str] = {
     "language_tag": "a line 'python' before the code",
     "indented_code": "all of the code indented",
     "outside_text": "text outside of all tags, dropped",
+    "cut_answer": "cut by a token limit or a content filter: what was left open is not run and no reply",
     "text_after_code": "text after the code's </python>, dropped: it was written without the result",
 }
 
@@ -46,6 +47,7 @@ class ParsedReply:
         thoughts, code, reply: cleaned; "" where the answer has none.
         text: the answer up to its end (see `_reply_parser`); it goes into the history.
         repairs: how often each repair of `REPAIRS` was needed.
+        partial: the text of a reply that was cut, or "".
     """
 
     thoughts: str
@@ -53,6 +55,12 @@ class ParsedReply:
     reply: str
     text: str
     repairs: Mapping[str, int]
+    partial: str = ""
+
+    @property
+    def cut(self) -> bool:
+        """Whether the answer was cut before it was complete."""
+        return "cut_answer" in self.repairs
 
     @property
     def usable(self) -> bool:

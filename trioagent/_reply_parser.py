@@ -12,6 +12,15 @@ string literals.
 The answer ends with the first complete ``</reply>``, or with the first ``</python>`` of a block with code unless a
 ``<reply>`` follows at once: what a model writes after its code, it writes without having seen the result. From there on
 `ReplyParser.finished` is true and the caller may stop the generation.
+
+Two answers are read with more care:
+
+- The chat templates of some models consume the opening ``<think>``, and thoughts may hold code and replies that are
+  only considered. So where code or a reply comes first, a later ``</think>`` makes all before it thoughts, and until
+  the end of the answer nothing is run and the generation is not stopped. The answers of a model that was seen to write
+  no thoughts at all (`ThoughtStyle`) are not waited for.
+- An answer that was cut, by a token limit or a content filter, is never taken as complete: unclosed code is not run and
+  an unclosed reply is no reply.
 """
 
 from __future__ import annotations
@@ -20,12 +29,16 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from enum import IntEnum, auto
+from typing import Literal
 
 from ._parsed_reply import Delta, Kind, ParsedReply, clean_code
+
+ThoughtStyle = Literal["unknown", "tagged", "none"]  # how a model marks its thoughts, as far as its answers have shown
 
 
 class _State(IntEnum):
     START = auto()  # the opening <think> may be missing
+    UNDECIDED = auto()  # code or a reply came first: thoughts if a </think> follows
     THINK = auto()
     BETWEEN = auto()  # after the thoughts; code or a reply may follow
     CODE = auto()
@@ -49,9 +62,16 @@ _LEX: Mapping[str, re.Pattern[str]] = {
 
 
 class ReplyParser:
-    """Parses one answer: ``feed`` it pieces of any size, then ``close``; stop feeding when ``finished``."""
+    """Parses one answer: ``feed`` it pieces of any size, then ``close``; stop feeding when ``finished``.
 
-    def __init__(self) -> None:
+    Args:
+        style: how the model marks its thoughts; from an earlier answer's `style`, "unknown" for the first.
+    """
+
+    def __init__(self, style: ThoughtStyle = "unknown") -> None:
+        self._style: ThoughtStyle = style
+        self._cut = False
+        self._partial = ""
         self._text = ""
         self._pos = 0  # everything before it has been parsed
         self._shown = 0  # everything before it has been emitted as deltas or dropped
@@ -78,16 +98,33 @@ class ReplyParser:
             self._run(final=False)
         return self._take_deltas()
 
-    def close(self) -> tuple[ParsedReply, list[Delta]]:
-        """Parse what is left at the end of the answer. Idempotent."""
+    @property
+    def style(self) -> ThoughtStyle:
+        """How the model marks its thoughts, for the parser of its next answer; to be read after `close`."""
+        return self._style
+
+    def close(self, *, cut: bool = False, reasoning: str = "") -> tuple[ParsedReply, list[Delta]]:
+        """Parse what is left at the end of the answer. Idempotent.
+
+        Args:
+            cut: the server ended the answer before the model did (see `trioagent._server_behaviour.is_cut`).
+            reasoning: thoughts that the server sent apart from the text; they count where the text holds none.
+        """
         if not self.finished:
+            self._cut = self._cut or cut
             self._run(final=True)
-        if not self._thoughts:
+            if self._cut and self._state not in (_State.AFTER_CODE, _State.FINISHED):
+                self._repairs["cut_answer"] = 1
+        if self._thoughts:
+            self._style = "tagged"
+        elif not reasoning.strip():
             self._repairs["missing_think"] = 1
-        thoughts = "\n\n".join(text for text in map(str.strip, self._thoughts) if text)
+        thoughts = "\n\n".join(text for text in map(str.strip, self._thoughts or [reasoning]) if text)
         text = self._text if self._end is None else self._text[: self._end]
         repairs = {name: count for name, count in sorted(self._repairs.items()) if count}
-        parsed = ParsedReply(thoughts=thoughts, code=self._code, reply=self._reply, text=text, repairs=repairs)
+        parsed = ParsedReply(
+            thoughts=thoughts, code=self._code, reply=self._reply, text=text, repairs=repairs, partial=self._partial
+        )
         return parsed, self._take_deltas()
 
     def _take_deltas(self) -> list[Delta]:
@@ -109,22 +146,43 @@ class ReplyParser:
             self._pos = self._undecided_from(self._pos)
             return False
         closing, name = match[1], match[2].lower()
+        if name != "think" and self._state is _State.START and self._style != "none":
+            self._state = _State.UNDECIDED  # from the beginning of the text: all of it may be thoughts
+            return True
         if closing and not (name == "think" and self._state is _State.START):
             self._repairs["outside_text"] += 1
             self._enter(self._state, match)
             return True
         self._spelled(match)
         if closing:  # </think> with no opening
-            self._repairs["missing_think_open"] += 1
-            self._thoughts.append(self._text[self._begin : match.start()])
-            self._show("think", self._begin, match.start())
-            self._enter(_State.BETWEEN, match)
+            self._end_of_unopened_thoughts(match)
             return True
         self._drop(self._begin, match.start())
         if name == "think" and self._thoughts:
             self._repairs["extra_think"] += 1
         self._enter({"think": _State.THINK, "python": _State.CODE, "reply": _State.REPLY}[name], match)
         return True
+
+    def _undecided(self, final: bool) -> bool:
+        match = next((tag for tag in _TAG.finditer(self._text, self._pos) if tag[2].lower() == "think"), None)
+        if match is not None and match[1]:
+            self._spelled(match)
+            self._end_of_unopened_thoughts(match)
+            return True
+        if match is None and not final:
+            self._pos = self._undecided_from(self._pos)
+            return False
+        if match is None and self._cut:  # it may have been considered only
+            return False
+        # No opening tag is missing: parse it again from its beginning.
+        self._state, self._pos, self._style = _State.START, self._begin, "none"
+        return True
+
+    def _end_of_unopened_thoughts(self, match: re.Match[str]) -> None:
+        self._repairs["missing_think_open"] += 1
+        self._thoughts.append(self._text[self._begin : match.start()])
+        self._show("think", self._begin, match.start())
+        self._enter(_State.BETWEEN, match)
 
     def _in_think(self, final: bool) -> bool:
         for match in _TAG.finditer(self._text, self._pos):
@@ -140,7 +198,7 @@ class ReplyParser:
             return False
         self._show("think", self._begin, len(self._text))
         self._repairs["unclosed_think"] += 1
-        for match in _TAG.finditer(self._text, self._begin):
+        for match in () if self._cut else _TAG.finditer(self._text, self._begin):
             if not match[1] and match[2].lower() != "think":
                 self._thoughts.append(self._text[self._begin : match.start()])
                 self._state = _State.BETWEEN
@@ -173,6 +231,9 @@ class ReplyParser:
         if not final:
             self._pos = self._undecided_from(self._pos, also="'\"\\")
             self._show("code", self._begin, self._doubtful.start() if self._doubtful else self._pos)
+            return False
+        if self._cut:
+            self._show("code", self._begin, len(self._text))
             return False
         if self._doubtful is not None:
             return self._end_code(self._doubtful.start(), self._doubtful)
@@ -229,8 +290,11 @@ class ReplyParser:
             self._pos = self._undecided_from(self._pos)
             self._show("reply", self._begin, self._pos)
             return False
-        self._repairs["unclosed_reply"] += 1
         self._show("reply", self._begin, len(self._text))
+        if self._cut:
+            self._partial = self._text[self._begin :].strip()
+            return False
+        self._repairs["unclosed_reply"] += 1
         self._reply = self._text[self._begin :].strip()
         self._pos = self._begin = len(self._text)
         self._state = _State.BETWEEN
@@ -267,6 +331,7 @@ class ReplyParser:
 
 _STEPS: Mapping[_State, Callable[[ReplyParser, bool], bool]] = {
     _State.START: ReplyParser._outside,
+    _State.UNDECIDED: ReplyParser._undecided,
     _State.BETWEEN: ReplyParser._outside,
     _State.THINK: ReplyParser._in_think,
     _State.CODE: ReplyParser._in_code,
@@ -289,8 +354,8 @@ def _may_become_tag(tail: str) -> bool:
     return len(tail) < _LONGEST_TAG and any(tag.startswith(tail) for tag in _PREFIXES)
 
 
-def parse_reply(text: str) -> ParsedReply:
-    """Parse a whole answer at once."""
+def parse_reply(text: str, *, cut: bool = False) -> ParsedReply:
+    """Parse a whole answer at once; *cut* as in `ReplyParser.close`."""
     parser = ReplyParser()
     parser.feed(text)
-    return parser.close()[0]
+    return parser.close(cut=cut)[0]

@@ -8,6 +8,8 @@ Rules, each tested in ``tests/test_turn.py``:
 - An answer with code is a *tool turn*: the code runs, and the model gets its result, unless the answer also holds a
   reply and the code worked: then the reply stands.
 - An answer with nothing usable is a tool turn too: the model gets one short hint.
+- So is an answer that was cut before it was complete: the model is told, and writes less. A block that was closed
+  before the cut runs. If no tool turn is left, the turn ends with ``stop_reason="cut"``.
 - After ``max_tool_turns`` tool turns, an answer that still wants to run code ends the turn: its code is not run, and
   the history says so.
 """
@@ -21,10 +23,19 @@ import attrs
 
 from ._messages import AgentResponse, ChatMessage, StopReason, Usage
 from ._parsed_reply import ParsedReply
+from ._server_behaviour import CUT_BY_FILTER
 
 HINT = (
     "Your answer could not be used. Answer with <think>your thoughts</think> and then either "
     "<python>code to run</python>, or <python></python> and <reply>your words for the user</reply>."
+)
+CUT = (
+    "Your answer was cut after {tokens} tokens, before it was complete. Nothing of it was run, and the user has not "
+    "seen it. Answer again and write less: think briefly, and split long code over several blocks."
+)
+FILTERED = (
+    "Your answer was cut by the server's content filter, before it was complete. Nothing of it was run, and the user "
+    "has not seen it. Answer again in other words."
 )
 NOT_RUN = "This code was not run: no tool turn was left. Nothing was saved."
 STOPPED = "The block was stopped before it ended. Nothing was saved."
@@ -84,13 +95,15 @@ class Turn:
         self._code = ""
         self._saved = 0
         self._tier = ""
+        self._finish_reasons: list[str] = []
 
     def start(self) -> Step:
         """The first step."""
         return AskModel(self.messages)
 
-    def on_answer(self, answer: ParsedReply, usage: Usage = Usage()) -> Step:
+    def on_answer(self, answer: ParsedReply, usage: Usage = Usage(), finish_reason: str = "") -> Step:
         """Record the model's answer."""
+        self._finish_reasons.append(finish_reason)
         self._answer = answer
         self.answers += 1
         self._usage += usage
@@ -101,11 +114,11 @@ class Turn:
         if self._left <= 0:
             if answer.code:
                 self.messages.append(ChatMessage("tool", format_result({}, NOT_RUN)))
-            return self._finish("max_tool_turns", "")
+            return self._finish("cut" if answer.cut and not answer.code else "max_tool_turns", "")
         self._left -= 1
         if answer.code:
             return RunCode(answer.code)
-        self.messages.append(ChatMessage("tool", HINT))
+        self.messages.append(ChatMessage("tool", _hint(answer, usage, finish_reason)))
         return AskModel(self.messages)
 
     def on_result(
@@ -143,5 +156,14 @@ class Turn:
                 repairs=dict(self._repairs),
                 blocks_saved=self._saved,
                 tier=self._tier,
+                partial=(self._answer.partial or self._answer.text) if reason == "cut" else "",
+                finish_reasons=tuple(self._finish_reasons),
             )
         )
+
+
+def _hint(answer: ParsedReply, usage: Usage, finish_reason: str) -> str:
+    """What the model is told of an answer that cannot be used."""
+    if not answer.cut:
+        return HINT
+    return FILTERED if finish_reason.lower() in CUT_BY_FILTER else CUT.format(tokens=usage.completion_tokens)

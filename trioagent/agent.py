@@ -193,7 +193,13 @@ class Agent:
         self._busy = True
         try:
             response = await drive_turn(
-                turn, model=self._model, run_block=run_block, emit=emit, show=show, past=iter(past)
+                turn,
+                model=self._model,
+                run_block=run_block,
+                emit=emit,
+                show=show,
+                past=iter(past),
+                thought_styles=self._runtime.thought_styles,
             )
         finally:
             self._busy = False

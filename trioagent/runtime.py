@@ -12,6 +12,7 @@ import attrs
 from ._config import MemoryLimits, ModelConfig, RateLimits, SandboxLimits
 from ._errors import InvalidInputError
 from ._network import NetworkConfig
+from ._reply_parser import ThoughtStyle
 from .models import Model, OfflineRules, RateLimiter, model_config, names_a_server, with_options
 from .sandbox import Sandbox, open_sandbox
 
@@ -30,6 +31,7 @@ class Runtime:
     rate_limiters: dict[str, RateLimiter]
     config: ModelConfig | None = None
     network: NetworkConfig = attrs.field(factory=NetworkConfig)
+    thought_styles: dict[str, ThoughtStyle] = attrs.field(factory=dict)
 
     @asynccontextmanager
     async def open_model(self, name: str | None, options: Mapping[str, Any] | None = None) -> AsyncIterator[Model]:

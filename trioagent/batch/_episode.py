@@ -127,6 +127,7 @@ def _outcome(job: Job, agent: Agent, responses: Sequence[AgentResponse]) -> dict
         "usage": attrs.asdict(usage),
         "turns": sum(response.turns for response in responses),
         "stop_reasons": [response.stop_reason for response in responses],
+        "finish_reasons": [reason for response in responses for reason in response.finish_reasons],
         "tier": next((response.tier for response in responses if response.tier), ""),
         "metadata": dict(job.metadata),
     }
@@ -182,7 +183,12 @@ def _reading(path: str, key: str) -> Iterator[None]:
 def _encode(event: Answered | CodeResult, knowledge: Knowledge) -> dict[str, Any]:
     if isinstance(event, Answered):
         answer = event.answer
-        return {"text": answer.text, "repairs": dict(answer.repairs), "usage": _converter.unstructure(event.usage)}
+        return {
+            "text": answer.text,
+            "repairs": dict(answer.repairs),
+            "usage": _converter.unstructure(event.usage),
+            "finish_reason": event.finish_reason,
+        }
     return {"result": _converter.unstructure(event.result), "knowledge": knowledge.to_json()}
 
 
@@ -190,5 +196,7 @@ def _decode(body: Mapping[str, Any]) -> Answered | CodeResult:
     if "result" in body:
         return CodeResult(_converter.structure(body["result"], BlockResult))
     text = _converter.structure(body["text"], str)
-    answer = attrs.evolve(parse_reply(text), repairs=_converter.structure(body["repairs"], dict[str, int]))
-    return Answered(answer, _converter.structure(body["usage"], Usage))
+    repairs = _converter.structure(body["repairs"], dict[str, int])
+    answer = attrs.evolve(parse_reply(text, cut="cut_answer" in repairs), repairs=repairs)
+    finish_reason = _converter.structure(body.get("finish_reason", ""), str)
+    return Answered(answer, _converter.structure(body["usage"], Usage), finish_reason)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ._base import AnswerEnd as AnswerEnd
 from ._base import AnswerPart as AnswerPart
 from ._base import Model as Model
+from ._base import ReasoningDelta as ReasoningDelta
 from ._base import Retrying as Retrying
 from ._base import TextDelta as TextDelta
 from ._names import OfflineRules as OfflineRules

@@ -25,6 +25,13 @@ class TextDelta:
 
 
 @attrs.frozen
+class ReasoningDelta:
+    """The next piece of thoughts that the server sends apart from the answer's text."""
+
+    text: str
+
+
+@attrs.frozen
 class Retrying:
     """An attempt failed and another follows: discard all text of this answer so far.
 
@@ -41,13 +48,18 @@ class Retrying:
 
 @attrs.frozen
 class AnswerEnd:
-    """The answer is complete. ``finish_reason`` is the server's word ("stop", "length", …)."""
+    """The end of the answer.
+
+    Attributes:
+        finish_reason: the server's word ("stop", "length", …); `trioagent._server_behaviour.NO_FINISH_REASON` for a
+            stream that ended without one although the server gives one as a rule.
+    """
 
     usage: Usage
     finish_reason: str
 
 
-AnswerPart = TextDelta | Retrying | AnswerEnd
+AnswerPart = TextDelta | ReasoningDelta | Retrying | AnswerEnd
 
 
 class Model(Protocol):

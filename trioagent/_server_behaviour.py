@@ -1,0 +1,417 @@
+"""What a model server's behaviour means: one table, from what was seen of a failed request to what is to be done. Pure.
+
+A row matches by status, by the words of the error object (its code, type, status and reason), by the parameter it
+names, by patterns in its message where a server gives nothing better, by the kind of exception, by finish reason, or
+by a ``Retry-After`` beyond patience. The first row that matches counts. Messages are never compared as a whole: they
+hold ids and amounts. ``tests/models/test_server_behaviour.py`` holds each row over HTTP, in the words of the servers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence, Set
+from typing import Literal
+
+import attrs
+
+from ._config import RetryPolicy
+from ._errors import (
+    EndpointHeldError,
+    ModelCertificateError,
+    ModelConnectionError,
+    ModelError,
+    ModelProtocolError,
+    ModelStatusError,
+)
+
+# Finish reasons of answers that ended before the model had said all, as OpenAI, Anthropic, Gemini, Mistral and others
+# spell them. Such an answer is never taken as complete.
+NO_FINISH_REASON = "missing"  # a stream that ended without one, from a server that gives one as a rule
+CUT_BY_FILTER = frozenset(
+    {"content_filter", "content-filter", "refusal", "safety", "recitation", "blocklist", "prohibited_content", "spii"}
+)
+_CUT = CUT_BY_FILTER | {"length", "max_tokens", "max_output_tokens", "model_length", NO_FINISH_REASON}
+
+
+def is_cut(finish_reason: str) -> bool:
+    """Whether an answer with this finish reason ended before the model had said all."""
+    return finish_reason.lower() in _CUT
+
+
+@attrs.frozen
+class Retry:
+    """Transient: send the same request again, after a pause."""
+
+
+@attrs.frozen
+class HoldEndpoint:
+    """The server is away or overloaded: no request to the endpoint makes sense for a while, but for a probe."""
+
+
+@attrs.frozen
+class CloseEndpoint:
+    """The endpoint refuses everything until somebody does something; what that is depends on the reason.
+
+    Attributes:
+        reason: "key" (it is wrong or has no permission), "quota" (money or allowance is used up), "wait" (the server
+            asks to wait longer than is allowed), "model" (the server has no such model), "address" (there is no such
+            service) or "certificate" (it is not trusted).
+    """
+
+    reason: Literal["key", "quota", "wait", "model", "address", "certificate"]
+
+
+@attrs.frozen
+class FailJob:
+    """The server will always refuse this request, and no other for that.
+
+    Attributes:
+        reason: "context" (the conversation is too long), "filter" (a content filter) or "request" (anything else).
+    """
+
+    reason: Literal["context", "filter", "request"] = "request"
+
+
+Change = Literal[
+    "no_stream_options",
+    "no_stream",
+    "max_completion_tokens",
+    "no_temperature",
+    "no_top_p",
+    "no_seed",
+    "no_stop",
+    "system_as_user",
+]
+
+
+@attrs.frozen
+class AdaptRequest:
+    """The server does not take a part of the request: send it again with that part changed, and always from then on."""
+
+    change: Change
+
+
+Action = Retry | HoldEndpoint | CloseEndpoint | FailJob | AdaptRequest
+
+
+@attrs.frozen(kw_only=True)
+class Failure:
+    """What was seen of a failed request.
+
+    Attributes:
+        status: the HTTP status, or the one that an error inside of a response amounts to; 0 for none.
+        code: the words of the error object: code, type, status and reason.
+        param: the parameter that the error names.
+        text: the error's message.
+        exception: what failed below HTTP or in reading the answer.
+        asked_to_wait: the seconds of ``Retry-After``.
+    """
+
+    status: int = 0
+    code: str = ""
+    param: str = ""
+    text: str = ""
+    exception: Literal["", "connection", "certificate", "protocol"] = ""
+    finish_reason: str = ""
+    asked_to_wait: float | None = None
+
+    @classmethod
+    def of(cls, error: ModelError) -> Failure:
+        """What *error* says."""
+        match error:
+            case ModelStatusError():
+                return cls(
+                    status=error.status,
+                    code=error.code,
+                    param=error.param,
+                    text=error.detail,
+                    asked_to_wait=error.retry_after,
+                )
+            case ModelCertificateError():
+                return cls(exception="certificate", text=error.problem)
+            case ModelConnectionError():
+                return cls(exception="connection", text=error.problem)
+            case ModelProtocolError():
+                return cls(exception="protocol", text=error.problem, finish_reason=error.finish_reason)
+            case _:
+                return cls(text=str(error))
+
+
+@attrs.frozen(kw_only=True)
+class Row:
+    """What some failures mean. Conditions that are not given are met by every failure.
+
+    Attributes:
+        about: whose behaviour it is.
+        then: what it means.
+        others_too: what it means when other requests to the endpoint fail too.
+        code, param, text: patterns to be found in the failure's, in any letter case.
+        exceeds_patience: ``Retry-After`` is longer than is waited for.
+    """
+
+    about: str
+    then: Action
+    others_too: Action | None = None
+    status: Set[int] | range = frozenset()
+    code: re.Pattern[str] | None = None
+    param: re.Pattern[str] | None = None
+    text: re.Pattern[str] | None = None
+    exception: str = ""
+    finish_reason: Set[str] = frozenset()
+    exceeds_patience: bool = False
+
+    def matches(self, failure: Failure, patience: float) -> bool:
+        return (
+            (not self.status or failure.status in self.status)
+            and (self.code is None or self.code.search(failure.code) is not None)
+            and (self.param is None or self.param.search(failure.param) is not None)
+            and (self.text is None or self.text.search(failure.text) is not None)
+            and (not self.exception or failure.exception == self.exception)
+            and (not self.finish_reason or failure.finish_reason.lower() in self.finish_reason)
+            and (not self.exceeds_patience or (failure.asked_to_wait or 0.0) > patience)
+        )
+
+
+def _any(*words: str) -> re.Pattern[str]:
+    return re.compile("|".join(words), re.IGNORECASE)
+
+
+def _unsupported(name: str, change: Change) -> Sequence[Row]:
+    """Rows for a parameter that a server does not take, named in the error's ``param`` or only in its message."""
+    return (
+        Row(
+            about=f"OpenAI, Azure: {name} is named as the parameter, and a code says that it is not supported",
+            status=_BAD_REQUEST,
+            param=_any(rf"(^|\W){name}(\W|$)"),
+            code=_any("unsupported", "not_supported", "unknown", "unrecognized", "extra_forbidden"),
+            then=AdaptRequest(change),
+        ),
+        Row(
+            about=f"FastAPI (vLLM, SGLang, Mistral): {name} is named as the parameter, and the message says so",
+            status=_BAD_REQUEST,
+            param=_any(rf"(^|\W){name}(\W|$)"),
+            text=_any(_NOT_TAKEN),
+            then=AdaptRequest(change),
+        ),
+        Row(
+            about=f"LiteLLM, llama.cpp, gateways: {name} is named in the message",
+            status=_BAD_REQUEST,
+            text=_any(rf"{_NOT_TAKEN}.{{0,80}}\W{name}\b", rf"\b{name}\W.{{0,80}}{_NOT_TAKEN}"),
+            then=AdaptRequest(change),
+        ),
+    )
+
+
+_BAD_REQUEST = frozenset({400, 422})
+_NOT_TAKEN = (
+    r"(unsupported|not.{0,3}support|not permitted|not allowed|forbidden|unrecogni[sz]ed|unknown|unexpected|"
+    r"extra (input|field)s?)"
+)
+_OVERLOADED = frozenset({429, 503, 529})
+_AWAY = HoldEndpoint()
+
+ROWS: Sequence[Row] = (
+    Row(about="TLS: the certificate is not trusted", exception="certificate", then=CloseEndpoint("certificate")),
+    # Money, allowance and keys. They come with various statuses, so the words are looked at first.
+    Row(
+        about="OpenAI, Azure, LiteLLM: quota or budget is used up (429, 400 or 403)",
+        code=_any("insufficient_quota", "billing", "budget_exceeded", "quota_?exceeded", "insufficient_balance"),
+        then=CloseEndpoint("quota"),
+    ),
+    Row(
+        about="OpenRouter, Anthropic, LiteLLM: the same in words alone (402, 400, 429)",
+        status=frozenset({400, 402, 403, 429}),
+        text=_any(
+            "can only afford",
+            "credit balance is too low",
+            "insufficient (credits|balance|funds)",
+            "budget has been exceeded",
+            "exceeded ?budget",
+            "key limit exceeded",
+            "out of call volume quota",
+        ),
+        then=CloseEndpoint("quota"),
+    ),
+    Row(
+        about="Gemini, OpenRouter's free models: the day's allowance is used up",
+        status=frozenset({429}),
+        code=_any("PerDay"),
+        then=CloseEndpoint("quota"),
+    ),
+    Row(
+        about="OpenRouter's free models: the same in words",
+        status=frozenset({429}),
+        text=_any("per-day"),
+        then=CloseEndpoint("quota"),
+    ),
+    Row(about="everybody: payment required", status=frozenset({402}), then=CloseEndpoint("quota")),
+    Row(
+        about="Gemini, OpenAI: a key that is none (400 from Gemini)",
+        code=_any("invalid_api_key", "api_key_invalid", "authentication_error", "auth_error", "deactivated"),
+        then=CloseEndpoint("key"),
+    ),
+    Row(about="everybody: unauthorized", status=frozenset({401}), then=CloseEndpoint("key")),
+    # The content filter, before 403 and 400 in general.
+    Row(
+        about="Azure, OpenAI, LiteLLM: the content filter refuses the prompt",
+        code=_any("content_?filter", "content_?policy", "ResponsibleAIPolicyViolation", "invalid_prompt", "moderation"),
+        then=FailJob("filter"),
+    ),
+    Row(
+        about="OpenRouter, LiteLLM: the same in words (403, 400)",
+        status=frozenset({400, 403}),
+        text=_any("flagged", "content.?policy", "content management policy", "moderation"),
+        then=FailJob("filter"),
+    ),
+    Row(about="everybody: forbidden", status=frozenset({403}), then=CloseEndpoint("key")),
+    # A conversation that is too long. llama.cpp and its relatives report it as 400 or 500.
+    Row(
+        about="OpenAI, vLLM, llama.cpp, LiteLLM: the context is too long",
+        code=_any("context_length_exceeded", "exceed_context_size", "ContextWindowExceeded", "string_above_max_length"),
+        then=FailJob("context"),
+    ),
+    Row(
+        about="vLLM, SGLang, Anthropic, Gemini, Ollama, llama.cpp: the same in words",
+        status=frozenset({400, 413, 422, 500}),
+        text=_any(
+            "maximum context length",
+            "longer than the model'?s context",
+            "available context size",
+            "context (length|window|limit|size)",
+            "prompt is too long",
+            "exceed.{0,20}n_ctx",
+            "input token count",
+        ),
+        then=FailJob("context"),
+    ),
+    # A model that the server does not have.
+    Row(
+        about="OpenAI, Azure, vLLM, Ollama, Anthropic, Gemini: no such model",
+        code=_any("model_not_found", "DeploymentNotFound", "not_found_error", "NotFoundError"),
+        then=CloseEndpoint("model"),
+    ),
+    Row(
+        about="OpenRouter, LiteLLM: the same in words (400)",
+        status=_BAD_REQUEST,
+        text=_any(
+            "not a valid model", "invalid model name", "model .{0,200}(does not exist|not found)", "no such model"
+        ),
+        then=CloseEndpoint("model"),
+    ),
+    Row(about="everybody: not found", status=frozenset({404}), then=CloseEndpoint("model")),
+    Row(about="everybody: a redirect, or no POST here", status={*range(300, 400), 405}, then=CloseEndpoint("address")),
+    # Parts of the request that a server does not take.
+    Row(
+        about="OpenAI's early reasoning models, vLLM, SGLang, llama.cpp (500): chat templates without a system role",
+        status=frozenset({400, 422, 500}),
+        text=_any(
+            "system.{0,3} role.{0,10}not supported",
+            "does not support.{0,3}system",
+            "roles are supported, got system",
+            "conversation roles must alternate",
+            r"system messages? (is|are) not supported",
+            r"developer instruction is not enabled",
+        ),
+        then=AdaptRequest("system_as_user"),
+    ),
+    Row(
+        about="OpenAI: the role of the first message is named as the parameter",
+        status=_BAD_REQUEST,
+        param=_any(r"messages\W?0\W*role"),
+        then=AdaptRequest("system_as_user"),
+    ),
+    *_unsupported("stream_options", "no_stream_options"),
+    *_unsupported("stream", "no_stream"),
+    Row(
+        about="gateways: streaming in words",
+        status=_BAD_REQUEST,
+        text=_any("streaming is not", "not support streaming", "must be verified to stream"),
+        then=AdaptRequest("no_stream"),
+    ),
+    *_unsupported("max_tokens", "max_completion_tokens"),
+    *_unsupported("temperature", "no_temperature"),
+    *_unsupported("top_p", "no_top_p"),
+    *_unsupported("seed", "no_seed"),
+    *_unsupported("stop", "no_stop"),
+    # What passes.
+    Row(
+        about="everybody: Retry-After beyond patience",
+        status={*_OVERLOADED, 408, 409, 425, 500, 502, 504},
+        exceeds_patience=True,
+        then=CloseEndpoint("wait"),
+    ),
+    Row(
+        about="everybody: overload and rate limits; OpenRouter and Anthropic in the stream",
+        status=_OVERLOADED,
+        then=Retry(),
+        others_too=_AWAY,
+    ),
+    Row(
+        about="everybody: timeouts, conflicts, too early",
+        status=frozenset({408, 409, 425}),
+        then=Retry(),
+        others_too=_AWAY,
+    ),
+    Row(about="llama.cpp: not implemented", status=frozenset({501}), then=FailJob()),
+    Row(about="everybody: the server failed", status=range(500, 1000), then=Retry(), others_too=_AWAY),
+    Row(about="everybody: a bad request", status=range(400, 500), then=FailJob()),
+    Row(
+        about="everybody: no connection, a broken one, silence, no such host",
+        exception="connection",
+        then=Retry(),
+        others_too=_AWAY,
+    ),
+    Row(
+        about="OpenRouter, SGLang, vLLM, DeepSeek: the generation failed",
+        finish_reason=frozenset({"error", "abort", "insufficient_system_resource"}),
+        then=Retry(),
+        others_too=_AWAY,
+    ),
+    Row(
+        about="gateways, captive portals: an answer that is none",
+        exception="protocol",
+        then=Retry(),
+        others_too=_AWAY,
+    ),
+)
+
+
+def action_of(error: ModelError, *, patience: float = RetryPolicy().max_retry_after) -> Action:
+    """What the error of an answer means for whoever asked for it."""
+    if isinstance(error, EndpointHeldError):
+        return HoldEndpoint()
+    return action_for(Failure.of(error), patience=patience)
+
+
+def action_for(failure: Failure, *, patience: float, others_fail: bool = False) -> Action:
+    """What *failure* means.
+
+    Args:
+        patience: the longest ``Retry-After`` that is waited for, in seconds.
+        others_fail: other requests to the endpoint have failed, and none has succeeded since.
+    """
+    for row in ROWS:
+        if row.matches(failure, patience):
+            return row.others_too if others_fail and row.others_too is not None else row.then
+    return FailJob()
+
+
+# Errors that a server reports inside of a response with status 200 often name a kind instead of a status.
+_STATUS_OF_CODE: Sequence[tuple[re.Pattern[str], int]] = (
+    (_any("insufficient_quota", "rate_?limit", "throttl", "too_many_requests", "RESOURCE_EXHAUSTED"), 429),
+    (_any("overload", "^529$"), 529),
+    (_any("unavailable"), 503),
+    (_any("time_?out", "DEADLINE_EXCEEDED"), 504),
+    (_any("authentication", "invalid_api_key", "unauthorized"), 401),
+    (_any("billing", "payment", "credits"), 402),
+    (_any("permission", "forbidden"), 403),
+    (_any("not_?found"), 404),
+    (_any("too_large"), 413),
+    (_any("invalid_?request", "bad_?request", "INVALID_ARGUMENT", "context_length", "content_?filter"), 400),
+    (_any("server_?error", "api_error", "internal"), 500),
+)
+
+
+def status_of_code(code: str) -> int:
+    """The HTTP status that the words of an error object amount to; 0 if they say nothing."""
+    return next((status for pattern, status in _STATUS_OF_CODE if pattern.search(code)), 0)

@@ -25,7 +25,7 @@ from trioagent._messages import AgentResponse, ChatMessage, Usage
 from trioagent._parsed_reply import Delta
 from trioagent.agent import Agent
 from trioagent.memory import UndoLog
-from trioagent.models import AnswerEnd, Retrying, TextDelta
+from trioagent.models import AnswerEnd, ReasoningDelta, Retrying, TextDelta
 from trioagent.runtime import Runtime, open_runtime
 from trioagent.sandbox import BlockResult, Sandbox, open_sandbox
 from trioagent.testing import (
@@ -115,6 +115,72 @@ async def test_a_retry_voids_what_was_said(tmp_path: Path) -> None:
     async with agent_with([parts], tmp_path) as agent:
         response = await agent.chat("Really?")
     assert (response.reply, response.usage.requests) == ("Yes.", 2)
+
+
+CUT_CODE = "<think>move it</think>\n<python>\nt = read_file('keep.md')\ndelete_file('keep.md')\n"
+CUT_REPLY = "<think>t</think><python></python><reply>Your note has been mov"
+
+
+@pytest.mark.parametrize("reason", ["length", "content_filter"])
+async def test_a_cut_answer_is_never_run_and_never_a_reply(reason: str, tmp_path: Path, nursery: trio.Nursery) -> None:
+    (tmp_path / "keep.md").write_text("precious\n")
+    answers = [Say(CUT_CODE, finish_reason=reason), Say(CUT_REPLY, finish_reason=reason)]
+    server: ModelServer = await nursery.start(serve_model, answers)
+    async with open_runtime(ModelConfig(base_url=server.base_url, model="any")) as runtime:
+        agent = Agent(runtime, memory_path=tmp_path, max_tool_turns=1)
+        response = await agent.chat("Rename keep to new")
+    assert [path.name for path in tmp_path.iterdir()] == ["keep.md"]
+    assert (response.reply, response.stop_reason, response.partial) == ("", "cut", "Your note has been mov")
+    assert response.finish_reasons == (reason, reason)
+    assert "was cut" in server.requests[1].messages[-1]["content"]
+
+
+async def test_a_stop_sequence_that_ends_code_or_reply_is_no_cut(tmp_path: Path) -> None:
+    answers = ["<think>p</think><python>create_file('a.md', 'x')", "<think>p</think><python></python><reply>Done."]
+    async with agent_with(answers, tmp_path) as agent:
+        response = await agent.chat("Go")
+    assert (response.reply, response.blocks_saved) == ("Done.", 1)
+
+
+@pytest.mark.parametrize("attempts", [1, 2])
+async def test_a_reply_stands_whatever_happens_to_the_connection_behind_it(
+    attempts: int, tmp_path: Path, nursery: trio.Nursery
+) -> None:
+    server: ModelServer = await nursery.start(serve_model, [Fault.half_body(reply("Hello."), then="reset")] * 2)
+    retry = RetryPolicy(attempts=attempts, first_delay=0.01)
+    async with open_runtime(ModelConfig(base_url=server.base_url, model="any", retry=retry)) as runtime:
+        assert (await Agent(runtime, memory_path=tmp_path).chat("Hi")).reply == "Hello."
+    assert server.served == 1
+
+
+async def test_code_considered_in_thoughts_without_an_opening_tag_is_not_run(tmp_path: Path) -> None:
+    (tmp_path / "keep.md").write_text("precious\n")
+    considered = "I could run <python>delete_file('keep.md')</python>, but no.</think>\n<python></python><reply>Kept."
+    async with agent_with([considered], tmp_path) as agent:
+        response = await agent.chat("Tidy up")
+    assert (response.reply, response.python_block) == ("Kept.", "")
+    assert (tmp_path / "keep.md").exists()
+
+
+async def test_a_model_without_thoughts_is_stopped_early_from_its_second_answer_on(
+    tmp_path: Path, nursery: trio.Nursery
+) -> None:
+    short, endless = Say("<python>x = 1</python> and"), Fault.endless("<python>y = 2</python> and more ")
+    server: ModelServer = await nursery.start(serve_model, [short, endless, Say("<reply>Done.</reply>")])
+    async with open_runtime(ModelConfig(base_url=server.base_url, model="any")) as runtime:
+        with trio.fail_after(20):
+            response = await Agent(runtime, memory_path=tmp_path).chat("Go")
+    assert (response.reply, response.python_block) == ("Done.", "y = 2")
+    assert response.finish_reasons == ("stop", "", "stop")
+
+
+async def test_an_answer_of_reasoning_alone_is_thoughts_and_not_sent_back_empty(tmp_path: Path) -> None:
+    parts = [ReasoningDelta("I wonder."), AnswerEnd(Usage(prompt_tokens=1, completion_tokens=1), "stop")]
+    async with agent_with([parts, parts], tmp_path, max_tool_turns=1) as agent, agent.stream_chat("Hi") as events:
+        seen = [event async for event in events]
+    assert Delta("think", "I wonder.") in seen
+    assert isinstance(seen[-1], Replied)
+    assert seen[-1].response.thoughts == "I wonder."
 
 
 async def test_leaving_a_stream_early_stops_the_turn(tmp_path: Path) -> None:

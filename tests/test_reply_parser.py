@@ -202,3 +202,105 @@ def test_every_split_gives_the_same(text: str, cuts: list[int]) -> None:
 def test_garbage_never_raises(text: str) -> None:
     parsed = parse_reply(text)
     assert parsed.text == text or parsed.usable
+
+
+# ------------------------------------------------------------------------------------------------ cut answers
+
+
+@pytest.mark.parametrize(
+    ("text", "thoughts", "code", "reply", "partial"),
+    [
+        ("<think>p</think><python>delete_file('a')", "p", "", "", ""),
+        ("<think>p</think><python>s = '</python>", "p", "", "", ""),
+        ("<think>p</think><python>x = 1\n<reply>Hi", "p", "", "", ""),
+        ("<think>p</think><python></python><reply>Your note has been mov", "p", "", "", "Your note has been mov"),
+        ("<think>p</think><python>x = 1</python><reply>Do", "p", "x = 1", "", "Do"),
+        (
+            "<think>I could <python>delete_file('a')</python> or",
+            "I could <python>delete_file('a')</python> or",
+            "",
+            "",
+            "",
+        ),
+        ("<python>delete_file('a')</python> would be wrong, since", "", "", "", ""),
+        ("<think>p</think>", "p", "", "", ""),
+        ("no tags", "", "", "", ""),
+        ("", "", "", "", ""),
+    ],
+)
+def test_what_a_cut_left_open_does_not_count(text: str, thoughts: str, code: str, reply: str, partial: str) -> None:
+    parsed = parse_reply(text, cut=True)
+    assert (parsed.thoughts, parsed.code, parsed.reply, parsed.partial) == (thoughts, code, reply, partial)
+    assert parsed.cut and parsed.text == text
+    assert parse_reply(text).cut is False
+
+
+@pytest.mark.parametrize("text", [CODE, CODE + "\n<rep", REPLY, CODE + "<reply>Hi</reply>"])
+def test_what_was_closed_before_the_cut_counts(text: str) -> None:
+    whole, cut = parse_reply(text), parse_reply(text, cut=True)
+    assert (cut.code, cut.reply, cut.cut) == (whole.code, whole.reply, False)
+
+
+# ------------------------------------------------------------------------------------ thoughts without an opening tag
+
+
+@pytest.mark.parametrize(
+    ("text", "thoughts", "code", "reply"),
+    [
+        (
+            "I could <python>delete_file('a')</python>, but no.</think><python>x = 1</python>",
+            "I could <python>delete_file('a')</python>, but no.",
+            "x = 1",
+            "",
+        ),
+        (
+            "<reply>Hi?</reply> too short</think>\n<python></python><reply>Hello.</reply>",
+            "<reply>Hi?</reply> too short",
+            "",
+            "Hello.",
+        ),
+        ("the tag </python> ends code</think><python>x = 1</python>", "the tag </python> ends code", "x = 1", ""),
+        ("<python>delete_file('a')</python></think>", "<python>delete_file('a')</python>", "", ""),
+    ],
+)
+def test_all_before_a_closing_tag_without_an_opening_one_is_thought(
+    text: str, thoughts: str, code: str, reply: str
+) -> None:
+    parsed = parse_reply(text)
+    assert (parsed.thoughts, parsed.code, parsed.reply) == (thoughts, code, reply)
+    assert parsed.repairs["missing_think_open"] == 1
+
+
+def test_code_that_comes_first_does_not_end_the_answer_until_the_model_is_known() -> None:
+    first = ReplyParser()
+    assert first.feed("<python>x = 1</python> and then") == [] and not first.finished
+    assert first.close()[0].code == "x = 1"
+    assert first.style == "none"
+    second = ReplyParser(first.style)
+    second.feed("<python>x = 1</python> and then")
+    assert second.finished
+
+
+def test_a_model_whose_opening_tag_is_removed_is_stopped_early_behind_its_thoughts() -> None:
+    parser = ReplyParser("tagged")
+    parser.feed("<python>maybe</python> no.</think><python>x = 1</python> and")
+    assert parser.finished
+    assert parser.close()[0].code == "x = 1"
+    assert parser.style == "tagged"
+
+
+def test_a_cut_answer_says_nothing_of_how_its_model_marks_thoughts() -> None:
+    parser = ReplyParser()
+    parser.feed("<python>x = 1</python> and")
+    parser.close(cut=True)
+    assert parser.style == "unknown"
+
+
+def test_reasoning_sent_apart_is_thought_where_there_are_no_tags() -> None:
+    for text, thoughts in (("<reply>Hi</reply>", "hm"), ("<think>p</think><reply>Hi</reply>", "p"), ("", "hm")):
+        parser = ReplyParser()
+        parser.feed(text)
+        for _ in range(2):
+            parsed, _ = parser.close(reasoning="hm")
+            assert parsed.thoughts == thoughts
+            assert "missing_think" not in parsed.repairs

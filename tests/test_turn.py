@@ -8,7 +8,7 @@ import pytest
 
 from trioagent._messages import ChatMessage, Usage
 from trioagent._reply_parser import parse_reply
-from trioagent._turn import HINT, NOT_RUN, AskModel, Finish, RunCode, Turn, format_result
+from trioagent._turn import CUT, FILTERED, HINT, NOT_RUN, AskModel, Finish, RunCode, Turn, format_result
 
 USER = ChatMessage("user", "Where do I live?")
 CODE = "<think>look</think><python>x = read_file('user.md')</python>"
@@ -120,3 +120,40 @@ def test_result_is_a_readable_tuple_whatever_is_in_it() -> None:
     text = format_result({"a": "'it\\'s'", "n": "[1, 2]"}, "boom 'x'\nline", 'said "hi"\n')
     body = text.removeprefix("<result>\n").removesuffix("\n</result>")
     assert ast.literal_eval(body) == ({"a": "it's", "n": [1, 2], "(printed)": 'said "hi"\n'}, "boom 'x'\nline")
+
+
+CUT_CODE = "<think>move it</think><python>delete_file('keep.md')"
+CUT_REPLY = "<think>t</think><python></python><reply>Your note has been mov"
+
+
+def cut(turn: Turn, text: str, reason: str = "length") -> AskModel | RunCode | Finish:
+    return turn.on_answer(parse_reply(text, cut=True), Usage(prompt_tokens=10, completion_tokens=77), reason)
+
+
+def test_a_cut_answer_costs_a_tool_turn_and_the_model_is_told() -> None:
+    turn = new_turn(max_tool_turns=2)
+    assert isinstance(cut(turn, CUT_CODE), AskModel)
+    assert turn.messages[-2:] == [ChatMessage("assistant", CUT_CODE), ChatMessage("tool", CUT.format(tokens=77))]
+    assert isinstance(cut(turn, CUT_REPLY, "content_filter"), AskModel)
+    assert turn.messages[-1] == ChatMessage("tool", FILTERED)
+    step = turn.on_answer(parse_reply(REPLY), Usage(), "stop")
+    assert isinstance(step, Finish)
+    assert step.response.finish_reasons == ("length", "content_filter", "stop")
+    assert (step.response.stop_reason, step.response.partial) == ("reply", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "partial"), [(CUT_REPLY, "Your note has been mov"), (CUT_CODE, CUT_CODE), ("<think>hm", "<think>hm")]
+)
+def test_a_cut_answer_at_the_last_turn_is_partial_and_no_reply(text: str, partial: str) -> None:
+    step = cut(new_turn(max_tool_turns=0), text)
+    assert isinstance(step, Finish)
+    response = step.response
+    assert (response.stop_reason, response.reply, response.partial) == ("cut", "", partial)
+    assert response.repairs["cut_answer"] == 1
+
+
+def test_a_block_closed_before_the_cut_runs() -> None:
+    turn = new_turn()
+    assert cut(turn, CODE + "<reply>Do") == RunCode("x = read_file('user.md')")
+    assert isinstance(turn.on_result({}, ""), AskModel), "its reply was cut, so the model gets the result"

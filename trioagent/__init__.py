@@ -11,7 +11,8 @@ Start with `open_runtime` and `Agent`; `run_agents` and `open_runner` run many; 
 #   _network                         how model servers are reached
 #   _files                           files of our own, whole or not at all
 #   _parsed_reply, _reply_parser, _turn, _prompt    the reply protocol and the agent's turn, pure
-#   _retry_policy, _rates, _activity       back-off, rates, what a job is doing
+#   _server_behaviour                what a model server's errors mean: one table
+#   _retry_policy, _rates, _activity       backoff, rates, what a job is doing
 #   tools                            what a block may call (also loaded by path inside the sandbox)
 #   memory                           the notes on the host: leases, transactions, recovery, link graph
 #   models                           OpenAI-compatible servers over HTTP; `offline-rules`, the embedded one
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from ._config import SandboxLimits as SandboxLimits
     from ._errors import AgentBusyError as AgentBusyError
     from ._errors import DeadlineExceededError as DeadlineExceededError
+    from ._errors import EndpointHeldError as EndpointHeldError
     from ._errors import FatalError as FatalError
     from ._errors import InvalidInputError as InvalidInputError
     from ._errors import MemoryConflictError as MemoryConflictError
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from ._errors import MemoryPathError as MemoryPathError
     from ._errors import MemoryRejectedError as MemoryRejectedError
     from ._errors import MemoryStorageError as MemoryStorageError
+    from ._errors import ModelCertificateError as ModelCertificateError
     from ._errors import ModelConnectionError as ModelConnectionError
     from ._errors import ModelError as ModelError
     from ._errors import ModelProtocolError as ModelProtocolError
@@ -80,6 +83,7 @@ if TYPE_CHECKING:
     from .models import AnswerEnd as AnswerEnd
     from .models import Completion as Completion
     from .models import Model as Model
+    from .models import ReasoningDelta as ReasoningDelta
     from .models import Retrying as Retrying
     from .models import TextDelta as TextDelta
     from .models import complete as complete
@@ -104,9 +108,9 @@ if TYPE_CHECKING:
 _PLACES = {
     "_config": "AgentConfig BatchConfig MemoryLimits ModelConfig RateLimits RetryPolicy SandboxLimits",
     "_errors": (
-        "AgentBusyError DeadlineExceededError FatalError InvalidInputError MemoryConflictError "
-        "MemoryLimitError MemoryPathError MemoryRejectedError MemoryStorageError ModelConnectionError "
-        "ModelError ModelProtocolError ModelRefusedError ModelStatusError SandboxError "
+        "AgentBusyError DeadlineExceededError EndpointHeldError FatalError InvalidInputError MemoryConflictError "
+        "MemoryLimitError MemoryPathError MemoryRejectedError MemoryStorageError ModelCertificateError "
+        "ModelConnectionError ModelError ModelProtocolError ModelRefusedError ModelStatusError SandboxError "
         "SandboxUnavailableError StructuredOutputError TrioAgentError"
     ),
     "_events": "AgentEvent Answered CodeResult CodeStarted Replied",
@@ -116,7 +120,7 @@ _PLACES = {
     "agent": "Agent",
     "batch": "BadJobsError BatchReport Job JobChangedError JournalError Progress run_batch",
     "memory": "Knowledge Memory UndoLog",
-    "models": "AnswerEnd Completion Model Retrying TextDelta complete",
+    "models": "AnswerEnd Completion Model ReasoningDelta Retrying TextDelta complete",
     "nursery_runner": (
         "AgentFailure AgentJob AgentsFailedError JobCancelled JobDone JobFailed Outcome Runner open_runner run_agents"
     ),

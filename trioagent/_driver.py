@@ -49,7 +49,7 @@ async def drive_turn(
         show: called with the pieces of an answer, and with its retries, as they come.
         past: events that a journal has of this turn already, in order. They are taken instead of asking the model and
             running the code, and are emitted again. It is left where the turn ended.
-        thought_styles: how models mark their thoughts, by name, as far as known; what this turn's answers show is added.
+        thought_styles: how models mark their thoughts, by name, as far as known; this turn's answers add to it.
 
     Raises:
         InvalidInputError: an event in *past* is not what the turn asks for.

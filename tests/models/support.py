@@ -13,7 +13,7 @@ import trio
 
 from trioagent._config import ModelConfig, RetryPolicy
 from trioagent._messages import ChatMessage
-from trioagent.models import AnswerEnd, AnswerPart, Model, Retrying, TextDelta, open_model
+from trioagent.models import AnswerEnd, AnswerPart, Model, ReasoningDelta, Retrying, TextDelta, open_model
 from trioagent.testing import ModelServer, serve_model
 from trioagent.testing._server import Answer, Handler
 
@@ -70,8 +70,11 @@ async def ask(model: Model, messages: list[ChatMessage] = ASK) -> Answered:
                 parts.append(part)
     text = ""
     for part in parts:
-        text = "" if isinstance(part, Retrying) else text + getattr(part, "text", "")
+        if isinstance(part, Retrying):
+            text = ""
+        elif isinstance(part, TextDelta):
+            text += part.text
     ends = [part for part in parts if isinstance(part, AnswerEnd)]
     assert parts[-1:] == ends
-    assert all(isinstance(part, TextDelta | Retrying | AnswerEnd) for part in parts)
+    assert all(isinstance(part, TextDelta | ReasoningDelta | Retrying | AnswerEnd) for part in parts)
     return Answered(text, ends[0] if ends else None, [part for part in parts if isinstance(part, Retrying)])

@@ -184,5 +184,7 @@ def test_the_request() -> None:
         "stream": True,
         "stream_options": {"include_usage": True},
     }
+    silent = [ChatMessage("user", "u"), ChatMessage("assistant", " \n"), ChatMessage("tool", "hint")]
+    assert json.loads(RequestEncoder(config).encode(silent))["messages"] == [{"role": "user", "content": "u\n\nhint"}]
     plain = ModelConfig(base_url="http://x/v1", model="m", stream=False)
     assert json.loads(RequestEncoder(plain).encode([])) == {"model": "m", "messages": []}

@@ -66,6 +66,11 @@ def test_introduce_accepted() -> None:
             "facts_told",
             "'I live in Porto.' (no porto)",
         ),
+        (
+            {"exchanges": [Exchange(said=TOLD.said, reply="Noted.", cut=True)]},
+            "replied",
+            "an answer to message 1 was cut by a token limit or a content filter",
+        ),
         ({"after": {}}, "notes_changed", "the notes are as they were"),
         ({"after": {"user.md": "- **Lives In**: Porto\n"}}, "facts_noted", "'I play the cello.' (no cello)"),
         ({"broken_links": ("user.md: [[x]] (no such note)",)}, "links_resolve", "broken links: user.md: [[x]]"),

@@ -38,10 +38,13 @@ class RequestEncoder:
         """The body of a request.
 
         Results of code (role ``tool``) go as ``user`` messages, and neighbours of one role as one message: many chat
-        templates refuse a conversation in which user and assistant do not alternate.
+        templates refuse a conversation in which user and assistant do not alternate. Messages without content, such as
+        an answer of reasoning alone, are left out: servers refuse them.
         """
         parts, before = [self._start], ""
         for message in messages:
+            if not message.content or message.content.isspace():
+                continue
             role = _WIRE_ROLES[message.role]
             if role == before:
                 parts.append(_BLANK_LINE)

@@ -191,4 +191,10 @@ async def _exchange(agent: Agent, said: str, ledger: Ledger) -> Exchange:
                     errors.append(event.result.error)
                 case Replied():
                     response = event.response
-    return Exchange(said=said, reply=response.reply, stop_reason=response.stop_reason, errors=tuple(errors))
+    return Exchange(
+        said=said,
+        reply=response.reply,
+        stop_reason=response.stop_reason,
+        errors=tuple(errors),
+        cut="cut_answer" in response.repairs,
+    )

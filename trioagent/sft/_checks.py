@@ -32,12 +32,14 @@ def check(transcript: Transcript) -> list[Verdict]:
 
 
 def replied(transcript: Transcript) -> str:
-    """Every message of the persona got a reply."""
+    """Every message of the persona got a reply, by answers that were complete."""
     if not transcript.exchanges:
         return "the persona said nothing"
     for number, exchange in enumerate(transcript.exchanges, 1):
         if exchange.stop_reason != "reply" or not exchange.reply.strip():
             return f"message {number} got no reply ({exchange.stop_reason})"
+        if exchange.cut:
+            return f"an answer to message {number} was cut by a token limit or a content filter"
     return ""
 
 

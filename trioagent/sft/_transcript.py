@@ -21,12 +21,14 @@ class Exchange:
         reply: of the agent; "" if there was none.
         stop_reason: see `AgentResponse`.
         errors: of each block that ran, in order; "" for one that worked.
+        cut: one of the agent's answers was cut by a token limit or a content filter.
     """
 
     said: str
     reply: str
     stop_reason: str = "reply"
     errors: tuple[str, ...] = ()
+    cut: bool = False
 
 
 @attrs.frozen(kw_only=True)

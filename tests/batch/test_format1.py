@@ -22,9 +22,8 @@ pytestmark = pytest.mark.real
 
 def outcome(where: Path) -> tuple[Any, Any, dict[str, str]]:
     """Rows by job, without what 0.1 did not write yet, failures by job, and all notes."""
-    done = {row["id"]: row for row in read_rows(where / script.RUN_DIR / CONVERSATIONS)}
-    for row in done.values():
-        row.pop("finish_reasons", None)
+    rows = read_rows(where / script.RUN_DIR / CONVERSATIONS)
+    done = {row["id"]: {key: row[key] for key in row if key != "finish_reasons"} for row in rows}
     failed = {row["id"]: row for row in read_rows(where / script.RUN_DIR / FAILURES)}
     memories = where / script.MEMORIES
     assert not list(memories.rglob(".*"))

@@ -13,6 +13,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trioagent._activity import doing
 from trioagent._errors import DeadlineExceededError, FatalError, InvalidInputError, ModelStatusError
+from trioagent._exceptions import leaves
 from trioagent._messages import AgentResponse
 from trioagent.agent import Agent
 from trioagent.nursery_runner import (
@@ -279,13 +280,212 @@ async def test_duplicate_keys_are_refused(autojump_clock: MockClock) -> None:
                 pass
 
 
-async def test_closing_the_outcomes_cancels_the_jobs(autojump_clock: MockClock) -> None:
+async def test_closing_the_outcomes_cancels_the_jobs_at_once(autojump_clock: MockClock) -> None:
     async with open_runner(NO_RUNTIME, max_concurrent=2) as runner:
         outcomes = runner.run((Sleep(str(number), number) for number in range(1, 1000)), work)
         await outcomes.receive()
         outcomes.close()
+        await wait_all_tasks_blocked()
+        assert runner.running == ()
+        with pytest.raises(trio.ClosedResourceError):
+            await outcomes.receive()
+
+
+async def test_closing_the_outcomes_leaves_the_source(autojump_clock: MockClock) -> None:
+    left = trio.Event()
+
+    async def source() -> AsyncIterator[Sleep]:
+        try:
+            await trio.sleep(10_000)
+            yield Sleep("late", 1)
+        finally:
+            left.set()
+
+    async with open_runner(NO_RUNTIME) as runner:
+        async with runner.run(source(), work):
+            await wait_all_tasks_blocked()
+        await wait_all_tasks_blocked()
+        assert left.is_set()
+        with runner.run([Sleep("a", 1)], work):  # closed before it could begin
+            pass
+        await trio.sleep(5)
+        assert runner.statistics().done == 0
+
+
+async def test_the_last_clone_of_the_outcomes_closes_them(autojump_clock: MockClock) -> None:
+    async with open_runner(NO_RUNTIME, max_concurrent=2) as runner:
+        outcomes = runner.run([Sleep("a", 1), Sleep("b", 10)], work)
+        other = outcomes.clone()
+        outcomes.close()
+        assert (await other.receive()).key == "a"
+        with pytest.raises(trio.WouldBlock):
+            other.receive_nowait()
+        assert other.statistics().open_receive_channels == 1
+        await other.aclose()
+        await wait_all_tasks_blocked()
+        assert runner.running == ()
+
+
+async def failing_when_cancelled(job: Sleep) -> float:
+    """As `work`, but its clean-up fails, in the job's own task or beside it."""
+
+    async def clean_up_badly() -> None:
+        try:
+            await trio.sleep(job.seconds)
+        except trio.Cancelled:
+            raise OSError("clean-up") from None
+
+    if job.error is None:
+        await clean_up_badly()
+    else:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(clean_up_badly)
+            nursery.start_soon(trio.sleep, job.seconds)
+    return job.seconds
+
+
+ALONE, IN_A_NURSERY = None, RuntimeError("nested")
+
+
+@pytest.mark.parametrize("where", [ALONE, IN_A_NURSERY])
+async def test_a_cancelled_job_whose_clean_up_fails_has_failed(
+    where: Exception | None, autojump_clock: MockClock
+) -> None:
+    async with open_runner(NO_RUNTIME) as runner:
+        outcomes = runner.run([Sleep("a", 10, where), Sleep("b", 10, where)], failing_when_cancelled)
+        await trio.sleep(1)
+        assert runner.cancel("a")
+        first, second = [outcome async for outcome in outcomes]
+    assert isinstance(first, JobFailed)
+    assert (first.key, first.seconds) == ("a", 1.0)
+    assert [str(leaf) for leaf in leaves(first.error)] == ["clean-up"]
+    assert second == JobDone("b", 10, 10.0)
+
+
+@pytest.mark.parametrize("where", [ALONE, IN_A_NURSERY])
+async def test_a_deadline_whose_clean_up_fails_is_still_the_deadline(
+    where: Exception | None, autojump_clock: MockClock
+) -> None:
+    async with open_runner(NO_RUNTIME, deadline=5) as runner:
+        (outcome,) = [o async for o in runner.run([Sleep("a", 10, where)], failing_when_cancelled)]
+    assert isinstance(outcome, JobFailed)
+    assert isinstance(outcome.error, DeadlineExceededError)
+    assert outcome.error.__cause__ is not None
+    assert [str(leaf) for leaf in leaves(outcome.error.__cause__)] == ["clean-up"]
+
+
+@pytest.mark.parametrize("where", [ALONE, IN_A_NURSERY])
+@pytest.mark.parametrize("own", [KeyError("mine"), KeyboardInterrupt(), SystemExit(2)])
+async def test_no_clean_up_hides_the_blocks_error(
+    own: BaseException, where: Exception | None, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    came_out: BaseException | None = None
+    try:
+        async with open_runner(NO_RUNTIME) as runner:
+            runner.run([Sleep("a", 10, where)], failing_when_cancelled)
+            await trio.sleep(1)
+            raise own
+    except type(own) as error:
+        came_out = error
+    assert came_out is own
+    assert "job 'a' failed, and nobody took its outcome" in caplog.text
+
+
+@pytest.mark.parametrize("where", [ALONE, IN_A_NURSERY])
+async def test_no_clean_up_is_an_error_of_leaving(
+    where: Exception | None, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_runner(NO_RUNTIME) as runner:
+        outcomes = runner.run([Sleep("a", 10, where)], failing_when_cancelled)
+        other = runner.run([Sleep("b", 5)], work)
+        await trio.sleep(1)
+        outcomes.close()
+        assert [outcome.key async for outcome in other] == ["b"]
+        runner.run([Sleep("c", 10, where)], failing_when_cancelled)
+        await trio.sleep(1)
+    assert [record.args[0] for record in caplog.records if record.args] == ["a", "c"]  # type: ignore[index]
+
+
+@pytest.mark.parametrize("error", [FatalError("journal"), KeyboardInterrupt()])
+async def test_an_error_of_the_run_is_one_in_any_group(error: BaseException, autojump_clock: MockClock) -> None:
+    async def nested(job: Sleep) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep_forever)
+            await trio.sleep(job.seconds)
+            raise error
+
+    with pytest.RaisesGroup(type(error), flatten_subgroups=True):
+        async with open_runner(NO_RUNTIME) as runner:
+            async for _ in runner.run([Sleep("a", 1)], nested):
+                raise AssertionError
+
+
+async def test_no_job_starts_while_paused(autojump_clock: MockClock) -> None:
+    send, receive = trio.open_memory_channel[Sleep](10)
+    async with open_runner(NO_RUNTIME, max_concurrent=2) as runner, send:
+        outcomes = runner.run(receive, work)
+        await wait_all_tasks_blocked()
+        runner.pause()  # while the source is waited for
+        await send.send(Sleep("a", 1))
         await trio.sleep(10)
         assert runner.running == ()
+        for _ in range(3):  # nobody sees the moment in between
+            runner.resume()
+            runner.pause()
+            await trio.sleep(10)
+            assert runner.running == ()
+        runner.resume()
+        assert (await outcomes.receive()).key == "a"
+
+
+async def test_no_job_starts_beyond_a_lowered_concurrency(autojump_clock: MockClock) -> None:
+    send, receive = trio.open_memory_channel[Sleep](10)
+    async with open_runner(NO_RUNTIME, max_concurrent=3) as runner, send:
+        outcomes = runner.run(receive, work)
+        await send.send(Sleep("a", 10))
+        await wait_all_tasks_blocked()
+        runner.max_concurrent = 1  # while a place is held for the next of the source
+        await send.send(Sleep("b", 10))
+        await wait_all_tasks_blocked()
+        assert runner.running == ("a",)
+        assert (await outcomes.receive()).key == "a"
+        await wait_all_tasks_blocked()
+        assert runner.running == ("b",)
+
+
+async def test_leaving_while_the_concurrency_is_lowered(autojump_clock: MockClock) -> None:
+    send, receive = trio.open_memory_channel[Sleep](10)
+    async with open_runner(NO_RUNTIME, max_concurrent=2) as runner, send:
+        outcomes = runner.run(receive, work)
+        await send.send(Sleep("a", 100))
+        await wait_all_tasks_blocked()
+        runner.max_concurrent = 1
+        await send.send(Sleep("b", 10))
+        await wait_all_tasks_blocked()
+        await outcomes.aclose()
+        await wait_all_tasks_blocked()
+        async with runner.run([Sleep("c", 1)], work) as others:  # every place has been given back
+            assert (await others.receive()).key == "c"
+
+
+async def test_every_run_has_keys_of_its_own(autojump_clock: MockClock) -> None:
+    async with open_runner(NO_RUNTIME) as runner:
+        one, two = runner.run([Sleep("x", 1)], work), runner.run([Sleep("x", 2), Sleep("y", 1)], work)
+        assert [outcome async for outcome in one] == [JobDone("x", 1, 1.0)]
+        assert runner.running in (("x",), ("x", "y"))
+        assert runner.cancel("x")
+        keys = {outcome.key: type(outcome) async for outcome in two}
+    assert keys == {"x": JobCancelled, "y": JobDone}
+
+
+async def test_a_key_that_runs_twice_is_cancelled_twice(autojump_clock: MockClock) -> None:
+    async with open_runner(NO_RUNTIME) as runner:
+        one, two = runner.run([Sleep("x", 10)], work), runner.run([Sleep("x", 10)], work)
+        await trio.sleep(1)
+        assert runner.running == ("x", "x")
+        assert runner.cancel("x")
+        assert await one.receive() == await two.receive() == JobCancelled("x", 1.0)
+        assert not runner.cancel("x")
 
 
 async def test_leaving_cancels_what_runs(autojump_clock: MockClock) -> None:

@@ -94,6 +94,7 @@ if TYPE_CHECKING:
     from .nursery_runner import JobDone as JobDone
     from .nursery_runner import JobFailed as JobFailed
     from .nursery_runner import Outcome as Outcome
+    from .nursery_runner import OutcomeChannel as OutcomeChannel
     from .nursery_runner import Runner as Runner
     from .nursery_runner import open_runner as open_runner
     from .nursery_runner import run_agents as run_agents
@@ -122,7 +123,8 @@ _PLACES = {
     "memory": "Knowledge Memory UndoLog",
     "models": "AnswerEnd Completion Model ReasoningDelta Retrying TextDelta complete",
     "nursery_runner": (
-        "AgentFailure AgentJob AgentsFailedError JobCancelled JobDone JobFailed Outcome Runner open_runner run_agents"
+        "AgentFailure AgentJob AgentsFailedError JobCancelled JobDone JobFailed Outcome OutcomeChannel Runner "
+        "open_runner run_agents"
     ),
     "runtime": "Runtime open_runtime",
     "sandbox": "BlockResult Sandbox open_sandbox",

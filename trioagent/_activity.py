@@ -2,7 +2,7 @@
 
 A job's `Activity` is found by the code below it through a context variable, so that the model's retry loop can book
 its waits without knowing of batches. Time spent waiting for a rate limit or for a retry is not working time: the
-deadline stands still meanwhile.
+deadline stands still while the job does nothing else.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from ._errors import DeadlineExceededError
 State = Literal["working", "rate", "model", "retrying", "sandbox"]
 WAITING: frozenset[State] = frozenset({"rate", "retrying"})
 
-_current: ContextVar[Activity | None] = ContextVar("trioagent_activity", default=None)
-
 
 class Activity:
     """One job's state, the seconds it spent in each, and its deadline.
+
+    A job may do several things at once, in tasks of its own. Then its state is the one that was entered last, and it
+    waits only if all of them do.
 
     Args:
         deadline: working seconds after which the job is cancelled.
@@ -32,24 +33,13 @@ class Activity:
     """
 
     def __init__(self, deadline: float = math.inf, on_change: Callable[[str, str], None] | None = None) -> None:
-        self.deadline = deadline
+        self.deadline: float = deadline
         self.state: str = ""
-        self.since = trio.current_time()
+        self.since: float = trio.current_time()
         self.seconds: dict[str, float] = {}
         self._scope = trio.CancelScope()
         self._on_change = on_change
-
-    def switch(self, state: str) -> str:
-        """Go over to *state*; returns the one before."""
-        now, before = trio.current_time(), self.state
-        if before:
-            self.seconds[before] = self.seconds.get(before, 0.0) + now - self.since
-        self.state, self.since = state, now
-        left = self.deadline - self.working_seconds
-        self._scope.deadline = math.inf if state in WAITING else now + left
-        if self._on_change is not None:
-            self._on_change(before, state)
-        return before
+        self._now: dict[doing, None] = {}  # the blocks with no other block within, in the order of entering
 
     @property
     def working_seconds(self) -> float:
@@ -61,34 +51,92 @@ class Activity:
         """Make this the activity of the code below.
 
         Raises:
-            DeadlineExceededError: the deadline passed, and the code was cancelled.
+            DeadlineExceededError: the deadline passed, and the code was cancelled. An error of its clean-up is the
+                cause.
         """
-        token = _current.set(self)
+        failure: BaseException | None = None
         try:
-            with self._scope:
-                self.switch("working")
+            with self._scope, doing("working", activity=self):
                 yield
+        except BaseException as error:
+            # An error that took the place of Cancelled left the scope nothing to catch.
+            if not self._scope.cancel_called or not isinstance(error, Exception):
+                raise
+            failure = error
         finally:
             self._scope.deadline = math.inf
-            self.switch("")
-            _current.reset(token)
-        if self._scope.cancelled_caught:
-            raise DeadlineExceededError(self.deadline)
+        if self._scope.cancelled_caught or failure is not None:
+            raise DeadlineExceededError(self.deadline) from failure
+
+    def _entered(self, block: doing) -> None:
+        outer = block._outer
+        if outer is not None and outer._activity is self:
+            outer._inside += 1
+            self._now.pop(outer, None)
+        self._now[block] = None
+        self._update()
+
+    def _left(self, block: doing) -> None:
+        block._open = False
+        self._now.pop(block, None)
+        # A block whose last inner block is over counts again, unless it is over itself, as in a task that outlived it.
+        while block._inside == 0 and (outer := block._outer) is not None and outer._activity is self:
+            outer._inside -= 1
+            if outer._open:
+                if outer._inside == 0:
+                    self._now[outer] = None
+                break
+            block = outer
+        self._update()
+
+    def _update(self) -> None:
+        """Book the time since the last change, and go over to the state that the job is in now."""
+        states = [block.state for block in self._now]
+        working = [state for state in states if state not in WAITING]
+        state = (working or states)[-1] if states else ""
+        now, before = trio.current_time(), self.state
+        if before:
+            self.seconds[before] = self.seconds.get(before, 0.0) + now - self.since
+        self.state, self.since = state, now
+        self._scope.deadline = math.inf if state in WAITING else now + self.deadline - self.working_seconds
+        if self._on_change is not None and state != before:
+            self._on_change(before, state)
 
 
 class doing:  # noqa: N801 - reads as a statement: with doing("sandbox")
-    """Book the time of this block to *state*, if a job is watched."""
+    """Book the time of this block to *state*, if a job is watched.
 
-    __slots__ = ("_activity", "_before", "_state")
+    Within another such block, in the same task or in a task below it, it takes that one's place meanwhile.
 
-    def __init__(self, state: State) -> None:
-        self._state = state
+    Args:
+        state: what is being done.
+        activity: the job's; by default that of the code around this block.
+    """
+
+    __slots__ = ("_activity", "_inside", "_open", "_outer", "state")
+
+    def __init__(self, state: State, *, activity: Activity | None = None) -> None:
+        self.state: State = state
+        self._activity = activity
+        self._outer: doing | None = None
+        self._inside = 0  # blocks within this one that are not over
+        self._open = True
 
     def __enter__(self) -> None:
-        self._activity = _current.get()
-        if self._activity is not None:
-            self._before = self._activity.switch(self._state)
+        self._outer = _innermost.get()
+        if self._activity is None:
+            if self._outer is None:
+                return
+            self._activity = self._outer._activity
+        _innermost.set(self)
+        assert self._activity is not None
+        self._activity._entered(self)
 
     def __exit__(self, *exc: object) -> None:
         if self._activity is not None:
-            self._activity.switch(self._before)
+            # Not by a token: a block in an async generator may end in another context than it began in.
+            _innermost.set(self._outer)
+            self._activity._left(self)
+
+
+_innermost: ContextVar[doing | None] = ContextVar("trioagent_doing", default=None)

@@ -11,25 +11,30 @@ Two ways to run many agents:
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import aclosing, asynccontextmanager
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from contextlib import aclosing, asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeVar
 
 import attrs
 import trio
+from trio_util import AsyncValue
 
 from ._activity import Activity
 from ._deprecated import old_names
 from ._errors import FatalError, InvalidInputError
+from ._exceptions import leaves, open_helper_nursery, without_cancelled
 from ._messages import AgentResponse
 from ._outcomes import AgentFailure, AgentsFailedError, JobCancelled, JobDone, JobFailed, Outcome
 from .agent import Agent
 from .runtime import Runtime
 
 T = TypeVar("T")
+
+_log = logging.getLogger("trioagent")
 
 
 class RunnerJob(Protocol):
@@ -78,7 +83,7 @@ async def run_agents(
     """
     if len(agents) != len(messages):
         raise InvalidInputError("messages", f"{len(agents)} agents need as many messages, not {len(messages)}")
-    limiter = trio.CapacityLimiter(_places(math.inf if max_concurrent is None else max_concurrent))
+    limiter = trio.CapacityLimiter(_checked_places(math.inf if max_concurrent is None else max_concurrent))
     responses: dict[int, AgentResponse] = {}
     failures: list[AgentFailure] = []
 
@@ -115,57 +120,109 @@ class RunnerStatistics:
     paused: bool
 
 
+class OutcomeChannel(trio.abc.ReceiveChannel[Outcome[T]]):
+    """The outcomes of one `Runner.run`, in the order of finishing; it ends when all jobs have.
+
+    Closing it (the last of it, if it was cloned) cancels the jobs at once, and takes no more.
+    """
+
+    def __init__(self, channel: trio.MemoryReceiveChannel[Outcome[T]], cancel: Callable[[], None]) -> None:
+        self._channel = channel
+        self._cancel = cancel
+
+    async def receive(self) -> Outcome[T]:
+        return await self._channel.receive()
+
+    def receive_nowait(self) -> Outcome[T]:
+        return self._channel.receive_nowait()
+
+    def statistics(self) -> trio.MemoryChannelStatistics:
+        return self._channel.statistics()
+
+    def clone(self) -> OutcomeChannel[T]:
+        """Another end to receive from, to be closed by itself."""
+        return OutcomeChannel(self._channel.clone(), self._cancel)
+
+    def close(self) -> None:
+        self._channel.close()
+        if not self._channel.statistics().open_receive_channels:
+            self._cancel()
+
+    async def aclose(self) -> None:
+        self.close()
+        await trio.lowlevel.checkpoint()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class _JobStream(Generic[J, T]):
+    """What the jobs of one `Runner.run` have in common."""
+
+    jobs: Iterable[J] | AsyncIterable[J]
+    work: Callable[[J], Awaitable[T]]
+    activity: Callable[[J], Activity]
+    send: trio.MemorySendChannel[Outcome[T]]
+    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    running: dict[str, trio.CancelScope] = attrs.field(factory=dict)
+
+
 class Runner:
     """Runs jobs in the nursery of `open_runner`. All methods but `run`'s iteration return at once."""
 
     def __init__(self, runtime: Runtime, nursery: trio.Nursery, max_concurrent: float, deadline: float) -> None:
         self._runtime = runtime
         self._nursery = nursery
-        self._limiter = trio.CapacityLimiter(max_concurrent)
+        self._places = trio.CapacityLimiter(max_concurrent)
+        self._paused: AsyncValue[bool] = AsyncValue(False)
         self._deadline = deadline
-        self._scopes: dict[str, trio.CancelScope] = {}
-        self._ended: Counter[str] = Counter()
-        self._go = trio.Event()
-        self._go.set()
+        self._running: dict[trio.CancelScope, str] = {}
+        self._ended: Counter[type] = Counter()
 
     @property
     def max_concurrent(self) -> float:
         """How many jobs run at once; may be set while they do. Lowering it lets running jobs end."""
-        return self._limiter.total_tokens
+        return self._places.total_tokens
 
     @max_concurrent.setter
     def max_concurrent(self, value: float) -> None:
-        self._limiter.total_tokens = _places(value)
+        self._places.total_tokens = _checked_places(value)
 
     @property
     def running(self) -> tuple[str, ...]:
         """Keys of the jobs that run now, the longest-running first."""
-        return tuple(self._scopes)
+        return tuple(self._running.values())
 
     def statistics(self) -> RunnerStatistics:
         return RunnerStatistics(
-            running=len(self._scopes),
-            done=self._ended["JobDone"],
-            failed=self._ended["JobFailed"],
-            cancelled=self._ended["JobCancelled"],
+            running=len(self._running),
+            done=self._ended[JobDone],
+            failed=self._ended[JobFailed],
+            cancelled=self._ended[JobCancelled],
             max_concurrent=self.max_concurrent,
-            paused=not self._go.is_set(),
+            paused=self._paused.value,
         )
 
     def cancel(self, key: str) -> bool:
-        """Cancel the running job of that key; its outcome is `JobCancelled`. False if there is none."""
-        scope = self._scopes.get(key)
-        if scope is not None:
+        """Cancel the running job of that key; its outcome is `JobCancelled`. False if there is none.
+
+        Where several `run` calls have a job of that key, all of these are cancelled.
+        """
+        scopes = [scope for scope, running in self._running.items() if running == key]
+        for scope in scopes:
             scope.cancel()
-        return scope is not None
+        return bool(scopes)
 
     def pause(self) -> None:
         """Start no new job until `resume`; running ones go on."""
-        if self._go.is_set():
-            self._go = trio.Event()
+        self._paused.value = True
 
     def resume(self) -> None:
-        self._go.set()
+        self._paused.value = False
 
     def run(
         self,
@@ -173,22 +230,21 @@ class Runner:
         work: Callable[[J], Awaitable[T]],
         *,
         activity: Callable[[J], Activity] | None = None,
-    ) -> trio.MemoryReceiveChannel[Outcome[T]]:
+    ) -> OutcomeChannel[T]:
         """Start taking *jobs*, and return the channel of their outcomes, in the order of finishing.
 
-        The channel ends when all jobs have. Closing it cancels the jobs that run. An error of the iterable itself is
-        an error of the runner: it leaves `open_runner`.
+        The channel ends when all jobs have. Closing it cancels the jobs that run, and takes no more. An error of the
+        iterable itself is an error of the runner: it leaves `open_runner`. Keys are unique among the jobs of one call.
 
         Args:
             activity: makes the job's record of what it does and until when (default: with the runner's deadline).
         """
         send, receive = trio.open_memory_channel[Outcome[T]](0)
-        self._nursery.start_soon(self._feed, jobs, work, activity or self._activity, send)
-        return receive
+        run = _JobStream(jobs=jobs, work=work, activity=activity or self._activity, send=send)
+        self._nursery.start_soon(self._feed, run)
+        return OutcomeChannel(receive, run.scope.cancel)
 
-    def run_agents(
-        self, jobs: Iterable[AgentJob] | AsyncIterable[AgentJob]
-    ) -> trio.MemoryReceiveChannel[Outcome[AgentResponse]]:
+    def run_agents(self, jobs: Iterable[AgentJob] | AsyncIterable[AgentJob]) -> OutcomeChannel[AgentResponse]:
         """`run`, with one chat as the work."""
 
         async def chat(job: AgentJob) -> AgentResponse:
@@ -203,78 +259,90 @@ class Runner:
     def _activity(self, job: RunnerJob) -> Activity:
         return Activity(self._deadline)
 
-    async def _feed(
-        self,
-        jobs: Iterable[J] | AsyncIterable[J],
-        work: Callable[[J], Awaitable[T]],
-        activity: Callable[[J], Activity],
-        send: trio.MemorySendChannel[Outcome[T]],
-    ) -> None:
+    async def _feed(self, run: _JobStream[J, T]) -> None:
         # `with send`, not `async with`: its checkpoint would put Cancelled in the place of an error on its way out.
-        with send:
-            async with aclosing(iterate(jobs)) as source, trio.open_nursery() as nursery:
-                await self._take(source, work, activity, send, nursery)
+        with run.send, run.scope:
+            async with aclosing(iterate(run.jobs)) as source, trio.open_nursery() as nursery:
+                await self._take(run, source, nursery)
 
-    async def _take(
-        self,
-        source: AsyncIterator[J],
-        work: Callable[[J], Awaitable[T]],
-        activity: Callable[[J], Activity],
-        send: trio.MemorySendChannel[Outcome[T]],
-        nursery: trio.Nursery,
-    ) -> None:
+    async def _take(self, run: _JobStream[J, T], source: AsyncIterator[J], nursery: trio.Nursery) -> None:
         while True:
             place = object()
-            await self._limiter.acquire_on_behalf_of(place)
+            await self._places.acquire_on_behalf_of(place)
             try:
-                await self._go.wait()
+                await self._may_start(place)
                 job = await anext(source)
-                if job.key in self._scopes:
+                await self._may_start(place)  # once more: the source may have taken its time
+                if job.key in run.running:
                     raise InvalidInputError("jobs", f"the key {job.key!r} is running already; keys must be unique")
             except StopAsyncIteration:
-                self._limiter.release_on_behalf_of(place)
+                self._places.release_on_behalf_of(place)
                 break
             except BaseException:
-                self._limiter.release_on_behalf_of(place)
+                if place in self._places.statistics().borrowers:  # else cancelled while it was given up for another
+                    self._places.release_on_behalf_of(place)
                 raise
             # Registered here, not in the task, so that `cancel` and the check above see it at once.
-            scope = self._scopes[job.key] = trio.CancelScope()
-            nursery.start_soon(self._one, job, work, activity, send, scope, place, nursery, name=f"job {job.key}")
+            scope = run.running[job.key] = trio.CancelScope()
+            self._running[scope] = job.key
+            nursery.start_soon(self._one, run, job, scope, place, name=f"job {job.key}")
 
-    async def _one(
-        self,
-        job: J,
-        work: Callable[[J], Awaitable[T]],
-        activity: Callable[[J], Activity],
-        send: trio.MemorySendChannel[Outcome[T]],
-        scope: trio.CancelScope,
-        place: object,
-        nursery: trio.Nursery,
-    ) -> None:
+    async def _may_start(self, place: object) -> None:
+        """Wait until the runner is not paused and *place* is within what it may run; each wait may change the other."""
+        while self._paused.value or self._places.borrowed_tokens > self._places.total_tokens:
+            if self._paused.value:
+                await self._paused.wait_value(False)
+            else:  # `max_concurrent` was lowered meanwhile
+                self._places.release_on_behalf_of(place)
+                await self._places.acquire_on_behalf_of(place)
+
+    async def _one(self, run: _JobStream[J, T], job: J, scope: trio.CancelScope, place: object) -> None:
+        try:
+            outcome = await self._outcome(run, job, scope)
+            run.running.pop(job.key)
+            self._running.pop(scope)
+            self._ended[type(outcome)] += 1
+            await self._hand_over(run, outcome)
+        finally:
+            run.running.pop(job.key, None)
+            self._running.pop(scope, None)
+            self._places.release_on_behalf_of(place)
+
+    async def _hand_over(self, run: _JobStream[J, T], outcome: Outcome[T]) -> None:
+        taken = False
+        try:
+            with suppress(trio.BrokenResourceError):  # the channel is closed; then `run.scope` is cancelled too
+                await run.send.send(outcome)
+                taken = True
+        finally:
+            if not taken and isinstance(outcome, JobFailed):
+                _log.warning("job %r failed, and nobody took its outcome: %r", outcome.key, outcome.error)
+
+    async def _outcome(self, run: _JobStream[J, T], job: J, scope: trio.CancelScope) -> Outcome[T]:
         started = trio.current_time()
-        outcome: Outcome[T] | None = None
         try:
             with scope:
-                try:
-                    with activity(job).run():
-                        value = await work(job)
-                except FatalError:
-                    raise
-                except Exception as error:  # noqa: BLE001 - the one place where a job's failure becomes data
-                    outcome = JobFailed(job.key, error, trio.current_time() - started)
-                else:
-                    outcome = JobDone(job.key, value, trio.current_time() - started)
-            if outcome is None:
-                outcome = JobCancelled(job.key, trio.current_time() - started)
-            del self._scopes[job.key]
-            self._ended[type(outcome).__name__] += 1
-            try:
-                await send.send(outcome)
-            except trio.BrokenResourceError:  # nobody wants outcomes any more
-                nursery.cancel_scope.cancel()
-        finally:
-            self._scopes.pop(job.key, None)
-            self._limiter.release_on_behalf_of(place)
+                with run.activity(job).run():
+                    value = await run.work(job)
+                return JobDone(job.key, value, trio.current_time() - started)
+        except BaseException as error:
+            failure = _job_failure(error)
+            if failure is None:
+                raise
+            return JobFailed(job.key, failure, trio.current_time() - started)
+        return JobCancelled(job.key, trio.current_time() - started)
+
+
+def _job_failure(error: BaseException) -> Exception | None:
+    """The job's own failure in what it raised, also where that came while the job was being cancelled.
+
+    None if there is only the cancelling, or if the error is one of the run itself (`FatalError`) or of the process
+    (KeyboardInterrupt, SystemExit).
+    """
+    failure = without_cancelled(error)
+    if not isinstance(failure, Exception) or any(isinstance(leaf, FatalError) for leaf in leaves(failure)):
+        return None
+    return failure
 
 
 @asynccontextmanager
@@ -292,18 +360,11 @@ async def open_runner(
     """
     if not deadline > 0:
         raise InvalidInputError("deadline", f"must be a number of seconds above 0, not {deadline!r}")
-    own: BaseException | None = None
-    async with trio.open_nursery() as nursery:
-        try:
-            yield Runner(runtime, nursery, _places(max_concurrent), deadline)
-        except BaseException as error:  # noqa: BLE001 - raised again below, outside of the nursery's group
-            own = error
-        nursery.cancel_scope.cancel()
-    if own is not None:
-        raise own
+    async with open_helper_nursery() as nursery:
+        yield Runner(runtime, nursery, _checked_places(max_concurrent), deadline)
 
 
-def _places(value: float) -> float:
+def _checked_places(value: float) -> float:
     if isinstance(value, bool) or not (value == math.inf or (isinstance(value, int) and value >= 1)):
         raise InvalidInputError("max_concurrent", f"must be a whole number, 1 or more, not {value!r}")
     return value
@@ -334,6 +395,7 @@ __all__ = [
     "JobDone",
     "JobFailed",
     "Outcome",
+    "OutcomeChannel",
     "Runner",
     "RunnerJob",
     "RunnerStatistics",

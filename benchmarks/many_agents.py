@@ -179,7 +179,12 @@ def measure_journal() -> Iterator[Row]:
 
 
 def measure_checkpoints() -> Iterator[Row]:
+    from trioagent._messages import Usage
+    from trioagent._reply_parser import parse_reply
+    from trioagent._runs import AnswerEvent
     from trioagent._runs._journal import open_journal
+
+    event = AnswerEvent(answer=parse_reply("<think>" + "x" * 500 + "</think><python>a = 1</python>"), usage=Usage())
 
     async def run() -> float:
         with tempfile.TemporaryDirectory() as name:
@@ -189,7 +194,7 @@ def measure_checkpoints() -> Iterator[Row]:
                 async def one(number: int) -> None:
                     record = await journal.begin(f"job-{number}", "digest")
                     for n in range(20):
-                        await journal.add_event(record.seq, n, {"text": "x" * 500, "usage": {}, "repairs": {}})
+                        await journal.add_event(record, n, event)
 
                 for number in range(500):
                     nursery.start_soon(one, number)

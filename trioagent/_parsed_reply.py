@@ -30,6 +30,9 @@ _LANGUAGE_LINE = re.compile(r"\A[ \t]*(python3?|py)[ \t]*\r?\n", re.IGNORECASE)
 
 Kind = Literal["think", "code", "reply"]
 
+PARSER_VERSION = 2
+"""Goes up whenever an answer may be read otherwise than before; journals keep it with each answer that they hold."""
+
 
 @attrs.frozen
 class Delta:

@@ -5,19 +5,24 @@ from __future__ import annotations
 import json
 import math
 import random
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import attrs
 
 from trioagent._config import SandboxLimits
-from trioagent._errors import ModelError
+from trioagent._errors import InvalidInputError, ModelError
 from trioagent._parsed_reply import REPAIRS
 from trioagent._reply_parser import ReplyParser, parse_reply
 from trioagent._retry_policy import parse_http_date, parse_retry_after
+from trioagent._runs import Event
+from trioagent._runs._events import COLUMNS, decode_event, encode_event
+from trioagent._runs._format1 import _events as old_events
+from trioagent._runs._format1 import _ReadOtherwise as ReadOtherwise
 from trioagent._runs._rows import _read_row
 from trioagent.batch import BadRow, Job, JournalError
-from trioagent.batch._episode import read_events, read_receipt_of
+from trioagent.batch._episode import read_receipt_of, replay
 from trioagent.batch._jobs import job_from_row
 from trioagent.memory import Knowledge
 from trioagent.memory._commit import receipt_payload
@@ -141,11 +146,24 @@ def journal_rows(data: bytes, chance: random.Random) -> None:
         return
     bodies = rows if isinstance(rows, list) else [rows]
     try:
-        past, knowledge = read_events(bodies, "journal.db", "job")
-    except JournalError:
+        events = list(old_events([json.dumps(body) for body in bodies], "job"))
+        assert [decode_event(encode_event(event), "job") for event in events] == events
+        past, knowledge = replay(events, "journal.db", "job")
+    except (JournalError, InvalidInputError, ReadOtherwise):
         return
     assert len(past) == len(bodies)
     assert knowledge is None or isinstance(knowledge, Knowledge)
+
+
+def event_columns(data: bytes, chance: random.Random) -> None:
+    """Any column of any kind of event may be damaged."""
+    kind = chance.choice(("answer", "result", "work"))
+    columns: list[Any] = [None] * len(COLUMNS)
+    columns[0] = kind
+    for name in chance.sample(COLUMNS[1:], chance.randrange(1, len(COLUMNS))):
+        columns[COLUMNS.index(name)] = chance.choice((data.decode(errors="replace"), "{}", '"x"', data))
+    with suppress(InvalidInputError):
+        assert isinstance(decode_event(columns, "job"), Event)
 
 
 def receipts(data: bytes, chance: random.Random) -> None:
@@ -205,8 +223,8 @@ _ANSWER = {
 _RESULT = {"locals": {"a": "1"}, "error": "", "printed": "", "saved": True, "tier": "kernel"}
 _USAGE = {"prompt_tokens": 1, "completion_tokens": 2, "estimated": False, "requests": 1, "cost": 0.0}
 _KNOWN: dict[str, Any] = {"began": 5, "seen": {"user.md": [1, 2, 3], "gone.md": None}}
-_EVENTS = [
-    {"text": "<think>a</think><python>x = 1</python>", "repairs": {"extra_think": 1}, "usage": _USAGE},
+_EVENTS: list[dict[str, Any]] = [
+    {"text": "<think>a</think><python>x = 1</python>", "repairs": {}, "usage": _USAGE},
     {"result": _RESULT, "knowledge": _KNOWN},
 ]
 _RECEIPT = _dumps({"event": 1, "result": _RESULT, "changed": ["a.md"]})
@@ -245,6 +263,7 @@ TARGETS = [
     Target("answers", [_dumps(_DELTA), _dumps(_ANSWER), _dumps({"error": {"message": "no", "code": 503}})], answers),
     Target("headers", [b"Sun, 06 Nov 1994 08:49:37 GMT", b"120", b"1.5", b"Sunday, 06-Nov-94 08:49:37 GMT"], headers),
     Target("journal rows", [_dumps(_EVENTS), _dumps(_EVENTS[:1]), _dumps(_EVENTS[1:])], journal_rows),
+    Target("event columns", [_dumps(column) for event in _EVENTS for column in event.values()], event_columns),
     Target("receipts", [_RECEIPT, _KEPT], receipts),
     Target("redo records", [_REDO, _KEPT], redo_records),
     Target("knowledge", [_dumps(_KNOWN)], knowledge),

@@ -21,7 +21,8 @@ from typing import Any
 
 import trio
 
-from trioagent._runs._journal import Journal, open_journal
+from trioagent._runs import JobRecord, Journal, WorkEvent
+from trioagent._runs._journal import open_journal
 from trioagent.batch import JournalError, JournalReader, Spending
 
 from .interposer import Ended, Fault, Mode, in_child, said_by
@@ -31,15 +32,15 @@ STEPS = 8  # of each task: two jobs, each begun, given two events, finished
 Acknowledged = dict[str, int]
 
 
-async def step(journal: Journal, task: str, number: int, seqs: dict[str, int]) -> None:
+async def step(journal: Journal, task: str, number: int, records: dict[str, JobRecord]) -> None:
     """One write. An event, like a billed answer, must never be recorded twice."""
     job, part = f"{task}{number // 4}", number % 4
     if part == 0:
         record = await journal.begin(job, "digest")
         assert record.attempts == 1 and record.events == ()
-        seqs[job] = record.seq
+        records[job] = record
     elif part < 3:
-        await journal.add_event(seqs[job], part - 1, {"text": job * 500}, Spending(10, 1, 0.5))
+        await journal.add_event(records[job], part - 1, WorkEvent({"text": job * 500}), Spending(10, 1, 0.5))
     else:
         await journal.finish(job, "done", {"messages": [job]})
 
@@ -48,9 +49,9 @@ async def work(folder: Path, acknowledged: int) -> None:
     """All steps of all tasks; each is told to descriptor *acknowledged* once it is done."""
 
     async def do(journal: Journal, task: str) -> None:
-        seqs: dict[str, int] = {}
+        records: dict[str, JobRecord] = {}
         for number in range(STEPS):
-            await step(journal, task, number, seqs)
+            await step(journal, task, number, records)
             os.write(acknowledged, task.encode())
 
     async with open_journal(folder) as journal, trio.open_nursery() as nursery:

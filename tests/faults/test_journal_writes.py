@@ -10,6 +10,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from trioagent._runs import WorkEvent
 from trioagent._runs._journal import FILE_NAME, open_journal
 from trioagent.batch import JournalError, JournalReader, Spending
 
@@ -34,14 +35,14 @@ async def test_a_write_outlives_the_cancelled_task_that_would_have_written_it(tm
             async with journal._lock:  # as if another group were being written
                 nursery.start_soon(begin)
                 await wait_all_tasks_blocked()
-                nursery.start_soon(journal.add_event, record.seq, 0, {"text": "paid for"}, Spending(1, 1, 1.0))
+                nursery.start_soon(journal.add_event, record, 0, WorkEvent({"text": "paid for"}), Spending(1, 1, 1.0))
                 await wait_all_tasks_blocked()
             await wait_all_tasks_blocked()
             first.cancel()
             await wait_all_tasks_blocked()
             for hog in hogs:
                 threads.release_on_behalf_of(hog)
-        assert (await journal.begin("job", "digest")).events == ({"text": "paid for"},)
+        assert (await journal.begin("job", "digest")).events == (WorkEvent({"text": "paid for"}),)
         assert await journal.spent() == Spending(1, 1, 1.0)
 
 
@@ -53,7 +54,7 @@ async def test_every_write_of_a_group_that_failed_says_so(tmp_path: Path) -> Non
 
         async def add(number: int) -> None:
             try:
-                await journal.add_event(record.seq, number, {"text": "x" * 100_000})
+                await journal.add_event(record, number, WorkEvent({"text": "x" * 100_000}))
             except JournalError as error:
                 errors.append(error)
 
@@ -63,7 +64,7 @@ async def test_every_write_of_a_group_that_failed_says_so(tmp_path: Path) -> Non
         assert len(errors) == len(set(map(id, errors))) == 5
         assert "full" in str(errors[0])
         journal._connection.execute("PRAGMA max_page_count = 1000000")
-        await journal.add_event(record.seq, 0, {"text": "again"})  # the disk has room again, and so it goes on
+        await journal.add_event(record, 0, WorkEvent({"text": "again"}))  # the disk has room again, and so it goes on
     with JournalReader(tmp_path) as reader:
         assert reader._connection.execute("SELECT count(*) FROM events").fetchone() == (1,)
 
@@ -72,6 +73,12 @@ async def test_every_write_of_a_group_that_failed_says_so(tmp_path: Path) -> Non
     "damage",
     [
         "UPDATE events SET body = '{'",
+        "UPDATE events SET body = NULL",
+        "UPDATE events SET kind = 'answer'",
+        "UPDATE events SET kind = 'answer', step = '{}', raw = '5', usage = '{}'",
+        "UPDATE events SET kind = 'result', body = NULL, result = '{}'",
+        "UPDATE events SET kind = NULL",
+        "UPDATE events SET usage = '{}'",
         "UPDATE events SET body = ''",
         "UPDATE events SET body = x'ff'",
         "UPDATE events SET body = '[1]'",
@@ -82,7 +89,7 @@ async def test_every_write_of_a_group_that_failed_says_so(tmp_path: Path) -> Non
 async def test_a_damaged_event_is_a_journal_error(tmp_path: Path, damage: str) -> None:
     async with open_journal(tmp_path) as journal:
         record = await journal.begin("job", "digest")
-        await journal.add_event(record.seq, 0, {"text": "x"})
+        await journal.add_event(record, 0, WorkEvent({"text": "x"}))
     with sqlite3.connect(tmp_path / FILE_NAME) as connection:
         connection.execute(damage)
     connection.close()
@@ -176,6 +183,6 @@ async def test_a_write_that_nobody_waits_for_any_more_is_not_written(tmp_path: P
         record = await journal.begin("job", "digest")
         async with journal._lock:
             with trio.move_on_after(0):
-                await journal.add_event(record.seq, 0, {"cancelled": True})
-        await journal.add_event(record.seq, 0, {"cancelled": False})
-        assert (await journal.begin("job", "digest")).events == ({"cancelled": False},)
+                await journal.add_event(record, 0, WorkEvent({"cancelled": True}))
+        await journal.add_event(record, 0, WorkEvent({"cancelled": False}))
+        assert (await journal.begin("job", "digest")).events == (WorkEvent({"cancelled": False}),)

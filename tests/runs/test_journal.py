@@ -14,6 +14,7 @@ import pytest
 import trio
 
 from trioagent._errors import InvalidInputError
+from trioagent._runs import WorkEvent
 from trioagent._runs._journal import FILE_NAME, open_journal
 from trioagent._runs._lock import LOCK_NAME
 from trioagent.batch import JournalError, JournalReader, Spending, is_running, read_run_status
@@ -26,8 +27,8 @@ async def test_spending_is_added_up_over_runs(tmp_path: Path) -> None:
         async with open_journal(tmp_path) as journal:
             record = await journal.begin("a", "digest")
             for n in range(3):
-                await journal.add_event(record.seq, 3 * run + n, {}, Spending(10, n, 0.125))
-            await journal.add_event(record.seq, 100 + run, {})
+                await journal.add_event(record, 3 * run + n, WorkEvent({}), Spending(10, n, 0.125))
+            await journal.add_event(record, 100 + run, WorkEvent({}))
             assert await journal.spent() == Spending(30 * (run + 1), 3 * (run + 1), 0.375 * (run + 1))
     with JournalReader(tmp_path) as reader:
         assert reader.spent() == Spending(60, 6, 0.75)
@@ -99,7 +100,7 @@ async def test_another_format(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / FILE_NAME) as connection:
         connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(JournalError, match="format 99, and this trioagent reads format 1"):
+    with pytest.raises(JournalError, match="format 99, and this trioagent reads formats 1 and 2"):
         JournalReader(tmp_path)
     with pytest.raises(JournalError, match="format 99"):
         async with open_journal(tmp_path):

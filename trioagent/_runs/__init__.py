@@ -11,6 +11,10 @@ from ._descriptors import Concurrency as Concurrency
 from ._descriptors import fit_to_descriptors as fit_to_descriptors
 from ._engine import Run as Run
 from ._engine import run_journaled as run_journaled
+from ._events import AnswerEvent as AnswerEvent
+from ._events import Event as Event
+from ._events import ResultEvent as ResultEvent
+from ._events import WorkEvent as WorkEvent
 from ._journal import JobChangedError as JobChangedError
 from ._journal import JobRecord as JobRecord
 from ._journal import Journal as Journal

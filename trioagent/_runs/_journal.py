@@ -1,7 +1,8 @@
 """The batch's durable record: one SQLite database in WAL mode in the run directory.
 
 A job has a row from its first start, and one event for each thing that must not happen twice: a model's answer (it
-was paid for) and a block's result (its changes are in the notes). A finished job's events are dropped; its outcome
+was paid for) and a block's result (its changes are in the notes); see `_events`. Events are told by job, attempt and
+number. Those of a job that is done are dropped, those of one that failed are kept until it is tried again; the outcome
 stays. What the answers have cost is added up in the same transactions, so that a budget holds over any number of runs.
 
 Writes are grouped: whoever comes first while no write is going on writes for everybody who waits by then, in one
@@ -23,7 +24,9 @@ from typing import Any, Literal, TypeVar
 import attrs
 import trio
 
-from .._errors import FatalError
+from .._errors import FatalError, InvalidInputError
+from . import _format1
+from ._events import COLUMNS, Event, decode_event, encode_event
 from ._lock import RunLock, take_run_lock
 from ._spending import Spending
 
@@ -32,7 +35,13 @@ UNREADABLE = (ValueError, TypeError, OverflowError, RecursionError)  # what a da
 JobState = Literal["running", "done", "failed"]
 
 FILE_NAME = "journal.db"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+READABLE = (_format1.VERSION, SCHEMA_VERSION)
+"""Formats whose jobs, outcomes and spending can be read; a run brings its journal up to date first."""
+UNKNOWN_FORMAT = (
+    f"has format {{version}}, and this trioagent reads formats {_format1.VERSION} and {SCHEMA_VERSION}; "
+    "use the version that made it, or another run directory"
+)
 LOOK_AHEAD = 200
 """Jobs looked up at once."""
 BATCH = "batch jobs"
@@ -52,10 +61,15 @@ CREATE TABLE jobs (
 CREATE INDEX jobs_by_state ON jobs (state);
 CREATE TABLE spent (prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, cost REAL NOT NULL);
 INSERT INTO spent VALUES (0, 0, 0);
-CREATE TABLE events (
-    seq INTEGER NOT NULL, n INTEGER NOT NULL, body TEXT NOT NULL, PRIMARY KEY (seq, n)
-) WITHOUT ROWID;
 """
+_EVENTS = f"""
+CREATE TABLE events (
+    seq INTEGER NOT NULL, attempt INTEGER NOT NULL, n INTEGER NOT NULL, {", ".join(COLUMNS)},
+    PRIMARY KEY (seq, attempt, n)
+) WITHOUT ROWID
+"""
+_INSERT = f"INSERT INTO events VALUES (?, ?, ?, {', '.join('?' * len(COLUMNS))})"
+_SELECT = f"SELECT {', '.join(COLUMNS)} FROM events WHERE seq = ? AND attempt = ? ORDER BY n"
 
 
 class JournalError(FatalError):
@@ -109,7 +123,7 @@ class JobRecord:
 
     seq: int
     attempts: int
-    events: tuple[Mapping[str, Any], ...] = ()
+    events: tuple[Event, ...] = ()
 
 
 class Journal:
@@ -138,32 +152,34 @@ class Journal:
                 return JobRecord(cursor.lastrowid, 1)
             seq, state, attempts = row
             if state == "failed":
+                cursor.execute("DELETE FROM events WHERE seq = ?", (seq,))
                 cursor.execute(
                     "UPDATE jobs SET state = 'running', attempts = attempts + 1, outcome = NULL WHERE seq = ?", (seq,)
                 )
                 return JobRecord(seq, attempts + 1)
-            rows = cursor.execute("SELECT body FROM events WHERE seq = ? ORDER BY n", (seq,)).fetchall()
-            return JobRecord(seq, attempts, tuple(read_object(body) for (body,) in rows))
+            rows = cursor.execute(_SELECT, (seq, attempts)).fetchall()
+            where = f"job {job_id!r}.events"
+            return JobRecord(seq, attempts, tuple(decode_event(row, f"{where}[{n}]") for n, row in enumerate(rows)))
 
         return await self._write(write)
 
-    async def add_event(self, seq: int, n: int, body: Mapping[str, Any], spending: Spending | None = None) -> None:
-        """Record event number *n* (from 0) of a running job, and what it cost."""
-        row = (seq, n, json.dumps(body))  # ASCII: a model may send half a surrogate pair
+    async def add_event(self, record: JobRecord, n: int, event: Event, spending: Spending | None = None) -> None:
+        """Record event number *n* (from 0) of this attempt of a job that runs, and what it cost."""
 
         def write(cursor: sqlite3.Cursor) -> None:
-            cursor.execute("INSERT INTO events (seq, n, body) VALUES (?, ?, ?)", row)
+            cursor.execute(_INSERT, (record.seq, record.attempts, n, *encode_event(event)))
             if spending is not None:
                 cursor.execute(_SPEND, attrs.astuple(spending))
 
         await self._write(write)
 
     async def finish(self, job_id: str, state: Literal["done", "failed"], outcome: Mapping[str, Any]) -> None:
-        """Record a job's outcome, in the place of its events."""
-        text = json.dumps(outcome)
+        """Record a job's outcome; if it is done, in the place of its events."""
 
         def write(cursor: sqlite3.Cursor) -> None:
-            cursor.execute("DELETE FROM events WHERE seq = (SELECT seq FROM jobs WHERE id = ?)", (job_id,))
+            if state == "done":
+                cursor.execute("DELETE FROM events WHERE seq = (SELECT seq FROM jobs WHERE id = ?)", (job_id,))
+            text = json.dumps(outcome)
             cursor.execute("UPDATE jobs SET state = ?, outcome = ? WHERE id = ?", (state, text, job_id))
 
         await self._write(write)
@@ -312,20 +328,22 @@ def _prepare(connection: sqlite3.Connection, path: Path, holds: str) -> str:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version == 0:
         connection.execute("BEGIN IMMEDIATE")
-        for statement in _SCHEMA.split(";"):
+        for statement in (*_SCHEMA.split(";"), _EVENTS):
             connection.execute(statement)
         connection.execute("INSERT INTO meta VALUES ('run_id', ?), ('holds', ?)", (uuid.uuid4().hex, holds))
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         connection.execute("COMMIT")
-    elif version != SCHEMA_VERSION:
-        raise JournalError(
-            str(path),
-            f"has format {version}, and this trioagent reads format {SCHEMA_VERSION}; "
-            "use the version that made it, or another run directory",
-        )
+    elif version not in READABLE:
+        raise JournalError(str(path), UNKNOWN_FORMAT.format(version=version))
     meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())
     if "run_id" not in meta:
         raise JournalError(str(path), "is damaged (it has lost the run's own id); use another run directory")
     if meta.get("holds", holds) != holds:  # one that says nothing is of a time before it was asked
         raise JournalError(str(path), f"holds {meta['holds']}, not {holds}; use another run directory")
+    if version == _format1.VERSION:
+        try:
+            _format1.migrate(connection, path, _EVENTS, SCHEMA_VERSION)
+        except (InvalidInputError, OSError) as error:
+            problem = f"has format 1 and cannot be brought up to date: {error}; it is as it was"
+            raise JournalError(str(path), problem) from error
     return str(meta["run_id"])

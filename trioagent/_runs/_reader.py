@@ -11,7 +11,8 @@ from .._errors import InvalidInputError
 from ._journal import (
     FILE_NAME,
     LOOK_AHEAD,
-    SCHEMA_VERSION,
+    READABLE,
+    UNKNOWN_FORMAT,
     UNREADABLE,
     JournalError,
     KnownJob,
@@ -92,10 +93,8 @@ class JournalReader:
         if version == 0:  # whoever made it was killed before the first transaction
             problem = f"the {FILE_NAME} in {str(self._path.parent)!r} is empty: nothing was run there"
             raise InvalidInputError("run directory", problem)
-        if version != SCHEMA_VERSION:
-            raise JournalError(
-                str(self._path), f"has format {version}, and this trioagent reads format {SCHEMA_VERSION}"
-            )
+        if version not in READABLE:
+            raise JournalError(str(self._path), UNKNOWN_FORMAT.format(version=version))
 
     def _read(self, query: Callable[[sqlite3.Cursor], T]) -> T:
         try:

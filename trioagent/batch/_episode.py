@@ -12,41 +12,24 @@ with a *receipt* (which event it is, and its result), then the result is journal
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import attrs
-import cattrs
 import trio
-from cattrs.preconf.json import make_converter
 
 from .._errors import MemoryPathError, MemoryStorageError
 from .._events import AgentEvent, Answered, CodeResult
 from .._messages import AgentResponse, Usage
-from .._reply_parser import parse_reply
-from .._runs import Budget, JobRecord, Journal, JournalError
+from .._runs import AnswerEvent, Budget, Event, JobRecord, Journal, JournalError, ResultEvent, WorkEvent
+from .._wire import read_value, strict_converter
 from ..agent import Agent
 from ..memory import ChangeSet, Knowledge, Memory, Receipt
 from ..sandbox import BlockResult
 from ._jobs import Job
 
-_converter = make_converter(forbid_extra_keys=True)
-
-
-def _exactly(kind: type) -> Callable[[object, type], Any]:
-    """A hook that takes a value of that type as it is, and no other: cattrs would make "no" a True."""
-
-    def structure(value: object, _: type) -> Any:
-        if type(value) is not kind:
-            raise TypeError(f"{value!r:.100} is not of type {kind.__name__}")
-        return value
-
-    return structure
-
-
-for _kind in (str, int, bool):
-    _converter.register_structure_hook(_kind, _exactly(_kind))
+_converter = strict_converter()
 
 
 @attrs.frozen(kw_only=True)
@@ -88,7 +71,7 @@ async def run_episode(
         spending = budget.spend(event.usage) if isinstance(event, Answered) and done >= len(past) else None
         if done >= len(record.events):
             with trio.CancelScope(shield=True):  # bounded: one local write; an answer was paid for
-                await journal.add_event(record.seq, done, _encode(event, agent.knowledge), spending)
+                await journal.add_event(record, done, _to_journal(event, agent.knowledge), spending)
         done += 1
         if stop.is_set() and done > len(record.events):
             raise _Stopped
@@ -140,7 +123,7 @@ async def _known(
     if not record.events:
         return [], None
     path = str(journal.path)
-    past, knowledge = read_events(record.events, path, key)
+    past, knowledge = replay(record.events, path, key)
     payload = await agent.memory.read_receipt(key)
     if payload is not None:
         left = read_receipt_of(payload, path, key)
@@ -152,51 +135,39 @@ async def _known(
     return past, knowledge
 
 
-def read_events(
-    bodies: Sequence[Mapping[str, Any]], path: str, key: str
-) -> tuple[list[Answered | CodeResult], Knowledge | None]:
+def replay(events: Sequence[Event], path: str, key: str) -> tuple[list[Answered | CodeResult], Knowledge | None]:
     """What journaled events say, and what the agent knew of the notes after the last of them.
 
     Raises:
         JournalError: they are not what `run_episode` writes (naming *path* and *key*).
     """
+    past: list[Answered | CodeResult] = []
+    knowledge: Knowledge | None = None
     with _reading(path, key):
-        past = [_decode(body) for body in bodies]
-        states = [body["knowledge"] for body in bodies if "knowledge" in body]
-        return past, Knowledge.from_json(states[-1]) if states else None
+        for event in events:
+            if isinstance(event, WorkEvent):
+                raise ValueError("it has an event of another kind of run")
+            past.append(event.replay())
+            if isinstance(event, ResultEvent) and event.knowledge is not None:
+                knowledge = Knowledge.from_json(dict(event.knowledge))
+    return past, knowledge
 
 
 def read_receipt_of(payload: bytes, path: str, key: str) -> BlockReceipt:
-    """What a block left in the memory; raises as `read_events`."""
+    """What a block left in the memory; raises as `replay`."""
     with _reading(path, key):
-        return _converter.structure(json.loads(payload), BlockReceipt)
+        return read_value(_converter, json.loads(payload), BlockReceipt, "receipt")
 
 
 @contextmanager
 def _reading(path: str, key: str) -> Iterator[None]:
     try:
         yield
-    except (cattrs.BaseValidationError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise JournalError(path, f"job {key!r} cannot be read back: {error}") from error
 
 
-def _encode(event: Answered | CodeResult, knowledge: Knowledge) -> dict[str, Any]:
+def _to_journal(event: Answered | CodeResult, knowledge: Knowledge) -> Event:
     if isinstance(event, Answered):
-        answer = event.answer
-        return {
-            "text": answer.text,
-            "repairs": dict(answer.repairs),
-            "usage": _converter.unstructure(event.usage),
-            "finish_reason": event.finish_reason,
-        }
-    return {"result": _converter.unstructure(event.result), "knowledge": knowledge.to_json()}
-
-
-def _decode(body: Mapping[str, Any]) -> Answered | CodeResult:
-    if "result" in body:
-        return CodeResult(_converter.structure(body["result"], BlockResult))
-    text = _converter.structure(body["text"], str)
-    repairs = _converter.structure(body["repairs"], dict[str, int])
-    answer = attrs.evolve(parse_reply(text, cut="cut_answer" in repairs), repairs=repairs)
-    finish_reason = _converter.structure(body.get("finish_reason", ""), str)
-    return Answered(answer, _converter.structure(body["usage"], Usage), finish_reason)
+        return AnswerEvent(answer=event.answer, usage=event.usage, finish_reason=event.finish_reason)
+    return ResultEvent(result=event.result, knowledge=knowledge.to_json())

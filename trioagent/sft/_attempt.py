@@ -14,7 +14,7 @@ from .._errors import FatalError, ModelRefusedError
 from .._events import Answered, CodeResult, Replied
 from .._messages import ChatMessage, Usage
 from .._rates import refusal
-from .._runs import Budget, BudgetExhaustedError, JobRecord, Journal, Spending
+from .._runs import Budget, BudgetExhaustedError, JobRecord, Journal, Spending, WorkEvent
 from ..agent import Agent
 from ..models import Model
 from ..runtime import Runtime
@@ -38,7 +38,7 @@ class Ledger:
     """
 
     def __init__(self, journal: Journal, budget: Budget, record: JobRecord) -> None:
-        self._journal, self._budget, self._seq = journal, budget, record.seq
+        self._journal, self._budget, self._record = journal, budget, record
         self._events = len(record.events)
         self._new: Spending = Spending()
         self.used: dict[Who, Usage] = {}
@@ -59,7 +59,7 @@ class Ledger:
             return
         new, self._new = self._new, Spending()
         with trio.CancelScope(shield=True):  # bounded: one local write; it was paid for
-            await self._journal.add_event(self._seq, self._events, body or {}, new)
+            await self._journal.add_event(self._record, self._events, WorkEvent(body or {}), new)
         self._events += 1
 
     def take_used(self) -> dict[str, dict[str, Any]]:

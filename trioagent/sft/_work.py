@@ -11,7 +11,7 @@ import trio
 
 from .._config import SftConfig
 from .._messages import Usage
-from .._runs import BudgetedModel, JobEnd, JobRecord, Run, failure
+from .._runs import BudgetedModel, JobEnd, JobRecord, Run, WorkEvent, failure
 from ..models import Model
 from ._attempt import Attempt, AttemptSettings, Ledger, attempt
 from ._flows import instruction
@@ -57,7 +57,9 @@ class Conversations:
         self._attempts: dict[str, list[dict[str, Any]]] = {}  # of the personas that run, or are not settled yet
 
     async def run(self, job: PersonaJob, record: JobRecord) -> JobEnd | None:
-        ended = self._attempts[job.key] = [dict(body) for body in record.events if "verdicts" in body]
+        ended = self._attempts[job.key] = [
+            dict(event.body) for event in record.events if isinstance(event, WorkEvent) and "verdicts" in event.body
+        ]
         ledger = Ledger(self._run.journal, self._run.budget, record)
         settings = AttemptSettings(
             runtime=self._run.runtime, config=self._config, model=await self._run.model(), judge=self._judge

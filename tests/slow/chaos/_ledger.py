@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,8 +25,8 @@ def kept(run_dir: Path) -> dict[int, int]:
     found: dict[int, int] = {}
     with reader as journal:
         for seq, job_id, state in journal._connection.execute("SELECT seq, id, state FROM jobs").fetchall():
-            events = journal._connection.execute("SELECT body FROM events WHERE seq = ?", (seq,))
-            answers = sum("text" in json.loads(body) for (body,) in events)
+            events = journal._connection.execute("SELECT kind FROM events WHERE seq = ?", (seq,))
+            answers = sum(kind == "answer" for (kind,) in events)
             found[int(job_id.removeprefix("job-"))] = answers if state == "running" else _ALL
     return found
 

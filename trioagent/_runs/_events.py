@@ -1,0 +1,142 @@
+"""What a journal holds of a job that runs: an event for each thing that must not happen twice.
+
+An event is a row with these columns; each holds JSON (in ASCII: a model may send half a surrogate pair) or NULL.
+
+==================  =====================================================================================
+``raw``             answer: the text as the model wrote it, up to where it counts
+``step``            answer: what that text was read as (thoughts, code, reply, repairs)
+``parser``          answer: the version of the parser that read it (`PARSER_VERSION`), a number
+``finish_reason``   answer: the server's word, "" if the stream was stopped early; NULL if unknown (a run of 0.1)
+``usage``           answer: the tokens it took
+``result``          result: what a block came to, as the model was told
+``knowledge``       result: what the agent knew of the notes after the block
+``read``            result: versions of the notes that the block read; NULL if none are known (a run of 0.1)
+``written``         result: versions of the notes that it changed, null where it deleted one; NULL as above
+``images``          result: contents of the changed notes before the block; NULL if they were not kept
+``body``            work: whatever else a kind of run journals
+==================  =====================================================================================
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from .._errors import InvalidInputError
+from .._events import Answered, CodeResult
+from .._messages import Usage
+from .._parsed_reply import PARSER_VERSION, ParsedReply
+from .._wire import read_value, strict_converter
+from ..sandbox import BlockResult
+
+COLUMNS = (
+    "kind",
+    "raw",
+    "step",
+    "parser",
+    "finish_reason",
+    "usage",
+    "result",
+    "knowledge",
+    "read",
+    "written",
+    "images",
+    "body",
+)
+Versions = Mapping[str, str | None]
+"""Versions of notes by path; None where there was no note."""
+
+
+@attrs.frozen(kw_only=True)
+class AnswerEvent:
+    """A model's answer, and what it was read as: later rules never read an old answer anew."""
+
+    answer: ParsedReply
+    usage: Usage
+    finish_reason: str | None = None
+    parser: int = PARSER_VERSION
+
+    def replay(self) -> Answered:
+        return Answered(self.answer, self.usage, self.finish_reason or "")
+
+
+@attrs.frozen(kw_only=True)
+class ResultEvent:
+    """What a block came to, and what its agent knows of the notes since; see the table above."""
+
+    result: BlockResult
+    knowledge: Mapping[str, Any] | None = None
+    read: Versions | None = None
+    written: Versions | None = None
+    images: Mapping[str, str | None] | None = None
+
+    def replay(self) -> CodeResult:
+        return CodeResult(self.result)
+
+
+@attrs.frozen
+class WorkEvent:
+    """Whatever else a kind of run journals; plain JSON."""
+
+    body: Mapping[str, Any]
+
+
+Event = AnswerEvent | ResultEvent | WorkEvent
+
+_converter = strict_converter()
+
+
+def encode_event(event: Event) -> tuple[object, ...]:
+    """The values of `COLUMNS`. In proportion to the event: for a worker thread."""
+    match event:
+        case AnswerEvent():
+            step = _converter.unstructure(event.answer)
+            columns: dict[str, object] = {
+                "kind": "answer",
+                "raw": step.pop("text"),
+                "step": step,
+                "parser": event.parser,
+                "finish_reason": event.finish_reason,
+                "usage": _converter.unstructure(event.usage),
+            }
+        case ResultEvent():
+            columns = {"kind": "result", **_converter.unstructure(event)}
+        case WorkEvent(body):
+            columns = {"kind": "work", "body": body}
+    return tuple(
+        value if name in ("kind", "parser") or value is None else json.dumps(value)
+        for name, value in ((name, columns.get(name)) for name in COLUMNS)
+    )
+
+
+def decode_event(row: Sequence[object], where: str) -> Event:
+    """Inverse of `encode_event`.
+
+    Raises:
+        InvalidInputError: the row is damaged; *where*, the column and the value are named.
+    """
+    columns = {name: _decoded(name, value, where) for name, value in zip(COLUMNS, row, strict=True)}
+    given = {name: value for name, value in columns.items() if value is not None}
+    match kind := given.pop("kind", None):
+        case "answer":
+            if not isinstance(step := given.pop("step", None), dict):
+                raise InvalidInputError(f"{where}.step", f"must be an object, not {step!r:.60}")
+            answer = {**step, "text": given.pop("raw", None)}
+            return read_value(_converter, {**given, "answer": answer}, AnswerEvent, where)
+        case "result":
+            return read_value(_converter, given, ResultEvent, where)
+        case "work":
+            return read_value(_converter, given, WorkEvent, where)
+    raise InvalidInputError(f"{where}.kind", f"must be 'answer', 'result' or 'work', not {kind!r:.60}")
+
+
+def _decoded(name: str, value: object, where: str) -> object:
+    if name in ("kind", "parser") or value is None:
+        return value
+    try:
+        return json.loads(value)  # type: ignore[arg-type]
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InvalidInputError(f"{where}.{name}", f"is not JSON: {error}") from error

@@ -40,13 +40,18 @@ def promised() -> set[tuple[str, int]]:
 
 
 def _public(module: ModuleType) -> Iterator[Any]:
-    """A module's public values: those it exports, or all that it defines under a public name."""
-    init = Path(str(module.__file__))
-    names = getattr(module, "__all__", None) or (exported_names(init) if init.name == "__init__.py" else vars(module))
-    for name in names:
+    """A module's public values: those it exports, or all functions and classes that it defines under a public name."""
+    path = Path(str(module.__file__))
+    names = exported_names(path) if path.name == "__init__.py" else _defined(path)
+    for name in getattr(module, "__all__", names):
         value = getattr(module, name)
         if not name.startswith("_") and callable(value):
             yield value
+
+
+def _defined(path: Path) -> list[str]:
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    return [node.name for node in ast.parse(path.read_text()).body if isinstance(node, kinds)]
 
 
 def _methods(owner: type) -> Iterator[Any]:

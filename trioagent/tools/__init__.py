@@ -2,7 +2,7 @@
 
 ======================================================  ===============================================================
 ``create_file(file_path, content="") -> bool``          write a note whole (also over an old one); makes its folders;
-                                                        a name without a suffix gets ``.md``
+                                                        a new note gets ``.md`` (:mod:`._names`)
 ``update_file(file_path, old_content, new_content)``    replace a text that is in the note exactly once; True
 ``write_to_file(file_path, diff) -> bool``              apply a unified diff, all of it or nothing; makes new notes too
 ``read_file(file_path) -> str``                         the note's text

@@ -10,9 +10,11 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import string
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
+from ._names import nfc
 from ._paths import MAX_DEPTH, RESERVED
 from ._results import Refused
 
@@ -31,6 +33,7 @@ _WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _PLAIN
 _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | _PLAIN
 _CHUNK = 16 * 1024
 _TEMPORARY = ".trioagent-new"
+_OTHER_CASE = {ord(char): char.swapcase() for char in string.ascii_letters}
 
 Kind = str
 """``"file"``, ``"folder"``, ``"other"`` (a link, socket, device) or ``""`` (nothing there)."""
@@ -71,6 +74,21 @@ class Folder:
 
     def stat(self, name: str) -> os.stat_result:
         return os.stat(self._at(name), dir_fd=self._fd, follow_symlinks=False)
+
+    def kept_name(self, name: str) -> str:
+        """The name that the disk has for what *name* opens: where case does not count, the two may differ."""
+        other = name.translate(_OTHER_CASE)
+        if other == name:
+            return name
+        try:
+            same = os.path.samestat(self.stat(other), self.stat(name))
+        except OSError:
+            return name  # case does count
+        if not same:
+            return name
+        names = [entry.name for entry in self.scan()]
+        key = nfc(name).casefold()
+        return name if name in names else next((each for each in names if nfc(each).casefold() == key), name)
 
     def scan(self) -> list[os.DirEntry[str]]:
         """The folder's entries; their ``path`` means nothing, their ``name`` and type do."""
@@ -171,19 +189,32 @@ class Disk:
 
     def kind(self, path: str) -> Kind:
         """What is at *path*."""
+        return self.locate(path)[1]
+
+    def locate(self, path: str) -> tuple[str, Kind]:
+        """What is at *path*, and the path as the disk keeps it: they differ where upper and lower case do not count."""
         if not path:
-            return "folder"
-        parent, _, name = path.rpartition("/")
+            return path, "folder"
+        kept: list[str] = []
+        *folders, last = path.split("/")
+        here = self._open_root()
         try:
-            with self.folder(parent) as folder:
-                mode = folder.stat(name).st_mode
+            for name in folders:
+                kept.append(here.kept_name(name))
+                inner = here.enter(name)
+                here.close()
+                here = inner
+            mode = here.stat(last).st_mode
+            kept.append(here.kept_name(last))
         except (FileNotFoundError, NotADirectoryError):
-            return ""
+            return path, ""
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.ENAMETOOLONG):
-                return ""
+                return path, ""
             raise
-        return "file" if stat.S_ISREG(mode) else "folder" if stat.S_ISDIR(mode) else "other"
+        finally:
+            here.close()
+        return "/".join(kept), "file" if stat.S_ISREG(mode) else "folder" if stat.S_ISDIR(mode) else "other"
 
     def read(self, path: str, limit: int = MAX_BYTES) -> bytes:
         """At most *limit* bytes of the note at *path*."""

@@ -99,6 +99,11 @@ class Index:
             found.append(Part(fresh, fresh.everything))
         return found
 
+    def other_forms(self, disk: Disk, path: str) -> list[str]:
+        """The paths of notes and their folders that are not *path*, but become it under NFC."""
+        parts = self.parts(disk, contents=False)
+        return [each for segment, live in parts for each in segment.other_forms(path, live)]
+
     def renewed(self, disk: Disk, keep: int) -> tuple[bytes, int]:
         """A new part, for the host, in place of all but the first *keep*: their notes, and those that have changed.
 

@@ -1,14 +1,12 @@
 """Paths as a model writes them, made into paths relative to the memory. Pure text: no file is touched here.
 
 A path is relative to the memory and ``/``-separated; a leading ``/`` or ``./`` means the memory's own folder; ``..``
-works as long as it stays inside. A note may be named without its ``.md``. Blanks around a path and backslashes are
-forgiven when nothing has literally that name.
+works as long as it stays inside. Which spellings mean the same note is told in :mod:`._names`.
 """
 
 from __future__ import annotations
 
 import os
-import re
 
 from ._results import Refused, ToolError
 from ._text import encode
@@ -18,9 +16,6 @@ MAX_DEPTH = 64
 
 RESERVED = ".trioagent"
 """The host's own folder in a memory; tools neither show nor touch it."""
-
-_SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,5}\Z")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def as_text(value: object, name: str, example: str) -> str:
@@ -72,27 +67,6 @@ def relative(value: object, name: str = "file_path") -> str:
     except UnicodeEncodeError:
         raise Refused(f"{name} {path[:100]!r} has characters that no file name can have; leave them out") from None
     return "/".join(parts)
-
-
-def tidy(path: str) -> str:
-    """A relative path without backslashes and without blanks around it."""
-    return relative(path.strip().replace("\\", "/"))
-
-
-def spellings(path: str) -> list[str]:
-    """The names an existing note may have that was asked for as *path*, the likeliest first."""
-    plain = list(dict.fromkeys((path, tidy(path))))
-    return [name for name in (*plain, *(f"{p}.md" for p in plain if not p.endswith(".md"))) if name not in ("", ".md")]
-
-
-def for_new_note(path: str) -> str:
-    """The path a new note gets: ``.md`` is added to a name without a suffix."""
-    path = tidy(path)
-    if not path:
-        raise Refused("that is the memory's own folder; name a note, such as 'entities/ada.md'")
-    if _CONTROL.search(path):
-        raise Refused(f"{path[:100]!r} has a line break or control character in it; a path is one line of text")
-    return path if _SUFFIX.search(path.rpartition("/")[2], 1) else f"{path}.md"
 
 
 def is_hidden(path: str) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice, pairwise
 from struct import Struct
 
+from ._names import nfc
 from ._table import Table, numbers_in, pack
 from ._text import (
     ROUGHLY,
@@ -37,6 +38,7 @@ _TABLES = (
     "stem_sizes",  # its length: notes
     "whole_pairs",  # the same two for the whole path
     "whole_sizes",
+    "forms",  # NFC of a path or a folder's path, "//", that path, if the two differ: notes
 )
 _HEAD = Struct(f"={len(_TABLES) + 1}I")
 
@@ -49,13 +51,17 @@ def pack_notes(notes: Iterable[tuple[str, bytes | None]]) -> bytes:
     """
     contents = dict(notes)
     entries: list[dict[str, array[int]]] = [{} for _ in _TABLES]
-    paths, readable, words, path_words, names, links, stems, stem_pairs, stem_sizes, whole_pairs, whole_sizes = entries
+    paths, readable, words, path_words, names, links, stems, stem_pairs, stem_sizes, whole_pairs, whole_sizes, forms = (
+        entries
+    )
     for number, path in enumerate(sorted(contents)):
         name = path[path.rfind("/") + 1 :]
         _book(paths, [path], number)
         _book(path_words, set(words_of(fold(path))), number)
         _book(names, [name_key(name)], number)
         _book(stems, [squash(stem(path))], number)
+        if not path.isascii() and nfc(path) != path:
+            _book(forms, _other_forms(path), number)
         _book_likeness(stem_pairs, stem_sizes, stem(path), number)
         _book_likeness(whole_pairs, whole_sizes, path.removesuffix(".md"), number)
         data = contents[path]
@@ -80,6 +86,15 @@ def _book(table: dict[str, array[int]], keys: Iterable[str], number: int) -> Non
             table[key] = array("I", [number])
 
 
+def _other_forms(path: str) -> Iterator[str]:
+    """The keys of a path and its folders among the forms."""
+    parts = path.split("/")
+    for size in range(1, len(parts) + 1):
+        part = "/".join(parts[:size])
+        if nfc(part) != part:
+            yield f"{nfc(part)}//{part}"
+
+
 def _book_likeness(pairs: dict[str, array[int]], sizes: dict[str, array[int]], name: str, number: int) -> None:
     compared = comparable(name)
     _book(pairs, {*pairs_asked(compared), *compared}, number)
@@ -92,8 +107,9 @@ class Segment:
     def __init__(self, data: memoryview) -> None:
         starts = _HEAD.unpack_from(data)
         tables = [Table(data[begin:end]) for begin, end in pairwise(starts)]
-        self._paths, readable, self.words, self.path_words, self.names, self.links, self.stems, *alike = tables
-        self._alike = {False: alike[:2], True: alike[2:]}
+        self._paths, readable, self.words, self.path_words, self.names, self.links, self.stems, *more = tables
+        self._alike = {False: more[:2], True: more[2:4]}
+        self._forms = more[4]
         self.count = self._paths.count
         self.everything = (1 << self.count) - 1
         self.readable = readable.find("")
@@ -107,6 +123,13 @@ class Segment:
 
     def number(self, path: str) -> int | None:
         return self._paths.place(path)
+
+    def other_forms(self, path: str, among: int) -> Iterator[str]:
+        """The paths of a set of notes, or of their folders, that become *path* under NFC, and are not it."""
+        start = f"{path}//"
+        for key, members in self._forms.entries_beginning(start):
+            if members & among:
+                yield key[len(start) :]
 
     def alike(self, target: str, among: int, *, whole: bool) -> list[tuple[float, str, str]]:
         """The notes of a set whose names, or whole paths, are most like *target*, for :func:`.most_alike`."""

@@ -117,10 +117,17 @@ class Table:
 
     def beginning(self, prefix: str) -> int:
         """The numbers in the sets of all keys that begin with *prefix*."""
+        return self._together(self._places(prefix))
+
+    def entries_beginning(self, prefix: str) -> Iterator[tuple[str, int]]:
+        """All keys that begin with *prefix*, each with its set."""
+        return ((self.key(at), self.members(at)) for at in self._places(prefix))
+
+    def _places(self, prefix: str) -> range:
         wanted = encode_key(prefix)
         first = bisect_left(range(len(self)), wanted, key=self._bytes)
         last = bisect_right(range(len(self)), wanted, lo=first, key=lambda at: self._bytes(at)[: len(wanted)])
-        return self._together(range(first, last))
+        return range(first, last)
 
     def containing(self, part: str) -> int:
         """The numbers in the sets of all keys that have *part*, which is not empty, anywhere in them."""

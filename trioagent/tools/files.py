@@ -11,7 +11,9 @@ from ._advice import not_found, part_of, too_often
 from ._disk import Disk
 from ._index import READ_BYTES, Index
 from ._listing import Listing
-from ._paths import as_bytes, as_count, as_text, for_new_note, is_hidden, relative, spellings, tidy
+from ._lookup import Lookup
+from ._names import for_new_note, nfc, spellings, tidy
+from ._paths import as_bytes, as_count, as_text, is_hidden, relative
 from ._results import NoResults, Refused, ToolError, tool
 from ._text import NoteText, cut, shown
 from .links import ANY_NAME, Link, name_key, parse_links, read_link
@@ -43,6 +45,7 @@ class NoteTools:
         self._on_read = on_read
         self._index = Index() if index is None else index
         self._listing = Listing(self._disk, self._index)
+        self._lookup = Lookup(self._disk, self._index)
 
     # Reading
 
@@ -59,15 +62,15 @@ class NoteTools:
     @tool(ToolError)
     def check_if_dir_exists(self, dir_path: str) -> bool:
         """Whether there is such a folder."""
-        return self._folder(relative(dir_path, "dir_path")) is not None
+        return self._lookup.folder(relative(dir_path, "dir_path")) is not None
 
     @tool(NoResults)
     def list_files(self, dir_path: str | None = None) -> list[str]:
         """The paths of all notes, or of those in one folder and below it, sorted. Hidden ones are left out."""
         path = relative(dir_path or "", "dir_path")
-        folder = self._folder(path)
+        folder = self._lookup.folder(path)
         if folder is None:
-            is_note = self._disk.kind(path) == "file"
+            is_note = self._lookup.find(path)[1] == "file"
             raise Refused(
                 f"{path} is a note, not a folder; use read_file({path!r})"
                 if is_note
@@ -79,7 +82,7 @@ class NoteTools:
     def get_size(self, path: str = "") -> int:
         """Bytes of a note, or of all notes in a folder and below it; of the whole memory without *path*."""
         wanted = relative(path, "path")
-        folder = self._folder(wanted)
+        folder = self._lookup.folder(wanted)
         if folder is None:
             return self._disk.size(self._existing(path))
         return sum(here.stat(name).st_size for _, here, names in self._disk.walk(folder, hidden=True) for name in names)
@@ -91,7 +94,7 @@ class NoteTools:
         """Write a note whole, replacing one that exists; folders are made as needed, ``.md`` is added if left out."""
         path = relative(file_path)
         text = as_text(content, "content", "# Ada\n- city: Paris\n")
-        self._write(self._new_or_old(path), text)
+        self._write(self._lookup.for_note(path), text)
         return True
 
     @tool(ToolError)
@@ -121,7 +124,7 @@ class NoteTools:
         asked = relative(file_path)
         path = self._find(asked)
         if path is None:
-            path = self._new_or_old(asked)
+            path = self._lookup.for_note(asked)
             note = NoteText(b"")
         else:
             note = NoteText(self._disk.read(path))
@@ -154,8 +157,7 @@ class NoteTools:
     @tool(ToolError)
     def create_dir(self, dir_path: str) -> bool:
         """Make a folder and its parents; one that exists is fine."""
-        path = tidy(relative(dir_path, "dir_path"))
-        self._no_note_on_the_way(path)
+        path = self._lookup.for_folder(relative(dir_path, "dir_path"))
         if self._disk.kind(path) not in ("", "folder"):
             raise Refused(f"{path} is a note; choose another name for the folder")
         with self._disk.folder(path, make=True):
@@ -222,33 +224,36 @@ class NoteTools:
             self._on_read(path)
 
     def _find(self, path: str) -> str | None:
-        """The existing note that *path* names, reported as seen; the names that do not exist are, too."""
-        for name in spellings(path):
-            self._saw(name)
-            if self._disk.kind(name) == "file":
-                return name
+        """The existing note that *path* names, reported as seen; if there is none, its names are, too."""
+        found, kind = self._lookup.note(path)
+        if kind == "file":
+            self._saw(found)
+            return found
+        self._saw_nothing(path)
         return None
-
-    def _folder(self, path: str) -> str | None:
-        return next((name for name in dict.fromkeys((path, tidy(path))) if self._disk.kind(name) == "folder"), None)
 
     def _existing(self, file_path: str, saw: bool = True) -> str:
         """The existing note that *file_path* names, or a refusal with the nearest names."""
         path = relative(file_path)
         if not tidy(path):
             raise Refused("that is the memory's own folder; name a note, such as 'user.md'")
-        for name in spellings(path):
-            kind = self._disk.kind(name)
-            if kind == "file":
-                if saw:
-                    self._saw(name)
-                return name
-            self._saw(name)
-            if kind == "other":
-                raise Refused(f"{name} is no plain note (a link or device); use another note")
-        if self._folder(path) is not None:
+        found, kind = self._lookup.note(path)
+        if kind == "file":
+            if saw:
+                self._saw(found)
+            return found
+        self._saw_nothing(path)
+        if kind == "other":
+            raise Refused(f"{found} is no plain note (a link or device); use another note")
+        if self._lookup.folder(path) is not None:
             raise Refused(f"{path} is a folder; use list_files({path!r}) to see its notes")
         raise Refused(self._missing(path))
+
+    def _saw_nothing(self, path: str) -> None:
+        """No note has any of the names that *path* may mean, and the block knows that now."""
+        for name in spellings(path):
+            for form in dict.fromkeys((name, nfc(name))):
+                self._saw(form)
 
     def _missing(self, path: str) -> str:
         index = self._listing.index()
@@ -260,29 +265,6 @@ class NoteTools:
         else:
             hint = "There are no notes yet; create_file(file_path, content) makes one"
         return f"{cut(path, 300)} does not exist. {hint}."
-
-    def _new_or_old(self, path: str) -> str:
-        """Where a note called *path* is written: over the one that exists, or to a new one."""
-        if path and self._disk.kind(path) == "file":
-            return path
-        new = for_new_note(path)
-        kind = self._disk.kind(new)
-        if kind == "folder":
-            raise Refused(f"{new} is a folder; give the note's name as well, such as {new + '/note.md'!r}")
-        if kind == "other":
-            raise Refused(f"{new} is no plain note (a link or device); choose another name")
-        self._no_note_on_the_way(new.rpartition("/")[0])
-        return new
-
-    def _no_note_on_the_way(self, folder: str) -> None:
-        parts = folder.split("/")
-        for i in range(1, len(parts) + 1):
-            above = "/".join(parts[:i])
-            kind = self._disk.kind(above)
-            if not kind:
-                return
-            if kind != "folder":
-                raise Refused(f"{above} is a note, not a folder; choose another path")
 
     def _write(self, path: str, text: str) -> None:
         self._save(path, as_bytes(text, "content"))
@@ -335,8 +317,10 @@ class NoteTools:
         if not target.startswith(("./", "../")):
             plain = relative(target, "link")
             for name in (plain, f"{plain}.md"):  # most links are paths, and need no listing
-                if plain and not is_hidden(name) and self._disk.kind(name) == "file":
-                    return name, []
+                if plain and not is_hidden(name):
+                    at, kind = self._lookup.find(name)
+                    if kind == "file":
+                        return at, []
         found = self._listing.index().resolve(target)
         if found.path is None:
             self._saw(for_new_note(relative(_UPWARDS.sub("", target), "link")))

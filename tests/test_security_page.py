@@ -12,6 +12,7 @@ import attrs
 import pytest
 
 from trioagent import _config
+from trioagent.sandbox._indexes import IndexBounds
 
 TESTS = Path(__file__).parent
 ROWS = [
@@ -24,6 +25,7 @@ CONSTANTS = [(match[1], row[1]) for row in ROWS if (match := re.search(r"`([a-z_
 COMPLETE = (_config.SandboxLimits, _config.MemoryLimits)
 # Of these, only what bounds something is a limit.
 OTHERS = {
+    IndexBounds: {"memories", "total_bytes", "folders"},
     _config.AgentConfig: {"max_tool_turns", "message_chars"},
     _config.RetryPolicy: {"attempts", "max_delay", "max_retry_after"},
     _config.RateLimits: {"max_in_flight", "max_idle"},

@@ -26,8 +26,7 @@ from trioagent._messages import ChatMessage
 from trioagent.batch import CONVERSATIONS, FAILURES, Job, JournalError, RunDirError, read_rows, run_batch
 from trioagent.memory import ChangeSet, _fsops
 from trioagent.runtime import Runtime
-from trioagent.sandbox._sandbox import Sandbox
-from trioagent.sandbox._tier import HostTool, Outcome
+from trioagent.sandbox._sandbox import HostTool, Outcome, Sandbox
 from trioagent.testing import ScriptedModel
 
 from .interposer import Ended, in_child, said_by
@@ -41,6 +40,9 @@ class Appending:
     tier = "kernel"
 
     async def aclose(self) -> None:
+        pass
+
+    def use_background(self, nursery: trio.Nursery) -> None:
         pass
 
     async def execute(

@@ -17,7 +17,7 @@ from trioagent._config import SandboxLimits
 from trioagent.sandbox import _frames
 from trioagent.sandbox._block_session import MAX_FULL_FRAMES, MAX_TOOL_CALLS, Conversation, Place
 from trioagent.sandbox._kernel import KernelTier, _ConfinedConversation
-from trioagent.sandbox._tier import Outcome
+from trioagent.sandbox._sandbox import Outcome
 from trioagent.sandbox._zygote import Child
 
 pytestmark = pytest.mark.real

@@ -8,17 +8,21 @@ import os
 import shutil
 import sys
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 
 from trioagent._config import SandboxLimits
+from trioagent._exceptions import open_helper_nursery
 from trioagent.memory import ChangeSet, Memory
-from trioagent.sandbox import Sandbox, _indexes, open_sandbox
-from trioagent.sandbox._indexes import RENEW, WORTH, Indexes, Watch
-from trioagent.sandbox._tier import Outcome
+from trioagent.sandbox import Sandbox, open_sandbox
+from trioagent.sandbox._indexes import RENEW, WORTH, IndexBounds, Indexes, Watch
+from trioagent.sandbox._kernel import KernelTier
+from trioagent.sandbox._sandbox import Outcome
 
 from ..open_files import open_files
 from .indexed_search import SEARCH, filled, indexes, uses_index
@@ -37,6 +41,19 @@ async def big(tmp_path: Path) -> AsyncIterator[tuple[Sandbox, Path]]:
         await indexes(sandbox).idle()
         assert await uses_index(sandbox, memory) is True
         yield sandbox, memory
+
+
+@asynccontextmanager
+async def bounded(**bounds: Any) -> AsyncIterator[Sandbox]:
+    """A sandbox with other bounds for its indexes."""
+    limits = SandboxLimits()
+    tier = await KernelTier.start(limits, index_bounds=IndexBounds(**bounds))
+    try:
+        async with open_helper_nursery() as background:
+            tier.use_background(background)
+            yield Sandbox(tier, limits)
+    finally:
+        await tier.aclose()
 
 
 async def test_a_small_memory_gets_none(tmp_path: Path) -> None:
@@ -218,10 +235,9 @@ for number in range(64):
         assert result.locals["found"] == "[0, 1, 2, 3]"  # standard streams and its socket, also with an index
 
 
-async def test_a_memory_of_too_many_folders_gets_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_indexes, "_MAX_FOLDERS", 1)
+async def test_a_memory_of_too_many_folders_gets_none(tmp_path: Path) -> None:
     memory = filled(tmp_path / "memory")  # two, with its own
-    async with open_sandbox("kernel") as sandbox:
+    async with bounded(folders=1) as sandbox:
         for _ in range(2):
             assert await uses_index(sandbox, memory) is False
             await indexes(sandbox).idle()
@@ -265,26 +281,21 @@ async def test_no_index_can_be_made(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("in_use", "have_one"), [(0.0, [True, True, False]), (60.0, [False, True, True])])
-async def test_the_least_used_goes_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_use: float, have_one: list[bool]
-) -> None:
+async def test_the_least_used_goes_first(tmp_path: Path, in_use: float, have_one: list[bool]) -> None:
     """Unless all are in use: then the third gets none, and pushes nobody out."""
-    monkeypatch.setattr(_indexes, "_MAX_MEMORIES", 2)
-    monkeypatch.setattr(_indexes, "_IN_USE", in_use)
     memories = [filled(tmp_path / f"memory{number}") for number in range(3)]
-    async with open_sandbox("kernel") as sandbox:
+    async with bounded(memories=2, in_use_seconds=in_use) as sandbox:
         for memory in memories:
             await uses_index(sandbox, memory)
             await indexes(sandbox).idle()
         assert [await uses_index(sandbox, memory) for memory in reversed(memories)] == have_one
 
 
-async def test_one_that_is_too_large_pushes_nobody_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_that_is_too_large_pushes_nobody_out(tmp_path: Path) -> None:
     small, large = filled(tmp_path / "small"), filled(tmp_path / "large", 1000)
-    async with open_sandbox("kernel") as sandbox:
+    async with bounded(total_bytes=100_000) as sandbox:
         await uses_index(sandbox, small)
         await indexes(sandbox).idle()
-        monkeypatch.setattr(_indexes, "_MAX_BYTES", 100_000)
         await uses_index(sandbox, large)
         await indexes(sandbox).idle()
         assert [await uses_index(sandbox, memory) for memory in (small, large)] == [True, False]
@@ -303,7 +314,7 @@ async def test_a_block_lies_about_what_it_looked_at(sandbox: Sandbox, memory: Pa
 def test_a_watch_that_cannot_follow_says_so(tmp_path: Path) -> None:
     memory = filled(tmp_path / "memory")
     root = os.open(memory, os.O_RDONLY)
-    watch = Watch(root)
+    watch = Watch(root, 100)
     try:
         assert watch.changed() == set()
         (memory / "a.md").write_text("x")
@@ -337,13 +348,12 @@ def test_a_build_that_answers_nonsense_is_no_index(tmp_path: Path) -> None:
     async def main() -> None:
         made = Indexes(nonsense, 1000)
         root = os.open(memory, os.O_RDONLY)
-        try:
+        async with open_helper_nursery() as made.background:
             made.learn(root, WORTH)
             await made.idle()
             with made.lend(root) as lent:
                 assert lent is None
-        finally:
-            await made.aclose()
-            os.close(root)
+        await made.aclose()
+        os.close(root)
 
     trio.run(main)

@@ -12,7 +12,7 @@ import trio
 from trioagent._config import SandboxLimits
 from trioagent.sandbox import HostTool, _monty_supervisor
 from trioagent.sandbox._monty_tier import MontyTier
-from trioagent.sandbox._tier import TierStartError
+from trioagent.sandbox._sandbox import TierStartError
 
 from .monty_tier import open_monty
 
@@ -186,9 +186,8 @@ async def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "pip install trioagent[monty]" in error.value.detail
 
 
-async def test_a_worker_that_does_not_run_is_a_failed_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = _monty_supervisor.find()
-    monkeypatch.setattr(_monty_supervisor, "find", lambda: _monty_supervisor.Installed("/bin/true", found.folders))
+async def test_a_worker_that_does_not_run_is_a_failed_start() -> None:
+    broken = _monty_supervisor.Installed("/bin/true", _monty_supervisor.find().folders)
     with pytest.raises(TierStartError) as error:
-        await MontyTier.start(SandboxLimits())
+        await MontyTier.start(SandboxLimits(), broken)
     assert error.value.step == "worker"

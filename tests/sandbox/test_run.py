@@ -12,7 +12,7 @@ from trioagent._config import SandboxLimits
 from trioagent._errors import InvalidInputError, SandboxError
 from trioagent.memory import Knowledge, Memory, Receipt
 from trioagent.sandbox import BlockResult, Sandbox, diagnose, open_sandbox
-from trioagent.sandbox._tier import TIERS
+from trioagent.sandbox._sandbox import TIERS
 
 pytestmark = pytest.mark.real
 

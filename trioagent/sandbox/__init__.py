@@ -11,16 +11,14 @@ if TYPE_CHECKING:
     from ._probe import Check as Check
     from ._probe import TierReport as TierReport
     from ._probe import diagnose as diagnose
-    from ._result import BlockResult as BlockResult
+    from ._probe import open_sandbox as open_sandbox
+    from ._sandbox import BlockResult as BlockResult
+    from ._sandbox import HostTool as HostTool
     from ._sandbox import Sandbox as Sandbox
-    from ._sandbox import open_sandbox as open_sandbox
-    from ._tier import HostTool as HostTool
 
 _PLACES = {
-    "_probe": "Check TierReport diagnose",
-    "_result": "BlockResult",
-    "_sandbox": "Sandbox open_sandbox",
-    "_tier": "HostTool",
+    "_probe": "Check TierReport diagnose open_sandbox",
+    "_sandbox": "BlockResult HostTool Sandbox",
 }
 
 if not TYPE_CHECKING:

@@ -11,7 +11,7 @@ import trio
 
 from .._config import SandboxLimits
 from . import _frames
-from ._tier import HostTool, Outcome
+from ._sandbox import HostTool, Outcome
 from ._zygote import Child, receive
 
 MAX_TOOL_CALLS = 1000

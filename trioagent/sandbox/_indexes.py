@@ -25,9 +25,8 @@ import attrs
 import trio
 
 from ..memory._paths import Folders
-from ._tier import Outcome
+from ._sandbox import Outcome
 
-_MAX_FOLDERS = 4096
 _MAX_QUEUED = 1 << 20  # bytes read at once; who changes more had better start anew
 _EVENT = Struct("iIII")
 _MODIFY, _ATTRIB, _MOVED_FROM, _MOVED_TO, _CREATE, _DELETE = 0x2, 0x4, 0x40, 0x80, 0x100, 0x200
@@ -50,7 +49,8 @@ class Watch:
         OSError: there are too many folders, or this user has too many watches.
     """
 
-    def __init__(self, root_fd: int) -> None:
+    def __init__(self, root_fd: int, max_folders: int) -> None:
+        self._max_folders = max_folders
         self._folders: dict[int, str] = {}
         self._root = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root_fd)
         self._queue = -1
@@ -119,7 +119,7 @@ class Watch:
                     continue  # gone again
                 watched = _libc.inotify_add_watch(self._queue, f"/proc/self/fd/{fd}".encode(), _WANTED)
                 self._folders[_checked(watched)] = here
-                if len(self._folders) > _MAX_FOLDERS:
+                if len(self._folders) > self._max_folders:
                     raise OSError(errno.ENOSPC, "too many folders")
                 with os.scandir(fd) as entries:
                     for entry in entries:
@@ -146,8 +146,6 @@ RENEW = 16
 """So many changed notes are worth a new part."""
 
 _MAX_CHANGED, _MAX_CHANGED_CHARS = 256, 30_000  # in a block's order, which must find room in its socket at once
-_MAX_MEMORIES, _MAX_BYTES = 16, 64 * 2**20
-_IN_USE = 60.0  # s after a memory's last block: so many memories in turns must not push each other's index out
 _FORGET = 20_000  # changed notes, after which an index that nobody asks for is not kept up
 _GROWTH = 4
 _NOT_AGAIN = 600.0  # s until the next try for a memory of which no index could be made
@@ -166,6 +164,24 @@ Build = Callable[[str, int], Awaitable[Outcome]]
 """Runs a block over the memory behind a descriptor."""
 
 Key = tuple[int, int]
+
+
+@attrs.frozen(kw_only=True)
+class IndexBounds:
+    """What the indexes of one sandbox may take.
+
+    Attributes:
+        memories: how many have one.
+        total_bytes: of all of them.
+        folders: that a memory with an index may have; each takes a watch.
+        in_use_seconds: after its last block a memory's index is in use for so long, and not dropped for another's: so
+            many memories in turns must not push each other's index out.
+    """
+
+    memories: int = 16
+    total_bytes: int = 64 * 2**20
+    folders: int = 4096
+    in_use_seconds: float = 60.0
 
 
 @attrs.frozen
@@ -234,10 +250,14 @@ class Indexes:
     Args:
         build: how to run a block.
         piece_bytes: how large a file it may write.
+
+    Attributes:
+        background: where indexes are made; None: none are.
     """
 
-    def __init__(self, build: Build, piece_bytes: int) -> None:
-        self._build, self._piece_bytes = build, piece_bytes
+    def __init__(self, build: Build, piece_bytes: int, bounds: IndexBounds = IndexBounds()) -> None:
+        self._build, self._piece_bytes, self._bounds = build, piece_bytes, bounds
+        self.background: trio.Nursery | None = None
         self._kept: OrderedDict[Key, _Kept] = OrderedDict()
         self._hopeless: dict[Key, float] = {}
         self._making: trio.CancelScope | None = None
@@ -285,7 +305,7 @@ class Indexes:
 
     def learn(self, root_fd: int, scanned: int) -> None:
         """A block had to look at so many notes: make an index, or bring it up to date, if that is worth it."""
-        if not scanned or self._closed or self._making is not None:
+        if not scanned or self._closed or self._making is not None or self.background is None:
             return
         key = _key(root_fd)
         kept = self._kept.get(key)
@@ -302,9 +322,7 @@ class Indexes:
         except OSError:  # no descriptor is left
             return
         self._making, self._idle = trio.CancelScope(), trio.Event()
-        # No nursery holds it, since that would change what errors look like around whoever holds the sandbox open.
-        # It ends with the sandbox nevertheless: see aclose.
-        trio.lowlevel.spawn_system_task(self._make, self._making, key, folder)
+        self.background.start_soon(self._make, self._making, key, folder)
 
     async def _make(self, scope: trio.CancelScope, key: Key, folder: int) -> None:
         try:
@@ -321,7 +339,7 @@ class Indexes:
     async def _renew(self, key: Key, folder: int) -> None:
         kept = self._kept.get(key)
         if kept is None:
-            kept = self._kept[key] = _Kept(await trio.to_thread.run_sync(Watch, folder))
+            kept = self._kept[key] = _Kept(await trio.to_thread.run_sync(Watch, folder, self._bounds.folders))
         if not kept.look():
             self._drop(key)
             return
@@ -360,15 +378,16 @@ class Indexes:
 
     def _has_room(self) -> bool:
         """Is there room for one more, or one that is not in use?"""
-        if len(self._kept) < _MAX_MEMORIES:
+        if len(self._kept) < self._bounds.memories:
             return True
-        return next(iter(self._kept.values())).used < trio.current_time() - _IN_USE
+        return next(iter(self._kept.values())).used < trio.current_time() - self._bounds.in_use_seconds
 
     def _make_room(self, key: Key) -> None:
         """For the index that was made just now: the one that was used least recently goes, unless all are in use."""
-        while len(self._kept) > _MAX_MEMORIES or sum(kept.size for kept in self._kept.values()) > _MAX_BYTES:
+        bounds = self._bounds
+        while len(self._kept) > bounds.memories or sum(kept.size for kept in self._kept.values()) > bounds.total_bytes:
             oldest, kept = next(iter(self._kept.items()))
-            if oldest == key or kept.used >= trio.current_time() - _IN_USE:
+            if oldest == key or kept.used >= trio.current_time() - bounds.in_use_seconds:
                 self._give_up(key)
                 return
             self._drop(oldest)

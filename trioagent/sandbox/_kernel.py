@@ -18,9 +18,9 @@ from .._errors import MemoryRejectedError, SandboxError
 from ..memory._changes import ChangeSet
 from ._block_session import Conversation, Died, Place
 from ._collect_changes import compare_copy, read_changes
-from ._indexes import Indexes, Lent
+from ._indexes import IndexBounds, Indexes, Lent
 from ._mixed_ownership import Foreigners
-from ._tier import HostTool, Outcome
+from ._sandbox import HostTool, Outcome
 from ._zygote import Child, Zygote, Zygotes, missed, names_more, set_up_problem
 
 # Below these a layer is read in this thread: handing it to another costs more (about 0.1 ms) than reading it.
@@ -48,19 +48,27 @@ class _Run:
 class KernelTier:
     """Children of zygotes, of which at most ``limits.parallel`` run blocks at once."""
 
-    def __init__(self, limits: SandboxLimits, tier: str, zygotes: Zygotes) -> None:
+    def __init__(
+        self, limits: SandboxLimits, tier: str, zygotes: Zygotes, index_bounds: IndexBounds = IndexBounds()
+    ) -> None:
         self.limits, self.tier = limits, tier
         self._zygotes = zygotes
         self._running = trio.CapacityLimiter(limits.parallel)
         # Where every view is a copy, whoever owns the notes makes no difference.
         self._foreigners = Foreigners(all_ids=bool(self.hello["all_ids"])) if tier == "kernel" else None
         # Where a view is a copy, every note has been looked at already.
-        self.indexes = Indexes(self._build, limits.file_bytes) if tier == "kernel" else None
+        self.indexes = Indexes(self._build, limits.file_bytes, index_bounds) if tier == "kernel" else None
 
     @classmethod
-    async def start(cls, limits: SandboxLimits, tier: str = "kernel") -> KernelTier:
-        """Start the zygote. Raises TierStartError."""
-        return cls(limits, tier, await Zygotes.start(limits, tier))
+    async def start(
+        cls, limits: SandboxLimits, tier: str = "kernel", *, index_bounds: IndexBounds = IndexBounds()
+    ) -> KernelTier:
+        """Start the zygote.
+
+        Raises:
+            TierStartError: with the step that failed.
+        """
+        return cls(limits, tier, await Zygotes.start(limits, tier), index_bounds)
 
     @property
     def hello(self) -> Mapping[str, object]:
@@ -71,6 +79,10 @@ class KernelTier:
     def pid(self) -> int:
         """The zygote's outer process."""
         return self._zygotes.usual.pid
+
+    def use_background(self, nursery: trio.Nursery) -> None:
+        if self.indexes is not None:
+            self.indexes.background = nursery
 
     async def aclose(self) -> None:
         try:

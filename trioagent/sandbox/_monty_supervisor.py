@@ -19,7 +19,7 @@ from .._config import SandboxLimits
 from .._errors import SandboxError
 from . import _frames
 from ._guest.monty.supervisor import PID
-from ._tier import TierStartError
+from ._sandbox import TierStartError
 from ._zygote import DEATH_SECONDS, spawn
 
 VERSION = "1.4.0"
@@ -98,8 +98,11 @@ class Warden:
         return self._process.poll() is None
 
     @classmethod
-    async def start(cls, limits: SandboxLimits) -> Warden:
+    async def start(cls, limits: SandboxLimits, installed: Installed | None = None) -> Warden:
         """Start a warden and wait until it serves.
+
+        Args:
+            installed: where the extra is, if not where `find` finds it.
 
         Raises:
             TierStartError: with the step that failed.
@@ -108,7 +111,7 @@ class Warden:
             raise TierStartError(
                 "system", "Windows has no way to hand a folder to a confined process; run under WSL instead"
             )
-        installed = find()
+        installed = installed or find()
         settings = attrs.asdict(limits) | {
             "binary": installed.binary,
             "folders": list(installed.folders),
@@ -135,7 +138,8 @@ class Warden:
         self._control.close()
         if self._process.poll() is None:
             self._process.kill()  # no effect on one that is ending
-            self._process.wait()
+            with trio.move_on_after(DEATH_SECONDS, shield=True):
+                await trio.to_thread.run_sync(self._process.wait, abandon_on_cancel=True)
 
     async def fork(self) -> Pair:
         """Have a pair made, confined and waiting for its first block.

@@ -24,8 +24,8 @@ from ..memory._paths import is_inside
 from . import _frames
 from ._block_session import Conversation, Died, Place
 from ._guest.run_block import MAX_PATH
-from ._monty_supervisor import Pair, Warden
-from ._tier import HostTool, Outcome, TierStartError
+from ._monty_supervisor import Installed, Pair, Warden
+from ._sandbox import HostTool, Outcome, TierStartError
 from ._zygote import Child
 
 _INDEX_BYTES = 16 * 1024 * 1024
@@ -148,13 +148,16 @@ class MontyTier:
         self._idle: list[tuple[Warden, Pair]] = []
 
     @classmethod
-    async def start(cls, limits: SandboxLimits) -> MontyTier:
+    async def start(cls, limits: SandboxLimits, installed: Installed | None = None) -> MontyTier:
         """Start the warden and a first pair.
+
+        Args:
+            installed: where the extra is, if not where `find` finds it.
 
         Raises:
             TierStartError: the extra is not installed, or something here keeps its worker from running.
         """
-        warden = await Warden.start(limits)
+        warden = await Warden.start(limits, installed)
         tier = cls(limits, warden)
         try:
             tier._idle.append((warden, await warden.fork()))
@@ -175,6 +178,9 @@ class MontyTier:
     def pid(self) -> int:
         """The warden's process."""
         return self._warden.pid
+
+    def use_background(self, nursery: trio.Nursery) -> None:
+        pass  # there is none
 
     async def aclose(self) -> None:
         for _, pair in self._idle:

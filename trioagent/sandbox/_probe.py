@@ -1,4 +1,4 @@
-"""Which tier works here? Found out by really running a block, and explained for people."""
+"""``open_sandbox``: the best tier that works here, found out by really running a block, and explained for people."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ import errno
 import os
 import sys
 import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import attrs
 import trio
 
 from .._config import SandboxLimits
-from .._errors import SandboxError, SandboxUnavailableError
+from .._errors import InvalidInputError, SandboxError, SandboxUnavailableError
+from .._exceptions import open_helper_nursery
 from ._guest.views import Scratch, remove_left_behind
 from ._kernel import KernelTier
-from ._tier import TIERS, Executor, TierStartError
+from ._sandbox import TIERS, Executor, Sandbox, TierStartError
 
 # It must be able to do each of these in its view; the host then must find exactly these changes.
 _NOTES_CODE = """
@@ -73,6 +76,29 @@ class ProbeError(Exception):
     def __init__(self, check: Check) -> None:
         super().__init__(check)
         self.check = check
+
+
+@asynccontextmanager
+async def open_sandbox(tier: str | None = None, *, limits: SandboxLimits = SandboxLimits()) -> AsyncIterator[Sandbox]:
+    """Start a sandbox: the best tier that works here, or the one asked for. On leaving, all of it is gone.
+
+    Tried in this order: "kernel", "kernel-lite", "monty". A tier counts as working once a real block has run in it.
+    Model-written code never runs without one. Which it is, `Sandbox.tier` and each result say.
+
+    Raises:
+        InvalidInputError: there is no tier of that name.
+        SandboxUnavailableError: none works, or not the one asked for; with the reasons.
+    """
+    if tier is not None and tier not in TIERS:
+        raise InvalidInputError("tier", f"must be one of {', '.join(TIERS)}, not {tier!r}")
+    executor = await start_best(tier, limits)
+    try:
+        # Indexes are made in here: they end with the sandbox, and the body's own exception comes out bare.
+        async with open_helper_nursery() as background:
+            executor.use_background(background)
+            yield Sandbox(executor, limits)
+    finally:
+        await executor.aclose()
 
 
 async def start_best(tier: str | None, limits: SandboxLimits) -> Executor:
@@ -140,7 +166,8 @@ async def _run_probe_block(executor: Executor) -> str:
     except SandboxError as error:
         return error.problem
     finally:
-        memory.remove()
+        with trio.CancelScope(shield=True):  # three small files
+            await trio.to_thread.run_sync(memory.remove)
         os.close(memory.folder)
     if outcome.error:
         return outcome.error

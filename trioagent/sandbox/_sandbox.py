@@ -1,20 +1,102 @@
-"""``open_sandbox``: where model-written code runs, over a memory, as one transaction."""
+"""What a sandbox tier must do, and `Sandbox`: blocks over a memory, each as one transaction."""
 
 from __future__ import annotations
 
 import keyword
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol
 
 import attrs
+import trio
 
 from .._config import SandboxLimits
 from .._errors import InvalidInputError, MemoryRejectedError
 from ..memory import ChangeSet, Knowledge, Lease, Memory, Receipt, UndoLog
-from ._probe import start_best
-from ._result import BlockResult
-from ._tier import TIERS, Executor, HostTool, Outcome
+
+TIERS = ("kernel", "kernel-lite", "monty")
+"""All tiers, the best first: the order in which they are tried."""
+
+HostTool = Callable[..., Awaitable[object]]
+
+
+@attrs.frozen(kw_only=True)
+class Outcome:
+    """One block's outcome, before anything is committed.
+
+    Attributes:
+        locals, error, printed: as in :class:`BlockResult`.
+        reads: notes that the block read or looked for, relative to the memory.
+        changes: what it did to its view; empty if ``error`` is not.
+        scanned: notes that its tools had to look at one by one, as the block says.
+    """
+
+    locals: dict[str, str] = attrs.field(factory=dict)
+    error: str = ""
+    printed: str = ""
+    reads: tuple[str, ...] = ()
+    changes: ChangeSet = attrs.field(factory=ChangeSet)
+    scanned: int = 0
+
+
+class TierStartError(Exception):
+    """A tier does not work here; *step* says how far it came."""
+
+    def __init__(self, step: str, detail: str, errno: int | None = None) -> None:
+        super().__init__(step, detail, errno)
+        self.step, self.detail, self.errno = step, detail, errno
+
+
+class Executor(Protocol):
+    """A running tier."""
+
+    @property
+    def tier(self) -> str: ...
+
+    async def aclose(self) -> None:
+        """End whatever runs, and wait until it is gone."""
+        ...
+
+    def use_background(self, nursery: trio.Nursery) -> None:
+        """Work that no caller waits for may run in *nursery*; it must not raise, and ends with the nursery."""
+        ...
+
+    async def execute(
+        self, code: str, *, root_fd: int | None, hide: bool, host_tools: Mapping[str, HostTool]
+    ) -> Outcome:
+        """Run *code* over a private view of the folder behind *root_fd* (an empty one for None).
+
+        Nothing of the folder itself changes. Cancelling kills the block; when this returns or raises, nothing of it is
+        left. A block's own failure, of whatever kind, is an outcome.
+
+        Args:
+            hide: leave the memory's own ``.trioagent`` out of the view.
+
+        Raises:
+            SandboxError: the sandbox itself broke.
+        """
+        ...
+
+
+@attrs.frozen(kw_only=True)
+class BlockResult:
+    """What one block of code came to.
+
+    Attributes:
+        locals: the block's variables, name to ``repr``, bounded (see :class:`SandboxLimits`) and ready to print: a
+            variable ``v`` holding the text ``hi`` is ``{"v": "'hi'"}``.
+        error: "" if the block ended well, else what went wrong, in words for the model.
+        printed: what the block printed, to standard output and error.
+        saved: True if the block changed notes and the changes were committed.
+        tier: the sandbox tier that ran it.
+    """
+
+    locals: dict[str, str]
+    error: str
+    printed: str
+    saved: bool
+    tier: str
+
 
 NOTHING_SAVED = "Nothing was saved."
 
@@ -116,23 +198,3 @@ def _checked_tools(host_tools: Mapping[str, HostTool]) -> dict[str, HostTool]:
         if not callable(tool):
             raise InvalidInputError("host_tools", f"{name} must be an async function, not {tool!r}")
     return dict(host_tools)
-
-
-@asynccontextmanager
-async def open_sandbox(tier: str | None = None, *, limits: SandboxLimits = SandboxLimits()) -> AsyncIterator[Sandbox]:
-    """Start a sandbox: the best tier that works here, or the one asked for. On leaving, all of it is gone.
-
-    Tried in this order: "kernel", "kernel-lite", "monty". A tier counts as working once a real block has run in it.
-    Model-written code never runs without one. Which it is, `Sandbox.tier` and each result say.
-
-    Raises:
-        InvalidInputError: there is no tier of that name.
-        SandboxUnavailableError: none works, or not the one asked for; with the reasons.
-    """
-    if tier is not None and tier not in TIERS:
-        raise InvalidInputError("tier", f"must be one of {', '.join(TIERS)}, not {tier!r}")
-    executor = await start_best(tier, limits)
-    try:
-        yield Sandbox(executor, limits)
-    finally:
-        await executor.aclose()

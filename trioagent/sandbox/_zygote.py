@@ -26,7 +26,7 @@ from . import _frames
 from ._guest.copying import FOLDER
 from ._guest.views import remove_scratch
 from ._indexes import Lent
-from ._tier import TierStartError
+from ._sandbox import TierStartError
 
 _PROGRAM = Path(__file__).parent / "_guest" / "__main__.py"
 DEATH_SECONDS = 10.0  # SIGKILL cannot be refused; only a kernel stuck on a dead disk takes longer
@@ -208,7 +208,8 @@ class Zygote:
             self._spares.pop().close()
         if self._process.poll() is None:
             await self._end()
-        self._clear_away()
+        with trio.CancelScope(shield=True):  # bounded by what its views may hold
+            await trio.to_thread.run_sync(self._clear_away)
 
     def _clear_away(self) -> None:
         """Remove its views, if it was killed, by us or others, before it could."""

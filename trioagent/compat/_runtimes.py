@@ -10,6 +10,7 @@ import attrs
 import trio
 
 from .._config import ModelConfig
+from .._exceptions import open_helper_nursery
 from .._network import NetworkConfig
 from ..models import Model, OfflineRules, RateLimiter
 from ..models._names import OFFLINE_RULES
@@ -19,8 +20,8 @@ Settings = ModelConfig | OfflineRules
 
 
 class _Runtimes:
-    def __init__(self, stack: AsyncExitStack) -> None:
-        self._stack = stack
+    def __init__(self, holders: trio.Nursery, stack: AsyncExitStack) -> None:
+        self._holders, self._stack = holders, stack
         self._open: dict[Settings, Runtime] = {}
         self._opening = trio.Lock()
 
@@ -37,12 +38,8 @@ class _Runtimes:
 
     async def _add(self, settings: Settings) -> Runtime:
         if not self._open:
-            return await self._stack.enter_async_context(
-                open_runtime(
-                    OFFLINE_RULES if isinstance(settings, OfflineRules) else settings,
-                    network=NetworkConfig.from_env(os.environ),
-                )
-            )
+            runtime: Runtime = await self._holders.start(_hold, settings)
+            return runtime
         first = next(iter(self._open.values()))
         if isinstance(settings, OfflineRules):
             model = await self._stack.enter_async_context(first.open_model(OFFLINE_RULES))
@@ -56,14 +53,23 @@ class _Runtimes:
         return attrs.evolve(first, model=model, config=settings)
 
 
+async def _hold(settings: Settings, *, task_status: trio.TaskStatus[Runtime] = trio.TASK_STATUS_IGNORED) -> None:
+    """Keep a runtime open. It has a nursery of its own, so one task enters and leaves it, whoever asked for it."""
+    async with open_runtime(
+        OFFLINE_RULES if isinstance(settings, OfflineRules) else settings, network=NetworkConfig.from_env(os.environ)
+    ) as runtime:
+        task_status.started(runtime)
+        await trio.sleep_forever()
+
+
 _current: trio.lowlevel.RunVar[_Runtimes] = trio.lowlevel.RunVar("trioagent.compat runtimes")
 
 
 @asynccontextmanager
 async def open_runtimes() -> AsyncIterator[None]:
     """Make `runtime_for` work in this Trio run; all that it opened is closed in the end."""
-    async with AsyncExitStack() as stack:
-        _current.set(_Runtimes(stack))
+    async with open_helper_nursery() as holders, AsyncExitStack() as stack:
+        _current.set(_Runtimes(holders, stack))
         yield
 
 

@@ -85,6 +85,9 @@ async def open_sandbox(tier: str | None = None, *, limits: SandboxLimits = Sandb
     Tried in this order: "kernel", "kernel-lite", "monty". A tier counts as working once a real block has run in it.
     Model-written code never runs without one. Which it is, `Sandbox.tier` and each result say.
 
+    Indexes of large memories are made in a nursery of its own, so it is left by the task that entered it, as any cancel
+    scope is; an exception of the body comes out bare, never in a group.
+
     Raises:
         InvalidInputError: there is no tier of that name.
         SandboxUnavailableError: none works, or not the one asked for; with the reasons.

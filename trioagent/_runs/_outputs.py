@@ -167,14 +167,14 @@ def failure(error: Exception, metadata: Mapping[str, Any], last_response: str) -
     ``error`` is the error's type, its words and its fields by name, or the traceback of one that is none of ours;
     ``last_response`` is the last thing the model said.
     """
-    told: dict[str, Any] = {"type": type(error).__name__, "message": str(error)}
+    described: dict[str, Any] = {"type": type(error).__name__, "message": str(error)}
     if isinstance(error, TrioAgentError):
-        told["fields"] = {name: value for name, value in vars(error).items() if _is_plain(value)}
+        described["fields"] = {name: value for name, value in vars(error).items() if _is_plain(value)}
         if isinstance(error, ModelError):
-            told["fields"]["attempts"] = error.attempts
+            described["fields"]["attempts"] = error.attempts
     else:
-        told["traceback"] = "".join(traceback.format_exception(error))
-    return {"error": told, "last_response": last_response, "metadata": dict(metadata)}
+        described["traceback"] = "".join(traceback.format_exception(error))
+    return {"error": described, "last_response": last_response, "metadata": dict(metadata)}
 
 
 def _is_plain(value: object) -> bool:

@@ -119,8 +119,8 @@ def _run_to_end(run: Callable[[trio.Event], Awaitable[T]], display: Display, not
     try:
         return trio.run(_run_signalled, run, display, notice)
     except BaseException as error:
-        told = [line_and_code(leaf) for leaf in leaves(error)]
-        display.end(max(code for _, code in told), {"report": None, "errors": [line for line, _ in told]})
+        problems = [line_and_code(leaf) for leaf in leaves(error)]
+        display.end(max(code for _, code in problems), {"report": None, "errors": [line for line, _ in problems]})
         raise
 
 

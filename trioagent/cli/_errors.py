@@ -64,13 +64,13 @@ def line_and_code(error: BaseException) -> tuple[str, int]:
 
 def _report(error: BaseException, options: GlobalOptions) -> int:
     # click and rich make SystemExit of a pipe that nobody reads any more.
-    told = [leaf for leaf in leaves(error) if not isinstance(leaf, BrokenPipeError | SystemExit)]
-    if not told:
+    reportable = [leaf for leaf in leaves(error) if not isinstance(leaf, BrokenPipeError | SystemExit)]
+    if not reportable:
         _silence_stdout()
         return FAILED
     if options.debug:
         traceback.print_exception(error)
-    said = list(dict.fromkeys(line_and_code(leaf) for leaf in told))
+    said = list(dict.fromkeys(line_and_code(leaf) for leaf in reportable))
     for line, _ in said:
         click.echo(one_line(line), err=True)
     codes = [code for _, code in said]

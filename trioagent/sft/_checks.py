@@ -171,8 +171,8 @@ def _not_in(
 ) -> str:
     """Which *facts* are not stated by the words *found*."""
     lacking = [(fact, _said_of(transcript.persona, words(fact)).missing(found)) for fact in facts]
-    told = [f"{short(fact.fact_description)} (no {', '.join(missing)})" for fact, missing in lacking if missing]
-    return f"{problem}: {'; '.join(told)}" if told else ""
+    described = [f"{short(fact.fact_description)} (no {', '.join(missing)})" for fact, missing in lacking if missing]
+    return f"{problem}: {'; '.join(described)}" if described else ""
 
 
 _CHECKS: dict[Flow, tuple[Check, ...]] = {

@@ -49,8 +49,12 @@ def script(persona: Persona, facts: Sequence[Fact], flow: Flow, num_turns: int) 
     check_facts(flow, facts, "facts")
     match flow:
         case "introduce":
-            told = [_tell(fact.fact_description) for fact in facts]
-            lines = [f"Hello! My name is {persona.name_surname}.", *_profile(persona, num_turns - 1 - len(told)), *told]
+            statements = [_tell(fact.fact_description) for fact in facts]
+            lines = [
+                f"Hello! My name is {persona.name_surname}.",
+                *_profile(persona, num_turns - 1 - len(statements)),
+                *statements,
+            ]
         case "update":
             lines = [_correct(fact) for fact in facts if fact.previous]
         case "retrieve":

@@ -86,8 +86,8 @@ class Conversations:
         return JobEnd("failed", self._rejected(job))
 
     async def failure(self, job: PersonaJob, record: JobRecord, error: Exception) -> Mapping[str, Any]:
-        told = failure(error, {}, "")["error"]
-        return {**self._rejected(job), "reason": f"{told['type']}: {told['message']}", "error": told}
+        described = failure(error, {}, "")["error"]
+        return {**self._rejected(job), "reason": f"{described['type']}: {described['message']}", "error": described}
 
     @property
     def _run_dir(self) -> Path:

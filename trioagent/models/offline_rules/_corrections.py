@@ -131,9 +131,9 @@ def parse_correction(sentence: str) -> list[Op]:
     return []
 
 
-def _changing(before: str, told: bool) -> bool:
+def _changing(before: str, stated: bool) -> bool:
     """Whether "from X to Y" after these words means a change, not a journey or opening hours."""
-    return told or bool(
+    return stated or bool(
         re.search(
             r"\b(?:changed?|switch\w*|promot\w*|shift\w*|transition\w*|updated?|transferr\w*|went|moved?|"
             r"renamed)\b[\w ]*$",

@@ -181,15 +181,15 @@ class Finder:
                     ranked.append((scored[0], -order, -line.number, way, line, scored[1]))
         ranked.sort(key=lambda row: row[:3], reverse=True)
         if not ranked or ranked[0][5] < WEAK:
-            near = [self.told(row) for row in ranked[:1]]
+            near = [self.answer(row) for row in ranked[:1]]
             return {"found": [], "near": near, "about": self.about() if self.ask["about"] else None}
         first = ranked[0]
         equal = {row[3].path: row for row in reversed(ranked) if row[0] == first[0] and row[4].key == first[4].key}
         equal[first[3].path] = first
-        best = [self.told(row) for row in sorted(equal.values(), key=lambda row: row[:3], reverse=True)]
+        best = [self.answer(row) for row in sorted(equal.values(), key=lambda row: row[:3], reverse=True)]
         return {"found": best[:3], "near": [], "about": None}
 
-    def told(self, row: tuple[Any, ...]) -> dict[str, Any]:
+    def answer(self, row: tuple[Any, ...]) -> dict[str, Any]:
         score, _, _, way, line, sure = row
         inside = set(stems(line.value))
         said = [w[0] for w in self.words if any(s in inside for s, like in w[1].items() if like > 0.8)]

@@ -56,13 +56,13 @@ class Reviser(Editor):
         said, hint = set(stems(op["old"])), set(op["hint"])
         numbers = {"one": "1", "two": "2", "three": "3", "four": "4", "five": "5", "six": "6"}
         said |= {numbers[s] for s in said if s in numbers}
-        told = []
+        named = []
         for path in self.notes.candidates(op["hint"]):
             name = set(stems(self.notes.title(path)))
             if path != "user.md" and (name <= hint or len(hint & name) >= 2):
-                told.append(path)
+                named.append(path)
         best, found = 0.0, None
-        for path in ["user.md", *told[:20]]:
+        for path in ["user.md", *named[:20]]:
             for line in self.notes.read(path)[1]:
                 if not line.key or line.key in ("Type", "Entity Type", "Full Name"):
                     continue
@@ -118,10 +118,10 @@ class Reviser(Editor):
 
     def drop(self, op: dict[str, Any]) -> None:
         """Take out what is no longer so: the line, or the one item of its list."""
-        if not self.drop_words(op["words"], ["user.md", *self.told(op["words"])], 0.5):
+        if not self.drop_words(op["words"], ["user.md", *self.named_by(op["words"])], 0.5):
             self.done["missed"].append(op["text"])
 
-    def told(self, words: list[str]) -> list[str]:
+    def named_by(self, words: list[str]) -> list[str]:
         """The notes that these words name."""
         return [
             p for p in self.notes.candidates(words) if p != "user.md" and set(stems(self.notes.title(p))) <= set(words)
@@ -190,10 +190,10 @@ class Reviser(Editor):
                     self.rewrite(line, line.text.replace("[[", "").replace("]]", "") if bare else None)
             self.remove_note(path)
             return self.tell("removed", path, "the whole note, and the links to it")
-        told = self.told(op["words"])
+        named = self.named_by(op["words"])
         found = False
         while len(self.done["removed"]) < 50 and self.drop_words(
-            op["words"], [*told, "user.md"], 0.99 if len(op["words"]) == 1 else 0.74
+            op["words"], [*named, "user.md"], 0.99 if len(op["words"]) == 1 else 0.74
         ):
             found = True
         if not found:

@@ -46,8 +46,10 @@ if TYPE_CHECKING:
     from ._errors import MemoryConflictError as MemoryConflictError
     from ._errors import MemoryLimitError as MemoryLimitError
     from ._errors import MemoryPathError as MemoryPathError
+    from ._errors import MemoryProtectedError as MemoryProtectedError
     from ._errors import MemoryRejectedError as MemoryRejectedError
     from ._errors import MemoryStorageError as MemoryStorageError
+    from ._errors import MemoryUnreadError as MemoryUnreadError
     from ._errors import ModelCertificateError as ModelCertificateError
     from ._errors import ModelConnectionError as ModelConnectionError
     from ._errors import ModelError as ModelError
@@ -110,7 +112,8 @@ _PLACES = {
     "_config": "AgentConfig BatchConfig MemoryLimits ModelConfig RateLimits RetryPolicy SandboxLimits",
     "_errors": (
         "AgentBusyError DeadlineExceededError EndpointHeldError FatalError InvalidInputError MemoryConflictError "
-        "MemoryLimitError MemoryPathError MemoryRejectedError MemoryStorageError ModelCertificateError "
+        "MemoryLimitError MemoryPathError MemoryProtectedError MemoryRejectedError MemoryStorageError "
+        "MemoryUnreadError ModelCertificateError "
         "ModelConnectionError ModelError ModelProtocolError ModelRefusedError ModelStatusError SandboxError "
         "SandboxUnavailableError StructuredOutputError TrioAgentError"
     ),

@@ -6,7 +6,9 @@
     ├── MemoryStorageError           the disk refused: full, broken, read-only; the notes are as they were
     ├── MemoryRejectedError          a block's changes were refused; the text goes to the model
     │   ├── MemoryLimitError         too large, too many, or not a plain note
-    │   └── MemoryConflictError      someone else changed a note since this agent read it
+    │   ├── MemoryConflictError      someone else changed a note since this agent read it
+    │   ├── MemoryUnreadError        a note would be written over that this agent has never read
+    │   └── MemoryProtectedError     a note or folder that may not be changed
     ├── AgentBusyError               a second chat with one agent, while the first goes on
     ├── DeadlineExceededError             a job's working time is used up
     ├── FatalError                   an error of the run itself, never of one job
@@ -75,8 +77,8 @@ class MemoryStorageError(TrioAgentError):
         path: the memory folder.
         errno: the operating system's error number (``errno.ENOSPC`` for a full disk).
         detail: the operating system's words.
-        pending: it refused after the commit had been recorded: the changes are saved, some notes do not show them yet,
-            and whoever uses the memory next completes them first.
+        pending: the disk refused in the middle of a commit, and refused to take it back as well. Until it allows one or
+            the other the memory can be read, and some notes show the change; whoever uses the memory next settles it.
     """
 
     def __init__(self, path: str, errno: int, detail: str, pending: bool = False) -> None:
@@ -89,8 +91,8 @@ class MemoryStorageError(TrioAgentError):
     def __str__(self) -> str:
         if self.pending:
             return (
-                f"could not complete a saved change in the memory {self.path!r}: {self.detail}; "
-                "it is recorded, and is completed when the memory is used next and the disk allows it"
+                f"a change of the memory {self.path!r} was interrupted and cannot be settled now: {self.detail}; "
+                "it can be read, and the change is completed or taken back when the disk allows it"
             )
         return f"could not save to the memory {self.path!r}: {self.detail}; its notes are unchanged"
 
@@ -128,10 +130,52 @@ class MemoryConflictError(MemoryRejectedError):
         self.paths = paths
 
     def __str__(self) -> str:
-        names = ", ".join(_shown(path) for path in self.paths[:_SHOWN_PATHS])
-        if len(self.paths) > _SHOWN_PATHS:
-            names += f" and {len(self.paths) - _SHOWN_PATHS} more"
-        return f"someone else changed {names} after you last read it; read it again, then redo your change"
+        return (
+            f"someone else changed {_list_of(self.paths)} after you last read it; read it again, then redo your change"
+        )
+
+
+class MemoryUnreadError(MemoryRejectedError):
+    """A block would have written over notes that its agent has never read in this conversation.
+
+    Only with ``blind_overwrite="refuse"``, the default.
+
+    Attributes:
+        paths: the notes concerned, relative to the memory, sorted.
+    """
+
+    def __init__(self, paths: tuple[str, ...]) -> None:
+        super().__init__(paths)
+        self.paths: tuple[str, ...] = paths
+
+    def __str__(self) -> str:
+        first = _shown(self.paths[0]) if self.paths else ""
+        return (
+            f"{_list_of(self.paths)} existed already, and you have not read it in this conversation; "
+            f"read it first with read_file({first!r}), then write it again with what must be kept"
+        )
+
+
+class MemoryProtectedError(MemoryRejectedError):
+    """A block would have changed a note or folder that the system, or the owner's policy, protects.
+
+    Attributes:
+        path: the note or folder, relative to the memory.
+        problem: what protects it.
+    """
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(path, problem)
+        self.path: str = path
+        self.problem: str = problem
+
+    def __str__(self) -> str:
+        return f"{_shown(self.path)} cannot be changed: {self.problem}"
+
+
+def _list_of(paths: tuple[str, ...]) -> str:
+    names = ", ".join(_shown(path) for path in paths[:_SHOWN_PATHS])
+    return f"{names} and {len(paths) - _SHOWN_PATHS} more" if len(paths) > _SHOWN_PATHS else names
 
 
 def _shown(path: str) -> str:

@@ -85,7 +85,7 @@ class Agent:
         settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         self.config: AgentConfig = AgentConfig(**settings)
         self.memory: Memory = Memory(memory_path, limits=runtime.memory_limits, sync=runtime.sync_notes)
-        self.knowledge: Knowledge = Knowledge()
+        self.knowledge: Knowledge = Knowledge(blind_overwrite="allow")
         self._runtime = runtime
         self._model = runtime.model if model is None else model
         self._host_tools = dict(host_tools or {})

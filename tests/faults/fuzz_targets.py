@@ -25,9 +25,9 @@ from trioagent.batch import BadRow, Job, JournalError
 from trioagent.batch._episode import read_receipt_of, replay
 from trioagent.batch._jobs import job_from_row
 from trioagent.memory import Knowledge
-from trioagent.memory._commit import receipt_payload
 from trioagent.memory._paths import is_inside
-from trioagent.memory._redo import Redo, Staged
+from trioagent.memory._receipts import receipt_payload
+from trioagent.memory._record import CommitRecord, Deletion, FolderChange, LegacyVersion, StagedWrite
 from trioagent.memory._sizes import _Folder
 from trioagent.models._decode import decode_answer, decode_chunk, error_detail
 from trioagent.models._http1 import ResponseReader
@@ -176,15 +176,16 @@ def receipts(data: bytes, chance: random.Random) -> None:
             pass
 
 
-def redo_records(data: bytes, chance: random.Random) -> None:
+def commit_records(data: bytes, chance: random.Random) -> None:
     try:
-        redo = Redo.decode(data)
+        record = CommitRecord.decode(data)
     except ValueError:
         return
-    for path in (*redo.deletes, *redo.removed, *redo.made, *(staged.target for staged in redo.writes)):
-        assert is_inside(path)
-    assert all("/" not in staged.file for staged in redo.writes) and "/" not in redo.receipt
-    assert Redo.decode(redo.encode()) == redo
+    notes: list[Deletion | StagedWrite] = [*record.deletes, *record.writes]
+    assert all(is_inside(each.path) for each in (*notes, *record.removed, *record.made))
+    assert all("/" not in note.file for note in notes) and "/" not in record.receipt
+    if not any(isinstance(note.before, LegacyVersion) for note in notes):
+        assert CommitRecord.decode(record.encode()) == record
 
 
 def knowledge(data: bytes, chance: random.Random) -> None:
@@ -223,15 +224,25 @@ _ANSWER = {
 _RESULT = {"locals": {"a": "1"}, "error": "", "printed": "", "saved": True, "tier": "kernel"}
 _USAGE = {"prompt_tokens": 1, "completion_tokens": 2, "estimated": False, "requests": 1, "cost": 0.0}
 _KNOWN: dict[str, Any] = {"began": 5, "seen": {"user.md": [1, 2, 3], "gone.md": None}}
+_SEEN = {"seen": {"user.md": "0" * 32, "gone.md": None}, "blind_overwrite": "refuse"}
 _EVENTS: list[dict[str, Any]] = [
     {"text": "<think>a</think><python>x = 1</python>", "repairs": {}, "usage": _USAGE},
     {"result": _RESULT, "knowledge": _KNOWN},
 ]
 _RECEIPT = _dumps({"event": 1, "result": _RESULT, "changed": ["a.md"]})
-_REDO = Redo(
-    7, {"a/b.md": (1, 2, 3)}, ("a",), ("c", "c/d"), (Staged("new-0", "c/d/e.md", "0" * 64, (4, 5, 6)),), "", ""
+_RECORD = CommitRecord(
+    (Deletion("a/b.md", "old-0123abcd-1", "0" * 32),),
+    (FolderChange("a", 0o700),),
+    (FolderChange("c"), FolderChange("c/d")),
+    (
+        StagedWrite("c/d/e.md", "new-0123abcd-0", None, "1" * 32),
+        StagedWrite("f.md", "new-0123abcd-2", "2" * 32, "3" * 32),
+    ),
 ).encode()
-_KEPT = Redo(7, receipt="receipt-" + "0" * 64, payload="eyJldmVudCI6IDF9").encode()
+_OLD_WRITE = {"file": "new-0", "target": "c/d/e.md", "sha256": "0" * 64, "before": [4, 5, 6]}
+_OLD_RECORD = {"format": 1, "moment": 7, "deletes": {"a/b.md": [1, 2, 3]}, "removed": ["a"], "made": ["c", "c/d"]}
+_OLD_RECORD |= {"writes": [_OLD_WRITE], "receipt": "", "payload": ""}
+_KEPT = CommitRecord(receipt="receipt-" + "0" * 64, payload="eyJldmVudCI6IDF9").encode()
 
 TARGETS = [
     Target("frames", [_dumps(_REPLY), _dumps({"call": "f", "args": [1, [2.5, None]], "kwargs": {"k": {}}})], frames),
@@ -265,8 +276,8 @@ TARGETS = [
     Target("journal rows", [_dumps(_EVENTS), _dumps(_EVENTS[:1]), _dumps(_EVENTS[1:])], journal_rows),
     Target("event columns", [_dumps(column) for event in _EVENTS for column in event.values()], event_columns),
     Target("receipts", [_RECEIPT, _KEPT], receipts),
-    Target("redo records", [_REDO, _KEPT], redo_records),
-    Target("knowledge", [_dumps(_KNOWN)], knowledge),
+    Target("commit records", [_RECORD, _dumps(_OLD_RECORD), _KEPT], commit_records),
+    Target("knowledge", [_dumps(_KNOWN), _dumps(_SEEN)], knowledge),
     Target("folder marks", [_dumps([5, 6, 7, ["a", "b"]])], marks),
     Target(
         "job rows",

@@ -20,19 +20,22 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { COUNT = 0, FAIL_ONCE, FAIL_ON, KILL_BEFORE, KILL_MIDDLE, SHORT };
+enum { COUNT = 0, FAIL_ONCE, FAIL_ON, KILL_BEFORE, KILL_MIDDLE, SHORT, FAIL_PATH };
 enum { NOTED = 1 << 20 };
 
 static char folder[PATH_MAX];
 static size_t folder_length;
 static long at, seen, faults;
 static int mode, number_of_error, armed;
+static char touched[2][PATH_MAX], refused[PATH_MAX]; /* paths of the operation at hand; the one refused from now on */
+static int touches;
 static char is_write[NOTED]; /* by number of operation: can it be cut in two */
 
 void fault_arm(const char *path, long n, int how, int error) {
     snprintf(folder, sizeof folder, "%s", path);
     folder_length = strlen(folder);
     at = n, seen = 0, faults = 0, mode = how, number_of_error = error, armed = 1;
+    refused[0] = 0;
 }
 void fault_disarm(void) { armed = 0; }
 long fault_seen(void) { return seen; }
@@ -40,6 +43,8 @@ long fault_done(void) { return faults; }
 int fault_is_write(long n) { return n > 0 && n < NOTED && is_write[n]; }
 
 static int inside(const char *path) {
+    if (touches < 2)
+        snprintf(touched[touches++], PATH_MAX, "%s", path);
     return strncmp(path, folder, folder_length) == 0 && (path[folder_length] == '/' || path[folder_length] == 0);
 }
 
@@ -60,10 +65,38 @@ static int at_inside(int dir_fd, const char *path) {
         return fd_inside(dir_fd);
     if (path[0] == '/')
         return inside(path);
-    if (dir_fd != AT_FDCWD)
-        return fd_inside(dir_fd);
-    char here[PATH_MAX];
-    return getcwd(here, sizeof here) != NULL && inside(here);
+    char whole[PATH_MAX + 300];
+    if (dir_fd != AT_FDCWD) {
+        char link[64];
+        int keep = errno;
+        snprintf(link, sizeof link, "/proc/self/fd/%d", dir_fd);
+        ssize_t length = readlink(link, whole, PATH_MAX - 1);
+        errno = keep;
+        if (length < 0)
+            return 0;
+        whole[length] = 0;
+    } else if (getcwd(whole, PATH_MAX) == NULL)
+        return 0;
+    snprintf(whole + strlen(whole), 300, "/%s", path);
+    return inside(whole);
+}
+
+static int both_inside(int x, const char *a, int y, const char *b) {
+    int first = at_inside(x, a);
+    return at_inside(y, b) || first;
+}
+
+/* Whose path a refusal for good is about: of two names the note's, not that of our own file. */
+static int is_refused(void) {
+    for (int i = 0; i < touches; i++)
+        if (strcmp(touched[i], refused) == 0)
+            return 1;
+    return 0;
+}
+
+static void refuse_path(void) {
+    int i = touches == 2 && strstr(touched[0], "/.trioagent/") != NULL ? 1 : 0;
+    snprintf(refused, sizeof refused, "%s", touches ? touched[i] : "");
 }
 
 enum { GO, REFUSE, CUT };
@@ -75,11 +108,17 @@ static int decide(long size) {
     seen++;
     if (seen < NOTED)
         is_write[seen] = size > 1;
-    if (mode == COUNT || seen < at || (seen > at && mode != FAIL_ON))
+    if (mode == COUNT || seen < at || (seen > at && mode != FAIL_ON && mode != FAIL_PATH))
         return GO;
+    if (mode == FAIL_PATH) {
+        if (seen == at)
+            refuse_path();
+        if (!is_refused())
+            return GO;
+    }
     faults++;
     switch (mode) {
-    case FAIL_ONCE: case FAIL_ON: errno = number_of_error; return REFUSE;
+    case FAIL_ONCE: case FAIL_ON: case FAIL_PATH: errno = number_of_error; return REFUSE;
     case KILL_BEFORE: die(); break;
     case KILL_MIDDLE: case SHORT: if (size > 1) return CUT;
     }
@@ -92,6 +131,7 @@ static int decide(long size) {
     if (next == NULL) next = (__typeof__(&name))dlsym(RTLD_NEXT, #name)
 
 #define AROUND(type, concerned, size, call, cut_call) do { \
+    touches = 0; \
     if (!armed || !(concerned)) return call; \
     int what = decide(size); \
     if (what == REFUSE) return -1; \
@@ -133,8 +173,11 @@ SIMPLE(mkdirat, (int dir, const char *p, mode_t bits), at_inside(dir, p), next(d
 SIMPLE(rmdir, (const char *p), at_inside(AT_FDCWD, p), next(p))
 SIMPLE(unlink, (const char *p), at_inside(AT_FDCWD, p), next(p))
 SIMPLE(unlinkat, (int dir, const char *p, int f), at_inside(dir, p), next(dir, p, f))
-SIMPLE(rename, (const char *a, const char *b), at_inside(AT_FDCWD, b), next(a, b))
-SIMPLE(renameat, (int x, const char *a, int y, const char *b), at_inside(y, b), next(x, a, y, b))
+SIMPLE(rename, (const char *a, const char *b), both_inside(AT_FDCWD, a, AT_FDCWD, b), next(a, b))
+SIMPLE(renameat, (int x, const char *a, int y, const char *b), both_inside(x, a, y, b), next(x, a, y, b))
+SIMPLE(renameat2, (int x, const char *a, int y, const char *b, unsigned int f), both_inside(x, a, y, b),
+       next(x, a, y, b, f))
+SIMPLE(linkat, (int x, const char *a, int y, const char *b, int f), both_inside(x, a, y, b), next(x, a, y, b, f))
 
 #define OPEN(name, declaration, dir, ...) \
     int name declaration { \

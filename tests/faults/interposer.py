@@ -38,6 +38,7 @@ class Mode(IntEnum):
     KILL_BEFORE = 3  # the process dies; dying after an operation is dying before the next one
     KILL_MIDDLE = 4  # it dies with half of a write written
     SHORT = 5  # a write takes half of its bytes and says so
+    FAIL_PATH = 6  # it fails, and so does all that follows on the same path, as on a protected note
 
 
 DEATHS = (Mode.KILL_BEFORE, Mode.KILL_MIDDLE)
@@ -83,6 +84,12 @@ class Ended:
             *(Fault(at, mode) for at in self.writes for mode in (Mode.KILL_MIDDLE, Mode.SHORT)),
             *(Fault(at, mode, error) for at in places for mode, error in kinds),
         ]
+
+    def every_permanent_fault(self) -> list[Fault]:
+        """Refusals that no retry cures, for one path and for all, from each operation on."""
+        kinds = [(Mode.FAIL_PATH, error) for error in (errno.EPERM, errno.EXDEV, errno.EBUSY, errno.EDQUOT)]
+        kinds += [(Mode.FAIL_ON, error) for error in (errno.EROFS, errno.EPERM, errno.EDQUOT)]
+        return [Fault(at, mode, error) for at in range(1, self.seen + 1) for mode, error in kinds]
 
 
 def compiler() -> str | None:

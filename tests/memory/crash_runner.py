@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from trioagent.memory import Receipt
-from trioagent.memory._commit import read_receipt
+from trioagent.memory._receipts import read_receipt
 
 from .support import CHANGING, PRIVATE, Tree, before, commit_now, opened, read_tree, recover_now, scenarios, switched
 

@@ -13,13 +13,28 @@ from typing import Any
 import attrs
 import pytest
 
-from trioagent.memory import ChangeSet, Knowledge, Receipt, UndoLog, _fsops
-from trioagent.memory._commit import LeasedMemory, commit, recover
+from trioagent.memory import ChangeSet, Knowledge, Receipt, SeenNotes, UndoLog, _fsops
+from trioagent.memory._commit import LeasedMemory, commit
+from trioagent.memory._recovery import recover
 from trioagent.memory._sizes import SizesCache
 
 PRIVATE = ".trioagent"
-CHANGING = ("create", "write", "chmod", "chown", "set_times", "fsync", "rename", "unlink", "mkdir", "rmdir")
-ALL = (*CHANGING, "open_dir", "fstat", "lstat", "may_change", "read", "sha256", "names", "entries", "mark", "set_mark")
+CHANGING = (
+    "create",
+    "write",
+    "chmod",
+    "chown",
+    "set_times",
+    "fsync",
+    "rename",
+    "rename_new",
+    "exchange",
+    "unlink",
+    "mkdir",
+    "rmdir",
+)
+LOOKING = ("open_dir", "fstat", "lstat", "may_change", "read", "version", "settled_version", "attributes", "sha256")
+ALL = (*CHANGING, *LOOKING, "names", "entries", "mark", "set_mark")
 
 
 @attrs.define
@@ -98,13 +113,14 @@ def commit_now(
     *,
     knowledge: Knowledge | None = None,
     reads: tuple[str, ...] = (),
+    seen: SeenNotes = SeenNotes(),  # noqa: B008 - frozen
     receipt: Receipt | None = None,
     undo: UndoLog | None = None,
     **settings: Any,
 ) -> bool:
     """A commit without a lease, in this thread."""
     with opened(root, **settings) as leased:
-        return commit(leased, changes, knowledge=knowledge, reads=reads, receipt=receipt, undo=undo)
+        return commit(leased, changes, knowledge=knowledge, reads=reads, seen=seen, receipt=receipt, undo=undo)
 
 
 def recover_now(root: Path, **settings: Any) -> bool:
@@ -195,7 +211,7 @@ REPOSITORY = Path(__file__).parents[2]
 _WITH_TMPFS = """
 import ctypes, errno, os, sys
 import trio
-from trioagent._errors import MemoryStorageError
+from trioagent._errors import MemoryProtectedError, MemoryStorageError
 from trioagent.memory import ChangeSet, Memory
 uid, gid, folder = os.getuid(), os.getgid(), sys.argv[1]
 libc = ctypes.CDLL(None, use_errno=True)

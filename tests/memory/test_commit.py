@@ -262,7 +262,7 @@ async def test_our_name_taken_by_a_file(tmp_path: Path) -> None:
 
 _READ_ONLY_FOLDER = """
 import os, sys, trio
-from trioagent._errors import MemoryStorageError
+from trioagent._errors import MemoryProtectedError
 from trioagent.memory import ChangeSet, Memory
 if os.geteuid() == 0:
     os.setgid(12345), os.setuid(12345)
@@ -271,8 +271,8 @@ async def main():
         for writes in ({"locked/a.md": b"x", "b.md": b"x"}, {"locked/a.md": b"x"}):
             try:
                 await lease.commit(ChangeSet(writes=writes))
-            except MemoryStorageError as error:
-                assert "'locked' may not be written" in str(error) and not error.pending, error
+            except MemoryProtectedError as error:
+                assert error.path == "locked" and "may not be written" in error.problem, error
             else:
                 raise AssertionError("saved")
 trio.run(main)
@@ -296,7 +296,12 @@ def test_folder_that_may_not_be_written() -> None:
 
 _MOUNTED = """
 root = os.path.dirname(folder)
-assert refused(root, {"mounted/a.md": b"x", "b.md": b"x"}) == errno.EXDEV
+try:
+    trio.run(save, root, {"mounted/a.md": b"x", "b.md": b"x"})
+except MemoryProtectedError as error:
+    assert error.path == "mounted" and "mounted from elsewhere" in error.problem, error
+else:
+    raise AssertionError("saved")
 assert os.listdir(root) == ["mounted"] and not os.listdir(folder)
 """
 

@@ -3,9 +3,13 @@ it."""
 
 from __future__ import annotations
 
+import base64
 import errno
+import hashlib
 import json
 import os
+import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +17,8 @@ from typing import Any
 import pytest
 
 from trioagent import _errors
+from trioagent.memory import ChangeSet, Memory, Receipt
+from trioagent.memory._receipts import read_receipt
 
 from ..open_files import open_files
 from .support import (
@@ -20,6 +26,7 @@ from .support import (
     PRIVATE,
     before,
     commit_now,
+    opened,
     read_tree,
     recover_now,
     run_python,
@@ -81,27 +88,90 @@ def test_refused_anywhere(tmp_path: Path, scenario: str, code: int, sync: bool) 
     assert {"unchanged", "saved"} <= outcomes
 
 
-def test_recovery_refused_then_done(tmp_path: Path) -> None:
-    """As long as the disk refuses, nobody gets the memory; the commit stays recorded."""
-    new, _ = scenarios()["many notes"]
-    root = tmp_path / "memory"
-    before().lay_down(root)
-    with pytest.raises(_errors.MemoryStorageError) as caught, _refusing("rename", after=2):
-        commit_now(root, before().changes_to(new))
-    assert caught.value.pending
-    with pytest.raises(_errors.MemoryStorageError, match="completed when the memory is used next"), _refusing("rename"):
-        recover_now(root)
-    assert recover_now(root) is False
-    assert read_tree(root) == new
+STEPS = ("exchange", "rename_new", "rename", "unlink", "mkdir", "rmdir")
 
 
-def _refusing(name: str, after: int = 0) -> Any:
-    def refuse(step: int, name: str, operation: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-        if step > after:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EIO, errno.EPERM])
+async def test_a_disk_that_refuses_everything_from_some_step_on(tmp_path: Path, code: int) -> None:
+    """The memory can be read meanwhile, nothing can be saved; the first lease after the cure settles it."""
+    new, _ = scenarios()["all of it"]
+    memory = Memory(tmp_path / "memory")
+    before().lay_down(memory.path)
+    for after in range(3, 9):
+        with _refusing(STEPS, code, after=after):
+            with pytest.raises(_errors.MemoryStorageError) as caught:
+                async with memory.lease() as lease:
+                    await lease.commit(before().changes_to(new))
+            assert caught.value.pending and caught.value.errno == code
+            async with memory.lease() as lease:
+                assert lease.unsettled is not None and "can be read" in str(lease.unsettled)
+                assert not await lease.commit(ChangeSet())
+                with pytest.raises(_errors.MemoryStorageError) as refused:
+                    await lease.commit(ChangeSet(writes={"a.md": b"x"}))
+                assert refused.value is lease.unsettled
+        async with memory.lease() as lease:
+            assert lease.unsettled is None
+        assert read_tree(memory.path) in (before(), new)
+        assert not (memory.path / PRIVATE).exists()
+        shutil.rmtree(memory.path)
+        before().lay_down(memory.path)
+
+
+@pytest.mark.parametrize("scenario", sorted(scenarios().keys() - {"a receipt alone"}))
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EXDEV, errno.EBUSY, errno.EDQUOT, errno.EACCES])
+def test_a_step_that_is_refused_for_good_undoes_the_others(tmp_path: Path, scenario: str, code: int) -> None:
+    """Whichever note or folder it is: the memory is as before, usable at once, and the error says what it is."""
+    new, receipt = scenarios()[scenario]
+    changes = before().changes_to(new)
+    for path in sorted({*changes.writes, *changes.deletes, *changes.made_dirs, *changes.removed_dirs}):
+        root, name = tmp_path / path.replace("/", "_"), path.rpartition("/")[2]
+        before().lay_down(root)
+        old = picture(root)
+        with _refusing(STEPS, code, name=name), pytest.raises(_errors.TrioAgentError) as caught:
+            commit_now(root, changes, receipt=receipt)
+        if code == errno.EDQUOT:
+            assert isinstance(caught.value, _errors.MemoryStorageError)
+            assert caught.value.errno == code and not caught.value.pending
+        else:
+            assert isinstance(caught.value, _errors.MemoryProtectedError)
+            assert caught.value.path.rpartition("/")[2] == name
+        assert picture(root) == old  # the very same files, with their modes and times
+        assert recover_now(root) is False
+        assert commit_now(root, ChangeSet(writes={"another.md": b"x", "yet/another.md": b"y"}))
+
+
+def picture(root: Path) -> dict[str, tuple[int, ...]]:
+    """Each note and folder with what tells it from another of the same content."""
+    found = {}
+    for path in root.rglob("*"):
+        status = path.stat()
+        identity = (status.st_ino, status.st_mtime_ns) if path.is_file() else ()
+        found[str(path.relative_to(root))] = (status.st_mode, status.st_uid, *identity)
+    return found
+
+
+def _refusing(names: tuple[str, ...], code: int, *, after: int = 0, name: str | None = None) -> Any:
+    """Refuse these operations after the first few of them, or those on notes and folders of one name."""
+
+    def refuse(step: int, _: str, operation: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        if step > after and (name is None or name in args):
+            raise OSError(code, os.strerror(code))
         return operation(*args)
 
-    return switched(refuse, (name,))
+    return switched(refuse, names)
+
+
+class Died(BaseException):
+    """Stands for the death of the process: nothing of ours catches it."""
+
+
+def _dying(names: tuple[str, ...], after: int = 0) -> Any:
+    def die(step: int, _: str, operation: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        if step > after:
+            raise Died
+        return operation(*args)
+
+    return switched(die, names)
 
 
 @pytest.mark.parametrize(
@@ -111,6 +181,11 @@ def _refusing(name: str, after: int = 0) -> Any:
         b"{",
         b"[]",
         b'{"format": 2}',
+        b'{"format": 3}',
+        b'{"format":2,"deletes":[{"path":"../x","file":"old-0","before":"1"}],"removed":[],"made":[],"writes":[],"receipt":"","payload":""}',
+        b'{"format":2,"deletes":[{"path":"user.md","file":"../x","before":"1"}],"removed":[],"made":[],"writes":[],"receipt":"","payload":""}',
+        b'{"format":2,"deletes":[],"removed":[{"path":"folder"}],"made":[],"writes":[],"receipt":"","payload":""}',
+        b'{"format":2,"deletes":[],"removed":[],"made":[{"path":"x","mode":true}],"writes":[],"receipt":"","payload":""}',
         b'{"format": 1, "moment": 0}',
         b"[" * 100_000,
         b'{"format":1,"moment":9e9,"deletes":{},"removed":[],"made":[],"writes":[],"receipt":"","payload":""}',
@@ -139,7 +214,7 @@ def test_torn_staged_note_is_left_out(tmp_path: Path) -> None:
     root = tmp_path / "memory"
     before().lay_down(root)
     new, _ = scenarios()["many notes"]
-    with pytest.raises(_errors.MemoryStorageError), _refusing("rename", after=1):
+    with pytest.raises(Died), _dying(("exchange", "rename_new")):
         commit_now(root, before().changes_to(new))
     for staged in (root / PRIVATE).glob("new-*"):
         staged.write_bytes(b"torn")
@@ -147,23 +222,69 @@ def test_torn_staged_note_is_left_out(tmp_path: Path) -> None:
     assert read_tree(root) == before()
 
 
-def test_notes_changed_after_the_crash_stay(tmp_path: Path) -> None:
-    """A person who edits a note between a crash and the recovery has acted later: that edit stands."""
+@pytest.mark.parametrize("moved", [-86400, 0, 86400], ids=["an older time", "the time of the save", "a later time"])
+@pytest.mark.parametrize("after", range(3))
+def test_notes_changed_after_the_crash_stay(tmp_path: Path, after: int, moved: int) -> None:
+    """A person who saves a note between a crash and the recovery has acted later: that edit stands, whatever its time.
+
+    A backup, a synchroniser or an archive puts files in place that keep their own, older times.
+    """
     root = tmp_path / "memory"
     before().lay_down(root)
     new, _ = scenarios()["all of it"]
     new.write("user.md", b"from the block\n")
-    with pytest.raises(_errors.MemoryStorageError), _refusing("unlink"):
+    with pytest.raises(Died), _dying(("exchange", "rename"), after=after):
         commit_now(root, before().changes_to(new))
-    later = (root / PRIVATE / "redo.json").stat().st_mtime_ns + 10**9
+    now = time.time()
     for path in ("user.md", "entities/old.md"):
+        (root / path).parent.mkdir(exist_ok=True)
         (root / path).write_bytes(b"by hand\n")
-        os.utime(root / path, ns=(later, later))
+        os.utime(root / path, (now + moved, now + moved))
     recover_now(root)
     expected = new.copy()
     expected.write("user.md", b"by hand\n")
     expected.write("entities/old.md", b"by hand\n")
+    if after == 0:
+        expected = before()  # no record yet
+        expected.write("user.md", b"by hand\n")
+        expected.write("entities/old.md", b"by hand\n")
     assert read_tree(root) == expected
+
+
+def test_a_record_of_0_1_is_carried_out(tmp_path: Path) -> None:
+    """Format 1 tells a note by the time of its last change and its size, and staged notes by SHA-256."""
+    for name, text in (("a.md", b"old"), ("gone.md", b"gone"), ("theirs.md", b"old")):
+        (tmp_path / name).write_bytes(text)
+    versions = {path.name: _legacy_version(path) for path in tmp_path.iterdir()}
+    (tmp_path / "theirs.md").write_bytes(b"changed since")
+    os.utime(tmp_path / "theirs.md", (1, 1))
+    (tmp_path / PRIVATE).mkdir()
+    writes = []
+    for number, name in enumerate(("a.md", "theirs.md", "folder/new.md")):
+        (tmp_path / PRIVATE / f"new-{number}").write_bytes(b"staged")
+        digest = hashlib.sha256(b"staged").hexdigest()
+        writes.append({"file": f"new-{number}", "target": name, "sha256": digest, "before": versions.get(name)})
+    receipt = Receipt("job/1", b"payload")
+    record = {
+        "format": 1,
+        "moment": time.time_ns(),
+        "deletes": {"gone.md": versions["gone.md"]},
+        "removed": [],
+        "made": ["folder"],
+        "writes": writes,
+        "receipt": receipt.file,
+        "payload": base64.b64encode(receipt.payload).decode(),
+    }
+    (tmp_path / PRIVATE / "redo.json").write_text(json.dumps(record))
+    assert recover_now(tmp_path) is True
+    assert read_tree(tmp_path).notes == {"a.md": b"staged", "theirs.md": b"changed since", "folder/new.md": b"staged"}
+    with opened(tmp_path) as leased:
+        assert read_receipt(leased, receipt.key) == receipt.payload
+
+
+def _legacy_version(path: Path) -> list[int]:
+    status = path.stat()
+    return [status.st_ino, status.st_mtime_ns, status.st_size]
 
 
 _FULL_DISK = """

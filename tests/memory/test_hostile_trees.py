@@ -15,6 +15,7 @@ import pytest
 from trioagent._config import MemoryLimits
 from trioagent._errors import MemoryLimitError, MemoryPathError, MemoryRejectedError, MemoryStorageError
 from trioagent.memory import ChangeSet, Memory, Receipt, UndoLog, _fsops
+from trioagent.memory._receipts import drop_receipt, read_receipt
 
 from ..deep_trees import Nest
 from .support import PRIVATE, REPOSITORY, before, commit_now, opened, read_tree, recover_now
@@ -121,7 +122,6 @@ def test_our_own_files_swollen(tmp_path: Path) -> None:
     assert read_tree(tmp_path) == before()
     private.mkdir()
     sparse(private / receipt.file)
-    from trioagent.memory._commit import drop_receipt, read_receipt
 
     with opened(tmp_path) as leased:
         with pytest.raises(MemoryStorageError, match="has more than"):

@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trioagent._errors import MemoryConflictError, MemoryLimitError
-from trioagent.memory import ChangeSet, Knowledge, _knowledge
+from trioagent._errors import MemoryConflictError, MemoryLimitError, MemoryUnreadError
+from trioagent.memory import ChangeSet, Knowledge, SeenNotes, _knowledge
+from trioagent.memory._knowledge import BlindOverwrite
+from trioagent.tools._version import version_of
 
 from .support import commit_now, read_tree
 
@@ -54,11 +56,12 @@ def test_deleting_a_change_not_seen(tmp_path: Path) -> None:
 def test_two_agents_create_the_same_note(tmp_path: Path) -> None:
     ada, bob = Knowledge(), Knowledge()
     save(tmp_path, ada, {"same.md": b"Ada's"})
-    with pytest.raises(MemoryConflictError):
+    with pytest.raises(MemoryUnreadError) as caught:
         save(tmp_path, bob, {"same.md": b"Bob's"})
+    assert caught.value.paths == ("same.md",) and "read_file('same.md')" in str(caught.value)
     assert save(tmp_path, bob, {"same.md": b"Ada's"}) is False  # the same content loses nothing
-    late = Knowledge()
-    save(tmp_path, late, {"same.md": b"from one who began later"})
+    careless = Knowledge(blind_overwrite="allow")
+    assert save(tmp_path, careless, {"same.md": b"from one who does not look"})
     with pytest.raises(MemoryConflictError):
         save(tmp_path, ada, {"same.md": b"again"})
 
@@ -71,13 +74,88 @@ def test_absence_is_seen_too(tmp_path: Path) -> None:
         save(tmp_path, ada, {"a.md": b"Ada's"})
 
 
-def test_a_note_from_before_may_be_replaced_unread(tmp_path: Path) -> None:
-    (tmp_path / "a.md").write_bytes(b"laid down by hand")
+@pytest.mark.parametrize("moved", [-(10**12), 0, 10**12], ids=["an old time", "now", "a time in the future"])
+def test_a_note_never_read_is_not_written_over(tmp_path: Path, moved: int) -> None:
+    """Whenever it was made, and whatever the clock says of that."""
+    note = tmp_path / "a.md"
+    note.write_bytes(b"laid down by hand")
+    moment = time.time_ns() + moved
+    os.utime(note, ns=(moment, moment))
     agent = Knowledge()
-    assert save(tmp_path, agent, {"a.md": b"new"})
+    with pytest.raises(MemoryUnreadError):
+        save(tmp_path, agent, {"a.md": b"new", "b.md": b"new"})
+    assert read_tree(tmp_path).notes == {"a.md": b"laid down by hand"}
+    assert save(tmp_path, agent, {"a.md": b"new"}, reads=("a.md",))
     assert save(tmp_path, agent, {"a.md": b"newer"})
     assert save(tmp_path, agent, {}, deletes="a.md")
     assert save(tmp_path, agent, {"a.md": b"back"})
+
+
+def test_it_may_be_deleted(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_bytes(b"laid down by hand")
+    assert save(tmp_path, Knowledge(), {}, deletes="a.md")
+
+
+def test_blind_overwrites_can_be_allowed(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_bytes(b"laid down by hand")
+    agent = Knowledge(blind_overwrite="allow")
+    assert save(tmp_path, agent, {"a.md": b"new"})
+    with pytest.raises(ValueError, match="blind_overwrite"):
+        Knowledge(blind_overwrite="sometimes")  # type: ignore[arg-type]
+
+
+OLD, NEW = version_of(b"old"), version_of(b"saved by an editor meanwhile")
+
+
+@pytest.mark.parametrize("policy", ["refuse", "allow"])
+@pytest.mark.parametrize(
+    "seen",
+    [
+        SeenNotes(reads={"a.md": OLD}),
+        SeenNotes(replaced={"a.md": OLD}),
+        SeenNotes(reads={"a.md": None}),
+        SeenNotes(replaced={"a.md": None}),
+    ],
+    ids=["read", "written over", "looked for in vain", "made where nothing was"],
+)
+@pytest.mark.parametrize("deletes", [True, False])
+def test_what_was_saved_while_the_block_ran_stays(
+    tmp_path: Path, seen: SeenNotes, policy: BlindOverwrite, deletes: bool
+) -> None:
+    """The block saw one version; there is another one when its changes are to be committed."""
+    (tmp_path / "a.md").write_bytes(b"saved by an editor meanwhile")
+    agent = Knowledge(blind_overwrite=policy)
+    changes = ChangeSet(deletes=frozenset({"a.md"})) if deletes else ChangeSet(writes={"a.md": b"the block's"})
+    with pytest.raises(MemoryConflictError) as caught:
+        commit_now(tmp_path, changes, knowledge=agent, seen=seen)
+    assert caught.value.paths == ("a.md",)
+    assert read_tree(tmp_path).notes == {"a.md": b"saved by an editor meanwhile"}
+    now = SeenNotes(reads={"a.md": NEW})
+    assert commit_now(tmp_path, changes, knowledge=agent, seen=now)
+
+
+def test_what_a_removed_folder_got_meanwhile_stays(tmp_path: Path) -> None:
+    """The block removed a folder with all that it saw in it; somebody has put another note there since."""
+    (tmp_path / "old").mkdir()
+    for name in ("a.md", "by hand.md"):
+        (tmp_path / "old" / name).write_bytes(b"old")
+    gone = ChangeSet(deletes=frozenset({"old/a.md", "old/by hand.md"}), removed_dirs=frozenset({"old"}))
+    seen = SeenNotes(replaced={"old/a.md": OLD}, complete=True)
+    with pytest.raises(MemoryConflictError) as caught:
+        commit_now(tmp_path, gone, knowledge=Knowledge(), seen=seen)
+    assert caught.value.paths == ("old/by hand.md",)
+    assert len(read_tree(tmp_path).notes) == 2
+
+
+def test_a_write_over_something_else_than_what_the_block_saw_first(tmp_path: Path) -> None:
+    """A block that reads what it wrote itself has not read the memory's note."""
+    (tmp_path / "a.md").write_bytes(b"old")
+    agent = Knowledge()
+    with pytest.raises(MemoryUnreadError):
+        commit_now(
+            tmp_path, ChangeSet(writes={"a.md": b"new"}), knowledge=agent, seen=SeenNotes(replaced={"a.md": OLD})
+        )
+    assert "a.md" not in agent.seen
 
 
 def test_reading_and_writing_in_one_block_is_a_merge(tmp_path: Path) -> None:
@@ -102,13 +180,12 @@ def test_reads_of_a_refused_block_count(tmp_path: Path) -> None:
 
 
 def test_commits_within_one_step_of_the_kernels_clock_differ(tmp_path: Path) -> None:
-    """Same size, and as like as not a reused inode: only our own time stamp tells the two versions apart."""
+    """Same size and time, and as like as not a reused inode: the content tells the two versions apart."""
     ada, bob = Knowledge(), Knowledge()
     save(tmp_path, bob, {"a.md": b"0"}, reads=("a.md",))
     save(tmp_path, ada, {}, reads=("a.md",))
     for number in range(200):
-        save(tmp_path, bob, {"a.md": b"%d" % (number % 10)})
-        save(tmp_path, bob, {"a.md": b"x"})
+        save(tmp_path, bob, {"a.md": b"%d" % ((number + 1) % 2)})
         with pytest.raises(MemoryConflictError):
             save(tmp_path, ada, {"a.md": b"y"})
         save(tmp_path, ada, {}, reads=("a.md",))
@@ -136,16 +213,13 @@ def test_knowledge_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         save(tmp_path, agent, {f"{name}.md": b"1"})
     assert list(agent.seen) == ["b.md", "c.md", "d.md"]
     save(tmp_path, other, {"a.md": b"2"}, reads=("a.md",))
-    with pytest.raises(MemoryConflictError):  # forgotten, but changed since the agent began
+    with pytest.raises(MemoryUnreadError):  # forgotten, so it counts as never read
         save(tmp_path, agent, {"a.md": b"3"})
 
 
-VERSIONS = st.none() | st.tuples(*[st.integers(0, 2**63)] * 3)
-
-
-@given(began=st.integers(0, 2**63), seen=st.dictionaries(st.text(max_size=5), VERSIONS, max_size=5))
-def test_json_and_back(began: int, seen: dict[str, Any]) -> None:
-    knowledge = Knowledge(began, seen)
+@given(seen=st.dictionaries(st.text(max_size=5), st.none() | st.binary().map(version_of), max_size=5))
+def test_json_and_back(seen: dict[str, str | None]) -> None:
+    knowledge = Knowledge(seen)
     assert Knowledge.from_json(json.loads(json.dumps(knowledge.to_json()))) == knowledge
 
 
@@ -154,8 +228,11 @@ def test_json_and_back(began: int, seen: dict[str, Any]) -> None:
     [
         {},
         [],
-        {"began": "1", "seen": {}},
-        {"began": True, "seen": {}},
+        {"seen": {}},
+        {"seen": {}, "blind_overwrite": "sometimes"},
+        {"seen": [], "blind_overwrite": "refuse"},
+        {"seen": {"a": 7}, "blind_overwrite": "refuse"},
+        {"seen": {"a": [1, 2, 3]}, "blind_overwrite": "refuse"},
         {"began": 1, "seen": []},
         {"began": 1, "seen": {"a": [1, 2]}},
         {"began": 1, "seen": {"a": [1, 2, "3"]}},
@@ -167,6 +244,15 @@ def test_json_that_is_none(data: Any) -> None:
         Knowledge.from_json(data)
 
 
+def test_what_0_1_wrote_is_read(tmp_path: Path) -> None:
+    """Its versions are no hashes: what it had read counts as unread, and agents may write over it, as they could."""
+    known = Knowledge.from_json({"began": 1, "seen": {"read.md": [7, 8, 9], "absent.md": None}})
+    assert known == Knowledge({"absent.md": None}, blind_overwrite="allow")
+    (tmp_path / "absent.md").write_bytes(b"made since")
+    with pytest.raises(MemoryConflictError):
+        save(tmp_path, known, {"absent.md": b"x"})
+
+
 def test_knowledge_survives_json_between_turns(tmp_path: Path) -> None:
     agent = Knowledge()
     save(tmp_path, agent, {"a.md": b"1"})
@@ -174,15 +260,3 @@ def test_knowledge_survives_json_between_turns(tmp_path: Path) -> None:
     assert save(tmp_path, resumed, {"a.md": b"2"})
     with pytest.raises(MemoryConflictError):
         save(tmp_path, agent, {"a.md": b"3"})
-
-
-def test_a_note_with_a_time_in_the_future_can_be_replaced_once_read(tmp_path: Path) -> None:
-    note = tmp_path / "a.md"
-    note.write_bytes(b"from a machine whose clock is ahead")
-    future = time.time_ns() + 10**12
-    os.utime(note, ns=(future, future))
-    agent = Knowledge()
-    with pytest.raises(MemoryConflictError):
-        save(tmp_path, agent, {"a.md": b"new"})
-    assert save(tmp_path, agent, {"a.md": b"new"}, reads=("a.md",))
-    assert note.read_bytes() == b"new"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trioagent._errors import MemoryConflictError
+from trioagent._errors import MemoryConflictError, MemoryUnreadError
 from trioagent.memory import ChangeSet, Knowledge, Memory, Receipt, UndoLog
 
 from .support import PRIVATE, Tree, before, commit_now, read_tree
@@ -50,9 +50,9 @@ async def test_a_lease_knows_that_it_made_a_receipt(tmp_path: Path) -> None:
 
 
 async def test_no_receipt_of_a_refused_commit(tmp_path: Path) -> None:
-    memory, stranger = Memory(tmp_path), Knowledge(began=0)
+    memory, stranger = Memory(tmp_path), Knowledge()
     await save(memory, {"a.md": b"1"})
-    with pytest.raises(MemoryConflictError):
+    with pytest.raises(MemoryUnreadError):
         async with memory.lease() as lease:
             await lease.commit(ChangeSet(writes={"a.md": b"2"}), knowledge=stranger, receipt=Receipt("k"))
     assert await memory.read_receipt("k") is None

@@ -1,7 +1,7 @@
 """Any sequence of blocks by two agents, with refusals and crashes between, against a dict: memory and tools together.
 
 A block works on a copy of the memory with the real tools, as a confined one works on its view; what it changed is
-committed under a real lease. The model is a `Tree` with a version for each note, and what each agent has seen of them.
+committed under a real lease. The model is a `Tree`, and what each agent has seen of its notes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from hypothesis import event, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from trioagent._errors import MemoryConflictError
+from trioagent._errors import MemoryConflictError, MemoryUnreadError
 from trioagent.memory import ChangeSet, Knowledge, Memory, Receipt
 from trioagent.tools import NoteTools
 
@@ -42,8 +42,7 @@ class Seen:
     """What an agent knows: the library's own account, and the model's."""
 
     knowledge: Knowledge = attrs.field(factory=Knowledge)
-    versions: dict[str, int] = attrs.field(factory=dict)  # 0: it was not there
-    since: int = 0
+    contents: dict[str, bytes | None] = attrs.field(factory=dict)  # None: it was not there
 
 
 @attrs.define
@@ -66,7 +65,7 @@ class Memories(RuleBasedStateMachine):
         self.where = Path(tempfile.mkdtemp())
         self.root = self.where / "memory"
         self.memory = Memory(self.root)
-        self.tree, self.versions, self.clock = Tree(), dict[str, int](), 0
+        self.tree = Tree()
         self.agents = [Seen(), Seen()]
         self.block: Block | None = None
         self.blocks = 0
@@ -79,8 +78,6 @@ class Memories(RuleBasedStateMachine):
     def begin(self) -> None:
         trio.run(self._commit, ChangeSet(writes={"user.md": b"x\n"}), Knowledge(), (), None)
         self.tree.write("user.md", b"x\n")
-        self.versions["user.md"] = self.clock = 1
-        self.agents = [Seen(since=1), Seen(since=1)]
 
     async def _commit(
         self, changes: ChangeSet, knowledge: Knowledge, reads: tuple[str, ...], receipt: Receipt | None
@@ -182,11 +179,13 @@ class Memories(RuleBasedStateMachine):
         lost = self._lost(block, seen)
         changes = self.tree.changes_to(block.view)
         write = partial(trio.run, self._commit, changes, seen.knowledge, tuple(sorted(block.reads)), made)
-        if lost:
-            with pytest.raises(MemoryConflictError) as refused:
+        unread = self._unread(block, seen)
+        if lost or unread:
+            with pytest.raises(MemoryConflictError if lost else MemoryUnreadError) as refused:
                 write()
-            assert refused.value.paths == tuple(lost)
-            event("a lost update was refused")
+            assert isinstance(refused.value, MemoryConflictError | MemoryUnreadError)
+            assert refused.value.paths == tuple(lost or unread)
+            event("a lost update was refused" if lost else "a blind overwrite was refused")
             return
         assert write() == (block.view != self.tree)
         self._adopt(block.view, seen)
@@ -198,7 +197,7 @@ class Memories(RuleBasedStateMachine):
     def crash_while_committing(self, step: int) -> None:
         """The agent's process dies; another one recovers, and an agent begins anew."""
         block, seen = self._end()
-        if self._lost(block, seen):
+        if self._lost(block, seen) or self._unread(block, seen):
             return
         made = Receipt(f"block {self.blocks}", b"payload")
         changes = self.tree.changes_to(block.view)
@@ -219,7 +218,7 @@ class Memories(RuleBasedStateMachine):
             event("a crash after the commit")
         else:
             event("a crash before the commit")
-        self.agents[block.agent] = Seen(since=self.clock)
+        self.agents[block.agent] = Seen()
 
     @precondition(lambda self: self.block is None and self.receipts)
     @rule()
@@ -249,7 +248,7 @@ class Memories(RuleBasedStateMachine):
         assert read_tree(block.folder) == block.view
         seen = self.agents[block.agent]
         for path in block.reads:
-            seen.versions[path] = self.versions.get(path, 0)
+            seen.contents[path] = self.tree.notes.get(path)
         return block, seen
 
     def _changed(self, view: Tree) -> set[str]:
@@ -258,18 +257,21 @@ class Memories(RuleBasedStateMachine):
 
     def _lost(self, block: Block, seen: Seen) -> list[str]:
         """The notes whose last change the agent has not seen, and would overwrite."""
-        lost = []
-        for path in self._changed(block.view):
-            now = self.versions.get(path, 0)
-            if seen.versions[path] != now if path in seen.versions else now > seen.since:
-                lost.append(path)
-        return sorted(lost)
+        notes = self.tree.notes
+        return sorted(
+            path
+            for path in self._changed(block.view)
+            if path in seen.contents and seen.contents[path] != notes.get(path)
+        )
+
+    def _unread(self, block: Block, seen: Seen) -> list[str]:
+        """The notes that the agent would write over without ever having read them."""
+        there = self.tree.notes.keys() & block.view.notes.keys()
+        return sorted(path for path in self._changed(block.view) & there if path not in seen.contents)
 
     def _adopt(self, view: Tree, seen: Seen) -> None:
         for path in self._changed(view):
-            self.clock += 1
-            self.versions[path] = self.clock if path in view.notes else 0
-            seen.versions[path] = self.versions[path]
+            seen.contents[path] = view.notes.get(path)
         self.tree = view
 
 

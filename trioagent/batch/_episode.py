@@ -129,7 +129,7 @@ async def _known(
         left = read_receipt_of(payload, path, key)
         if left.event == len(past):
             past.append(CodeResult(left.result))
-            knowledge = knowledge or Knowledge()
+            knowledge = knowledge or Knowledge(blind_overwrite="allow")
             async with agent.memory.lease() as lease:  # the agent has seen what it wrote itself
                 await lease.commit(ChangeSet(), knowledge=knowledge, reads=left.changed)
     return past, knowledge

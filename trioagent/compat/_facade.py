@@ -65,7 +65,7 @@ class AgentFacade:
         self._choice = choice_of(model, use_vllm=use_vllm)
         self.model: str = model if isinstance(model, str) else name_of(self._choice)
         self.messages: list[ChatMessage] = [ChatMessage(Role.SYSTEM, SYSTEM_PROMPT)]
-        self._knowledge = Knowledge()
+        self._knowledge = Knowledge(blind_overwrite="allow")
         self._behind: tuple[Sandbox, Agent] | None = None
 
     def __repr__(self) -> str:

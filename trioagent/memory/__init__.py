@@ -3,6 +3,7 @@
 from ._changes import ChangeSet as ChangeSet
 from ._commit import Receipt as Receipt
 from ._knowledge import Knowledge as Knowledge
+from ._knowledge import SeenNotes as SeenNotes
 from ._memory import Lease as Lease
 from ._memory import Memory as Memory
 from ._root import check_memory_path as check_memory_path

@@ -16,12 +16,15 @@ class ChangeSet:
         deletes: notes that are gone.
         made_dirs: folders that are new (parents of written notes need not be listed).
         removed_dirs: folders that are gone; every note in them is listed in ``deletes``, every folder in them here.
+        modes: permissions that new notes and folders get; those that are not named here get the usual ones. For the
+            host only: no sandbox sets them.
     """
 
     writes: Mapping[str, bytes] = attrs.field(factory=dict)
     deletes: frozenset[str] = frozenset()
     made_dirs: frozenset[str] = frozenset()
     removed_dirs: frozenset[str] = frozenset()
+    modes: Mapping[str, int] = attrs.field(factory=dict)
 
     def __bool__(self) -> bool:
         return bool(self.writes or self.deletes or self.made_dirs or self.removed_dirs)

@@ -1,13 +1,14 @@
 """A commit: all of a block's changes become the memory's state at one instant, or none do.
 
-1. The plan is made and checked against conflicts and limits; nothing is written yet.
+1. The plan is made and checked against conflicts, limits and what the system will refuse; nothing is written yet.
 2. New contents are written to files in ``.trioagent``, on the same file system as the notes.
-3. The redo record is written beside them and renamed into place: *now* the commit has happened.
-4. Renames, deletions and folders are carried out; the record and ``.trioagent`` are removed. A commit with a receipt
-   keeps its record, under the receipt's name.
+3. The record is written beside them and renamed into place: *now* the commit has happened.
+4. Exchanges, deletions and folders are carried out (:mod:`._apply`); then ``.trioagent`` is emptied and removed. A
+   commit with a receipt keeps its record, under the receipt's name.
 
 A process that dies before 3 leaves files that the next lease removes; one that dies later leaves a record that the next
-lease carries out. A commit of a single change needs no record: its one rename (or unlink) is atomic by itself.
+lease carries out (:mod:`._recovery`). Where the system refuses a step of 4, or another program has changed a note
+meanwhile, all of it is taken back. A commit of a single change needs no record: its one rename is atomic by itself.
 
 By default that holds for the death of the process at any instant, whatever the file system: the kernel keeps what was
 written. With ``sync`` it holds for a power cut too, at the price of an fsync for each file and folder.
@@ -17,24 +18,31 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import errno
 import os
 import stat
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 
 import attrs
 
 from .._config import MemoryLimits
-from .._errors import MemoryLimitError, MemoryPathError, MemoryRejectedError, MemoryStorageError
+from .._errors import (
+    MemoryConflictError,
+    MemoryLimitError,
+    MemoryProtectedError,
+    MemoryRejectedError,
+    MemoryStorageError,
+)
 from . import _fsops
+from ._apply import OvertakenError, StepError, carry_out, give_to, take_back, tidy
 from ._changes import ChangeSet
-from ._knowledge import Knowledge
-from ._paths import PRIVATE, Folders, Version, is_inside, version_of
-from ._plan import CommitPlan, check_conflicts, check_limits, check_places, make_plan
-from ._redo import RECORD, UNFINISHED, Redo, Staged, carry_out, give_to, leftovers, sha256, tidy
+from ._knowledge import NOTHING_SEEN, Knowledge, SeenNotes
+from ._obstacles import check_places, reason_of
+from ._paths import Folders, is_inside
+from ._plan import CommitPlan, check_limits, make_plan
+from ._private import private_folder, remove_private
+from ._record import REDO, UNDO, UNFINISHED, CommitRecord, Deletion, StagedWrite, receipt_name
 from ._sizes import Sizes, SizesCache, stamp_now
-from ._undo import UndoLog, Undone
+from ._undo import UndoLog, UndoStep
 
 _SMALL_CHANGES, _SMALL_BYTES, _SMALL_FOLDERS = 16, 256 * 1024, 64
 
@@ -53,7 +61,7 @@ class Receipt:
 
     @property
     def file(self) -> str:
-        return f"receipt-{sha256(self.key.encode())}"
+        return receipt_name(self.key)
 
 
 @attrs.frozen
@@ -81,6 +89,7 @@ def commit(
     *,
     knowledge: Knowledge | None = None,
     reads: Iterable[str] = (),
+    seen: SeenNotes = NOTHING_SEEN,
     receipt: Receipt | None = None,
     undo: UndoLog | None = None,
 ) -> bool:
@@ -88,78 +97,35 @@ def commit(
     sizes = leased.cache.take(leased.path)
     with Folders(leased.root_fd) as folders:
         try:
-            plan = _checked_plan(
-                leased, folders, changes, knowledge, [path for path in reads if is_inside(path)], sizes
-            )
-            previous = {} if undo is None else {path: folders.read(path) for path in (*plan.deletes, *plan.writes)}
+            now = {path: folders.version(path) for path in reads if is_inside(path)}
+            seen = attrs.evolve(seen, reads={**now, **seen.reads})
+            plan = _checked_plan(leased, folders, changes, knowledge, seen, sizes)
+            before = {} if undo is None else {path: folders.read(path) for path in (*plan.deletes, *plan.writes)}
             if not plan and receipt is None:
                 leased.cache.put(leased.path, sizes)
                 return False
-            versions = _save(leased, folders, plan, receipt)
+            _save(leased, folders, plan, receipt)
         except MemoryRejectedError:
             leased.cache.put(leased.path, sizes)
             raise
         except OSError as error:
-            raise _storage_error(leased, error) from error
+            raise storage_error(leased, error) from error
         with contextlib.suppress(OSError):  # the commit stands; sizes that cannot be kept are counted again
-            sizes.apply(plan.deltas(), plan.made, plan.removed)
+            sizes.apply(plan.deltas(), [each.path for each in plan.made], [each.path for each in plan.removed])
             sizes.seal(folders, plan.touched())
             leased.cache.put(leased.path, sizes)
     if knowledge is not None:
         for path in (*plan.deletes, *plan.writes):
-            knowledge.saw(path, versions.get(path))
+            knowledge.saw(path, plan.after.get(path))
     if undo is not None:
-        undo.steps.append(Undone(previous, {path: versions.get(path) for path in previous}, plan.made, plan.removed))
+        undo.steps.append(_undo_step(plan, before))
     return bool(plan)
-
-
-def recover(leased: LeasedMemory) -> bool:
-    """Finish, or clean up after, a commit whose process died. Is ``.trioagent`` still there (it holds receipts)?
-
-    Raises:
-        MemoryStorageError: the disk refused; the record stays, and the next lease tries again.
-        MemoryPathError: ``.trioagent`` is something that is not ours.
-    """
-    try:
-        status = _fsops.lstat(PRIVATE, leased.root_fd)
-        if status is None:
-            return False
-        if not stat.S_ISDIR(status.st_mode):
-            raise MemoryPathError(leased.path, f"it holds a file named {PRIVATE}, a name that is needed; move it away")
-        with _private(leased.root_fd) as fd:
-            names = _fsops.names(fd)
-            if names and not leftovers(names):
-                return True
-            leased.cache.take(leased.path)
-            stamp_now(leased.root_fd)
-            redo = _record_in(fd)
-            if redo is not None:
-                with Folders(leased.root_fd) as folders:
-                    carry_out(redo, folders, fd, sync=leased.sync, again=True)
-            return not _tidy_up(leased.root_fd, fd)
-    except IsADirectoryError as error:
-        raise MemoryPathError(leased.path, f"its {PRIVATE} holds a folder, which is not ours; move it away") from error
-    except OSError as error:
-        raise _storage_error(leased, error, pending=True) from error
-
-
-def check_clean(leased: LeasedMemory) -> bool | None:
-    """What :func:`recover` returns if there is nothing to recover, in a few system calls; None if there is."""
-    try:
-        status = _fsops.lstat(PRIVATE, leased.root_fd)
-        if status is None:
-            return False
-        with _private(leased.root_fd) as fd:
-            names = _fsops.names(fd)
-    except OSError:
-        return None  # `recover` meets it again, and says what it is
-    return True if names and not leftovers(names) else None
 
 
 def is_small(leased: LeasedMemory, changes: ChangeSet) -> bool:
     """Whether committing *changes* costs less than handing it to a thread, which takes some 70 us of CPU.
 
-    A small commit is some 50 system calls; nothing is flushed and no notes are counted, however many there are.
+    A small commit is some 60 system calls; nothing is flushed and no notes are counted, however many there are.
     """
     return (
         not leased.sync
@@ -182,44 +148,8 @@ def count_if_empty(leased: LeasedMemory) -> None:
     leased.cache.put(leased.path, sizes)
 
 
-def _record_in(private_fd: int) -> Redo | None:
-    """The record to carry out. One that is torn (by a power cut without sync), or was never ours, says nothing."""
-    try:
-        text = _fsops.read(RECORD, private_fd)
-        return None if text is None else Redo.decode(text)
-    except ValueError:
-        return None
-    except OSError as error:
-        if error.errno == errno.EFBIG:
-            return None
-        raise
-
-
-def read_receipt(leased: LeasedMemory, key: str) -> bytes | None:
-    with _existing(leased) as fd:
-        text = None if fd is None else _fsops.read(Receipt(key).file, fd)
-    return None if text is None else receipt_payload(text)
-
-
-def receipt_payload(text: bytes) -> bytes | None:
-    """What the receipt in a file says; None if it is torn, by a power cut without sync, or never was ours."""
-    try:
-        return base64.b64decode(Redo.decode(text).payload, validate=True)
-    except ValueError:
-        return None
-
-
-def drop_receipt(leased: LeasedMemory, key: str) -> None:
-    with _existing(leased) as fd:
-        if fd is None:
-            return
-        with contextlib.suppress(FileNotFoundError):
-            _fsops.unlink(Receipt(key).file, fd)
-    try:
-        with leased.cache.kept(leased.path, leased.root_fd), _private(leased.root_fd) as fd:
-            _tidy_up(leased.root_fd, fd)
-    except OSError as error:
-        raise _storage_error(leased, error) from error
+def storage_error(leased: LeasedMemory, error: OSError, *, pending: bool = False) -> MemoryStorageError:
+    return MemoryStorageError(leased.path, error.errno or 0, error.strerror or str(error), pending)
 
 
 def _checked_plan(
@@ -227,77 +157,122 @@ def _checked_plan(
     folders: Folders,
     changes: ChangeSet,
     knowledge: Knowledge | None,
-    read: list[str],
+    seen: SeenNotes,
     sizes: Sizes,
 ) -> CommitPlan:
-    if knowledge is not None:
-        for path in read:
-            knowledge.saw(path, version_of(folders.status(path)))
-    plan = make_plan(folders, changes)
-    if knowledge is not None:
-        check_conflicts(plan, knowledge, read)
+    try:
+        plan = make_plan(folders, changes)
+        if knowledge is not None:
+            knowledge.check(plan, seen)
+    finally:  # the model is shown what the block read, whatever becomes of its changes
+        if knowledge is not None:
+            for path, version in seen.reads.items():
+                if is_inside(path):
+                    knowledge.saw(path, version)
     sizes.refresh(folders, plan.touched())
     check_limits(plan, leased.limits, sizes, leased.path)
-    check_places(plan, folders)
+    if plan:
+        check_places(plan, folders)
     return plan
 
 
-def _save(leased: LeasedMemory, folders: Folders, plan: CommitPlan, receipt: Receipt | None) -> dict[str, Version]:
-    """Stage and carry out a plan; the versions of the notes written.
+def _undo_step(plan: CommitPlan, before: Mapping[str, bytes | None]) -> UndoStep:
+    modes = {path: stat.S_IMODE(found.status.st_mode) for path, found in {**plan.deletes, **plan.replaced}.items()}
+    modes |= {folder.path: folder.mode for folder in plan.removed if folder.mode is not None}
+    return UndoStep(
+        before,
+        {path: plan.after.get(path) for path in before},
+        tuple(folder.path for folder in plan.made),
+        tuple(folder.path for folder in plan.removed),
+        modes,
+    )
+
+
+def _save(leased: LeasedMemory, folders: Folders, plan: CommitPlan, receipt: Receipt | None) -> None:
+    """Stage and carry out a plan.
 
     Raises:
-        OSError: nothing was changed.
-        MemoryStorageError: the commit has happened, but not all of it is carried out yet.
+        OSError, MemoryRejectedError: nothing was changed, or all of it was taken back.
+        MemoryStorageError: the disk refused; *pending* if it refused the taking back, too.
     """
     with_record = leased.sync or receipt is not None or len(plan) > 1
-    committed = False
-    with _private(leased.root_fd, make=True) as fd:
+    with private_folder(leased.root_fd, make=True) as fd:
         try:
-            redo, versions = _stage(leased, folders, plan, receipt, fd, hashed=with_record)
+            record = _stage(leased, plan, receipt, fd)
             stamp_now(leased.root_fd)  # if we die from here on, every other process sees that something was committed
             if with_record:
-                _write_staged(UNFINISHED, _encoded(redo), fd, sync=leased.sync)
-                _fsops.rename(UNFINISHED, fd, RECORD, fd)
-                committed = True
-                if leased.sync:
-                    _fsops.fsync(fd)
-                    _fsops.fsync(leased.root_fd)
-            carry_out(redo, folders, fd, sync=leased.sync)
-        except (OSError, MemoryLimitError) as error:
-            if committed and isinstance(error, OSError):
-                raise _storage_error(leased, error, pending=True) from error
+                _write_staged(UNFINISHED, _encoded(record), fd, sync=leased.sync)
+                _fsops.rename(UNFINISHED, fd, REDO, fd)
+        except (OSError, MemoryLimitError):
             with contextlib.suppress(OSError):
-                _tidy_up(leased.root_fd, fd)
+                remove_private(leased.root_fd, fd)
             raise
+        try:
+            if with_record and leased.sync:
+                _fsops.fsync(fd)
+                _fsops.fsync(leased.root_fd)
+            carry_out(record, folders, fd, sync=leased.sync)
+        except (OSError, StepError, OvertakenError) as error:
+            _take_back(leased, folders, record, fd, with_record=with_record)
+            raise _refusal(leased, error) from error
         with contextlib.suppress(OSError):  # all is done; what cannot be removed now, the next lease removes
-            _tidy_up(leased.root_fd, fd)
-    return versions
+            remove_private(leased.root_fd, fd)
 
 
-def _encoded(redo: Redo) -> bytes:
-    record = redo.encode()
-    if len(record) > _fsops.MAX_READ:
+def _take_back(leased: LeasedMemory, folders: Folders, record: CommitRecord, fd: int, *, with_record: bool) -> None:
+    try:
+        if with_record:  # who dies now, or cannot go on, leaves word that it is to be taken back
+            try:
+                _fsops.rename(REDO, fd, UNDO, fd)
+            except FileNotFoundError:  # it had become the receipt already
+                _fsops.rename(record.receipt, fd, UNDO, fd)
+        take_back(record, folders, fd, sync=leased.sync)
+        tidy(fd)
+    except StepError as error:
+        raise storage_error(leased, error.error, pending=True) from error
+    except OSError as error:
+        raise storage_error(leased, error, pending=True) from error
+    with contextlib.suppress(OSError):  # an empty folder, which the next lease removes
+        remove_private(leased.root_fd, fd)
+
+
+def _refusal(leased: LeasedMemory, error: OSError | StepError | OvertakenError) -> Exception:
+    """What to raise for an error after which everything was taken back."""
+    if isinstance(error, OvertakenError):
+        return MemoryConflictError((error.path,))
+    if isinstance(error, StepError):
+        reason = reason_of(error.error)
+        if reason is not None:
+            return MemoryProtectedError(error.path, reason)
+        error = error.error
+    return storage_error(leased, error)
+
+
+def _encoded(record: CommitRecord) -> bytes:
+    data = record.encode()
+    if len(data) > _fsops.MAX_READ:
         raise MemoryLimitError(
-            ".", f"{len(redo.writes)} notes, and more, are too many to be changed at once; do it in parts"
+            ".", f"{len(record.writes)} notes, and more, are too many to be changed at once; do it in parts"
         )
-    return record
+    return data
 
 
-def _stage(
-    leased: LeasedMemory, folders: Folders, plan: CommitPlan, receipt: Receipt | None, fd: int, *, hashed: bool
-) -> tuple[Redo, dict[str, Version]]:
+def _stage(leased: LeasedMemory, plan: CommitPlan, receipt: Receipt | None, fd: int) -> CommitRecord:
     """Write all new contents to ``.trioagent``."""
     owner = _fsops.fstat(leased.root_fd) if os.geteuid() == 0 else None
-    moment = time.time_ns()
-    staged, versions = [], {}
+    commit_id = os.urandom(4).hex()  # so that what an earlier commit could not remove is in nobody's way
+    writes = []
     for number, (path, data) in enumerate(plan.writes.items()):
-        before, file = plan.replaced.get(path), f"new-{number}"
-        version = _write_staged(file, data, fd, sync=leased.sync, like=before, owner=owner, moment=moment)
-        staged.append(Staged(file, path, sha256(data) if hashed else "", version_of(before)))
-        versions[path] = version
+        found, file = plan.replaced.get(path), f"new-{commit_id}-{number}"
+        like = None if found is None else found.status
+        _write_staged(file, data, fd, sync=leased.sync, like=like, owner=owner, mode=plan.modes.get(path))
+        writes.append(StagedWrite(path, file, None if found is None else found.version, plan.after[path]))
+    deletes = [
+        Deletion(path, f"old-{commit_id}-{len(writes) + number}", found.version)
+        for number, (path, found) in enumerate(plan.deletes.items())
+    ]
     kept, payload = ("", "") if receipt is None else (receipt.file, base64.b64encode(receipt.payload).decode())
-    deletes = {path: (status.st_ino, status.st_mtime_ns, status.st_size) for path, status in plan.deletes.items()}
-    return Redo(moment, deletes, plan.removed, plan.made, tuple(staged), kept, payload), versions
+    return CommitRecord(tuple(deletes), plan.removed, plan.made, tuple(writes), kept, payload)
 
 
 def _write_staged(
@@ -308,66 +283,22 @@ def _write_staged(
     sync: bool,
     like: os.stat_result | None = None,
     owner: os.stat_result | None = None,
-    moment: int | None = None,
-) -> Version:
-    """A new file with the mode (and, for root, the owner) of the note *like*, else of any new file in the memory."""
-    fd = _fsops.create(file, dir_fd)
+    mode: int | None = None,
+) -> None:
+    """A new file with the permissions (and, for root, the owner) of the note *like*, else with *mode*, else the usual.
+
+    It is made private first: nobody reads a private note on its way.
+    """
+    if like is not None and stat.S_ISREG(like.st_mode):
+        mode = like.st_mode & 0o777
+    fd = _fsops.create(file, dir_fd) if mode is None else _fsops.create(file, dir_fd, 0o600)
     try:
         _fsops.write(fd, data)
         if owner is not None:
             give_to(like or owner, fd)
-        if like is not None and stat.S_ISREG(like.st_mode):
-            _fsops.chmod(fd, like.st_mode & 0o777)
-        if moment is not None:
-            # The kernel's own stamp moves in steps of 4 to 10 ms; ours tells two commits in one step apart.
-            _fsops.set_times(fd, moment, moment)
+        if mode is not None and mode != 0o600:
+            _fsops.chmod(fd, mode)
         if sync:
             _fsops.fsync(fd)
-        status = _fsops.fstat(fd)
     finally:
         _fsops.close(fd)
-    return status.st_ino, status.st_mtime_ns, status.st_size
-
-
-@contextlib.contextmanager
-def _private(root_fd: int, *, make: bool = False) -> Iterator[int]:
-    if make:
-        with contextlib.suppress(FileExistsError):
-            _fsops.mkdir(PRIVATE, root_fd)
-    fd = _fsops.open_dir(PRIVATE, root_fd)
-    try:
-        if make and os.geteuid() == 0:
-            give_to(_fsops.fstat(root_fd), fd)  # its owner must be able to clean up after us
-        yield fd
-    finally:
-        _fsops.close(fd)
-
-
-def _tidy_up(root_fd: int, private_fd: int) -> bool:
-    """Remove what a commit left; is ``.trioagent`` gone?"""
-    gone = tidy(private_fd)
-    if gone:
-        _fsops.rmdir(PRIVATE, root_fd)
-    return gone
-
-
-@contextlib.contextmanager
-def _existing(leased: LeasedMemory) -> Iterator[int | None]:
-    """``.trioagent``, where receipts are kept, or None if it is not there."""
-    try:
-        fd = _fsops.open_dir(PRIVATE, leased.root_fd)
-    except FileNotFoundError:
-        yield None
-        return
-    except OSError as error:
-        raise _storage_error(leased, error) from error
-    try:
-        yield fd
-    except OSError as error:
-        raise _storage_error(leased, error) from error
-    finally:
-        _fsops.close(fd)
-
-
-def _storage_error(leased: LeasedMemory, error: OSError, *, pending: bool = False) -> MemoryStorageError:
-    return MemoryStorageError(leased.path, error.errno or 0, error.strerror or str(error), pending)

@@ -7,17 +7,30 @@ a directory's descriptor and one plain name, never a path: nothing planted in a 
 
 from __future__ import annotations
 
+import ctypes
 import errno
+import fcntl
 import hashlib
 import os
+import signal
 import stat
+import struct
 from collections.abc import Iterator
+from functools import cache
+from typing import Any, NamedTuple
+
+from ..tools._version import Version, version_of, version_of_open
 
 _DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 MAX_READ = 64 * 1024 * 1024
 _MAX_STAGED, _PIECE = 1024 * 1024 * 1024, 1024 * 1024
 _MARK = "user.trioagent.size"
+_RENAME_NOREPLACE, _RENAME_EXCHANGE = 1, 2
+_AT_SYMLINK_NOFOLLOW, _STATX_MNT_ID, _STATX_BYTES = 0x100, 0x1000, 256
+_STATX = struct.Struct("=I4xQ128xQ")  # stx_mask, stx_attributes, stx_mnt_id
+_CANNOT = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}  # the file system has no such operation
+_NO_LINK = _CANNOT | {errno.EPERM, errno.EMLINK}
 _NOT_A_FILE = {errno.ENOENT, errno.ELOOP, errno.ENXIO}  # gone, a symbolic link, a socket
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # NONBLOCK: a planted FIFO must not hang us
 
@@ -55,6 +68,53 @@ def fsync(fd: int) -> None:
 
 def rename(name: str, dir_fd: int, new_name: str, new_dir_fd: int) -> None:
     os.rename(name, new_name, src_dir_fd=dir_fd, dst_dir_fd=new_dir_fd)
+
+
+def rename_new(name: str, dir_fd: int, new_name: str, new_dir_fd: int) -> None:
+    """Rename to a name that is free; FileExistsError if it is not."""
+    try:
+        _renameat2(dir_fd, name, new_dir_fd, new_name, _RENAME_NOREPLACE)
+        return
+    except OSError as error:
+        if error.errno not in _CANNOT:
+            raise
+    try:
+        os.link(name, new_name, src_dir_fd=dir_fd, dst_dir_fd=new_dir_fd, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _NO_LINK:
+            raise
+        # No atomic way on this file system: a note made between these two calls would be replaced (`trioagent doctor`).
+        if lstat(new_name, new_dir_fd) is not None:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), new_name) from error
+        os.rename(name, new_name, src_dir_fd=dir_fd, dst_dir_fd=new_dir_fd)
+        return
+    os.unlink(name, dir_fd=dir_fd)
+
+
+def exchange(name: str, dir_fd: int, other: str, other_dir_fd: int) -> bool:
+    """Let two names change places at one instant; False, and nothing done, if the file system cannot."""
+    try:
+        _renameat2(dir_fd, name, other_dir_fd, other, _RENAME_EXCHANGE)
+    except OSError as error:
+        if error.errno in _CANNOT:
+            return False
+        raise
+    return True
+
+
+def _renameat2(dir_fd: int, name: str, new_dir_fd: int, new_name: str, flags: int) -> None:
+    """renameat2(2), which Python's os module has not."""
+    function = getattr(_libc(), "renameat2", None)  # from glibc 2.28 on
+    if function is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    if function(dir_fd, os.fsencode(name), new_dir_fd, os.fsencode(new_name), flags) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), new_name)
+
+
+@cache
+def _libc() -> Any:
+    return ctypes.CDLL(None, use_errno=True)
 
 
 def unlink(name: str, dir_fd: int) -> None:
@@ -107,8 +167,76 @@ def read(name: str, dir_fd: int, limit: int = MAX_READ) -> bytes | None:
         os.close(fd)
 
 
+def version(name: str, dir_fd: int) -> Version | None:
+    """The version of a note; None if there is nothing. What is no regular file has one too, which tells its kind."""
+    status = lstat(name, dir_fd)
+    if status is None:
+        return None
+    if stat.S_ISLNK(status.st_mode):
+        return f"link-{version_of(os.fsencode(os.readlink(name, dir_fd=dir_fd)))}"
+    fd = _open_regular(name, dir_fd) if stat.S_ISREG(status.st_mode) else None
+    if fd is None:
+        return "special"
+    try:
+        return version_of_open(fd)
+    finally:
+        os.close(fd)
+
+
+def settled_version(name: str, dir_fd: int) -> Version | None:
+    """As :func:`version`, but None as well while another program has the file open for writing.
+
+    Seen by asking for a read lease, which the kernel refuses then. Only a file's owner can ask; for others, and where a
+    file system has no leases, a writer goes unseen.
+    """
+    try:
+        fd = _open_regular(name, dir_fd)
+    except OSError:
+        fd = None
+    if fd is None:
+        return version(name, dir_fd)
+    try:
+        try:
+            fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)  # ignored by default; the usual SIGIO would end the process
+            fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.EBUSY):
+                return None
+        try:
+            return version_of_open(fd)
+        finally:
+            try:
+                fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+            except OSError:
+                pass  # there was none
+    finally:
+        os.close(fd)
+
+
+class FileAttributes(NamedTuple):
+    """What forbids changes besides the permissions; as statx(2) says it."""
+
+    immutable: bool = False
+    append_only: bool = False
+    mount_root: bool = False
+    mount: int = 0  # the number of the mount that it lies on; 0 if the kernel does not tell
+
+
+def attributes(name: str, dir_fd: int) -> FileAttributes:
+    """Of a name in a folder, or of the folder itself (``"."``); all unset where the system cannot tell."""
+    function = getattr(_libc(), "statx", None)
+    if function is None:
+        return FileAttributes()
+    found = ctypes.create_string_buffer(_STATX_BYTES)
+    if function(dir_fd, os.fsencode(name), _AT_SYMLINK_NOFOLLOW, _STATX_MNT_ID, found) != 0:
+        return FileAttributes()
+    mask, flags, mount = _STATX.unpack_from(found)
+    has_mount = mask & _STATX_MNT_ID
+    return FileAttributes(bool(flags & 0x10), bool(flags & 0x20), bool(flags & 0x2000), mount if has_mount else 0)
+
+
 def sha256(name: str, dir_fd: int) -> str | None:
-    """The hash of a regular file, a piece at a time; None if it is anything else, nothing, or too large to be ours."""
+    """The SHA-256 of a regular file, as records of format 1 have it; None if it is anything else, or too large."""
     fd = _open_regular(name, dir_fd)
     if fd is None:
         return None

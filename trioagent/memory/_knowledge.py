@@ -1,40 +1,64 @@
-"""What one agent has seen of a memory: the basis for catching lost updates between its turns."""
+"""What one agent has read of a memory: the basis for catching lost updates between its turns."""
 
 from __future__ import annotations
 
-import time
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import attrs
 
-from ._paths import Version
+from .._errors import MemoryConflictError, MemoryUnreadError
+from ..tools._version import Version
+from ._plan import CommitPlan
 
 MAX_PATHS = 20_000
+BlindOverwrite = Literal["refuse", "allow"]
+
+
+@attrs.frozen
+class SeenNotes:
+    """What a block saw of the notes, as its sandbox reports it.
+
+    Attributes:
+        reads: path to the version of each note that the block read, None where there was no note.
+        replaced: path to the version of each note that it wrote over, or deleted, without having read it.
+        complete: everything that it replaced is in one of the two.
+    """
+
+    reads: Mapping[str, Version | None] = attrs.field(factory=dict)
+    replaced: Mapping[str, Version | None] = attrs.field(factory=dict)
+    complete: bool = False
+
+
+NOTHING_SEEN = SeenNotes()
 
 
 @attrs.define
 class Knowledge:
-    """For each note that the agent's blocks read or wrote, the version they last saw, and when the agent began.
+    """For each note that the agent's blocks read or wrote, the version that they saw last.
 
-    The rules, applied by a commit to every note that it would really change:
+    A version is a hash of the content; no clock and no time stamp takes part. The rules, applied by a commit to every
+    note that it would really change:
 
-    1. What this block itself read is current: the lease was held while it ran. Reads count even if the block is
-       refused, as the model is shown what the block read.
-    2. A note seen before must still be in the version seen last, else somebody's change would be lost: conflict.
-    3. A note never seen must not have been changed since the agent began: two agents that both create ``a.md``
-       conflict, while a new agent may replace what lay there before it.
+    1. A note that this block read must still be in the version that it read. Reads count even if the block is refused,
+       as the model is shown what the block read.
+    2. Another note that the agent has seen must still be in the version seen last, else somebody's change would be
+       lost: conflict.
+    3. A note that the agent has never read may be deleted, and may be written over only if *blind_overwrite* allows
+       it, and if it is still what it was when the block did so.
     4. After a commit the agent has seen what it wrote, and the absence of what it deleted.
 
-    At most 20,000 notes are kept; the oldest are forgotten first and then fall under rule 3, which refuses more, never
-    less.
+    At most 20,000 notes are kept; the oldest are forgotten first and then fall under rule 3.
 
     Attributes:
-        began: nanoseconds since the epoch.
         seen: path to version, or None where there was no note.
+        blind_overwrite: "refuse" or "allow".
     """
 
-    began: int = attrs.field(factory=time.time_ns)
     seen: dict[str, Version | None] = attrs.field(factory=dict)
+    blind_overwrite: BlindOverwrite = attrs.field(
+        default="refuse", validator=attrs.validators.in_(("refuse", "allow")), kw_only=True
+    )
 
     def saw(self, path: str, version: Version | None) -> None:
         self.seen.pop(path, None)  # so that the order of the dict is the order of seeing
@@ -42,30 +66,54 @@ class Knowledge:
         if len(self.seen) > MAX_PATHS:
             del self.seen[next(iter(self.seen))]
 
-    def is_outdated(self, path: str, present: Version | None) -> bool:
-        """Would overwriting or deleting the note, now in version *present*, lose a change the agent has not seen?"""
-        if path in self.seen:
-            return self.seen[path] != present
-        return present is not None and present[1] > self.began
+    def check(self, plan: CommitPlan, block: SeenNotes) -> None:
+        """Refuse a plan that would lose a change that the agent has not seen.
+
+        Raises:
+            MemoryConflictError: someone else changed notes since they were read.
+            MemoryUnreadError: the plan writes over notes that the agent has never read.
+        """
+        lost, unread = [], []
+        for path in (*plan.deletes, *plan.writes):
+            before = plan.before(path)
+            present = None if before is None else before.version
+            if path in block.reads:
+                outdated = block.reads[path] != present
+            elif path in self.seen:
+                outdated = self.seen[path] != present
+            else:
+                if path in block.replaced:
+                    outdated = block.replaced[path] != present
+                else:
+                    # A note that the block cannot have known: it lies in a folder that the block removed.
+                    outdated = path in plan.deletes and block.complete
+                if not outdated and present is not None and path in plan.writes and self.blind_overwrite == "refuse":
+                    unread.append(path)
+            if outdated:
+                lost.append(path)
+        if lost:
+            raise MemoryConflictError(tuple(sorted(lost)))
+        if unread:
+            raise MemoryUnreadError(tuple(sorted(unread)))
 
     def to_json(self) -> dict[str, Any]:
-        return {"began": self.began, "seen": {path: version and list(version) for path, version in self.seen.items()}}
+        return {"seen": dict(self.seen), "blind_overwrite": self.blind_overwrite}
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Knowledge:
-        """Inverse of :meth:`to_json`; ValueError if *data* is anything else."""
+    def from_json(cls, data: Mapping[str, Any]) -> Knowledge:
+        """Inverse of :meth:`to_json`; ValueError if *data* is anything else.
+
+        What 0.1 wrote is read too. Its versions (inode, time, size) cannot be compared with a hash, so the notes that
+        it had seen count as never read; those whose absence it had seen are kept.
+        """
         try:
-            began, seen = data["began"], data["seen"]
-            knowledge = cls(began=_whole(began))
-            for path, version in seen.items():
-                inode, changed, size = version or (0, 0, 0)
-                knowledge.saw(path, version and (_whole(inode), _whole(changed), _whole(size)))
+            is_old = "began" in data
+            knowledge = cls(blind_overwrite="allow" if is_old else data["blind_overwrite"])
+            for path, version in data["seen"].items():
+                if version is None or isinstance(version, str):
+                    knowledge.saw(path, version)
+                elif not is_old or [type(part) for part in version] != [int, int, int]:
+                    raise ValueError(f"{version!r} is not a version of a note")
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(f"not an agent's knowledge of a memory: {error!r}") from error
         return knowledge
-
-
-def _whole(value: object) -> int:
-    if type(value) is not int:
-        raise ValueError(f"{value!r} is not a whole number")
-    return value

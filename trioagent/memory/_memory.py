@@ -9,21 +9,14 @@ from functools import partial
 from pathlib import Path
 
 from .._config import MemoryLimits
+from .._errors import MemoryStorageError
 from ._changes import ChangeSet
-from ._commit import (
-    LeasedMemory,
-    Receipt,
-    check_clean,
-    commit,
-    count_if_empty,
-    drop_receipt,
-    is_small,
-    read_receipt,
-    recover,
-)
-from ._knowledge import Knowledge
+from ._commit import LeasedMemory, Receipt, commit, count_if_empty, is_small
+from ._knowledge import NOTHING_SEEN, Knowledge, SeenNotes
 from ._lease import exclusive, in_thread, run_inline_or_in_thread, run_state
-from ._root import checked_path, open_ready, open_root
+from ._receipts import drop_receipt, read_receipt
+from ._recovery import check_clean, recover
+from ._root import OUT_OF_RESOURCES, checked_path, open_ready, open_root
 from ._sizes import SizesCache
 from ._undo import UndoLog
 
@@ -35,12 +28,15 @@ class Lease:
         root_fd: the memory's folder, read-only; a child that needs it is to be given a descriptor opened anew, as a
             duplicate of this one shares its lock.
         hide: ``.trioagent`` is there (it holds receipts), and blocks must not see it.
+        unsettled: why an interrupted commit could be neither completed nor taken back; None as a rule. The notes can be
+            read then, some of them with that commit's changes, and nothing can be saved.
     """
 
-    def __init__(self, leased: LeasedMemory, hide: bool) -> None:
+    def __init__(self, leased: LeasedMemory, hide: bool, unsettled: MemoryStorageError | None = None) -> None:
         self._leased = leased
         self.root_fd: int = leased.root_fd
         self.hide: bool = hide
+        self.unsettled: MemoryStorageError | None = unsettled
 
     async def commit(
         self,
@@ -48,6 +44,7 @@ class Lease:
         *,
         knowledge: Knowledge | None = None,
         reads: Iterable[str] = (),
+        seen: SeenNotes = NOTHING_SEEN,
         receipt: Receipt | None = None,
         undo: UndoLog | None = None,
     ) -> bool:
@@ -59,16 +56,26 @@ class Lease:
         Args:
             changes: what the block did.
             knowledge: what the agent has seen, to refuse lost updates; brought up to date. None: overwrite anything.
-            reads: the notes that this block read (while this lease was held).
+            reads: notes that were read under this lease; the versions are those that they have now.
+            seen: what a block saw, with the versions that it saw.
             receipt: written in the same instant, even if no note changes.
             undo: collects how to take the commit back.
 
         Raises:
-            MemoryLimitError, MemoryConflictError: refused; nothing was changed.
+            MemoryRejectedError: refused, for a limit, a conflict or a protected note; nothing was changed.
             MemoryStorageError: the disk refused; nothing was changed, unless the error is *pending*.
         """
+        if self.unsettled is not None and (changes or receipt is not None):
+            raise self.unsettled
         work = partial(
-            commit, self._leased, changes, knowledge=knowledge, reads=tuple(reads), receipt=receipt, undo=undo
+            commit,
+            self._leased,
+            changes,
+            knowledge=knowledge,
+            reads=tuple(reads),
+            seen=seen,
+            receipt=receipt,
+            undo=undo,
         )
         changed = await run_inline_or_in_thread(self._leased.path, work, small=is_small(self._leased, changes))
         self.hide = self.hide or receipt is not None
@@ -99,11 +106,14 @@ class Memory:
 
     @asynccontextmanager
     async def lease(self) -> AsyncIterator[Lease]:
-        """Wait for the memory to be free, finish a commit that a dead process left, and hold it.
+        """Wait for the memory to be free, settle a commit that a dead process left, and hold it.
+
+        A memory that can only be read, or whose disk refuses to settle such a commit, can be held too: for reading
+        (see :attr:`Lease.unsettled`).
 
         Raises:
             MemoryPathError: the folder cannot be used.
-            MemoryStorageError: an unfinished commit could not be finished.
+            MemoryStorageError: this process or machine is out of what it takes, such as file descriptors.
         """
         cache = run_state().sizes
         async with exclusive(
@@ -125,7 +135,12 @@ class Memory:
 
     def _begin(self, cache: SizesCache, root_fd: int) -> Lease:
         leased = self._leased(cache, root_fd)
-        hide = recover(leased)
+        try:
+            hide = recover(leased)
+        except MemoryStorageError as error:
+            if error.errno in OUT_OF_RESOURCES:
+                raise
+            return Lease(leased, hide=True, unsettled=error)
         count_if_empty(leased)
         return Lease(leased, hide)
 

@@ -6,26 +6,14 @@ import errno
 import os
 from types import TracebackType
 
+from ..tools._version import Version
 from . import _fsops
 
 PRIVATE = ".trioagent"
-"""The one name in a memory's root that is ours: staging, redo record and receipts. It is gone when none of them is
-there."""
-
-Version = tuple[int, int, int]
-"""What tells one state of a note from another: inode, time of last change (ns), size.
-
-A commit sets that time itself, to the nanosecond (see :mod:`trioagent.memory._commit`): the kernel's own stamp
-moves in steps of 4 to 10 ms, so two commits within one step could not be told apart. ``st_ctime`` is left out on
-purpose: a backup or ``chmod`` changes it without a change of content, and a version is known before the rename that
-would change it.
-"""
+"""The one name in a memory's root that is ours: staged notes, the commit's record and receipts. It is gone when none of
+them is there."""
 
 _IN_THE_WAY = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
-
-
-def version_of(status: os.stat_result | None) -> Version | None:
-    return None if status is None else (status.st_ino, status.st_mtime_ns, status.st_size)
 
 
 def split(path: str) -> tuple[str, str]:
@@ -94,6 +82,12 @@ class Folders:
         folder, name = split(path)
         fd = self.at(folder)
         return None if fd is None else _fsops.lstat(name, fd)
+
+    def version(self, path: str) -> Version | None:
+        """The version of the note; None if there is nothing, or no way to it."""
+        folder, name = split(path)
+        fd = self.at(folder)
+        return None if fd is None else _fsops.version(name, fd)
 
     def read(self, path: str, limit: int = _fsops.MAX_READ) -> bytes | None:
         """A note's content; None if it is not a regular file. OSError (EFBIG) if it has more than *limit* bytes."""

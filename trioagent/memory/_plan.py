@@ -6,19 +6,20 @@ is dropped, folders that notes need are added, and whatever breaks a rule refuse
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Mapping, Set
+from functools import reduce
 
 import attrs
 
 from .._config import MemoryLimits
 from .._errors import MemoryConflictError, MemoryLimitError
+from ..tools._version import Version, version_of
 from . import _fsops
 from ._changes import ChangeSet
-from ._knowledge import Knowledge
-from ._paths import Folders, Version, is_inside, parents, split, version_of
+from ._paths import Folders, is_inside, parents, split
+from ._record import FolderChange
 from ._sizes import Sizes
 
 _DEEPEST = 128  # whatever the limits are: what lies deeper is not counted either (see `_sizes`)
@@ -26,42 +27,55 @@ _PATH_MAX = 4096  # Linux: a longer path cannot be opened by name
 
 
 @attrs.frozen
+class PresentNote:
+    """A note as it is now."""
+
+    status: os.stat_result
+    version: Version
+
+
+@attrs.frozen
 class CommitPlan:
     """What a commit does, in this order: deletes, removed, made, writes.
 
     Attributes:
-        deletes: notes to delete, with the state they are in now.
-        removed: folders to remove if they are empty then, innermost first.
+        deletes: notes to delete.
+        removed: folders to remove if they are empty then, innermost first, with the permissions they have.
         made: folders to make, outermost first, with those that only *writes* need.
         writes: notes to write, with their content.
-        replaced: of those, the ones that are there now, with their state.
+        after: the versions of *writes*.
+        replaced: of *writes*, the notes that are there now.
+        modes: of *writes*, the permissions of the new notes that do not get the usual ones.
     """
 
-    deletes: Mapping[str, os.stat_result] = attrs.field(factory=dict)
-    removed: tuple[str, ...] = ()
-    made: tuple[str, ...] = ()
+    deletes: Mapping[str, PresentNote] = attrs.field(factory=dict)
+    removed: tuple[FolderChange, ...] = ()
+    made: tuple[FolderChange, ...] = ()
     writes: Mapping[str, bytes] = attrs.field(factory=dict)
-    replaced: Mapping[str, os.stat_result] = attrs.field(factory=dict)
+    after: Mapping[str, Version] = attrs.field(factory=dict)
+    replaced: Mapping[str, PresentNote] = attrs.field(factory=dict)
+    modes: Mapping[str, int] = attrs.field(factory=dict)
 
     def __len__(self) -> int:
         return len(self.deletes) + len(self.removed) + len(self.made) + len(self.writes)
 
-    def before(self, path: str) -> os.stat_result | None:
-        """The state of a note that the plan changes; None if there is none."""
+    def before(self, path: str) -> PresentNote | None:
+        """A note that the plan changes, as it is now; None if there is none."""
         return self.deletes.get(path) or self.replaced.get(path)
 
     def touched(self) -> set[str]:
         """The folders whose entries change."""
-        return {split(path)[0] for path in (*self.deletes, *self.removed, *self.made, *self.writes)}
+        folders = [folder.path for folder in (*self.removed, *self.made)]
+        return {split(path)[0] for path in (*self.deletes, *folders, *self.writes)}
 
     def deltas(self) -> dict[str, int]:
         """By how many bytes the notes directly in each folder grow."""
         grown: dict[str, int] = {}
         for path in (*self.deletes, *self.writes):
-            status, data = self.before(path), self.writes.get(path, b"")
-            present = status.st_size if status is not None and stat.S_ISREG(status.st_mode) else 0
+            found, data = self.before(path), self.writes.get(path, b"")
+            size = found.status.st_size if found is not None and stat.S_ISREG(found.status.st_mode) else 0
             folder = split(path)[0]
-            grown[folder] = grown.get(folder, 0) + len(data) - present
+            grown[folder] = grown.get(folder, 0) + len(data) - size
         return grown
 
 
@@ -79,41 +93,93 @@ def make_plan(folders: Folders, changes: ChangeSet) -> CommitPlan:
             )
         if path.count("/") > _DEEPEST:
             raise MemoryLimitError(path[:200], f"is more than {_DEEPEST} folders deep; use fewer folders")
-    deletes, blocked = {}, set()
+    deletes: dict[str, PresentNote] = {}
+    blocked: set[str] = set()
     for path in changes.deletes - changes.writes.keys():
         status = folders.status(path)
         if status is not None and stat.S_ISDIR(status.st_mode):
             if path not in changes.removed_dirs:
                 blocked.add(path)
         elif status is not None:
-            deletes[path] = status
+            present = _present(folders, path, status)
+            if present is not None:
+                deletes[path] = present
 
     needed = {folder for path in (*changes.writes, *changes.made_dirs) for folder in parents(path)} | changes.made_dirs
-    made, removed = set(), set()
+    made: set[str] = set()
+    removed: dict[str, int] = {}
     for path in needed:
         if folders.at(path) is None:
             made.add(path)
             if path not in deletes and folders.status(path) is not None:
                 blocked.add(path)  # a note, or a symbolic link, lies where the folder would have to be
     for path in changes.removed_dirs - needed:
-        if folders.at(path) is not None:
-            removed.add(path)
+        fd = folders.at(path)
+        if fd is not None:
+            removed[path] = stat.S_IMODE(_fsops.fstat(fd).st_mode)
 
-    writes, replaced = {}, {}
+    writes: dict[str, bytes] = {}
+    after: dict[str, Version] = {}
+    replaced: dict[str, PresentNote] = {}
     for path, data in changes.writes.items():
+        version = version_of(data)
         status = folders.status(path)
         if status is not None and stat.S_ISDIR(status.st_mode):
-            if path not in removed or not _becomes_empty(folders, path, deletes.keys() | removed):
+            if path not in removed or not _becomes_empty(folders, path, deletes.keys() | removed.keys()):
                 blocked.add(path)
         elif status is not None:
-            if status.st_size == len(data) and stat.S_ISREG(status.st_mode) and folders.read(path, len(data)) == data:
-                continue
-            replaced[path] = status
-        writes[path] = data
+            present = _present(folders, path, status)
+            if present is not None:
+                if present.version == version:
+                    continue
+                replaced[path] = present
+        writes[path], after[path] = data, version
     if blocked:
         raise MemoryConflictError(tuple(sorted(blocked)))
-    outermost_first = sorted(made)  # a folder's path is a prefix of those inside it
-    return CommitPlan(deletes, tuple(sorted(removed, reverse=True)), tuple(outermost_first), writes, replaced)
+    # A folder's path is a prefix of those inside it.
+    return CommitPlan(
+        deletes=deletes,
+        removed=tuple(FolderChange(path, removed[path]) for path in sorted(removed, reverse=True)),
+        made=tuple(FolderChange(path, _folder_mode(path, changes, removed)) for path in sorted(made)),
+        writes=writes,
+        after=after,
+        replaced=replaced,
+        modes=_note_modes(writes.keys() - replaced.keys(), changes, after, deletes),
+    )
+
+
+def _present(folders: Folders, path: str, status: os.stat_result) -> PresentNote | None:
+    version = folders.version(path)
+    return None if version is None else PresentNote(status, version)
+
+
+def _note_modes(
+    new: Set[str], changes: ChangeSet, after: Mapping[str, Version], deletes: Mapping[str, PresentNote]
+) -> dict[str, int]:
+    """The permissions of new notes, so that a private note stays private under another name.
+
+    A note that only moved keeps its permissions, but for the executable bits, which a new name never gets. Where what
+    was deleted has come back changed, nothing tells which note it was: new notes are then as private as all of those.
+    """
+    moved = {found.version: found.status.st_mode for found in deletes.values() if stat.S_ISREG(found.status.st_mode)}
+    common = reduce(int.__and__, moved.values(), 0o666)
+    modes = {}
+    for path in new:
+        if path in changes.modes:
+            modes[path] = changes.modes[path] & 0o777
+        elif after[path] in moved:
+            modes[path] = moved[after[path]] & 0o666
+        elif common & 0o044 != 0o044:
+            modes[path] = common & 0o666
+    return modes
+
+
+def _folder_mode(path: str, changes: ChangeSet, removed: Mapping[str, int]) -> int | None:
+    """The permissions of a new folder: as private as the folders that are removed, of which it may be one."""
+    if path in changes.modes:
+        return changes.modes[path]
+    common = reduce(int.__and__, removed.values(), 0o777)
+    return None if common & 0o055 == 0o055 else common
 
 
 def _becomes_empty(folders: Folders, path: str, gone: Set[str]) -> bool:
@@ -123,60 +189,31 @@ def _becomes_empty(folders: Folders, path: str, gone: Set[str]) -> bool:
     return all(item in gone and (folders.at(item) is None or _becomes_empty(folders, item, gone)) for item in inside)
 
 
-def check_conflicts(plan: CommitPlan, knowledge: Knowledge, read: Iterable[str]) -> None:
-    """Refuse a plan that would lose a change its agent has not seen; see :class:`Knowledge` for the rules."""
-    current = set(read)
-    lost = []
-    for path in (*plan.deletes, *plan.writes):
-        present: Version | None = version_of(plan.before(path))
-        if path not in current and knowledge.is_outdated(path, present):
-            lost.append(path)
-    if lost:
-        raise MemoryConflictError(tuple(sorted(lost)))
-
-
 def check_limits(plan: CommitPlan, limits: MemoryLimits, sizes: Sizes, root: str) -> None:
     """Refuse a plan that makes anything grow beyond a limit. What is too large already may shrink, and may stay."""
     for path, data in plan.writes.items():
         before = plan.replaced.get(path)
         if before is None:
             _check_names(path, limits, root)
-        if len(data) > limits.file_bytes and (before is None or len(data) > before.st_size):
+        if len(data) > limits.file_bytes and (before is None or len(data) > before.status.st_size):
             problem = (
                 f"would have {len(data):,} bytes, a note may have {limits.file_bytes:,}; split it into linked notes"
             )
             raise MemoryLimitError(path, problem)
-    for path in plan.made:
-        _check_names(path + "/x", limits, root)
+    for folder in plan.made:
+        _check_names(folder.path + "/x", limits, root)
 
     growth: dict[str, int] = {}
-    for folder, delta in plan.deltas().items():
-        for above in {"", *parents(folder), folder}:
+    for grown, delta in plan.deltas().items():
+        for above in {"", *parents(grown), grown}:
             growth[above] = growth.get(above, 0) + delta
-    for folder, delta in growth.items():
-        allowed = limits.dir_bytes if folder else limits.total_bytes
-        total = sizes.totals.get(folder, 0) + delta
+    for grown, delta in growth.items():
+        allowed = limits.dir_bytes if grown else limits.total_bytes
+        total = sizes.totals.get(grown, 0) + delta
         if delta > 0 and total > allowed:
-            what = "a folder" if folder else "the whole memory"
+            what = "a folder" if grown else "the whole memory"
             problem = f"would hold {total:,} bytes, {what} may hold {allowed:,}; delete or shorten notes first"
-            raise MemoryLimitError(folder or ".", problem)
-
-
-def check_places(plan: CommitPlan, folders: Folders) -> None:
-    """Fail now, not half-way, where a folder may not be changed or lies on another file system.
-
-    Raises:
-        OSError: EACCES or EXDEV.
-    """
-    root = _fsops.fstat(folders.root_fd)
-    for folder in sorted(plan.touched()):
-        fd = folders.at(folder)
-        if fd is None:
-            continue  # to be made
-        if not _fsops.may_change(fd):
-            raise PermissionError(errno.EACCES, f"the folder {folder or '.'!r} may not be written")
-        if _fsops.fstat(fd).st_dev != root.st_dev:
-            raise OSError(errno.EXDEV, f"the folder {folder!r} lies on another file system than the memory")
+            raise MemoryLimitError(grown or ".", problem)
 
 
 def _check_names(path: str, limits: MemoryLimits, root: str) -> None:

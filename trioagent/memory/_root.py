@@ -9,7 +9,10 @@ from pathlib import Path
 from .._errors import MemoryPathError, MemoryStorageError
 from . import _fsops
 
-_NOT_THE_PATHS_FAULT = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE}
+OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
+"""What a process or machine may lack for a moment; no memory is to blame."""
+
+_NOT_THE_PATHS_FAULT = OUT_OF_RESOURCES | {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -18,9 +21,15 @@ def check_memory_path(path: str | os.PathLike[str], create: bool = False) -> Non
 
     Raises:
         MemoryPathError: it is empty, a file, a symbolic link, missing (without *create*), or may not be read and
-        written.
+            written.
     """
-    os.close(open_root(checked_path(path), create=create))
+    fd = open_root(checked_path(path), create=create)
+    try:
+        if not _fsops.may_change(fd):
+            problem = f"it may not be written by this user (uid {os.geteuid()}); check its permissions"
+            raise MemoryPathError(os.fspath(path), problem)
+    finally:
+        os.close(fd)
 
 
 def checked_path(path: str | os.PathLike[str]) -> Path:
@@ -36,22 +45,18 @@ def checked_path(path: str | os.PathLike[str]) -> Path:
 
 
 def open_ready(path: Path) -> int | None:
-    """A descriptor of a folder that is there and can be used, by two system calls; None: see `open_root`."""
+    """A descriptor of a folder that is there, by one system call; None: see `open_root`."""
     try:
-        fd = os.open(path, _OPEN)
+        return os.open(path, _OPEN)
     except OSError:
         return None
-    if _fsops.may_change(fd):
-        return fd
-    os.close(fd)
-    return None
 
 
 def open_root(path: Path, *, create: bool) -> int:
     """A descriptor of the memory's folder.
 
     Raises:
-        MemoryPathError: see :func:`check_memory_path`.
+        MemoryPathError: it is empty, a file, a symbolic link, missing (without *create*), or may not be read.
         MemoryStorageError: the disk is full or broken, or this process has too many files open.
     """
     try:
@@ -66,11 +71,6 @@ def open_root(path: Path, *, create: bool) -> int:
         if error.errno in _NOT_THE_PATHS_FAULT:
             raise MemoryStorageError(str(path), error.errno, error.strerror or "") from error
         raise MemoryPathError(str(path), _why(path, error)) from error
-    if not _fsops.may_change(fd):
-        os.close(fd)
-        raise MemoryPathError(
-            str(path), f"it may not be written by this user (uid {os.geteuid()}); check its permissions"
-        )
     return fd
 
 

@@ -6,18 +6,26 @@ from collections.abc import Mapping
 
 import attrs
 
+from ..tools._version import Version
 from ._changes import ChangeSet
-from ._paths import Version
 
 
 @attrs.frozen
-class Undone:
-    """What one commit changed: contents before it, versions after it (None: no note), folders made and removed."""
+class UndoStep:
+    """What one commit changed.
+
+    Attributes:
+        before: path to the content before it; None: no note.
+        after: path to the version after it; None: no note.
+        made, removed: folders.
+        modes: path to the permissions of each note and folder that was there before it.
+    """
 
     before: Mapping[str, bytes | None]
     after: Mapping[str, Version | None]
     made: tuple[str, ...]
     removed: tuple[str, ...]
+    modes: Mapping[str, int] = attrs.field(factory=dict)
 
 
 @attrs.define
@@ -27,7 +35,7 @@ class UndoLog:
     It holds the former content of every note that was changed, in memory.
     """
 
-    steps: list[Undone] = attrs.field(factory=list)
+    steps: list[UndoStep] = attrs.field(factory=list)
 
     def __bool__(self) -> bool:
         return bool(self.steps)
@@ -35,10 +43,12 @@ class UndoLog:
     def changes(self) -> ChangeSet:
         """From the state after all the commits to that before the first."""
         before: dict[str, bytes | None] = {}
+        modes: dict[str, int] = {}
         made: set[str] = set()
         removed: set[str] = set()
         for step in reversed(self.steps):
             before.update(step.before)
+            modes.update(step.modes)
             removed -= set(step.removed)
             made |= set(step.removed)
             made -= set(step.made)
@@ -48,10 +58,11 @@ class UndoLog:
             deletes=frozenset(path for path, data in before.items() if data is None),
             made_dirs=frozenset(made),
             removed_dirs=frozenset(removed),
+            modes=modes,
         )
 
     def versions(self) -> dict[str, Version | None]:
-        """The state of each note after all the commits, for finding out whether somebody else changed it since."""
+        """The version of each note after all the commits, to find out whether somebody else changed it since."""
         after: dict[str, Version | None] = {}
         for step in self.steps:
             after.update(step.after)

@@ -1,0 +1,34 @@
+"""``.trioagent``, the one folder of ours in a memory."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+from . import _fsops
+from ._apply import give_to, tidy
+from ._paths import PRIVATE
+
+
+@contextlib.contextmanager
+def private_folder(root_fd: int, *, make: bool = False) -> Iterator[int]:
+    """Its descriptor; with *make* it is made if it is not there, else that is a FileNotFoundError."""
+    if make:
+        with contextlib.suppress(FileExistsError):
+            _fsops.mkdir(PRIVATE, root_fd)
+    fd = _fsops.open_dir(PRIVATE, root_fd)
+    try:
+        if make and os.geteuid() == 0:
+            give_to(_fsops.fstat(root_fd), fd)  # its owner must be able to clean up after us
+        yield fd
+    finally:
+        _fsops.close(fd)
+
+
+def remove_private(root_fd: int, private_fd: int) -> bool:
+    """Remove what a commit left, and the folder if nothing else is in it; is it gone?"""
+    gone = tidy(private_fd)
+    if gone:
+        _fsops.rmdir(PRIVATE, root_fd)
+    return gone

@@ -1,0 +1,105 @@
+"""After a process died in a commit: finish it, take it back, or clean up."""
+
+from __future__ import annotations
+
+import errno
+import stat
+
+from .._errors import MemoryPathError
+from . import _fsops
+from ._apply import StepError, carry_out, take_back
+from ._commit import LeasedMemory, storage_error
+from ._paths import PRIVATE, Folders
+from ._private import private_folder, remove_private
+from ._record import REDO, UNDO, CommitRecord, leftovers
+from ._sizes import stamp_now
+
+
+def check_clean(leased: LeasedMemory) -> bool | None:
+    """What :func:`recover` returns if there is nothing to recover, in a few system calls; None if there is."""
+    try:
+        status = _fsops.lstat(PRIVATE, leased.root_fd)
+        if status is None:
+            return False
+        with private_folder(leased.root_fd) as fd:
+            names = _fsops.names(fd)
+    except OSError:
+        return None  # `recover` meets it again, and says what it is
+    return True if names and not leftovers(names) else None
+
+
+def recover(leased: LeasedMemory) -> bool:
+    """Finish, take back, or clean up after, a commit whose process died. Is ``.trioagent`` still there?
+
+    A commit whose record is in place is finished; if the system refuses that, it is taken back. Notes that others have
+    changed since are left as they are.
+
+    Raises:
+        MemoryStorageError: the disk refused both; the record stays, and the next lease tries again.
+        MemoryPathError: ``.trioagent`` is something that is not ours.
+    """
+    try:
+        status = _fsops.lstat(PRIVATE, leased.root_fd)
+        if status is None:
+            return False
+        if not stat.S_ISDIR(status.st_mode):
+            raise MemoryPathError(leased.path, f"it holds a file named {PRIVATE}, a name that is needed; move it away")
+        with private_folder(leased.root_fd) as fd:
+            names = _fsops.names(fd)
+            if names and not leftovers(names):
+                return True
+            leased.cache.take(leased.path)
+            stamp_now(leased.root_fd)
+            has_record = REDO in names or UNDO in names
+            if has_record:
+                _settle(leased, fd)
+            return _clean_up(leased, fd, must=has_record)
+    except IsADirectoryError as error:
+        raise MemoryPathError(leased.path, f"its {PRIVATE} holds a folder, which is not ours; move it away") from error
+    except StepError as error:
+        raise storage_error(leased, error.error, pending=True) from error
+    except OSError as error:
+        raise storage_error(leased, error, pending=True) from error
+
+
+def _settle(leased: LeasedMemory, fd: int) -> None:
+    with Folders(leased.root_fd) as folders:
+        undo = _read_record(UNDO, fd)
+        if undo is not None:
+            take_back(undo, folders, fd, sync=leased.sync)
+        redo = _read_record(REDO, fd)
+        if redo is None:
+            return
+        try:
+            carry_out(redo, folders, fd, sync=leased.sync, again=True)
+        except StepError:
+            _fsops.rename(REDO, fd, UNDO, fd)
+            take_back(redo, folders, fd, sync=leased.sync)
+
+
+def _clean_up(leased: LeasedMemory, fd: int, *, must: bool) -> bool:
+    """Remove what is left; is ``.trioagent`` still there?
+
+    A record has to go (*must*), since the next lease would carry it out once more; other files are in nobody's way.
+    """
+    try:
+        return not remove_private(leased.root_fd, fd)
+    except IsADirectoryError:
+        raise
+    except OSError:
+        if must and {REDO, UNDO} & set(_fsops.names(fd)):
+            raise
+        return True
+
+
+def _read_record(name: str, private_fd: int) -> CommitRecord | None:
+    """The record to carry out. One that is torn (by a power cut without sync), or was never ours, says nothing."""
+    try:
+        text = _fsops.read(name, private_fd)
+        return None if text is None else CommitRecord.decode(text)
+    except ValueError:
+        return None
+    except OSError as error:
+        if error.errno == errno.EFBIG:
+            return None
+        raise

@@ -1,0 +1,42 @@
+"""The version of a note: a hash of its content, the same wherever it is taken.
+
+A sandboxed block takes it from what it has read, and a commit compares it with what lies in the memory: no clock, no
+time stamp and no inode takes part.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+try:
+    from _blake2 import blake2b  # hashlib would load OpenSSL as well, and a child pays for each page at its fork
+except ImportError:  # an interpreter that was built without
+    from hashlib import blake2b
+
+Version = str
+
+MAX_HASHED = 64 * 1024 * 1024
+"""Bytes; a larger file is an attachment that no block reads whole, and is told by its size and inode."""
+
+_DIGEST_BYTES = 16
+_PIECE = 1024 * 1024
+
+
+def version_of(data: bytes) -> Version:
+    """The version of a note with this content."""
+    return blake2b(data, digest_size=_DIGEST_BYTES).hexdigest()
+
+
+def version_of_open(fd: int) -> Version:
+    """The version of the file behind a descriptor, read from its beginning; the descriptor's position is kept."""
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode):
+        return "special"
+    if status.st_size > MAX_HASHED:
+        return f"large-{status.st_size}-{status.st_ino}"
+    digest, position = blake2b(digest_size=_DIGEST_BYTES), 0
+    while position <= MAX_HASHED and (data := os.pread(fd, _PIECE, position)):
+        digest.update(data)
+        position += len(data)
+    return digest.hexdigest()

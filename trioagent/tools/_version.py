@@ -8,11 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-
-try:
-    from _blake2 import blake2b  # hashlib would load OpenSSL as well, and a child pays for each page at its fork
-except ImportError:  # an interpreter that was built without
-    from hashlib import blake2b
+from _blake2 import blake2b  # hashlib would load OpenSSL as well, and a child pays for each page at its fork
 
 Version = str
 

@@ -135,9 +135,10 @@ _PLACES = {
 
 if not TYPE_CHECKING:  # a checker is to report old names, and misspelt ones, as unknown
     __getattr__ = lazy_names(__name__, _PLACES)
+    __all__ = [name for names in _PLACES.values() for name in names.split()]  # for `from trioagent import *`
 
     def __dir__() -> list[str]:
-        return [*globals(), *(name for names in _PLACES.values() for name in names.split())]
+        return [*globals(), *__all__]
 
 
 __version__ = "0.1.0"

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import attrs
 
 from .._errors import MemoryConflictError, MemoryUnreadError
-from ..tools._version import Version
+from ..tools import Version
 from ._plan import CommitPlan
 
 MAX_PATHS = 20_000

@@ -6,7 +6,7 @@ import errno
 import os
 from types import TracebackType
 
-from ..tools._version import Version
+from ..tools import Version
 from . import _fsops
 
 PRIVATE = ".trioagent"

@@ -15,7 +15,7 @@ import attrs
 
 from .._config import MemoryLimits
 from .._errors import MemoryConflictError, MemoryLimitError
-from ..tools._version import Version, version_of
+from ..tools import Version, version_of
 from . import _fsops
 from ._changes import ChangeSet
 from ._paths import Folders, is_inside, parents, split

@@ -16,7 +16,7 @@ from typing import Any
 
 import attrs
 
-from ..tools._version import Version
+from ..tools import Version
 from ._paths import is_inside
 
 REDO, UNDO, UNFINISHED = "redo.json", "undo.json", "redo.tmp"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import attrs
 
-from ..tools._version import Version
+from ..tools import Version
 from ._changes import ChangeSet
 
 

@@ -32,6 +32,9 @@ from ._index import Index as Index
 from ._results import NoResults as NoResults
 from ._results import ToolError as ToolError
 from ._results import quiet as quiet
+from ._version import Version as Version
+from ._version import version_of as version_of
+from ._version import version_of_open as version_of_open
 from .files import NoteTools as NoteTools
 
 NAMES = (

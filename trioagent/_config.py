@@ -265,7 +265,7 @@ class BatchConfig:
     Attributes:
         max_concurrent: episodes at once.
         deadline: working seconds for one episode, not counting waits for a rate limit or a retry; None for no limit.
-        max_tool_turns: for each user message (see `AgentConfig`).
+        max_tool_turns, system_prompt, system_prompt_append: see `AgentConfig`; a job may have prompts of its own.
         max_tokens_total: no request is sent that would bring what is spent and reserved above this, earlier runs of the
             same run directory counted; None for no limit.
         max_cost: the same for cost, in the currency of the prices; None for no limit.
@@ -279,6 +279,8 @@ class BatchConfig:
     max_concurrent: int = attrs.field(default=100, validator=_positive_int)
     deadline: float | None = attrs.field(default=None, validator=attrs.validators.optional(_positive))
     max_tool_turns: int = attrs.field(default=8, validator=_count)
+    system_prompt: str | None = None
+    system_prompt_append: str | None = None
     max_tokens_total: int | None = attrs.field(default=None, validator=attrs.validators.optional(_positive_int))
     max_cost: float | None = attrs.field(default=None, validator=attrs.validators.optional(_positive))
     prompt_price: float | None = attrs.field(default=None, validator=attrs.validators.optional(_not_negative))

@@ -1,9 +1,23 @@
-"""Writing a file of our own so that it appears whole or not at all."""
+"""Paths as users write them, and writing a file of our own so that it appears whole or not at all."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+
+from ._errors import InvalidInputError
+
+
+def user_path(path: str | os.PathLike[str], what: str) -> Path:
+    """*path* with a ``~`` or ``~user`` at its beginning replaced by that home folder (write ``./~`` for the name).
+
+    Raises:
+        InvalidInputError: there is no such user, or no home folder is known. *what* names the setting.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise InvalidInputError(what, f"{os.fspath(path)!r} cannot be used: {error}") from error
 
 
 def write_whole(path: Path, data: bytes, *, sync: bool = False) -> None:

@@ -24,7 +24,7 @@ from ._driver import Emit, PastEvent, Show, drive_turn
 from ._errors import AgentBusyError, InvalidInputError
 from ._event_stream import open_event_stream
 from ._events import AgentEvent, Replied
-from ._files import write_whole
+from ._files import user_path, write_whole
 from ._messages import AgentResponse, ChatMessage
 from ._parsed_reply import Delta
 from ._prompt import system_prompt as effective_prompt
@@ -149,7 +149,7 @@ class Agent:
             warnings.warn(
                 "save_conversation(log=...) goes away; log the path it returns", DeprecationWarning, stacklevel=2
             )
-        path = Path(save_folder) / f"convo_{uuid.uuid4()}.json"
+        path = user_path(save_folder, "save_folder") / f"convo_{uuid.uuid4()}.json"
         body = {"messages": [attrs.asdict(message) for message in self.messages], "tier": self._tier}
         text = json.dumps(body, ensure_ascii=False, indent=2)
         await trio.to_thread.run_sync(_save, path, text.encode("utf-8", "backslashreplace"))

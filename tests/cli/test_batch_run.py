@@ -66,7 +66,14 @@ async def test_failed_jobs_and_trying_them_again(home: Path, nursery: trio.Nurse
     assert failed["job-1"]["error"] == {
         "type": "ModelStatusError",
         "message": "the model's server answered with status 400: no such thing",
-        "fields": {"status": 400, "detail": "no such thing", "retry_after": None, "attempts": 1},
+        "fields": {
+            "status": 400,
+            "detail": "no such thing",
+            "retry_after": None,
+            "code": "",
+            "param": "",
+            "attempts": 1,
+        },
     }
     assert (failed["job-1"]["attempts"], failed["job-1"]["last_response"]) == (1, "")
     assert failed["job-3"]["error"]["fields"]["attempts"] == 2  # the same failure twice: no third request
@@ -109,14 +116,14 @@ async def test_a_budget_counts_all_runs(home: Path, nursery: trio.Nursery) -> No
     server = await nursery.start(serve_model, model)
     write_jobs(home, 6)
     done = await batch(home, server, "--max-tokens-total", "1000", "--max-concurrent", "3")
-    assert done.code == 1
+    assert done.code == 3
     assert "stopped: the budget of 1000 tokens is used up; to go on, give a larger --max-tokens-total: " in done.err
     first = report(home)
     assert first["stopped"] == "budget"
     assert 0 < first["tokens_total"] <= 1000
     asked = model.total
     same = await batch(home, server, "--max-tokens-total", "1000", "--max-concurrent", "3")
-    assert same.code == 1
+    assert same.code == 3
     assert report(home)["tokens_total"] <= 1000
     assert model.total - asked <= 6
     more = await batch(home, server, "--max-tokens-total", "5000")
@@ -144,8 +151,11 @@ async def test_a_server_that_refuses_everything(home: Path, nursery: trio.Nurser
     server = await nursery.start(serve_model, model)
     write_jobs(home, 40)
     done = await batch(home, server, "--max-concurrent", "4")
-    assert done.code == 1
-    assert "stopped: the model's server answered with status 401 (check the API key): bad key; " in done.err
+    assert done.code == 3
+    assert (
+        "stopped: the model's server answered with status 401 (check the API key): no key was sent: bad key; "
+        in done.err
+    )
     assert "go on: trioagent batch jobs.jsonl" in done.err
     assert 8 <= model.total <= 12
     said = report(home)
@@ -258,7 +268,7 @@ async def test_dry_run(home: Path, nursery: trio.Nursery) -> None:
 
     await batch(home, server, "--limit", "1")
     after = sorted(home.rglob("*"))
-    dry = await trioagent("batch", "jobs.jsonl", "--run-dir", "run", "--dry-run", home=home)
+    dry = await trioagent("batch", "jobs.jsonl", "--run-dir", "run", "--dry-run", "--model", "offline-rules", home=home)
     assert "would run: 2 (new: 2, to go on with: 0); ended before: 1 done, 0 failed" in dry.out
     assert "model: offline-rules" in dry.out
     assert sorted(home.rglob("*")) == after

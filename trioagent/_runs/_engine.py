@@ -6,8 +6,9 @@ on where it was), worked on by a `Work`, its outcome journaled, its row written.
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, aclosing
 from functools import partial
 from pathlib import Path
@@ -103,7 +104,7 @@ class Run(Generic[J]):
         self._reason = ""
         self._running: dict[str, tuple[J, JobRecord]] = {}
         self._held: list[tuple[J, JobRecord, Exception]] = []
-        self._by_name: dict[str | None, Model] = {}
+        self._by_name: dict[tuple[str | None, str], Model] = {}
         self._opening = trio.Lock()
         self._runner: Runner | None = None
         self._taken = 0
@@ -141,15 +142,20 @@ class Run(Generic[J]):
             run_dir=str(run_dir),
         )
 
-    async def model(self, name: str | None = None) -> Model:
-        """The model of that name (the runtime's own if None), opened once for the run and within its budget."""
+    async def model(self, name: str | None = None, options: Mapping[str, Any] | None = None) -> Model:
+        """The model of that name (the runtime's own if None), opened once for the run and within its budget.
+
+        Args:
+            options: request parameters (see `Runtime.open_model`); each set of them has a model of its own.
+        """
+        key = (name, json.dumps(options or {}, sort_keys=True))
         async with self._opening:
-            if name not in self._by_name:
+            if key not in self._by_name:
                 model = self.runtime.model
-                if name is not None:
-                    model = await self._models.enter_async_context(self.runtime.open_model(name))
-                self._by_name[name] = BudgetedModel(model, self.budget)
-            return self._by_name[name]
+                if name is not None or options:
+                    model = await self._models.enter_async_context(self.runtime.open_model(name, options))
+                self._by_name[key] = BudgetedModel(model, self.budget)
+            return self._by_name[key]
 
     async def run(self, jobs: Iterable[J] | AsyncIterable[J]) -> None:
         """Run them all, or until the run is to end."""

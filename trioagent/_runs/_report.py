@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import attrs
 
+from .._files import user_path
 from ._lock import is_running
 from ._outputs import REPORT, STATUS, write_json
 from ._progress import Progress
@@ -101,7 +102,7 @@ def read_run_status(run_dir: str | Path) -> RunStatus:
         InvalidInputError: nothing was run in that directory.
         JournalError: the journal cannot be read.
     """
-    run_dir = Path(run_dir)
+    run_dir = user_path(run_dir, "run_dir")
     with JournalReader(run_dir) as journal:
         counts, spent = journal.counts(), journal.spent()
     last, running = _read_json(run_dir / STATUS), is_running(run_dir)

@@ -11,10 +11,13 @@ from typing import Any
 
 import attrs
 
+from .._config import ModelConfig
 from .._errors import InvalidInputError
 from .._runs import BadJobsError, BadRow, checked_rows
 from .._wire import read_value, short, strict_converter, text_problem
+from ..models import with_options
 
+_ANY_MODEL = ModelConfig(base_url="http://localhost", model="any")
 _MOST_SECONDS = 1e9
 _METADATA_DEPTH = 100  # levels; the outputs, which hold it, must be writable and readable as JSON anywhere
 
@@ -56,6 +59,16 @@ def _mapping(instance: object, attribute: attrs.Attribute[Any], value: object) -
     raise InvalidInputError("metadata", f"is nested deeper than {_METADATA_DEPTH} levels")
 
 
+def _options(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    """Checked as they will be used, so that a bad one costs nothing."""
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise InvalidInputError("options", f"must be an object, not {short(value)}")
+    try:
+        with_options(_ANY_MODEL, value)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"options.{error.what}", error.problem) from error
+
+
 def _tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
@@ -69,7 +82,8 @@ class Job:
         memory: the folder of notes, relative to the current directory.
         messages: what the user says.
         model: a model's name, if not the runtime's own.
-        system_prompt: replaces the built-in one.
+        options: request parameters such as ``temperature``, over those of the model (see `Runtime.open_model`).
+        system_prompt, system_prompt_append: in place of the batch's own (see `AgentConfig`).
         deadline: working seconds for the whole episode, if not the batch's own.
         metadata: any JSON object; copied to the outputs.
     """
@@ -79,6 +93,8 @@ class Job:
     messages: tuple[str, ...] = attrs.field(converter=_tuple, validator=_messages)
     model: str | None = attrs.field(default=None, validator=attrs.validators.optional(_text))
     system_prompt: str | None = attrs.field(default=None, validator=attrs.validators.optional(_text))
+    system_prompt_append: str | None = attrs.field(default=None, validator=attrs.validators.optional(_text))
+    options: Mapping[str, Any] = attrs.field(factory=dict, validator=_options)
     deadline: float | None = attrs.field(default=None, validator=_seconds)
     metadata: Mapping[str, Any] = attrs.field(factory=dict, validator=_mapping)
 
@@ -89,8 +105,10 @@ class Job:
     @property
     def digest(self) -> str:
         """Of all that decides what the episode is (not its deadline, not its metadata)."""
-        what = [self.memory, list(self.messages), self.model, self.system_prompt]
-        return hashlib.sha256(json.dumps(what, ensure_ascii=True).encode()).hexdigest()[:32]
+        what: list[Any] = [self.memory, list(self.messages), self.model, self.system_prompt]
+        if self.options or self.system_prompt_append is not None:  # else as in 0.1, whose runs can go on
+            what += [dict(self.options), self.system_prompt_append]
+        return hashlib.sha256(json.dumps(what, ensure_ascii=True, sort_keys=True).encode()).hexdigest()[:32]
 
 
 _converter = strict_converter(advice="put your own data into metadata")

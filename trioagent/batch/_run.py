@@ -12,6 +12,7 @@ from typing import Any
 import trio
 
 from .._config import BatchConfig
+from .._files import user_path
 from .._runs import BatchReport, JobEnd, JobRecord, Progress, Run, failure, run_journaled
 from ..agent import Agent
 from ..runtime import Runtime
@@ -55,7 +56,7 @@ async def run_batch(
         jobs,
         _Episodes,
         runtime=runtime,
-        run_dir=Path(run_dir),
+        run_dir=user_path(run_dir, "run_dir"),
         config=config,
         stop=stop,
         total=total,
@@ -77,9 +78,12 @@ class _Episodes:
         agent = self._agents[job.id] = Agent(
             run.runtime,
             memory_path=job.memory,
-            system_prompt=job.system_prompt,
+            system_prompt=run.config.system_prompt if job.system_prompt is None else job.system_prompt,
+            system_prompt_append=(
+                run.config.system_prompt_append if job.system_prompt_append is None else job.system_prompt_append
+            ),
             max_tool_turns=run.config.max_tool_turns,
-            model=await run.model(job.model),
+            model=await run.model(job.model, job.options),
         )
         outcome = await run_episode(job, record, agent, journal=run.journal, budget=run.budget, stop=run.ending)
         del self._agents[job.id]

@@ -6,7 +6,6 @@ import math
 import resource
 from pathlib import Path
 
-import attrs
 import click
 
 from .._config import BatchConfig, RateLimits, SandboxLimits
@@ -15,7 +14,17 @@ from ._batch_dry_run import print_plan
 from ._batch_run import BatchCommand, execute_batch
 from ._batch_status import status
 from ._errors import USAGE
-from ._model_options import FolderType, chosen_model, display_options, rate_options
+from ._model_options import (
+    FileType,
+    FolderType,
+    agent_config,
+    display_options,
+    model_options,
+    prompt_options,
+    rate_options,
+    resolve_model,
+)
+from ._profiles import ModelChoice
 from ._terminal import one_line
 
 _RUN = "(jobs)"  # what nobody types
@@ -59,7 +68,7 @@ batch.add_command(status)
 
 
 @batch.command(_RUN, cls=_Jobs)
-@click.argument("jobs", metavar="JOBS", type=click.Path(path_type=Path))
+@click.argument("jobs", metavar="JOBS", type=FileType(path_type=Path))
 @click.option(
     "--run-dir",
     required=True,
@@ -67,8 +76,8 @@ batch.add_command(status)
     type=FolderType(file_okay=False, path_type=Path),
     help="Where the journal and the outputs go. With the same one the batch goes on where it was.",
 )
-@click.option("--model", metavar="NAME", help="As for `trioagent run`; a job may name its own.")
-@click.option("--base-url", metavar="URL", help="The address of an OpenAI-compatible server.")
+@model_options
+@prompt_options
 @click.option(
     "--max-concurrent", metavar="N", type=click.IntRange(min=1), default=100, show_default=True, help="Jobs at once."
 )
@@ -112,8 +121,9 @@ def run_jobs(
     *,
     jobs: Path,
     run_dir: Path,
-    model: str | None,
-    base_url: str | None,
+    model: ModelChoice,
+    system_prompt: str | None,
+    system_prompt_append: str | None,
     max_concurrent: int,
     rpm: float | None,
     tpm: float | None,
@@ -133,7 +143,8 @@ def run_jobs(
     """Run the jobs in JOBS, or go on with them. `trioagent batch status DIR` looks at a run from outside.
 
     JOBS has a JSON object a line: {"id": "a", "memory": "memories/a", "messages": ["I moved to Berlin."]}, where
-    "model", "system_prompt", "deadline" and "metadata" may be added. Every row is checked before anything is spent.
+    "model", "options" (such as {"temperature": 0}), "system_prompt", "system_prompt_append", "deadline" and "metadata"
+    may be added. Every row is checked before anything is spent. A run has no default model: name one.
 
     The same command again goes on where it was, whatever ended it: no answer that was paid for is asked for again, and
     no code runs twice. The first Ctrl-C (or SIGTERM) starts no new job and lets running ones reach their next
@@ -146,23 +157,31 @@ def run_jobs(
     Budgets and spending count all runs with one run directory. Progress and messages go to stderr.
 
     \b
-    Exit codes: 0 all done (or --limit reached), 1 some failed, or the budget is used up,
-    2 bad rows or options, 130 interrupted; the same command goes on.
+    Exit codes: 0 all done (or --limit reached), 1 some failed or are without a reply, 2 bad
+    rows or options, 3 stopped (budget used up, server away), 130 interrupted; after 3 and
+    130 the same command goes on.
     """
     try:
         survey = survey_jobs(jobs)
     except BadJobsError as bad:
         return report_bad_rows(bad)
-    chosen, notice = chosen_model(model, base_url)
-    rate, note = fit_concurrency(max_concurrent, "jobs", models=1 + len(survey.models), rpm=rpm, tpm=tpm)
-    notes = [line for line in (notice, note) if line]
-    tool_turns = {} if max_tool_turns is None else {"max_tool_turns": max_tool_turns}
+    resolved = resolve_model(model, required=True)
+    rate, note = fit_concurrency(
+        max_concurrent,
+        "jobs",
+        models=1 + len(survey.models),
+        rpm=model.profile.rpm if rpm is None else rpm,
+        tpm=model.profile.tpm if tpm is None else tpm,
+    )
+    notes = [line for line in (*resolved.notes, note) if line]
+    agent = agent_config(model.profile, max_tool_turns, system_prompt, system_prompt_append)
     command = BatchCommand(
         jobs=jobs,
         total=survey.jobs,
         run_dir=run_dir,
-        model=chosen if isinstance(chosen, str) else attrs.evolve(chosen, rate=rate),
+        model=resolved.with_rate(rate),
         rate=rate,
+        network=resolved.network,
         config=BatchConfig(
             max_concurrent=rate.max_in_flight,
             deadline=deadline,
@@ -173,7 +192,9 @@ def run_jobs(
             retry_failed=retry_failed,
             limit=limit,
             grace_seconds=grace,
-            **tool_turns,
+            max_tool_turns=agent.max_tool_turns,
+            system_prompt=agent.system_prompt,
+            system_prompt_append=agent.system_prompt_append,
         ),
         arguments=ctx.meta[_ARGUMENTS],
     )

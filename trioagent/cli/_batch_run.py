@@ -13,11 +13,13 @@ import attrs
 import trio
 
 from .._config import BatchConfig, ModelConfig, RateLimits
+from .._exceptions import leaves
+from .._network import NetworkConfig
 from ..batch import FAILURES, BatchReport, good_jobs, run_batch
 from ..runtime import open_runtime
 from ._batch_progress import Display, open_display
 from ._batch_text import duration
-from ._errors import FAILED, INTERRUPTED, leaves, line_and_code
+from ._errors import FAILED, INTERRUPTED, STOPPED, line_and_code
 from ._terminal import safe
 
 T = TypeVar("T")
@@ -37,6 +39,7 @@ class BatchCommand:
     run_dir: Path
     model: str | ModelConfig
     rate: RateLimits
+    network: NetworkConfig
     config: BatchConfig
     arguments: tuple[str, ...]
 
@@ -95,7 +98,7 @@ def run_with_display(
 
 async def _run(command: BatchCommand, display: Display, stop: trio.Event) -> BatchReport:
     rate = command.rate if isinstance(command.model, str) else None  # a ModelConfig has it already
-    async with open_runtime(command.model, rate=rate) as runtime:
+    async with open_runtime(command.model, rate=rate, network=command.network) as runtime:
         return await run_batch(
             good_jobs(command.jobs),
             runtime=runtime,
@@ -158,10 +161,12 @@ async def _obey(
 
 
 def _exit_code(signalled: bool, report: BatchReport | None) -> int:
-    """What a run came to, as a number."""
+    """The exit code for what a run came to: that it can go on counts more than that some jobs have failed."""
     if report is None or (signalled and report.stopped):
         return INTERRUPTED
-    return FAILED if report.failed or report.skipped_failed or report.stopped in ("budget", "refused") else 0
+    if report.stopped not in ("", "limit"):
+        return STOPPED
+    return FAILED if report.failed or report.skipped_failed else 0
 
 
 def _summary_lines(command: BatchCommand, code: int, report: BatchReport | None, *, quiet: bool) -> list[str]:

@@ -13,13 +13,16 @@ import attrs
 import click
 import trio
 
-from .._config import ModelConfig
-from .._errors import InvalidInputError
-from ..models import OfflineRules, model_config
+from .._config import ModelConfig, RetryPolicy
+from .._errors import InvalidInputError, TrioAgentError
+from .._messages import ChatMessage
+from .._network import NetworkConfig
+from ..models import OfflineRules, complete
 from ..sandbox import Check, TierReport, diagnose
 from ._errors import FAILED
-from ._model_options import OFFLINE_RULES, debug_option
-from ._terminal import console, one_line
+from ._model_options import OFFLINE_RULES, debug_option, model_options, resolve_model
+from ._profiles import ModelChoice
+from ._terminal import console, one_line, shortened
 
 _VARIABLES = ("TRIOAGENT_MODEL", "TRIOAGENT_BASE_URL", "VLLM_HOST", "VLLM_PORT")
 _SECRETS = ("TRIOAGENT_API_KEY", "OPENROUTER_API_KEY", "OPENAI_API_KEY")
@@ -28,29 +31,33 @@ _TIERS = {
     "kernel-lite": "Landlock and seccomp, a copy of the notes for each block",
     "monty": "a subset of Python, for where the kernel offers nothing",
 }
+_PING_ADVICE = "see `trioagent chat --help` for how a model, its address and its key are chosen"
 _OK, _FAIL, _NO = ("ok", "green"), ("FAIL", "bold red"), ("no", "yellow")
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
+@click.option("--ping", is_flag=True, help="Ask the model one question, and say what it cost.")
+@model_options
 @debug_option
-def doctor(as_json: bool) -> int:
+def doctor(as_json: bool, ping: bool, model: ModelChoice) -> int:
     """Say what works on this machine, and what to do about what does not.
 
     Model-written code runs in a sandbox or not at all. This tries each tier of the sandbox for real, the best first,
-    and shows which model would answer, by the environment as it is now. Keys are never shown, only whether they are
-    set.
+    and shows which model would answer, by the options and the environment as it is now. Keys are never shown, only
+    whether they are set.
 
-    Exit code 1 if no sandbox works.
+    Exit code 1 if no sandbox works, or with --ping the model does not answer.
     """
     tiers = trio.run(diagnose)
     chosen = next((report.tier for report in tiers if report.works), None)
+    answers = [trio.run(_ping, model)] if ping else []
     if as_json:
         found = {
             "tier": chosen,
             "machine": [attrs.asdict(check) for check in _machine()],
             "tiers": [attrs.asdict(report) for report in tiers],
-            "model": [attrs.asdict(check) for check in _model(os.environ)],
+            "model": [attrs.asdict(check) for check in (*_model(model, os.environ), *answers)],
         }
         click.echo(json.dumps(found, indent=2))
     else:
@@ -61,8 +68,29 @@ def doctor(as_json: bool) -> int:
             click.echo("\nNo sandbox works here, so no agent can run: model-written code is never run without one.")
         else:
             click.echo(f"\nAgents run in the tier '{chosen}'.")
-        _section("Model", _model(os.environ))
-    return FAILED if chosen is None else 0
+        _section("Model", [*_model(model, os.environ), *answers])
+    return FAILED if chosen is None or not all(answer.ok for answer in answers) else 0
+
+
+async def _ping(choice: ModelChoice) -> Check:
+    """Ask the model one question."""
+    from ..models import open_model  # it brings httpx, 100 ms
+
+    started = trio.current_time()
+    try:
+        resolved = resolve_model(choice)
+        if isinstance(resolved.model, str):
+            return Check("answer", True, f"{OFFLINE_RULES} is embedded; there is no server to ask")
+        once = attrs.evolve(resolved.model, retry=RetryPolicy(attempts=1))
+        async with open_model(once, network=resolved.network) as model:
+            answer = await complete(model, [ChatMessage("user", "Answer with one word: pong")])
+    except TrioAgentError as error:
+        return Check("answer", False, str(error), _PING_ADVICE)
+    seconds, usage = trio.current_time() - started, answer.usage
+    counted = "estimated " if usage.estimated else ""
+    cost = f"cost {usage.cost:.4g}" if usage.cost else "the server names no cost"
+    tokens = f"{counted}{usage.prompt_tokens:,} tokens read and {usage.completion_tokens:,} written"
+    return Check("answer", True, f"{shortened(answer.text, 60)!r} after {seconds:.1f} s; {tokens}; {cost}")
 
 
 def _tier(report: TierReport, *, needed: bool) -> None:
@@ -91,18 +119,24 @@ def _machine() -> Iterator[Check]:
         yield Check("user", True, f"uid {os.geteuid()}" + (" (root)" if os.geteuid() == 0 else ""))
 
 
-def _model(env: Mapping[str, str]) -> Iterator[Check]:
+def _model(choice: ModelChoice, env: Mapping[str, str]) -> Iterator[Check]:
     """The settings in effect; a key only as set or not set."""
     for name in _VARIABLES:
         yield Check(name, True, _without_secrets(env[name]) if env.get(name) else "not set")
     for name in _SECRETS:
         yield Check(name, True, "set" if env.get(name) else "not set")
     try:
-        found = model_config(env=env)
+        found, notes = choice.resolve(env)
+        proxy = NetworkConfig.from_env(env).proxy_for(found.base_url) if isinstance(found, ModelConfig) else None
     except InvalidInputError as error:
         yield Check("in effect", False, str(error), "see `trioagent chat --help` for how a model is chosen")
         return
     yield Check("in effect", True, _described(found))
+    if proxy is not None:
+        yield Check("proxy", True, _without_secrets(proxy))
+    if isinstance(found, ModelConfig):
+        for note in notes:
+            yield Check("note", True, note)
 
 
 def _described(found: ModelConfig | OfflineRules) -> str:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import click
 
 from .._errors import InvalidInputError, TrioAgentError
+from .._exceptions import leaves
 from ._terminal import GlobalOptions, one_line
 
-FAILED, USAGE, INTERRUPTED = 1, 2, 130
+FAILED, USAGE, STOPPED, INTERRUPTED = 1, 2, 3, 130
+"""Exit codes; `STOPPED` is a run that ended early and can go on."""
 
 
 def exit_code_of(command: Callable[[], object], options: GlobalOptions) -> int:
@@ -27,15 +29,6 @@ def exit_code_of(command: Callable[[], object], options: GlobalOptions) -> int:
     except BaseException as error:  # noqa: BLE001 - the edge of the program: everything becomes a line and a code
         return _report(error, options)
     return code if isinstance(code, int) else 0
-
-
-def leaves(error: BaseException) -> Iterator[BaseException]:
-    """The errors in a group, however deeply nested; for display only."""
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from leaves(inner)
-    else:
-        yield error
 
 
 def line_and_code(error: BaseException) -> tuple[str, int]:

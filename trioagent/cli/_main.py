@@ -12,6 +12,7 @@ from ._doctor import doctor
 from ._errors import exit_code_of
 from ._memory import memory
 from ._model_options import debug_option
+from ._prompt import prompt
 from ._run import run
 from ._sft import sft
 from ._terminal import GlobalOptions, prepare_streams
@@ -39,18 +40,20 @@ def trioagent(ctx: click.Context) -> None:
 
     \b
     Which model answers (see `trioagent chat --help`):
-      --model NAME, else the environment: TRIOAGENT_MODEL (with TRIOAGENT_BASE_URL and
-      TRIOAGENT_API_KEY), else OPENROUTER_API_KEY, else VLLM_HOST or VLLM_PORT, else
-      offline-rules, which needs nothing and is no language model.
+      --model NAME, else the --profile of trioagent/trioagent.toml in ~/.config, else the
+      environment: TRIOAGENT_MODEL (with TRIOAGENT_BASE_URL and TRIOAGENT_API_KEY), else
+      OPENROUTER_API_KEY, else VLLM_HOST or VLLM_PORT, else offline-rules, which needs nothing
+      and is no language model (batch and sft have no such default).
 
     \b
-    Exit codes: 0 done, 1 failed, 2 the command cannot be used like that, 130 interrupted.
+    Exit codes: 0 done, 1 failed or without a reply, 2 bad input, 3 a run stopped and can go
+    on, 130 interrupted.
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
 
 
-for command in (chat, run, batch, sft, memory, doctor):
+for command in (chat, run, batch, sft, memory, prompt, doctor):
     trioagent.add_command(command)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -12,16 +13,17 @@ from typing import Any
 import attrs
 import click
 
-from .._config import AgentConfig, ModelConfig
+from .._config import AgentConfig, ModelConfig, RateLimits
 from .._errors import InvalidInputError
+from .._network import NetworkConfig
 from ..agent import Agent
 from ..memory import check_memory_path
-from ..models import OfflineRules, model_config
+from ..models import OfflineRules
 from ..runtime import Runtime, open_runtime
+from ._profiles import ModelChoice, Profile, load_profile
 from ._terminal import GlobalOptions, one_line
 
 OFFLINE_RULES = "offline-rules"
-_PLAINLY = {"ModelConfig.base_url": "the base URL", "ModelConfig.api_key": "the API key", "api_key": "the API key"}
 
 
 @attrs.frozen(kw_only=True)
@@ -30,27 +32,150 @@ class AgentOptions:
 
     Attributes:
         memory: the folder of notes.
-        model, base_url: as given, or None; the environment fills in.
+        model: what they say of the model.
         config: how the agent behaves.
     """
 
     memory: Path
-    model: str | None
-    base_url: str | None
+    model: ModelChoice
     config: AgentConfig
 
-    def resolve(self) -> tuple[str | ModelConfig, str]:
-        """The model, and a line for the user if nobody has chosen it, else ""."""
-        return chosen_model(self.model, self.base_url)
+
+def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that select a model; the command gets them as one argument ``model``, a `ModelChoice`."""
+
+    @functools.wraps(command)  # it also passes on the options that the command has already
+    def gathered(
+        *args: Any,
+        model: str | None,
+        base_url: str | None,
+        option: tuple[tuple[str, Any], ...],
+        header: tuple[tuple[str, str], ...],
+        no_stream: bool,
+        profile: str | None,
+        config_file: Path | None,
+        **kwargs: Any,
+    ) -> Any:
+        options = dict(option)
+        if no_stream:
+            options["stream"] = False
+        choice = ModelChoice(
+            model=model,
+            base_url=base_url,
+            options=options,
+            headers=dict(header),
+            profile=load_profile(profile, config_file, os.environ),
+        )
+        return command(*args, model=choice, **kwargs)
+
+    options: list[Callable[[Callable[..., Any]], Callable[..., Any]]] = [
+        click.option(
+            "--model",
+            metavar="NAME",
+            help="openrouter:NAME, openai:NAME, vllm:NAME, ollama:NAME or offline-rules; with --base-url any name "
+            "that the server there knows.",
+        ),
+        click.option(
+            "--base-url",
+            metavar="URL",
+            help="The address of an OpenAI-compatible server, e.g. http://localhost:8000/v1.",
+        ),
+        click.option(
+            "-o",
+            "--option",
+            metavar="KEY=VALUE",
+            multiple=True,
+            callback=_read_options,
+            help="A request parameter, e.g. temperature=0.2, max_tokens=500, seed=1, stop=END or top_k=20; the value "
+            "is JSON if it can be read as such, else text. May be repeated.",
+        ),
+        click.option(
+            "--header",
+            metavar="NAME:VALUE",
+            multiple=True,
+            callback=_read_headers,
+            help="A request header. Not for keys: every user of a machine can see a command's arguments.",
+        ),
+        click.option("--no-stream", is_flag=True, help="Ask for answers in one piece, for servers that cannot stream."),
+        click.option("--profile", metavar="NAME", help="A profile of the configuration file."),
+        click.option(
+            "--config",
+            "config_file",
+            metavar="FILE",
+            type=FileType(dir_okay=False, path_type=Path),
+            help="The configuration file, in place of trioagent/trioagent.toml in ~/.config.",
+        ),
+    ]
+    decorated: Callable[..., Any] = gathered
+    for option in reversed(options):
+        decorated = option(decorated)
+    return decorated
 
 
-def chosen_model(name: str | None, base_url: str | None) -> tuple[str | ModelConfig, str]:
-    """The model that the options and the environment mean, and a line for the user if nobody has chosen it, else ""."""
-    try:
-        found = model_config(name, base_url=base_url, env=os.environ)
-    except InvalidInputError as error:
-        raise InvalidInputError(_PLAINLY.get(error.what, error.what), error.problem) from error
-    return (OFFLINE_RULES, found.notice) if isinstance(found, OfflineRules) else (found, "")
+def _read_options(
+    ctx: click.Context, parameter: click.Parameter, given: tuple[str, ...]
+) -> tuple[tuple[str, Any], ...]:
+    options: list[tuple[str, Any]] = []
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise click.BadParameter(f"{text!r} is not KEY=VALUE.", ctx, parameter)
+        try:
+            options.append((name.strip(), json.loads(value)))
+        except (ValueError, RecursionError):
+            options.append((name.strip(), value))
+    return tuple(options)
+
+
+def _read_headers(
+    ctx: click.Context, parameter: click.Parameter, given: tuple[str, ...]
+) -> tuple[tuple[str, str], ...]:
+    headers: list[tuple[str, str]] = []
+    for text in given:
+        name, colon, value = text.partition(":")
+        if not colon or not name.strip():
+            raise click.BadParameter("must be NAME:VALUE.", ctx, parameter)
+        headers.append((name.strip(), value.strip()))
+    return tuple(headers)
+
+
+@attrs.frozen(kw_only=True)
+class ResolvedModel:
+    """A model that can be opened.
+
+    Attributes:
+        model: for `open_runtime`.
+        notes: lines for the user.
+        network: proxies and certificate authorities, from the environment.
+    """
+
+    model: str | ModelConfig
+    notes: tuple[str, ...]
+    network: NetworkConfig
+
+    def with_rate(self, rate: RateLimits) -> str | ModelConfig:
+        """The model, driven no harder than *rate*."""
+        return self.model if isinstance(self.model, str) else attrs.evolve(self.model, rate=rate)
+
+
+def resolve_model(choice: ModelChoice, *, required: bool = False) -> ResolvedModel:
+    """The model that options, profile and environment select.
+
+    Args:
+        required: somebody must have chosen one: a run that costs hours has no default.
+
+    Raises:
+        InvalidInputError: see `ModelChoice.resolve`; or none was chosen, and one is *required*.
+    """
+    found, notes = choice.resolve(os.environ)
+    if required and isinstance(found, OfflineRules) and found.notice:
+        raise InvalidInputError(
+            "--model",
+            "no model is chosen, and a run has no default: name one (--model, --profile or TRIOAGENT_MODEL); "
+            "--model offline-rules is the embedded one, which is no language model",
+        )
+    model = OFFLINE_RULES if isinstance(found, OfflineRules) else found
+    return ResolvedModel(model=model, notes=notes, network=NetworkConfig.from_env(os.environ))
 
 
 def debug_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -85,84 +210,107 @@ def display_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--json-progress", is_flag=True, help=words)(command)
 
 
+def prompt_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--system-prompt`` and ``--system-prompt-append``."""
+    file = FileType(exists=True, dir_okay=False, path_type=Path)
+    command = click.option(
+        "--system-prompt-append",
+        metavar="FILE",
+        type=file,
+        callback=_read_prompt,
+        help="A text that is added to the system prompt (see `trioagent prompt show`).",
+    )(command)
+    return click.option(
+        "--system-prompt",
+        metavar="FILE",
+        type=file,
+        callback=_read_prompt,
+        help="A text that replaces the built-in system prompt, which explains the notes and the tools.",
+    )(command)
+
+
+def agent_config(
+    profile: Profile, max_tool_turns: int | None, system_prompt: str | None, system_prompt_append: str | None
+) -> AgentConfig:
+    """How the agent behaves, by the command line's options and the profile."""
+
+    def first(*values: Any) -> Any:
+        return next((value for value in values if value is not None), None)
+
+    config = AgentConfig(
+        system_prompt=first(system_prompt, profile.system_prompt),
+        system_prompt_append=first(system_prompt_append, profile.system_prompt_append),
+    )
+    turns = first(max_tool_turns, profile.max_tool_turns)
+    return config if turns is None else attrs.evolve(config, max_tool_turns=turns)
+
+
 def agent_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options; the command gets them as one argument ``options``, an `AgentOptions`."""
 
-    @functools.wraps(command)  # it also hands on the options that the command has already
+    @functools.wraps(command)  # it also passes on the options that the command has already
     def gathered(
         *args: Any,
         memory: Path,
-        model: str | None,
-        base_url: str | None,
+        model: ModelChoice,
         max_tool_turns: int | None,
         system_prompt: str | None,
+        system_prompt_append: str | None,
         **kwargs: Any,
     ) -> Any:
-        config = AgentConfig(system_prompt=system_prompt)
-        if max_tool_turns is not None:
-            config = attrs.evolve(config, max_tool_turns=max_tool_turns)
-        options = AgentOptions(memory=memory, model=model, base_url=base_url, config=config)
-        return command(*args, options=options, **kwargs)
+        config = agent_config(model.profile, max_tool_turns, system_prompt, system_prompt_append)
+        return command(*args, options=AgentOptions(memory=memory, model=model, config=config), **kwargs)
 
-    options: list[Callable[[Callable[..., Any]], Callable[..., Any]]] = [
-        click.option(
-            "--memory",
-            required=True,
-            metavar="DIR",
-            callback=given_folder,
-            help="The folder of notes. It is made if it is not there yet.",
-        ),
-        click.option(
-            "--model",
-            metavar="NAME",
-            help="openrouter:NAME, openai:NAME, vllm:NAME, ollama:NAME or offline-rules; with --base-url any name "
-            "that the server there knows.",
-        ),
-        click.option(
-            "--base-url",
-            metavar="URL",
-            help="The address of an OpenAI-compatible server, e.g. http://localhost:8000/v1.",
-        ),
-        click.option(
-            "--max-tool-turns",
-            metavar="N",
-            type=click.IntRange(min=0),
-            help=f"How often the model may run code before it must reply.  [default: {AgentConfig().max_tool_turns}]",
-        ),
-        click.option(
-            "--system-prompt",
-            metavar="FILE",
-            type=click.Path(exists=True, dir_okay=False, path_type=Path),
-            callback=_read_prompt,
-            help="A text that replaces the built-in system prompt, which explains the notes and the tools.",
-        ),
-        debug_option,
-    ]
-    decorated: Callable[..., Any] = gathered
-    for option in reversed(options):
-        decorated = option(decorated)
-    return decorated
+    memory_option = click.option(
+        "--memory",
+        required=True,
+        metavar="DIR",
+        callback=given_folder,
+        help="The folder of notes. It is made if it is not there yet.",
+    )
+    turns_option = click.option(
+        "--max-tool-turns",
+        metavar="N",
+        type=click.IntRange(min=0),
+        help=f"How often the model may run code before it must reply.  [default: {AgentConfig().max_tool_turns}]",
+    )
+    return memory_option(model_options(turns_option(prompt_options(debug_option(gathered)))))
 
 
 @asynccontextmanager
 async def open_agent(options: AgentOptions) -> AsyncIterator[tuple[Runtime, Agent]]:
     """An agent as the options say. A model that nobody chose is announced on stderr."""
-    model, notice = options.resolve()
+    resolved = resolve_model(options.model)
+    profile = options.model.profile
     if options.memory.exists() or options.memory.is_symlink():
         check_memory_path(options.memory)  # now, and not only once the model has written code
-    if notice:
-        click.echo(f"note: {one_line(notice)}", err=True)
-    async with open_runtime(model) as runtime:
-        agent = Agent(
-            runtime,
-            memory_path=options.memory,
-            max_tool_turns=options.config.max_tool_turns,
-            system_prompt=options.config.system_prompt,
-        )
-        yield runtime, agent
+    for note in resolved.notes:
+        click.echo(f"note: {one_line(note)}", err=True)
+    rate = RateLimits(requests_per_minute=profile.rpm, tokens_per_minute=profile.tpm)
+    async with open_runtime(resolved.with_rate(rate), network=resolved.network) as runtime:
+        yield runtime, Agent(runtime, memory_path=options.memory, **attrs.asdict(options.config))
 
 
-class FolderType(click.Path):
+def expanded(path: str, ctx: click.Context | None = None, parameter: click.Parameter | None = None) -> str:
+    """*path* with a ``~`` or ``~user`` at its beginning replaced, which a shell does not do behind ``=``.
+
+    Raises:
+        click.BadParameter: there is no such user, or no home folder.
+    """
+    try:
+        return str(Path(path).expanduser()) if path.startswith("~") else path
+    except RuntimeError as error:
+        raise click.BadParameter(f"{path!r}: {error}", ctx, parameter) from error
+
+
+class FileType(click.Path):
+    """A file's path; ``~`` is expanded."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return super().convert(expanded(value, ctx, param) if isinstance(value, str) else value, param, ctx)
+
+
+class FolderType(FileType):
     """A folder's path, which is not the empty text: as a path that would be the current folder."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -175,7 +323,7 @@ def given_folder(ctx: click.Context, parameter: click.Parameter, value: str) -> 
     """A click callback for a memory's folder."""
     if not value:  # Path("") would be the current folder
         raise click.BadParameter("is empty; name a folder.", ctx, parameter)
-    return Path(value)
+    return Path(expanded(value, ctx, parameter))
 
 
 def _read_prompt(ctx: click.Context, parameter: click.Parameter, path: Path | None) -> str | None:

@@ -5,13 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import cast
 
-import attrs
 import click
 
 from .._config import FLOWS, Flow, SftConfig
 from ..batch import BadJobsError
 from ._batch import fit_concurrency, report_bad_rows
-from ._model_options import OFFLINE_RULES, FolderType, chosen_model, display_options, rate_options
+from ._model_options import (
+    OFFLINE_RULES,
+    FileType,
+    FolderType,
+    agent_config,
+    display_options,
+    model_options,
+    rate_options,
+    resolve_model,
+)
+from ._profiles import ModelChoice
 from ._sft_run import SftCommand, execute_sft
 
 _ARGUMENTS = "trioagent.sft.arguments"
@@ -40,7 +49,7 @@ def sft() -> None:
     "--personas",
     required=True,
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=FileType(path_type=Path),
     help='A JSON object a line: {"persona": {…}, "facts": […]}.',
 )
 @click.option("--flow", type=click.Choice(FLOWS), required=True, help="What the conversations are about; see above.")
@@ -51,8 +60,7 @@ def sft() -> None:
     type=FolderType(file_okay=False, path_type=Path),
     help="Where the conversations and the journal go. With the same one it goes on where it was.",
 )
-@click.option("--model", metavar="NAME", help="The agent's, as for `trioagent run`.")
-@click.option("--base-url", metavar="URL", help="The address of an OpenAI-compatible server.")
+@model_options
 @click.option(
     "--persona-model",
     metavar="NAME",
@@ -110,8 +118,7 @@ def generate(
     personas: Path,
     flow: str,
     out: Path,
-    model: str | None,
-    base_url: str | None,
+    model: ModelChoice,
     persona_model: str | None,
     judge_model: str | None,
     turns: int,
@@ -144,8 +151,9 @@ def generate(
     (the others, with reasons), report.json; `trioagent batch status DIR` looks at it.
 
     \b
-    Exit codes: 0 all accepted, 1 some rejected, the budget is used up, or DIR is no
-    good, 2 bad rows or options, 130 interrupted; the same command goes on.
+    Exit codes: 0 all accepted, 1 some rejected, or DIR is no good, 2 bad rows or options,
+    3 stopped (budget used up, server away), 130 interrupted; after 3 and 130 the same
+    command goes on.
     """
     from ..sft import read_personas  # 30 ms that other commands need not pay
 
@@ -154,16 +162,22 @@ def generate(
         people, facts = read_personas(personas, chosen_flow, scripted=persona_model is None)
     except BadJobsError as bad:
         return report_bad_rows(bad)
-    chosen, notice = chosen_model(model, base_url)
+    resolved = resolve_model(model, required=True)
     others = [name for name in (persona_model, judge_model) if name is not None]
-    rate, note = fit_concurrency(max_concurrent, "conversations", models=1 + len(others), rpm=rpm, tpm=tpm)
-    notes = [line for line in (notice, note) if line]
-    more = {} if max_tool_turns is None else {"max_tool_turns": max_tool_turns}
+    rate, note = fit_concurrency(
+        max_concurrent,
+        "conversations",
+        models=1 + len(others),
+        rpm=model.profile.rpm if rpm is None else rpm,
+        tpm=model.profile.tpm if tpm is None else tpm,
+    )
+    notes = [line for line in (*resolved.notes, note) if line]
     command = SftCommand(
         personas=people,
         facts=facts,
         out=out,
-        model=chosen if isinstance(chosen, str) else attrs.evolve(chosen, rate=rate),
+        model=resolved.with_rate(rate),
+        network=resolved.network,
         persona_model=persona_model,
         judge_model=judge_model,
         rate=rate,
@@ -175,7 +189,7 @@ def generate(
             max_tokens_total=max_tokens_total,
             retry_rejected=retry_rejected,
             grace_seconds=grace,
-            **more,
+            max_tool_turns=agent_config(model.profile, max_tool_turns, None, None).max_tool_turns,
         ),
         arguments=ctx.meta[_ARGUMENTS],
     )

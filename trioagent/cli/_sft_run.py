@@ -13,6 +13,7 @@ import attrs
 import trio
 
 from .._config import ModelConfig, RateLimits, SftConfig
+from .._network import NetworkConfig
 from ..models import Model
 from ..runtime import open_runtime
 from ._batch_progress import Display
@@ -43,6 +44,7 @@ class SftCommand:
     persona_model: str | None
     judge_model: str | None
     rate: RateLimits
+    network: NetworkConfig
     config: SftConfig
     arguments: tuple[str, ...]
 
@@ -68,7 +70,7 @@ async def _run(command: SftCommand, display: Display, stop: trio.Event) -> SftRe
 
     config = command.config
     rate = command.rate if isinstance(command.model, str) else None  # a ModelConfig has it already
-    async with open_runtime(command.model, rate=rate) as runtime, AsyncExitStack() as models:
+    async with open_runtime(command.model, rate=rate, network=command.network) as runtime, AsyncExitStack() as models:
 
         async def opened(name: str | None) -> Model | None:
             return None if name is None else await models.enter_async_context(runtime.open_model(name))

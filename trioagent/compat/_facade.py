@@ -15,7 +15,7 @@ import attrs
 from .. import nursery_runner
 from .._config import AgentConfig, ModelConfig
 from .._errors import InvalidInputError
-from .._files import write_whole
+from .._files import user_path, write_whole
 from .._messages import AgentResponse
 from .._prompt import SYSTEM_PROMPT
 from ..agent import Agent
@@ -125,7 +125,7 @@ def save(messages: Sequence[ChatMessage], save_folder: str | os.PathLike[str] | 
     folder: Any = SAVE_CONVERSATION_PATH if save_folder is None else save_folder
     if not isinstance(folder, str | os.PathLike) or not os.fspath(folder) or "\0" in str(folder):
         raise InvalidInputError("save_folder", f"must be a folder's path, not {folder!r:.100}")
-    path = Path(folder) / f"convo_{uuid.uuid4()}.json"
+    path = user_path(folder, "save_folder") / f"convo_{uuid.uuid4()}.json"
     text = json.dumps([ChatMessage.of(message).model_dump() for message in messages], ensure_ascii=False, indent=4)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, text.encode("utf-8", "backslashreplace"), sync=True)
@@ -140,6 +140,7 @@ def _memory_folder(memory_path: str | os.PathLike[str] | None, *, anywhere: bool
         name = os.fspath(name)
     if not isinstance(name, str) or not name or "\0" in name:
         raise InvalidInputError("memory_path", f"must be a folder's name, not {name!r}")
+    name = os.fspath(user_path(name, "memory_path"))
     base = os.path.abspath(MEMORY_FOLDER)
     path = os.path.abspath(os.path.join(base, name))
     if not anywhere and not path.startswith(base + os.sep):

@@ -41,7 +41,10 @@ def checked_path(path: str | os.PathLike[str]) -> Path:
         raise MemoryPathError(text, "it is empty; name a folder")
     if "\0" in text:
         raise MemoryPathError(text, "it has a NUL character in it; name a folder")
-    return Path(text).absolute()  # ".." stays: what it means depends on symbolic links
+    try:
+        return Path(text).expanduser().absolute()  # ".." stays: what it means depends on symbolic links
+    except RuntimeError as error:  # "~nobody"
+        raise MemoryPathError(text, str(error)) from error
 
 
 def open_ready(path: Path) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
@@ -13,7 +14,7 @@ import httpx
 import trio
 
 from .._config import ModelConfig
-from .._errors import InvalidInputError, ModelError
+from .._errors import InvalidInputError, ModelError, ModelStatusError
 from .._messages import CHARS_PER_TOKEN, ChatMessage, Usage
 from .._network import NetworkConfig
 from ._base import AnswerPart, Model, TextDelta
@@ -29,6 +30,7 @@ from ._transport import Endpoint, Transport
 
 _CLOSE_SECONDS = 1.0
 _KEY, _SHORTEST_START = "[API key]", 4
+_KEY_HEADER = re.compile("auth|key|token", re.IGNORECASE)
 _SHORTEST_SECRET = 6  # shorter header values are words such as "true", which redacting would hide everywhere
 _FIRST_GUESS = 256  # tokens of an answer before any is known
 _LEARNING = 0.1  # weight of the newest answer in the running mean of answer lengths
@@ -107,6 +109,7 @@ class HttpModel:
         self._secrets = [value for value in dict.fromkeys(values) if len(value) >= _SHORTEST_SECRET]
         if config.api_key:
             self._secrets.insert(0, config.api_key)
+        self._sends_key = any(_KEY_HEADER.search(name) for name in headers)
 
     def __repr__(self) -> str:
         return f"<HttpModel {self.name!r} at {self._endpoint.where}>"
@@ -156,6 +159,9 @@ class HttpModel:
 
         Without its traceback too: the frames below hold what the server sent.
         """
+        if isinstance(error, ModelStatusError) and error.status in (401, 403) and not self._sends_key:
+            detail = f"no key was sent: {error.detail}" if error.detail else "no key was sent"
+            error = type(error)(error.status, detail, *error.args[2:])
         args = tuple(self._without_secrets(arg) if isinstance(arg, str) else arg for arg in error.args)
         error = error if args == error.args else type(error)(*args)
         return error.with_traceback(None)

@@ -11,6 +11,7 @@ import trio
 
 from .._config import BatchConfig, SftConfig
 from .._errors import InvalidInputError
+from .._files import user_path
 from .._runs import CONVERSATIONS, JobChangedError, KnownJob, OutputFiles, Progress, Run, look_up_jobs, run_journaled
 from .._wire import short
 from ..models import Model
@@ -76,7 +77,7 @@ async def generate_conversations(
     A persona's failure, of whatever kind, stops no other. Cancelling stops all of them; what ended is in the journal.
     No memory is left behind, and what a killed run left is removed by the next one.
     """
-    run_dir = Path(run_dir)
+    run_dir = user_path(run_dir, "run_dir")
     factory = Factory(persona_factory)
     jobs = _read(personas, facts_per_persona, config)
     known = await trio.to_thread.run_sync(look_up_jobs, run_dir, [job.key for job in jobs])

@@ -26,6 +26,7 @@ from trioagent._parsed_reply import Delta
 from trioagent.agent import Agent
 from trioagent.memory import UndoLog
 from trioagent.models import AnswerEnd, ReasoningDelta, Retrying, TextDelta
+from trioagent.nursery_runner import run_agents
 from trioagent.runtime import Runtime, open_runtime
 from trioagent.sandbox import BlockResult, Sandbox, open_sandbox
 from trioagent.testing import (
@@ -519,3 +520,22 @@ async def test_a_journal_of_other_settings_is_refused(tmp_path: Path) -> None:
         with pytest.raises(InvalidInputError, match="needs Answered and has CodeResult"):
             await agent._drive("Go", emit, past=past)
         assert len(agent.messages) == 1
+
+
+@pytest.mark.parametrize("how", ["chat", "run_agents"])
+async def test_a_host_tool_that_wants_the_notes_of_its_block_is_told(how: str, tmp_path: Path) -> None:
+    inner_model = ScriptedModel([code("create_file('b.md', 'x')"), reply("unused")])
+
+    async def ask() -> str:
+        inner = Agent(runtime, memory_path=tmp_path, model=inner_model)
+        if how == "chat":
+            return (await inner.chat("Go")).reply
+        return (await run_agents([inner], ["Go"]))[0].reply
+
+    model = ScriptedModel([code("create_file('a.md', 'x')\nask()"), reply("I see.")])
+    with trio.fail_after(15):
+        async with open_runtime(model) as runtime:
+            agent = Agent(runtime, memory_path=tmp_path, host_tools={"ask": ask})
+            assert (await agent.chat("Go")).reply == "I see."
+    assert f"MemoryDeadlockError: waiting for the memory {str(tmp_path)!r} would never end" in agent.messages[3].content
+    assert not list(tmp_path.glob("*.md"))

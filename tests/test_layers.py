@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import pickle
 import re
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import get_type_hints
 
 import pytest
 
@@ -207,6 +209,24 @@ print(*{name.partition(".")[0] for name in sys.modules} - set(sys.stdlib_module_
 """
     done = subprocess.run([sys.executable, "-S", "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True)
     assert (set(done.stdout.split()) - {"__main__"}, done.stderr) == ({"trioagent"}, "")
+
+
+def test_a_star_import_gives_the_exported_names() -> None:
+    assert sorted(vars(trioagent)["__all__"]) == sorted(exported_names())
+    names: dict[str, object] = {}
+    exec("from trioagent import *", names)
+    assert set(exported_names()) <= set(names)
+
+
+@pytest.mark.parametrize("name", exported_names())
+def test_public_names_say_where_they_are_found(name: str) -> None:
+    thing = getattr(trioagent, name)
+    if name in ("AgentEvent", "Outcome"):  # unions have no place
+        return
+    assert thing.__module__ == "trioagent"
+    assert pickle.loads(pickle.dumps(thing)) is thing
+    if isinstance(thing, type):
+        get_type_hints(thing)  # annotations are found still, though they were written in another module
 
 
 def test_every_public_name_is_on_the_reference_page() -> None:

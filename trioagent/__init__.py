@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from ._errors import FatalError as FatalError
     from ._errors import InvalidInputError as InvalidInputError
     from ._errors import MemoryConflictError as MemoryConflictError
+    from ._errors import MemoryDeadlockError as MemoryDeadlockError
     from ._errors import MemoryLimitError as MemoryLimitError
     from ._errors import MemoryPathError as MemoryPathError
     from ._errors import MemoryProtectedError as MemoryProtectedError
@@ -112,8 +113,8 @@ _PLACES = {
     "_config": "AgentConfig BatchConfig MemoryLimits ModelConfig RateLimits RetryPolicy SandboxLimits",
     "_errors": (
         "AgentBusyError DeadlineExceededError EndpointHeldError FatalError InvalidInputError MemoryConflictError "
-        "MemoryLimitError MemoryPathError MemoryProtectedError MemoryRejectedError MemoryStorageError "
-        "MemoryUnreadError ModelCertificateError "
+        "MemoryDeadlockError MemoryLimitError MemoryPathError MemoryProtectedError MemoryRejectedError "
+        "MemoryStorageError MemoryUnreadError ModelCertificateError "
         "ModelConnectionError ModelError ModelProtocolError ModelRefusedError ModelStatusError SandboxError "
         "SandboxUnavailableError StructuredOutputError TrioAgentError"
     ),

@@ -3,6 +3,7 @@
     TrioAgentError
     ├── InvalidInputError            a setting, message or argument that cannot be used (also a ValueError)
     ├── MemoryPathError              the memory folder cannot be used as one
+    ├── MemoryDeadlockError          a host tool wants the memory of the block that waits for it
     ├── MemoryStorageError           the disk refused: full, broken, read-only; the notes are as they were
     ├── MemoryRejectedError          a block's changes were refused; the text goes to the model
     │   ├── MemoryLimitError         too large, too many, or not a plain note
@@ -68,6 +69,26 @@ class MemoryPathError(TrioAgentError):
 
     def __str__(self) -> str:
         return f"the memory {self.path!r} cannot be used: {self.problem}"
+
+
+class MemoryDeadlockError(TrioAgentError):
+    """A host tool wants a memory that cannot become free before the tool has returned.
+
+    Attributes:
+        path: the memory folder.
+        problem: who holds it, and what for.
+    """
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(path, problem)
+        self.path: str = path
+        self.problem: str = problem
+
+    def __str__(self) -> str:
+        return (
+            f"waiting for the memory {self.path!r} would never end: {self.problem}; "
+            "let host tools work on other memories than the blocks that call them"
+        )
 
 
 class MemoryStorageError(TrioAgentError):
@@ -425,3 +446,10 @@ class StructuredOutputError(ModelError):
             f"no answer of the model is a valid {self.schema}, in {self.attempts} attempts: {'; '.join(self.problems)}"
         )
         return f"{words} (the last one starts {self.excerpt!r})" if self.excerpt else words
+
+
+# Tracebacks, reprs and pickles name an error by where users find it.
+_OF_COMPAT = (WrongContextError, BridgeClosedError, CallCancelledError)
+for _thing in list(vars().values()):
+    if isinstance(_thing, type) and issubclass(_thing, TrioAgentError):
+        _thing.__module__ = "trioagent.compat" if _thing in _OF_COMPAT else "trioagent"

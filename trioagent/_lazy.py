@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from typing import get_type_hints
 
 
 def lazy_names(package: str, places: Mapping[str, str]) -> Callable[[str], object]:
@@ -29,7 +30,26 @@ def lazy_names(package: str, places: Mapping[str, str]) -> Callable[[str], objec
 
             return old_names(package, stacklevel=3)(name)
         value: object = getattr(import_module(f"{package}.{module}"), name)
+        _claim(value, package)
         setattr(sys.modules[package], name, value)
         return value
 
     return get
+
+
+def _claim(value: object, package: str) -> None:
+    """Make *value* say that it is of *package*: where users find it, not where it happens to be defined."""
+    module = getattr(value, "__module__", None)
+    if not isinstance(module, str) or not module.startswith(f"{package}."):
+        return  # a type alias
+    if isinstance(value, type):
+        # Annotations are texts, which are looked up in the module of the class: so that is done before.
+        names = vars(sys.modules[module])
+        if hasattr(value, "__attrs_attrs__"):
+            import attrs  # loaded already: the class is made with it
+
+            attrs.resolve_types(value, names)
+        hints = get_type_hints(value, names)
+        own = vars(value).get("__annotations__", {})
+        value.__annotations__ = {name: hints[name] for name in own}
+    value.__module__ = package

@@ -108,6 +108,7 @@ class Agent:
             AgentBusyError: another chat with this agent is going on.
             ModelError: the model gave no usable answer, after all retries that made sense.
             MemoryPathError, MemoryStorageError: the notes cannot be used, or the disk refuses.
+            MemoryDeadlockError: said in a host tool of a block that holds the same notes.
             SandboxError: the sandbox itself broke.
 
         Cancelling, like every error, leaves the notes as the last finished block left them, and `messages` with every

@@ -22,7 +22,7 @@ import struct
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 from itertools import islice
 from typing import TypeVar
@@ -30,7 +30,8 @@ from typing import TypeVar
 import attrs
 import trio
 
-from .._errors import MemoryPathError
+from .._errors import MemoryDeadlockError, MemoryPathError
+from ._deadlock import Holdings, LeaseWait
 from ._file_system import on_network
 from ._sizes import SizesCache
 
@@ -39,6 +40,7 @@ _TURN = 0.050  # s that one process may pass the lease around while another wait
 _PAUSE = 0.005  # s; above _POLL_LAST, so that every process that waits polls once in it
 _FORGET = 1.0  # s after its last use a queue is dropped
 _STALL = 0.050  # s; file operations on the event loop that took longer mean an overloaded local disk
+_NESTED = 60.0  # s that a task which holds a memory waits for another process to free another one
 _AVOID = 60.0  # s for which all file operations run in threads after that
 _MAX_FOLDERS = 20_000  # whose file systems are remembered
 
@@ -80,6 +82,7 @@ class RunState:
         is_local: path of a memory to whether it lies on a local file system, the ones used last at the end.
         stall: seconds on the event loop that count as a stall.
         slow_until: no file operation runs inline before this time (``time.monotonic()``).
+        holdings: who holds which memory, and what is waited for meanwhile.
     """
 
     queues: OrderedDict[str, _Queue] = attrs.field(factory=OrderedDict)
@@ -88,6 +91,7 @@ class RunState:
     is_local: OrderedDict[str, bool] = attrs.field(factory=OrderedDict)
     stall: float = _STALL
     slow_until: float = -math.inf
+    holdings: Holdings = attrs.field(factory=Holdings)
 
     def may_run_inline(self, path: str) -> bool:
         """Whether operations on this memory may run on the event loop: not on a network, nor on an overloaded disk."""
@@ -150,7 +154,7 @@ async def exclusive(
     open_root: Callable[[], int],
     begin: Callable[[int], T],
 ) -> AsyncIterator[T]:
-    """Hold the memory. Cancelling the wait leaves nothing behind.
+    """Hold the memory. Cancelling the wait leaves nothing behind; one that could never end is refused (`_deadlock`).
 
     Four system calls are enough as a rule, and run inline on a local disk: a thread for them costs five times as much,
     and more where many tasks want the interpreter.
@@ -165,7 +169,9 @@ async def exclusive(
     state = run_state()
     queue = _queue(state.queues, path)
     queue.users += 1
+    until_held = ExitStack()
     try:
+        wait = until_held.enter_context(state.holdings.waiting(path))
         async with queue.lock:
             if queue.yield_until > trio.current_time():
                 await trio.sleep_until(queue.yield_until)
@@ -178,18 +184,23 @@ async def exclusive(
             else:
                 fd, begun = taken
             try:
+                info = os.fstat(fd)
+                wait.identity = info.st_dev, info.st_ino
                 if not begun:
-                    await _flock(fd)
+                    await _flock(fd, state.holdings, wait)
                     begun.append(await in_thread(partial(begin, fd)))
+                until_held.close()
                 queue.note_taken()
                 try:
-                    yield begun[0]
+                    with state.holdings.holding(path, wait.identity):
+                        yield begun[0]
                 finally:
                     queue.note_freed(fd)
             finally:
                 fcntl.flock(fd, fcntl.LOCK_UN)  # closing would do, but for a child that has a duplicate of it
                 os.close(fd)
     finally:
+        until_held.close()
         queue.users -= 1
 
 
@@ -232,10 +243,18 @@ def _try_to_begin(open_root: Callable[[], int], begin: Callable[[int], T]) -> tu
         raise
 
 
-async def _flock(fd: int) -> None:
-    delay = _POLL_FIRST
+async def _flock(fd: int, holdings: Holdings, wait: LeaseWait) -> None:
+    holdings.check(wait)  # once more: it may be held under another path
+    delay, give_up = _POLL_FIRST, trio.current_time() + _NESTED if wait.within else math.inf
     _mark_waiting(fd, fcntl.F_RDLCK)
     while not _try_flock(fd):
+        if trio.current_time() > give_up and not holdings.knows_holder(wait):
+            held = " and ".join(repr(holding.path) for holding in wait.within)
+            problem = (
+                f"another process has held it for {_NESTED:g} s, and may wait for {held}, held by the block that this "
+                "call is part of"
+            )
+            raise MemoryDeadlockError(wait.path, problem)
         await trio.sleep(delay * random.uniform(0.5, 1.0))
         delay = min(delay * 2, _POLL_LAST)
     _mark_waiting(fd, fcntl.F_UNLCK)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import trio
 
 from .._config import SandboxLimits
+from .._exceptions import leaves
 from . import _frames
 from ._sandbox import HostTool, Outcome
 from ._zygote import Child, receive
@@ -157,7 +158,10 @@ async def _call_tool(tool: HostTool, call: _frames.Call) -> bytes:
     try:
         value = await tool(*call.args, **call.kwargs)
     except Exception as error:  # noqa: BLE001  # the tool's failure is the block's to handle; Cancelled passes
-        return _frames.encode({"error": f"{type(error).__name__}: {error}"})
+        words = f"{type(error).__name__}: {error}"
+        if isinstance(error, BaseExceptionGroup):  # whose own words name no error in it
+            words += ": " + "; ".join(f"{type(leaf).__name__}: {leaf}" for leaf in leaves(error))
+        return _frames.encode({"error": words})
     try:
         return _frames.encode({"value": value})
     except (TypeError, ValueError, RecursionError) as error:

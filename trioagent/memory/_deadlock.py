@@ -1,0 +1,150 @@
+"""Whether a wait for a memory can ever end: it cannot where the wait is part of what the holder itself waits for.
+
+A block holds its memory while its host tools run. A tool that wants that memory again, in its own task or in one below
+it, or two tools that want each other's, would wait for ever; whoever closes such a circle is told at once. Which
+memories a task is part of the holding of is known from a context variable, which tasks inherit. Only those held by the
+task itself or by one above it count: a task that a tool has started elsewhere is not waited for by the tool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import attrs
+import trio
+
+from .._errors import MemoryDeadlockError
+
+Identity = tuple[int, int]  # device and inode of a memory's folder: it may have several paths
+
+
+@attrs.define(eq=False)
+class Holding:
+    """A memory that is held, by whom, and within which other holdings."""
+
+    path: str
+    identity: Identity
+    task: trio.lowlevel.Task
+    outer: Holding | None
+    nurseries: list[trio.Nursery]  # of the task, opened before: what runs in them may go on after the release
+    released: bool = False
+
+
+@attrs.define(eq=False)
+class LeaseWait:
+    """A wait for a memory, and the holdings that last until it ends."""
+
+    path: str
+    within: list[Holding]
+    identity: Identity | None = None  # not known before the folder is opened
+
+
+@attrs.define(eq=False)
+class Holdings:
+    """Which memories are held in one trio run, and which are waited for within a holding."""
+
+    by_path: dict[str, Holding] = attrs.field(factory=dict)
+    by_identity: dict[Identity, Holding] = attrs.field(factory=dict)
+    waits: dict[LeaseWait, None] = attrs.field(factory=dict)
+
+    @contextmanager
+    def waiting(self, path: str) -> Iterator[LeaseWait]:
+        """Wait for the memory of that path, within what this task holds.
+
+        Raises:
+            MemoryDeadlockError: that could never end.
+        """
+        wait = LeaseWait(path, _held_here())
+        if wait.within:
+            self.check(wait)
+            self.waits[wait] = None
+        try:
+            yield wait
+        finally:
+            self.waits.pop(wait, None)
+
+    @contextmanager
+    def holding(self, path: str, identity: Identity) -> Iterator[None]:
+        """Hold the memory."""
+        outer = _innermost.get()
+        while outer is not None and outer.released:
+            outer = outer.outer
+        task = trio.lowlevel.current_task()
+        holding = Holding(path, identity, task, outer, list(task.child_nurseries))
+        self.by_path[path] = self.by_identity[identity] = holding
+        _innermost.set(holding)
+        try:
+            yield
+        finally:
+            holding.released = True
+            _innermost.set(outer)
+            del self.by_path[path], self.by_identity[identity]
+
+    def check(self, wait: LeaseWait) -> None:
+        """Raise MemoryDeadlockError if whoever holds what *wait* wants waits, over any number of others, for it."""
+        first = self._holder(wait)
+        if first in wait.within:
+            problem = "it is held by the block that this call is part of, until the call has returned"
+            raise MemoryDeadlockError(wait.path, problem)
+        seen = [first] if first is not None else []
+        for holder in seen:
+            for other in self.waits:
+                after = self._holder(other) if holder in other.within else None
+                if after in wait.within:
+                    problem = f"its holder waits for {after.path!r}, which the block that this call is part of holds"
+                    raise MemoryDeadlockError(wait.path, problem)
+                if after is not None and after not in seen:
+                    seen.append(after)
+
+    def knows_holder(self, wait: LeaseWait) -> bool:
+        """Whether a task of this trio run holds what *wait* wants."""
+        return self._holder(wait) is not None
+
+    def _holder(self, wait: LeaseWait) -> Holding | None:
+        holder = self.by_path.get(wait.path)
+        if holder is None and wait.identity is not None:
+            holder = self.by_identity.get(wait.identity)
+        return holder
+
+
+_innermost: ContextVar[Holding | None] = ContextVar("trioagent_memory_holding", default=None)
+
+
+def _held_here() -> list[Holding]:
+    """The holdings that cannot end before this task, or the call in it, has."""
+    held, holding = [], _innermost.get()
+    while holding is not None:
+        if not holding.released and _is_waited_for(trio.lowlevel.current_task(), holding):
+            held.append(holding)
+        holding = holding.outer
+    return held
+
+
+def _is_waited_for(task: trio.lowlevel.Task, holding: Holding) -> bool:
+    """Can *holding*, whose context *task* has inherited, not end before it?
+
+    So it is in the task that holds and in nurseries opened since, and for a call that comes back from a thread as a
+    system task, apart from the tree of tasks that the holder is in.
+    """
+    below: trio.Nursery | None = None
+    for above, nursery in _tasks_above(task):
+        if above is holding.task:
+            return below is None or all(below is not before for before in holding.nurseries)
+        below = nursery
+    return _tree(task) is not _tree(holding.task)
+
+
+def _tasks_above(task: trio.lowlevel.Task) -> Iterator[tuple[trio.lowlevel.Task, trio.Nursery | None]]:
+    """The task and all above it, each with the nursery that it runs in."""
+    above: trio.lowlevel.Task | None = task
+    while above is not None:
+        yield above, above.parent_nursery
+        above = None if above.parent_nursery is None else above.parent_nursery.parent_task
+
+
+def _tree(task: trio.lowlevel.Task) -> trio.Nursery | None:
+    """One of the two nurseries of trio's own root task: that of the program, or that of system tasks."""
+    nurseries = [nursery for _, nursery in _tasks_above(task) if nursery is not None]
+    return nurseries[-1] if nurseries else None

@@ -1,7 +1,8 @@
 """``python -m gates.pythons``: the core of the test suite on every interpreter from 3.11 to 3.14 that this machine has.
 
 Each interpreter gets an environment of its own, ``.venv-3.N``, kept for the next run. What is left out of the core says
-nothing about an interpreter and takes long: injected disk faults, fuzzing, benchmarks, the pages' snippets.
+little about an interpreter and takes long: the corpus of attacks, injected disk faults, fuzzing, benchmarks, the snippets
+of the pages.
 """
 
 from __future__ import annotations
@@ -17,7 +18,15 @@ from pathlib import Path
 from .surface import ROOT
 
 MINORS = range(11, 15)
-LEFT_OUT = ["tests/faults", "tests/slow", "tests/test_benchmarks.py", "tests/test_docs.py", "tests/test_lock.py"]
+LEFT_OUT = [
+    "tests/faults",
+    "tests/sandbox/test_corpus.py",
+    "tests/sandbox/test_monty_corpus.py",
+    "tests/slow",
+    "tests/test_benchmarks.py",
+    "tests/test_docs.py",
+    "tests/test_lock.py",
+]
 _VERSION = "import sys; print(sys.version_info[0], sys.version_info[1], sys.implementation.name)"
 
 

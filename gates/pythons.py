@@ -1,8 +1,8 @@
 """``python -m gates.pythons``: the core of the test suite on every interpreter from 3.11 to 3.14 that this machine has.
 
-Each interpreter gets an environment of its own, ``.venv-3.N``, kept for the next run. What is left out of the core says
-little about an interpreter and takes long: the corpus of attacks, injected disk faults, fuzzing, benchmarks, the snippets
-of the pages.
+Each interpreter gets an environment of its own, ``.venv-3.N``, kept for the next run. Left out of the core is what says
+little about an interpreter and takes long: the corpus of attacks, injected disk faults, fuzzing, benchmarks, snippets
+in the pages.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ import pickle
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from types import ModuleType
 from typing import get_type_hints
@@ -269,6 +270,11 @@ def test_names_of_the_last_release_still_work_with_a_warning(module: ModuleType,
 def test_names_that_never_were_public_are_unknown(name: str) -> None:
     with pytest.raises(AttributeError, match=name):
         getattr(trioagent, name)
+
+
+def test_the_version_is_that_of_the_project() -> None:
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
+    assert trioagent.__version__ == project["version"]
 
 
 def test_import_is_light() -> None:

@@ -142,4 +142,4 @@ if not TYPE_CHECKING:  # a checker is to report old names, and misspelt ones, as
         return [*globals(), *__all__]
 
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"

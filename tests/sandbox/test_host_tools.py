@@ -96,7 +96,7 @@ async def test_calls_and_answers_are_bounded() -> None:
         flood = await sandbox.run("while True: big(1)", host_tools={"big": big})
         assert flood.error == "RuntimeError: the block called tools more than 1000 times."
         long = await sandbox.run("big('x' * 20_000)", host_tools={"big": big})
-        assert "spoiled its own answer" in long.error
+        assert "corrupted its own reply" in long.error
 
 
 async def test_cancelling_during_a_tool(memory: Path, sandbox: Sandbox) -> None:

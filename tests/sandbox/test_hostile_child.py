@@ -15,8 +15,8 @@ import trio
 from tests.faults.fuzzing import inputs
 from trioagent._config import SandboxLimits
 from trioagent.sandbox import _frames
-from trioagent.sandbox._block_session import MAX_FULL_FRAMES, MAX_TOOL_CALLS, Conversation, Place
-from trioagent.sandbox._kernel import KernelTier, _ConfinedConversation
+from trioagent.sandbox._block_session import MAX_FULL_FRAMES, MAX_TOOL_CALLS, BlockSession, RunSlot
+from trioagent.sandbox._kernel import KernelTier, _ConfinedSession
 from trioagent.sandbox._sandbox import Outcome
 from trioagent.sandbox._zygote import Child
 
@@ -44,15 +44,15 @@ async def double(number: int) -> int:
 
 
 @asynccontextmanager
-async def conversation(limits: SandboxLimits = LIMITS) -> AsyncIterator[tuple[Conversation, trio.SocketStream]]:
+async def conversation(limits: SandboxLimits = LIMITS) -> AsyncIterator[tuple[BlockSession, trio.SocketStream]]:
     """The host's side, and the peer's end of its socket."""
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     with ours:
         async with trio.SocketStream(trio.socket.from_stdlib_socket(theirs)) as peer:
-            place = Place(trio.CapacityLimiter(1))
-            await place.take()
-            yield Conversation(Child(ours, -1, -1), limits, {"double": double}, place), peer
+            slot = RunSlot(trio.CapacityLimiter(1))
+            await slot.acquire()
+            yield BlockSession(Child(ours, -1, -1), limits, {"double": double}, slot), peer
 
 
 async def outcome_of(*parts: bytes, limits: SandboxLimits = LIMITS, close: bool = True) -> Outcome:
@@ -90,24 +90,24 @@ async def outcome_of(*parts: bytes, limits: SandboxLimits = LIMITS, close: bool 
         ([], f"{FEW}ended without an answer."),
         ([GOOD[:-1]], f"{FEW}ended without an answer."),
         ([GOOD[:3]], f"{FEW}ended without an answer."),
-        ([frame(b"", claims=0) + GOOD], f"{FEW}spoiled its own answer"),
+        ([frame(b"", claims=0) + GOOD], f"{FEW}corrupted its own reply"),
         ([frame(b"{}", claims=LIMITS.reply_bytes + 1)], "where at most 100000 are taken"),
         ([b"\x7f\xff\xff\xff" + b"x" * 200_000], "where at most 100000 are taken"),
-        ([frame(b"[" * 90_000)], f"{FEW}spoiled its own answer"),
-        ([frame(b'{"locals":' * 9_000)], f"{FEW}spoiled its own answer"),
-        ([frame(b"\xff\xfe\0{")], f"{FEW}spoiled its own answer"),
-        ([frame(json.dumps(REPLY).encode("utf-16"))], f"{FEW}spoiled its own answer"),
-        ([frame(b"9" * 99_000)], f"{FEW}spoiled its own answer"),
-        ([frame(b"[" + b"0," * 40_000 + b"0]")], f"{FEW}spoiled its own answer"),
-        ([frame(b"[" + b"{}," * 30_000 + b"0]")], f"{FEW}spoiled its own answer"),
-        ([frame(b"[" + b"0." + b"1" * 90_000 + b"]")], f"{FEW}spoiled its own answer"),
-        ([frame(json.dumps({**REPLY, "saved": True}).encode())], f"{FEW}spoiled its own answer"),
-        ([frame(json.dumps({**REPLY, "changes": {"writes": {"a.md": "x"}}}).encode())], "spoiled its own answer"),
-        ([frame(b'{"error": "", "error": "x"}')], f"{FEW}spoiled its own answer"),
+        ([frame(b"[" * 90_000)], f"{FEW}corrupted its own reply"),
+        ([frame(b'{"locals":' * 9_000)], f"{FEW}corrupted its own reply"),
+        ([frame(b"\xff\xfe\0{")], f"{FEW}corrupted its own reply"),
+        ([frame(json.dumps(REPLY).encode("utf-16"))], f"{FEW}corrupted its own reply"),
+        ([frame(b"9" * 99_000)], f"{FEW}corrupted its own reply"),
+        ([frame(b"[" + b"0," * 40_000 + b"0]")], f"{FEW}corrupted its own reply"),
+        ([frame(b"[" + b"{}," * 30_000 + b"0]")], f"{FEW}corrupted its own reply"),
+        ([frame(b"[" + b"0." + b"1" * 90_000 + b"]")], f"{FEW}corrupted its own reply"),
+        ([frame(json.dumps({**REPLY, "saved": True}).encode())], f"{FEW}corrupted its own reply"),
+        ([frame(json.dumps({**REPLY, "changes": {"writes": {"a.md": "x"}}}).encode())], "corrupted its own reply"),
+        ([frame(b'{"error": "", "error": "x"}')], f"{FEW}corrupted its own reply"),
         ([GOOD[:20] + _frames.DEATH.pack(_frames.DEATH_MARK, 9)], "was killed (SIGKILL)"),
         ([_frames.DEATH.pack(_frames.DEATH_MARK, 0x7F)], f"{FEW}"),
         ([_frames.DEATH_MARK], f"{FEW}ended without an answer."),
-        ([call(), frame(b"{}")], f"{FEW}spoiled its own answer"),
+        ([call(), frame(b"{}")], f"{FEW}corrupted its own reply"),
         ([call("x" * 90_000), GOOD], ""),
         ([call("__class__"), call("double", {"a": [None]}), call("double", *range(1000)), GOOD], ""),
     ],
@@ -134,7 +134,7 @@ async def test_much_in_few_calls_ends_too() -> None:
     """What looking at it costs the host is bounded: by bytes, where their number is small."""
     large = call("no such tool", "x" * 90_000)
     outcome = await outcome_of(large * (MAX_FULL_FRAMES + 2), GOOD)
-    assert outcome.error == f"{FEW}spoiled its own answer (more than {16 * LIMITS.reply_bytes} bytes in all)."
+    assert outcome.error == f"{FEW}corrupted its own reply (more than {16 * LIMITS.reply_bytes} bytes in all)."
     assert not (await outcome_of(large * (MAX_FULL_FRAMES - 2), GOOD)).error
 
 
@@ -210,5 +210,5 @@ async def test_fuzzed_conversations() -> None:
 
 def test_the_hosts_side_is_the_tiers_own() -> None:
     """These tests drive what the tier drives."""
-    assert issubclass(_ConfinedConversation, Conversation)
-    assert _ConfinedConversation.__name__ in KernelTier._live.__code__.co_names
+    assert issubclass(_ConfinedSession, BlockSession)
+    assert _ConfinedSession.__name__ in KernelTier._live.__code__.co_names

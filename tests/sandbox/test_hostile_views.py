@@ -15,7 +15,7 @@ import pytest
 from trioagent._errors import MemoryLimitError, MemoryStorageError
 from trioagent.memory import ChangeSet
 from trioagent.sandbox._collect_changes import MAX_DEPTH, read_changes
-from trioagent.sandbox._mixed_ownership import Foreigners
+from trioagent.sandbox._mixed_ownership import MixedOwnership
 
 from ..deep_trees import Nest
 from ..open_files import open_files
@@ -199,7 +199,7 @@ def test_a_folder_swapped_for_a_link_while_it_is_compared(
 
 async def look_for_others(root: Path) -> None:
     with opened(root) as (fd,):
-        async with Foreigners(all_ids=os.getuid() == 0).lower(fd) as shown:
+        async with MixedOwnership(all_ids=os.getuid() == 0).lower(fd) as shown:
             assert shown == fd
 
 
@@ -228,7 +228,7 @@ async def test_a_copy_follows_no_link_and_waits_for_no_fifo(lower: Path, tmp_pat
     os.mkfifo(lower / "fifo")
     os.chown(lower / "user.md", 54321, 54321)
     with opened(lower) as (fd,):
-        async with Foreigners(all_ids=True).lower(fd) as copy:
+        async with MixedOwnership(all_ids=True).lower(fd) as copy:
             assert copy != fd
             assert sorted(os.listdir(copy)) == ["entities", "link", "user.md"]
             assert os.readlink("link", dir_fd=copy) == str(tmp_path / "outside")

@@ -11,7 +11,7 @@ import trio
 
 from trioagent._config import SandboxLimits
 from trioagent.sandbox import Sandbox, open_sandbox
-from trioagent.sandbox._zygote import missed, names_more
+from trioagent.sandbox._zygote import lacks_module, needs_full_library
 
 from .processes import alive, descendants
 
@@ -33,7 +33,7 @@ PRESENT = frozenset({"os", "os.path", "json", "re", "datetime", "collections", "
     ],
 )
 def test_usual_imports(code: str) -> None:
-    assert not names_more(code, PRESENT)
+    assert not needs_full_library(code, PRESENT)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_usual_imports(code: str) -> None:
     ],
 )
 def test_other_imports(code: str) -> None:
-    assert names_more(code, PRESENT)
+    assert needs_full_library(code, PRESENT)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_other_imports(code: str) -> None:
     ],
 )
 def test_what_was_missed(error: str, expected: bool) -> None:
-    assert missed(error) is expected
+    assert lacks_module(error) is expected
 
 
 @pytest.mark.real

@@ -276,7 +276,7 @@ async def test_no_index_can_be_made(tmp_path: Path) -> None:
         for _ in range(2):
             assert await uses_index(sandbox, memory) is False
             await indexes(sandbox).idle()
-        assert len(indexes(sandbox)._hopeless) == 1 and not indexes(sandbox)._kept
+        assert len(indexes(sandbox)._failed_until) == 1 and not indexes(sandbox)._kept
     assert open_files() == descriptors
 
 
@@ -351,7 +351,7 @@ def test_a_build_that_answers_nonsense_is_no_index(tmp_path: Path) -> None:
         async with open_helper_nursery() as made.background:
             made.learn(root, WORTH)
             await made.idle()
-            with made.lend(root) as lent:
+            with made.share(root) as lent:
                 assert lent is None
         await made.aclose()
         os.close(root)

@@ -1,4 +1,4 @@
-"""The shelf from which a child's imports come."""
+"""The archive from which a child's imports come."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from trioagent.sandbox import Sandbox
-from trioagent.sandbox._guest.library import Shelf, ShelfImporter, shelve_packages
+from trioagent.sandbox._guest.library import Archive, ArchiveImporter, archive_packages
 
 
 @pytest.fixture
@@ -33,25 +33,25 @@ def importing() -> Iterator[None]:
 
 
 def test_a_package_is_imported_from_the_shelf_and_not_from_disk(package: Path, importing: None) -> None:
-    shelf = Shelf()
-    shelve_packages(shelf, {"shelved_words": str(package)})
-    shelf.close()
+    archive = Archive()
+    archive_packages(archive, {"shelved_words": str(package)})
+    archive.close()
     for path in package.rglob("*.py"):
         path.unlink()
-    sys.meta_path.append(ShelfImporter(shelf))
+    sys.meta_path.append(ArchiveImporter(archive))
     import shelved_words  # type: ignore[import-not-found]
     import shelved_words.deep  # type: ignore[import-not-found]
 
     assert (shelved_words.WORD, shelved_words.deep.again) == ("ä", "ä")
     assert shelved_words.word.BAD.__code__.co_filename == "<library>/shelved_words/word.py"
-    assert "shelved_words/notes.txt" not in shelf
+    assert "shelved_words/notes.txt" not in archive
     with pytest.raises(ImportError, match=r"shelved_words\.gone"):
         import shelved_words.gone  # type: ignore[import-not-found]
 
 
 def test_a_folder_that_is_no_package_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no package 'missing'"):
-        shelve_packages(Shelf(), {"missing": str(tmp_path / "missing")})
+        archive_packages(Archive(), {"missing": str(tmp_path / "missing")})
 
 
 @pytest.mark.real

@@ -63,7 +63,7 @@ class PairArena(Arena):
         self._tier = background.executor
 
     def _processes(self) -> set[int]:
-        waiting = {pid for _, pair in self._tier._idle for pid in (pair.keeper, pair.worker)}
+        waiting = {pid for _, pair in self._tier._idle for pid in (pair.tool_server, pair.worker)}
         return super()._processes() - waiting - {self._tier.pid}
 
 

@@ -1,4 +1,4 @@
-"""A keeper's last word, when it lies: whatever it says, nothing but a `FrameError` comes of it."""
+"""A tool server's last word, when it lies: whatever it says, nothing but a `FrameError` comes of it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trioagent._config import SandboxLimits
-from trioagent.sandbox._block_session import Place
+from trioagent.sandbox._block_session import RunSlot
 from trioagent.sandbox._frames import FrameError
 from trioagent.sandbox._guest.run_block import MAX_PATH
-from trioagent.sandbox._monty_tier import _INDEX_BYTES, Exchange, _decode
+from trioagent.sandbox._monty_tier import _INDEX_BYTES, ToolServerSession, _decode
 from trioagent.sandbox._zygote import Child
 
 LIMITS = SandboxLimits(view_bytes=1000, file_bytes=600, view_files=3)
@@ -93,7 +93,7 @@ async def test_a_list_of_changes_is_bounded() -> None:
     ours.setblocking(False)
     with ours, theirs:
         theirs.sendall((_INDEX_BYTES + 1).to_bytes(4, "big"))
-        exchange = Exchange(Child(ours, -1, -1), LIMITS, {}, Place(trio.CapacityLimiter(1)))
+        exchange = ToolServerSession(Child(ours, -1, -1), LIMITS, {}, RunSlot(trio.CapacityLimiter(1)))
         with pytest.raises(FrameError, match=f"at most {_INDEX_BYTES} are taken"):
             await exchange.finish()
 

@@ -1,4 +1,4 @@
-"""Nothing of the monty tier outlives its scope: keepers, workers, warden, descriptors; however it ends."""
+"""Nothing of the monty tier outlives its scope: tool servers, workers, supervisor, descriptors; however it ends."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def test_leaving_ends_everything() -> None:
     before, descriptors = descendants(os.getpid()), open_files()
     async with open_monty() as (sandbox, _):
         await sandbox.run("x = 1")
-        assert len(descendants(os.getpid()) - before) == 3  # warden, keeper, worker
+        assert len(descendants(os.getpid()) - before) == 3  # supervisor, tool server, worker
     assert descendants(os.getpid()) == before
     assert open_files() == descriptors
 
@@ -83,7 +83,7 @@ async def test_cancelling_at_every_checkpoint(tmp_path: Path) -> None:
             for name in names:
                 (tmp_path / name).unlink()
             left = descendants(os.getpid()) - before
-            assert len(left) in (1, 3)  # the warden, and a pair unless it was killed
+            assert len(left) in (1, 3)  # the supervisor, and a pair unless it was killed
             assert len(tier._idle) == (len(left) - 1) // 2
 
         cancelled = await cancel_at_every_checkpoint(
@@ -142,7 +142,7 @@ async def test_a_killed_worker_ends_its_block_only() -> None:
 async def test_an_idle_pair_that_died_is_replaced() -> None:
     async with open_monty() as (sandbox, tier):
         ((_, pair),) = tier._idle
-        os.kill(pair.keeper, signal.SIGKILL)
+        os.kill(pair.tool_server, signal.SIGKILL)
         assert (await sandbox.run("x = 1")).locals == {"x": "1"}
         os.kill(await worker_of(tier), signal.SIGKILL)
         assert (await sandbox.run("x = 1")).locals == {"x": "1"}
@@ -154,11 +154,11 @@ async def test_a_dead_warden_is_replaced() -> None:
     try:
         async with open_monty() as (sandbox, tier):
             os.kill(tier.pid, signal.SIGKILL)
-            while tier._warden.alive:
+            while tier._supervisor.alive:
                 await trio.sleep(0.001)
             for _ in range(2):
                 assert (await sandbox.run("x = 1")).locals == {"x": "1"}
-        await reap(descendants(os.getpid()) - before)  # orphans of the killed warden, which are dead
+        await reap(descendants(os.getpid()) - before)  # orphans of the killed supervisor, which are dead
     finally:
         adopt_orphans(False)
 

@@ -1,4 +1,4 @@
-"""What keeper and worker are confined with: looked up in the kernel's own account, and tried."""
+"""What tool server and worker are confined with: looked up in the kernel's own account, and tried."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ async def test_both_are_confined_by_the_kernels_own_account(tmp_path: Path) -> N
         assert tier.hello["seccomp"] is True
         assert isinstance(tier.hello["landlock"], int) and tier.hello["landlock"] > 0
         ((_, pair),) = tier._idle
-        for pid in (pair.keeper, pair.worker):
+        for pid in (pair.tool_server, pair.worker):
             seen = status(pid)
             assert (seen["Seccomp"], seen["NoNewPrivs"]) == ("2", "1")
             effective = int(seen["CapEff"], 16)
-            assert effective & ~(confine.DAC_READ_SEARCH if pid == pair.keeper else 0) == 0
+            assert effective & ~(confine.DAC_READ_SEARCH if pid == pair.tool_server else 0) == 0
             try:
                 environment = Path(f"/proc/{pid}/environ").read_bytes()
-            except PermissionError:  # the keeper cannot be looked into, by its own user either
-                assert os.geteuid() != 0 and pid == pair.keeper
+            except PermissionError:  # the tool server cannot be looked into, by its own user either
+                assert os.geteuid() != 0 and pid == pair.tool_server
                 continue
             assert environment.strip(b"\0") in (b"", b"PYTHONHASHSEED=0")
-            assert os.getsid(pid) == pair.keeper != os.getsid(0)
+            assert os.getsid(pid) == pair.tool_server != os.getsid(0)
             limits = Path(f"/proc/{pid}/limits").read_text()
             assert re.search(r"Max file size +0 +0 ", limits)
             assert re.search(r"Max core file size +0 +0 ", limits)
@@ -95,13 +95,13 @@ def test_a_launched_program_opens_no_file(tmp_path: Path) -> None:
 def test_a_launched_program_dies_with_its_keeper(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "subprocess")
     settings = {"memory_bytes": 1 << 28, "binary": os.path.realpath("/bin/cat"), "landlock": 0, "seccomp": False}
-    keeper = (
+    tool_server = (
         "import json, os, subprocess, sys, time\n"
         f"settings = {settings!r} | {{'parent': os.getpid(), 'libraries': []}}\n"
         f"child = subprocess.Popen([sys.executable, '-ISB', {str(PROGRAM)!r}, 'monty.worker', json.dumps(settings)])\n"
         "print(child.pid, flush=True)\ntime.sleep(100)"
     )
-    process = subprocess.Popen([sys.executable, "-c", keeper], cwd=tmp_path, stdout=subprocess.PIPE)
+    process = subprocess.Popen([sys.executable, "-c", tool_server], cwd=tmp_path, stdout=subprocess.PIPE)
     assert process.stdout is not None
     with process.stdout:
         child = os.pidfd_open(int(process.stdout.readline()))
@@ -209,7 +209,7 @@ def check(output: str, *, uid: int, landlock: bool, seccomp: bool) -> None:
 
 
 def test_a_kernel_that_has_neither(tmp_path: Path) -> None:
-    """Then Monty's own walls are all there are, and the tier says so."""
+    """Then Monty's own confinement is all there is, and the tier says so."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.sandbox.monty_tier", "poor"], capture_output=True, text=True, check=True
     )

@@ -21,7 +21,7 @@ from trioagent.sandbox import open_sandbox
 from trioagent.sandbox._collect_changes import compare_copy
 from trioagent.sandbox._guest import copying, views
 from trioagent.sandbox._guest.views import Scratch
-from trioagent.sandbox._mixed_ownership import Foreigners
+from trioagent.sandbox._mixed_ownership import MixedOwnership
 
 from .test_run import tree
 
@@ -278,7 +278,7 @@ async def test_a_copy_that_a_view_lies_over_is_removed(
     monkeypatch.setattr("trioagent.sandbox._mixed_ownership.Scratch", Watched)
     root = os.open(tmp_path / "memory", copying.FOLDER)
     with pytest.raises(SandboxError, match="copy of a memory was removed"):
-        async with Foreigners(all_ids=True).lower(root) as lower:
+        async with MixedOwnership(all_ids=True).lower(root) as lower:
             assert os.listdir(lower) == ["theirs.md"]
             remove(made[0])
     os.close(root)

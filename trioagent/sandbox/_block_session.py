@@ -1,4 +1,4 @@
-"""The host's talk with one child that runs a block, and the block's place among those that may run at once."""
+"""A block session: the host sends one child its code, serves its tool calls and takes its reply; and run slots."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_TOOL_CALLS = 1000
 MAX_FULL_FRAMES = 16  # all that a block says, together, is at most so many times what one frame may hold
 
 
-class Died(Exception):  # internal
+class ChildDied(Exception):  # internal
     """A child's socket ended before its reply."""
 
     def __init__(self, status: int | None) -> None:
@@ -27,27 +27,27 @@ class Died(Exception):  # internal
         self.status = status
 
 
-class Place:
-    """A block's place among those that may run at once; given up while the block waits for a host tool.
+class RunSlot:
+    """One of the `SandboxLimits.parallel` slots for running blocks; released while the block waits for a host tool.
 
-    A tool may well run another agent's blocks: if waiting blocks kept their places, enough of them would wait for ever.
+    A tool may run another agent's blocks: if waiting blocks kept their slots, enough of them would deadlock.
     """
 
     def __init__(self, running: trio.CapacityLimiter) -> None:
         self._running = running
         self._taken = False
 
-    async def take(self) -> None:
+    async def acquire(self) -> None:
         await self._running.acquire_on_behalf_of(self)
         self._taken = True
 
-    def free(self) -> None:
+    def release(self) -> None:
         if self._taken:
             self._running.release_on_behalf_of(self)
             self._taken = False
 
 
-class Conversation:
+class BlockSession:
     """Send one child its code, serve its calls, take its reply."""
 
     def __init__(
@@ -55,10 +55,10 @@ class Conversation:
         child: Child,
         limits: SandboxLimits,
         host_tools: Mapping[str, HostTool],
-        place: Place,
+        slot: RunSlot,
     ) -> None:
         self._channel = child.channel
-        self._limits, self._host_tools, self._place = limits, host_tools, place
+        self._limits, self._host_tools, self._slot = limits, host_tools, slot
         self.called = False  # a host tool
         self._received = bytearray()
         self._left = MAX_FULL_FRAMES * limits.reply_bytes
@@ -78,7 +78,7 @@ class Conversation:
     async def _run(self, code: str) -> Outcome:
         try:
             await self._send(_frames.encode({"code": code, "tools": list(self._host_tools)}))
-            await self._begun()
+            await self._wait_until_confined()
             for _ in range(MAX_TOOL_CALLS + 1):
                 match await self._receive():
                     case _frames.Reply() as reply:
@@ -94,21 +94,21 @@ class Conversation:
                         await self._send(await self._answer(call))
             return Outcome(error=f"RuntimeError: the block called tools more than {MAX_TOOL_CALLS} times.")
         except _frames.FrameError as error:
-            return Outcome(error=f"RuntimeError: the block spoiled its own answer ({error}).")
-        except Died as death:
+            return Outcome(error=f"RuntimeError: the block corrupted its own reply ({error}).")
+        except ChildDied as death:
             return Outcome(error=_cause_of_death(death.status, self._limits))
 
     async def _answer(self, call: _frames.Call) -> bytes:
-        """Run a host tool in the calling task, in the caller's scope. The block's clock stands still meanwhile."""
+        """Run a host tool in the calling task, in the caller's scope. The block's wall clock is paused meanwhile."""
         self.called = True
         tool = self._host_tools.get(call.name)
         if tool is None:
             return _frames.encode({"error": f"there is no tool {call.name[:100]!r}"})
         left = self._clock.deadline - trio.current_time()
         self._clock.deadline = float("inf")
-        self._place.free()
+        self._slot.release()
         answer = await _call_tool(tool, call)
-        await self._place.take()
+        await self._slot.acquire()
         self._clock.deadline = trio.current_time() + left
         if len(answer) > self._limits.reply_bytes:
             return _frames.encode({"error": f"{call.name}() answered more than {self._limits.reply_bytes} bytes"})
@@ -128,7 +128,7 @@ class Conversation:
         await self._fill(_frames.HEADER)
         if self._received.startswith(_frames.DEATH_MARK):
             await self._fill(_frames.DEATH.size)
-            raise Died(_frames.death_status(bytes(self._received)))
+            raise ChildDied(_frames.death_status(bytes(self._received)))
         size = _frames.frame_size(bytes(self._received[: _frames.HEADER]), self._limits.reply_bytes)
         self._left -= size
         if self._left < 0:
@@ -138,8 +138,8 @@ class Conversation:
         del self._received[: _frames.HEADER + size]
         return _frames.decode(body)
 
-    async def _begun(self) -> None:
-        """The code has been sent; a tier whose children say something before their block runs takes it here."""
+    async def _wait_until_confined(self) -> None:
+        """Take what a tier's children send before they read the code; nothing by default."""
 
     async def _fill(self, wanted: int) -> None:
         """Receive until *wanted* bytes are there."""
@@ -150,7 +150,7 @@ class Conversation:
             except BlockingIOError:
                 continue
             if not part:
-                raise Died(_frames.death_status(bytes(self._received)))
+                raise ChildDied(_frames.death_status(bytes(self._received)))
             self._received += part
 
 

@@ -1,4 +1,4 @@
-"""Read what a block did from its dead child's view, the upper layer of an overlay or a changed copy, as plain data.
+"""Collect a block's changes from its dead child's view, an overlay's upper layer or a changed copy, as plain data.
 
 The view was written by hostile code: names may be no UTF-8, trees deep, files sparse or special. So: descriptors and
 single names only, never a path; no link followed; every bound checked before reading.

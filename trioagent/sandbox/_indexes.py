@@ -1,4 +1,4 @@
-"""The indexes of the memories that are searched: made in the background, lent to blocks, gone with the sandbox.
+"""The indexes of the memories that are searched: made in the background, shared with blocks, gone with the sandbox.
 
 A memory gets an index after a block had to look at a hundred of its notes or more. It is made by a block of our own, in
 a confined child like any other and so off the event loop; what that child writes to its view is the index, and is never
@@ -145,7 +145,7 @@ WORTH = 100
 RENEW = 16
 """So many changed notes are worth a new part."""
 
-_MAX_CHANGED, _MAX_CHANGED_CHARS = 256, 30_000  # in a block's order, which must find room in its socket at once
+_MAX_CHANGED, _MAX_CHANGED_CHARS = 256, 30_000  # in a setup request, which must find room in its socket at once
 _FORGET = 20_000  # changed notes, after which an index that nobody asks for is not kept up
 _GROWTH = 4
 _NOT_AGAIN = 600.0  # s until the next try for a memory of which no index could be made
@@ -185,11 +185,11 @@ class IndexBounds:
 
 
 @attrs.frozen
-class Lent:
-    """An index on its way to one block: a descriptor of its file, and what `Index.lend` wants to know besides."""
+class SharedIndex:
+    """An index for one block: a descriptor of its file, and where in it the parts are and what has changed since."""
 
     descriptor: int
-    order: dict[str, object]
+    layout: dict[str, object]
 
 
 @attrs.define
@@ -199,7 +199,7 @@ class _Part:
 
 
 @attrs.define(eq=False)
-class _Kept:
+class _CachedIndex:
     """One memory's index.
 
     Attributes:
@@ -227,7 +227,7 @@ class _Kept:
         self.changed.update(dict.fromkeys(changed))
         return len(self.changed) <= _FORGET
 
-    def order(self) -> dict[str, object] | None:
+    def layout(self) -> dict[str, object] | None:
         """What the block must know, unless it is too much."""
         changed = list(self.renewed | self.changed)
         if len(changed) > _MAX_CHANGED or sum(map(len, changed)) > _MAX_CHANGED_CHARS:
@@ -258,8 +258,8 @@ class Indexes:
     def __init__(self, build: Build, piece_bytes: int, bounds: IndexBounds = IndexBounds()) -> None:
         self._build, self._piece_bytes, self._bounds = build, piece_bytes, bounds
         self.background: trio.Nursery | None = None
-        self._kept: OrderedDict[Key, _Kept] = OrderedDict()
-        self._hopeless: dict[Key, float] = {}
+        self._kept: OrderedDict[Key, _CachedIndex] = OrderedDict()
+        self._failed_until: dict[Key, float] = {}
         self._making: trio.CancelScope | None = None
         self._idle = trio.Event()
         self._idle.set()
@@ -279,15 +279,15 @@ class Indexes:
         await self._idle.wait()
 
     @contextmanager
-    def lend(self, root_fd: int) -> Iterator[Lent | None]:
+    def share(self, root_fd: int) -> Iterator[SharedIndex | None]:
         """The index of a memory, if there is one, with a descriptor that lasts as long as this."""
         key = _key(root_fd)
         kept = self._kept.get(key)
         if kept is None or not kept.look():
             self._drop(key)
             kept = None
-        order = kept.order() if kept is not None and kept.file >= 0 else None
-        if kept is None or order is None:
+        layout = kept.layout() if kept is not None and kept.file >= 0 else None
+        if kept is None or layout is None:
             yield None
             return
         self._kept.move_to_end(key)
@@ -299,7 +299,7 @@ class Indexes:
             yield None
             return
         try:
-            yield Lent(descriptor, order)
+            yield SharedIndex(descriptor, layout)
         finally:
             os.close(descriptor)
 
@@ -314,7 +314,7 @@ class Indexes:
             return
         if kept is not None and made and len(kept.changed) < RENEW:
             return
-        if self._hopeless.get(key, 0.0) > trio.current_time() or (kept is None and not self._has_room()):
+        if self._failed_until.get(key, 0.0) > trio.current_time() or (kept is None and not self._has_room()):
             return
         try:
             # Not a duplicate, which would share the lease's lock.
@@ -339,19 +339,19 @@ class Indexes:
     async def _renew(self, key: Key, folder: int) -> None:
         kept = self._kept.get(key)
         if kept is None:
-            kept = self._kept[key] = _Kept(await trio.to_thread.run_sync(Watch, folder, self._bounds.folders))
+            kept = self._kept[key] = _CachedIndex(await trio.to_thread.run_sync(Watch, folder, self._bounds.folders))
         if not kept.look():
             self._drop(key)
             return
         keep, notes = len(kept.parts), len(kept.changed)
-        if kept.order() is None:
+        if kept.layout() is None:
             keep = 0
         while keep and kept.parts[keep - 1].notes < _GROWTH * notes:
             keep -= 1
             notes += kept.parts[keep].notes
         kept.renewed, kept.changed = kept.changed, {}
         outcome = await self._build(_BUILD.format(keep=keep, size=self._piece_bytes, piece=_PIECE), folder)
-        if outcome.error and keep and kept.order() is None:
+        if outcome.error and keep and kept.layout() is None:
             self._drop(key)  # so much has changed meanwhile that the parts to keep were not lent
             return
         if outcome.error:
@@ -394,9 +394,9 @@ class Indexes:
 
     def _give_up(self, key: Key) -> None:
         self._drop(key)
-        if len(self._hopeless) > 1000:
-            self._hopeless.clear()
-        self._hopeless[key] = trio.current_time() + _NOT_AGAIN
+        if len(self._failed_until) > 1000:
+            self._failed_until.clear()
+        self._failed_until[key] = trio.current_time() + _NOT_AGAIN
 
     def _drop(self, key: Key) -> None:
         kept = self._kept.pop(key, None)

@@ -16,18 +16,18 @@ import trio
 from .._config import SandboxLimits
 from .._errors import MemoryRejectedError, SandboxError
 from ..memory._changes import ChangeSet
-from ._block_session import Conversation, Died, Place
+from ._block_session import BlockSession, ChildDied, RunSlot
 from ._collect_changes import compare_copy, read_changes
-from ._indexes import IndexBounds, Indexes, Lent
-from ._mixed_ownership import Foreigners
+from ._indexes import IndexBounds, Indexes, SharedIndex
+from ._mixed_ownership import MixedOwnership
 from ._sandbox import HostTool, Outcome
-from ._zygote import Child, Zygote, Zygotes, missed, names_more, set_up_problem
+from ._zygote import Child, Zygote, Zygotes, lacks_module, needs_full_library, set_up_problem
 
 # Below these a layer is read in this thread: handing it to another costs more (about 0.1 ms) than reading it.
 _SMALL_BYTES, _SMALL_FILES = 256 * 1024, 64
 
 
-class _SpareDied(Exception):  # internal
+class _SpareChildDied(Exception):  # internal
     """A child forked ahead was dead, or died, before it was confined."""
 
 
@@ -40,7 +40,7 @@ class _Run:
     lower_fd: int | None
     hide: bool
     host_tools: Mapping[str, HostTool]
-    place: Place
+    slot: RunSlot
     seconds: float  # that it may still run
     called: bool = False  # a host tool
 
@@ -55,7 +55,7 @@ class KernelTier:
         self._zygotes = zygotes
         self._running = trio.CapacityLimiter(limits.parallel)
         # Where every view is a copy, whoever owns the notes makes no difference.
-        self._foreigners = Foreigners(all_ids=bool(self.hello["all_ids"])) if tier == "kernel" else None
+        self._mixed_ownership = MixedOwnership(all_ids=bool(self.hello["all_ids"])) if tier == "kernel" else None
         # Where a view is a copy, every note has been looked at already.
         self.indexes = Indexes(self._build, limits.file_bytes, index_bounds) if tier == "kernel" else None
 
@@ -94,52 +94,52 @@ class KernelTier:
     async def execute(
         self, code: str, *, root_fd: int | None, hide: bool, host_tools: Mapping[str, HostTool]
     ) -> Outcome:
-        if root_fd is None or self._foreigners is None:
+        if root_fd is None or self._mixed_ownership is None:
             return await self._execute(code, root_fd, root_fd, hide=hide, host_tools=host_tools)
-        async with self._foreigners.lower(root_fd) as lower_fd:
+        async with self._mixed_ownership.lower(root_fd) as lower_fd:
             outcome = await self._execute(code, root_fd, lower_fd, hide=hide, host_tools=host_tools)
             if self.indexes is not None and lower_fd == root_fd:
                 self.indexes.learn(root_fd, outcome.scanned)
         if any(f"[Errno {number}]" in outcome.error for number in (errno.EACCES, errno.EPERM, errno.EOVERFLOW)):
-            self._foreigners.forget(root_fd)
+            self._mixed_ownership.forget(root_fd)
         return outcome
 
     async def _execute(
         self, code: str, root_fd: int | None, lower_fd: int | None, *, hide: bool, host_tools: Mapping[str, HostTool]
     ) -> Outcome:
-        run = _Run(code, root_fd, lower_fd, hide, host_tools, Place(self._running), self.limits.wall_seconds)
-        await run.place.take()
+        run = _Run(code, root_fd, lower_fd, hide, host_tools, RunSlot(self._running), self.limits.wall_seconds)
+        await run.slot.acquire()
         try:
-            whole = names_more(code, self._zygotes.present)
+            whole = needs_full_library(code, self._zygotes.present)
             outcome = await self._live_or_again(run, whole=whole)
             # Of a block that failed nothing is left, unless a tool of the host's was called: it can be run again.
-            if not whole and missed(outcome.error) and not run.called and run.seconds > 0:
+            if not whole and lacks_module(outcome.error) and not run.called and run.seconds > 0:
                 outcome = await self._live_or_again(run, whole=True)
             return outcome
         finally:
-            run.place.free()
+            run.slot.release()
 
     async def _live_or_again(self, run: _Run, *, whole: bool) -> Outcome:
         zygote = await self._zygotes.get(whole=whole)
         try:
             return await self._live(run, zygote)
-        except _SpareDied:  # and no code had come to it
+        except _SpareChildDied:  # and no code had come to it
             return await self._live(run, await self._zygotes.get(whole=whole), may_be_spare=False)
 
     async def _live(self, run: _Run, zygote: Zygote, *, may_be_spare: bool = True) -> Outcome:
-        """A child's whole life, from its code to the changes it leaves."""
-        with self._index(run) as lent:
-            child = await zygote.fork(run.lower_fd, hide=run.hide, may_be_spare=may_be_spare, lent=lent)
+        """Run the block in a child, and read the changes that it leaves."""
+        with self._index(run) as index:
+            child = await zygote.fork(run.lower_fd, hide=run.hide, may_be_spare=may_be_spare, index=index)
         try:
-            conversation = _ConfinedConversation(child, self.limits, run.host_tools, run.place)
+            session = _ConfinedSession(child, self.limits, run.host_tools, run.slot)
             began = trio.current_time()
             try:
-                outcome = await conversation.run(run.code, seconds=run.seconds)
+                outcome = await session.run(run.code, seconds=run.seconds)
             finally:
                 # Dead, not merely signalled: nobody writes to the layer any more, and the descriptors may go.
                 await child.kill()
                 zygote.prepare()  # now, while we read and save what the block did
-            run.called = conversation.called
+            run.called = session.called
             run.seconds -= trio.current_time() - began
             if run.root_fd is None or outcome.error:
                 return outcome
@@ -150,19 +150,19 @@ class KernelTier:
         finally:
             child.close()
 
-    def _index(self, run: _Run) -> AbstractContextManager[Lent | None]:
+    def _index(self, run: _Run) -> AbstractContextManager[SharedIndex | None]:
         if self.indexes is None or run.root_fd is None or run.lower_fd != run.root_fd:
             return nullcontext()
-        return self.indexes.lend(run.root_fd)
+        return self.indexes.share(run.root_fd)
 
     async def _build(self, code: str, root_fd: int) -> Outcome:
         """Run a block of our own, which takes no place from those of others."""
-        run = _Run(code, root_fd, root_fd, False, {}, Place(trio.CapacityLimiter(1)), self.limits.wall_seconds)
-        await run.place.take()
+        run = _Run(code, root_fd, root_fd, False, {}, RunSlot(trio.CapacityLimiter(1)), self.limits.wall_seconds)
+        await run.slot.acquire()
         try:
             return await self._live(run, await self._zygotes.get(whole=False), may_be_spare=False)
         finally:
-            run.place.free()
+            run.slot.release()
 
     async def _changes(self, upper: int, root: int) -> ChangeSet:
         """What the block did; read in a worker thread if there is much, uncancellable there (the view is bounded)."""
@@ -180,27 +180,27 @@ class KernelTier:
         return await trio.to_thread.run_sync(lambda: read_changes(upper, root, max_bytes=limits.view_bytes))
 
 
-class _ConfinedConversation(Conversation):
-    """With a child that first says whether it could be confined."""
+class _ConfinedSession(BlockSession):
+    """With a child whose first byte tells whether it could be confined."""
 
-    def __init__(self, child: Child, limits: SandboxLimits, host_tools: Mapping[str, HostTool], place: Place) -> None:
-        super().__init__(child, limits, host_tools, place)
+    def __init__(self, child: Child, limits: SandboxLimits, host_tools: Mapping[str, HostTool], slot: RunSlot) -> None:
+        super().__init__(child, limits, host_tools, slot)
         self._spare = child.spare
 
-    async def _begun(self) -> None:
-        """Take the child's first byte, written before it reads the code: R, or E and why it could not be set up.
+    async def _wait_until_confined(self) -> None:
+        """First byte, sent before the child reads the code: R = confined, ready; E = set-up failed, the text follows.
 
         Raises:
             SandboxError: it could not be set up.
-            _SpareDied: it died, having been a spare one.
+            _SpareChildDied: it died, and had been forked ahead.
         """
         try:
             await self._fill(1)
-        except Died:
+        except ChildDied:
             pass  # without even a byte
         start = bytes(self._received)
         if self._spare and not start.startswith((b"R", b"E")):
-            raise _SpareDied
+            raise _SpareChildDied
         if not start.startswith(b"R"):
             raise SandboxError(await set_up_problem(self._channel, start))
         del self._received[0]

@@ -26,7 +26,7 @@ T = TypeVar("T")
 _REMEMBERED = 10_000
 
 
-class Foreigners:
+class MixedOwnership:
     """Knows which memories need a copy. Each is looked through once, and again after :meth:`forget`."""
 
     def __init__(self, *, all_ids: bool) -> None:

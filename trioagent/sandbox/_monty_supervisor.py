@@ -77,15 +77,15 @@ _HELLO_BYTES = 65536
 
 @attrs.frozen
 class Pair:
-    """A keeper with its worker: our end of the keeper's socket, and both process ids."""
+    """A tool server with its worker: our end of the tool server's socket, and both process ids."""
 
     channel: socket.socket
-    keeper: int
+    tool_server: int
     worker: int
 
 
-class Warden:
-    """A running warden. Make one with :meth:`start`; it ends with :meth:`aclose`, or with this process."""
+class Supervisor:
+    """A running supervisor. Make one with :meth:`start`; it ends with :meth:`aclose`, or with this process."""
 
     def __init__(self, process: subprocess.Popen[bytes], control: socket.socket) -> None:
         self._process, self._control = process, control
@@ -98,8 +98,8 @@ class Warden:
         return self._process.poll() is None
 
     @classmethod
-    async def start(cls, limits: SandboxLimits, installed: Installed | None = None) -> Warden:
-        """Start a warden and wait until it serves.
+    async def start(cls, limits: SandboxLimits, installed: Installed | None = None) -> Supervisor:
+        """Start a supervisor and wait until it serves.
 
         Args:
             installed: where the extra is, if not where `find` finds it.
@@ -118,18 +118,18 @@ class Warden:
             "python": _interpreter(),
         }
         process, ours = spawn("monty.supervisor", settings=settings, kind=socket.SOCK_STREAM)  # 1 ms: one fork and exec
-        warden = cls(process, ours)
+        supervisor = cls(process, ours)
         try:
-            warden.hello = json.loads(await warden._line() or b'{"step": "start", "detail": "it died at once"}')
-            if warden.hello.get("ok") is not True:
-                raise TierStartError(str(warden.hello.get("step")), str(warden.hello.get("detail")))
+            supervisor.hello = json.loads(await supervisor._line() or b'{"step": "start", "detail": "it died at once"}')
+            if supervisor.hello.get("ok") is not True:
+                raise TierStartError(str(supervisor.hello.get("step")), str(supervisor.hello.get("detail")))
         except BaseException:
-            await warden.aclose()
+            await supervisor.aclose()
             raise
-        return warden
+        return supervisor
 
     async def aclose(self) -> None:
-        """End the warden, and with it every keeper and worker, and wait until they are gone."""
+        """End the supervisor, and with it every tool server and worker, and wait until they are gone."""
         with trio.move_on_after(DEATH_SECONDS, shield=True):
             async with self._asking:  # an order that is under way gets its answer first
                 with contextlib.suppress(OSError):
@@ -145,14 +145,14 @@ class Warden:
         """Have a pair made, confined and waiting for its first block.
 
         Raises:
-            SandboxError: the warden is gone.
+            SandboxError: the supervisor is gone.
             TierStartError: the pair could not be set up (it says which step).
         """
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         try:
             with theirs:
-                keeper = await self._order_fork(theirs)
+                tool_server = await self._request_fork(theirs)
         except BaseException:
             ours.close()
             raise
@@ -160,9 +160,9 @@ class Warden:
             hello = json.loads(await _first_frame(ours))
             if hello.get("ok") is not True:
                 raise TierStartError(str(hello.get("step")), str(hello.get("detail")))
-            return Pair(ours, keeper, int(hello.get("worker") or 0))
+            return Pair(ours, tool_server, int(hello.get("worker") or 0))
         except BaseException:
-            await self.end(Pair(ours, keeper, 0))
+            await self.end(Pair(ours, tool_server, 0))
             raise
 
     async def end(self, pair: Pair) -> None:
@@ -174,30 +174,30 @@ class Warden:
         pair.channel.close()
         with trio.move_on_after(DEATH_SECONDS, shield=True) as waited:
             async with self._asking:
-                if await self._send(b"K" + PID.pack(pair.keeper)):
+                if await self._send(b"K" + PID.pack(pair.tool_server)):
                     await self._receive(1)
         if waited.cancelled_caught:
             self._process.kill()  # its answers would be taken for those to other orders; all that it has dies with it
             raise SandboxError(f"a block's process did not end within {DEATH_SECONDS:.0f} s of being killed")
 
-    async def _order_fork(self, theirs: socket.socket) -> int:
+    async def _request_fork(self, theirs: socket.socket) -> int:
         """Give the order and take its answer: in one piece, since a half of it would be taken for another's."""
         async with self._asking:
             try:
                 socket.send_fds(self._control, [b"F"], [theirs.fileno()])
             except OSError as error:
-                raise SandboxError(f"the warden is gone ({error.strerror})") from error
+                raise SandboxError(f"the supervisor is gone ({error.strerror})") from error
             answer = b""
             with trio.move_on_after(DEATH_SECONDS, shield=True):
                 answer = await self._receive(PID.size)
             if len(answer) < PID.size:
                 self._process.kill()
-                raise SandboxError("the warden is gone")
+                raise SandboxError("the supervisor is gone")
         pid: int = PID.unpack(answer)[0]
         return pid
 
     async def _send(self, order: bytes) -> bool:
-        """Send an order; False if the warden is gone, and with it all that it could be about."""
+        """Send an order; False if the supervisor is gone, and with it all that it could be about."""
         try:
             self._control.sendall(order)  # a few bytes into a socket that is empty: this never waits
         except OSError:
@@ -237,7 +237,7 @@ async def _receive(channel: socket.socket, size: int) -> bytes:
 async def _first_frame(channel: socket.socket) -> bytes:
     size = int.from_bytes(await _receive(channel, _frames.HEADER), "big")
     body = await _receive(channel, min(size, _HELLO_BYTES))
-    return body or b'{"step": "worker", "detail": "a keeper died while it was set up"}'
+    return body or b'{"step": "worker", "detail": "a tool_server died while it was set up"}'
 
 
 def _interpreter() -> str:

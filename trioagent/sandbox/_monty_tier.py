@@ -1,9 +1,9 @@
 """The ``monty`` tier: blocks in Pydantic Monty, an interpreter of its own for a part of Python.
 
 Three processes stand between a block and the machine. The *worker* is Monty itself: it sees no file, only its pipes.
-The *keeper* answers the worker's calls: it runs the tools over a private view of the memory, which it can read and not
-write. The *warden* makes pairs of the two, and ends them; it holds nothing of any block. Each is confined as far as the
-kernel can (`_guest.monty.walls`).
+The *tool server* answers the worker's calls: it runs the tools over a private view of the memory, which it can read
+and not write. The *supervisor* makes pairs of the two, and ends them; it holds nothing of any block. Each is confined
+as far as the kernel can (`_guest.monty.confine`).
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from .._errors import SandboxError
 from ..memory._changes import ChangeSet
 from ..memory._paths import is_inside
 from . import _frames
-from ._block_session import Conversation, Died, Place
+from ._block_session import BlockSession, ChildDied, RunSlot
 from ._guest.run_block import MAX_PATH
-from ._monty_supervisor import Installed, Pair, Warden
+from ._monty_supervisor import Installed, Pair, Supervisor
 from ._sandbox import HostTool, Outcome, TierStartError
 from ._zygote import Child
 
 _INDEX_BYTES = 16 * 1024 * 1024
 
 
-class Exchange(Conversation):
-    """One block with one keeper.
+class ToolServerSession(BlockSession):
+    """One block with one tool_server.
 
     Attributes:
-        replied: the keeper has given its answer, so `finish` may be called.
+        replied: the tool server has given its answer, so `finish` may be called.
     """
 
     replied = False
 
     async def order(self, root_fd: int | None) -> bool:
-        """Hand the keeper the memory's folder; False if the pair died while it was idle, and no code was sent."""
+        """Hand the tool server the memory's folder; False if the pair died while it was idle, and no code was sent."""
         try:
             self._hand_over(root_fd)
             await trio.lowlevel.wait_readable(self._channel)
@@ -53,7 +53,7 @@ class Exchange(Conversation):
         if root_fd is None:
             self._channel.send(b"B", socket.MSG_NOSIGNAL)
             return
-        # Opened anew: a copy of the descriptor would hold the memory's lock as long as the keeper keeps it.
+        # Opened anew: a copy of the descriptor would hold the memory's lock as long as the tool server keeps it.
         folder = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root_fd)
         try:
             socket.send_fds(self._channel, [b"B"], [folder], socket.MSG_NOSIGNAL)
@@ -69,7 +69,7 @@ class Exchange(Conversation):
         """After the reply: the changes, and whether the pair can go on to another block.
 
         Raises:
-            FrameError: it is not what an honest keeper sends.
+            FrameError: it is not what an honest tool server sends.
         """
         await self._fill(_frames.HEADER)
         size = _frames.frame_size(bytes(self._received[: _frames.HEADER]), _INDEX_BYTES)
@@ -136,20 +136,20 @@ def _refuse(what: str) -> NoReturn:
 
 
 class MontyTier:
-    """One warden, started again if it dies, and at most ``limits.parallel`` running blocks."""
+    """One supervisor, started again if it dies, and at most ``limits.parallel`` running blocks."""
 
     tier = "monty"
 
-    def __init__(self, limits: SandboxLimits, warden: Warden) -> None:
+    def __init__(self, limits: SandboxLimits, supervisor: Supervisor) -> None:
         self.limits = limits
-        self._warden = warden
+        self._supervisor = supervisor
         self._starting = trio.Lock()
         self._running = trio.CapacityLimiter(limits.parallel)
-        self._idle: list[tuple[Warden, Pair]] = []
+        self._idle: list[tuple[Supervisor, Pair]] = []
 
     @classmethod
     async def start(cls, limits: SandboxLimits, installed: Installed | None = None) -> MontyTier:
-        """Start the warden and a first pair.
+        """Start the supervisor and a first pair.
 
         Args:
             installed: where the extra is, if not where `find` finds it.
@@ -157,10 +157,10 @@ class MontyTier:
         Raises:
             TierStartError: the extra is not installed, or something here keeps its worker from running.
         """
-        warden = await Warden.start(limits, installed)
-        tier = cls(limits, warden)
+        supervisor = await Supervisor.start(limits, installed)
+        tier = cls(limits, supervisor)
         try:
-            tier._idle.append((warden, await warden.fork()))
+            tier._idle.append((supervisor, await supervisor.fork()))
         except SandboxError as error:
             await tier.aclose()
             raise TierStartError("worker", error.problem) from error
@@ -171,13 +171,13 @@ class MontyTier:
 
     @property
     def hello(self) -> Mapping[str, object]:
-        """What the warden said when it started: ``landlock`` (the ABI, 0 for none) and ``seccomp``."""
-        return self._warden.hello
+        """What the supervisor said when it started: ``landlock`` (the ABI, 0 for none) and ``seccomp``."""
+        return self._supervisor.hello
 
     @property
     def pid(self) -> int:
-        """The warden's process."""
-        return self._warden.pid
+        """The supervisor's process."""
+        return self._supervisor.pid
 
     def use_background(self, nursery: trio.Nursery) -> None:
         pass  # there is none
@@ -186,29 +186,29 @@ class MontyTier:
         for _, pair in self._idle:
             pair.channel.close()
         self._idle.clear()
-        await self._warden.aclose()
+        await self._supervisor.aclose()
 
     async def execute(
         self, code: str, *, root_fd: int | None, hide: bool, host_tools: Mapping[str, HostTool]
     ) -> Outcome:
-        place = Place(self._running)
-        await place.take()
+        slot = RunSlot(self._running)
+        await slot.acquire()
         try:
             outcome = None
             while outcome is None:
-                outcome = await self._attempt(code, root_fd, host_tools, place)
+                outcome = await self._attempt(code, root_fd, host_tools, slot)
             return outcome
         finally:
-            place.free()
+            slot.release()
 
     async def _attempt(
-        self, code: str, root_fd: int | None, host_tools: Mapping[str, HostTool], place: Place
+        self, code: str, root_fd: int | None, host_tools: Mapping[str, HostTool], slot: RunSlot
     ) -> Outcome | None:
         """Run the block in one pair; None if that was dead before it got the code, which a new one never is."""
-        warden, pair, new = await self._pair()
+        supervisor, pair, new = await self._pair()
         healthy = False
         try:
-            exchange = Exchange(cast(Child, pair), self.limits, host_tools, place)
+            exchange = ToolServerSession(cast(Child, pair), self.limits, host_tools, slot)
             if not await exchange.order(root_fd):
                 if new:
                     raise SandboxError("a new worker died before it got its first block")
@@ -218,42 +218,42 @@ class MontyTier:
         finally:
             # Dead, not merely signalled, when this returns: nobody works on for a block that is over.
             if healthy and len(self._idle) < self.limits.parallel:
-                self._idle.append((warden, pair))
+                self._idle.append((supervisor, pair))
             else:
-                await warden.end(pair)
+                await supervisor.end(pair)
 
-    async def _run(self, exchange: Exchange, code: str) -> tuple[Outcome, bool]:
+    async def _run(self, exchange: ToolServerSession, code: str) -> tuple[Outcome, bool]:
         outcome = await exchange.run(code)
         if not exchange.replied:
             return outcome, False
         try:
             with trio.fail_after(self.limits.wall_seconds):
                 changes, alive = await exchange.finish()
-        except (_frames.FrameError, Died, trio.TooSlowError) as error:
-            return Outcome(error=f"RuntimeError: the block spoiled its own answer ({error})."), False
+        except (_frames.FrameError, ChildDied, trio.TooSlowError) as error:
+            return Outcome(error=f"RuntimeError: the block corrupted its own reply ({error})."), False
         return (outcome if outcome.error else attrs.evolve(outcome, changes=changes)), alive
 
-    async def _pair(self) -> tuple[Warden, Pair, bool]:
+    async def _pair(self) -> tuple[Supervisor, Pair, bool]:
         """An idle pair, or a new one; and whether it is new."""
         if self._idle:
             return *self._idle.pop(), False
-        warden = await self._living_warden()
+        supervisor = await self._living_supervisor()
         try:
-            return warden, await warden.fork(), True
+            return supervisor, await supervisor.fork(), True
         except TierStartError as error:
             raise SandboxError(f"a worker did not start: {error.step}: {error.detail}") from error
 
-    async def _living_warden(self) -> Warden:
-        """The warden, or a new one if something (the kernel's out-of-memory killer) ended it."""
-        if self._warden.alive:
-            return self._warden
+    async def _living_supervisor(self) -> Supervisor:
+        """The supervisor, or a new one if something (the kernel's out-of-memory killer) ended it."""
+        if self._supervisor.alive:
+            return self._supervisor
         async with self._starting:
-            if not self._warden.alive:
-                await self._warden.aclose()
+            if not self._supervisor.alive:
+                await self._supervisor.aclose()
                 try:
-                    self._warden = await Warden.start(self.limits)
+                    self._supervisor = await Supervisor.start(self.limits)
                 except TierStartError as error:
                     raise SandboxError(
-                        f"the warden died and did not start again: {error.step}: {error.detail}"
+                        f"the supervisor died and did not start again: {error.step}: {error.detail}"
                     ) from error
-            return self._warden
+            return self._supervisor

@@ -195,11 +195,11 @@ async def _report(tier: str, limits: SandboxLimits) -> TierReport:
     await executor.aclose()
     checks = [Check("a block", True, f"ran confined, its changes came back; started in {milliseconds:.0f} ms")]
     if isinstance(executor, KernelTier):
-        checks[:0] = _grounds(executor)
+        checks[:0] = _isolation_checks(executor)
     return TierReport(tier, True, tuple(checks))
 
 
-def _grounds(executor: KernelTier) -> list[Check]:
+def _isolation_checks(executor: KernelTier) -> list[Check]:
     """What a kernel tier stands on, in the zygote's own words."""
     hello = executor.hello
     landlock = Check("landlock", True, f"ABI {hello['landlock']}")
@@ -230,9 +230,9 @@ def _advice(tier: str, step: str, number: int | None, detail: str) -> str:
             return "no more user namespaces may be made: sysctl user.max_user_namespaces=10000"
         case "namespaces":
             return "the kernel must have user, pid, network, IPC, UTS and mount namespaces"
-        case "landlock and seccomp" | "walls" if "seccomp" in detail:
+        case "landlock and seccomp" | "confinement" if "seccomp" in detail:
             return "the kernel must have seccomp filters (CONFIG_SECCOMP_FILTER), and a container must allow seccomp(2)"
-        case "landlock and seccomp" | "walls":
+        case "landlock and seccomp" | "confinement":
             version = "5.13" if tier == "kernel" else "6.2"
             return (
                 f"the kernel must have Landlock ({version} or newer, with landlock in the lsm= list), "

@@ -25,7 +25,7 @@ from .._errors import SandboxError
 from . import _frames
 from ._guest.copying import FOLDER
 from ._guest.views import remove_scratch
-from ._indexes import Lent
+from ._indexes import SharedIndex
 from ._sandbox import TierStartError
 
 _PROGRAM = Path(__file__).parent / "_guest" / "__main__.py"
@@ -92,7 +92,7 @@ _UNKNOWN_ENCODING = "LookupError: unknown encoding:"
 _PARTLY_THERE = frozenset({"encodings", "importlib", "urllib"})
 
 
-def names_more(code: str, present: frozenset[str]) -> bool:
+def needs_full_library(code: str, present: frozenset[str]) -> bool:
     """Does a line of *code* that imports something name a module of the library that is not *present*?"""
     if "import" not in code:
         return False
@@ -104,7 +104,7 @@ def names_more(code: str, present: frozenset[str]) -> bool:
     )
 
 
-def missed(error: str) -> bool:
+def lacks_module(error: str) -> bool:
     """Did a block end with this *error* for want of something that the whole library has?"""
     found = _MISSING.match(error)
     return error.startswith(_UNKNOWN_ENCODING) or (found is not None and found[1] in sys.stdlib_module_names)
@@ -252,17 +252,17 @@ class Zygote:
                 return  # its queue is full, or it is gone: the next block finds out which
 
     async def fork(
-        self, root_fd: int | None, *, hide: bool, may_be_spare: bool = True, lent: Lent | None = None
+        self, root_fd: int | None, *, hide: bool, may_be_spare: bool = True, index: SharedIndex | None = None
     ) -> Child:
-        """A child, spare if there is one, that has its order and makes its view; its first byte tells if it could.
+        """Reuse a pre-forked child or fork one, and send its setup request.
 
         Args:
-            lent: the memory's index.
+            index: the memory's index.
 
         Raises:
             SandboxError: the zygote is gone, or could not make a child.
         """
-        order = _frames.encode(self._order(root_fd, hide=hide) | ({} if lent is None else {"index": lent.order}))
+        request = _frames.encode(self._setup_request(root_fd, hide, index))
         while may_be_spare and self._spares:
             child, problem = await self._made(self._spares.popleft(), spare=True)
             if child is not None:
@@ -280,8 +280,8 @@ class Zygote:
                 raise SandboxError(problem)
         with contextlib.suppress(ConnectionError):  # it died; what is left to read says why
             # Small, and the first on its way: there is room for it.
-            sent = socket.send_fds(child.channel, [order], [] if lent is None else [lent.descriptor])
-            child.channel.sendall(order[sent:])
+            sent = socket.send_fds(child.channel, [request], [] if index is None else [index.descriptor])
+            child.channel.sendall(request[sent:])
         return child
 
     @staticmethod
@@ -301,14 +301,15 @@ class Zygote:
         ours.close()
         return None, problem
 
-    def _order(self, root_fd: int | None, *, hide: bool) -> dict[str, object]:
-        """What the child needs to make its view.
+    def _setup_request(self, root_fd: int | None, hide: bool, index: SharedIndex | None) -> dict[str, object]:
+        """What the child needs to make its view, and where the index has what.
 
         The folder goes by name, with its device and inode for the child to check: an overlay takes layers only from the
         mount namespace it is made in, and a descriptor of ours lies in another.
         """
+        extra: dict[str, object] = {} if index is None else {"index": index.layout}
         if root_fd is None:
-            return {"memory": None, "hide": False, "owner": None}
+            return {"memory": None, "hide": False, "owner": None, **extra}
         info = os.fstat(root_fd)
         path = os.readlink(f"/proc/self/fd/{root_fd}".encode())
         return {
@@ -317,6 +318,7 @@ class Zygote:
             "inode": info.st_ino,
             "hide": hide,
             "owner": [info.st_uid, info.st_gid] if self.hello.get("all_ids") else None,
+            **extra,
         }
 
     async def _ask(self, theirs: socket.socket) -> None:

@@ -1,6 +1,6 @@
 """Make a forked child harmless: chroot, rlimits, Landlock, no capabilities, seccomp, in this order.
 
-Each wall stands alone: the chroot hides what is outside, Landlock refuses it again by path and refuses all network and
+Each layer stands alone: the chroot hides what is outside, Landlock refuses it again by path and refuses all network and
 special files, seccomp leaves no call that could start, signal or inspect a process, and a child without capabilities in
 namespaces without a network has nothing to use even if one of them falls.
 """
@@ -43,8 +43,8 @@ class Limit(ctypes.Structure):
     _fields_ = (("soft", ctypes.c_uint64), ("hard", ctypes.c_uint64))
 
 
-class Walls:
-    """The walls around a child, prepared once, before the forks.
+class Confinement:
+    """What confines a child, prepared once, before the forks.
 
     Args:
         minimum_abi: the Landlock ABI that is needed.
@@ -101,7 +101,7 @@ class Walls:
             cpu: processor seconds; SIGXCPU ends the child there, SIGKILL one second later if that was ignored.
             file_size: the most bytes of a file.
             descriptors: how many there may be.
-            start: what the child says when it is confined.
+            start: what the child sends when it is confined.
         """
         self._memory = Limit(memory, memory)
         limits = {
@@ -130,10 +130,10 @@ class Walls:
         self._enter.run()
 
     def confine(self, *, spared: int = 0) -> None:
-        """In a child: put up limits, Landlock and seccomp, drop all capabilities, and say so.
+        """In a child: set limits, Landlock and seccomp, drop all capabilities, and send CONFINED.
 
         Args:
-            spared: bytes of address space that are ours, so that the block need not do without them.
+            spared: bytes of address space that we have mapped, which do not count against the block.
         """
         if spared:
             self._memory.soft += spared

@@ -17,7 +17,7 @@ _map.restype = ctypes.c_void_p
 _map.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long)
 
 
-def lent_bytes(descriptor: int) -> memoryview:
+def map_index(descriptor: int) -> memoryview:
     """Map the index: the bytes of a file that is sealed, so that they cannot vanish, and was opened for reading only.
 
     Closes *descriptor*.
@@ -35,7 +35,7 @@ def lent_bytes(descriptor: int) -> memoryview:
 
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _HERE = (-1, None)  # no folder given for a relative path
-_UNTOLD = ("os.link", "os.symlink", "sqlite3.connect", "dbm.open")
+_UNTRACKED = ("os.link", "os.symlink", "sqlite3.connect", "dbm.open")
 
 
 class Writes:
@@ -73,7 +73,7 @@ class Writes:
             elif event == "os.truncate":
                 if not isinstance(arguments[0], int):
                     self._changes(arguments[0], -1)
-            elif event in _UNTOLD or event.startswith("ctypes."):
+            elif event in _UNTRACKED or event.startswith("ctypes."):
                 index.lose()
         except (OSError, TypeError, ValueError):  # no path of anything; or the call itself is about to say so
             index.lose()

@@ -1,7 +1,7 @@
-"""Isolation backends: a child in namespaces of its own (`Namespaces`), or confined without any (`Bare`).
+"""Isolation backends: a child in namespaces of its own (`Namespaces`), or confined without any (`NoNamespaces`).
 
-Both offer the same: how a zygote sets up and clears away, and how a child gets its view of the memory. The walls that
-are put up after that (:mod:`.confine`) are the same for both, save for what only namespaces can do.
+Both offer the same: how a zygote sets up and clears away, and how a child gets its view of the memory. Confinement
+(:mod:`.confine`) follows, and is the same for both, save for what only namespaces can do.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .copying import FOLDER, new_digest
-from .syscalls import BASE, MOUNTED, PR_SET_PDEATHSIG, ROOT, TOLD, call, libc, prctl
+from .syscalls import BASE, MOUNTED, PR_SET_PDEATHSIG, ROOT, UPPER_FD, call, libc, prctl
 from .views import Scratch, View, best_place, open_memory, remove_left_behind
 
 NEWNS, NEWCGROUP, NEWUTS, NEWIPC = 0x20000, 0x2000000, 0x4000000, 0x8000000
@@ -131,19 +131,19 @@ NOBODY = 65534
 CAP_CHOWN, CAP_SETGID, CAP_SETUID, CAP_SYS_CHROOT = 0, 6, 7, 18
 
 Settings = dict[str, Any]
-Order = dict[str, Any]
+SetupRequest = dict[str, Any]
 Owner = tuple[int, int]
 
 
-class Ground(ABC):
-    """One zygote's ground.
+class IsolationBackend(ABC):
+    """How one zygote isolates its children.
 
     Attributes:
         all_ids: we may become another user, so blocks run as one who owns nothing but the view.
         changes_root: a child's root is its view.
         keeps_views: a view stays until it is dropped, and has no size of its own.
         root: the descriptor that a view's root will have.
-        minimum_landlock: the Landlock ABI without which this ground is not safe.
+        minimum_landlock: the Landlock ABI without which this backend is not safe.
         step: what `settle` is called in error messages.
     """
 
@@ -158,7 +158,7 @@ class Ground(ABC):
 
     @abstractmethod
     def settle(self) -> None:
-        """Take possession; what runs after this is the zygote.
+        """Enter namespaces, or make the scratch folder; what runs after this is the zygote.
 
         Raises:
             OSError: the kernel refuses.
@@ -168,18 +168,18 @@ class Ground(ABC):
     def prepare(self, name: str) -> str:
         """Make, in the child, what of its view does not depend on the memory; *name* is unique to it.
 
-        Of the child's own descriptors only CHANNEL is in use before, and BASE and TOLD besides after it.
+        Of the child's own descriptors only CHANNEL is in use before, and BASE and UPPER_FD besides after it.
 
         Returns:
             The path at which the block will find the view.
         """
 
     @abstractmethod
-    def view(self, order: Order) -> None:
+    def view(self, request: SetupRequest) -> None:
         """Make a child's view, in the child; its root gets the descriptor `root`. Others may stay open."""
 
     @abstractmethod
-    def owner(self, order: Order) -> Owner | None:
+    def owner(self, request: SetupRequest) -> Owner | None:
         """Whom a child is to become, None for nobody else."""
 
     def tie(self, zygote: int) -> None:  # noqa: B027  # a namespace's process 1 takes all others with it
@@ -196,7 +196,7 @@ class Ground(ABC):
         """In the zygote, as the last thing: nothing of ours may stay behind."""
 
 
-class Namespaces(Ground):
+class Namespaces(IsolationBackend):
     """The ``kernel`` tier: user, pid, network, IPC, UTS, mount and, where there are any, cgroup namespaces.
 
     One set for the zygote, not one for each child. A pid namespace for each child takes a setns, an unshare and a
@@ -219,20 +219,20 @@ class Namespaces(Ground):
         self._view.make_upper()
         return "/"
 
-    def view(self, order: Order) -> None:
-        self._view.lay_over(order)
+    def view(self, request: SetupRequest) -> None:
+        self._view.mount_overlay(request)
 
-    def owner(self, order: Order) -> Owner | None:
-        owner: Owner | None = order["owner"]
+    def owner(self, request: SetupRequest) -> Owner | None:
+        owner: Owner | None = request["owner"]
         return owner
 
 
-class Bare(Ground):
+class NoNamespaces(IsolationBackend):
     """The ``kernel-lite`` tier: the machine's own processes and mounts, so the view is a copy of the memory.
 
-    What the mounts and the chroot of the other ground hide, Landlock and seccomp must refuse here. Truncating by path
-    is among that, which Landlock knows from ABI 3 on. The limits on what a block writes are looser: they are looked
-    after from outside, now and then, and checked once it has ended.
+    What the mounts and the chroot of the other backend hide, Landlock and seccomp must refuse here. Truncating by path
+    is among that, which Landlock knows from ABI 3 on. The limits on what a block writes are looser: they are checked
+    from outside, now and then, and again once it has ended.
     """
 
     keeps_views, root, minimum_landlock, step = True, BASE, 3, "scratch folder"
@@ -246,7 +246,7 @@ class Bare(Ground):
         self.changes_root = bool(held >> CAP_SYS_CHROOT & 1)
 
     def settle(self) -> None:
-        # Not SIGKILL as on the other ground: there is something to clear away first. See leave() and zygote.serve().
+        # Not SIGKILL as with namespaces: there is something to remove first. See leave() and zygote.serve().
         prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
         remove_left_behind(self._place)
         new_digest()  # imported now, for the children
@@ -257,17 +257,17 @@ class Bare(Ground):
     def prepare(self, name: str) -> str:
         around, root, path = self._scratch.make(name)
         assert (around, root) == (ROOT, BASE)  # the lowest numbers that were free
-        os.dup2(around, TOLD, inheritable=False)
+        os.dup2(around, UPPER_FD, inheritable=False)
         os.close(ROOT)
         return "/" if self.changes_root else path
 
-    def view(self, order: Order) -> None:
+    def view(self, request: SetupRequest) -> None:
         readable = None
-        if order["memory"] is not None:
-            readable = os.open(".", FOLDER, dir_fd=open_memory(order))
-        self._scratch.fill(TOLD, BASE, readable, self.owner(order))
+        if request["memory"] is not None:
+            readable = os.open(".", FOLDER, dir_fd=open_memory(request))
+        self._scratch.fill(UPPER_FD, BASE, readable, self.owner(request))
 
-    def owner(self, order: Order) -> Owner | None:
+    def owner(self, request: SetupRequest) -> Owner | None:
         # Whoever owns the notes: the view is a copy, so a block needs to own no more than that.
         return (NOBODY, NOBODY) if self.all_ids else None
 
@@ -298,4 +298,4 @@ def _exists(kind: str) -> bool:
         return any(int(first) <= NOBODY < int(first) + int(count) for first, _, count in map(str.split, ranges))
 
 
-GROUNDS: dict[str, Callable[[Settings], Ground]] = {"kernel": Namespaces, "kernel-lite": Bare}
+BACKENDS: dict[str, Callable[[Settings], IsolationBackend]] = {"kernel": Namespaces, "kernel-lite": NoNamespaces}

@@ -57,7 +57,7 @@ ZONES = "/usr/share/zoneinfo"
 _SEALED = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
 
 
-class Shelf:
+class Archive:
     """Many small files in one mapping that no child can change for the others."""
 
     def __init__(self) -> None:
@@ -87,21 +87,21 @@ class Shelf:
         return self._map[start : start + size]
 
 
-class ShelfImporter:
-    """Imports modules from a shelf, where ``a/b.py`` holds a.b's code object, marshalled, or its source.
+class ArchiveImporter:
+    """Imports modules from a archive, where ``a/b.py`` holds a.b's code object, marshalled, or its source.
 
     A finder and a loader as ``importlib.abc`` describes them; importing that brings 20 modules along.
     """
 
-    def __init__(self, shelf: Shelf) -> None:
-        self._shelf = shelf
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
         base = fullname.replace(".", "/")
         for name, is_package in ((f"{base}.py", False), (f"{base}/__init__.py", True)):
-            if name in self._shelf:
+            if name in self._archive:
                 loader: Any = self  # by its methods, not by its class
                 spec = importlib.machinery.ModuleSpec(fullname, loader, origin=name, is_package=is_package)
                 spec.has_location = False
@@ -128,7 +128,7 @@ class ShelfImporter:
 
     def get_code(self, fullname: str) -> CodeType:
         name = self._name(fullname)
-        content = self._shelf.get(name)
+        content = self._archive.get(name)
         if content[:4] == importlib.util.MAGIC_NUMBER:
             code = marshal.loads(content[16:])  # this interpreter's own compiled library
             assert isinstance(code, CodeType)
@@ -153,13 +153,17 @@ def _extensions() -> list[str]:
     return sorted(name for name in names if not name.startswith(NO_EXTENSIONS))
 
 
-def shelve_rest(shelf: Shelf) -> None:
-    """Put the rest of the library on the shelf and import from there. No import reads from disk after this."""
-    _shelve_modules(shelf)
-    _shelve_zones(shelf)
-    shelf.close()
-    sys.meta_path[:] = [importlib.machinery.BuiltinImporter, importlib.machinery.FrozenImporter, ShelfImporter(shelf)]
-    _offer_zones(shelf)
+def archive_library(archive: Archive) -> None:
+    """Put the rest of the library on the archive and import from there. No import reads from disk after this."""
+    _archive_modules(archive)
+    _archive_zones(archive)
+    archive.close()
+    sys.meta_path[:] = [
+        importlib.machinery.BuiltinImporter,
+        importlib.machinery.FrozenImporter,
+        ArchiveImporter(archive),
+    ]
+    _offer_zones(archive)
     # The C library reads the time zone and the locale's names once: before the chroot.
     time.localtime()
     time.strftime("%c")
@@ -173,7 +177,7 @@ def _prefer_builtin_hashes() -> None:
         sys.modules["_hashlib"] = None  # type: ignore[assignment]  # "import fails": hashlib then takes its own
 
 
-def _shelve_modules(shelf: Shelf) -> None:
+def _archive_modules(archive: Archive) -> None:
     root = os.path.dirname(os.__file__)
     cached = f".{sys.implementation.cache_tag}.pyc"
     stack = [""]
@@ -188,19 +192,19 @@ def _shelve_modules(shelf: Shelf) -> None:
                     stack.append(name)
                 elif entry.name.endswith(".py"):
                     compiled = os.path.join(root, folder, "__pycache__", entry.name[:-3] + cached)
-                    shelf.put(name, _read(compiled, importlib.util.MAGIC_NUMBER) or _read(entry.path) or b"")
+                    archive.put(name, _read(compiled, importlib.util.MAGIC_NUMBER) or _read(entry.path) or b"")
 
 
-def shelve_packages(shelf: Shelf, packages: Mapping[str, str]) -> None:
-    """Put packages on the shelf, given by import name and folder.
+def archive_packages(archive: Archive, packages: Mapping[str, str]) -> None:
+    """Put packages on the archive, given by import name and folder.
 
     Done before anything else is imported: the imports then use the memory again that compiling took.
     """
     for package, folder in packages.items():
-        _shelve_package(shelf, package, folder)
+        _archive_package(archive, package, folder)
 
 
-def _shelve_package(shelf: Shelf, package: str, folder: str) -> None:
+def _archive_package(archive: Archive, package: str, folder: str) -> None:
     # Compiled from source: a cached file may be older, and a child could not write one.
     head = importlib.util.MAGIC_NUMBER.ljust(16, b"\0")
     for parent, _, files in os.walk(folder):
@@ -211,8 +215,8 @@ def _shelve_package(shelf: Shelf, package: str, folder: str) -> None:
                 source = _read(path)
                 assert source is not None
                 code = compile(source, f"<library>/{name}", "exec", dont_inherit=True)
-                shelf.put(name, head + marshal.dumps(code))
-    if f"{package}/__init__.py" not in shelf:
+                archive.put(name, head + marshal.dumps(code))
+    if f"{package}/__init__.py" not in archive:
         raise FileNotFoundError(f"no package {package!r} in {folder}")
 
 
@@ -225,7 +229,7 @@ def _read(path: str, start: bytes = b"") -> bytes | None:
     return content if content.startswith(start) else None
 
 
-def _shelve_zones(shelf: Shelf) -> None:
+def _archive_zones(archive: Archive) -> None:
     stack = [""]
     while stack:
         folder = stack.pop()
@@ -238,20 +242,20 @@ def _shelve_zones(shelf: Shelf) -> None:
             if entry.is_dir(follow_symlinks=False) and name not in ("posix", "right"):
                 stack.append(name)
             elif content := _read(entry.path, b"TZif"):
-                shelf.put(f"zone:{name}", content)
+                archive.put(f"zone:{name}", content)
 
 
-def _offer_zones(shelf: Shelf) -> None:
-    """Let ``zoneinfo`` find time zones on the shelf: it asks ``load_tzdata`` when no file is on its path."""
+def _offer_zones(archive: Archive) -> None:
+    """Let ``zoneinfo`` find time zones on the archive: it asks ``load_tzdata`` when no file is on its path."""
     if "zoneinfo" not in sys.modules:
         return
     import zoneinfo
     import zoneinfo._common as common
 
     def load_tzdata(key: str) -> io.BytesIO:
-        if f"zone:{key}" not in shelf:
+        if f"zone:{key}" not in archive:
             raise zoneinfo.ZoneInfoNotFoundError(f"No time zone found with key {key}")
-        return io.BytesIO(shelf.get(f"zone:{key}"))
+        return io.BytesIO(archive.get(f"zone:{key}"))
 
     common.load_tzdata = load_tzdata  # type: ignore[assignment]
     zoneinfo.reset_tzpath(to=())  # where the disk's own zones can be seen, they still may not be read
@@ -263,7 +267,7 @@ _rename, _replace = os.rename, os.replace
 def replace_functions() -> None:
     """Make functions of ``os`` that a view does not serve as a plain disk would behave as code expects.
 
-    These are comforts, not walls: a block can undo them, and then meets the bare system calls.
+    This is for convenience, not for security: a block can undo them, and then meets the bare system calls.
     """
     os.utime = utime
     os.rename = rename

@@ -106,7 +106,7 @@ def host_tool(name: str, channel: Channel) -> Callable[..., object]:
     return tool
 
 
-class Stage:
+class BlockEnvironment:
     """What a block finds around it, made before the fork where that can be: making it later would copy more pages.
 
     Args:
@@ -133,26 +133,28 @@ class Stage:
         return namespace
 
 
-def furnish() -> None:
+def install_builtins() -> None:
     """Give builtins what the ``site`` module would have made, and take the debugger away. Once for all."""
     sys.breakpointhook = _no_debugger
     for name in ("exit", "quit"):
         setattr(builtins, name, _sitebuiltins.Quitter(name, "the end of the block"))
 
 
-def run(channel: Channel, stage: Stage, reads: Reads, limits: dict[str, int], index: Any = None) -> None:
+def run(
+    channel: Channel, environment: BlockEnvironment, reads: Reads, limits: dict[str, int], index: Any = None
+) -> None:
     """Read the request, run its code, write the reply. The caller ends the process."""
     request = channel.read()
     source, offered = request["code"], request["tools"]
     assert isinstance(source, str) and isinstance(offered, list)
-    namespace = stage.enter(source, offered, channel)
+    namespace = environment.enter(source, offered, channel)
     error = _execute(source, namespace)
-    values = local_values(namespace, stage.hidden, limits["value_chars"], limits["values_chars"])
+    values = local_values(namespace, environment.hidden, limits["value_chars"], limits["values_chars"])
     error = error or _flush_open_files()
     reply: dict[str, object] = {
         "locals": values,
         "error": error,
-        "printed": stage.printed.text(),
+        "printed": environment.printed.text(),
         "reads": reads.listed(),
     }
     if index is not None and index.scanned:

@@ -129,7 +129,7 @@ ROOT = 4
 """First whatever is open for a moment, then the memory's folder; in the end the view's root, until that is closed."""
 BASE = 5
 """What the view lies in."""
-TOLD = 6
+UPPER_FD = 6
 """The folder from which the host reads what the block did; the host gets it."""
 MOUNTING, MOUNTED = 7, 8
 """A mount that is being made, and its root."""
@@ -170,3 +170,12 @@ def reset_signals() -> None:
             signal.signal(number, signal.SIG_IGN if ignored else signal.SIG_DFL)
         except (OSError, ValueError):
             pass  # SIGKILL, SIGSTOP, and those that the C library keeps to itself
+
+
+class Terminated(BaseException):  # internal
+    """A signal asked this process to end."""
+
+
+def raise_terminated(*_: object) -> None:
+    """A signal handler."""
+    raise Terminated

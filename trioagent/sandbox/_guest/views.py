@@ -24,7 +24,7 @@ from contextlib import suppress
 from typing import Any
 
 from .copying import FOLDER, MAX_BYTES, Manifest, TooLarge, copy_tree, remove_tree, walk
-from .syscalls import BASE, MOUNTED, MOUNTING, ROOT, TOLD, Script
+from .syscalls import BASE, MOUNTED, MOUNTING, ROOT, UPPER_FD, Script
 
 FSCONFIG_SET_FLAG, FSCONFIG_SET_STRING, FSCONFIG_CREATE = 0, 1, 6
 CLOEXEC = 1
@@ -52,11 +52,11 @@ class View:
         _add_mount(self._upper, b"tmpfs", limits, config=ROOT, root=BASE)
         for name in (b"upper", b"work"):
             self._upper.add("mkdirat", BASE, name, 0o700)
-        self._upper.add("openat", BASE, b"upper", _FOLDER, 0, result=TOLD)
+        self._upper.add("openat", BASE, b"upper", _FOLDER, 0, result=UPPER_FD)
         self._upper.add("close", ROOT)
         self._hide = Script()
         # Character device 0:0 is the overlay's mark for "deleted".
-        self._hide.add("mknodat", TOLD, HIDDEN, stat.S_IFCHR, 0)
+        self._hide.add("mknodat", UPPER_FD, HIDDEN, stat.S_IFCHR, 0)
         self._over_memory = _overlay(b"/proc/self/fd/%d" % ROOT)
         self._over_nothing = Script()
         self._over_nothing.add("mkdirat", BASE, EMPTY, 0o700)
@@ -64,22 +64,22 @@ class View:
         self._over_nothing.extend(_overlay(b"/proc/self/fd/%d" % ROOT))
 
     def make_upper(self) -> None:
-        """What a view needs besides the memory: a tmpfs (BASE) with an empty upper layer (TOLD)."""
+        """What a view needs besides the memory: a tmpfs (BASE) with an empty upper layer (UPPER_FD)."""
         try:
             self._upper.run()
         except OSError as error:
             raise _explained(error, ROOT) from None
 
-    def lay_over(self, order: Mapping[str, Any]) -> None:
-        """Make the view (MOUNTED) of the memory that *order* names, or of an empty one, with what `make_upper` made."""
-        if order["hide"]:
+    def mount_overlay(self, request: Mapping[str, Any]) -> None:
+        """Mount the view (MOUNTED) of the memory that *request* names, or of an empty one, over `make_upper`."""
+        if request["hide"]:
             self._hide.run()
-        if order["owner"] is not None:
-            os.fchown(TOLD, *order["owner"])
-        if order["memory"] is None:
+        if request["owner"] is not None:
+            os.fchown(UPPER_FD, *request["owner"])
+        if request["memory"] is None:
             over = self._over_nothing
         else:
-            folder, over = open_memory(order), self._over_memory
+            folder, over = open_memory(request), self._over_memory
             assert folder == ROOT
         try:
             over.run()
@@ -119,16 +119,16 @@ def _explained(error: OSError, config: int) -> OSError:
     return OSError(error.errno, f"mounting: {words or error.strerror}")
 
 
-def open_memory(order: Mapping[str, Any]) -> int:
+def open_memory(request: Mapping[str, Any]) -> int:
     """The memory's folder as this mount namespace has it.
 
     Raises:
         OSError: it is not here, or the path now leads to another folder than the one the host holds.
     """
-    path = order["memory"].encode("latin-1")
+    path = request["memory"].encode("latin-1")
     folder = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     info = os.fstat(folder)
-    if (info.st_dev, info.st_ino) != (order["device"], order["inode"]):
+    if (info.st_dev, info.st_ino) != (request["device"], request["inode"]):
         raise OSError(errno.ESTALE, "the memory was moved, or something was mounted over it, since the sandbox started")
     return folder
 

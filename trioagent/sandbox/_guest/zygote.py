@@ -23,14 +23,26 @@ from typing import Any
 
 from ...tools import Index, make_tools, quiet
 from . import confine, library, syscalls
-from .index_access import Writes, lent_bytes
-from .isolation import GROUNDS, Ground
-from .run_block import Reads, Stage, furnish, run
-from .syscalls import CHANNEL, PR_SET_PDEATHSIG, ROOT, TOLD, Script, libc, prctl, release, reserve, set_aside
+from .index_access import Writes, map_index
+from .isolation import BACKENDS, IsolationBackend
+from .run_block import BlockEnvironment, Reads, install_builtins, run
+from .syscalls import (
+    CHANNEL,
+    PR_SET_PDEATHSIG,
+    ROOT,
+    UPPER_FD,
+    Script,
+    libc,
+    prctl,
+    raise_terminated,
+    release,
+    reserve,
+    set_aside,
+)
 from .wire import DEATH, DEATH_MARK, OVERFULL, Channel, Message
 
-LOOK_SECONDS = 0.1  # from one look at running blocks' views to the next
-LOOK_SHARE = 10  # looking takes at most one part in this many of the time
+CHECK_SECONDS = 0.1  # between checks of running blocks' views
+CHECK_SHARE = 10  # checking takes at most one part in this many of the time
 
 Child = tuple[int, int, str]  # its pid, our copy of its socket, the name of its view
 
@@ -43,23 +55,23 @@ class Children:
     copying, is ended at once.
     """
 
-    def __init__(self, ground: Ground, poll: select.epoll) -> None:
-        self._ground, self._poll = ground, poll
+    def __init__(self, backend: IsolationBackend, poll: select.epoll) -> None:
+        self._backend, self._poll = backend, poll
         self._living: dict[int, Child] = {}  # by pidfd
         self._views: dict[int, tuple[int | None, str]] = {}  # by socket: the child's pidfd while it lives, its view
         self._overfull: set[int] = set()
-        self._look_at = 0.0
+        self._next_check = 0.0
 
     def add(self, pid: int, channel: int, name: str) -> None:
         pidfd = os.pidfd_open(pid)
         self._poll.register(pidfd, select.EPOLLIN)
         self._living[pidfd] = pid, channel, name
-        if self._ground.keeps_views:
+        if self._backend.keeps_views:
             self._views[channel] = pidfd, name
             self._poll.register(channel, 0)  # EPOLLHUP needs no asking for
 
     def forget(self) -> None:
-        """In a child: know nothing of the others."""
+        """In a child: drop what is known of the others."""
         self._living.clear()
         self._views.clear()
 
@@ -67,7 +79,7 @@ class Children:
         """A child has died, or the host has closed its end of a child's socket."""
         self._poll.unregister(descriptor)
         if descriptor in self._living:
-            self._bury(descriptor, *self._living.pop(descriptor))
+            self._reap(descriptor, *self._living.pop(descriptor))
             return
         pidfd, name = self._views.pop(descriptor)
         if pidfd is None:
@@ -75,8 +87,8 @@ class Children:
         else:
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
 
-    def _bury(self, pidfd: int, pid: int, channel: int, name: str) -> None:
-        """Reap a dead child and say on its socket how it died, in case the host still waits for its reply."""
+    def _reap(self, pidfd: int, pid: int, channel: int, name: str) -> None:
+        """Reap a dead child and write its wait status to its socket, in case the host still waits for its reply."""
         _, status = os.waitpid(pid, 0)
         os.close(pidfd)
         if pidfd in self._overfull:
@@ -94,24 +106,24 @@ class Children:
 
     def _drop(self, channel: int, name: str) -> None:
         os.close(channel)
-        self._ground.drop(name)
+        self._backend.drop(name)
 
-    def patience(self) -> float | None:
-        """Seconds until the next look at the views, None for ever."""
-        if not self._living or not self._ground.keeps_views:
+    def seconds_to_next_check(self) -> float | None:
+        """Seconds until the views' sizes are to be checked again; None: never."""
+        if not self._living or not self._backend.keeps_views:
             return None
-        return max(0.0, self._look_at - time.monotonic())
+        return max(0.0, self._next_check - time.monotonic())
 
-    def look(self) -> None:
-        """Stop children that have filled their views, if it is time to look."""
-        if not self._ground.keeps_views or (started := time.monotonic()) < self._look_at:
+    def check_sizes(self) -> None:
+        """Stop children that have filled their views, if it is time to check."""
+        if not self._backend.keeps_views or (started := time.monotonic()) < self._next_check:
             return
         for pidfd, (_, _, name) in self._living.items():
-            if self._ground.is_overfull(name):
+            if self._backend.is_overfull(name):
                 self._overfull.add(pidfd)
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
         ended = time.monotonic()
-        self._look_at = ended + max(LOOK_SECONDS, LOOK_SHARE * (ended - started))
+        self._next_check = ended + max(CHECK_SECONDS, CHECK_SHARE * (ended - started))
 
     def end(self) -> None:
         """Kill and reap all."""
@@ -141,7 +153,12 @@ print("done", len(numbers))
 """
 
 
-def warm_up(ground: Ground, new_stage: Callable[[str], Stage], reads: Reads, settings: dict[str, Any]) -> None:
+def warm_up(
+    backend: IsolationBackend,
+    new_environment: Callable[[str], BlockEnvironment],
+    reads: Reads,
+    settings: dict[str, Any],
+) -> None:
     """Run a block `ROUNDS` times in the zygote itself, before it forks anything.
 
     A child pays for every page of memory that it is the first to write to after the fork, some 3 us each. Much of that
@@ -152,23 +169,23 @@ def warm_up(ground: Ground, new_stage: Callable[[str], Stage], reads: Reads, set
     since it keeps a descriptor of its own; a child has none, and no right to ask.
     """
     request = json.dumps({"code": BLOCK, "tools": []}).encode()
-    order = json.dumps({"memory": None, "hide": False, "owner": None}).encode()
+    setup = json.dumps({"memory": None, "hide": False, "owner": None}).encode()
     for number in range(ROUNDS):
         # The ends' numbers must be none of a child's own.
         ours, theirs = (_socket.socket(fileno=set_aside(end.detach())) for end in _socket.socketpair())
-        with _state_kept(ground):
-            for body in (order, request):
+        with _state_kept(backend):
+            for body in (setup, request):
                 ours.sendall(len(body).to_bytes(4, "big") + body)
             channel = Channel(theirs.fileno())
-            path = ground.prepare(f"warm-up-{number}")
-            ground.view(channel.read())
-            os.fchdir(ground.root)
-            if ground.changes_root:
+            path = backend.prepare(f"warm-up-{number}")
+            backend.view(channel.read())
+            os.fchdir(backend.root)
+            if backend.changes_root:
                 os.chroot(".")
                 os.chdir("/")
             release()
             reads.root = path
-            run(channel, new_stage(path), reads, settings)
+            run(channel, new_environment(path), reads, settings)
             reply = json.loads(ours.recv(1 << 20)[4:])
             if reply["error"]:
                 raise RuntimeError(reply["error"])
@@ -176,11 +193,11 @@ def warm_up(ground: Ground, new_stage: Callable[[str], Stage], reads: Reads, set
         theirs.close()
         reads.paths.clear()
         reads.root = ""
-        ground.drop(f"warm-up-{number}")
+        backend.drop(f"warm-up-{number}")
 
 
 @contextmanager
-def _state_kept(ground: Ground) -> Iterator[None]:
+def _state_kept(backend: IsolationBackend) -> Iterator[None]:
     """Come back to our own root afterwards, and to what `run` replaces."""
     outside = set_aside(os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
     streams = sys.stdin, sys.stdout, sys.stderr
@@ -189,7 +206,7 @@ def _state_kept(ground: Ground) -> Iterator[None]:
         yield
     finally:
         os.fchdir(outside)
-        if ground.changes_root:
+        if backend.changes_root:
             os.chroot(".")
         os.chdir("/")
         os.close(outside)
@@ -198,15 +215,12 @@ def _state_kept(ground: Ground) -> Iterator[None]:
 
 
 CHILD_FILES = 64
-FORKED, CONFINED = b"U", b"R"  # a child's first words: I am there, with the means to end me; my block may begin
+# First byte: U = forked, pidfd and upper layer attached; R = confined, ready. (E = set-up failed: the text follows.)
+FORKED, CONFINED = b"U", b"R"
 ONE_DESCRIPTOR, TWO_DESCRIPTORS = struct.Struct("i"), struct.Struct("2i")
 _libc = ctypes.PyDLL(None, use_errno=True)  # calls with the interpreter's lock held, as a fork must be
 
 Settings = dict[str, Any]
-
-
-class Ended(BaseException):  # internal
-    """Asked to end by a signal."""
 
 
 def main(control_text: str, settings_text: str) -> None:
@@ -215,36 +229,38 @@ def main(control_text: str, settings_text: str) -> None:
     settings: Settings = json.loads(settings_text)
     channel = _socket.socket(fileno=set_aside(int(control_text)))
     reserve()
-    ground: Ground | None = None
+    backend: IsolationBackend | None = None
     children: Children | None = None
     hello: dict[str, object] = {}
     step = "environment"
     try:
         os.environ.clear()
         libc.clearenv()
-        step = "ground"
-        ground = GROUNDS[settings["tier"]](settings)
-        step = ground.step
-        if ground.keeps_views:
-            signal.signal(signal.SIGTERM, _end)
-        ground.settle()
+        step = "backend"
+        backend = BACKENDS[settings["tier"]](settings)
+        step = backend.step
+        if backend.keeps_views:
+            signal.signal(signal.SIGTERM, raise_terminated)
+        backend.settle()
         step = "landlock and seccomp"
-        walls = confine.Walls(minimum_abi=ground.minimum_landlock, root=ground.root, chrooted=ground.changes_root)
+        confinement = confine.Confinement(
+            minimum_abi=backend.minimum_landlock, root=backend.root, chrooted=backend.changes_root
+        )
         step = "library"
         library_started = time.perf_counter()
-        shelf = library.Shelf()
-        library.shelve_packages(shelf, settings["libraries"])
+        archive = library.Archive()
+        library.archive_packages(archive, settings["libraries"])
         library.import_up_front(whole=settings["whole"])
-        library.shelve_rest(shelf)
+        library.archive_library(archive)
         library.replace_functions()
         _hide_own_modules()
-        walls.settle()
+        confinement.settle()
         step = "warm-up"
         release()
-        zygote = Zygote(settings, ground, walls)
-        warm_up(ground, zygote.new_stage, zygote.reads, settings)
+        zygote = Zygote(settings, backend, confinement)
+        warm_up(backend, zygote.new_environment, zygote.reads, settings)
         step = "memory accounting"
-        walls.plan(
+        confinement.plan(
             memory=confine.address_space() + settings["memory_bytes"],
             cpu=settings["cpu_seconds"],
             file_size=settings["file_bytes"],
@@ -252,19 +268,19 @@ def main(control_text: str, settings_text: str) -> None:
             start=CONFINED,
         )
         poll = select.epoll()
-        children = Children(ground, poll)
+        children = Children(backend, poll)
         hello = {
             "ok": True,
-            "landlock": walls.landlock_abi,
-            "all_ids": ground.all_ids,
-            "changes_root": ground.changes_root,
-            "scratch": ground.path,
+            "landlock": confinement.landlock_abi,
+            "all_ids": backend.all_ids,
+            "changes_root": backend.changes_root,
+            "scratch": backend.path,
             "modules": [name for name in sys.modules if name.partition(".")[0] in sys.stdlib_module_names],
             "library_ms": round((time.perf_counter() - library_started) * 1000),
         }
         channel.send(json.dumps(hello).encode())
         serve(channel, poll, zygote, children)
-    except BaseException as error:  # noqa: BLE001  # told to the host, then the end
+    except BaseException as error:  # noqa: BLE001  # reported to the host, then the end
         if not hello:
             number = error.errno if isinstance(error, OSError) else None
             hello = {"ok": False, "step": step, "errno": number, "detail": f"{type(error).__name__}: {error}"}
@@ -273,13 +289,9 @@ def main(control_text: str, settings_text: str) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         if children is not None:
             children.end()
-        if ground is not None:
-            ground.leave()
+        if backend is not None:
+            backend.leave()
         os._exit(0)
-
-
-def _end(*_: object) -> None:
-    raise Ended
 
 
 def _hide_own_modules() -> None:
@@ -290,64 +302,64 @@ def _hide_own_modules() -> None:
 
 
 class Zygote:
-    def __init__(self, settings: Settings, ground: Ground, walls: confine.Walls) -> None:
-        self._settings, self.ground, self._walls = settings, ground, walls
+    def __init__(self, settings: Settings, backend: IsolationBackend, confinement: confine.Confinement) -> None:
+        self._settings, self.backend, self._confinement = settings, backend, confinement
         self._pid = os.getpid()
         self.reads = Reads()
         self.reads.quiet = quiet
         self._index = Index()
-        furnish()
-        self._stage_at_root = self.new_stage("/")
+        install_builtins()
+        self._environment_at_root = self.new_environment("/")
         sys.addaudithook(self.reads.watch)
         sys.addaudithook(Writes(self._index, quiet).watch)
         self._close_all, self._introduce = Script(), Script()
         self._close_all.add("close_range", CHANNEL + 1, confine.ALL, 0)
-        self._introduce.add("sendmsg", CHANNEL, Message(FORKED, ROOT, TOLD), 0, result=len(FORKED))
+        self._introduce.add("sendmsg", CHANNEL, Message(FORKED, ROOT, UPPER_FD), 0, result=len(FORKED))
         self._introduce.add("close", ROOT)
 
-    def new_stage(self, path: str) -> Stage:
+    def new_environment(self, path: str) -> BlockEnvironment:
         """For a block whose view of the memory is at *path*."""
         tools: dict[str, Callable[..., object]] = make_tools(path, self.reads.note, self._index)
-        return Stage(tools, self._settings)
+        return BlockEnvironment(tools, self._settings)
 
-    def live(self, channel: int, name: str) -> None:
-        """A child's whole life, from the fork to its reply."""
+    def run_child(self, channel: int, name: str) -> None:
+        """What a child does, from the fork to its reply."""
         step = "view"
         try:
-            self.ground.tie(self._pid)
+            self.backend.tie(self._pid)
             # Of what the zygote has open, nothing stays, least of all the sockets of other children.
             os.dup2(channel, CHANNEL, inheritable=False)
             self._close_all.run()
-            path = self.ground.prepare(name)
+            path = self.backend.prepare(name)
             # The host gets the means to kill us before it sends anything.
             own = os.pidfd_open(os.getpid())
             assert own == ROOT
             self._introduce.run()
-            # As far as this there is no telling whose child this will be: a spare one waits here.
-            order, lent = Channel(CHANNEL).read_with_descriptor()
-            index = lent_bytes(lent) if lent is not None else None  # first: a view needs the descriptor's number
-            self.ground.view(order)
+            # Up to here nothing depends on the block: a child forked ahead waits here.
+            request, index_fd = Channel(CHANNEL).read_with_descriptor()
+            index = map_index(index_fd) if index_fd is not None else None  # first: a view needs the descriptor's number
+            self.backend.view(request)
             step = "root"
-            self._walls.enter()
-            owner = self.ground.owner(order)
+            self._confinement.enter()
+            owner = self.backend.owner(request)
             if owner is not None:
                 step = "owner"
                 confine.become(owner)
-                self.ground.tie(self._pid)  # undone by becoming someone else
-            step = "walls"
-            self._walls.confine(spared=0 if index is None else len(index))
+                self.backend.tie(self._pid)  # undone by becoming someone else
+            step = "confinement"
+            self._confinement.confine(spared=0 if index is None else len(index))
         except BaseException as error:  # noqa: BLE001  # no block has run yet: tell the host and end
-            _tell(CHANNEL, f"{step}: {error}")
+            _report_failure(CHANNEL, f"{step}: {error}")
             return
         self._index.scanned = 0  # the zygote's own, at its warm-up
         if index is not None:
-            self._index.lend(index, **order["index"])
+            self._index.lend(index, **request["index"])
         self.reads.root = path
-        stage = self._stage_at_root if path == "/" else self.new_stage(path)
-        run(Channel(CHANNEL), stage, self.reads, self._settings, self._index)
+        environment = self._environment_at_root if path == "/" else self.new_environment(path)
+        run(Channel(CHANNEL), environment, self.reads, self._settings, self._index)
 
 
-def _tell(descriptor: int, problem: str) -> None:
+def _report_failure(descriptor: int, problem: str) -> None:
     """Report a failed set-up: on the child's socket, as the byte E and the text."""
     try:
         os.write(descriptor, b"E" + problem.encode("utf-8", "replace")[:2000])
@@ -366,7 +378,7 @@ def serve(control: _socket.socket, poll: select.epoll, zygote: Zygote, children:
     gc.collect()
     gc.freeze()  # no collection in a child walks, and so copies, what was here before it
     while True:
-        for descriptor, _ in poll.poll(children.patience()):
+        for descriptor, _ in poll.poll(children.seconds_to_next_check()):
             if descriptor != control.fileno():
                 children.on_event(descriptor)
                 continue
@@ -385,7 +397,7 @@ def serve(control: _socket.socket, poll: select.epoll, zygote: Zygote, children:
                 os.close(channel)
             else:
                 children.add(pid, channel, name)
-        children.look()
+        children.check_sizes()
 
 
 def _fork(zygote: Zygote, children: Children, channel: int, name: str) -> int | None:
@@ -397,14 +409,14 @@ def _fork(zygote: Zygote, children: Children, channel: int, name: str) -> int | 
     # cost a child 0.3 ms and 60 copied pages. What one of them did is done by hand: see random.seed.
     pid = _libc.fork()
     if pid < 0:
-        _tell(channel, f"fork: {os.strerror(ctypes.get_errno())}")
+        _report_failure(channel, f"fork: {os.strerror(ctypes.get_errno())}")
         return None
     if pid == 0:
         try:
             random.seed()
-            if zygote.ground.keeps_views:
+            if zygote.backend.keeps_views:
                 children.forget()  # their views' names, which are all that keeps them from being looked for
-            zygote.live(channel, name)
+            zygote.run_child(channel, name)
         finally:
             os._exit(0)
     return int(pid)

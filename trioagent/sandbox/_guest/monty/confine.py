@@ -1,10 +1,10 @@
-"""Confine keeper and worker with what this kernel has; on systems other than Linux there is nothing to put on.
+"""Confine tool server and worker with what this kernel has; on systems other than Linux there is nothing to put on.
 
 ========== ================================================= ========================================================
            Landlock                                          seccomp
 ========== ================================================= ========================================================
 worker     opens its own program and libraries only          no writing, processes, sockets, signals; see `filters`
-keeper     writes, makes, removes nothing; no TCP; while a   the same, besides no programs
+tool server     writes, makes, removes nothing; no TCP; while a   the same, besides no programs
            block runs: reads below its memory only
 ========== ================================================= ========================================================
 """
@@ -187,7 +187,7 @@ def _permitted() -> int:
 
 
 def keep_from_writing(abi: int) -> None:
-    """The keeper's own Landlock layer: it may read, until a block narrows that, and start the worker."""
+    """The tool server's own Landlock layer: it may read, until a block narrows that, and start the worker."""
     restrict(abi, all_rights(abi) & ~(EXECUTE | READ_FILE | READ_DIR), {}, network=True)
 
 

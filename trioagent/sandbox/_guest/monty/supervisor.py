@@ -1,8 +1,8 @@
-"""The warden: forks keepers on the host's orders, kills them with their workers, and waits until both are dead.
+"""The supervisor: forks tool servers on the host's request, kills them with their workers, and waits for both.
 
-It runs nothing of any block, keeps no descriptor of a memory, and has one thread, so an order to kill is obeyed at
-once. Orders come one at a time over a stream socket: ``F`` with a keeper's end of its socket is answered by its process
-id; ``K`` and a process id are answered when it and its worker are dead. The end of the stream kills all.
+It runs nothing of any block, keeps no descriptor of a memory, and has one thread, so a request to kill is obeyed at
+once. Requests come one at a time over a stream socket: ``F`` with a tool server's end of its socket is answered by its
+process id; ``K`` and a process id are answered when it and its worker are dead. The end of the stream kills all.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import struct
 import sys
 from typing import Any, NoReturn
 
-from .. import syscalls
+from ..syscalls import Terminated, raise_terminated, reset_signals
 from . import worker as launch
 
 PID = struct.Struct("=i")
@@ -26,17 +26,13 @@ LINUX = sys.platform == "linux"
 PR_SET_CHILD_SUBREAPER = 36
 
 
-class Ended(BaseException):  # internal
-    """Asked to end by a signal."""
-
-
 def main(control_text: str, settings_text: str) -> None:
-    syscalls.reset_signals()
+    reset_signals()
     control = socket.socket(fileno=int(control_text))
     control.set_inheritable(False)
     settings: dict[str, Any] = json.loads(settings_text)
-    keepers: set[int] = set()
-    signal.signal(signal.SIGTERM, _end)
+    tool_servers: set[int] = set()
+    signal.signal(signal.SIGTERM, raise_terminated)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         try:
@@ -45,38 +41,33 @@ def main(control_text: str, settings_text: str) -> None:
             hello = {"ok": False, "step": "monty", "detail": f"{type(error).__name__}: {error}"}
         control.sendall(json.dumps(hello).encode() + b"\n")
         if hello["ok"]:
-            _serve(control, settings, keepers)
-    except (Ended, OSError):
+            _serve(control, settings, tool_servers)
+    except (Terminated, OSError):
         pass
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        for pid in list(keepers):
+        for pid in list(tool_servers):
             end(pid)
         os._exit(0)
 
 
-def _end(*_: object) -> None:
-    raise Ended
-
-
 def _prepare(settings: dict[str, Any]) -> dict[str, Any]:
-    """Load what keepers need, and find out what they can be confined with."""
+    """Load what tool servers need, and find out what they can be confined with."""
     for name in os.environ.keys() - {"LD_LIBRARY_PATH"}:  # where a relocated interpreter finds its libpython
         del os.environ[name]
-    settings["warden"] = os.getpid()
+    settings["supervisor"] = os.getpid()
     settings["landlock"], settings["seccomp"] = 0, False
     sys.path[:0] = settings["folders"]
     from . import tool_server
-    from . import tool_server as keeper
 
-    assert keeper.LINUX == LINUX and "trio" not in sys.modules
+    assert tool_server.LINUX == LINUX and "trio" not in sys.modules
     tool_server.warm_up()
     if LINUX:
         from .. import seccomp
         from ..syscalls import PR_SET_PDEATHSIG, call, prctl
         from . import confine
 
-        # The host's death, however sudden, ends us; and a worker whose keeper died becomes ours, to be waited for.
+        # The host's death, however sudden, ends us; and a worker whose tool server died becomes ours, to be waited for.
         prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
         prctl(PR_SET_CHILD_SUBREAPER, 1)
         settings["landlock"] = confine.landlock_abi()
@@ -91,17 +82,17 @@ def _prepare(settings: dict[str, Any]) -> dict[str, Any]:
     return {"ok": True, "landlock": settings["landlock"], "seccomp": settings["seccomp"]}
 
 
-def _serve(control: socket.socket, settings: dict[str, Any], keepers: set[int]) -> None:
+def _serve(control: socket.socket, settings: dict[str, Any], tool_servers: set[int]) -> None:
     while True:
         order, descriptors, _, _ = socket.recv_fds(control, 1, 1)
         if order == b"F" and descriptors:
-            keepers.add(pid := _fork(control, descriptors[0], settings))
+            tool_servers.add(pid := _fork(control, descriptors[0], settings))
             control.sendall(PID.pack(pid))
         elif order == b"K":
             (pid,) = PID.unpack(_exactly(control, PID.size))
-            if pid in keepers:
+            if pid in tool_servers:
                 end(pid)
-                keepers.discard(pid)
+                tool_servers.discard(pid)
             control.sendall(b"D")
         else:
             return
@@ -112,7 +103,7 @@ def _exactly(control: socket.socket, size: int) -> bytes:
     while len(data) < size:
         part = control.recv(size - len(data))
         if not part:
-            raise Ended
+            raise Terminated
         data += part
     return data
 
@@ -120,35 +111,35 @@ def _exactly(control: socket.socket, size: int) -> bytes:
 def _fork(control: socket.socket, descriptor: int, settings: dict[str, Any]) -> int:
     pid = os.fork()
     if pid == 0:
-        _become_keeper(control, descriptor, settings)
+        _become_tool_server(control, descriptor, settings)
     os.close(descriptor)
     return pid
 
 
-def _become_keeper(control: socket.socket, descriptor: int, settings: dict[str, Any]) -> NoReturn:
-    from . import tool_server as keeper
+def _become_tool_server(control: socket.socket, descriptor: int, settings: dict[str, Any]) -> NoReturn:
+    from . import tool_server as tool_server
 
     try:
-        syscalls.reset_signals()
+        reset_signals()
         control.close()
-        keeper.live(socket.socket(fileno=descriptor), settings)
+        tool_server.live(socket.socket(fileno=descriptor), settings)
     finally:
         os._exit(0)
 
 
-def end(keeper: int) -> None:
-    """Kill a keeper and its worker, and wait until both are dead.
+def end(tool_server: int) -> None:
+    """Kill a tool server and its worker, and wait until both are dead.
 
-    No process id can have been given to another meanwhile: a child is there until it is waited for. Worker and keeper
-    are a process group that the worker cannot leave.
+    No process id can have been given to another meanwhile: a child is there until it is waited for. Worker and tool
+    server are a process group that the worker cannot leave.
     """
     try:
-        os.killpg(keeper, signal.SIGKILL)
+        os.killpg(tool_server, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
         with contextlib.suppress(ProcessLookupError):
-            os.kill(keeper, signal.SIGKILL)  # it has not yet made the group
+            os.kill(tool_server, signal.SIGKILL)  # it has not yet made the group
     with contextlib.suppress(ChildProcessError):
-        os.waitpid(keeper, 0)
+        os.waitpid(tool_server, 0)
     with contextlib.suppress(ChildProcessError):
         while True:
-            os.waitpid(-keeper, 0)  # the worker, orphaned now and so our child (where the system does that)
+            os.waitpid(-tool_server, 0)  # the worker, orphaned now and so our child (where the system does that)

@@ -1,4 +1,4 @@
-"""A keeper's life: start the worker, confine itself, then serve one block after another over its socket.
+"""A tool server's life: start the worker, confine itself, then serve one block after another over its socket.
 
 Each block has a view, tools and a session of its own, and a thread of its own: Landlock binds a thread, so that each
 block's tools read below its memory only.
@@ -87,12 +87,12 @@ def live(channel: socket.socket, settings: dict[str, Any]) -> None:
     step = "process"
     try:
         os.setsid()
-        warden: int = settings["warden"]
+        supervisor: int = settings["supervisor"]
         if LINUX:
             from ..syscalls import PR_SET_PDEATHSIG, prctl
 
             prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != warden:
+        if os.getppid() != supervisor:
             os._exit(0)
         resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
         binary: str = settings["binary"]
@@ -116,7 +116,7 @@ def live(channel: socket.socket, settings: dict[str, Any]) -> None:
         talk.write({"ok": False, "step": step, "detail": f"{type(error).__name__}: {error}"})
         return
     talk.write({"ok": True, "worker": worker})
-    Keeper(channel, pool, settings).serve()
+    ToolServer(channel, pool, settings).serve()
 
 
 def _start_worker(binary: str) -> tuple[monty.Monty, int | None]:
@@ -129,7 +129,7 @@ def _start_worker(binary: str) -> tuple[monty.Monty, int | None]:
     return pool, worker
 
 
-class Keeper:
+class ToolServer:
     def __init__(self, channel: socket.socket, pool: monty.Monty, settings: dict[str, Any]) -> None:
         self._channel, self._pool, self._settings = channel, pool, settings
         self._talk = Channel(channel.fileno())

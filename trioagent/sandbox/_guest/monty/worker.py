@@ -1,4 +1,4 @@
-"""Confine this process, then become the Monty worker. Run by the script that the keeper gives to Monty's client."""
+"""Confine this process, then become the Monty worker. Run by the script that Monty's client is given."""
 
 from __future__ import annotations
 

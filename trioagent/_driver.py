@@ -7,13 +7,13 @@ own answer, and a cancel scope or nursery that a `Model` holds is never around t
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
 from typing import TypeVar
 
 import trio
 
 from ._activity import doing
-from ._errors import InvalidInputError, ModelError
+from ._errors import ModelError, ReplayMismatchError
 from ._events import AgentEvent, Answered, CodeResult, CodeStarted
 from ._messages import AgentResponse, ChatMessage, Usage
 from ._parsed_reply import Delta
@@ -28,6 +28,7 @@ Show = Callable[[Delta | Retrying], None]
 PastEvent = Answered | CodeResult
 E = TypeVar("E", Answered, CodeResult)
 
+_NAMES: Mapping[type[PastEvent], str] = {Answered: "an answer", CodeResult: "a block's result"}
 _END_SECONDS = 0.1  # from the text's last tag to the end of the stream
 
 
@@ -52,7 +53,7 @@ async def drive_turn(
         thought_styles: how models mark their thoughts, by name, as far as known; this turn's answers add to it.
 
     Raises:
-        InvalidInputError: an event in *past* is not what the turn asks for.
+        ReplayMismatchError: an event in *past* is not what the turn asks for.
 
     Cancelling, like every error, leaves *turn* with every answer that was complete.
     """
@@ -82,9 +83,7 @@ def _next(past: Iterator[PastEvent], kind: type[E]) -> E | None:
     event = next(past, None)
     if event is None or isinstance(event, kind):
         return event
-    raise InvalidInputError(
-        "past", f"the turn needs {kind.__name__} and has {type(event).__name__}: it was begun under other settings"
-    )
+    raise ReplayMismatchError(_NAMES[kind], _NAMES[type(event)])
 
 
 async def _ask(

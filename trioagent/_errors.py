@@ -11,6 +11,7 @@
     │   ├── MemoryUnreadError        a note would be written over that this agent has never read
     │   └── MemoryProtectedError     a note or folder that may not be changed
     ├── AgentBusyError               a second chat with one agent, while the first goes on
+    ├── ReplayMismatchError          a journaled event is not what the conversation asks for at that place
     ├── DeadlineExceededError             a job's working time is used up
     ├── FatalError                   an error of the run itself, never of one job
     ├── SandboxUnavailableError           no sandbox tier works on this machine, or not the one asked for
@@ -202,6 +203,26 @@ def _list_of(paths: tuple[str, ...]) -> str:
 def _shown(path: str) -> str:
     """A path for people and models: a note's may have thousands of characters."""
     return path if len(path) <= _SHOWN_CHARS else f"{path[: _SHOWN_CHARS // 2]}…{path[-_SHOWN_CHARS // 2 :]}"
+
+
+class ReplayMismatchError(TrioAgentError):
+    """A journal's event is not what the conversation asks for at that place: it was begun under other settings.
+
+    Attributes:
+        needed: what the conversation asks for ("an answer", "a block's result").
+        found: what the journal has.
+    """
+
+    def __init__(self, needed: str, found: str) -> None:
+        super().__init__(needed, found)
+        self.needed: str = needed
+        self.found: str = found
+
+    def __str__(self) -> str:
+        return (
+            f"the journal has {self.found} where the conversation asks for {self.needed}: it was begun under other "
+            "settings (fewer or more tool turns?); put them back, or begin the job again"
+        )
 
 
 class AgentBusyError(TrioAgentError):

@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from trioagent._config import BatchConfig
-from trioagent._errors import InvalidInputError, ModelRefusedError, ModelStatusError
+from trioagent._errors import InvalidInputError, ModelProtocolError, ModelRefusedError, ModelStatusError
 from trioagent._messages import ChatMessage
 from trioagent.batch import (
     Job,
@@ -24,7 +24,7 @@ from trioagent.batch import (
     read_run_status,
     run_batch,
 )
-from trioagent.models import AnswerPart
+from trioagent.models import AnswerPart, Retrying, TextDelta
 from trioagent.runtime import Runtime, open_runtime
 from trioagent.testing import ScriptedModel
 
@@ -152,14 +152,80 @@ async def test_a_changed_job(where: Path, runtime: Runtime) -> None:
     assert json.loads((where / "run" / "report.json").read_text())["stopped"] == "cancelled"
 
 
-async def test_an_id_that_occurs_twice(where: Path) -> None:
-    async with open_runtime(Waiting()) as runtime:
+@pytest.mark.parametrize("apart", [0, 1, 250])
+@pytest.mark.parametrize("as_they_come", [False, True])
+async def test_an_id_that_occurs_twice(apart: int, as_they_come: bool, where: Path) -> None:
+    """It is refused by name, whatever has become of the first one by then."""
+    first, *others = jobs(where, *["hi"] * (1 + apart))
+
+    async def source() -> AsyncIterator[Job]:
+        for job in given:
+            yield job
+
+    given = [first, *others, first]
+    model = ScriptedModel(by_message)
+    async with open_runtime(model) as runtime:
         with pytest.raises(ExceptionGroup) as caught:
-            await run_batch(jobs(where, "hi") * 2, runtime=runtime, run_dir=where / "run")
+            await run_batch(source() if as_they_come else given, runtime=runtime, run_dir=where / "run")
     (error,) = leaves(caught.value)
     assert isinstance(error, InvalidInputError)
-    assert "'0' is running already" in str(error)
-    assert states(where) in ({}, {"running": 1})  # it may have been cancelled before its first write
+    assert "the id '0' occurs twice" in str(error)
+    assert len(model.calls) <= 1 + apart
+    if apart < 200 and not as_they_come:
+        assert (states(where), model.calls) == ({}, [])
+
+
+@pytest.mark.parametrize("why", ["budget", "asked"])
+async def test_an_open_source_does_not_keep_a_run_from_ending(why: str, where: Path) -> None:
+    """It may never give another job."""
+    model, stop = ScriptedModel(by_message), trio.Event()
+    config = BatchConfig(max_tokens_total=3000 if why == "budget" else None, grace_seconds=1)
+    send, receive = trio.open_memory_channel[Job](100)
+    for job in jobs(where, *["hi"] * 20):
+        send.send_nowait(job)
+
+    def on_progress(progress: Progress) -> None:
+        if why == "asked" and progress.done == 20:
+            stop.set()
+
+    async with open_runtime(model) as runtime:
+        report = await run_batch(
+            receive, runtime=runtime, run_dir=where / "run", config=config, stop=stop, on_progress=on_progress
+        )
+    assert report.stopped == why
+    assert report.done + report.left <= 20
+    send.close()
+
+
+async def test_what_answers_cost_that_came_to_nothing_counts(where: Path) -> None:
+    """Attempts that failed in the middle of their text end a run by its budget, and are in the journal."""
+    broken = ModelProtocolError("the stream ended")
+    half = TextDelta("<think>" + "word " * 800)
+
+    class Breaking(ScriptedModel):
+        @asynccontextmanager
+        async def answer(self, messages: Sequence[ChatMessage]) -> AsyncIterator[AsyncIterator[AnswerPart]]:
+            async with super().answer(messages) as parts:
+                yield parts
+                raise broken
+
+    model = Breaking([[half, Retrying(broken, 0.0, 1), half] for _ in range(100)])
+    config = BatchConfig(max_tokens_total=10_000, max_concurrent=2)
+    async with open_runtime(model) as runtime:
+        report = await run_batch(jobs(where, *["hi"] * 100), runtime=runtime, run_dir=where / "run", config=config)
+    assert report.stopped == "budget"
+    assert report.failed == len(model.calls) < 10
+    assert report.tokens == report.tokens_total > len(model.calls) * 2000
+    assert read_run_status(where / "run").spent.total_tokens == report.tokens_total
+
+
+async def test_an_answer_that_is_cancelled_counts(where: Path) -> None:
+    model = ScriptedModel([[TextDelta("<think>" + "word " * 800), Retrying(ModelProtocolError("no"), 60.0, 1)]])
+    async with open_runtime(model) as runtime:
+        config = BatchConfig(deadline=0.2, grace_seconds=0)
+        with trio.move_on_after(1):
+            await run_batch(jobs(where, "hi"), runtime=runtime, run_dir=where / "run", config=config)
+    assert read_run_status(where / "run").spent.completion_tokens == 1002
 
 
 async def test_an_input_that_fails_stops_the_batch(where: Path) -> None:

@@ -3,22 +3,23 @@
 No request is sent that could take the batch over its budget by what is known beforehand: the tokens of its messages,
 and as many tokens of answer as answers have had so far. An answer may turn out longer, so the budget can be overrun by
 the requests in flight, and by no more. A request that does not fit beside those in flight waits for what they really
-use; the budget is used up when a request does not fit alone.
+use; the budget is used up when a request does not fit alone. Answers that failed or were cut off are estimated.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
-import trio
+from trio_util import AsyncValue
 
 from .._activity import doing
 from .._config import BatchConfig
 from .._errors import FatalError, TrioAgentError
 from .._messages import ChatMessage, Usage
-from ..models import AnswerPart, Model
+from ..models import AnswerPart, Model, ReasoningDelta, Retrying, TextDelta
 from ._spending import NOTHING, Spending
 
 _FIRST_GUESS = 200  # tokens of an answer, before any is known
@@ -63,8 +64,8 @@ class Budget:
         self._completion_price = (config.completion_price or 0.0) / 1e6
         self.spent = Spending()
         self.answers = 0
-        self._reserved = Usage()
-        self._settled = trio.Event()
+        self._waste = NOTHING
+        self._reserved = AsyncValue(Usage())
 
     @property
     def total(self) -> Spending:
@@ -79,12 +80,12 @@ class Budget:
         """
         typical = self.spent.completion_tokens // self.answers if self.answers else _FIRST_GUESS
         wanted = Usage.estimate(messages, 0) + Usage(completion_tokens=typical)
-        planned, total = self._reserved + wanted, self.total
+        planned, total = self._reserved.value + wanted, self.total
         if total.total_tokens + planned.total_tokens > self._max_tokens:
             raise BudgetExhaustedError("tokens", self._max_tokens)
         if total.cost + self._price(planned) > self._max_cost:
             raise BudgetExhaustedError("cost", self._max_cost)
-        self._reserved = planned
+        self._reserved.value = planned
         return wanted
 
     async def reserve_in_turn(self, messages: Sequence[ChatMessage]) -> Usage:
@@ -93,19 +94,18 @@ class Budget:
             try:
                 return self.reserve(messages)
             except BudgetExhaustedError:
-                if not self._reserved.total_tokens:
+                if not self._reserved.value.total_tokens:
                     raise
             with doing("rate"):
-                await self._settled.wait()
+                await self._reserved.wait_transition()
 
     def release(self, wanted: Usage) -> None:
         """Give back what `reserve` set aside."""
-        self._reserved = Usage(
-            prompt_tokens=self._reserved.prompt_tokens - wanted.prompt_tokens,
-            completion_tokens=self._reserved.completion_tokens - wanted.completion_tokens,
+        reserved = self._reserved.value
+        self._reserved.value = Usage(
+            prompt_tokens=reserved.prompt_tokens - wanted.prompt_tokens,
+            completion_tokens=reserved.completion_tokens - wanted.completion_tokens,
         )
-        self._settled.set()
-        self._settled = trio.Event()
 
     def spend(self, usage: Usage) -> Spending:
         """Book an answer; returns what it cost.
@@ -119,6 +119,21 @@ class Budget:
         self.spent += spending
         self.answers += 1
         return spending
+
+    def waste(self, messages: Sequence[ChatMessage], chars: int) -> None:
+        """Book an answer that came to nothing after *chars* of text: it failed, or was cut off by a cancellation.
+
+        Nobody says what it cost, so that is estimated. It is journaled with the next write (`take_waste`).
+        """
+        usage = Usage.estimate(messages, chars)
+        spending = Spending(usage.prompt_tokens, usage.completion_tokens, self._price(usage))
+        self.spent += spending
+        self._waste += spending
+
+    def take_waste(self) -> Spending:
+        """What was booked by `waste` and is not journaled yet; the caller journals it."""
+        waste, self._waste = self._waste, NOTHING
+        return waste
 
     def _price(self, usage: Usage) -> float:
         if not self._priced:  # the server's own prices, as seen so far
@@ -140,8 +155,39 @@ class BudgetedModel:
     @asynccontextmanager
     async def answer(self, messages: Sequence[ChatMessage]) -> AsyncIterator[AsyncIterator[AnswerPart]]:
         wanted = await self._budget.reserve_in_turn(messages)
+        counted: _CountedParts | None = None
         try:
             async with self._model.answer(messages) as parts:
-                yield parts
+                counted = _CountedParts(parts, partial(self._budget.waste, messages))
+                yield counted
+        except BaseException:
+            if counted is not None:
+                counted.book()
+            raise
         finally:
             self._budget.release(wanted)
+
+
+class _CountedParts(AsyncIterator[AnswerPart]):
+    """The parts of an answer; text of attempts that failed is booked as waste.
+
+    Whoever leaves the answer in good order, at its end or before, books the last attempt.
+    """
+
+    def __init__(self, parts: AsyncIterator[AnswerPart], waste: Callable[[int], None]) -> None:
+        self._parts, self._waste, self._chars = parts, waste, 0
+
+    async def __anext__(self) -> AnswerPart:
+        part = await anext(self._parts)
+        match part:
+            case TextDelta() | ReasoningDelta():
+                self._chars += len(part.text)
+            case Retrying():
+                self.book()
+        return part
+
+    def book(self) -> None:
+        """What came so far came to nothing. An attempt without any text cost nothing that could be known."""
+        chars, self._chars = self._chars, 0
+        if chars:
+            self._waste(chars)

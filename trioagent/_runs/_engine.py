@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, aclosing
 from functools import partial
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Generic, Literal
 
 import attrs
 import trio
+from trio_util import AsyncValue
 
 from .._activity import Activity
 from .._config import BatchConfig
-from .._errors import ModelRefusedError
+from .._errors import InvalidInputError, ModelRefusedError
 from .._rates import Breaker, refusal
 from ..models import Model
 from ..nursery_runner import JobCancelled, JobDone, JobFailed, Outcome, Runner, iterate, open_runner
@@ -28,7 +30,8 @@ from ._budget import Budget, BudgetedModel, BudgetExhaustedError
 from ._journal import LOOK_AHEAD, JobChangedError, JobRecord, Journal, open_journal
 from ._outputs import BATCH_FILES, REPORT, OutputFiles, Outputs, open_outputs, write_json
 from ._progress import Progress, ProgressTracker
-from ._report import BatchReport, StatusFile, Stopped
+from ._report import BatchReport, StatusFile, StopCause, Stopped
+from ._spending import Spending
 from ._work import J, JobEnd, Work
 
 _STATUS_SECONDS = 1.0
@@ -36,7 +39,7 @@ _STATUS_SECONDS = 1.0
 
 async def run_journaled(
     jobs: Iterable[J] | AsyncIterable[J],
-    make_work: Callable[[Run[J]], Work[J]],
+    make_work: Callable[[Run[J]], Awaitable[Work[J]]],
     *,
     runtime: Runtime,
     run_dir: Path,
@@ -58,19 +61,21 @@ async def run_journaled(
         open_outputs(run_dir, config.retry_failed, files) as outputs,
         AsyncExitStack() as models,
     ):
-        run = Run(runtime, journal, outputs, config, Budget(config, await journal.spent()), total, models, make_work)
+        run: Run[J] = Run(runtime, journal, outputs, config, Budget(config, await journal.spent()), total, models)
+        work = await make_work(run)
         status = StatusFile(run_dir, runtime.model.name)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_tell, run, on_progress, status)
                 nursery.start_soon(run.obey, stop)
-                await run.run(jobs)
+                await run.run(jobs, work)
                 nursery.cancel_scope.cancel()
         finally:
             report = run.report(run_dir)
             if on_progress is not None:
                 on_progress(run.progress())
-            with trio.CancelScope(shield=True):  # bounded: two small local files
+            with trio.CancelScope(shield=True):  # bounded: one journal write and two small local files
+                await run.book_waste()
                 await trio.to_thread.run_sync(partial(status.write, run.progress(), ended=True))
                 await trio.to_thread.run_sync(write_json, run_dir / REPORT, attrs.asdict(report))
         return report
@@ -80,7 +85,7 @@ class Run(Generic[J]):
     """The parts of one run and what they share.
 
     Attributes:
-        ending: set when no new job starts any more and running ones are to stop at their next checkpoint.
+        stopping: why no new job starts any more and running ones are to stop at their next checkpoint, or "".
     """
 
     def __init__(
@@ -92,15 +97,13 @@ class Run(Generic[J]):
         budget: Budget,
         total: int | None,
         models: AsyncExitStack,
-        make_work: Callable[[Run[J]], Work[J]],
     ) -> None:
         self.runtime, self.journal, self.config, self.budget = runtime, journal, config, budget
-        self.ending = trio.Event()
+        self.stopping: AsyncValue[StopCause] = AsyncValue("")
         self.watch = ProgressTracker(total, config.limit)
         self._outputs, self._models = outputs, models
         self._began = trio.current_time()
         self._scope = trio.CancelScope()
-        self._why: Literal["", "asked", "budget", "refused"] = ""
         self._reason = ""
         self._running: dict[str, tuple[J, JobRecord]] = {}
         self._held: list[tuple[J, JobRecord, Exception]] = []
@@ -110,18 +113,20 @@ class Run(Generic[J]):
         self._taken = 0
         self._source: Literal["open", "limit", "read"] = "open"
         self._ran = False
-        self._work = make_work(self)
+        self._seen: set[int] = set()
+        self._source_wait = trio.CancelScope()  # the wait for the next job
 
     @property
     def stopped(self) -> Stopped:
         if self._ran and self._source == "read" and not self.watch.left:
             return ""  # it got through, whatever was asked for meanwhile
-        if self._why:
-            return self._why
+        cause: StopCause = self.stopping.value
+        if cause:
+            return cause
         return "limit" if self._ran and self._source == "limit" else "cancelled"
 
     def progress(self) -> Progress:
-        return self.watch.snapshot(self.budget, self.config, self.runtime.rate_limiters, stopping=self._why)
+        return self.watch.snapshot(self.budget, self.config, self.runtime.rate_limiters, stopping=self.stopping.value)
 
     def report(self, run_dir: Path) -> BatchReport:
         watch, spent, total = self.watch, self.budget.spent, self.budget.total
@@ -157,19 +162,21 @@ class Run(Generic[J]):
                 self._by_name[key] = BudgetedModel(model, self.budget)
             return self._by_name[key]
 
-    async def run(self, jobs: Iterable[J] | AsyncIterable[J]) -> None:
+    def is_stopping(self) -> bool:
+        return bool(self.stopping.value)
+
+    async def run(self, jobs: Iterable[J] | AsyncIterable[J], work: Work[J]) -> None:
         """Run them all, or until the run is to end."""
+        self._work = work
         try:
             with self._scope:
-                async with (
-                    open_runner(self.runtime, max_concurrent=self.config.max_concurrent) as runner,
-                    aclosing(self._unfinished(jobs)) as unfinished,
-                ):
+                async with open_runner(self.runtime, max_concurrent=self.config.max_concurrent) as runner:
                     self._runner = runner
-                    async for outcome in runner.run(unfinished, self._one, activity=self._activity):
+                    # The runner closes the generator, in the task that iterates over it.
+                    async for outcome in runner.run(self._unfinished(jobs), self._one, activity=self._activity):
                         self.watch.ended(outcome.key)
                         await self._settle(*self._running.pop(outcome.key), outcome)
-            if self._why != "refused":
+            if self.stopping.value != "refused":
                 await self._give_up_held()
         finally:
             self.watch.left += len(self._running) + len(self._held)
@@ -177,9 +184,9 @@ class Run(Generic[J]):
 
     def end(self, why: Literal["asked", "budget", "refused"], reason: str = "") -> None:
         """Start no new job, and let running ones go to their next checkpoint."""
-        if not self._why:
-            self._why, self._reason = why, reason
-        self.ending.set()
+        if not self.stopping.value:
+            self.stopping.value, self._reason = why, reason
+        self._source_wait.cancel()
         if self._runner is not None and self._work.can_cut_waits:
             self.watch.cut_waits(self._runner.cancel)
 
@@ -189,6 +196,11 @@ class Run(Generic[J]):
         self.end("asked")
         await trio.sleep(self.config.grace_seconds)
         self._scope.cancel()
+
+    async def book_waste(self) -> None:
+        """Journal what answers cost that came to nothing and were of no job that ended."""
+        if (waste := self.budget.take_waste()) != Spending():
+            await self.journal.spend(waste)
 
     async def _settle(self, job: J, record: JobRecord, outcome: Outcome[JobEnd | None]) -> None:
         match outcome:
@@ -215,7 +227,9 @@ class Run(Generic[J]):
         """The jobs that have no outcome yet (or one that is to be tried again), until a stop or the limit."""
         finished = {"done"} if self.config.retry_failed else {"done", "failed"}
         async with aclosing(_in_chunks(jobs, LOOK_AHEAD)) as chunks:
-            async for chunk in chunks:
+            while chunk := await self._next_chunk(chunks):
+                for job in chunk:
+                    self._check_new(job)
                 known = await self.journal.look_up([job.key for job in chunk])
                 for job, seen in zip(chunk, known, strict=True):
                     if seen is not None and seen.digest != job.digest:
@@ -224,14 +238,30 @@ class Run(Generic[J]):
                         self.watch.skipped += 1
                         self.watch.skipped_failed += seen.state == "failed"
                         continue
-                    if self.ending.is_set():
+                    if self.is_stopping():
                         return
                     if self._taken == self.config.limit:
                         self._source = "limit"
                         return
                     self._taken += 1
                     yield job
-        self._source = "read"
+        if not self._source_wait.cancelled_caught:
+            self._source = "read"
+
+    async def _next_chunk(self, chunks: AsyncGenerator[list[J], None]) -> list[J]:
+        """Empty at the end of the input, or when the run is to end: an open source may never give another job."""
+        with trio.CancelScope() as self._source_wait:
+            if self.is_stopping():
+                self._source_wait.cancel()
+            return await anext(chunks, [])
+        return []
+
+    def _check_new(self, job: J) -> None:
+        """Refuse an id that occurs twice, however far apart; about 100 bytes a job."""
+        mark = int.from_bytes(blake2b(job.key.encode(), digest_size=16).digest())
+        if mark in self._seen:
+            raise InvalidInputError("jobs", f"the id {job.key!r} occurs twice; give each job an id of its own")
+        self._seen.add(mark)
 
     def _activity(self, job: J) -> Activity:
         return self.watch.activity(job.key, job.deadline or self.config.deadline or math.inf)
@@ -251,7 +281,7 @@ class Run(Generic[J]):
     async def _end(self, job: J, record: JobRecord, ended: JobEnd) -> None:
         """Journal an outcome, then write its row: a row never tells what the journal does not know."""
         with trio.CancelScope(shield=True):  # bounded: two local writes
-            await self.journal.finish(job.key, ended.state, ended.outcome)
+            await self.journal.finish(job.key, ended.state, ended.outcome, self.budget.take_waste())
             await trio.to_thread.run_sync(self._outputs.add, ended.state, job.key, record.attempts, ended.outcome)
         if ended.state == "done":
             self.watch.done += 1

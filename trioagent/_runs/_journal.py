@@ -173,14 +173,22 @@ class Journal:
 
         await self._write(write)
 
-    async def finish(self, job_id: str, state: Literal["done", "failed"], outcome: Mapping[str, Any]) -> None:
-        """Record a job's outcome; if it is done, in the place of its events."""
+    async def finish(
+        self,
+        job_id: str,
+        state: Literal["done", "failed"],
+        outcome: Mapping[str, Any],
+        spending: Spending | None = None,
+    ) -> None:
+        """Record a job's outcome, and what was spent besides; if it is done, in the place of its events."""
 
         def write(cursor: sqlite3.Cursor) -> None:
             if state == "done":
                 cursor.execute("DELETE FROM events WHERE seq = (SELECT seq FROM jobs WHERE id = ?)", (job_id,))
             text = json.dumps(outcome)
             cursor.execute("UPDATE jobs SET state = ?, outcome = ? WHERE id = ?", (state, text, job_id))
+            if spending is not None:
+                cursor.execute(_SPEND, attrs.astuple(spending))
 
         await self._write(write)
 
@@ -188,6 +196,14 @@ class Journal:
         """What is known of each job, None for those never begun; for a few hundred at a time."""
 
         return await self._write(lambda cursor: known_jobs(cursor, job_ids))
+
+    async def spend(self, spending: Spending) -> None:
+        """Record what was spent on no job in particular."""
+
+        def write(cursor: sqlite3.Cursor) -> None:
+            cursor.execute(_SPEND, attrs.astuple(spending))
+
+        await self._write(write)
 
     async def spent(self) -> Spending:
         """What all answers recorded so far have cost."""

@@ -18,7 +18,8 @@ from ._progress import Progress
 from ._reader import JournalReader
 from ._spending import Spending
 
-Stopped = Literal["", "asked", "budget", "refused", "limit", "cancelled"]
+StopCause = Literal["", "asked", "budget", "refused"]
+Stopped = StopCause | Literal["limit", "cancelled"]
 
 
 @attrs.frozen(kw_only=True)

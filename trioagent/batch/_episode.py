@@ -12,7 +12,7 @@ with a *receipt* (which event it is, and its result), then the result is journal
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,7 +22,7 @@ import trio
 from .._errors import MemoryPathError, MemoryStorageError
 from .._events import AgentEvent, Answered, CodeResult
 from .._messages import AgentResponse, Usage
-from .._runs import AnswerEvent, Budget, Event, JobRecord, Journal, JournalError, ResultEvent, WorkEvent
+from .._runs import AnswerEvent, Budget, Event, JobRecord, Journal, JournalError, ResultEvent, Spending, WorkEvent
 from .._wire import read_value, strict_converter
 from ..agent import Agent
 from ..memory import ChangeSet, Knowledge, Memory, Receipt
@@ -46,9 +46,9 @@ class _Stopped(Exception):
 
 
 async def run_episode(
-    job: Job, record: JobRecord, agent: Agent, *, journal: Journal, budget: Budget, stop: trio.Event
+    job: Job, record: JobRecord, agent: Agent, *, journal: Journal, budget: Budget, is_stopping: Callable[[], bool]
 ) -> dict[str, Any] | None:
-    """Run *job* from where *record* left it; returns the outcome to journal, or None if *stop* came first.
+    """Run *job* from where *record* left it; returns the outcome to journal, or None if *is_stopping* came first.
 
     Cancelling, like every error, loses at most the answer or block that is under way; a finished one is in the journal.
     """
@@ -68,12 +68,16 @@ async def run_episode(
         nonlocal done
         if not isinstance(event, Answered | CodeResult):
             return
-        spending = budget.spend(event.usage) if isinstance(event, Answered) and done >= len(past) else None
+        if isinstance(event, Answered) and done >= len(past):
+            new = budget.spend(event.usage)
+        else:
+            new = Spending()
         if done >= len(record.events):
+            spending = new + budget.take_waste()
             with trio.CancelScope(shield=True):  # bounded: one local write; an answer was paid for
                 await journal.add_event(record, done, _to_journal(event, agent.knowledge), spending)
         done += 1
-        if stop.is_set() and done > len(record.events):
+        if is_stopping() and done > len(record.events):
             raise _Stopped
 
     try:

@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 
-from .._config import ModelConfig
+from .._config import AgentConfig, ModelConfig
 from .._errors import InvalidInputError
 from .._runs import BadJobsError, BadRow, checked_rows
 from .._wire import read_value, short, strict_converter, text_problem
@@ -19,6 +19,7 @@ from ..models import with_options
 
 _ANY_MODEL = ModelConfig(base_url="http://localhost", model="any")
 _MOST_SECONDS = 1e9
+_MESSAGE_CHARS = AgentConfig().message_chars  # a batch's agents have the default
 _METADATA_DEPTH = 100  # levels; the outputs, which hold it, must be writable and readable as JSON anywhere
 
 
@@ -31,8 +32,17 @@ def _messages(instance: object, attribute: attrs.Attribute[Any], value: object) 
     if not isinstance(value, tuple) or not value:
         raise InvalidInputError("messages", f"must be a list of at least one text, not {short(value)}")
     for index, message in enumerate(value):
-        if problem := text_problem(message):
+        if problem := text_problem(message) or _length_problem(message):
             raise InvalidInputError(f"messages[{index}]", problem)
+
+
+def _length_problem(message: str) -> str:
+    if len(message) <= _MESSAGE_CHARS:
+        return ""
+    return (
+        f"has {len(message):,} characters, and an agent takes at most {_MESSAGE_CHARS:,} at once; "
+        "put long texts into a note instead"
+    )
 
 
 def _seconds(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:

@@ -54,7 +54,7 @@ async def run_batch(
     """
     return await run_journaled(
         jobs,
-        _Episodes,
+        _make_work,
         runtime=runtime,
         run_dir=user_path(run_dir, "run_dir"),
         config=config,
@@ -62,6 +62,10 @@ async def run_batch(
         total=total,
         on_progress=on_progress,
     )
+
+
+async def _make_work(run: Run[Job]) -> _Episodes:
+    return _Episodes(run)
 
 
 class _Episodes:
@@ -85,7 +89,9 @@ class _Episodes:
             max_tool_turns=run.config.max_tool_turns,
             model=await run.model(job.model, job.options),
         )
-        outcome = await run_episode(job, record, agent, journal=run.journal, budget=run.budget, stop=run.ending)
+        outcome = await run_episode(
+            job, record, agent, journal=run.journal, budget=run.budget, is_stopping=run.is_stopping
+        )
         del self._agents[job.id]
         return None if outcome is None else JobEnd("done", outcome)
 

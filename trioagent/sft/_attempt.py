@@ -55,9 +55,9 @@ class Ledger:
 
     async def record(self, body: Mapping[str, Any] | None = None) -> None:
         """Journal what was booked since, with *body*. Ends even if cancelled."""
-        if body is None and self._new == Spending():
+        new, self._new = self._new + self._budget.take_waste(), Spending()
+        if body is None and new == Spending():
             return
-        new, self._new = self._new, Spending()
         with trio.CancelScope(shield=True):  # bounded: one local write; it was paid for
             await self._journal.add_event(self._record, self._events, WorkEvent(body or {}), new)
         self._events += 1

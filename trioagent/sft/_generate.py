@@ -83,8 +83,9 @@ async def generate_conversations(
     known = await trio.to_thread.run_sync(look_up_jobs, run_dir, [job.key for job in jobs])
     models = await _first_models(jobs, known, factory, config, run_dir)
 
-    def make_work(run: Run[PersonaJob]) -> Conversations:
-        remove_tree(run_dir / FOLDER)  # of a run that was killed, now that the journal's lock is ours
+    async def make_work(run: Run[PersonaJob]) -> Conversations:
+        # Of a run that was killed, now that the journal's lock is ours.
+        await trio.to_thread.run_sync(remove_tree, run_dir / FOLDER)
         return Conversations(run, config, factory, models, judge)
 
     try:

@@ -65,7 +65,7 @@ class Conversations:
             runtime=self._run.runtime, config=self._config, model=await self._run.model(), judge=self._judge
         )
         while len(ended) <= self._config.max_retries:
-            if self._run.ending.is_set():
+            if self._run.is_stopping():
                 return None
 
             async def make_speaker() -> Speaker:

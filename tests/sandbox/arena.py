@@ -29,7 +29,7 @@ from types import FrameType
 
 from trioagent import _config
 from trioagent.sandbox import BlockResult
-from trioagent.sandbox._guest.values import ERROR_CHARS
+from trioagent.sandbox._guest.limits import ERROR_CHARS
 
 from .background import Background
 from .corpus import CASES, Case

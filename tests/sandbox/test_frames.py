@@ -20,7 +20,8 @@ from trioagent.sandbox._frames import (
     encode,
     frame_size,
 )
-from trioagent.sandbox._guest.run_block import MAX_PATH, MAX_READS, Reads
+from trioagent.sandbox._guest.limits import MAX_PATH_CHARS, MAX_READS
+from trioagent.sandbox._guest.run_block import Reads
 
 GOOD = {"locals": {"a": "1"}, "error": "", "printed": "p", "reads": ["user.md"]}
 
@@ -52,7 +53,7 @@ def test_good_frames() -> None:
         json.dumps({**GOOD, "reads": "user.md"}).encode(),
         json.dumps({**GOOD, "reads": [None]}).encode(),
         json.dumps({**GOOD, "reads": [""] * (MAX_READS + 1)}).encode(),
-        json.dumps({**GOOD, "reads": ["a" * (MAX_PATH + 1)]}).encode(),
+        json.dumps({**GOOD, "reads": ["a" * (MAX_PATH_CHARS + 1)]}).encode(),
         json.dumps({**GOOD, "more": ""}).encode(),
         json.dumps({**GOOD, "scanned": "7"}).encode(),
         json.dumps({**GOOD, "scanned": True}).encode(),
@@ -107,7 +108,7 @@ def test_honest_answers_are_shown_as_they_are(values: dict[str, str], printed: s
 
 def test_an_honest_child_lists_no_more_reads_than_the_host_takes() -> None:
     reads = Reads()
-    for path in ("a" * (MAX_PATH + 1), "\udcff" * MAX_PATH, *map(str, range(MAX_READS + 1))):
+    for path in ("a" * (MAX_PATH_CHARS + 1), "\udcff" * MAX_PATH_CHARS, *map(str, range(MAX_READS + 1))):
         reads.note(path)
     reply = decode(json.dumps({**GOOD, "reads": reads.listed()}).encode())
     assert isinstance(reply, Reply)

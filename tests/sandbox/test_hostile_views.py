@@ -14,7 +14,8 @@ import pytest
 
 from trioagent._errors import MemoryLimitError, MemoryStorageError
 from trioagent.memory import ChangeSet
-from trioagent.sandbox._collect_changes import MAX_DEPTH, read_changes
+from trioagent.sandbox._collect_changes import read_changes
+from trioagent.sandbox._guest.limits import MAX_DEPTH
 from trioagent.sandbox._mixed_ownership import MixedOwnership
 
 from ..deep_trees import Nest

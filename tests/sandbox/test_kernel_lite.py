@@ -17,6 +17,7 @@ from trioagent._errors import SandboxError
 from trioagent.memory import Memory, Receipt
 from trioagent.sandbox import Sandbox, open_sandbox
 from trioagent.sandbox._guest import copying
+from trioagent.sandbox._guest.limits import MAX_COPY_BYTES
 from trioagent.sandbox._guest.views import PREFIX, Scratch, best_place, remove_left_behind
 
 from .plain_user import NOBODY
@@ -116,26 +117,25 @@ async def test_limits_on_what_is_written(memory: Path) -> None:
 
 async def test_a_memory_too_large_to_copy(sandbox: Sandbox, memory: Path) -> None:
     (memory / "huge").touch()
-    os.truncate(memory / "huge", copying.MAX_BYTES + 1)
+    os.truncate(memory / "huge", MAX_COPY_BYTES + 1)
     with pytest.raises(SandboxError, match="view: .*more than 128 MB.*too much to copy"):
         await sandbox.run("x = 1", memory_path=memory)
     os.unlink(memory / "huge")
     assert (await sandbox.run("x = 1", memory_path=memory)).error == ""
 
 
-@pytest.mark.parametrize(("name", "most"), [("MAX_BYTES", 30), ("MAX_ENTRIES", 5), ("MAX_DEPTH", 3)])
-def test_what_is_copied_is_bounded(name: str, most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("bound", [{"max_bytes": 30}, {"max_entries": 5}, {"max_depth": 3}])
+def test_what_is_copied_is_bounded(bound: dict[str, int], tmp_path: Path) -> None:
     """Each by itself: within all of them a tree is copied whole."""
     (tmp_path / "old" / "a" / "b" / "c").mkdir(parents=True)
     for note in ("1.md", "a/2.md"):
         (tmp_path / "old" / note).write_text("x" * 15)
-    monkeypatch.setattr(copying, name, most)
 
     def copied(folder: str) -> copying.Manifest:
         (tmp_path / folder).mkdir()
         old, new = (os.open(tmp_path / place, copying.FOLDER) for place in ("old", folder))
         try:
-            return copying.copy_tree(old, new, None)
+            return copying.copy_tree(old, new, None, **bound)
         finally:
             os.close(old)
             os.close(new)

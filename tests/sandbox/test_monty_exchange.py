@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from trioagent._config import SandboxLimits
 from trioagent.sandbox._block_session import RunSlot
 from trioagent.sandbox._frames import FrameError
-from trioagent.sandbox._guest.run_block import MAX_PATH
-from trioagent.sandbox._monty_tier import _INDEX_BYTES, ToolServerSession, _decode
+from trioagent.sandbox._guest.limits import MAX_CHANGES_BYTES, MAX_PATH_CHARS
+from trioagent.sandbox._monty_tier import ToolServerSession, _decode
 from trioagent.sandbox._zygote import Child
 
 LIMITS = SandboxLimits(view_bytes=1000, file_bytes=600, view_files=3)
@@ -54,7 +54,7 @@ def test_an_honest_word() -> None:
         {"writes": [["a", 600], ["b", 401]]},
         {"writes": [["a", 1], ["a", 1]]},
         {"writes": [[str(i), 1] for i in range(4)]},
-        {"writes": [["x" * (MAX_PATH + 1), 1]]},
+        {"writes": [["x" * (MAX_PATH_CHARS + 1), 1]]},
         {"writes": {"a": 1}},
         {"deletes": [".."]},
         {"deletes": [1]},
@@ -92,9 +92,9 @@ async def test_a_list_of_changes_is_bounded() -> None:
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     with ours, theirs:
-        theirs.sendall((_INDEX_BYTES + 1).to_bytes(4, "big"))
+        theirs.sendall((MAX_CHANGES_BYTES + 1).to_bytes(4, "big"))
         exchange = ToolServerSession(Child(ours, -1, -1), LIMITS, {}, RunSlot(trio.CapacityLimiter(1)))
-        with pytest.raises(FrameError, match=f"at most {_INDEX_BYTES} are taken"):
+        with pytest.raises(FrameError, match=f"at most {MAX_CHANGES_BYTES} are taken"):
             await exchange.finish()
 
 

@@ -15,7 +15,8 @@ import pytest
 
 from trioagent.sandbox import _monty_supervisor
 from trioagent.sandbox._guest import seccomp
-from trioagent.sandbox._guest.monty import confine, tool_server
+from trioagent.sandbox._guest.limits import TOOL_SERVER_FILES, WORKER_FILES
+from trioagent.sandbox._guest.monty import confine
 from trioagent.sandbox._guest.monty import worker as launching
 from trioagent.sandbox._guest.syscalls import AARCH64, X86_64
 
@@ -56,7 +57,7 @@ async def test_both_are_confined_by_the_kernels_own_account(tmp_path: Path) -> N
             limits = Path(f"/proc/{pid}/limits").read_text()
             assert re.search(r"Max file size +0 +0 ", limits)
             assert re.search(r"Max core file size +0 +0 ", limits)
-            most = launching.DESCRIPTORS if pid == pair.worker else tool_server.DESCRIPTORS
+            most = WORKER_FILES if pid == pair.worker else TOOL_SERVER_FILES
             assert re.search(rf"Max open files +{most} +{most} ", limits)
             targets = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
             assert not [target for target in targets if str(tmp_path) in target]
@@ -111,7 +112,7 @@ def test_a_launched_program_dies_with_its_keeper(tmp_path: Path) -> None:
     os.close(child)
 
 
-_KEEPER = """
+_TOOL_SERVER = """
 import ctypes, json, os, runpy, socket, sys, threading
 main = runpy.run_path(sys.argv[1])
 main["load_package"]("trioagent", main["ROOT"])
@@ -162,7 +163,7 @@ def test_a_keeper_reads_its_blocks_memory_only(tmp_path: Path, with_filter: bool
         (tmp_path / folder / file).write_text("CANARY")
     done = subprocess.run(
         [
-            *(sys.executable, "-c", _KEEPER, str(PROGRAM), str(tmp_path / "memory"), str(tmp_path / "outside")),
+            *(sys.executable, "-c", _TOOL_SERVER, str(PROGRAM), str(tmp_path / "memory"), str(tmp_path / "outside")),
             "seccomp" if with_filter else "landlock",
         ],
         capture_output=True,
@@ -180,17 +181,23 @@ def test_the_filters_say_the_same_on_both_architectures(worker: bool) -> None:
     for machine in (X86_64, AARCH64):
         answers = confine.rules(worker=worker, machine=machine)
         assert len(confine.program(worker=worker, machine=machine)) < 4096
-        for name in (*confine.COMMON, *(() if worker else confine.KEEPER)):
+        for name in (*confine.COMMON, *(() if worker else confine.TOOL_SERVER)):
             number = seccomp.ALLOWED[name][machine]
             assert (number is None) == (machine == AARCH64 and name in old_only)
             assert number is None or answers[number][-1][3] == ALLOW
-    for table in (confine.WORKERS_OWN, confine.KEEPERS_OWN, confine.OPENAT, confine.NAME_ONLY, confine.THREADS_ONLY):
+    for table in (
+        confine.WORKERS_OWN,
+        confine.TOOL_SERVERS_OWN,
+        confine.OPENAT,
+        confine.NAME_ONLY,
+        confine.THREADS_ONLY,
+    ):
         assert all(numbers[AARCH64] is not None or name in old_only for name, numbers in table.items())
 
 
 def test_numbers_are_the_kernels() -> None:
     headers = [Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h"), Path(GENERIC)]
-    tables = (confine.WORKERS_OWN, confine.KEEPERS_OWN, confine.OPENAT, confine.NAME_ONLY, confine.THREADS_ONLY)
+    tables = (confine.WORKERS_OWN, confine.TOOL_SERVERS_OWN, confine.OPENAT, confine.NAME_ONLY, confine.THREADS_ONLY)
     own = {name: numbers for table in (*tables, confine.MMAP, confine.MPROTECT) for name, numbers in table.items()}
     for machine, header in enumerate(headers):
         if not header.exists():

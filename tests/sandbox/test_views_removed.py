@@ -242,7 +242,6 @@ def test_a_file_that_grows_while_it_is_copied_counts_as_copied(tmp_path: Path, m
     (tmp_path / "old").mkdir()
     (tmp_path / "new").mkdir()
     (tmp_path / "old" / "note.md").write_text("x")
-    monkeypatch.setattr(copying, "MAX_BYTES", 1000)
     real = os.read
 
     def read(descriptor: int, size: int) -> bytes:
@@ -253,7 +252,7 @@ def test_a_file_that_grows_while_it_is_copied_counts_as_copied(tmp_path: Path, m
     old, new = (os.open(tmp_path / name, copying.FOLDER) for name in ("old", "new"))
     monkeypatch.setattr(os, "read", read)
     with pytest.raises(copying.TooLarge):
-        copying.copy_tree(old, new, None)
+        copying.copy_tree(old, new, None, max_bytes=1000)
     monkeypatch.undo()
     assert os.stat(tmp_path / "new" / "note.md").st_size <= 1000
     os.close(old)

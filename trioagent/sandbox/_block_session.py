@@ -12,6 +12,7 @@ import trio
 from .._config import SandboxLimits
 from .._exceptions import leaves
 from . import _frames
+from ._guest.limits import HEADER_BYTES
 from ._sandbox import HostTool, Outcome
 from ._zygote import Child, receive
 
@@ -125,17 +126,17 @@ class BlockSession:
                 return  # the child has gone; what is left to read says why
 
     async def _receive(self) -> _frames.Reply | _frames.Call:
-        await self._fill(_frames.HEADER)
+        await self._fill(HEADER_BYTES)
         if self._received.startswith(_frames.DEATH_MARK):
             await self._fill(_frames.DEATH.size)
             raise ChildDied(_frames.death_status(bytes(self._received)))
-        size = _frames.frame_size(bytes(self._received[: _frames.HEADER]), self._limits.reply_bytes)
+        size = _frames.frame_size(bytes(self._received[:HEADER_BYTES]), self._limits.reply_bytes)
         self._left -= size
         if self._left < 0:
             raise _frames.FrameError(f"more than {MAX_FULL_FRAMES * self._limits.reply_bytes} bytes in all")
-        await self._fill(_frames.HEADER + size)
-        body = bytes(self._received[_frames.HEADER : _frames.HEADER + size])
-        del self._received[: _frames.HEADER + size]
+        await self._fill(HEADER_BYTES + size)
+        body = bytes(self._received[HEADER_BYTES : HEADER_BYTES + size])
+        del self._received[: HEADER_BYTES + size]
         return _frames.decode(body)
 
     async def _wait_until_confined(self) -> None:

@@ -13,12 +13,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from .._errors import MemoryLimitError, MemoryStorageError, SandboxError
-from ..memory._changes import ChangeSet
+from ..memory import ChangeSet
 from ._guest.copying import Manifest, file_detail, new_digest
+from ._guest.limits import MAX_DEPTH, RESERVED
 from ._guest.views import MANIFEST, VIEW, is_whole
 
-RESERVED = ".trioagent"
-MAX_DEPTH = 64
 _OPAQUE = "user.overlay.opaque"
 _CHUNK = 1 << 20
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -12,13 +12,11 @@ from typing import Any, NoReturn
 import attrs
 
 from .._config import SandboxLimits
-from ._guest.run_block import MAX_PATH, MAX_READS
-from ._guest.values import ERROR_CHARS, NAME_CHARS
+from ._guest.limits import ERROR_CHARS, HEADER_BYTES, MAX_PATH_CHARS, MAX_READS, NAME_CHARS
 from ._guest.wire import DEATH as DEATH
 from ._guest.wire import DEATH_MARK as DEATH_MARK
 from ._guest.wire import OVERFULL as OVERFULL
 
-HEADER = 4
 MAX_DEPTH = 32
 MAX_VALUES = 200_000  # in one frame: what looking at each costs is the host's time, and so everybody's
 _NOTE_CHARS = 100  # room for what a child adds to a text that it cut: how long it was
@@ -53,7 +51,7 @@ def encode(frame: dict[str, object]) -> bytes:
         TypeError, ValueError: not JSON.
     """
     body = json.dumps(frame, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
-    return len(body).to_bytes(HEADER, "big") + body
+    return len(body).to_bytes(HEADER_BYTES, "big") + body
 
 
 def frame_size(header: bytes, limit: int) -> int:
@@ -124,7 +122,7 @@ def decode(body: bytes) -> Reply | Call:
             scanned = frame.pop("scanned", 0)
             if len(frame) == 4 and _all_text(values.values()) and _all_text(reads) and type(scanned) is int:
                 # Each costs a look at the disk, and is remembered for as long as its agent lives.
-                if len(reads) > MAX_READS or any(len(path) > MAX_PATH for path in reads):
+                if len(reads) > MAX_READS or any(len(path) > MAX_PATH_CHARS for path in reads):
                     raise FrameError("more reads than a block may list, or longer ones")
                 return Reply(values, problem, printed, reads, scanned)
         case {"call": str() as name, "args": list() as args, "kwargs": dict() as kwargs}:

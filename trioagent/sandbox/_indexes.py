@@ -24,7 +24,7 @@ from struct import Struct
 import attrs
 import trio
 
-from ..memory._paths import Folders
+from ..memory import Folders
 from ._sandbox import Outcome
 
 _MAX_QUEUED = 1 << 20  # bytes read at once; who changes more had better start anew

@@ -15,7 +15,7 @@ import trio
 
 from .._config import SandboxLimits
 from .._errors import MemoryRejectedError, SandboxError
-from ..memory._changes import ChangeSet
+from ..memory import ChangeSet
 from ._block_session import BlockSession, ChildDied, RunSlot
 from ._collect_changes import compare_copy, read_changes
 from ._indexes import IndexBounds, Indexes, SharedIndex

@@ -18,7 +18,8 @@ from typing import TypeVar
 import trio
 
 from .._errors import MemoryPathError, MemoryStorageError, SandboxError
-from ._guest.copying import MAX_ENTRIES, TooLarge, copy_tree, walk
+from ._guest.copying import TooLarge, copy_tree, walk
+from ._guest.limits import MAX_COPY_ENTRIES
 from ._guest.views import Scratch, is_whole
 
 T = TypeVar("T")
@@ -74,7 +75,7 @@ class MixedOwnership:
         uid = os.fstat(root).st_uid if self._all_ids else os.geteuid()
         gid = None if self._all_ids else os.getegid()
         try:
-            entries = itertools.islice(walk(root), MAX_ENTRIES)
+            entries = itertools.islice(walk(root), MAX_COPY_ENTRIES)
             return any(info.st_uid != uid or (gid is not None and info.st_gid != gid) for info in entries)
         except TooLarge:
             return False  # nor could it be copied

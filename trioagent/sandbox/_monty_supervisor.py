@@ -17,7 +17,7 @@ import trio
 
 from .._config import SandboxLimits
 from .._errors import SandboxError
-from . import _frames
+from ._guest.limits import HEADER_BYTES
 from ._guest.monty.supervisor import PID
 from ._sandbox import TierStartError
 from ._zygote import DEATH_SECONDS, spawn
@@ -235,7 +235,7 @@ async def _receive(channel: socket.socket, size: int) -> bytes:
 
 
 async def _first_frame(channel: socket.socket) -> bytes:
-    size = int.from_bytes(await _receive(channel, _frames.HEADER), "big")
+    size = int.from_bytes(await _receive(channel, HEADER_BYTES), "big")
     body = await _receive(channel, min(size, _HELLO_BYTES))
     return body or b'{"step": "worker", "detail": "a tool_server died while it was set up"}'
 

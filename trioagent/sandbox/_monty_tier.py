@@ -19,16 +19,13 @@ import trio
 
 from .._config import SandboxLimits
 from .._errors import SandboxError
-from ..memory._changes import ChangeSet
-from ..memory._paths import is_inside
+from ..memory import ChangeSet, is_inside
 from . import _frames
 from ._block_session import BlockSession, ChildDied, RunSlot
-from ._guest.run_block import MAX_PATH
+from ._guest.limits import HEADER_BYTES, MAX_CHANGES_BYTES, MAX_PATH_CHARS
 from ._monty_supervisor import Installed, Pair, Supervisor
 from ._sandbox import HostTool, Outcome, TierStartError
 from ._zygote import Child
-
-_INDEX_BYTES = 16 * 1024 * 1024
 
 
 class ToolServerSession(BlockSession):
@@ -71,9 +68,9 @@ class ToolServerSession(BlockSession):
         Raises:
             FrameError: it is not what an honest tool server sends.
         """
-        await self._fill(_frames.HEADER)
-        size = _frames.frame_size(bytes(self._received[: _frames.HEADER]), _INDEX_BYTES)
-        index = _decode(await self._take(_frames.HEADER + size), self._limits)
+        await self._fill(HEADER_BYTES)
+        size = _frames.frame_size(bytes(self._received[:HEADER_BYTES]), MAX_CHANGES_BYTES)
+        index = _decode(await self._take(HEADER_BYTES + size), self._limits)
         writes = {path: await self._take(length) for path, length in index["writes"]}
         changes = ChangeSet(
             writes=writes,
@@ -95,7 +92,7 @@ class ToolServerSession(BlockSession):
 def _decode(frame: bytes, limits: SandboxLimits) -> dict[str, Any]:
     """The index of changes, checked: all paths inside the memory, all sizes within the limits."""
     try:
-        data = json.loads(frame[_frames.HEADER :])
+        data = json.loads(frame[HEADER_BYTES:])
     except (ValueError, RecursionError, MemoryError) as error:
         raise _frames.FrameError(f"not a frame: {type(error).__name__}") from None
     match data:
@@ -126,7 +123,7 @@ def _list(changes: dict[str, Any], kind: str) -> list[Any]:
 
 
 def _inside(path: object) -> str:
-    if type(path) is not str or len(path) > MAX_PATH or not is_inside(path):
+    if type(path) is not str or len(path) > MAX_PATH_CHARS or not is_inside(path):
         _refuse("a path outside of the memory")
     return path
 

@@ -12,8 +12,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-RESERVED = ".trioagent"  # the memory's own book-keeping, if a commit was interrupted: never copied
-MAX_BYTES, MAX_ENTRIES, MAX_DEPTH = 128 * 1024 * 1024, 100_000, 64
+from .limits import MAX_COPY_BYTES, MAX_COPY_ENTRIES, MAX_DEPTH, RESERVED
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -77,7 +76,15 @@ def file_detail(size: int, digest: bytes) -> str:
     return f"{size}:{digest.hex()}"
 
 
-def copy_tree(source: int, target: int, owner: tuple[int, int] | None) -> Manifest:
+def copy_tree(
+    source: int,
+    target: int,
+    owner: tuple[int, int] | None,
+    *,
+    max_bytes: int = MAX_COPY_BYTES,
+    max_entries: int = MAX_COPY_ENTRIES,
+    max_depth: int = MAX_DEPTH,
+) -> Manifest:
     """Copy all below folder *source* to the empty folder *target*; links stay links, devices and the like are left out.
 
     Args:
@@ -87,10 +94,10 @@ def copy_tree(source: int, target: int, owner: tuple[int, int] | None) -> Manife
         What was copied.
 
     Raises:
-        TooLarge: there is more than MAX_BYTES, MAX_ENTRIES or MAX_DEPTH; a part may have been copied.
+        TooLarge: there is more than may be copied; a part may have been.
         OSError: something may not be read, or the disk is full.
     """
-    copier = _Copier(owner)
+    copier = _Copier(owner, max_bytes, max_entries, max_depth)
     if owner is not None:
         os.fchown(target, *owner)
     copier.copy(source, target, "", 0)
@@ -98,10 +105,11 @@ def copy_tree(source: int, target: int, owner: tuple[int, int] | None) -> Manife
 
 
 class _Copier:
-    """Copies folder by folder, with descriptors open along one way down only; MAX_DEPTH bounds the recursion."""
+    """Copies folder by folder, with descriptors open along one way down only; the depth bounds the recursion."""
 
-    def __init__(self, owner: tuple[int, int] | None) -> None:
+    def __init__(self, owner: tuple[int, int] | None, max_bytes: int, max_entries: int, max_depth: int) -> None:
         self.owner = owner
+        self._max_bytes, self._max_entries, self._max_depth = max_bytes, max_entries, max_depth
         self.count = 0
         self.manifest = Manifest()
 
@@ -129,8 +137,11 @@ class _Copier:
                 os.chown(name, *self.owner, dir_fd=new, follow_symlinks=False)
 
     def _check(self, depth: int) -> None:
-        if self.count > MAX_ENTRIES or self.manifest.size > MAX_BYTES or depth > MAX_DEPTH:
-            raise TooLarge(f"more than {MAX_BYTES >> 20} MB, {MAX_ENTRIES} files or {MAX_DEPTH} levels of folders")
+        if self.count > self._max_entries or self.manifest.size > self._max_bytes or depth > self._max_depth:
+            raise TooLarge(
+                f"more than {self._max_bytes >> 20} MB, {self._max_entries} files "
+                f"or {self._max_depth} levels of folders"
+            )
 
     def _below(self, name: str, old: int, new: int, prefix: str, depth: int) -> None:
         source = os.open(name, FOLDER, dir_fd=old)

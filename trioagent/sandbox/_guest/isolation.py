@@ -14,7 +14,7 @@ from typing import Any
 
 from .copying import FOLDER, new_digest
 from .syscalls import BASE, MOUNTED, PR_SET_PDEATHSIG, ROOT, UPPER_FD, call, libc, prctl
-from .views import Scratch, View, best_place, open_memory, remove_left_behind
+from .views import OverlayView, Scratch, best_place, open_memory, remove_left_behind
 
 NEWNS, NEWCGROUP, NEWUTS, NEWIPC = 0x20000, 0x2000000, 0x4000000, 0x8000000
 NEWUSER, NEWPID, NEWNET = 0x10000000, 0x20000000, 0x40000000
@@ -209,7 +209,7 @@ class Namespaces(IsolationBackend):
     changes_root, keeps_views, root, minimum_landlock, step = True, False, MOUNTED, 1, "namespaces"
 
     def __init__(self, settings: Settings) -> None:
-        self._view = View(size=settings["view_bytes"], files=settings["view_files"])
+        self._view = OverlayView(size=settings["view_bytes"], files=settings["view_files"])
 
     def settle(self) -> None:
         self.all_ids = enter_namespaces()

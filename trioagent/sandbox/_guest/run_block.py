@@ -13,11 +13,9 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from .limits import MAX_PATH_CHARS, MAX_READS
 from .values import BLOCK, clean, error_text, local_values
 from .wire import Channel
-
-MAX_READS = 4096
-MAX_PATH = 64 * 256  # characters: no note lies deeper, or has a longer name
 
 
 class Printed(io.TextIOBase):
@@ -68,7 +66,7 @@ class Reads:
 
     def listed(self) -> list[str]:
         """For the reply: text that has a UTF-8 form, and only what may be the path of a note."""
-        return [text for path in sorted(self.paths) if len(text := clean(path)) <= MAX_PATH]
+        return [text for path in sorted(self.paths) if len(text := clean(path)) <= MAX_PATH_CHARS]
 
     def watch(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event != "open" or not self.root or (self.quiet is not None and self.quiet.depth > 0):

@@ -14,10 +14,10 @@ import types
 from collections.abc import Container, Mapping
 from typing import Any
 
+from .limits import ERROR_CHARS, NAME_CHARS
+
 BLOCK = "<block>"  # the file name a block's code is compiled under
 _OWN_ROOT = __name__.partition(".")[0]
-ERROR_CHARS = 2000
-NAME_CHARS = 200
 
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 _TOOLING = (

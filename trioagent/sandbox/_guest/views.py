@@ -23,19 +23,19 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from .copying import FOLDER, MAX_BYTES, Manifest, TooLarge, copy_tree, remove_tree, walk
+from .copying import FOLDER, Manifest, TooLarge, copy_tree, remove_tree, walk
+from .limits import MAX_COPY_BYTES, RESERVED
 from .syscalls import BASE, MOUNTED, MOUNTING, ROOT, UPPER_FD, Script
 
 FSCONFIG_SET_FLAG, FSCONFIG_SET_STRING, FSCONFIG_CREATE = 0, 1, 6
 CLOEXEC = 1
 NOSUID, NODEV, NOEXEC = 2, 4, 8
 OWN_FILES = 8  # folders we make in the tmpfs ourselves, and the overlay's work files
-HIDDEN = b".trioagent"  # the memory's own book-keeping, if a commit was interrupted
 EMPTY = b"empty"
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
-class View:
+class OverlayView:
     """The calls that make a view, prepared.
 
     Args:
@@ -56,7 +56,7 @@ class View:
         self._upper.add("close", ROOT)
         self._hide = Script()
         # Character device 0:0 is the overlay's mark for "deleted".
-        self._hide.add("mknodat", UPPER_FD, HIDDEN, stat.S_IFCHR, 0)
+        self._hide.add("mknodat", UPPER_FD, os.fsencode(RESERVED), stat.S_IFCHR, 0)
         self._over_memory = _overlay(b"/proc/self/fd/%d" % ROOT)
         self._over_nothing = Script()
         self._over_nothing.add("mkdirat", BASE, EMPTY, 0o700)
@@ -143,7 +143,7 @@ def best_place(room: int, fallback: str) -> str:
     """Where to put views that may need *room* bytes together."""
     try:
         disk = os.statvfs(SHARED_MEMORY)
-        if disk.f_bavail * disk.f_frsize >= room + MAX_BYTES and os.access(SHARED_MEMORY, os.W_OK | os.X_OK):
+        if disk.f_bavail * disk.f_frsize >= room + MAX_COPY_BYTES and os.access(SHARED_MEMORY, os.W_OK | os.X_OK):
             return SHARED_MEMORY
     except OSError:
         pass

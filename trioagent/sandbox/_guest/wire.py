@@ -15,7 +15,7 @@ import struct
 from array import array
 from typing import Any
 
-MAX_REQUEST = 64 * 1024 * 1024  # the host is trusted; this only keeps a broken one from asking for gigabytes
+from .limits import HEADER_BYTES, MAX_REQUEST_BYTES
 
 
 class Channel:
@@ -24,11 +24,11 @@ class Channel:
 
     def read(self) -> dict[str, object]:
         """The next frame from the host; ends the process if the host has gone."""
-        return self._body(self._exactly(4))
+        return self._body(self._exactly(HEADER_BYTES))
 
     def _body(self, start: bytes) -> dict[str, object]:
         size = int.from_bytes(start, "big")
-        if size > MAX_REQUEST:
+        if size > MAX_REQUEST_BYTES:
             os._exit(1)
         frame = json.loads(self._exactly(size))
         assert type(frame) is dict
@@ -38,14 +38,14 @@ class Channel:
         """The same, with the descriptor that may have come along; while socket calls are left."""
         ours = _socket.socket(fileno=self._descriptor)
         try:
-            start, rights, _, _ = ours.recvmsg(4, _socket.CMSG_SPACE(4))
+            start, rights, _, _ = ours.recvmsg(HEADER_BYTES, _socket.CMSG_SPACE(4))
         finally:
             ours.detach()
         if not start:
             os._exit(1)
-        start += self._exactly(4 - len(start))
-        lent = array("i", rights[0][2])[0] if rights else None
-        return self._body(start), lent
+        start += self._exactly(HEADER_BYTES - len(start))
+        passed = array("i", rights[0][2])[0] if rights else None
+        return self._body(start), passed
 
     def write(self, frame: dict[str, object]) -> None:
         self.write_encoded(self.encode(frame))
@@ -56,7 +56,7 @@ class Channel:
         return json.dumps(frame, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
 
     def write_encoded(self, body: bytes) -> None:
-        rest = memoryview(len(body).to_bytes(4, "big") + body)
+        rest = memoryview(len(body).to_bytes(HEADER_BYTES, "big") + body)
         while rest:
             rest = rest[os.write(self._descriptor, rest) :]
 

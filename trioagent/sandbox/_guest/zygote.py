@@ -25,6 +25,7 @@ from ...tools import Index, make_tools, quiet
 from . import confine, library, syscalls
 from .index_access import Writes, map_index
 from .isolation import BACKENDS, IsolationBackend
+from .limits import CHILD_FILES
 from .run_block import BlockEnvironment, Reads, install_builtins, run
 from .syscalls import (
     CHANNEL,
@@ -214,7 +215,6 @@ def _state_kept(backend: IsolationBackend) -> Iterator[None]:
         sys.modules["__main__"] = main
 
 
-CHILD_FILES = 64
 # First byte: U = forked, pidfd and upper layer attached; R = confined, ready. (E = set-up failed: the text follows.)
 FORKED, CONFINED = b"U", b"R"
 ONE_DESCRIPTOR, TWO_DESCRIPTORS = struct.Struct("i"), struct.Struct("2i")
@@ -257,8 +257,8 @@ def main(control_text: str, settings_text: str) -> None:
         confinement.settle()
         step = "warm-up"
         release()
-        zygote = Zygote(settings, backend, confinement)
-        warm_up(backend, zygote.new_environment, zygote.reads, settings)
+        maker = ChildMaker(settings, backend, confinement)
+        warm_up(backend, maker.new_environment, maker.reads, settings)
         step = "memory accounting"
         confinement.plan(
             memory=confine.address_space() + settings["memory_bytes"],
@@ -279,7 +279,7 @@ def main(control_text: str, settings_text: str) -> None:
             "library_ms": round((time.perf_counter() - library_started) * 1000),
         }
         channel.send(json.dumps(hello).encode())
-        serve(channel, poll, zygote, children)
+        serve(channel, poll, maker, children)
     except BaseException as error:  # noqa: BLE001  # reported to the host, then the end
         if not hello:
             number = error.errno if isinstance(error, OSError) else None
@@ -301,7 +301,9 @@ def _hide_own_modules() -> None:
             del sys.modules[name]
 
 
-class Zygote:
+class ChildMaker:
+    """Everything that a child needs, made before the fork; `run_child` is what a child does after it."""
+
     def __init__(self, settings: Settings, backend: IsolationBackend, confinement: confine.Confinement) -> None:
         self._settings, self.backend, self._confinement = settings, backend, confinement
         self._pid = os.getpid()
@@ -367,7 +369,7 @@ def _report_failure(descriptor: int, problem: str) -> None:
         pass  # the host has gone: nobody to tell
 
 
-def serve(control: _socket.socket, poll: select.epoll, zygote: Zygote, children: Children) -> None:
+def serve(control: _socket.socket, poll: select.epoll, maker: ChildMaker, children: Children) -> None:
     """Fork children until the host closes its end.
 
     After a fork, each page of memory that this loop writes to, if only to count a reference, is copied once more: so it
@@ -392,7 +394,7 @@ def serve(control: _socket.socket, poll: select.epoll, zygote: Zygote, children:
                 continue  # no descriptor was left to take it with; the host sees its end closed
             (channel,) = ONE_DESCRIPTOR.unpack(rights[0][2])
             name = os.urandom(8).hex()
-            pid = _fork(zygote, children, channel, name)
+            pid = _fork(maker, children, channel, name)
             if pid is None:
                 os.close(channel)
             else:
@@ -400,7 +402,7 @@ def serve(control: _socket.socket, poll: select.epoll, zygote: Zygote, children:
         children.check_sizes()
 
 
-def _fork(zygote: Zygote, children: Children, channel: int, name: str) -> int | None:
+def _fork(maker: ChildMaker, children: Children, channel: int, name: str) -> int | None:
     waiting = select.poll()
     waiting.register(channel, 0)  # POLLHUP needs no asking for
     if waiting.poll(0):
@@ -414,9 +416,9 @@ def _fork(zygote: Zygote, children: Children, channel: int, name: str) -> int | 
     if pid == 0:
         try:
             random.seed()
-            if zygote.backend.keeps_views:
+            if maker.backend.keeps_views:
                 children.forget()  # their views' names, which are all that keeps them from being looked for
-            zygote.run_child(channel, name)
+            maker.run_child(channel, name)
         finally:
             os._exit(0)
     return int(pid)

@@ -12,6 +12,7 @@ import pydantic_monty as monty
 
 from ....tools import NoResults, ToolError, make_tools
 from .. import values
+from ..limits import NAME_CHARS
 from ..run_block import HostToolError, Printed, Reads, host_tool
 from ..wire import Channel
 from .files import Files
@@ -213,7 +214,7 @@ class Block:
             match item:
                 case (str() as name, str() as text) if left > 0:
                     text = values.clean(values.ADDRESS.sub("", text))[: self._limits["value_chars"] + 100]
-                    shown[values.clean(name[: values.NAME_CHARS])] = text
+                    shown[values.clean(name[:NAME_CHARS])] = text
                     left -= len(name) + len(text)
         return shown
 

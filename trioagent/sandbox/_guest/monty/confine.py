@@ -41,10 +41,10 @@ rt_sigaction rt_sigprocmask rt_sigreturn sigaltstack poll ppoll nanosleep gettim
 getrusage getrlimit getrandom uname getpid gettid getppid getuid geteuid getgid getegid getresuid getresgid
 exit exit_group
 """.split()
-KEEPER = "getdents64 dup getcwd readlink readlinkat fstatfs fadvise64".split()
+TOOL_SERVER = "getdents64 dup getcwd readlink readlinkat fstatfs fadvise64".split()
 
 WORKERS_OWN: Table = {"execve": (59, 221), "set_tid_address": (218, 96), "arch_prctl": (158, None)}
-KEEPERS_OWN: Table = {
+TOOL_SERVERS_OWN: Table = {
     "recvmsg": (47, 212),
     "sendmsg": (46, 211),
     "recvfrom": (45, 207),
@@ -93,12 +93,12 @@ def _code_from_files_only() -> list[Instruction]:
 
 def rules(*, worker: bool, machine: int) -> Answers:
     """What the filter answers, by call number; anything else fails with EPERM."""
-    named = {name: seccomp.ALLOWED[name] for name in (*COMMON, *(() if worker else KEEPER))}
+    named = {name: seccomp.ALLOWED[name] for name in (*COMMON, *(() if worker else TOOL_SERVER))}
     no_exec = seccomp.no_exec_memory()
     return answers_of(
         machine,
         (named, [allow()]),
-        (WORKERS_OWN if worker else KEEPERS_OWN, [allow()]),
+        (WORKERS_OWN if worker else TOOL_SERVERS_OWN, [allow()]),
         (seccomp.PRIVATE_FUTEX, [allow()]),  # any, since both have threads to wait for
         (OPENAT, _read_only()),
         (NAME_ONLY, _name_only()),

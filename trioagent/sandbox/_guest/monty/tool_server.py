@@ -22,6 +22,7 @@ import pydantic_monty as monty
 
 from ....tools import make_tools
 from .. import values
+from ..limits import TOOL_SERVER_FILES
 from ..wire import Channel
 from . import files
 from .block import Block, session_of, with_conditions
@@ -77,7 +78,6 @@ def warm_up() -> None:
         traceback.format_exception_only(error)
 
 
-DESCRIPTORS = 256
 LINUX = sys.platform == "linux"
 
 
@@ -94,7 +94,7 @@ def live(channel: socket.socket, settings: dict[str, Any]) -> None:
             prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != supervisor:
             os._exit(0)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (TOOL_SERVER_FILES, TOOL_SERVER_FILES))
         binary: str = settings["binary"]
         step = "landlock"
         if LINUX:

@@ -14,10 +14,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any, NoReturn, cast
 
-from ....tools._disk import Disk, Folder
-
-RESERVED = ".trioagent"  # the memory's own book-keeping, if a commit was interrupted: never shown
-MAX_DEPTH = 64
+from ....tools import Disk, Folder
+from ..limits import MAX_DEPTH, RESERVED
 
 
 class Entry:

@@ -10,10 +10,10 @@ from typing import Any
 
 from .. import syscalls
 from ..confine import READ_FILE
+from ..limits import WORKER_FILES
 from ..syscalls import PR_SET_PDEATHSIG, prctl
 from . import confine
 
-DESCRIPTORS = 32
 MFD_EXEC = 0x10
 ITS_OWN = 256 * 1024 * 1024
 """Bytes of address space that the worker maps before any block has run (about 180 MB, most of it never touched)."""
@@ -44,7 +44,7 @@ def main(settings_text: str) -> None:
     if os.getppid() != parent:
         os._exit(1)  # it died before we asked to be told
     os.closerange(3, 1024)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (WORKER_FILES, WORKER_FILES))
     space = ITS_OWN + settings["memory_bytes"]
     resource.setrlimit(resource.RLIMIT_AS, (space, space))
     confine.settle(capabilities=0)

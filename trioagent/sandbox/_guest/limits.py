@@ -1,0 +1,37 @@
+"""Limits and names that the host and sandbox processes share: each stands here, and nowhere else."""
+
+from __future__ import annotations
+
+from ...tools import RESERVED as RESERVED
+
+MIB = 1024 * 1024
+
+HEADER_BYTES = 4
+"""Before each frame: its length, big-endian."""
+MAX_REQUEST_BYTES = 64 * MIB
+"""Of a frame from the host, which is trusted; this only keeps a broken one from asking for gigabytes."""
+
+MAX_READS = 4096
+"""Notes that a block may list as read."""
+MAX_DEPTH = 64
+"""Levels of folders in a view."""
+MAX_PATH_CHARS = MAX_DEPTH * 256
+"""Of a note's path: none lies deeper, or has a longer name."""
+ERROR_CHARS = 2000
+"""Of a block's error."""
+NAME_CHARS = 200
+"""Of a variable's name."""
+
+MAX_COPY_BYTES = 128 * MIB
+"""Of a memory that is copied for a block."""
+MAX_COPY_ENTRIES = 100_000
+"""Files and folders of such a memory."""
+
+CHILD_FILES = 64
+"""Descriptors of a block's process."""
+TOOL_SERVER_FILES = 256
+"""Descriptors of Monty's tool server."""
+WORKER_FILES = 32
+"""Descriptors of Monty's worker."""
+MAX_CHANGES_BYTES = 16 * MIB
+"""Of a tool server's list of changes, the notes' contents apart."""

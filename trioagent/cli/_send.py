@@ -12,6 +12,7 @@ import trio
 
 from .._errors import MemoryConflictError, TrioAgentError
 from .._events import AgentEvent, Replied
+from .._exceptions import open_helper_nursery
 from .._messages import AgentResponse
 from ..agent import Agent
 from ..memory import UndoLog
@@ -106,19 +107,15 @@ async def _run_interruptible(
     scope = trio.CancelScope()
     try:
         with open_interrupts() as interrupts:
-            async with trio.open_nursery() as nursery:
-                with scope:
-                    nursery.start_soon(_cancel_on_interrupt, interrupts, scope)
-                    try:
+            try:
+                async with open_helper_nursery() as nursery:
+                    with scope:
+                        nursery.start_soon(_cancel_on_interrupt, interrupts, scope)
                         await work()
-                    except TrioAgentError as error:
-                        failure = error
-                if scope.cancelled_caught:
-                    try:
+                    if scope.cancelled_caught:
                         await on_interrupt()
-                    except TrioAgentError as error:
-                        failure = error
-                nursery.cancel_scope.cancel()
+            except TrioAgentError as error:  # raised below, where no signal can take its place any more
+                failure = error
     except KeyboardInterrupt:  # a signal that was not read is delivered again when the signal receiver closes
         if not scope.cancelled_caught:
             raise

@@ -1,6 +1,7 @@
 """Public helpers for testing agents: scripted models, a loopback model server, cancellation at every checkpoint.
 
-`trioagent.testing.fixtures` has pytest fixtures; it is not imported here, since pytest is no dependency.
+`trioagent.testing.fixtures` has pytest fixtures and `trioagent.testing.contract` the tests that every model must pass;
+they are not imported here, since pytest is no dependency.
 """
 
 from ._checkpoints import cancel_at_every_checkpoint as cancel_at_every_checkpoint

@@ -120,7 +120,7 @@ import importlib
 confine = importlib.import_module("trioagent.sandbox._guest.monty.confine")
 memory, outside = sys.argv[2:4]
 abi = confine.landlock_abi()
-confine.settle(capabilities=confine.DAC_READ_SEARCH)
+confine.drop_privileges(capabilities=confine.DAC_READ_SEARCH)
 confine.keep_from_writing(abi)
 if sys.argv[4] == "seccomp":
     confine.apply(worker=False)

@@ -352,7 +352,7 @@ class Indexes:
         kept.renewed, kept.changed = kept.changed, {}
         outcome = await self._build(_BUILD.format(keep=keep, size=self._piece_bytes, piece=_PIECE), folder)
         if outcome.error and keep and kept.layout() is None:
-            self._drop(key)  # so much has changed meanwhile that the parts to keep were not lent
+            self._drop(key)  # so much has changed meanwhile that the block did not get the parts to keep
             return
         if outcome.error:
             raise ValueError(outcome.error)

@@ -200,7 +200,7 @@ async def _report(tier: str, limits: SandboxLimits) -> TierReport:
 
 
 def _isolation_checks(executor: KernelTier) -> list[Check]:
-    """What a kernel tier stands on, in the zygote's own words."""
+    """A kernel tier's isolation, as its zygote reported it."""
     hello = executor.hello
     landlock = Check("landlock", True, f"ABI {hello['landlock']}")
     if executor.tier == "kernel":

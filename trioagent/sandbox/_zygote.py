@@ -228,7 +228,7 @@ class Zygote:
             return
         try:
             for number, seconds in ((signal.SIGTERM, 2.0), (signal.SIGKILL, DEATH_SECONDS)):
-                self._process.send_signal(number)  # SIGTERM lets it end its children and clear away
+                self._process.send_signal(number)  # SIGTERM lets it end its children and remove its views
                 with trio.move_on_after(seconds, shield=True) as waited:
                     await trio.lowlevel.wait_readable(pidfd)
                 if not waited.cancelled_caught:
@@ -349,18 +349,18 @@ def receive(channel: socket.socket, size: int) -> bytes:
 
 
 async def set_up_problem(channel: socket.socket, start: bytes) -> str:
-    """Why a child could not be set up: its own words, up to the end of its socket, of which *start* has been read."""
-    words = start
+    """Why a child could not be set up: the text that it sent before it ended, of which *start* has been read."""
+    text = start
     with trio.move_on_after(1):
-        while len(words) < 4000 and _frames.death_status(words) is None:
+        while len(text) < 4000 and _frames.death_status(text) is None:
             await trio.lowlevel.wait_readable(channel)
             part = receive(channel, 4096)
             if not part:
                 break
-            words += part
-    if not words.startswith(b"E"):
+            text += part
+    if not text.startswith(b"E"):
         return "a child died while it was set up"
-    return words[1:].partition(_frames.DEATH_MARK)[0].decode("utf-8", "replace")
+    return text[1:].partition(_frames.DEATH_MARK)[0].decode("utf-8", "replace")
 
 
 def _channel() -> tuple[socket.socket, socket.socket]:

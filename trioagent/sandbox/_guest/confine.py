@@ -82,7 +82,7 @@ class Confinement:
             self._enter.add("chroot", b".")
             self._enter.add("chdir", b"/")
 
-    def settle(self) -> None:
+    def drop_privileges(self) -> None:
         """Give up, in the zygote, what no child ever needs; forks inherit it."""
         prctl(PR_SET_DUMPABLE, 0)  # no core, no ptrace, no reading of /proc/PID by others of the same user
         prctl(PR_SET_NO_NEW_PRIVS, 1)
@@ -93,7 +93,7 @@ class Confinement:
                 break  # past the last one this kernel knows
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
-    def plan(self, *, memory: int, cpu: int, file_size: int, descriptors: int, start: bytes) -> None:
+    def prepare(self, *, memory: int, cpu: int, file_size: int, descriptors: int, start: bytes) -> None:
         """Prepare what `confine` does.
 
         Args:

@@ -1,4 +1,4 @@
-"""A child's use of the memory's index: mapped for reading, and told of each note that the block's own code changes."""
+"""A child's use of the memory's index: it is mapped for reading, and learns which notes the block's code changes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Writes:
     """Tells the index which notes the block's own code changes, before it happens.
 
     Seen through an audit hook, like what it reads (:class:`.run_block.Reads`); the tools report their own changes. A
-    change whose note cannot be told, and whatever may write files unseen, ends the use of the index in this block.
+    change whose note is unknown, and whatever may write files unseen, ends the use of the index in this block.
 
     Args:
         index: of the tools; it has paths below ``/``.
@@ -60,7 +60,7 @@ class Writes:
             if event == "open":
                 path, mode, flags = arguments
                 if flags & _WRITING and not isinstance(path, int):
-                    # os.open, which has no mode here, may have been given a folder that we are not told of.
+                    # os.open, which has no mode here, may have been given a folder that the event does not name.
                     self._changes(path, -1 if mode is not None or os.path.isabs(path) else 0)
             elif event == "os.remove":
                 self._changes(*arguments)

@@ -144,7 +144,7 @@ class IsolationBackend(ABC):
         keeps_views: a view stays until it is dropped, and has no size of its own.
         root: the descriptor that a view's root will have.
         minimum_landlock: the Landlock ABI without which this backend is not safe.
-        step: what `settle` is called in error messages.
+        step: what `set_up` is called in error messages.
     """
 
     all_ids: bool
@@ -157,7 +157,7 @@ class IsolationBackend(ABC):
     """The folder that holds the views, if there is one."""
 
     @abstractmethod
-    def settle(self) -> None:
+    def set_up(self) -> None:
         """Enter namespaces, or make the scratch folder; what runs after this is the zygote.
 
         Raises:
@@ -182,7 +182,7 @@ class IsolationBackend(ABC):
     def owner(self, request: SetupRequest) -> Owner | None:
         """Whom a child is to become, None for nobody else."""
 
-    def tie(self, zygote: int) -> None:  # noqa: B027  # a namespace's process 1 takes all others with it
+    def die_with(self, zygote: int) -> None:  # noqa: B027  # a namespace's process 1 takes all others with it
         """In a child: end when the zygote, process *zygote*, ends."""
 
     def drop(self, name: str) -> None:  # noqa: B027  # a detached mount goes with its last descriptor
@@ -192,7 +192,7 @@ class IsolationBackend(ABC):
         """In the zygote: has a block, still running, written more than it may? (A mount has a size of its own.)"""
         return False
 
-    def leave(self) -> None:  # noqa: B027
+    def clean_up(self) -> None:  # noqa: B027
         """In the zygote, as the last thing: nothing of ours may stay behind."""
 
 
@@ -211,7 +211,7 @@ class Namespaces(IsolationBackend):
     def __init__(self, settings: Settings) -> None:
         self._view = OverlayView(size=settings["view_bytes"], files=settings["view_files"])
 
-    def settle(self) -> None:
+    def set_up(self) -> None:
         self.all_ids = enter_namespaces()
         become_init()
 
@@ -245,8 +245,8 @@ class NoNamespaces(IsolationBackend):
         self.all_ids = able and _exists("uid") and _exists("gid")
         self.changes_root = bool(held >> CAP_SYS_CHROOT & 1)
 
-    def settle(self) -> None:
-        # Not SIGKILL as with namespaces: there is something to remove first. See leave() and zygote.serve().
+    def set_up(self) -> None:
+        # Not SIGKILL as with namespaces: there is something to remove first. See clean_up() and zygote.serve().
         prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
         remove_left_behind(self._place)
         new_digest()  # imported now, for the children
@@ -271,7 +271,7 @@ class NoNamespaces(IsolationBackend):
         # Whoever owns the notes: the view is a copy, so a block needs to own no more than that.
         return (NOBODY, NOBODY) if self.all_ids else None
 
-    def tie(self, zygote: int) -> None:
+    def die_with(self, zygote: int) -> None:
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != zygote:
             os._exit(1)  # it ended before we were tied to it
@@ -282,7 +282,7 @@ class NoNamespaces(IsolationBackend):
     def is_overfull(self, name: str) -> bool:
         return self._scratch.is_overfull(name, size=self._size, files=self._files)
 
-    def leave(self) -> None:
+    def clean_up(self) -> None:
         if self.path is not None:
             self._scratch.remove()
 

@@ -7,7 +7,7 @@ a mapped file cost a fork nothing.
 
 A child may not map code, so C extensions must be there before the fork, and each is five mappings more for it to copy.
 A zygote therefore has either USUAL, which is all that most blocks want, or the WHOLE library with all extensions; the
-host knows which a block needs (see ``_imports``).
+host knows which a block needs (see ``needs_full_library``).
 """
 
 from __future__ import annotations

@@ -113,10 +113,10 @@ def _add_mount(script: Script, kind: bytes, options: Mapping[bytes, bytes | None
 def _explained(error: OSError, config: int) -> OSError:
     """The error of a mount that failed, with the kernel's own message about it if it left one."""
     try:
-        words = os.read(config, 500).decode("utf-8", "replace").strip()
+        message = os.read(config, 500).decode("utf-8", "replace").strip()
     except OSError:
-        words = ""
-    return OSError(error.errno, f"mounting: {words or error.strerror}")
+        message = ""
+    return OSError(error.errno, f"mounting: {message or error.strerror}")
 
 
 def open_memory(request: Mapping[str, Any]) -> int:

@@ -49,7 +49,7 @@ Child = tuple[int, int, str]  # its pid, our copy of its socket, the name of its
 
 
 class Children:
-    """The zygote's children: reap them, say how they died, and look after what they leave.
+    """The zygote's children: reap them, report their wait status, and remove their views.
 
     Where views are copies, a view is needed until the host has read from it what the block did; then the host closes
     its end of the child's socket. If it does so earlier, the block was cancelled, and the child, which may still be
@@ -241,7 +241,7 @@ def main(control_text: str, settings_text: str) -> None:
         step = backend.step
         if backend.keeps_views:
             signal.signal(signal.SIGTERM, raise_terminated)
-        backend.settle()
+        backend.set_up()
         step = "landlock and seccomp"
         confinement = confine.Confinement(
             minimum_abi=backend.minimum_landlock, root=backend.root, chrooted=backend.changes_root
@@ -254,13 +254,13 @@ def main(control_text: str, settings_text: str) -> None:
         library.archive_library(archive)
         library.replace_functions()
         _hide_own_modules()
-        confinement.settle()
+        confinement.drop_privileges()
         step = "warm-up"
         release()
         maker = ChildMaker(settings, backend, confinement)
         warm_up(backend, maker.new_environment, maker.reads, settings)
         step = "memory accounting"
-        confinement.plan(
+        confinement.prepare(
             memory=confine.address_space() + settings["memory_bytes"],
             cpu=settings["cpu_seconds"],
             file_size=settings["file_bytes"],
@@ -290,7 +290,7 @@ def main(control_text: str, settings_text: str) -> None:
         if children is not None:
             children.end()
         if backend is not None:
-            backend.leave()
+            backend.clean_up()
         os._exit(0)
 
 
@@ -328,7 +328,7 @@ class ChildMaker:
         """What a child does, from the fork to its reply."""
         step = "view"
         try:
-            self.backend.tie(self._pid)
+            self.backend.die_with(self._pid)
             # Of what the zygote has open, nothing stays, least of all the sockets of other children.
             os.dup2(channel, CHANNEL, inheritable=False)
             self._close_all.run()
@@ -347,7 +347,7 @@ class ChildMaker:
             if owner is not None:
                 step = "owner"
                 confine.become(owner)
-                self.backend.tie(self._pid)  # undone by becoming someone else
+                self.backend.die_with(self._pid)  # undone by becoming someone else
             step = "confinement"
             self._confinement.confine(spared=0 if index is None else len(index))
         except BaseException as error:  # noqa: BLE001  # no block has run yet: tell the host and end

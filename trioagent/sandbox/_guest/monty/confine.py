@@ -164,7 +164,7 @@ def restrict(abi: int, handled: int, granted: Mapping[int, int], *, network: boo
         os.close(ruleset)
 
 
-def settle(*, capabilities: int) -> None:
+def drop_privileges(*, capabilities: int) -> None:
     """Give up dumps, new privileges and all capabilities but those of the bit set *capabilities*."""
     prctl(PR_SET_DUMPABLE, 0)
     prctl(PR_SET_NO_NEW_PRIVS, 1)

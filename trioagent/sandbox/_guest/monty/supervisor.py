@@ -37,7 +37,7 @@ def main(control_text: str, settings_text: str) -> None:
     try:
         try:
             hello = _prepare(settings)
-        except Exception as error:  # noqa: BLE001  # the host is told, whatever it is
+        except Exception as error:  # noqa: BLE001  # reported to the host, whatever it is
             hello = {"ok": False, "step": "monty", "detail": f"{type(error).__name__}: {error}"}
         control.sendall(json.dumps(hello).encode() + b"\n")
         if hello["ok"]:

@@ -102,7 +102,7 @@ def live(channel: socket.socket, settings: dict[str, Any]) -> None:
             from . import worker as launch
 
             binary = f"/proc/self/fd/{launch.program(settings | {'parent': os.getpid()})}"
-            confine.settle(capabilities=confine.DAC_READ_SEARCH)
+            confine.drop_privileges(capabilities=confine.DAC_READ_SEARCH)
             if settings["landlock"]:
                 confine.keep_from_writing(settings["landlock"])
         step = "worker"

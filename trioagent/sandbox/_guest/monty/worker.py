@@ -42,12 +42,12 @@ def main(settings_text: str) -> None:
     parent: int = settings["parent"]
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
-        os._exit(1)  # it died before we asked to be told
+        os._exit(1)  # it died before PDEATHSIG was set
     os.closerange(3, 1024)
     resource.setrlimit(resource.RLIMIT_NOFILE, (WORKER_FILES, WORKER_FILES))
     space = ITS_OWN + settings["memory_bytes"]
     resource.setrlimit(resource.RLIMIT_AS, (space, space))
-    confine.settle(capabilities=0)
+    confine.drop_privileges(capabilities=0)
     binary: str = settings["binary"]
     abi: int = settings["landlock"]
     if abi:

@@ -271,6 +271,8 @@ class BatchConfig:
         max_cost: the same for cost, in the currency of the prices; None for no limit.
         prompt_price, completion_price: of a million tokens, where the server does not say what an answer costs.
         retry_failed: begin jobs that failed in an earlier run again, from the start.
+        accept_changes: go on with a run that was begun with another model, prompt, sampling or number of tool turns;
+            without it a difference is refused by name.
         limit: take only so many of the jobs that are not finished yet.
         grace_seconds: after a request to stop, how long running episodes may go on to their next checkpoint; 0 for not
             at all.
@@ -286,6 +288,7 @@ class BatchConfig:
     prompt_price: float | None = attrs.field(default=None, validator=attrs.validators.optional(_not_negative))
     completion_price: float | None = attrs.field(default=None, validator=attrs.validators.optional(_not_negative))
     retry_failed: bool = False
+    accept_changes: bool = False
     limit: int | None = attrs.field(default=None, validator=attrs.validators.optional(_positive_int))
     grace_seconds: float = attrs.field(default=10.0, validator=_not_negative)
 
@@ -305,6 +308,7 @@ class SftConfig:
         deadline: working seconds for one persona with all its attempts, not counting waits for a rate limit or a retry;
             None for no limit.
         max_tokens_total, max_cost: the budget, as in `BatchConfig`; what persona and judge use counts too.
+        accept_changes: as in `BatchConfig`.
         retry_rejected: begin personas that were rejected in an earlier run again, with all their attempts.
         grace_seconds: after a request to stop, how long attempts under way may go on to their end.
     """
@@ -319,6 +323,7 @@ class SftConfig:
     deadline: float | None = attrs.field(default=None, validator=attrs.validators.optional(_positive))
     max_tokens_total: int | None = attrs.field(default=None, validator=attrs.validators.optional(_positive_int))
     max_cost: float | None = attrs.field(default=None, validator=attrs.validators.optional(_positive))
+    accept_changes: bool = False
     retry_rejected: bool = False
     grace_seconds: float = attrs.field(default=10.0, validator=_not_negative)
 

@@ -20,11 +20,17 @@ from trioagent.testing import ScriptedModel
 pytestmark = pytest.mark.real
 
 
+NEW = ("finish_reasons", "model", "prompt")
+
+
 def outcome(where: Path) -> tuple[Any, Any, dict[str, str]]:
     """Rows by job, without what 0.1 did not write yet, failures by job, and all notes."""
     rows = read_rows(where / script.RUN_DIR / CONVERSATIONS)
-    done = {row["id"]: {key: row[key] for key in row if key != "finish_reasons"} for row in rows}
-    failed = {row["id"]: row for row in read_rows(where / script.RUN_DIR / FAILURES)}
+    done = {row["id"]: {key: row[key] for key in row if key not in NEW} for row in rows}
+    failed = {
+        row["id"]: {key: row[key] for key in row if key not in NEW}
+        for row in read_rows(where / script.RUN_DIR / FAILURES)
+    }
     memories = where / script.MEMORIES
     assert not list(memories.rglob(".*"))
     return done, failed, {str(path.relative_to(memories)): path.read_text() for path in memories.rglob("*.md")}

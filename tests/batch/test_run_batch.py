@@ -260,7 +260,7 @@ async def test_stop_lets_jobs_reach_a_checkpoint(where: Path) -> None:
     asked = model.asked
     assert asked == 5
     assert states(where).get("running", 0) >= 1
-    async with open_runtime(ScriptedModel(by_message)) as runtime:
+    async with open_runtime(ScriptedModel(by_message, name="waiting")) as runtime:
         report = await run_batch(batch, runtime=runtime, run_dir=where / "run")
     assert (report.stopped, report.left) == ("", 0)
     assert len(rows(where, "conversations")) == 5
@@ -316,7 +316,7 @@ async def test_cancelled_and_gone_on_with(where: Path) -> None:
     report = json.loads((where / "run" / "report.json").read_text())
     assert (report["stopped"], report["left"], report["done"]) == ("cancelled", 2, 0)
     assert read_run_status(where / "run").last is not None
-    second = ScriptedModel(by_message)
+    second = ScriptedModel(by_message, name="waiting")
     async with open_runtime(second) as runtime:
         await run_batch(batch, runtime=runtime, run_dir=where / "run")
     assert len(second.calls) == 2  # the blocks are done; what is missing is a reply each

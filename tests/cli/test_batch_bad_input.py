@@ -66,6 +66,16 @@ def test_unusable_commands(arguments: tuple[str, ...], words: str, run: Run, hom
 
 
 @pytest.mark.real
+def test_a_run_under_other_settings(run: Run, home: Path) -> None:
+    row = {"id": "a", "memory": "m", "messages": ["I live in Rome."]}
+    (home / "jobs.jsonl").write_text(json.dumps(row))
+    assert run(*BATCH, *OFFLINE).code == 0
+    done = run(*BATCH, *OFFLINE, "--max-tool-turns", "3")
+    assert (done.code, done.out) == (2, "")
+    assert "max_tool_turns was 8 and is 3" in done.err
+    assert run(*BATCH, *OFFLINE, "--max-tool-turns", "3", "--accept-changes").code == 0
+
+
 def test_a_run_directory_that_is_no_run(run: Run, home: Path) -> None:
     write_jobs(home, 1)
     (home / "run").mkdir()

@@ -29,6 +29,10 @@ from ._outputs import OutputFiles as OutputFiles
 from ._outputs import RunDirError as RunDirError
 from ._outputs import failure as failure
 from ._outputs import read_rows as read_rows
+from ._pins import RunChangedError as RunChangedError
+from ._pins import memory_folder as memory_folder
+from ._pins import pins_of as pins_of
+from ._pins import prompt_hash as prompt_hash
 from ._progress import EndpointUse as EndpointUse
 from ._progress import Progress as Progress
 from ._progress import Straggler as Straggler

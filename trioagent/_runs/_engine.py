@@ -29,6 +29,7 @@ from ..runtime import Runtime
 from ._budget import Budget, BudgetedModel, BudgetExhaustedError
 from ._journal import LOOK_AHEAD, JobChangedError, JobRecord, Journal, open_journal
 from ._outputs import BATCH_FILES, REPORT, OutputFiles, Outputs, open_outputs, write_json
+from ._pins import pin
 from ._progress import Progress, ProgressTracker
 from ._report import BatchReport, StatusFile, StopCause, Stopped
 from ._spending import Spending
@@ -44,6 +45,7 @@ async def run_journaled(
     runtime: Runtime,
     run_dir: Path,
     config: BatchConfig,
+    pins: Mapping[str, Any],
     stop: trio.Event | None = None,
     total: int | None = None,
     on_progress: Callable[[Progress], None] | None = None,
@@ -53,14 +55,14 @@ async def run_journaled(
 
     Args:
         make_work: given the run when its journal and budget are open.
+        pins: what decides what the conversations are (see `pins_of`).
         files: the outputs, by the state of the jobs in them.
     """
     stop = trio.Event() if stop is None else stop
-    async with (
-        open_journal(run_dir, files.holds) as journal,
-        open_outputs(run_dir, config.retry_failed, files) as outputs,
-        AsyncExitStack() as models,
-    ):
+    async with AsyncExitStack() as stack, AsyncExitStack() as models:
+        journal = await stack.enter_async_context(open_journal(run_dir, files.holds))
+        await pin(journal, runtime, pins, accept=config.accept_changes)
+        outputs = await stack.enter_async_context(open_outputs(run_dir, config.retry_failed, files))
         run: Run[J] = Run(runtime, journal, outputs, config, Budget(config, await journal.spent()), total, models)
         work = await make_work(run)
         status = StatusFile(run_dir, runtime.model.name)

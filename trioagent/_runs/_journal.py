@@ -209,6 +209,34 @@ class Journal:
         """What all answers recorded so far have cost."""
         return await self._write(spent)
 
+    async def has_outcomes(self) -> bool:
+        """Has anything come of the run yet: an answer, a job that ended?"""
+
+        def read(cursor: sqlite3.Cursor) -> bool:
+            select = "SELECT EXISTS (SELECT 1 FROM events) OR EXISTS (SELECT 1 FROM jobs WHERE state != 'running')"
+            (found,) = cursor.execute(select).fetchone()
+            return bool(found)
+
+        return await self._write(read)
+
+    async def read_meta(self, key: str) -> Mapping[str, Any] | None:
+        """What was recorded of the run under this key."""
+
+        def read(cursor: sqlite3.Cursor) -> Mapping[str, Any] | None:
+            row = cursor.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+            return None if row is None else read_object(row[0])
+
+        return await self._write(read)
+
+    async def write_meta(self, values: Mapping[str, Mapping[str, Any]]) -> None:
+        """Record something of the run, by key."""
+
+        def write(cursor: sqlite3.Cursor) -> None:
+            rows = [(key, json.dumps(value)) for key, value in values.items()]
+            cursor.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", rows)
+
+        await self._write(write)
+
     async def _write(self, action: Callable[[sqlite3.Cursor], T]) -> T:
         write = _Write(action)
         self._waiting.append(write)

@@ -18,6 +18,7 @@ from .._runs import JournalError as JournalError
 from .._runs import JournalReader as JournalReader
 from .._runs import PriceUnknownError as PriceUnknownError
 from .._runs import Progress as Progress
+from .._runs import RunChangedError as RunChangedError
 from .._runs import RunDirError as RunDirError
 from .._runs import RunStatus as RunStatus
 from .._runs import Spending as Spending

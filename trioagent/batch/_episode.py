@@ -14,13 +14,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import attrs
 import trio
 
-from .._errors import MemoryPathError, MemoryStorageError
+from .._errors import InvalidInputError, MemoryPathError, MemoryStorageError
 from .._events import AgentEvent, Answered, CodeResult
+from .._files import user_path
 from .._messages import AgentResponse, Usage
 from .._runs import AnswerEvent, Budget, Event, JobRecord, Journal, JournalError, ResultEvent, Spending, WorkEvent
 from .._wire import read_value, strict_converter
@@ -90,16 +92,25 @@ async def run_episode(
     return _outcome(job, agent, responses)
 
 
-async def drop_receipt(job: Job, record: JobRecord, journal: Journal) -> None:
+def memory_path(folder: Path, job: Job) -> Path:
+    """Where the job's notes are: relative to *folder*, if not absolute.
+
+    Raises:
+        InvalidInputError: it begins with a ``~`` that means no home folder.
+    """
+    return folder / user_path(job.memory, "memory")
+
+
+async def drop_receipt(folder: Path, job: Job, record: JobRecord, journal: Journal) -> None:
     """Forget what a job that failed may have left in its memory for going on. Makes no memory that is not there.
 
     A memory that cannot be used is left alone: a receipt names the attempt it belongs to, so that it misleads nobody.
     """
     try:
-        memory = Memory(job.memory)
+        memory = Memory(memory_path(folder, job))
         if await trio.Path(memory.path).is_dir():
             await memory.drop_receipt(_receipt_key(job, record, journal))
-    except (MemoryPathError, MemoryStorageError):
+    except (InvalidInputError, MemoryPathError, MemoryStorageError):
         pass
 
 

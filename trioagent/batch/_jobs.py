@@ -89,7 +89,7 @@ class Job:
 
     Attributes:
         id: unique in the batch; names the job in the journal and in the outputs.
-        memory: the folder of notes, relative to the current directory.
+        memory: the folder of notes, relative to the folder that was the current one when the run was begun.
         messages: what the user says.
         model: a model's name, if not the runtime's own.
         options: request parameters such as ``temperature``, over those of the model (see `Runtime.open_model`).

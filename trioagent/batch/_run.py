@@ -13,10 +13,21 @@ import trio
 
 from .._config import BatchConfig
 from .._files import user_path
-from .._runs import BatchReport, JobEnd, JobRecord, Progress, Run, failure, run_journaled
+from .._runs import (
+    BatchReport,
+    JobEnd,
+    JobRecord,
+    Progress,
+    Run,
+    failure,
+    memory_folder,
+    pins_of,
+    prompt_hash,
+    run_journaled,
+)
 from ..agent import Agent
 from ..runtime import Runtime
-from ._episode import drop_receipt, run_episode
+from ._episode import drop_receipt, memory_path, run_episode
 from ._jobs import Job
 
 
@@ -43,6 +54,8 @@ async def run_batch(
 
     Raises:
         JournalError: the run directory cannot be used, or another process runs this batch.
+        RunChangedError: the run was begun with another model, prompt, sampling or number of tool turns, or its
+            memories' folder is gone, and ``config.accept_changes`` is not set; nothing was spent.
         ExceptionGroup: of errors that stop a whole run: the input itself raised, an id occurs twice
             (`InvalidInputError`), a job is not what it was when the run began (`JobChangedError`), the journal cannot
             be written (`JournalError`), a money budget cannot be kept (`PriceUnknownError`).
@@ -58,6 +71,12 @@ async def run_batch(
         runtime=runtime,
         run_dir=user_path(run_dir, "run_dir"),
         config=config,
+        pins=pins_of(
+            runtime,
+            prompt=config.system_prompt,
+            append=config.system_prompt_append,
+            max_tool_turns=config.max_tool_turns,
+        ),
         stop=stop,
         total=total,
         on_progress=on_progress,
@@ -65,7 +84,7 @@ async def run_batch(
 
 
 async def _make_work(run: Run[Job]) -> _Episodes:
-    return _Episodes(run)
+    return _Episodes(run, await memory_folder(run.journal, accept=run.config.accept_changes))
 
 
 class _Episodes:
@@ -73,15 +92,15 @@ class _Episodes:
 
     can_cut_waits = True  # all that came before the wait is journaled
 
-    def __init__(self, run: Run[Job]) -> None:
-        self._run = run
+    def __init__(self, run: Run[Job], folder: Path) -> None:
+        self._run, self._folder = run, folder
         self._agents: dict[str, Agent] = {}  # of the jobs that run, and of those that failed and are not settled yet
 
     async def run(self, job: Job, record: JobRecord) -> JobEnd | None:
         run = self._run
         agent = self._agents[job.id] = Agent(
             run.runtime,
-            memory_path=job.memory,
+            memory_path=memory_path(self._folder, job),
             system_prompt=run.config.system_prompt if job.system_prompt is None else job.system_prompt,
             system_prompt_append=(
                 run.config.system_prompt_append if job.system_prompt_append is None else job.system_prompt_append
@@ -93,13 +112,21 @@ class _Episodes:
             job, record, agent, journal=run.journal, budget=run.budget, is_stopping=run.is_stopping
         )
         del self._agents[job.id]
-        return None if outcome is None else JobEnd("done", outcome)
+        return None if outcome is None else JobEnd("done", {**outcome, **_provenance(run, job, agent)})
 
     async def failure(self, job: Job, record: JobRecord, error: Exception) -> Mapping[str, Any]:
-        await drop_receipt(job, record, self._run.journal)
+        await drop_receipt(self._folder, job, record, self._run.journal)
         # None: its model could not be opened, its memory's path is no good, or its time was over before it went on
         agent = self._agents.pop(job.id, None)
         if agent is None:
-            return failure(error, job.metadata, "")
+            return {**failure(error, job.metadata, ""), **_provenance(self._run, job, agent)}
         words = (message.content for message in reversed(agent.messages) if message.role == "assistant")
-        return failure(error, job.metadata, next(words, ""))
+        return {**failure(error, job.metadata, next(words, "")), **_provenance(self._run, job, agent)}
+
+
+def _provenance(run: Run[Job], job: Job, agent: Agent | None) -> dict[str, Any]:
+    """Where a row comes from: the model, and the hash of the system prompt ("" if none is known)."""
+    return {
+        "model": run.runtime.model.name if job.model is None else job.model,
+        "prompt": "" if agent is None else prompt_hash(agent.messages[0].content),
+    }

@@ -104,6 +104,11 @@ batch.add_command(status)
     "--max-tool-turns", metavar="N", type=click.IntRange(min=0), help="For each message; see `trioagent run`."
 )
 @click.option("--retry-failed", is_flag=True, help="Begin jobs that have failed again, from the start.")
+@click.option(
+    "--accept-changes",
+    is_flag=True,
+    help="Go on with another model, prompt, sampling or number of tool turns.",
+)
 @click.option("--limit", metavar="N", type=click.IntRange(min=1), help="Run only N of the jobs that have not ended.")
 @click.option(
     "--grace",
@@ -134,6 +139,7 @@ def run_jobs(
     completion_price: float | None,
     max_tool_turns: int | None,
     retry_failed: bool,
+    accept_changes: bool,
     limit: int | None,
     grace: float,
     dry_run: bool,
@@ -190,6 +196,7 @@ def run_jobs(
             prompt_price=prompt_price,
             completion_price=completion_price,
             retry_failed=retry_failed,
+            accept_changes=accept_changes,
             limit=limit,
             grace_seconds=grace,
             max_tool_turns=agent.max_tool_turns,

@@ -101,6 +101,7 @@ def sft() -> None:
 @click.option(
     "--max-tokens-total", metavar="N", type=click.IntRange(min=1), help="Stop before more than N tokens are spent."
 )
+@click.option("--accept-changes", is_flag=True, help="Go on with another model, judge or number of tool turns.")
 @click.option("--retry-rejected", is_flag=True, help="Begin personas that were rejected again, with all attempts.")
 @click.option(
     "--grace",
@@ -129,6 +130,7 @@ def generate(
     tpm: float | None,
     max_tokens_total: int | None,
     retry_rejected: bool,
+    accept_changes: bool,
     grace: float,
     json_progress: bool,
     quiet: bool,
@@ -188,6 +190,7 @@ def generate(
             max_concurrent=rate.max_in_flight,
             max_tokens_total=max_tokens_total,
             retry_rejected=retry_rejected,
+            accept_changes=accept_changes,
             grace_seconds=grace,
             max_tool_turns=agent_config(model.profile, max_tool_turns, None, None).max_tool_turns,
         ),

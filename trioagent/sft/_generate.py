@@ -12,7 +12,17 @@ import trio
 from .._config import BatchConfig, SftConfig
 from .._errors import InvalidInputError
 from .._files import user_path
-from .._runs import CONVERSATIONS, JobChangedError, KnownJob, OutputFiles, Progress, Run, look_up_jobs, run_journaled
+from .._runs import (
+    CONVERSATIONS,
+    JobChangedError,
+    KnownJob,
+    OutputFiles,
+    Progress,
+    Run,
+    look_up_jobs,
+    pins_of,
+    run_journaled,
+)
 from .._wire import short
 from ..models import Model
 from ..runtime import Runtime
@@ -94,6 +104,13 @@ async def generate_conversations(
             make_work,
             runtime=runtime,
             run_dir=run_dir,
+            pins=pins_of(
+                runtime,
+                prompt=None,
+                append=None,
+                judge=None if judge is None else judge.name,
+                max_tool_turns=config.max_tool_turns,
+            ),
             config=BatchConfig(
                 max_concurrent=config.max_concurrent,
                 deadline=config.deadline,
@@ -101,6 +118,7 @@ async def generate_conversations(
                 max_tokens_total=config.max_tokens_total,
                 max_cost=config.max_cost,
                 retry_failed=config.retry_rejected,
+                accept_changes=config.accept_changes,
                 grace_seconds=config.grace_seconds,
             ),
             stop=stop,

@@ -1,0 +1,122 @@
+"""What a run is pinned to: settings that decide what its conversations are, and the folder of its memories.
+
+They are recorded at the first start that came to anything. A later start with others is refused by name, unless its
+changes are accepted: else one conversation could be of two models, and a journal would not fit its conversation. What
+decides only where and how fast a run goes (address, version, sandbox tier, rates) is recorded too, and a change told.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+import trio
+
+from .._errors import FatalError, InvalidInputError
+from .._prompt import system_prompt
+from .._wire import short
+from ..runtime import Runtime
+from ._journal import Journal
+
+PINS, RECORDED = "pins", "recorded"
+_log = logging.getLogger("trioagent")
+
+
+class RunChangedError(InvalidInputError, FatalError):
+    """A run directory is given settings with which its conversations would not be what they were begun as.
+
+    Attributes:
+        run_dir: the run.
+        changes: of each setting that differs its name, its value at the first start, and its value now.
+    """
+
+    def __init__(self, run_dir: str, changes: tuple[tuple[str, str, str], ...]) -> None:
+        super().__init__("run directory", "was begun with other settings")
+        self.args: tuple[Any, ...] = (run_dir, changes)
+        self.run_dir: str = run_dir
+        self.changes: tuple[tuple[str, str, str], ...] = changes
+
+    def __str__(self) -> str:
+        changes = "; ".join(f"{name} was {before} and is {now}" for name, before, now in self.changes)
+        return (
+            f"the run in {self.run_dir!r} was begun with other settings: {changes}; put them back, use another run "
+            "directory, or accept the changes (--accept-changes, accept_changes=True)"
+        )
+
+
+def prompt_hash(prompt: str) -> str:
+    """What names a system prompt in rows and journals."""
+    return hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def pins_of(runtime: Runtime, *, prompt: str | None, append: str | None, **others: Any) -> dict[str, Any]:
+    """What a run with these settings is pinned to; *others* are of its kind of run."""
+    pins = {"model": runtime.model.name, "prompt": prompt_hash(system_prompt(prompt, append)), **others}
+    if (config := runtime.config) is not None:
+        for name in ("temperature", "top_p", "max_tokens", "seed", "stop"):
+            value = getattr(config, name)
+            pins[name] = list(value) if isinstance(value, tuple) else value
+        # By its hash: it may hold what is nobody's business.
+        body = json.dumps(dict(config.extra_body), sort_keys=True, default=repr)
+        pins["extra_body"] = hashlib.sha256(body.encode()).hexdigest()[:16] if config.extra_body else None
+    return pins
+
+
+async def pin(journal: Journal, runtime: Runtime, pins: Mapping[str, Any], *, accept: bool) -> None:
+    """Record *pins*, or hold the run to those that it has.
+
+    Raises:
+        RunChangedError: they differ, and the difference is not accepted.
+    """
+    known = await journal.read_meta(PINS) if await journal.has_outcomes() else None
+    if known is not None and not accept and (changes := _changes(known, pins)):
+        raise RunChangedError(str(journal.path.parent), tuple(changes))
+    recorded = _recorded(runtime)
+    before = await journal.read_meta(RECORDED)
+    if before is not None:
+        for name, old, new in _changes(before, recorded):
+            _log.warning("%s: %s was %s and is %s", journal.path.parent, name, old, new)
+    await journal.write_meta({PINS: dict(pins), RECORDED: recorded})
+
+
+def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterable[tuple[str, str, str]]:
+    names = [*before, *(name for name in now if name not in before)]
+    return [
+        (name, short(before.get(name)), short(now.get(name))) for name in names if before.get(name) != now.get(name)
+    ]
+
+
+def _recorded(runtime: Runtime) -> dict[str, Any]:
+    from .. import __version__
+
+    config = runtime.config
+    recorded: dict[str, Any] = {"version": __version__, "tier": runtime.sandbox.tier}
+    if config is not None:
+        recorded["address"] = config.base_url.partition("?")[0]  # a query may hold a key
+        recorded["rate"] = attrs.asdict(config.rate)
+    return recorded
+
+
+async def memory_folder(journal: Journal, *, accept: bool) -> Path:
+    """The folder that relative memories belong to: the current one of the run's first start.
+
+    Raises:
+        RunChangedError: it is not there any more, and the change is not accepted.
+    """
+    here = os.getcwd()
+    first = await journal.read_meta("folder") if await journal.has_outcomes() else None
+    if first is not None and first["path"] != here:
+        if await trio.Path(first["path"]).is_dir():
+            _log.warning("memories are relative to %s, where the run was begun", first["path"])
+            return Path(first["path"])
+        if not accept:
+            change = ("the folder of relative memories", f"{first['path']!r}, which is not there any more", repr(here))
+            raise RunChangedError(str(journal.path.parent), (change,))
+    await journal.write_meta({"folder": {"path": here}})
+    return Path(here)

@@ -19,7 +19,7 @@ from trioagent._events import AgentEvent, CodeStarted, Replied
 from trioagent._messages import ChatMessage
 from trioagent._parsed_reply import Delta
 from trioagent.agent import Agent
-from trioagent.models import AnswerPart, Model
+from trioagent.models import AnswerPart, Endpoints, Model
 from trioagent.runtime import Runtime
 from trioagent.testing import ScriptedModel
 
@@ -223,7 +223,7 @@ def talker(model: Model, memory: Path) -> Agent:
         memory_limits=MemoryLimits(),
         sync_notes=False,
         rate=RateLimits(),
-        rate_limiters={},
+        endpoints=Endpoints(),
     )
     return Agent(runtime, memory_path=memory)
 

@@ -21,7 +21,17 @@ PACKAGE = Path(trioagent.__file__).parent
 # From the ground up; a module may import from its own layer and from those before it.
 LAYERS = [
     ["_errors", "_config", "_network", "_messages", "_files", "_deprecated", "_exceptions", "_lazy", "_wire"],
-    ["_parsed_reply", "_reply_parser", "_turn", "_prompt", "_server_behaviour", "_retry_policy", "_rates", "_activity"],
+    [
+        "_parsed_reply",
+        "_reply_parser",
+        "_turn",
+        "_prompt",
+        "_circuit_breaker",
+        "_server_behaviour",
+        "_retry_policy",
+        "_rates",
+        "_activity",
+    ],
     ["tools"],
     ["memory"],
     ["models"],

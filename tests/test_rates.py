@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trioagent._config import RateLimits
-from trioagent._errors import ModelConnectionError, ModelRefusedError, ModelStatusError
-from trioagent._rates import AdaptiveLimit, Breaker, RollingLimit
+from trioagent._errors import ModelStatusError
+from trioagent._rates import AdaptiveLimit, RollingLimit
 from trioagent.models._rate_limiter import RateLimiter
 
 
@@ -188,28 +188,3 @@ def test_limit_stays_between_floor_and_ceiling() -> None:
     for _ in range(100):
         limit.on_success()
     assert limit.tokens == 3
-
-
-async def test_breaker_stops_what_can_never_succeed() -> None:
-    limiter = RateLimiter(RateLimits())
-    for _ in range(Breaker.THRESHOLD):
-        async with limiter.slot(1) as slot:
-            slot.failed(ModelStatusError(401, "bad key"))
-    with pytest.raises(ModelRefusedError, match="bad key"):
-        async with limiter.slot(1):
-            raise AssertionError("sent")
-    assert limiter.statistics().in_flight == 0
-
-
-def test_breaker_needs_the_same_refusal_in_a_row() -> None:
-    breaker = Breaker()
-    for number in range(3 * Breaker.THRESHOLD):
-        breaker.on_failure(ModelStatusError(400, f"message {number} is too long"))
-        breaker.on_failure(ModelStatusError(429, "slow down"))
-        breaker.on_failure(ModelConnectionError("http://localhost", "refused"))
-    assert breaker.error is None
-    for _ in range(Breaker.THRESHOLD - 1):
-        breaker.on_failure(ModelStatusError(401, "bad key"))
-    breaker.on_success()
-    breaker.on_failure(ModelStatusError(401, "bad key"))
-    assert breaker.error is None

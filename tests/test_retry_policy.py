@@ -40,7 +40,7 @@ def test_attempts_are_finite() -> None:
     [
         (ModelStatusError(500, "boom"), ModelStatusError(500, "boom"), True),
         (ModelStatusError(500, "boom"), ModelStatusError(500, "bang"), False),
-        (ModelStatusError(500, "boom"), ModelStatusError(501, "boom"), False),
+        (ModelStatusError(500, "boom"), ModelStatusError(507, "boom"), False),
         (ModelStatusError(503, "busy"), ModelStatusError(503, "busy"), False),
         (ModelStatusError(429, "busy"), ModelStatusError(429, "busy"), False),
         (ModelProtocolError("no choices", "a"), ModelProtocolError("no choices", "b"), True),

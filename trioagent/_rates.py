@@ -7,9 +7,6 @@ from collections import deque
 
 import attrs
 
-from ._errors import ModelError, ModelStatusError
-from ._retry_policy import RETRIED_BELOW_500
-
 _EVENLY_SPACED_BELOW = 60  # above it, rounding down changes the rate by less than 2 %
 
 
@@ -110,37 +107,3 @@ class AdaptiveLimit:
         if sent >= self._last_cut:
             self.value = max(float(self.floor), self.value * self.CUT)
             self._last_cut = now
-
-
-class Breaker:
-    """Notices that every request fails in the same way for good, so that a batch need not fail job by job.
-
-    It opens after `THRESHOLD` refusals in a row, over all callers, with the same status and words, of a kind that no
-    retry can help (4xx but for 408, 409, 425 and 429). Any answer closes it.
-    """
-
-    THRESHOLD = 8
-
-    def __init__(self) -> None:
-        self._what: tuple[int, str] | None = None
-        self._count = 0
-        self.error: ModelStatusError | None = None
-
-    def on_success(self) -> None:
-        self._what, self._count, self.error = None, 0, None
-
-    def on_failure(self, error: ModelError) -> None:
-        what = refusal(error)
-        if what is None or not isinstance(error, ModelStatusError):
-            return
-        self._count = self._count + 1 if what == self._what else 1
-        self._what = what
-        if self._count >= self.THRESHOLD:
-            self.error = error
-
-
-def refusal(error: Exception) -> tuple[int, str] | None:
-    """Status and words of an answer that no retry can change; None if *error* is something else."""
-    if not isinstance(error, ModelStatusError) or not 400 <= error.status < 500 or error.status in RETRIED_BELOW_500:
-        return None
-    return error.status, error.detail

@@ -5,19 +5,18 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 import attrs
 
 from ._config import RetryPolicy
-from ._errors import ModelConnectionError, ModelError, ModelProtocolError, ModelStatusError
+from ._errors import ModelError, ModelProtocolError, ModelStatusError
+from ._server_behaviour import OVERLOAD_STATUSES, CloseEndpoint, HoldEndpoint, Retry, action_of
 
-# Retryable statuses below 500 (RFC 9110 and RFC 6585; 425 is RFC 8470).
-RETRIED_BELOW_500 = frozenset({408, 409, 425, 429})
-# Statuses of an overloaded server, which fewer concurrent requests help. 529 is used by model providers.
-OVERLOAD_STATUSES = frozenset({429, 503, 529})
-# Transient statuses: the same one with the same detail twice in a row is no deterministic failure.
-_TRANSIENT = OVERLOAD_STATUSES | {502, 504} | RETRIED_BELOW_500
+# Transient statuses: the same one with the same detail twice in a row is no deterministic failure. (408, 409, 425 and
+# 429 are retryable by RFC 9110, 6585 and 8470.)
+_TRANSIENT = OVERLOAD_STATUSES | {408, 409, 425, 502, 504}
 _MOST_DOUBLINGS = 60
 
 
@@ -30,9 +29,15 @@ class Wait:
 
 @attrs.frozen
 class GiveUp:
-    """Do not try again, because of ``reason``."""
+    """Do not try again.
+
+    Attributes:
+        reason: why, in words.
+        error: what is raised, if not the last failure.
+    """
 
     reason: str
+    error: ModelError | None = None
 
 
 def after_failures(policy: RetryPolicy, failures: Sequence[ModelError], jitter: random.Random) -> Wait | GiveUp:
@@ -41,33 +46,30 @@ def after_failures(policy: RetryPolicy, failures: Sequence[ModelError], jitter: 
     The rules, first match wins:
 
     1. ``policy.attempts`` failures: give up.
-    2. A status that the same request will always get (anything but 408, 409, 425, 429 and 5xx): give up.
+    2. A failure that no retry can help, as the table in `_server_behaviour` says: give up. That includes a
+       ``Retry-After`` above ``policy.max_retry_after``.
     3. A deterministic failure, which is the same one twice in a row: a protocol error with the same problem, or a 5xx
        with the same status and detail that is no overload (502, 503, 504, 529): give up.
-    4. ``Retry-After`` above ``policy.max_retry_after``: give up.
-    5. Else wait: exponential backoff with equal jitter (half of it fixed, half drawn from *jitter*), at most
+    4. Else wait: exponential backoff with equal jitter (half of it fixed, half drawn from *jitter*), at most
        ``policy.max_delay``, and never less than ``Retry-After``.
     """
     last = failures[-1]
     if len(failures) >= policy.attempts:
         return GiveUp(f"{len(failures)} of {policy.attempts} attempts failed")
-    if not _worth_retrying(last):
-        return GiveUp("the same request would fail again")
+    asked = last.retry_after if isinstance(last, ModelStatusError) else None
+    match action_of(last, patience=policy.max_retry_after):
+        case Retry() | HoldEndpoint():
+            pass
+        case CloseEndpoint("wait"):
+            return GiveUp(
+                f"the server asks to wait {asked:g} s, which is more than the {policy.max_retry_after:g} s allowed"
+            )
+        case _:
+            return GiveUp("the same request would fail again")
     if len(failures) > 1 and _fingerprint(last) is not None and _fingerprint(last) == _fingerprint(failures[-2]):
         return GiveUp("the same request failed twice in the same way")
-    asked = last.retry_after if isinstance(last, ModelStatusError) else None
-    if asked is not None and asked > policy.max_retry_after:
-        return GiveUp(
-            f"the server asks to wait {asked:g} s, which is more than the {policy.max_retry_after:g} s allowed"
-        )
     longest = min(policy.max_delay, policy.first_delay * 2.0 ** min(len(failures) - 1, _MOST_DOUBLINGS))
     return Wait(max(asked or 0.0, longest / 2 + jitter.uniform(0, longest / 2)))
-
-
-def _worth_retrying(error: ModelError) -> bool:
-    if isinstance(error, ModelStatusError):
-        return error.status >= 500 or error.status in RETRIED_BELOW_500
-    return isinstance(error, ModelConnectionError | ModelProtocolError)
 
 
 def _fingerprint(error: ModelError) -> tuple[object, ...] | None:
@@ -83,22 +85,36 @@ def parse_retry_after(value: str, now: float) -> float | None:
     """Seconds to wait that a ``Retry-After`` header asks for (RFC 9110, 10.2.3); None if it is malformed.
 
     Args:
-        value: the header: seconds, or an HTTP date.
+        value: the header: seconds, or an HTTP date. Of a header that was sent twice, which HTTP joins by a comma, the
+            longer wait counts.
         now: the time in Unix seconds to count a date from, best the response's own ``Date``.
     """
+    parts = value.split(",")
+    waits = [
+        _seconds(part, now) for part in (value, *parts, *map(",".join, zip(parts[::2], parts[1::2], strict=False)))
+    ]
+    known = [wait for wait in waits if wait is not None and math.isfinite(wait)]
+    return max(0.0, *known) if known else None
+
+
+def _seconds(value: str, now: float) -> float | None:
     try:
-        seconds = float(value)
+        return float(value)
     except ValueError:
         when = parse_http_date(value)
-        if when is None:
-            return None
-        seconds = when - now
-    return max(0.0, seconds) if math.isfinite(seconds) else None
+        return None if when is None else when - now
 
 
 def parse_http_date(value: str) -> float | None:
-    """An HTTP date in Unix seconds, or None if it is not one."""
-    try:
-        return parsedate_to_datetime(value).timestamp()
-    except (ValueError, TypeError, OverflowError):
-        return None
+    """A date in Unix seconds, in any form of HTTP's (RFC 9110, 5.6.7) or ISO 8601; without a zone it is UTC.
+
+    Returns:
+        None if it is no date.
+    """
+    for parse in (parsedate_to_datetime, datetime.fromisoformat):
+        try:
+            when = parse(value.strip())
+            return (when if when.tzinfo is not None else when.replace(tzinfo=UTC)).timestamp()
+        except (ValueError, TypeError, OverflowError):
+            continue
+    return None

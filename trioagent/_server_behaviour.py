@@ -30,6 +30,7 @@ NO_FINISH_REASON = "missing"  # a stream that ended without one, from a server t
 CUT_BY_FILTER = frozenset(
     {"content_filter", "content-filter", "refusal", "safety", "recitation", "blocklist", "prohibited_content", "spii"}
 )
+FAILED_REASONS = frozenset({"error", "abort", "insufficient_system_resource"})  # OpenRouter; vLLM, SGLang; DeepSeek
 _CUT = CUT_BY_FILTER | {"length", "max_tokens", "max_output_tokens", "model_length", NO_FINISH_REASON}
 
 
@@ -207,7 +208,8 @@ _NOT_TAKEN = (
     r"(unsupported|not.{0,3}support|not permitted|not allowed|forbidden|unrecogni[sz]ed|unknown|unexpected|"
     r"extra (input|field)s?)"
 )
-_OVERLOADED = frozenset({429, 503, 529})
+# Statuses of an overloaded server, which fewer concurrent requests help. 529 is used by model providers.
+OVERLOAD_STATUSES = frozenset({429, 503, 529})
 _AWAY = HoldEndpoint()
 
 ROWS: Sequence[Row] = (
@@ -336,13 +338,13 @@ ROWS: Sequence[Row] = (
     # What passes.
     Row(
         about="everybody: Retry-After beyond patience",
-        status={*_OVERLOADED, 408, 409, 425, 500, 502, 504},
+        status={*OVERLOAD_STATUSES, 408, 409, 425, 500, 502, 504},
         exceeds_patience=True,
         then=CloseEndpoint("wait"),
     ),
     Row(
         about="everybody: overload and rate limits; OpenRouter and Anthropic in the stream",
-        status=_OVERLOADED,
+        status=OVERLOAD_STATUSES,
         then=Retry(),
         others_too=_AWAY,
     ),
@@ -363,7 +365,7 @@ ROWS: Sequence[Row] = (
     ),
     Row(
         about="OpenRouter, SGLang, vLLM, DeepSeek: the generation failed",
-        finish_reason=frozenset({"error", "abort", "insufficient_system_resource"}),
+        finish_reason=FAILED_REASONS,
         then=Retry(),
         others_too=_AWAY,
     ),
@@ -390,10 +392,15 @@ def action_for(failure: Failure, *, patience: float, others_fail: bool = False) 
         patience: the longest ``Retry-After`` that is waited for, in seconds.
         others_fail: other requests to the endpoint have failed, and none has succeeded since.
     """
-    for row in ROWS:
-        if row.matches(failure, patience):
-            return row.others_too if others_fail and row.others_too is not None else row.then
-    return FailJob()
+    row = row_for(failure, patience=patience)
+    if row is None:
+        return FailJob()
+    return row.others_too if others_fail and row.others_too is not None else row.then
+
+
+def row_for(failure: Failure, *, patience: float) -> Row | None:
+    """The row of the table that *failure* falls under."""
+    return next((row for row in ROWS if row.matches(failure, patience)), None)
 
 
 # Errors that a server reports inside of a response with status 200 often name a kind instead of a status.

@@ -13,7 +13,7 @@ from ._config import MemoryLimits, ModelConfig, RateLimits, SandboxLimits
 from ._errors import InvalidInputError
 from ._network import NetworkConfig
 from ._reply_parser import ThoughtStyle
-from .models import Model, OfflineRules, RateLimiter, model_config, names_a_server, with_options
+from .models import Endpoints, Model, OfflineRules, RateLimiter, model_config, names_a_server, with_options
 from .sandbox import Sandbox, open_sandbox
 
 _KEY_VARIABLES = ("OPENROUTER_API_KEY", "OPENAI_API_KEY")
@@ -28,10 +28,15 @@ class Runtime:
     memory_limits: MemoryLimits
     sync_notes: bool
     rate: RateLimits
-    rate_limiters: dict[str, RateLimiter]
+    endpoints: Endpoints
     config: ModelConfig | None = None
     network: NetworkConfig = attrs.field(factory=NetworkConfig)
     thought_styles: dict[str, ThoughtStyle] = attrs.field(factory=dict)
+
+    @property
+    def rate_limiters(self) -> Mapping[str, RateLimiter]:
+        """The rate limiters of all addresses in use."""
+        return self.endpoints.rate_limiters
 
     @asynccontextmanager
     async def open_model(self, name: str | None, options: Mapping[str, Any] | None = None) -> AsyncIterator[Model]:
@@ -58,7 +63,7 @@ class Runtime:
             if not isinstance(chosen, ModelConfig):
                 raise InvalidInputError("options", f"{_called(chosen)} takes none, but is given {', '.join(options)}")
             chosen = with_options(chosen, options)
-        async with _open(chosen, self.rate_limiters, self.network) as model:
+        async with _open(chosen, self.endpoints, self.network) as model:
             yield model
 
 
@@ -94,7 +99,7 @@ async def open_runtime(
         SandboxUnavailableError: no sandbox tier works here, or not the one asked for.
     """
     async with AsyncExitStack() as stack:
-        rate_limiters: dict[str, RateLimiter] = {}
+        endpoints = Endpoints()
         if isinstance(model, str):
             limits = RateLimits() if rate is None else rate
             chosen: ModelConfig | OfflineRules | Model = _chosen(model, base_url, api_key, limits)
@@ -102,7 +107,7 @@ async def open_runtime(
             _check_no_options(model, base_url=base_url, api_key=api_key, rate=rate)
             chosen = model
             limits = model.rate if isinstance(model, ModelConfig) else RateLimits()
-        opened = await stack.enter_async_context(_open(chosen, rate_limiters, network))
+        opened = await stack.enter_async_context(_open(chosen, endpoints, network))
         sandbox = await stack.enter_async_context(open_sandbox(tier, limits=sandbox_limits))
         yield Runtime(
             model=opened,
@@ -110,7 +115,7 @@ async def open_runtime(
             memory_limits=memory_limits,
             sync_notes=sync_notes,
             rate=limits,
-            rate_limiters=rate_limiters,
+            endpoints=endpoints,
             config=chosen if isinstance(chosen, ModelConfig) else None,
             network=network,
         )
@@ -138,7 +143,7 @@ def _chosen(name: str, base_url: str | None, api_key: str | None, rate: RateLimi
 
 @asynccontextmanager
 async def _open(
-    model: ModelConfig | OfflineRules | Model, rate_limiters: dict[str, RateLimiter], network: NetworkConfig
+    model: ModelConfig | OfflineRules | Model, endpoints: Endpoints, network: NetworkConfig
 ) -> AsyncIterator[Model]:
     """Resolve a name's settings or a Model; a caller-owned model stays open."""
     if isinstance(model, OfflineRules):
@@ -148,8 +153,7 @@ async def _open(
     elif isinstance(model, ModelConfig):
         from .models import open_model  # loaded when it is used: it brings httpx, 100 ms
 
-        rate_limiter = rate_limiters.setdefault(model.base_url, RateLimiter(model.rate))
-        async with open_model(model, rate_limiter=rate_limiter, network=network) as opened:
+        async with open_model(model, endpoints=endpoints, network=network) as opened:
             yield opened
     else:
         yield model

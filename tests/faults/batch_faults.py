@@ -25,6 +25,7 @@ from trioagent._errors import MemoryPathError, MemoryStorageError
 from trioagent._messages import ChatMessage
 from trioagent.batch import CONVERSATIONS, FAILURES, Job, JournalError, RunDirError, read_rows, run_batch
 from trioagent.memory import ChangeSet, _fsops
+from trioagent.models import Endpoints
 from trioagent.runtime import Runtime
 from trioagent.sandbox._sandbox import HostTool, Outcome, Sandbox
 from trioagent.testing import ScriptedModel
@@ -69,7 +70,7 @@ async def batch(folder: Path) -> None:
         memory_limits=MemoryLimits(),
         sync_notes=False,
         rate=RateLimits(),
-        rate_limiters={},
+        endpoints=Endpoints(),
     )
     job = Job(id="job", memory=str(folder / "memory"), messages=("first", "second"))
     report = await run_batch([job], runtime=runtime, run_dir=folder / "run", config=BatchConfig(retry_failed=True))

@@ -29,7 +29,7 @@ from trioagent.memory._paths import is_inside
 from trioagent.memory._receipts import receipt_payload
 from trioagent.memory._record import CommitRecord, Deletion, FolderChange, LegacyVersion, StagedWrite
 from trioagent.memory._sizes import _Folder
-from trioagent.models._decode import decode_answer, decode_chunk, error_detail
+from trioagent.models._decode import Joiner, decode_answer, decode_chunk, error_detail
 from trioagent.models._http1 import ResponseReader
 from trioagent.models._sse import SSEDecoder
 from trioagent.sandbox._frames import Call, FrameError, Reply, bounded, death_status, decode
@@ -119,11 +119,16 @@ def answers(data: bytes, chance: random.Random) -> None:
         except ModelError as error:
             _can_be_shown(str(error))
             continue
-        piece.text.encode()
+        if piece is None or isinstance(piece, str):
+            Joiner().join(piece or "", final=True).encode()
+            continue
+        Joiner().join(piece.text, final=True).encode()
         assert isinstance(piece.finish_reason, str)
         if piece.usage is not None:
             assert 0 <= piece.usage.prompt_tokens < MAX_TOKENS and 0 <= piece.usage.completion_tokens < MAX_TOKENS
-    _can_be_shown(error_detail(data))
+    detail = error_detail(data)
+    for text in (detail.message, detail.code, detail.param):
+        _can_be_shown(text)
 
 
 def _can_be_shown(text: str) -> None:

@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 from trioagent._config import ModelConfig
 from trioagent._errors import ModelError, ModelProtocolError, ModelStatusError
 from trioagent._messages import ChatMessage, Usage
-from trioagent.models._decode import Piece, decode_answer, decode_chunk, error_detail
+from trioagent.models._decode import Joiner, Piece, decode_answer, decode_chunk, error_detail
 from trioagent.models._encode import RequestEncoder
 
 
 def chunk(choice: object = None, **members: object) -> Piece:
-    return decode_chunk(json.dumps({"choices": [choice], **members}))
+    piece = decode_chunk(json.dumps({"choices": [choice], **members}))
+    assert piece is not None
+    return Piece(piece) if isinstance(piece, str) else piece
 
 
 @pytest.mark.parametrize(
@@ -30,14 +32,16 @@ def chunk(choice: object = None, **members: object) -> Piece:
         ({"delta": None, "finish_reason": "stop"}, Piece("", "stop")),
         ({"finish_reason": "stop"}, Piece("", "stop")),
         ({"delta": {"role": "assistant"}}, Piece()),
-        ({"delta": {"reasoning_content": "hm"}}, Piece()),
-        ({"delta": {"reasoning": "hm", "content": ""}}, Piece()),
+        ({"delta": {"reasoning_content": "hm"}}, Piece(reasoning="hm")),
+        ({"delta": {"reasoning": "hm", "content": ""}}, Piece(reasoning="hm")),
+        ({"message": {"content": "hi"}}, Piece("hi")),
+        ({"delta": {"content": None, "refusal": "I cannot."}}, Piece("I cannot.")),
+        ({"delta": {"content": None, "tool_calls": [{}]}, "finish_reason": "tool_calls"}, Piece("", "tool_calls")),
         (
             {"delta": {"content": [{"type": "text", "text": "a"}, {"type": "image"}, {"type": "text", "text": "b"}]}},
             Piece("ab"),
         ),
         ({"delta": {"content": "é𝄞"}}, Piece("é𝄞")),
-        ({"delta": {"content": "a\ud800b"}}, Piece("a\ufffdb")),
         ({"delta": {"content": "x"}, "logprobs": [1], "new": {}}, Piece("x")),
     ],
 )
@@ -48,18 +52,15 @@ def test_choices(choice: dict[str, Any], piece: Piece) -> None:
 @pytest.mark.parametrize(
     ("answer", "problem"),
     [
-        ("", "not a JSON object"),
         ("{", "not a JSON object"),
         ("[]", "not a JSON object"),
         ("null", "not a JSON object"),
         ("[" * 100_000, "not a JSON object"),
         ('{"n": ' + "9" * 10_000 + "}", "not a JSON object"),
-        ("{}", "no list of choices"),
-        ('{"choices": null}', "no list of choices"),
-        ('{"choices": {}}', "no list of choices"),
+        ('{"choices": {"a": 1}}', "no list of choices"),
         ('{"choices": [null]}', "first choice"),
         ('{"choices": ["x"]}', "first choice"),
-        ('{"choices": [{"delta": "x"}]}', "delta is not an object"),
+        ('{"choices": [{"delta": "x"}]}', "message is not an object"),
         ('{"choices": [{"delta": {"content": 5}}]}', "content is not a text"),
         ('{"choices": [{"delta": {"content": true}}]}', "content is not a text"),
         ('{"choices": [{"delta": {"content": ["x"]}}]}', "part of its content"),
@@ -96,7 +97,9 @@ def test_an_error_inside_a_good_response(answer: dict[str, Any], status: int) ->
 def test_usage_is_taken_if_it_is_one() -> None:
     counts = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
     expected = Usage(prompt_tokens=3, completion_tokens=4, requests=1)
-    assert decode_chunk(json.dumps({"choices": [], "usage": counts})).usage == expected
+    for text in ("[]", "null"):
+        assert decode_chunk(f'{{"choices": {text}, "usage": {json.dumps(counts)}}}') == Piece(usage=expected)
+    assert decode_chunk(json.dumps({"usage": counts})) == Piece(usage=expected)
     odd: list[object] = [None, {}, [], "3", {**counts, "prompt_tokens": -1}, {**counts, "completion_tokens": True}]
     for usage in odd:
         assert chunk({"delta": {"content": "a"}}, usage=usage) == Piece("a")
@@ -106,13 +109,43 @@ def test_usage_is_taken_if_it_is_one() -> None:
 def test_the_servers_own_cost(said: object, cost: float) -> None:
     usage = {"prompt_tokens": 3, "completion_tokens": 4, "cost": said}
     expected = Usage(prompt_tokens=3, completion_tokens=4, requests=1, cost=cost)
-    assert decode_chunk(json.dumps({"choices": [], "usage": usage})).usage == expected
+    assert decode_chunk(json.dumps({"choices": [], "usage": usage})) == Piece(usage=expected)
+
+
+@pytest.mark.parametrize(
+    "event", [{}, {"type": "ping"}, {"choices": []}, {"choices": None}, {"prompt_filter_results": []}]
+)
+def test_events_that_say_nothing(event: dict[str, Any]) -> None:
+    assert decode_chunk(json.dumps(event)) is None
+
+
+@pytest.mark.parametrize("reason", ["error", "abort", "insufficient_system_resource"])
+def test_a_generation_that_failed(reason: str) -> None:
+    with pytest.raises(ModelProtocolError) as caught:
+        chunk({"delta": {"content": "hi"}, "finish_reason": reason})
+    assert caught.value.finish_reason == reason
+
+
+def test_surrogates_split_over_two_texts_are_joined() -> None:
+    for text in ("a𝄞b", "𝄞", "𝄞𝄞", "é"):
+        units = [chr(unit) for unit in memoryview(text.encode("utf-16-le")).cast("H")]
+        joiner = Joiner()
+        assert "".join(joiner.join(unit) for unit in units) + joiner.join("", final=True) == text
+    joiner = Joiner()
+    assert [joiner.join("a\ud800"), joiner.join("b"), joiner.join("\ud800"), joiner.join("", final=True)] == [
+        "a",
+        "\ufffdb",
+        "",
+        "\ufffd",
+    ]
 
 
 def test_a_whole_answer() -> None:
     body = {"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}]}
     assert decode_answer(json.dumps(body).encode()) == Piece("hi", "stop")
-    wrongs: list[object] = [{"choices": []}, {"choices": [{"finish_reason": "stop"}]}, {"choices": [{"delta": {}}]}]
+    assert decode_answer(b"\xef\xbb\xbf" + json.dumps(body).encode()) == Piece("hi", "stop")
+    assert decode_answer(b'{"choices": [{"message": {"content": null}}]}') == Piece()
+    wrongs: list[object] = [{"choices": []}, {"choices": [{}]}, {"choices": [{"message": []}]}, {}]
     for wrong in wrongs:
         with pytest.raises(ModelProtocolError):
             decode_answer(json.dumps(wrong).encode())
@@ -142,16 +175,20 @@ def test_any_json_is_a_piece_or_a_model_error(value: object) -> None:
             piece = holder(json.dumps(value))
         except ModelError:
             continue
-        piece.text.encode()  # what comes out can be saved and sent
+        if piece is not None:
+            text = piece if isinstance(piece, str) else piece.text
+            Joiner().join(text, final=True).encode()  # what comes out can be saved and sent
 
 
-def decode_whole(text: str) -> Piece:
+def decode_whole(text: str) -> str | Piece | None:
     return decode_answer(text.encode())
 
 
 @given(st.binary())
 def test_any_bytes_have_a_detail(body: bytes) -> None:
-    assert len(error_detail(body)) <= 500
+    detail = error_detail(body)
+    assert len(detail.message) <= 500 and len(detail.code) <= 200 and len(detail.param) <= 200
+    assert (detail.message + detail.code + detail.param).isprintable()
 
 
 @pytest.mark.parametrize(
@@ -167,7 +204,7 @@ def test_any_bytes_have_a_detail(body: bytes) -> None:
     ],
 )
 def test_error_details(body: bytes, detail: str) -> None:
-    assert error_detail(body) == detail
+    assert error_detail(body).message == detail
 
 
 def test_the_request() -> None:

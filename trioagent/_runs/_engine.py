@@ -20,9 +20,10 @@ import trio
 from trio_util import AsyncValue
 
 from .._activity import Activity
+from .._circuit_breaker import CircuitBreaker
 from .._config import BatchConfig
-from .._errors import InvalidInputError, ModelRefusedError
-from .._rates import Breaker, refusal
+from .._errors import InvalidInputError, ModelError, ModelRefusedError
+from .._server_behaviour import CloseEndpoint, action_of
 from ..models import Model
 from ..nursery_runner import JobCancelled, JobDone, JobFailed, Outcome, Runner, iterate, open_runner
 from ..runtime import Runtime
@@ -215,8 +216,8 @@ class Run(Generic[J]):
                 # What is refused like this may turn out to be refused to everybody (see `ModelRefusedError`); then the
                 # run ends, and these jobs are as good as not begun. Until that is known they are neither.
                 self._held.append((job, record, error))
-                same = refusal(error) is not None and refusal(error) == refusal(self._held[0][2])
-                if not same or len(self._held) >= Breaker.THRESHOLD:
+                same = _closes(error) is not None and _closes(error) == _closes(self._held[0][2])
+                if not same or len(self._held) > CircuitBreaker.THRESHOLD:
                     await self._give_up_held()
 
     async def _give_up_held(self) -> None:
@@ -289,6 +290,12 @@ class Run(Generic[J]):
             self.watch.done += 1
         else:
             self.watch.failed += 1
+
+
+def _closes(error: Exception) -> CloseEndpoint | None:
+    """Why *error* closes its endpoint, or None if it does not."""
+    action = action_of(error) if isinstance(error, ModelError) else None
+    return action if isinstance(action, CloseEndpoint) else None
 
 
 async def _tell(run: Run[Any], on_progress: Callable[[Progress], None] | None, status: StatusFile) -> None:

@@ -12,7 +12,7 @@ import trio
 from .._config import ModelConfig
 from .._exceptions import open_helper_nursery
 from .._network import NetworkConfig
-from ..models import Model, OfflineRules, RateLimiter
+from ..models import Model, OfflineRules
 from ..models._names import OFFLINE_RULES
 from ..runtime import Runtime, open_runtime
 
@@ -46,9 +46,8 @@ class _Runtimes:
             return attrs.evolve(first, model=model, config=None)
         from ..models import open_model  # brings httpx, 100 ms
 
-        rate_limiter = first.rate_limiters.setdefault(settings.base_url, RateLimiter(settings.rate))
         model = await self._stack.enter_async_context(
-            open_model(settings, rate_limiter=rate_limiter, network=first.network)
+            open_model(settings, endpoints=first.endpoints, network=first.network)
         )
         return attrs.evolve(first, model=model, config=settings)
 

@@ -10,6 +10,12 @@ from ._base import Model as Model
 from ._base import ReasoningDelta as ReasoningDelta
 from ._base import Retrying as Retrying
 from ._base import TextDelta as TextDelta
+from ._endpoints import Available as Available
+from ._endpoints import Closed as Closed
+from ._endpoints import EndpointHealth as EndpointHealth
+from ._endpoints import Endpoints as Endpoints
+from ._endpoints import EndpointState as EndpointState
+from ._endpoints import Held as Held
 from ._names import OfflineRules as OfflineRules
 from ._names import model_config as model_config
 from ._names import names_a_server as names_a_server

@@ -103,7 +103,7 @@ class ConnectionPool:
             problem = f"no connection within {self._connect_seconds:g} s"
             raise endpoint.connection_error(self._through_proxy + problem) from None
         except (OSError, trio.BrokenResourceError) as error:
-            raise endpoint.connection_error(self._through_proxy + describe_error(error)) from error
+            raise endpoint.error_for(error, self._through_proxy + describe_error(error)) from error
         self._open.add(connection)
         return connection
 

@@ -7,12 +7,20 @@ converter because it runs for every event of every answer (see docs/performance.
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
 from typing import Any, NamedTuple, NoReturn
 
 from .._errors import ModelProtocolError, ModelStatusError
 from .._messages import Usage
+from .._server_behaviour import FAILED_REASONS, status_of_code
 
 _EXCERPT_CHARS = 200
+_CODE_CHARS = 200
+_MAX_DEPTH, _MAX_PARTS = 6, 10  # of an error object, in search of its words for programs
+_CODE_MEMBERS = ("code", "type", "status", "reason", "quotaId", "error_type")
+_NESTED_MEMBERS = ("error", "innererror", "message", "detail", "details", "violations", "metadata")
+_DELAY = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)s")
 _DETAIL_CHARS = 500
 _MAX_TOKENS = 10**9  # of one answer; larger counts are implausible, and their sums overflow the journal's integers
 _MAX_COST = 1e6
@@ -25,28 +33,116 @@ class Piece(NamedTuple):
     text: str = ""
     finish_reason: str = ""
     usage: Usage | None = None
+    reasoning: str = ""
 
 
-def decode_chunk(data: str) -> Piece:
+class Joiner:
+    """Joins texts that may be split within a surrogate pair, which JSON can spell as two halves."""
+
+    def __init__(self) -> None:
+        self._half = ""
+
+    def join(self, text: str, *, final: bool = False) -> str:
+        """*text* in valid Unicode, with what was held back before.
+
+        A half pair at its end is held back, unless this is the *final* text. Lone surrogates, which have no UTF-8 form,
+        are replaced.
+        """
+        text, self._half = self._half + text, ""
+        if text and "\ud800" <= text[-1] <= "\udbff" and not final:
+            text, self._half = text[:-1], text[-1]
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def decode_chunk(data: str) -> str | Piece | None:
     """One event of a streamed answer.
 
+    Returns:
+        Its text, if there is nothing else in it, as in nearly every event; or None if it says nothing of the answer,
+        such as a ping.
+
     Raises:
-        ModelStatusError: the server reports an error with a status in the middle of its stream.
+        ModelStatusError: the server reports an error in the middle of its stream.
         ModelProtocolError: it is anything but a chat completion chunk.
     """
-    return _piece(_object(data), "delta", data, may_be_empty=True)
+    if not data or data.isspace():
+        return None
+    chunk = _loads(data)
+    if type(chunk) is not dict:
+        chunk = _object(data)
+    choices = chunk.get("choices")
+    if not choices:
+        if chunk.get("error") or chunk.get("object") == "error":
+            return _piece(chunk, data, whole=False)
+        usage = _usage(chunk.get("usage"))
+        return None if usage is None else Piece(usage=usage)
+    # What follows is `_piece` for an event of text alone.
+    if "error" not in chunk and "usage" not in chunk and type(choices) is list:
+        choice = choices[0]
+        if type(choice) is dict and choice.get("finish_reason") is None and "error" not in choice:
+            delta = choice.get("delta")
+            if type(delta) is dict and len(delta) == 1 and type(content := delta.get("content")) is str:
+                return content
+    return _piece(chunk, data, whole=False)
 
 
 def decode_answer(body: bytes) -> Piece:
     """A whole answer in one JSON body. Raises as :func:`decode_chunk`."""
-    text = body.decode(errors="replace")
-    return _piece(_object(text), "message", text, may_be_empty=False)
+    text = body.decode("utf-8-sig", errors="replace")
+    return _piece(_object(text), text, whole=True)
 
 
-def error_detail(body: bytes) -> str:
-    """The message of an error response for people, shortened: the JSON's message, or else the text itself."""
-    text = body.decode(errors="replace")
-    return _shorten(_message_of(_loads(text)) or text)
+class ErrorDetail(NamedTuple):
+    """What an error response says.
+
+    Attributes:
+        message: for people, shortened: the JSON's message, or else the text itself.
+        code: its words for programs: code, type, status and reason, joined by blanks.
+        param: the parameter of the request that it names.
+        retry_after: seconds to wait, where the body says so.
+    """
+
+    message: str
+    code: str = ""
+    param: str = ""
+    retry_after: float | None = None
+
+
+def error_detail(body: bytes) -> ErrorDetail:
+    """What an error response says, in any format."""
+    text = body.decode("utf-8-sig", errors="replace")
+    return _detail_of(_loads(text), text)
+
+
+def _detail_of(loaded: object, source: str) -> ErrorDetail:
+    if isinstance(loaded, list) and loaded:  # Gemini wraps its errors into an array
+        loaded = loaded[0]
+    message = _shorten(_message_of(loaded) or source)
+    code, params = list[str](), list[str]()
+    retry_after = None
+    for part in _parts_of(loaded):
+        code += [str(part[name]) for name in _CODE_MEMBERS if isinstance(part.get(name), str)]
+        if isinstance(part.get("param"), str):
+            params.append(part["param"])
+        if isinstance(part.get("loc"), list):  # FastAPI: where in the request the problem is
+            params.append(".".join(str(step) for step in part["loc"] if step != "body"))
+        if isinstance(part.get("retryDelay"), str) and (match := _DELAY.fullmatch(part["retryDelay"])):
+            retry_after = float(match[1])
+    words = " ".join(dict.fromkeys(word for word in code if word))
+    return ErrorDetail(message, _shorten(words, _CODE_CHARS), _shorten(" ".join(params), _CODE_CHARS), retry_after)
+
+
+def _parts_of(error: object, depth: int = 0) -> Iterator[dict[str, Any]]:
+    """The objects of an error that may hold words for programs: itself, and what servers nest in it."""
+    if depth > _MAX_DEPTH:
+        return
+    if isinstance(error, dict):
+        yield error
+        for name in _NESTED_MEMBERS:
+            yield from _parts_of(error.get(name), depth + 1)
+    elif isinstance(error, list):
+        for part in error[:_MAX_PARTS]:
+            yield from _parts_of(part, depth + 1)
 
 
 def _loads(text: str) -> Any:
@@ -63,12 +159,14 @@ def _loads(text: str) -> Any:
 
 def _object(text: str) -> dict[str, Any]:
     loaded = _loads(text)
+    if isinstance(loaded, list) and len(loaded) == 1:
+        loaded = loaded[0]
     if not isinstance(loaded, dict):
         _reject("it is not a JSON object", text)
     return loaded
 
 
-def _piece(answer: dict[str, Any], holder: str, source: str, *, may_be_empty: bool) -> Piece:
+def _piece(answer: dict[str, Any], source: str, *, whole: bool) -> Piece:
     if answer.get("error"):
         _raise_reported(answer["error"], source)
     choices = answer.get("choices")
@@ -78,9 +176,7 @@ def _piece(answer: dict[str, Any], holder: str, source: str, *, may_be_empty: bo
         _reject("it has no list of choices", source)
     usage = _usage(answer.get("usage"))
     if not choices:
-        if not may_be_empty:
-            _reject("its list of choices is empty", source)
-        return Piece(usage=usage)
+        _reject("its list of choices is empty", source)
     choice = choices[0]
     if not isinstance(choice, dict):
         _reject("its first choice is not an object", source)
@@ -89,14 +185,23 @@ def _piece(answer: dict[str, Any], holder: str, source: str, *, may_be_empty: bo
     reason = choice.get("finish_reason")
     if reason is not None and not isinstance(reason, str):
         _reject("its finish_reason is not a text", source)
-    if reason == "error":
-        _reject("it ended with finish_reason 'error'", source)
-    message = choice.get(holder)
-    if message is None and may_be_empty:
+    if reason in FAILED_REASONS:
+        problem = f"it ended with finish_reason {reason!r}"
+        raise ModelProtocolError(problem, source[:_EXCERPT_CHARS], reason)
+    message = choice.get("delta")
+    if message is None:  # some gateways stream messages, and some answer a request for no stream with deltas
+        message = choice.get("message")
+    if message is None and whole and reason is None:
+        _reject("its first choice has no message", source)
+    if message is None:
         return Piece("", reason or "", usage)
     if not isinstance(message, dict):
-        _reject(f"its {holder} is not an object", source)
-    return Piece(_text(message.get("content"), source), reason or "", usage)
+        _reject("its message is not an object", source)
+    text = _text(message.get("content"), source)
+    if not text and isinstance(message.get("refusal"), str):
+        text = message["refusal"]
+    reasoning = message.get("reasoning_content") or message.get("reasoning")
+    return Piece(text, reason or "", usage, reasoning if isinstance(reasoning, str) else "")
 
 
 def _text(content: object, source: str) -> str:
@@ -107,10 +212,7 @@ def _text(content: object, source: str) -> str:
         return "".join(_text(part.get("text"), source) for part in content if _is_text_part(part, source))
     if not isinstance(content, str):
         _reject("its content is not a text", source)
-    if content.isascii():
-        return content
-    # JSON can escape a lone surrogate, which has no UTF-8 form.
-    return content.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return content
 
 
 def _is_text_part(part: object, source: str) -> bool:
@@ -136,13 +238,14 @@ def _usage(usage: object) -> Usage | None:
 
 def _raise_reported(error: object, source: str) -> NoReturn:
     """Raise the error that a server reports inside a response with status 200."""
-    message = _shorten(_message_of(error) or source)
+    detail = _detail_of(error, source)
     code = error.get("code") if isinstance(error, dict) else None
     if isinstance(code, str) and code.isdecimal():
         code = int(code) if len(code) == 3 else None
-    if type(code) is int and 400 <= code <= 599:
-        raise ModelStatusError(code, message)
-    raise ModelProtocolError(f"the server reports an error: {message}")
+    status = code if type(code) is int and 400 <= code <= 599 else status_of_code(detail.code)
+    if status:
+        raise ModelStatusError(status, detail.message, detail.retry_after, detail.code, detail.param)
+    raise ModelProtocolError(f"the server reports an error: {detail.message}")
 
 
 def _message_of(error: object) -> str:

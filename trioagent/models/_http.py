@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import random
 import re
 import ssl
@@ -14,12 +15,15 @@ import httpx
 import trio
 
 from .._config import ModelConfig
-from .._errors import InvalidInputError, ModelError, ModelStatusError
+from .._errors import EndpointHeldError, InvalidInputError, ModelError, ModelRefusedError, ModelStatusError
 from .._messages import CHARS_PER_TOKEN, ChatMessage, Usage
 from .._network import NetworkConfig
-from ._base import AnswerPart, Model, TextDelta
+from .._retry_policy import GiveUp, Wait, after_failures
+from .._server_behaviour import OVERLOAD_STATUSES, AdaptRequest, Failure, HoldEndpoint, Retry, action_for
+from ._base import AnswerPart, Model
 from ._connection_pool import ConnectionPool
 from ._encode import RequestEncoder
+from ._endpoints import EndpointHealth, Endpoints, Held
 from ._httpx_transport import HttpxTransport
 from ._proxy import Proxy
 from ._rate_limiter import RateLimiter
@@ -32,8 +36,11 @@ _CLOSE_SECONDS = 1.0
 _KEY, _SHORTEST_START = "[API key]", 4
 _KEY_HEADER = re.compile("auth|key|token", re.IGNORECASE)
 _SHORTEST_SECRET = 6  # shorter header values are words such as "true", which redacting would hide everywhere
+_HOLD_FROM = 2  # failures of one request, before it holds an endpoint where others fail too
 _FIRST_GUESS = 256  # tokens of an answer before any is known
 _LEARNING = 0.1  # weight of the newest answer in the running mean of answer lengths
+
+_log = logging.getLogger("trioagent")
 
 
 @asynccontextmanager
@@ -43,7 +50,7 @@ async def open_model(
     jitter: random.Random | None = None,
     ssl_context: ssl.SSLContext | None = None,
     transport: httpx.AsyncBaseTransport | Transport | None = None,
-    rate_limiter: RateLimiter | None = None,
+    endpoints: Endpoints | None = None,
     network: NetworkConfig = NetworkConfig(),
 ) -> AsyncIterator[Model]:
     """Open a model behind HTTP; its connections are closed on leaving. Any number of answers may run at once.
@@ -53,7 +60,7 @@ async def open_model(
         jitter: the random source of backoff jitter.
         ssl_context: trusted certificates; the public certificate authorities if not given.
         transport: an httpx transport in place of the connection pool (for a proxy, or HTTP/2); closed on leaving too.
-        rate_limiter: shared by the models at one address; a new one with ``config.rate`` if not given.
+        endpoints: what is shared with other models: rate limiters by address, and the health of each endpoint.
         network: the proxy and the certificate authorities, where *transport* and *ssl_context* are not given.
 
     Raises:
@@ -73,8 +80,9 @@ async def open_model(
     elif isinstance(transport, httpx.AsyncBaseTransport):
         transport = HttpxTransport(transport)
     try:
-        limiter = rate_limiter or RateLimiter(config.rate)
-        yield HttpModel(config, transport, jitter or random.Random(), limiter, proxy)
+        shared = endpoints or Endpoints()
+        limiter, health = shared.rate_limiter(config), shared.health(config)
+        yield HttpModel(config, transport, jitter or random.Random(), limiter, health, proxy)
     finally:
         with trio.move_on_after(_CLOSE_SECONDS, shield=True):
             await transport.aclose()
@@ -89,9 +97,12 @@ class HttpModel:
         transport: Transport,
         jitter: random.Random,
         rate_limiter: RateLimiter,
+        health: EndpointHealth,
         proxy: Proxy | None = None,
     ) -> None:
         self._config, self._transport, self._jitter, self.rate_limiter = config, transport, jitter, rate_limiter
+        self.health: EndpointHealth = health
+        self._gives_finish_reason = False  # has any answer had a finish reason
         self._typical = config.max_tokens or _FIRST_GUESS  # tokens to reserve for an answer
         headers = {
             "Content-Type": "application/json",
@@ -124,35 +135,88 @@ class HttpModel:
         Raises:
             ModelError: no attempt that made sense succeeded (raised by the iterator).
         """
-        body, kept = self._encoder.encode(messages), tuple(messages)
+        kept = tuple(messages)
+        answer, before = object(), self.health.successes
         return aclosing(
-            retrying(lambda: aclosing(self._attempt(body, kept)), self._config.retry, self._jitter),
+            retrying(
+                lambda: aclosing(self._attempt(kept, answer)),
+                self._config.retry,
+                self._jitter,
+                lambda failures: self._judge(failures, answer, before),
+            )
         )
 
-    async def _attempt(self, body: bytes, messages: Sequence[ChatMessage]) -> AsyncGenerator[AnswerPart, None]:
+    async def _attempt(self, messages: Sequence[ChatMessage], answer: object) -> AsyncGenerator[AnswerPart, None]:
+        """Send one request; *answer* stands for the answer that it is an attempt at."""
+        self.health.check()
         asked = Usage.estimate(messages, 0).total_tokens
         async with self.rate_limiter.slot(asked + self._typical) as slot:
-            answer: AnswerReader | None = None
+            try:
+                fate = self.health.admit(answer)
+            except ModelError:
+                slot.unused()
+                raise
+            body = self._encoder.encode(messages, self.health.changes)
+            reader: AnswerReader | None = None
             try:
                 response = await self._transport.post(self._endpoint, body)
                 try:
-                    answer = AnswerReader(response, self._endpoint.where)
-                    while (text := await answer.next()) is not None:
-                        yield TextDelta(text, answer.at_end)
-                    yield answer.end(messages)
+                    reader = AnswerReader(response, self._endpoint)
+                    while (parts := await reader.next()) is not None:
+                        for part in parts:
+                            yield part
+                    self._gives_finish_reason = self._gives_finish_reason or bool(reader.finish_reason)
+                    yield reader.end(messages, gives_finish_reason=self._gives_finish_reason)
+                    fate.succeeded()
                 finally:
                     await response.aclose()
                 return
             except ModelError as error:
-                failure = slot.failed(self._redacted(error))
+                failure = self._redacted(error)
+                slot.failed(failure)
+                fate.failed(failure)
             finally:
-                if answer is not None and (answer.chars or answer.usage):  # also if the rest of it was not wanted
-                    usage, said = answer.usage, answer.chars // CHARS_PER_TOKEN
+                if reader is not None and (reader.chars or reader.usage):  # also if the rest of it was not wanted
+                    usage, said = reader.usage, reader.chars // CHARS_PER_TOKEN
                     said = usage.completion_tokens if usage else said
                     self._typical += round((said - self._typical) * _LEARNING)
                     slot.succeeded(usage.total_tokens if usage else asked + said)
+                    fate.succeeded()
+                fate.close()
             # Outside the handler, so that an error with the key in it is not kept as the clean one's context.
             raise failure
+
+    def _judge(self, failures: Sequence[ModelError], answer: object, before: int) -> Wait | GiveUp | None:
+        """What to do after *failures* of *answer*'s requests, before which *before* requests had succeeded, ever."""
+        last = failures[-1]
+        if isinstance(last, EndpointHeldError | ModelRefusedError):
+            return GiveUp("it was not sent")
+        action = action_for(
+            Failure.of(last),
+            patience=self._config.retry.max_retry_after,
+            others_fail=self.health.others_fail(answer),
+        )
+        if isinstance(action, AdaptRequest):
+            return self._adapted(action, last)
+        verdict = after_failures(self._config.retry, failures, self._jitter)
+        if not (self.health.holds and isinstance(action, Retry | HoldEndpoint)):
+            return verdict
+        # Somebody waits for servers that are away. This one is, if nothing has succeeded meanwhile.
+        if isinstance(self.health.state.value, Held):
+            return GiveUp("the server is away", self.health.held_error())
+        overloaded = isinstance(last, ModelStatusError) and last.status in OVERLOAD_STATUSES
+        soon = isinstance(action, HoldEndpoint) and len(failures) >= _HOLD_FROM and not overloaded
+        if self.health.successes == before and (soon or isinstance(verdict, GiveUp)):
+            return GiveUp("the server is away", self.health.hold(last))
+        return verdict
+
+    def _adapted(self, action: AdaptRequest, error: ModelError) -> GiveUp | None:
+        """Change the request as the server wants it; None if that could be done."""
+        if not self._encoder.can_change(action.change, self.health.changes):
+            return GiveUp("the same request would fail again")
+        self.health.adapt(action.change)
+        _log.warning("%s: %s; requests are sent with %s from now on", self.health.name, error, action.change)
+        return None
 
     def _redacted(self, error: ModelError) -> ModelError:
         """*error* without key and header values, which some servers quote when they refuse a request.

@@ -66,4 +66,4 @@ def _translated(error: httpx.HTTPError, endpoint: Endpoint) -> ModelError:
     """The `ModelError` for an httpx error."""
     if isinstance(error, httpx.RemoteProtocolError):
         return ModelProtocolError(f"the server does not speak HTTP ({error})")
-    return endpoint.connection_error(str(error) or type(error).__name__)
+    return endpoint.error_for(error, str(error) or type(error).__name__)

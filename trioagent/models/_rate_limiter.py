@@ -9,9 +9,9 @@ import trio
 
 from .._activity import doing
 from .._config import RateLimits
-from .._errors import ModelError, ModelRefusedError, ModelStatusError
-from .._rates import AdaptiveLimit, Breaker, RateEntry, RollingLimit, refusal
-from .._retry_policy import OVERLOAD_STATUSES
+from .._errors import ModelError, ModelStatusError
+from .._rates import AdaptiveLimit, RateEntry, RollingLimit
+from .._server_behaviour import OVERLOAD_STATUSES
 
 
 @attrs.frozen(kw_only=True)
@@ -57,21 +57,19 @@ class Slot:
             self._limiter._settle(self._reserved, tokens)
             self._limiter._on_success()
 
-    def failed(self, error: ModelError) -> ModelError:
-        """Report a failure; a rejected request used no tokens.
-
-        Returns:
-            *error*, or a `ModelRefusedError` in its place if this was one refusal too many.
-        """
+    def failed(self, error: ModelError) -> None:
+        """Report a failure; a rejected request used no tokens."""
         self._failed = True
         self._limiter._on_failure(error, self._sent, self._reserved)
-        if isinstance(error, ModelStatusError) and self._limiter.refuses(error):
-            return ModelRefusedError(*error.args).with_traceback(error.__traceback__)
-        return error
+
+    def unused(self) -> None:
+        """Report that no request was sent."""
+        self._failed = True
+        self._limiter._settle(self._reserved, 0)
 
 
 class RateLimiter:
-    """Requests and tokens per minute, requests in flight, and the breaker of one endpoint.
+    """Requests and tokens per minute, and requests in flight, at one address.
 
     First come, first served: a request that needs many tokens delays those behind it, so that it cannot starve.
     """
@@ -83,7 +81,6 @@ class RateLimiter:
         self._adaptive = AdaptiveLimit(limits.max_in_flight)
         self._in_flight = trio.CapacityLimiter(limits.max_in_flight)
         self._turn = trio.Lock()
-        self._breaker = Breaker()
         self._hold_until = -math.inf
         self._changed = trio.Event()
 
@@ -98,11 +95,7 @@ class RateLimiter:
         )
 
     def slot(self, tokens: int) -> Slot:
-        """A context manager that waits until a request of about *tokens* may be sent and keeps it counted as in flight.
-
-        Raises:
-            ModelRefusedError: the endpoint refuses everything, so this request was not sent (raised on entering).
-        """
+        """A context manager that waits until a request of about *tokens* may be sent and counts it as in flight."""
         return Slot(self, tokens)
 
     async def _enter(self, slot: Slot) -> None:
@@ -129,8 +122,6 @@ class RateLimiter:
 
     def _take(self, tokens: int) -> RateEntry | float:
         """Reserve now if possible; else return the earliest time at which it may become possible."""
-        if self._breaker.error is not None:
-            raise ModelRefusedError(self._breaker.error.status, self._breaker.error.detail)
         now = trio.current_time()
         when = max(self._requests.earliest(now, 1), self._tokens.earliest(now, tokens), self._hold_until)
         if when > now:
@@ -138,21 +129,15 @@ class RateLimiter:
         self._requests.take(now, 1)
         return self._tokens.take(now, tokens)
 
-    def refuses(self, error: ModelStatusError) -> bool:
-        """Is *error* what this endpoint says to everything?"""
-        return self._breaker.error is not None and refusal(self._breaker.error) == refusal(error)
-
     def _settle(self, reserved: RateEntry, tokens: float) -> None:
         self._tokens.settle(reserved, tokens)
         self._wake()
 
     def _on_success(self) -> None:
-        self._breaker.on_success()
         self._adaptive.on_success()
         self._allow()
 
     def _on_failure(self, error: ModelError, sent: float, reserved: RateEntry) -> None:
-        self._breaker.on_failure(error)
         if not isinstance(error, ModelStatusError):
             return  # unknown what a broken answer used: the reservation stands
         self._settle(reserved, 0)

@@ -8,13 +8,15 @@ from urllib.parse import urlsplit
 
 import trio
 
-from .._errors import ModelConnectionError, ModelError, ModelProtocolError, ModelStatusError
+from .._errors import ModelError, ModelProtocolError, ModelStatusError
 from .._messages import ChatMessage, Usage
 from .._retry_policy import parse_http_date, parse_retry_after
-from ._base import AnswerEnd
-from ._decode import decode_answer, decode_chunk, error_detail
+from .._server_behaviour import NO_FINISH_REASON
+from ._base import AnswerEnd, ReasoningDelta, TextDelta
+from ._content_coding import decoded
+from ._decode import ErrorDetail, Joiner, Piece, decode_answer, decode_chunk, error_detail
 from ._sse import SSEDecoder
-from ._transport import Response
+from ._transport import Endpoint, Response
 
 _MIB = 1024 * 1024
 _ANSWER_BYTES = 8 * _MIB  # of a JSON body, and characters of any answer's text
@@ -23,6 +25,8 @@ _ERROR_BYTES = 64 * 1024
 _ERROR_SECONDS = 5.0  # for the body of an error response, whose status is already known
 _END_SECONDS = 2.0  # from finish_reason to the end of the stream, in which the usage should come
 _DRAIN_SECONDS = 0.1  # from "[DONE]" to the end of the response, so that the connection can be used again
+_SSE_STARTS = (b"data:", b"event:", b"id:", b"retry:", b":", b"error:")
+_BOM = b"\xef\xbb\xbf"
 
 
 class AnswerReader:
@@ -30,42 +34,40 @@ class AnswerReader:
 
     Args:
         response: the response; the caller closes it.
-        where: the server's address, for error messages.
+        endpoint: where it comes from.
     """
 
-    def __init__(self, response: Response, where: str) -> None:
-        self._response, self._where = response, where
-        # Decided by the response, not by the request: some servers ignore "stream".
-        self._streams = response.headers.get("content-type", "").lower().startswith("text/event-stream")
+    def __init__(self, response: Response, endpoint: Endpoint) -> None:
+        self._response, self._endpoint = response, endpoint
+        self._streams: bool | None = None  # decided by the body, for some servers mislabel it
         self._decoder = SSEDecoder()
+        self._begun = False
         self._received = 0
         self._done = False  # nothing that follows belongs to the answer
+        self._last_event = trio.current_time()
+        self._text: Joiner | None = None  # made when there is something to be joined
+        self._reasoning: Joiner | None = None
         self.chars = 0
-        self._finish_reason = ""
+        self.finish_reason = ""
         self.usage: Usage | None = None
 
-    async def next(self) -> str | None:
-        """The next piece of text, waiting for one; None at the answer's end.
+    async def next(self) -> Sequence[TextDelta | ReasoningDelta] | None:
+        """What the next bytes add to the answer, waiting for some; None at its end.
 
         Raises:
             ModelError: the response holds no answer, or an incomplete one.
         """
-        response = self._response
-        if not self._received:
-            if not 200 <= response.status < 300:
-                raise await status_error(response)
-            encoding = response.headers.get("content-encoding", "identity")
-            if encoding != "identity":
-                raise ModelProtocolError(f"it is encoded as {encoding!r}, which was not asked for")
+        if not self._begun:
+            if not 200 <= self._response.status < 300:
+                raise await status_error(self._response)
+            self._response = decoded(self._response)
+            self._begun = True
         while not self._done:
-            text = await self._next_of_stream() if self._streams else await self._whole()
-            if text:
-                self.chars += len(text)
-                if self.chars > _ANSWER_BYTES:
-                    raise ModelProtocolError(f"its text is longer than {_ANSWER_BYTES} characters")
-                return text
-        if not response.over:
-            await _drain(response)
+            text, reasoning = await self._next_of_stream()
+            if (text or reasoning or self._done) and (parts := self._parts(text, reasoning)):
+                return parts
+        if not self._response.over:
+            await _drain(self._response)
         await trio.lowlevel.checkpoint_if_cancelled()  # reading buffered bytes is no checkpoint
         return None
 
@@ -74,47 +76,106 @@ class AnswerReader:
         """Whether everything has been read, so that `next` returns None without waiting."""
         return self._done and self._response.over
 
-    def end(self, messages: Sequence[ChatMessage]) -> AnswerEnd:
-        """The `AnswerEnd` of the answer to *messages*."""
-        return AnswerEnd(self.usage or Usage.estimate(messages, self.chars), self._finish_reason or "stop")
+    def end(self, messages: Sequence[ChatMessage], *, gives_finish_reason: bool) -> AnswerEnd:
+        """The `AnswerEnd` of the answer to *messages*.
 
-    async def _next_of_stream(self) -> str:
-        if not self._finish_reason:
-            chunk = await self._response.read()
-        else:
-            chunk = b""
-            with trio.move_on_after(_END_SECONDS):
+        Args:
+            gives_finish_reason: other answers of this server had a finish reason.
+        """
+        reason = self.finish_reason or (NO_FINISH_REASON if gives_finish_reason else "stop")
+        return AnswerEnd(self.usage or Usage.estimate(messages, self.chars), reason)
+
+    async def _next_of_stream(self) -> tuple[str, str]:
+        """The text and the reasoning of the next events."""
+        try:
+            if not self.finish_reason:
                 chunk = await self._response.read()
+            else:
+                chunk = b""
+                with trio.move_on_after(_END_SECONDS):
+                    chunk = await self._response.read()
+        except ModelError:
+            if not self.finish_reason:
+                raise
+            chunk = b""  # the connection broke behind a complete answer
         self._received += len(chunk)
         if self._received > _STREAM_BYTES:
             raise ModelProtocolError(f"it is longer than {_STREAM_BYTES // _MIB} MiB")
+        if self._streams is None and self._is_json(chunk):
+            return self._take(await self._whole(chunk))
         if not chunk:
-            if not self._finish_reason:
-                raise ModelConnectionError(self._where, f"the answer broke off after {self.chars} characters")
+            if not self.finish_reason:
+                raise self._endpoint.connection_error(f"the answer broke off after {self.chars} characters")
             self._done = True
-        text = ""
+        text = reasoning = ""
+        heard = False
         for data in self._decoder.feed(chunk):
             if data == "[DONE]":
                 self._done = True
                 break
             piece = decode_chunk(data)
-            text += piece.text
-            self._finish_reason = piece.finish_reason or self._finish_reason
-            self.usage = piece.usage or self.usage
-        return text
+            if isinstance(piece, str):
+                heard = True
+                text += piece
+            elif piece is not None:
+                heard = True
+                more, thoughts = self._take(piece)
+                text += more
+                reasoning += thoughts
+        self._check_silence(heard=heard)
+        return text, reasoning
 
-    async def _whole(self) -> str:
-        """The text of an answer that is one JSON body."""
-        body = bytearray()
-        while chunk := await self._response.read():
+    def _take(self, piece: Piece) -> tuple[str, str]:
+        """Keep what *piece* says beside its text and reasoning, which are returned."""
+        self.finish_reason = piece.finish_reason or self.finish_reason
+        self.usage = piece.usage or self.usage
+        return piece.text, piece.reasoning
+
+    def _is_json(self, start: bytes) -> bool:
+        """Whether a body that begins with *start* is JSON and no event stream, whatever its type says."""
+        start = start.removeprefix(_BOM).lstrip()
+        labelled = self._response.headers.get("content-type", "").lower().startswith("text/event-stream")
+        if start or not labelled:
+            events = bool(start) and (labelled or _begins_events(start))
+            self._streams = events and not start.startswith((b"{", b"["))
+        return self._streams is False
+
+    def _check_silence(self, *, heard: bool) -> None:
+        """Comments and pings keep a connection open, but an answer that never begins is given up all the same."""
+        now = trio.current_time()
+        if heard:
+            self._last_event = now
+        elif now - self._last_event > self._endpoint.silence_seconds:
+            raise self._endpoint.silence_error()
+
+    async def _whole(self, start: bytes = b"") -> Piece:
+        """The answer in a body that is JSON."""
+        body = bytearray(start)
+        while len(body) <= _ANSWER_BYTES and (chunk := await self._response.read()):
             body += chunk
-            if len(body) > _ANSWER_BYTES:
-                raise ModelProtocolError(
-                    f"it is longer than {_ANSWER_BYTES} bytes", body[:200].decode(errors="replace")
-                )
-        self._received, self._done = len(body), True
-        text, self._finish_reason, self.usage = decode_answer(bytes(body))
-        return text
+        if len(body) > _ANSWER_BYTES:
+            raise ModelProtocolError(f"it is longer than {_ANSWER_BYTES} bytes", body[:200].decode(errors="replace"))
+        self._done = True
+        return decode_answer(bytes(body))
+
+    def _parts(self, text: str, reasoning: str) -> Sequence[TextDelta | ReasoningDelta]:
+        if self._text is not None or not text.isascii():
+            self._text = self._text or Joiner()
+            text = self._text.join(text, final=self._done)
+        if self._reasoning is not None or not reasoning.isascii():
+            self._reasoning = self._reasoning or Joiner()
+            reasoning = self._reasoning.join(reasoning, final=self._done)
+        self.chars += len(text) + len(reasoning)
+        if self.chars > _ANSWER_BYTES:
+            raise ModelProtocolError(f"its text is longer than {_ANSWER_BYTES} characters")
+        if not reasoning:
+            return (TextDelta(text, self.at_end),) if text else ()
+        return (ReasoningDelta(reasoning), TextDelta(text, self.at_end)) if text else (ReasoningDelta(reasoning),)
+
+
+def _begins_events(start: bytes) -> bool:
+    """Whether *start*, the first bytes of a body, may begin an event stream."""
+    return start.startswith(_SSE_STARTS) or any(name.startswith(start) for name in _SSE_STARTS)
 
 
 async def _drain(response: Response) -> None:
@@ -148,9 +209,20 @@ async def status_error(response: Response) -> ModelStatusError:
             host = "an address that is not valid"
         words = f"it redirects to {host}; redirects are not followed, so set the base URL to the server's own"
         return ModelStatusError(response.status, words)
-    detail = error_detail(await _read_prefix(response, _ERROR_BYTES))
-    asked = response.headers.get("retry-after")
-    if asked is None:
-        return ModelStatusError(response.status, detail)
+    try:
+        detail = error_detail(await _read_prefix(decoded(response), _ERROR_BYTES))
+    except ModelProtocolError:  # a content coding that nobody asked for
+        detail = ErrorDetail("")
+    asked = _asked_to_wait(response)
+    return ModelStatusError(
+        response.status, detail.message, detail.retry_after if asked is None else asked, detail.code, detail.param
+    )
+
+
+def _asked_to_wait(response: Response) -> float | None:
+    """Seconds that the headers ask to wait."""
+    milliseconds = parse_retry_after(response.headers.get("retry-after-ms", ""), 0.0)
+    if milliseconds is not None:
+        return milliseconds / 1000
     now = parse_http_date(response.headers.get("date", ""))
-    return ModelStatusError(response.status, detail, parse_retry_after(asked, time.time() if now is None else now))
+    return parse_retry_after(response.headers.get("retry-after", ""), time.time() if now is None else now)

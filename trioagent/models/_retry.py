@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 
 import attrs
@@ -12,36 +12,49 @@ import trio
 from .._activity import doing
 from .._config import RetryPolicy
 from .._errors import ModelError, ModelStatusError
-from .._retry_policy import GiveUp, after_failures
+from .._retry_policy import GiveUp, Wait, after_failures
 from ._base import AnswerEnd, AnswerPart, Retrying
 
 Attempt = Callable[[], AbstractAsyncContextManager[AsyncIterator[AnswerPart]]]
+Judge = Callable[[Sequence[ModelError]], Wait | GiveUp | None]
 
 
-async def retrying(attempt: Attempt, policy: RetryPolicy, jitter: random.Random) -> AsyncGenerator[AnswerPart, None]:
+async def retrying(
+    attempt: Attempt, policy: RetryPolicy, jitter: random.Random, judge: Judge | None = None
+) -> AsyncGenerator[AnswerPart, None]:
     """The parts of the first attempt that succeeds, with a :class:`Retrying` after each one that fails.
 
     To be used under ``contextlib.aclosing``, so that leaving early closes the attempt at hand.
+
+    Args:
+        judge: decides after each failure, given those so far; None from it means that the request was changed and is
+            sent again at once, without counting as a retry. `after_failures` with *policy* decides if it is not given.
 
     Raises:
         ModelError: the last attempt's error, with ``attempts`` set, once the policy says to give up.
     """
     failures: list[ModelError] = []
+    requests = 0
     while True:
+        requests += 1
         try:
             async with attempt() as parts:
                 async for part in parts:
-                    yield _with_requests(part, len(failures) + 1)
+                    yield _with_requests(part, requests)
             return
         except ModelError as error:
             failures.append(error)
         # Outside the handler, so that a cancelled wait does not drag the old error along.
-        verdict = after_failures(policy, failures, jitter)
+        verdict = after_failures(policy, failures, jitter) if judge is None else judge(failures)
         if isinstance(verdict, GiveUp):
-            raise _final(failures, verdict)
-        yield Retrying(failures[-1], verdict.delay, len(failures))
+            raise _final(failures, verdict, requests)
+        delay = 0.0 if verdict is None else verdict.delay
+        yield Retrying(failures[-1], delay, requests)
+        if verdict is None:
+            failures.pop()
+            continue
         with doing("retrying"):
-            await trio.sleep(verdict.delay)
+            await trio.sleep(delay)
 
 
 def _with_requests(part: AnswerPart, requests: int) -> AnswerPart:
@@ -50,11 +63,12 @@ def _with_requests(part: AnswerPart, requests: int) -> AnswerPart:
     return AnswerEnd(attrs.evolve(part.usage, requests=requests), part.finish_reason)
 
 
-def _final(failures: list[ModelError], verdict: GiveUp) -> ModelError:
-    error = failures[-1]
+def _final(failures: Sequence[ModelError], verdict: GiveUp, requests: int) -> ModelError:
+    error = failures[-1] if verdict.error is None else verdict.error
     if isinstance(error, ModelStatusError) and error.retry_after is not None:
         # Whoever reads it should know why we did not simply wait.
         words = f"{error.detail}; {verdict.reason}" if error.detail else verdict.reason
-        error = type(error)(error.status, words, error.retry_after).with_traceback(error.__traceback__)
-    error.attempts = len(failures)
+        args = (error.status, words, *error.args[2:])
+        error = type(error)(*args).with_traceback(error.__traceback__)
+    error.attempts = requests
     return error

@@ -95,7 +95,8 @@ class SSEDecoder:
             self._first_line = False
             line = line.removeprefix(b"\xef\xbb\xbf")
         name, _, value = line.partition(b":")
-        if name == b"data":  # comments (an empty name) and other fields are passed over
+        # Comments (an empty name) and other fields are skipped. llama.cpp has reported errors in a field of that name.
+        if name == b"data" or name == b"error":
             value = value.removeprefix(b" ")
             self._data_bytes += len(value) + 1
             if self._data_bytes > self._event_bytes:

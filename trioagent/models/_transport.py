@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from .._errors import ModelConnectionError
+from .._errors import ModelCertificateError, ModelConnectionError
 from ._http1 import post_head
 from ._proxy import Proxy
 
+_MAX_CAUSES = 10  # looked at, of an error's chain
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -47,6 +49,15 @@ class Endpoint:
     def connection_error(self, problem: str) -> ModelConnectionError:
         """The error for a connection that broke or could not be made."""
         return ModelConnectionError(self.where, problem)
+
+    def error_for(self, error: BaseException, problem: str) -> ModelConnectionError:
+        """The error for a connection that could not be made because of *error*."""
+        cause: BaseException | None = error
+        for _ in range(_MAX_CAUSES):
+            if isinstance(cause, ssl.SSLCertVerificationError):
+                return ModelCertificateError(self.where, problem)
+            cause = None if cause is None else cause.__cause__ or cause.__context__
+        return self.connection_error(problem)
 
     def silence_error(self) -> ModelConnectionError:
         """The error for a read timeout."""

@@ -10,11 +10,11 @@ import attrs
 import trio
 
 from .._config import SftConfig
-from .._errors import FatalError, ModelRefusedError
+from .._errors import FatalError, ModelRefusedError, ModelStatusError
 from .._events import Answered, CodeResult, Replied
 from .._messages import ChatMessage, Usage
-from .._rates import refusal
 from .._runs import Budget, BudgetExhaustedError, JobRecord, Journal, Spending, WorkEvent
+from .._server_behaviour import CloseEndpoint, FailJob, action_of
 from ..agent import Agent
 from ..models import Model
 from ..runtime import Runtime
@@ -134,7 +134,7 @@ async def attempt(
     except (FatalError, BudgetExhaustedError, ModelRefusedError):
         raise
     except Exception as error:
-        if refusal(error) is not None:
+        if isinstance(error, ModelStatusError) and isinstance(action_of(error), CloseEndpoint | FailJob):
             raise
         conversation, verdicts = None, [Verdict(RAN, False, f"{type(error).__name__}: {error}")]
     return Attempt(

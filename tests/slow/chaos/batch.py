@@ -24,7 +24,7 @@ import trio
 
 from trioagent import BatchConfig, Job, ModelConfig, RateLimits, RetryPolicy, Runtime, SandboxLimits, open_runtime
 from trioagent.batch import BatchReport, Progress, run_batch
-from trioagent.models import RateLimiter, open_model
+from trioagent.models import Endpoints, RateLimiter, open_model
 from trioagent.models._connection_pool import ConnectionPool
 
 from . import _script
@@ -137,11 +137,12 @@ class _Batch:
             retry=RetryPolicy(attempts=MOST + 6, first_delay=0.2, max_delay=2.0),
             rate=rate,
         )
-        self._limiter = RateLimiter(rate)
+        endpoints = Endpoints()
+        self._limiter = endpoints.rate_limiter(config)
         transport = Impatient(ConnectionPool(connect_seconds=config.connect_seconds), self._plan.patience)
         limits = SandboxLimits(printed_chars=self._order.mark)  # no block prints; it shows in the command line
         async with (
-            open_model(config, transport=transport, rate_limiter=self._limiter) as model,
+            open_model(config, transport=transport, endpoints=endpoints) as model,
             open_runtime(model=model, sandbox_limits=limits, tier=self._plan.tier) as runtime,
         ):
             yield runtime

@@ -1,0 +1,546 @@
+"""How model servers word their errors, and what each means: data for `test_server_behaviour`.
+
+The shapes and codes are those of each server's own API documentation and bug reports; the prose is shortened.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import attrs
+
+from trioagent._server_behaviour import (
+    Action,
+    AdaptRequest,
+    Change,
+    CloseEndpoint,
+    FailJob,
+    Retry,
+)
+
+
+@attrs.frozen
+class Said:
+    """An error as a server sends it, and what it means."""
+
+    server: str
+    status: int
+    body: Any
+    means: Action
+    headers: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.server} {self.status} {self.means}"[:60]
+
+    @property
+    def content(self) -> bytes:
+        return self.body.encode() if isinstance(self.body, str) else json.dumps(self.body).encode()
+
+
+def openai(status: int, message: str, means: Action, **members: object) -> Said:
+    error = {"message": message, "type": "invalid_request_error", "param": None, "code": None, **members}
+    return Said("OpenAI", status, {"error": error}, means)
+
+
+def unsupported(param: str, change: Change, **members: object) -> Said:
+    message = f"Unsupported parameter: '{param}' is not supported with this model."
+    said = openai(400, message, AdaptRequest(change), param=param, code="unsupported_parameter")
+    return attrs.evolve(said, body={"error": {**said.body["error"], **members}})
+
+
+def extra_forbidden(param: str, change: Change) -> Said:
+    detail = [{"type": "extra_forbidden", "loc": ["body", *param.split(".")], "msg": "Extra inputs are not permitted"}]
+    body = {"object": "error", "message": {"detail": detail}, "type": "invalid_request_error", "code": None}
+    return Said("Mistral", 422, body, AdaptRequest(change))
+
+
+def extra_field(param: str, change: Change) -> Said:
+    detail = [{"loc": ["body", param], "msg": "extra fields not permitted", "type": "value_error.extra"}]
+    return Said("SGLang", 422, {"detail": detail}, AdaptRequest(change))
+
+
+PARAMETERS: list[tuple[str, Change]] = [
+    ("stream_options", "no_stream_options"),
+    ("stream", "no_stream"),
+    ("max_tokens", "max_completion_tokens"),
+    ("temperature", "no_temperature"),
+    ("top_p", "no_top_p"),
+    ("seed", "no_seed"),
+    ("stop", "no_stop"),
+]
+
+
+def in_words(param: str, change: Change) -> Said:
+    message = f"litellm.UnsupportedParamsError: openai does not support parameters: ['{param}'], for model=o1"
+    body = {"error": {"message": message, "type": "None", "param": "None", "code": "400"}}
+    return Said("LiteLLM", 400, body, AdaptRequest(change))
+
+
+KEY, QUOTA, MODEL = CloseEndpoint("key"), CloseEndpoint("quota"), CloseEndpoint("model")
+CONTEXT, FILTER = FailJob("context"), FailJob("filter")
+
+ERRORS = [
+    # OpenAI
+    openai(401, "Incorrect API key provided: sk-a***b.", KEY, code="invalid_api_key"),
+    openai(
+        429,
+        "You exceeded your current quota, check your plan.",
+        QUOTA,
+        type="insufficient_quota",
+        code="insufficient_quota",
+    ),
+    openai(400, "Billing hard limit has been reached", QUOTA, code="billing_hard_limit_reached"),
+    openai(
+        429, "Rate limit reached for requests. Limit: 3 / min.", Retry(), type="requests", code="rate_limit_exceeded"
+    ),
+    openai(404, "The model `gpt-9` does not exist or you do not have access to it.", MODEL, code="model_not_found"),
+    openai(400, "This model's maximum context length is 8192 tokens.", CONTEXT, code="context_length_exceeded"),
+    openai(400, "Your request was rejected by our safety system.", FILTER, code="content_policy_violation"),
+    openai(400, "Invalid prompt: it was flagged as violating the usage policy.", FILTER, code="invalid_prompt"),
+    openai(403, "Country, region, or territory not supported", KEY, code="unsupported_country_region_territory"),
+    openai(500, "The server had an error while processing your request", Retry(), type="server_error"),
+    openai(503, "The engine is currently overloaded, please try again later", Retry(), type="server_error"),
+    openai(400, "max_tokens is too large: 100000.", FailJob(), param="max_tokens", code="invalid_value"),
+    openai(409, "The resource was updated by another process.", Retry()),
+    unsupported("max_tokens", "max_completion_tokens"),
+    unsupported("temperature", "no_temperature", code="unsupported_value"),
+    unsupported("top_p", "no_top_p", code="unsupported_value"),
+    unsupported("stop", "no_stop"),
+    unsupported("seed", "no_seed"),
+    unsupported("stream", "no_stream", code="unsupported_value"),
+    unsupported("stream_options", "no_stream_options", code="unknown_parameter"),
+    openai(
+        400,
+        "Unsupported value: 'messages[0].role' does not support 'x' with this model.",
+        AdaptRequest("system_as_user"),
+        param="messages[0].role",
+        code="unsupported_value",
+    ),
+    openai(400, "Your organization must be verified to stream this model.", AdaptRequest("no_stream"), param="stream"),
+    # Azure
+    Said("Azure", 401, {"statusCode": 401, "message": "Unauthorized. Access token is missing or invalid."}, KEY),
+    Said(
+        "Azure", 404, {"error": {"code": "DeploymentNotFound", "message": "The API deployment does not exist."}}, MODEL
+    ),
+    Said(
+        "Azure",
+        429,
+        {"error": {"code": "429", "message": "Requests have exceeded call rate limit."}},
+        Retry(),
+        ("retry-after-ms: 250",),
+    ),
+    Said("Azure", 403, {"error": {"code": "403", "message": "Out of call volume quota."}}, QUOTA),
+    Said(
+        "Azure",
+        400,
+        {
+            "error": {
+                "message": "The response was filtered due to the prompt triggering the content management policy.",
+                "type": None,
+                "param": "prompt",
+                "code": "content_filter",
+                "status": 400,
+                "innererror": {"code": "ResponsibleAIPolicyViolation"},
+            }
+        },
+        FILTER,
+    ),
+    # OpenRouter
+    Said("OpenRouter", 401, {"error": {"message": "No auth credentials found", "code": 401}}, KEY),
+    Said("OpenRouter", 402, {"error": {"message": "Insufficient credits. Add more.", "code": 402}}, QUOTA),
+    Said(
+        "OpenRouter",
+        402,
+        {"error": {"message": "You requested up to 4096 tokens, but can only afford 1037.", "code": 402}},
+        QUOTA,
+    ),
+    Said("OpenRouter", 402, {"error": {"message": "Payment required", "code": 402}}, QUOTA),
+    Said("OpenRouter", 403, {"error": {"message": "Key limit exceeded (monthly limit).", "code": 403}}, QUOTA),
+    Said(
+        "OpenRouter",
+        403,
+        {"error": {"message": "Input flagged", "code": 403, "metadata": {"reasons": ["violence"]}}},
+        FILTER,
+    ),
+    Said("OpenRouter", 403, {"error": {"message": "You do not have permission.", "code": 403}}, KEY),
+    Said("OpenRouter", 429, {"error": {"message": "Rate limit exceeded: free-models-per-day.", "code": 429}}, QUOTA),
+    Said("OpenRouter", 429, {"error": {"message": "Provider returned error", "code": 429}}, Retry()),
+    Said("OpenRouter", 408, {"error": {"message": "Request timed out", "code": 408}}, Retry()),
+    Said("OpenRouter", 502, {"error": {"message": "Provider returned error", "code": 502}}, Retry()),
+    Said("OpenRouter", 503, {"error": {"message": "No available model provider", "code": 503}}, Retry()),
+    Said("OpenRouter", 404, {"error": {"message": "No endpoints found for a/b.", "code": 404}}, MODEL),
+    Said("OpenRouter", 400, {"error": {"message": "a/b is not a valid model ID", "code": 400}}, MODEL),
+    # Anthropic's compatible endpoint
+    Said(
+        "Anthropic",
+        401,
+        {"type": "error", "error": {"type": "authentication_error", "message": "invalid x-api-key"}},
+        KEY,
+    ),
+    Said(
+        "Anthropic",
+        400,
+        {"error": {"type": "invalid_request_error", "message": "Your credit balance is too low to access the API."}},
+        QUOTA,
+    ),
+    Said(
+        "Anthropic",
+        402,
+        {"type": "error", "error": {"type": "billing_error", "message": "There is a problem with your payment."}},
+        QUOTA,
+    ),
+    Said("Anthropic", 403, {"type": "error", "error": {"type": "permission_error", "message": "No permission."}}, KEY),
+    Said(
+        "Anthropic", 404, {"type": "error", "error": {"type": "not_found_error", "message": "model: claude-9"}}, MODEL
+    ),
+    Said(
+        "Anthropic",
+        413,
+        {"type": "error", "error": {"type": "request_too_large", "message": "Request exceeds 32 MB."}},
+        FailJob(),
+    ),
+    Said(
+        "Anthropic",
+        400,
+        {"error": {"type": "invalid_request_error", "message": "prompt is too long: 210000 tokens > 200000 maximum"}},
+        CONTEXT,
+    ),
+    Said(
+        "Anthropic",
+        429,
+        {"type": "error", "error": {"type": "rate_limit_error", "message": "Rate limited."}},
+        Retry(),
+        ("Retry-After: 2",),
+    ),
+    Said("Anthropic", 529, {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}, Retry()),
+    # Gemini's compatible endpoint, which wraps its errors into an array
+    Said(
+        "Gemini",
+        400,
+        [
+            {
+                "error": {
+                    "code": 400,
+                    "message": "API key not valid.",
+                    "status": "INVALID_ARGUMENT",
+                    "details": [{"reason": "API_KEY_INVALID"}],
+                }
+            }
+        ],
+        KEY,
+    ),
+    Said(
+        "Gemini",
+        429,
+        [
+            {
+                "error": {
+                    "code": 429,
+                    "message": "You exceeded your current quota.",
+                    "status": "RESOURCE_EXHAUSTED",
+                    "details": [
+                        {"violations": [{"quotaId": "GenerateRequestsPerDayPerProjectPerModel-FreeTier"}]},
+                        {"retryDelay": "32s"},
+                    ],
+                }
+            }
+        ],
+        QUOTA,
+    ),
+    Said(
+        "Gemini",
+        429,
+        [
+            {
+                "error": {
+                    "code": 429,
+                    "message": "Quota exceeded.",
+                    "status": "RESOURCE_EXHAUSTED",
+                    "details": [{"retryDelay": "3.5s"}],
+                }
+            }
+        ],
+        Retry(),
+    ),
+    Said(
+        "Gemini",
+        503,
+        [{"error": {"code": 503, "message": "The model is overloaded.", "status": "UNAVAILABLE"}}],
+        Retry(),
+    ),
+    Said("Gemini", 404, [{"error": {"code": 404, "message": "models/x is not found.", "status": "NOT_FOUND"}}], MODEL),
+    Said(
+        "Gemini",
+        400,
+        [
+            {
+                "error": {
+                    "code": 400,
+                    "message": "The input token count (2000000) exceeds the maximum.",
+                    "status": "INVALID_ARGUMENT",
+                }
+            }
+        ],
+        CONTEXT,
+    ),
+    # vLLM, old and new
+    Said(
+        "vLLM",
+        404,
+        {
+            "object": "error",
+            "message": "The model `x` does not exist.",
+            "type": "NotFoundError",
+            "param": None,
+            "code": 404,
+        },
+        MODEL,
+    ),
+    Said(
+        "vLLM",
+        400,
+        {
+            "error": {
+                "message": "This model's maximum context length is 4096 tokens.",
+                "type": "BadRequestError",
+                "code": 400,
+            }
+        },
+        CONTEXT,
+    ),
+    Said("vLLM", 401, {"error": "Unauthorized"}, KEY),
+    Said(
+        "vLLM",
+        500,
+        {"error": {"message": "EngineCore encountered an issue.", "type": "InternalServerError", "code": 500}},
+        Retry(),
+    ),
+    Said(
+        "vLLM",
+        400,
+        {
+            "object": "error",
+            "message": "System role not supported",
+            "type": "BadRequestError",
+            "param": None,
+            "code": 400,
+        },
+        AdaptRequest("system_as_user"),
+    ),
+    Said(
+        "vLLM",
+        400,
+        {
+            "error": {
+                "message": "temperature must be non-negative",
+                "type": "BadRequestError",
+                "param": "temperature",
+                "code": 400,
+            }
+        },
+        FailJob(),
+    ),
+    Said(
+        "vLLM",
+        400,
+        {
+            "error": {
+                "message": "Conversation roles must alternate user/assistant/user/assistant/...",
+                "type": "BadRequestError",
+                "code": 400,
+            }
+        },
+        AdaptRequest("system_as_user"),
+    ),
+    # FastAPI's validation, and gateways that name the parameter in words
+    *(build(*parameter) for build in (extra_forbidden, extra_field, in_words) for parameter in PARAMETERS),
+    extra_forbidden("stream_options.include_usage", "no_stream_options"),
+    Said(
+        "gateway", 400, {"error": {"message": "Streaming is not available for this model."}}, AdaptRequest("no_stream")
+    ),
+    # SGLang
+    Said(
+        "SGLang",
+        400,
+        {
+            "object": "error",
+            "message": "The input (61709 tokens) is longer than the model's context length (40960 tokens).",
+            "type": "BadRequestError",
+            "code": 400,
+        },
+        CONTEXT,
+    ),
+    Said(
+        "SGLang",
+        503,
+        {"object": "error", "message": "The request queue is full.", "type": "service_unavailable", "code": 503},
+        Retry(),
+    ),
+    # llama.cpp
+    Said("llama.cpp", 401, {"error": {"code": 401, "message": "Invalid API Key", "type": "authentication_error"}}, KEY),
+    Said("llama.cpp", 503, {"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}}, Retry()),
+    Said(
+        "llama.cpp",
+        400,
+        {
+            "error": {
+                "code": 400,
+                "message": "the request exceeds the available context size",
+                "type": "exceed_context_size_error",
+                "n_prompt_tokens": 14429,
+                "n_ctx": 8192,
+            }
+        },
+        CONTEXT,
+    ),
+    Said(
+        "llama.cpp",
+        500,
+        {"error": {"code": 500, "message": "the request exceeds the available context size", "type": "server_error"}},
+        CONTEXT,
+    ),
+    Said(
+        "llama.cpp",
+        500,
+        {
+            "error": {
+                "code": 500,
+                "message": "Only user, assistant and tool roles are supported, got system.",
+                "type": "server_error",
+            }
+        },
+        AdaptRequest("system_as_user"),
+    ),
+    Said(
+        "llama.cpp",
+        501,
+        {"error": {"code": 501, "message": "This server does not support it.", "type": "not_supported_error"}},
+        FailJob(),
+    ),
+    # Ollama
+    Said(
+        "Ollama",
+        404,
+        {
+            "error": {
+                "message": 'model "x" not found, try pulling it first',
+                "type": "api_error",
+                "param": None,
+                "code": None,
+            }
+        },
+        MODEL,
+    ),
+    Said(
+        "Ollama",
+        503,
+        {"error": {"message": "server busy, please try again. maximum pending requests exceeded", "type": "api_error"}},
+        Retry(),
+    ),
+    Said("Ollama", 500, {"error": {"message": "llama runner process has terminated", "type": "api_error"}}, Retry()),
+    # LiteLLM
+    Said(
+        "LiteLLM",
+        401,
+        {
+            "error": {
+                "message": "Authentication Error, Invalid proxy server token passed.",
+                "type": "auth_error",
+                "code": "401",
+            }
+        },
+        KEY,
+    ),
+    Said(
+        "LiteLLM",
+        400,
+        {
+            "error": {
+                "message": "Budget has been exceeded! Current cost: 26.0, Max budget: 0.25",
+                "type": None,
+                "code": "400",
+            }
+        },
+        QUOTA,
+    ),
+    Said(
+        "LiteLLM",
+        429,
+        {"error": {"message": "Your allowance has been reached.", "type": "budget_exceeded", "code": "429"}},
+        QUOTA,
+    ),
+    Said(
+        "LiteLLM",
+        429,
+        {
+            "error": {
+                "message": "No deployments available for selected model, Try again in 5 seconds.",
+                "type": "None",
+                "code": "429",
+            }
+        },
+        Retry(),
+    ),
+    Said(
+        "LiteLLM",
+        400,
+        {"error": {"message": "Invalid model name passed in model=x.", "type": "invalid_request_error", "code": "400"}},
+        MODEL,
+    ),
+    Said(
+        "LiteLLM",
+        400,
+        {
+            "error": {
+                "message": "litellm.ContentPolicyViolationError: the content management policy",
+                "type": None,
+                "code": "400",
+            }
+        },
+        FILTER,
+    ),
+    Said(
+        "LiteLLM",
+        400,
+        {
+            "error": {
+                "message": "litellm.ContextWindowExceededError: too many tokens for the context window",
+                "code": "400",
+            }
+        },
+        CONTEXT,
+    ),
+    # anybody
+    Said("any", 404, "<html>404 page not found</html>", MODEL),
+    Said("any", 405, "Method Not Allowed", CloseEndpoint("address")),
+    Said("any", 307, "", CloseEndpoint("address"), ("Location: http://elsewhere.invalid/",)),
+    Said("any", 429, "slow down", CloseEndpoint("wait"), ("Retry-After: 86400",)),
+    Said("any", 503, "maintenance", CloseEndpoint("wait"), ("Retry-After: 86400",)),
+    Said("any", 429, "slow down", Retry(), ("Retry-After: 7",)),
+    Said("any", 400, "bad request", FailJob()),
+    Said("any", 422, {"detail": [{"loc": ["body", "messages"], "msg": "field required"}]}, FailJob()),
+    Said("any", 425, "too early", Retry()),
+    Said("any", 504, "upstream timed out", Retry()),
+    Said("Cloudflare", 524, "A timeout occurred", Retry()),
+]
+
+# Errors inside of a stream whose own status was 200.
+STREAMED: list[tuple[object, int, Action]] = [
+    ({"error": {"message": "overloaded", "code": 503}}, 503, Retry()),
+    (
+        {"error": {"message": "x", "code": "server_error"}, "choices": [{"delta": {}, "finish_reason": "error"}]},
+        500,
+        Retry(),
+    ),
+    ({"error": {"message": "x", "type": "overloaded_error"}}, 529, Retry()),
+    ({"type": "error", "error": {"message": "x", "type": "overloaded_error"}}, 529, Retry()),
+    ({"error": {"message": "x", "code": "rate_limit_exceeded"}}, 429, Retry()),
+    ({"error": {"message": "x", "type": "insufficient_quota", "code": "insufficient_quota"}}, 429, QUOTA),
+    ({"error": {"message": "x", "code": "context_length_exceeded"}}, 400, CONTEXT),
+    ({"error": {"message": "x", "code": "content_filter"}}, 400, FILTER),
+    ({"error": {"message": "x", "type": "authentication_error"}}, 401, KEY),
+    ({"error": {"message": "prompt is too long: 9 > 8", "code": 400}, "choices": []}, 400, CONTEXT),
+    ({"object": "error", "message": "x", "type": "BadRequestError", "code": 400}, 400, FailJob()),
+    ({"error": {"message": "x", "status": "UNAVAILABLE"}}, 503, Retry()),
+]

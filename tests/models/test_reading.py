@@ -1,0 +1,156 @@
+"""What servers do differently, and is an answer all the same."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from trioagent._errors import ModelConnectionError, ModelError, ModelStatusError
+from trioagent._server_behaviour import NO_FINISH_REASON
+from trioagent.models import AnswerEnd, ReasoningDelta
+from trioagent.testing import Fault, Say, Wire
+
+from .support import ASK, ONCE, ask, model_before, serving
+
+pytestmark = pytest.mark.real
+
+STOP = {"choices": [{"delta": {}, "finish_reason": "stop"}]}
+ANSWER = {"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}]}
+EVENTS = (
+    b'data: {"choices":[{"delta":{"content":"hi"}}]}\n\ndata: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n'
+)
+
+
+def delta(**members: object) -> dict[str, object]:
+    return {"choices": [{"delta": members}]}
+
+
+def body(content: bytes, *headers: str, status: int = 200) -> Wire:
+    lines = [f"HTTP/1.1 {status} X", f"Content-Length: {len(content)}", *headers, "", ""]
+    return Wire(("\r\n".join(lines).encode() + content,))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Fault.events({"type": "ping"}, delta(content="h"), {}, delta(content="i"), STOP, "[DONE]"),
+        Fault.events({"choices": None}, delta(content="hi"), STOP, {"usage": {"prompt_tokens": 1}}, "[DONE]"),
+        Fault.events({"choices": [{"message": {"content": "hi"}}]}, STOP),
+        Fault.events("", delta(content="hi"), " ", STOP),
+        Fault.events(ANSWER),
+        Fault.json({"choices": [{"delta": {"content": "hi"}, "finish_reason": "stop"}]}),
+        body(EVENTS),
+        body(EVENTS, "Content-Type: application/json"),
+        body(EVENTS, "Content-Type: text/plain; charset=utf-8"),
+        body(b": OPENROUTER PROCESSING\n\n" + EVENTS),
+        body(b"\xef\xbb\xbf" + EVENTS, "Content-Type: text/event-stream"),
+        body(b"\xef\xbb\xbf" + EVENTS),
+        body(json.dumps(ANSWER).encode(), "Content-Type: text/event-stream"),
+        body(b"\xef\xbb\xbf\n " + json.dumps(ANSWER).encode(), "Content-Type: text/event-stream"),
+        body(json.dumps([ANSWER]).encode()),
+        *(body(EVENTS, f"Content-Encoding: {coding}") for coding in ("", "none", "identity", "Identity", "NONE")),
+        body(gzip.compress(EVENTS), "Content-Encoding: gzip"),
+        body(gzip.compress(EVENTS), "Content-Encoding: GZip", "Content-Type: text/event-stream"),
+        body(gzip.compress(json.dumps(ANSWER).encode()), "Content-Encoding: x-gzip"),
+        body(zlib.compress(EVENTS), "Content-Encoding: deflate"),
+        body(zlib.compress(EVENTS)[2:-4], "Content-Encoding: deflate"),
+        Wire((*body(EVENTS).pieces,), then="close"),
+    ],
+)
+async def test_an_answer_all_the_same(answer: Wire) -> None:
+    async with serving([answer, Say("again")]) as server, model_before(server, retry=ONCE) as model:
+        answered = await ask(model)
+        assert (answered.text, answered.end and answered.end.finish_reason) == ("hi", "stop")
+        assert (await ask(model)).text == "again"
+
+
+@pytest.mark.parametrize("size", [1, 3, 1000])
+async def test_compressed_streams_in_shreds(size: int) -> None:
+    packed = body(gzip.compress(EVENTS), "Content-Encoding: gzip", "Content-Type: text/event-stream")
+    whole = b"".join(packed.pieces)
+    shreds = Wire(tuple(whole[start : start + size] for start in range(0, len(whole), size)))
+    async with serving([shreds]) as server, model_before(server, retry=ONCE) as model:
+        assert (await ask(model)).text == "hi"
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+async def test_errors_are_decompressed_too(coding: str) -> None:
+    content = json.dumps({"error": {"message": "too long", "code": "context_length_exceeded"}}).encode()
+    packed = gzip.compress(content) if coding == "gzip" else zlib.compress(content)
+    async with serving([body(packed, f"Content-Encoding: {coding}", status=400)]) as server:
+        async with model_before(server, retry=ONCE) as model:
+            with pytest.raises(ModelStatusError) as caught:
+                await ask(model)
+    assert (caught.value.detail, caught.value.code) == ("too long", "context_length_exceeded")
+
+
+async def test_surrogates_split_over_two_events() -> None:
+    halves = ['{"choices":[{"delta":{"content":"a\\ud83d"}}]}', '{"choices":[{"delta":{"content":"\\ude00b"}}]}']
+    async with serving([Fault.events(*halves, STOP)]) as server, model_before(server, retry=ONCE) as model:
+        assert (await ask(model)).text == "a😀b"
+
+
+@pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
+@pytest.mark.parametrize("stream", [True, False])
+async def test_reasoning_comes_apart(name: str, stream: bool) -> None:
+    events = Fault.events(delta(**{name: "I "}), delta(**{name: "wonder."}), delta(content="hi"), STOP)
+    whole = Fault.json({"choices": [{"message": {name: "I wonder.", "content": "hi"}, "finish_reason": "stop"}]})
+    async with serving([events if stream else whole]) as server:
+        async with model_before(server, retry=ONCE, stream=stream) as model, model.answer(ASK) as answer:
+            parts = [part async for part in answer]
+    assert "".join(part.text for part in parts if isinstance(part, ReasoningDelta)) == "I wonder."
+    assert isinstance(parts[-1], AnswerEnd)
+
+
+@pytest.mark.parametrize("then", ["close", "reset"])
+async def test_a_connection_that_breaks_behind_the_finish_reason(then: str) -> None:
+    pieces = Fault.events(delta(content="hi"), STOP).pieces
+    broken = Wire(tuple(piece.removesuffix(b"0\r\n\r\n") for piece in pieces), then=then)  # type: ignore[arg-type]
+    async with serving([broken]) as server, model_before(server, retry=ONCE) as model:
+        answered = await ask(model)
+    assert (answered.text, answered.end and answered.end.finish_reason) == ("hi", "stop")
+
+
+async def test_a_finish_reason_is_missed_only_where_the_server_gives_one() -> None:
+    without = Fault.events(delta(content="hi"), "[DONE]")
+    async with serving([without, Say("a"), without]) as server, model_before(server, retry=ONCE) as model:
+        ends = [(await ask(model)).end for _ in range(3)]
+    assert [end and end.finish_reason for end in ends] == ["stop", "stop", NO_FINISH_REASON]
+
+
+@pytest.fixture
+def fast_clock() -> MockClock:
+    """Virtual time at two hundred times the speed of real time."""
+    return MockClock(rate=200.0)
+
+
+@pytest.mark.parametrize("noise", [b": keep-alive\n\n", b'data: {"type":"ping"}\n\n', b"event: ping\n\n"])
+async def test_noise_for_ever_is_silence(noise: bytes, fast_clock: MockClock) -> None:
+    chunk = b"%x\r\n%s\r\n" % (len(noise), noise)
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+    async with serving([Wire((head, *[chunk] * 2000), pace=1.0)]) as server:
+        async with model_before(server, retry=ONCE, silence_seconds=20.0) as model:
+            with pytest.raises(ModelConnectionError, match="sent nothing for 20 s"):
+                with trio.fail_after(1000):
+                    async with model.answer(ASK) as parts:
+                        assert not [part async for part in parts]
+
+
+async def test_an_error_line_of_old_llama_cpp_is_an_error() -> None:
+    line = b'error: {"error": {"code": 500, "message": "failed", "type": "server_error"}}\n\n'
+    async with serving([body(line, "Content-Type: text/event-stream")]) as server:
+        async with model_before(server, retry=ONCE) as model:
+            with pytest.raises(ModelError, match="failed"):
+                await ask(model)
+
+
+async def test_a_blank_before_a_chunks_extension() -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunk = b"%x ;name=value\r\n%s\r\n0\r\n\r\n" % (len(EVENTS), EVENTS)
+    async with serving([Wire((head + chunk,))]) as server, model_before(server, retry=ONCE) as model:
+        assert (await ask(model)).text == "hi"

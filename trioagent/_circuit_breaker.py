@@ -1,0 +1,74 @@
+"""Circuit breaker of one endpoint: closed, open, or half-open with one request at a time. Pure: time is passed in."""
+
+from __future__ import annotations
+
+import math
+
+
+class CircuitBreaker:
+    """Stops requests that cannot succeed, and lets one through from time to time to see whether that is still so.
+
+    It opens when it is told to, or after `THRESHOLD` refusals in a row; any success closes it. While it is open, one
+    request at a time (a probe) may be sent after a pause that doubles with each probe that fails, from `FIRST_PAUSE` to
+    `LONGEST_PAUSE` seconds.
+
+    Attributes:
+        is_open: requests are stopped, but for a probe.
+        next_probe: when a probe may be sent.
+        probes: how many have failed since it opened.
+    """
+
+    THRESHOLD = 8
+    FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
+
+    def __init__(self) -> None:
+        self.is_open = False
+        self.next_probe = -math.inf
+        self.probes = 0
+        self._refusals = 0
+        self._probing = False
+
+    @property
+    def probing(self) -> bool:
+        """A probe has been sent, and its outcome is not known yet."""
+        return self._probing
+
+    def admit(self, now: float, *, ahead: bool = False) -> bool | None:
+        """Whether a request may be sent: False for an ordinary one, True for one that is the probe, None for none.
+
+        Args:
+            ahead: whoever asks has waited for its turn to probe.
+        """
+        if not self.is_open:
+            return False
+        if self.stops(now, ahead=ahead):
+            return None
+        self._probing = True
+        return True
+
+    def stops(self, now: float, *, ahead: bool = False) -> bool:
+        """Whether `admit` would give None."""
+        return self.is_open and (self._probing or (now < self.next_probe and not ahead))
+
+    def succeeded(self) -> None:
+        """A request succeeded, or failed in a way that shows that the endpoint works."""
+        self.is_open = self._probing = False
+        self.probes = self._refusals = 0
+
+    def refused(self, now: float) -> bool:
+        """Count a refusal; returns whether it was one too many."""
+        self._refusals += 1
+        return self.is_open or self._refusals >= self.THRESHOLD
+
+    def open(self, now: float, *, probe: bool, at_least: float = 0.0) -> None:
+        """Open it, or keep it open after a *probe* that failed; no probe for *at_least* seconds."""
+        if self.is_open and not probe:
+            return  # a request that was sent before it opened tells nothing new
+        self.probes = self.probes + 1 if self.is_open else 0
+        self.is_open, self._probing = True, False
+        pause = min(self.LONGEST_PAUSE, self.FIRST_PAUSE * 2.0 ** min(self.probes, 16))
+        self.next_probe = now + max(pause, at_least)
+
+    def gave_up_probe(self) -> None:
+        """The probe was cancelled: the next one may be sent at once."""
+        self._probing = False

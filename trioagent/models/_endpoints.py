@@ -1,0 +1,305 @@
+"""What open models share: a rate limiter for each address, and the health of each endpoint.
+
+An *endpoint* is one model at one address with one key. Its health is its circuit breaker, with what it is waiting for:
+
+- An endpoint that refuses everything (a bad key, no money) is *closed*: requests raise `ModelRefusedError` without
+  being sent, but for one from time to time.
+- An endpoint whose server is away is *held*, if somebody waits for it (`Endpoints.hold_outages`): requests raise
+  `EndpointHeldError`, and `EndpointHealth.turn` waits until it is available again, or until it is the caller's turn to
+  find out. Where nobody waits, a request fails when its retries are used up, and nothing is held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+
+import attrs
+import trio
+from trio_util import AsyncValue
+
+from .._circuit_breaker import CircuitBreaker
+from .._config import ModelConfig
+from .._errors import EndpointHeldError, ModelCertificateError, ModelError, ModelRefusedError, ModelStatusError
+from .._server_behaviour import Change, CloseEndpoint, HoldEndpoint, Retry, action_of
+from ._rate_limiter import RateLimiter
+
+_LONGEST_WAIT = 600.0  # of a Retry-After that closes an endpoint, before it is probed all the same
+
+
+@attrs.frozen
+class Available:
+    """Requests are sent."""
+
+
+@attrs.frozen
+class Held:
+    """The server is away.
+
+    Attributes:
+        since: when that was found, on Trio's clock.
+        problem: the last failure, in words.
+        probes: how many requests have found it away since.
+        next_probe: when the next one may be sent.
+    """
+
+    since: float
+    problem: str
+    probes: int
+    next_probe: float
+
+
+@attrs.frozen
+class Closed:
+    """The server refuses everything.
+
+    Attributes:
+        since: when that was found, on Trio's clock.
+        error: the last refusal.
+        action: what it means.
+        probes, next_probe: as in `Held`.
+    """
+
+    since: float
+    error: ModelError
+    action: CloseEndpoint
+    probes: int
+    next_probe: float
+
+
+EndpointState = Available | Held | Closed
+_AVAILABLE = Available()
+
+
+class RequestFate:
+    """One request on its way, whose outcome its sender reports to the endpoint's health."""
+
+    __slots__ = ("_answer", "_health", "_open", "_probe")
+
+    def __init__(self, health: EndpointHealth, answer: object, probe: bool) -> None:
+        self._health = health
+        self._answer = answer
+        self._probe = probe
+        self._open = True
+
+    def succeeded(self) -> None:
+        """An answer came, complete or as far as it was wanted."""
+        if self._open:
+            self._open = False
+            self._health._on_success()
+
+    def failed(self, error: ModelError) -> None:
+        """It failed."""
+        if self._open:
+            self._open = False
+            self._health._on_failure(error, self._answer, probe=self._probe)
+
+    def close(self) -> None:
+        """Nothing more will be reported: without an outcome, such as when it was cancelled, a probe tells nothing."""
+        if self._open:
+            self._open = False
+            if self._probe:
+                self._health._on_probe_given_up()
+
+
+class EndpointHealth:
+    """The health of one endpoint: available, held or closed.
+
+    Attributes:
+        name: the model and its address, for people; never the key.
+        state: what can be awaited and shown.
+        changes: what the server does not take in a request (see `AdaptRequest`).
+    """
+
+    def __init__(self, name: str, endpoints: Endpoints | None = None) -> None:
+        self.name: str = name
+        self.state: AsyncValue[EndpointState] = AsyncValue(_AVAILABLE)
+        self.changes: frozenset[Change] = frozenset()
+        self._endpoints = endpoints
+        self._holders = 0
+        self._breaker = CircuitBreaker()
+        self._successes = 0
+        self._failing: list[object] = []  # two answers, at most, whose requests failed since the last success
+        self._queue = trio.StrictFIFOLock()  # held by the waiter whose turn to probe comes next
+        self._prober: object | None = None  # the waiter whose turn it is
+        self._changed = trio.Event()
+
+    def __repr__(self) -> str:
+        return f"<EndpointHealth of {self.name}: {self.state.value!r}>"
+
+    @property
+    def holds(self) -> bool:
+        """Whether somebody waits for the endpoint when it is away (see `hold_outages`)."""
+        return self._holders > 0 or (self._endpoints is not None and self._endpoints.holding)
+
+    @contextmanager
+    def hold_outages(self) -> Iterator[None]:
+        """As `Endpoints.hold_outages`, for this endpoint alone."""
+        self._holders += 1
+        try:
+            yield
+        finally:
+            self._holders -= 1
+
+    @property
+    def successes(self) -> int:
+        """How many requests have succeeded, ever."""
+        return self._successes
+
+    def check(self) -> None:
+        """Find out early whether `admit` would refuse; raises as it does."""
+        if self._breaker.is_open and self._breaker.stops(trio.current_time(), ahead=self._prober is not None):
+            raise self.held_error()
+
+    def admit(self, answer: object) -> RequestFate:
+        """Ask to send a request for *answer* (anything that stands for it).
+
+        Raises:
+            EndpointHeldError, ModelRefusedError, ModelCertificateError: none is to be sent now.
+        """
+        if not self._breaker.is_open:
+            return RequestFate(self, answer, False)
+        probe = self._breaker.admit(trio.current_time(), ahead=self._prober is not None)
+        if probe is None:
+            raise self.held_error()
+        return RequestFate(self, answer, probe)
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait until the endpoint is available, or until it is the caller's turn to probe it.
+
+        Inside the block, the first request to the endpoint is sent even though it is held or closed; its outcome counts
+        for all. Leaving the block, by cancellation too, passes the turn on. Waiters take turns in order of asking.
+        """
+        me = object()
+        async with self._queue:
+            while not isinstance(state := self.state.value, Available):
+                if self._prober is None and trio.current_time() >= state.next_probe:
+                    self._prober = me
+                    break
+                with trio.move_on_at(state.next_probe if self._prober is None else float("inf")):
+                    await self._changed.wait()
+        try:
+            yield
+        finally:
+            if self._prober is me:
+                self._prober = None
+                self._wake()
+
+    def others_fail(self, answer: object) -> bool:
+        """Whether requests for other answers have failed, and none has succeeded since."""
+        return any(other is not answer for other in self._failing)
+
+    def hold(self, error: ModelError, *, probe: bool = False) -> EndpointHeldError:
+        """The server is away, as *error* shows; returns the error for whoever asked."""
+        problem = str(error)
+        now = trio.current_time()
+        since = self.state.value.since if isinstance(self.state.value, Held) else now
+        self._breaker.open(now, probe=probe)
+        self._set(Held(since, problem, self._breaker.probes, self._breaker.next_probe))
+        return EndpointHeldError(self.name, problem)
+
+    def adapt(self, change: Change) -> None:
+        """Remember that the server does not take a part of the request."""
+        self.changes |= {change}
+
+    def held_error(self) -> ModelError:
+        """The error for a request that is not sent now."""
+        state = self.state.value
+        if isinstance(state, Closed) and isinstance(state.error, ModelStatusError):
+            return ModelRefusedError(*state.error.args)
+        if isinstance(state, Closed) and isinstance(state.error, ModelCertificateError):
+            return ModelCertificateError(*state.error.args)
+        return EndpointHeldError(self.name, state.problem if isinstance(state, Held) else "it is being probed")
+
+    def _on_success(self) -> None:
+        self._successes += 1
+        self._failing.clear()
+        self._breaker.succeeded()
+        if self.state.value is not _AVAILABLE:
+            self._set(_AVAILABLE)
+
+    def _on_failure(self, error: ModelError, answer: object, *, probe: bool) -> None:
+        if len(self._failing) < 2 and answer not in self._failing:
+            self._failing.append(answer)
+        now = trio.current_time()
+        if probe:
+            self._prober = None  # the turn of whoever sent it is over
+        match action_of(error):
+            case CloseEndpoint() as action:
+                if self._breaker.refused(now) or self.holds:
+                    asked = error.retry_after if isinstance(error, ModelStatusError) else None
+                    since = self.state.value.since if isinstance(self.state.value, Closed) else now
+                    self._breaker.open(now, probe=probe, at_least=min(asked or 0.0, _LONGEST_WAIT))
+                    self._set(Closed(since, error, action, self._breaker.probes, self._breaker.next_probe))
+            case Retry() | HoldEndpoint():
+                if probe and isinstance(self.state.value, Closed):
+                    state = self.state.value
+                    self._breaker.open(now, probe=True)
+                    self._set(attrs.evolve(state, probes=self._breaker.probes, next_probe=self._breaker.next_probe))
+                elif probe:
+                    self.hold(error, probe=True)
+            case _:  # it refused this request, so that it is there
+                if probe:
+                    self._breaker.succeeded()
+                    self._set(_AVAILABLE)
+
+    def _on_probe_given_up(self) -> None:
+        self._breaker.gave_up_probe()
+        self._wake()
+
+    def _set(self, state: EndpointState) -> None:
+        if state != self.state.value:
+            self.state.value = state
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._changed.statistics().tasks_waiting:
+            self._changed.set()
+            self._changed = trio.Event()
+
+
+class Endpoints:
+    """The rate limiters and endpoints of all models that are open together, such as those of one runtime.
+
+    Attributes:
+        rate_limiters: by address.
+    """
+
+    def __init__(self) -> None:
+        self.rate_limiters: dict[str, RateLimiter] = {}
+        self._healths: dict[tuple[str, str, str | None], EndpointHealth] = {}
+        self._holders = 0
+
+    @property
+    def healths(self) -> Mapping[tuple[str, int, str], EndpointHealth]:
+        """All endpoints that have been opened, by address, number of the key (in order of first use), and model."""
+        keys = list(dict.fromkeys(key for _, _, key in self._healths))
+        return {(url, keys.index(key), model): health for (url, model, key), health in self._healths.items()}
+
+    @property
+    def holding(self) -> bool:
+        """Whether somebody waits for endpoints that are away."""
+        return self._holders > 0
+
+    @contextmanager
+    def hold_outages(self) -> Iterator[None]:
+        """Inside the block, whoever uses these models waits for endpoints that are away (see `EndpointHealth.turn`).
+
+        A request to a server that is away then raises `EndpointHeldError` where it would have failed for good, and one
+        refusal suffices to close an endpoint.
+        """
+        self._holders += 1
+        try:
+            yield
+        finally:
+            self._holders -= 1
+
+    def rate_limiter(self, config: ModelConfig) -> RateLimiter:
+        """The rate limiter of *config*'s address, with the limits of whoever asked for it first."""
+        return self.rate_limiters.setdefault(config.base_url, RateLimiter(config.rate))
+
+    def health(self, config: ModelConfig) -> EndpointHealth:
+        """The health of *config*'s endpoint."""
+        name = f"{config.model!r} at {config.base_url.partition('?')[0]}"
+        return self._healths.setdefault((config.base_url, config.model, config.api_key), EndpointHealth(name, self))

@@ -47,7 +47,7 @@ FACTS = [
             question="Where do I live?",
             answer="Porto",
         ),
-        Fact(fact_description="I play the cello.", question="Which instrument do I play?", answer="cello"),
+        Fact(fact_description="I play the cello.", question="What do I play?", answer="cello"),
         Fact(fact_description="My sister Ada lives in Rome.", question="Where does my sister live?", answer="Rome"),
     ],
     [

@@ -10,7 +10,7 @@ LIVES = Fact(
     fact_description="I live in Porto.", previous="I live in Lisbon.", question="Where do I live?", answer="Porto"
 )
 SISTER = Fact(fact_description="My sister Ada lives in Rome.", question="Where does my sister live?", answer="Rome")
-CELLO = Fact(fact_description="I play the cello.", question="Which instrument do I play?", answer="cello")
+CELLO = Fact(fact_description="I play the cello.", question="What do I play?", answer="cello")
 
 
 def persona_body(name: str = "Mara Holt", **more: Any) -> dict[str, Any]:

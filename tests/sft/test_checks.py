@@ -8,8 +8,9 @@ from typing import Any
 import attrs
 import pytest
 
+from trioagent import InvalidInputError
 from trioagent.sft import Exchange, Fact, Flow, Transcript, check
-from trioagent.sft._flows import notes_before
+from trioagent.sft._flows import check_facts, notes_before
 
 from .people import CELLO, LIVES, SISTER, persona
 
@@ -191,3 +192,122 @@ def test_diff() -> None:
         "b.md": "--- a/b.md\n+++ /dev/null\n@@ -1 +0,0 @@\n-y\n\\ No newline at end of file\n",
         "c.md": "--- /dev/null\n+++ b/c.md\n@@ -0,0 +1 @@\n+new\n",
     }
+
+
+OVER = [
+    "- Moved from Lisbon", "- Lisbon (until 2020)", "- Previous city: Lisbon", "- Old address: Lisbon",
+    "- Lisbon (old)", "- City: Lisbon → Porto", "- ~~Lisbon~~ Porto", "- no longer in Lisbon",
+    "- Lived in Lisbon before Porto", "- Lisbon: 2010-2019", "- City: Porto (was Lisbon)", "- Left Lisbon in 2020",
+    "- History: Lisbon",
+]  # fmt: skip
+STALE = [
+    "- 34 years old, baker, lives in Lisbon", "- Home: Lisbon (do not share)", "- Lives on the left bank in Lisbon",
+    "- Studies history in Lisbon", "- Flat in Lisbon, goes out once a week", "- Lives in Lisbon with her old dog",
+    "- Moved house, lives in Lisbon", "- Lives in Lisbon, not far from the river", "- Has an old car, home in Lisbon",
+    "- Lives in Lisbon (not Porto)", "- Lives in Lisbon, was born in Rome", "- A 3-year-old son, home in Lisbon",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", OVER)
+def test_a_line_that_says_that_it_is_over_is_not_stale(line: str) -> None:
+    assert wrong(updated(BEFORE.replace("- **Lives In**: Lisbon", f"- Home: Porto\n{line}"))) == {}
+
+
+@pytest.mark.parametrize("line", STALE)
+def test_a_stale_line_is_found_whatever_stands_beside_it(line: str) -> None:
+    said = wrong(updated(BEFORE.replace("- **Lives In**: Lisbon", f"- Home: Porto\n{line}")))
+    assert list(said) == ["old_gone"]
+
+
+@pytest.mark.parametrize(
+    ("line", "verdicts"),
+    [
+        ("- **Brothers**: 3 (updated 2026-03-02)", []),
+        ("- **Brothers**: 3\n- two dogs", []),
+        ("- **Brothers**: three\n- 2 sisters since 02/02/2020", []),
+        ("- **Brothers**: 3\n- Has 2 brothers", ["old_gone"]),
+        ("## Brothers\n- 2\n- 3", ["old_gone"]),
+        ("- **Brothers**: 2 (updated 2026-03-03)", ["change_noted", "old_gone"]),
+    ],
+)
+def test_a_number_that_changed(line: str, verdicts: list[str]) -> None:
+    fact = Fact(fact_description="I have 3 brothers.", previous="I have 2 brothers.")
+    said = Exchange(said="I have 3 brothers now.", reply="Noted.", errors=("",))
+    before = notes_before("update", persona(), (fact,))
+    kept = "\n".join(text for text in before["user.md"].splitlines() if "rothers" not in text)
+    after = {**before, "user.md": f"{kept}\n{line}\n"}
+    assert list(wrong(conversation("update", (fact,), [said], after=after))) == verdicts
+
+
+def test_facts_that_differ_in_the_order_of_their_words_only() -> None:
+    fact = Fact(fact_description="My dog is older than my cat.", previous="My cat is older than my dog.")
+    said = Exchange(said="My dog is older than my cat.", reply="Noted.", errors=("",))
+    before = notes_before("update", persona(), (fact,))
+    kept = "\n".join(text for text in before["user.md"].splitlines() if "older" not in text)
+
+    def after(line: str) -> list[str]:
+        notes = {**before, "user.md": f"{kept}\n{line}\n"}
+        return list(wrong(conversation("update", (fact,), [said], after=notes)))
+
+    assert after("- The dog is older than the cat") == []
+    assert after("- The cat is older than the dog") == ["change_noted", "old_gone"]
+
+
+@pytest.mark.parametrize(
+    ("reply", "accepted"),
+    [
+        ("You live in Porto.", True),
+        ("Porto", True),
+        ("I am not sure of much, but here it is. You live in Porto.", True),
+        ("I could not find whether you live in Porto.", False),
+        ("It may be Lisbon, Porto, Rome or Ghent.", False),
+        ("Perhaps Porto?", False),
+        ("Lisbon or Porto.", False),
+    ],
+)
+def test_a_guess_is_no_answer(reply: str, accepted: bool) -> None:
+    said = wrong(conversation("retrieve", (LIVES,), [Exchange(said="Where do I live?", reply=reply)]))
+    assert list(said) == ([] if accepted else ["answered"])
+
+
+@pytest.mark.parametrize(
+    ("reply", "accepted"),
+    [
+        ("You have 3 cats.", True),
+        ("Three.", True),
+        ("I have looked at everything in your notes: three cats live with you.", True),
+        ("I looked at 3 notes, but none tells me.", False),
+        ("I have read all of your 3 notes and written a summary.", False),
+    ],
+)
+def test_a_number_by_chance_is_no_answer(reply: str, accepted: bool) -> None:
+    fact = Fact(fact_description="I have 3 cats.", question="How many cats do I have?", answer="3")
+    said = wrong(conversation("retrieve", (fact,), [Exchange(said=fact.question, reply=reply)]))
+    assert list(said) == ([] if accepted else ["answered"])
+
+
+@pytest.mark.parametrize(
+    ("flow", "fact", "words"),
+    [
+        ("update", Fact(fact_description="I live in Porto!", previous="I lived in Porto."), "old_gone"),
+        ("update", Fact(fact_description="I have 1,200 books.", previous="I have 1200 books."), "old_gone"),
+        (
+            "retrieve",
+            Fact(fact_description="I live in Porto.", question="Do I live in Porto?", answer="Porto"),
+            "answered: not answered: 'Porto': the question tells it",
+        ),
+    ],
+)
+def test_a_fact_that_can_never_be_accepted_is_refused(flow: Flow, fact: Fact, words: str) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        check_facts(flow, [fact], "facts", persona())
+    assert str(caught.value).startswith("facts[0]: no conversation about it could be accepted: ")
+    assert words in str(caught.value)
+
+
+def test_facts_that_can_be_accepted_are_not_refused() -> None:
+    for flow in ("introduce", "retrieve", "update"):
+        check_facts(flow, [LIVES, SISTER, CELLO], "facts", persona())
+    check_facts(
+        "introduce", [Fact(fact_description=text) for text in ("我住在柏林。", "I never smoke.", "🎉 party")], "facts"
+    )

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+
+import attrs
 
 from .._config import Flow
 from .._wire import short
 from ._persona import Fact, Persona
+from ._polarity import is_guess, is_over, sentences
 from ._static_memory import static_memory
 from ._transcript import Exchange, Transcript, Verdict
-from ._words import Words, adds_to, words_in, words_of
+from ._words import Words, adds_to, contradicts, in_order, without_dates, words_in, words_of
 
 Check = Callable[[Transcript], str]  # gives what is wrong, or ""
 
-# A line that says how it was before is a record of the change, not the old fact.
-_PAST = re.compile(
-    r"\b(?:was|were|had|used to|until|before|previous(?:ly)?|former(?:ly)?|earlier|once|old|past|history|"
-    r"no longer|not|stopped|quit|left|changed|moved from|instead of|replaced|ex)\b|~~",
-    re.IGNORECASE,
-)
+_BARE_ANSWER = 6  # words of a sentence that says hardly more than a number
 
 
 def check(transcript: Transcript) -> list[Verdict]:
@@ -63,7 +61,7 @@ def notes_changed(transcript: Transcript) -> str:
 
 def facts_told(transcript: Transcript) -> str:
     """The persona brought up every fact that the agent could not know."""
-    said = words_in(exchange.said for exchange in transcript.exchanges)
+    said = [exchange.said for exchange in transcript.exchanges]
     news = [fact for fact in transcript.facts if _is_news(transcript, fact)]
     return _not_in(transcript, said, news, "the persona did not say")
 
@@ -82,12 +80,16 @@ def facts_kept(transcript: Transcript) -> str:
 def change_noted(transcript: Transcript) -> str:
     """What is new in a fact that changed stands in lines that are new."""
     old_lines = {line for text in transcript.before.values() for line in text.splitlines()}
-    new_lines = (line for text in transcript.after.values() for line in text.splitlines() if line not in old_lines)
-    new = words_in([*(transcript.after.keys() - transcript.before.keys()), *new_lines])
+    new_lines = [line for text in transcript.after.values() for line in text.splitlines() if line not in old_lines]
+    new = [*(transcript.after.keys() - transcript.before.keys()), *new_lines]
     changed = [fact for fact in transcript.facts if _is_news(transcript, fact)]
-    return _not_in(
-        transcript, new, changed, "not newly noted", lambda fact: _apart(fact.fact_description, fact.previous)
-    )
+    for fact in changed:
+        dateless = [without_dates(text, fact.fact_description) for text in new]
+        if problem := _not_in(transcript, dateless, [fact], "not newly noted", lambda fact: _difference(fact)[0]):
+            return problem
+    reordered = [fact for fact in changed if _same_words(fact)]
+    lacking = [fact for fact in reordered if not any(in_order(words_of(fact.fact_description), line) for line in new)]
+    return f"not newly noted: {'; '.join(short(fact.fact_description) for fact in lacking)}" if lacking else ""
 
 
 def old_gone(transcript: Transcript) -> str:
@@ -99,46 +101,86 @@ def old_gone(transcript: Transcript) -> str:
     for fact in transcript.facts:
         if not _is_news(transcript, fact):
             continue
-        stale = _apart(fact.previous, fact.fact_description)
-        added = _apart(fact.fact_description, fact.previous) if adds_to(fact.fact_description, fact.previous) else None
         unconcerned = _lines_without(transcript, fact)
         for path, text in sorted(transcript.after.items()):
+            heading = ""
             for line in text.splitlines():
-                if (
-                    line not in unconcerned
-                    and not line.startswith("# ")
-                    and not stale.missing(words_in([line]))
-                    and not _PAST.search(line)
-                    and not (added and not added.missing(words_in([line])))
-                ):
+                if line.startswith("#"):
+                    heading = line
+                if line not in unconcerned and not line.startswith("# ") and _is_stale(fact, line, heading):
                     problems.append(f"{path} still says {short(line.strip())}")
     return "; ".join(problems)
 
 
+def _is_stale(fact: Fact, line: str, heading: str) -> bool:
+    """Whether a line states what a fact was before it changed."""
+    if _same_words(fact):
+        old = words_of(fact.previous)
+        return in_order(old, line) and not is_over(line, _spoken(old, line))
+    new, stale = _difference(fact)
+    dateless = without_dates(line, fact.previous)
+    said = words_in([dateless])
+    if stale.missing(said):
+        return False
+    if adds_to(fact.fact_description, fact.previous) and not new.missing(said):
+        return False
+    if not stale.plain and not stale.runs and all(word[:1].isdigit() for word in stale.strong):
+        # A number alone says nothing: it has to be said of the same thing, and beside no other one.
+        about = attrs.evolve(words_of(fact.fact_description), strong=frozenset(), runs=frozenset())
+        shared = words_of(fact.previous).plain & about.plain
+        if shared and attrs.evolve(about, plain=shared).missing(words_in([dateless, heading])):
+            return False
+        if new and not new.missing(said):
+            return False
+    return not is_over(line, _spoken(stale, line))
+
+
+def _spoken(words: Words, line: str) -> list[str]:
+    """The words of a line in which *words* are recognised, as they stand there."""
+    found = re.findall(r"[^\W_]+", line)
+    spoken = [word for word in found if words.without(words_in([word])) != words]
+    return spoken or [run for run in words.runs if run in line] or found[:1]
+
+
 def answered(transcript: Transcript) -> str:
-    """For every fact there is a reply that says it, to a message that did not say it already."""
+    """For every fact there is a reply that says it, and does not guess, to a message that did not say it already."""
     problems = []
     for fact in transcript.facts:
-        answer = _said_of(transcript.persona, words_of(fact.answer or fact.fact_description))
-        reasons = [_unanswered(exchange, answer) for exchange in transcript.exchanges]
+        text = fact.answer or fact.fact_description
+        answer = _without_name(transcript.persona, words_of(text))
+        reasons = [_unanswered(exchange, answer, fact) for exchange in transcript.exchanges]
         if all(reasons):
-            problems.append(
-                f"{short(fact.answer or fact.fact_description)}: {min(reasons, key=len, default='not asked')}"
-            )
+            problems.append(f"{short(text)}: {min(reasons, key=len, default='not asked')}")
     return f"not answered: {'; '.join(problems)}" if problems else ""
 
 
-def _unanswered(exchange: Exchange, answer: Words) -> str:
-    wanted = answer - words_in([exchange.said])
+def _unanswered(exchange: Exchange, answer: Words, fact: Fact) -> str:
+    wanted = answer.without(words_in([exchange.said]))
     if not wanted:
         return "the question tells it"
-    missing = wanted.missing(words_in([exchange.reply]))
-    return f"no reply says {', '.join(missing)}" if missing else ""
+    if missing := wanted.missing(words_in([exchange.reply])):
+        return f"no reply says {', '.join(missing)}"
+    stating = [one for one in sentences(exchange.reply) if wanted.without(words_in([one])) != wanted]
+    if stating and all(is_guess(one, f"{fact.fact_description} {fact.answer}") for one in stating):
+        return f"the reply only guesses: {short(stating[0].strip())}"
+    if not wanted.plain and not wanted.runs and all(word[:1].isdigit() for word in wanted.strong):
+        about = words_of(f"{fact.fact_description} {fact.question} {exchange.said}")
+        topic = (about.strong | about.plain) - wanted.strong
+        if not any(_is_about(one, topic, about) for one in stating):
+            return f"the number in the reply is of something else: {short(stating[0].strip())}"
+    return ""
 
 
-def _said_of(persona: Persona, words: Words) -> Words:
+def _is_about(sentence: str, topic: frozenset[str], about: Words) -> bool:
+    """Whether a sentence with the right number is of the right thing: it names it, or hardly anything else."""
+    named = attrs.evolve(about, strong=topic, plain=frozenset(), runs=frozenset())
+    said = words_in([sentence])
+    return len(sentence.split()) <= _BARE_ANSWER or named.without(said) != named
+
+
+def _without_name(persona: Persona, words: Words) -> Words:
     """*words* without the persona's own name, which "I" and "you" stand for; all of them if nothing else is left."""
-    return words - words_in([persona.name_surname]) or words
+    return words.without(words_in([persona.name_surname])) or words
 
 
 def _is_news(transcript: Transcript, fact: Fact) -> bool:
@@ -146,10 +188,19 @@ def _is_news(transcript: Transcript, fact: Fact) -> bool:
     return transcript.flow == "introduce" or (transcript.flow == "update" and bool(fact.previous))
 
 
-def _apart(text: str, other: str) -> Words:
-    """The words that tell *text* from *other*; all of them if none does."""
-    words = words_of(other)
-    return words_of(text) - (words.strong | words.plain) or words_of(text)
+def _difference(fact: Fact) -> tuple[Words, Words]:
+    """The words that are new in a fact that changed, and those no longer in it; all of them if there is none."""
+    new, old = words_of(fact.fact_description), words_of(fact.previous)
+    return (
+        new.without(words_in([fact.previous])) or new,
+        old.without(words_in([fact.fact_description])) or old,
+    )
+
+
+def _same_words(fact: Fact) -> bool:
+    """Whether only the order of the words tells a fact from what held before."""
+    new, old = words_of(fact.fact_description), words_of(fact.previous)
+    return (new.strong, new.plain, new.runs) == (old.strong, old.plain, old.runs)
 
 
 def _lines_without(transcript: Transcript, fact: Fact) -> set[str]:
@@ -158,21 +209,27 @@ def _lines_without(transcript: Transcript, fact: Fact) -> set[str]:
     return {line for text in static_memory(transcript.persona, held).values() for line in text.splitlines()}
 
 
-def _notes(transcript: Transcript) -> frozenset[str]:
-    return words_in([*transcript.after.keys(), *transcript.after.values()])
+def _notes(transcript: Transcript) -> list[str]:
+    return [*transcript.after.keys(), *transcript.after.values()]
 
 
 def _not_in(
     transcript: Transcript,
-    found: frozenset[str],
+    texts: Sequence[str],
     facts: Iterable[Fact],
     problem: str,
     words: Callable[[Fact], Words] = lambda fact: words_of(fact.fact_description),
 ) -> str:
-    """Which *facts* are not stated by the words *found*."""
-    lacking = [(fact, _said_of(transcript.persona, words(fact)).missing(found)) for fact in facts]
-    described = [f"{short(fact.fact_description)} (no {', '.join(missing)})" for fact, missing in lacking if missing]
-    return f"{problem}: {'; '.join(described)}" if described else ""
+    """Which *facts* are not stated by *texts*."""
+    found = words_in(texts)
+    lacking = []
+    for fact in facts:
+        wanted = _without_name(transcript.persona, words(fact))
+        if missing := wanted.missing(found):
+            lacking.append(f"{short(fact.fact_description)} (no {', '.join(missing)})")
+        elif reversed_by := contradicts(fact.fact_description, wanted, texts):
+            lacking.append(f"{short(fact.fact_description)} ({reversed_by})")
+    return f"{problem}: {'; '.join(lacking)}" if lacking else ""
 
 
 _CHECKS: dict[Flow, tuple[Check, ...]] = {

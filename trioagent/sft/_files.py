@@ -48,8 +48,8 @@ def _read(row: object, flow: Flow, *, scripted: bool) -> tuple[Persona, tuple[Fa
     if not isinstance(row, dict) or row.keys() != {"persona", "facts"}:
         raise InvalidInputError("row", f'must be {{"persona": {{…}}, "facts": […]}}, not {short(row)}')
     facts = read_facts(row["facts"])
-    check_facts(flow, facts, "facts")
     persona = read_persona(row["persona"])
+    check_facts(flow, facts, "facts", persona)
     if scripted:
         script(persona, facts, flow, num_turns=1)
     return persona, facts

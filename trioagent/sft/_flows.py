@@ -15,9 +15,21 @@ from collections.abc import Sequence
 
 from .._config import Flow
 from .._errors import InvalidInputError
-from ._persona import Fact, Persona
-from ._static_memory import static_memory
+from ._checks import check
+from ._persona import Birthplace, Fact, Persona
+from ._static_memory import USER, static_memory
+from ._transcript import Exchange, Transcript
 from ._words import words_of
+
+_ANYBODY = Persona(
+    name_surname="(somebody)",
+    age=0,
+    gender="-",
+    birthplace=Birthplace(city="-", country="-"),
+    occupation="-",
+    detailed_backstory="-",
+    relationships=(),
+)
 
 _OPENING = (
     "You are talking to an assistant that keeps notes about you. Send at most {turns} messages, one at a time. "
@@ -26,8 +38,16 @@ _OPENING = (
 )
 
 
-def check_facts(flow: Flow, facts: Sequence[Fact], where: str) -> None:
-    """Raise `InvalidInputError` if *facts* cannot be used in *flow*."""
+def check_facts(flow: Flow, facts: Sequence[Fact], where: str, persona: Persona | None = None) -> None:
+    """Check that *facts* can be used in *flow*, and that a conversation about each of them can be accepted at all.
+
+    Args:
+        where: what error texts call the facts.
+        persona: whose facts they are.
+
+    Raises:
+        InvalidInputError: they cannot; the fact is named.
+    """
     if flow == "update" and not any(fact.previous for fact in facts):
         raise InvalidInputError(where, "has no fact that changes; the flow 'update' needs one with `previous`")
     for index, fact in enumerate(facts):
@@ -37,6 +57,34 @@ def check_facts(flow: Flow, facts: Sequence[Fact], where: str) -> None:
                 raise InvalidInputError(f"{where}[{index}].{name}", f"has no word to recognise it by: {text!r:.100}")
         if flow == "update" and fact.previous.strip() == fact.fact_description.strip():
             raise InvalidInputError(f"{where}[{index}].previous", f"is the same as the fact: {fact.previous!r}")
+        if flow == "update" and not fact.previous:
+            continue
+        if problem := _never_accepted(flow, fact, persona or _ANYBODY):
+            raise InvalidInputError(f"{where}[{index}]", f"no conversation about it could be accepted: {problem}")
+
+
+def _never_accepted(flow: Flow, fact: Fact, persona: Persona) -> str:
+    """What the checks reject in the best conversation about *fact* that there can be; "" if they accept it."""
+    answer = fact.answer or fact.fact_description
+    said, reply = (fact.question or "?", answer) if flow == "retrieve" else (fact.fact_description, "Noted.")
+    before = notes_before(flow, persona, [fact])
+    plain = {USER: f"- {fact.fact_description}\n"}
+    problem = ""
+    for after in (before if flow == "retrieve" else static_memory(persona, [fact.fact_description]), plain):
+        best = Transcript(
+            flow=flow,
+            persona=persona,
+            facts=(fact,),
+            messages=(),
+            exchanges=(Exchange(said=said, reply=reply),),
+            before=before,
+            after=after,
+        )
+        wrong = [verdict for verdict in check(best) if not verdict.passed]
+        if not wrong:
+            return ""
+        problem = problem or f"{wrong[0].check}: {wrong[0].reason}"
+    return problem
 
 
 def notes_before(flow: Flow, persona: Persona, facts: Sequence[Fact]) -> dict[str, str]:

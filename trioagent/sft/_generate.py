@@ -147,7 +147,7 @@ def _read(personas: Sequence[object], facts_per_persona: Sequence[object], confi
     for index, (given, given_facts) in enumerate(zip(personas, facts_per_persona, strict=True)):
         persona = read_persona(given, f"personas[{index}]")
         facts = read_facts(given_facts, f"facts_per_persona[{index}]")
-        check_facts(config.flow, facts, f"facts_per_persona[{index}]")
+        check_facts(config.flow, facts, f"facts_per_persona[{index}]", persona)
         jobs.append(
             PersonaJob(
                 key=f"persona-{index}",

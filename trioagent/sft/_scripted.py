@@ -46,7 +46,7 @@ class ScriptedPersona:
 
 def script(persona: Persona, facts: Sequence[Fact], flow: Flow, num_turns: int) -> list[str]:
     """The messages of a scripted persona, at most *num_turns*."""
-    check_facts(flow, facts, "facts")
+    check_facts(flow, facts, "facts", persona)
     match flow:
         case "introduce":
             statements = [_tell(fact.fact_description) for fact in facts]

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 
 from ._persona import Persona
-from ._words import words_in, words_of
+from ._words import states
 
 USER = "user.md"
 _SENTENCE_CHARS = 1_000  # longer facts are kept as they are
@@ -74,7 +74,7 @@ class _Builder:
 
     def _states(self, fact: str) -> bool:
         texts = [*self.notes, *(note.text() for note in self.notes.values())]
-        return not words_of(fact).missing(words_in(texts))
+        return states(fact, texts)
 
     def _read(self, fact: str) -> bool:
         """Note a fact under its key; False if no pattern reads it, or the key is taken by another value."""

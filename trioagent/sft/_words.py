@@ -1,7 +1,7 @@
 """Is a fact in a text? By its words, so that an agent may write it down in words of its own. Pure.
 
-The words of a fact are *strong* or *plain*. Strong are numbers and names: words with a digit, number words, and words
-with a capital letter, except one that only begins a sentence and is in no name. All others are plain, but for everyday
+The words of a fact are *strong* or *plain*. Strong are numbers and names: numbers in figures or words, and words with a
+capital letter, except one that only begins a sentence and is in no name. All others are plain, but for everyday
 words ("the", "is", "have", "live"), which say nothing. A text states a fact if it has
 
 - every strong word, and
@@ -9,42 +9,57 @@ words ("the", "is", "have", "live"), which say nothing. A text states a fact if 
 
 Where in the text they are does not matter: a fact may be spread over the notes of several people.
 
-Words are compared without case, accents and endings ("baker", "bakery", "bakeries"), plain ones by their first
-`PREFIX` letters too ("allergic", "allergies"), numbers as digits ("two" is 2), and a date such as 2019-03-05 counts as
-5 March 2019, too.
+English words are compared without case, accents and endings ("baker", "bakery", "bakeries"), plain ones by their first
+`PREFIX` letters too ("allergic", "allergies"). Words of other languages are compared by their beginnings: two are the
+same if they share `SHARED` of the longer one ("Берлин", "Берлине"). Scripts without blanks between words are compared
+by pairs of characters: each character must stand in a pair that the text has. Numbers are equal however they are
+written ("two", "2"; "1,200", "1200"), and a date in figures counts as day, month and year.
+
+A text that has the words may still say the opposite: see `contradicts`.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from functools import cached_property
 from unicodedata import combining, normalize
 
 import attrs
 
+from ._languages import ENGLISH, function_words, language_of
+from ._numbers import DATE, MONTHS, NUMBER, ORDINAL, WORDS, dates, english_number, readings, with_ascii_digits
+from ._polarity import clauses, is_denied, may_deny
+
 PLAIN_SHARE = 2 / 3
-"""The share of a fact's plain words that a text must have."""
+"""The share of a fact's plain words that a text must have, in English."""
+
+OTHER_SHARE = 1 / 2
+"""The same in other languages, of which fewer everyday words are known."""
 
 PREFIX = 6
-"""So many equal letters at the beginning make two plain words the same."""
+"""So many equal letters at the beginning make two plain English words the same."""
 
-_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+SHARED = 0.7
+"""The share of the longer one of two words of another language that their common beginning must have."""
+
+_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+_RUN = re.compile(rf"[{_UNSPACED}]+")
+_UNIT = re.compile(rf"(?:(?![{_UNSPACED}])[^\W\d_])+")
+_HIRAGANA = re.compile("[\u3041-\u309f]+")
+_HANGUL = re.compile("[\uac00-\ud7af]")
+_WORD = re.compile(rf"(?:(?![{_UNSPACED}])[^\W_])+(?:['’](?:(?![{_UNSPACED}])[^\W_])+)*")
 _SHORT_FORM = re.compile(r"(?:['’](?:s|m|re|ve|ll|d)|n['’]t)$")
-_DATE = re.compile(r"\b(\d{4})-(\d{2})-(\d{2})\b")
 _SENTENCE_END = re.compile(r"(?:^|[.!?:]\s+|\n)[\"'(\[*#>\-\s]*$")
 _GOES_ON = re.compile(r"['’]s\b|\s+(?!I\b)[A-Z][^\W\d_]")
-_MONTHS = "january february march april may june july august september october november december".split()
-_NUMBERS = {
-    word: str(number)
-    for number, word in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-        "seventeen eighteen nineteen twenty".split()
-    )
-} | {
-    word: str(number)
-    for number, word in zip(range(30, 100, 10), "thirty forty fifty sixty seventy eighty ninety".split(), strict=True)
-}
+_ELISION = re.compile(r"^(?:[cdjlmnst]|qu)['’]")
+# Everyday words of Chinese, Japanese and Thai, and measure words; longer ones first.
+_UNSPACED_EVERYDAY = re.compile(
+    "อาศัยอยู่|ทำงาน|ของฉัน|และ|อยู่|ฉัน|ผม|ดิฉัน|ของ|ชื่อ|เป็น|ที่|ใน|มี|"
+    "喜欢|喜歡|居住|工作|名字|现在|現在|今年|非常|我们|我們|他们|住在|出生|叫做|わたし|私|僕|"
+    "[我你您他她它的地得是在有了和与及也都就很这那个着过吗呢吧住叫爱对只隻名条岁歳位本辆间次不没無无非未号号]"
+)
 _EVERYDAY = frozenset(
     "a about actually after again all also always am an and any anymore are as at back be because been before being "
     "but by can cannot could currently did do does doing each every for from get gets got had has have having he "
@@ -58,73 +73,325 @@ _EVERYDAY = frozenset(
     "born grew".split()
 )
 _ENDINGS = ("ations", "ation", "ings", "ing", "ies", "ers", "ery", "ed", "er", "es", "s", "y", "e")
-_STEM = 4  # the shortest stem that an ending is taken from
+_SHORTEST_PART = 3
+_STEM = 4  # the shortest stem that an ending is taken from, but for a plural's "s"
+_PLURAL = re.compile(r"\w{2}[^\W_siu]s")
+_IRREGULAR = {
+    "daily": "day",
+    "weekly": "week",
+    "monthly": "month",
+    "yearly": "year",
+    "children": "child",
+    "wives": "wife",
+    "men": "man",
+    "women": "woman",
+    "mice": "mouse",
+    "feet": "foot",
+    "teeth": "tooth",
+    "geese": "goose",
+}
 
 
 @attrs.frozen
 class Words:
-    """What a fact is recognised by."""
+    """What a fact is recognised by.
+
+    Attributes:
+        strong, plain: in the spelling in which they are compared.
+        runs: texts in scripts without blanks, everyday words taken out.
+        language: of the fact: "en", another one's code, or "" if it is not known.
+        ordered: all of them in the order in which the fact says them.
+    """
 
     strong: frozenset[str]
     plain: frozenset[str]
+    runs: frozenset[str] = frozenset()
+    language: str = attrs.field(default=ENGLISH, eq=False)
+    ordered: tuple[str, ...] = attrs.field(default=(), eq=False)
 
     def __bool__(self) -> bool:
-        return bool(self.strong or self.plain)
+        return bool(self.strong or self.plain or self.runs)
 
-    def __sub__(self, others: frozenset[str]) -> Words:
-        return Words(self.strong - others, self.plain - others)
+    @property
+    def count(self) -> int:
+        """How many words there are."""
+        return len(self.strong) + len(self.plain) + len(self.runs)
 
-    def missing(self, text: frozenset[str]) -> list[str]:
+    def without(self, text: Found) -> Words:
+        """Those that *text* does not have."""
+        return attrs.evolve(
+            self,
+            strong=frozenset(word for word in self.strong if not text.has(word, self.language)),
+            plain=frozenset(word for word in self.plain if not text.has_alike(word, self.language)),
+            runs=frozenset(run for run in self.runs if text.uncovered(run)),
+        )
+
+    def missing(self, text: Found) -> list[str]:
         """The words that a text of these words lacks, if it does not state the fact; else none."""
         if not self:
             return ["(nothing to recognise it by)"]
-        strong = sorted(self.strong - text)
-        plain = sorted(word for word in self.plain - text if _prefix(word) not in text)
-        needed = (math.floor if self.strong else math.ceil)(PLAIN_SHARE * len(self.plain))
-        return [] if not strong and len(self.plain) - len(plain) >= needed else strong + plain
+        strong = sorted(word for word in self.strong if not text.has(word, self.language))
+        plain = sorted(word for word in self.plain if not text.has_alike(word, self.language))
+        runs = sorted(run for run in self.runs if _lacks(run, text))
+        share = PLAIN_SHARE if self.language == ENGLISH else OTHER_SHARE
+        rounded = math.floor if self.strong or self.runs else math.ceil
+        needed = rounded(share * len(self.plain))
+        return [] if not strong and not runs and len(self.plain) - len(plain) >= needed else strong + plain + runs
 
 
-def words_of(fact: str) -> Words:
-    """The strong and plain words of a fact."""
+class Found:
+    """The words of some texts, as facts' words are compared with them."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self._texts = [with_ascii_digits(text) for text in texts]
+
+    def has(self, word: str, language: str) -> bool:
+        """Whether *word*, a name or a number, is in the texts."""
+        if word[:1].isdigit():
+            return word in self._english or any(
+                name in self._folded for name, number in WORDS.get(language, {}).items() if str(number) == word
+            )
+        return word in self._english if language == ENGLISH else self._has_similar(word)
+
+    def has_alike(self, word: str, language: str) -> bool:
+        """Whether *word*, or one with the same beginning, is in the texts."""
+        return self.has(word, language) or (language == ENGLISH and _prefix(word) in self._english)
+
+    def uncovered(self, run: str) -> list[int]:
+        """The places in *run* whose characters are in no pair that the texts have."""
+        if len(run) == 1:
+            return [] if any(run in text for text in self._texts) else [0]
+        covered = {
+            place
+            for start in range(len(run) - 1)
+            if run[start : start + 2] in self._pairs
+            for place in (start, start + 1)
+        }
+        return [place for place in range(len(run)) if place not in covered]
+
+    def _has_similar(self, word: str) -> bool:
+        others = (other for start in (word[:2], word[1:3]) for other in self._by_start.get(start, ()))
+        return word in self._folded or any(_similar(word, other) for other in others)
+
+    @cached_property
+    def _english(self) -> frozenset[str]:
+        found: set[str] = set()
+        for text in self._texts:
+            for token in _tokens(text):
+                stems = token.readings or (_stem(token.word),)
+                found |= {form for stem in stems for form in (stem, _prefix(stem))}
+            for parts in dates(text):
+                found |= {_stem(part) for part in parts[:2]} | {_stem(parts[3])}
+        return frozenset(found)
+
+    @cached_property
+    def _folded(self) -> frozenset[str]:
+        words = (_folded(token.word) for text in self._texts for token in _tokens(text))
+        return frozenset(form for word in words for form in (word, _ELISION.sub("", word)))
+
+    @cached_property
+    def _by_start(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for word in self._folded:
+            found.setdefault(word[:2], []).append(word)
+            found.setdefault(word[1:3], []).append(word)  # behind a prefix of one letter
+        return found
+
+    @cached_property
+    def _pairs(self) -> frozenset[str]:
+        runs = (run for text in self._texts for run in _RUN.findall(text))
+        return frozenset(run[start : start + 2] for run in runs for start in range(len(run) - 1))
+
+
+@attrs.frozen
+class _Token:
+    """A word or a number in a text; a number has what it can mean as ``readings``, the likeliest one first."""
+
+    word: str
+    start: int
+    end: int
+    readings: tuple[str, ...] = ()
+
+
+def words_of(fact: str, language: str | None = None) -> Words:
+    """The strong and plain words of a fact; its language is found out if it is not given."""
+    fact = with_ascii_digits(fact)
+    tokens = list(_tokens(fact))
+    if language is None:
+        language = language_of([_folded(token.word) for token in tokens if not token.readings])
     strong: set[str] = set()
     plain: set[str] = set()
-    for match in _WORD.finditer(fact):
-        word = _SHORT_FORM.sub("", match[0])
-        stem = _stem(word)
-        if word.casefold() in _EVERYDAY:
+    ordered: list[str] = []
+    for token in tokens:
+        if token.word.casefold() == "one":
+            continue  # an article more often than a number
+        if token.readings:
+            term = token.readings[0]
+            strong.add(term)
+        elif not (term := _term(token.word, language)):
             continue
-        (strong if _is_strong(stem, fact, match) else plain).add(stem)
-    if not strong and not plain:  # only everyday words: better those than none
-        plain = {_stem(match[0]) for match in _WORD.finditer(fact)}
-    return Words(frozenset(strong), frozenset(plain - strong))
+        elif term.isdecimal() or _is_name(fact, token):
+            strong.add(term)
+        else:
+            plain.add(term)
+        ordered.append(term)
+    runs = [run for text in _RUN.findall(fact) for run in _content(text)]
+    if not strong and not plain and not runs:  # only everyday words: better those than none
+        plain = {_stem(token.word) if language == ENGLISH else _folded(token.word) for token in tokens}
+        runs = _RUN.findall(fact)
+    return Words(
+        frozenset(strong), frozenset(plain - strong), frozenset(runs), language, (*ordered, *runs) or tuple(plain)
+    )
+
+
+def contradicts(fact: str, words: Words, texts: Iterable[str]) -> str:
+    """How *texts*, which have the *words* of *fact*, say its opposite; "" if they do not.
+
+    Each clause of the fact is compared with those of the texts that have most of its words: one of these must deny what
+    the fact denies, and one must not deny what the fact says.
+    """
+    said = [clause for text in texts for clause in clauses(text)]
+    for part in clauses(fact):
+        own = words_of(part, words.language)
+        wanted = attrs.evolve(
+            own,
+            strong=own.strong & (words.strong | words.plain),
+            plain=own.plain & (words.strong | words.plain),
+            runs=own.runs & words.runs,
+        )
+        best, most = list[str](), 0
+        for clause in said:
+            hits = wanted.count - wanted.without(Found([clause])).count
+            if hits > most:
+                best, most = [], hits
+            if hits and hits == most:
+                best.append(clause)
+        if best and is_denied(part) and not any(may_deny(clause) for clause in best):
+            return "without the negation"
+        if best and not is_denied(part) and all(is_denied(clause) for clause in best):
+            return "only denied"
+    return ""
+
+
+def states(fact: str, texts: Iterable[str]) -> bool:
+    """Whether *texts* state *fact*."""
+    words, texts = words_of(fact), list(texts)
+    return not words.missing(Found(texts)) and not contradicts(fact, words, texts)
+
+
+def words_in(texts: Iterable[str]) -> Found:
+    """All words of *texts*."""
+    return Found(texts)
+
+
+def without_dates(text: str, fact: str) -> str:
+    """*text* without dates in figures, whose numbers count nothing, unless *fact* says a date itself."""
+    names = {_folded(word) for word in _WORD.findall(fact)}
+    return text if DATE.search(fact) or names.intersection(MONTHS) else DATE.sub(" ", text)
 
 
 def adds_to(fact: str, previous: str) -> bool:
     """Whether *fact* has all words of *previous* and more, so that both may hold ("a dog", "a dog and a cat")."""
     new, old = words_of(fact), words_of(previous)
-    return (old.strong | old.plain) < (new.strong | new.plain)
+    return (old.strong | old.plain | old.runs) < (new.strong | new.plain | new.runs)
 
 
-def words_in(texts: Iterable[str]) -> frozenset[str]:
-    """All words of *texts*, as facts' words are compared."""
-    found: set[str] = set()
-    for text in texts:
-        for match in _WORD.finditer(text):
-            stem = _stem(_SHORT_FORM.sub("", match[0]))
-            found |= {stem, _prefix(stem)}
-        for year, month, day in _DATE.findall(text):
-            if 1 <= int(month) <= 12:
-                found |= {year, str(int(day)), _stem(_MONTHS[int(month) - 1])}
-    return frozenset(found)
+def in_order(words: Words, text: str) -> bool:
+    """Whether *text* says all of *words* in the fact's own order."""
+    said = [form for token in _tokens(with_ascii_digits(text)) for form in _forms(token, words.language)]
+    place = 0
+    for word in words.ordered:
+        while place < len(said) and not (said[place] == word or _similar(said[place], word)):
+            place += 1
+        if place == len(said):
+            return False
+        place += 1
+    return True
 
 
-def _is_strong(stem: str, text: str, word: re.Match[str]) -> bool:
-    """Whether a word is a number, or a name: a capital at a sentence's beginning must go on as one ("Ada Holt")."""
-    if any(char.isdigit() for char in stem):
+def _forms(token: _Token, language: str) -> tuple[str, ...]:
+    return token.readings or ((_stem if language == ENGLISH else _folded)(token.word),)
+
+
+def _tokens(text: str) -> Iterator[_Token]:
+    """The words and numbers of a text, in order; *text* has ASCII digits."""
+    matches = sorted([*NUMBER.finditer(text), *_WORD.finditer(text)], key=lambda match: (match.start(), -match.end()))
+    plain: list[_Token] = []
+    end = 0
+    for match in matches:
+        if match.start() < end:
+            continue
+        if match.re is NUMBER:
+            end = match.end()
+            suffix, unit = ORDINAL.match(text, end), _UNIT.match(text, end)
+            if suffix is not None:
+                end = suffix.end()
+            plain.append(_Token(match[0], match.start(), end, tuple(readings(match[0]))))
+            if suffix is None and unit is not None:
+                end = unit.end()
+                plain.append(_Token(unit[0], unit.start(), end))
+        elif match[0][0].isdigit() and NUMBER.match(text, match.start()):
+            continue  # the number has been taken out of it
+        else:
+            end = match.end()
+            plain.append(_Token(_SHORT_FORM.sub("", match[0]), match.start(), match.end()))
+    place, spelled = 0, [_folded(token.word) for token in plain]
+    while place < len(plain):
+        number, count = (0, 0) if plain[place].readings else english_number(spelled, place)
+        if count:
+            last = plain[place + count - 1]
+            yield _Token(text[plain[place].start : last.end], plain[place].start, last.end, (str(number),))
+        else:
+            yield plain[place]
+        place += max(count, 1)
+
+
+def _term(word: str, language: str) -> str:
+    """A word in the spelling in which it is compared; "" for one that says nothing."""
+    folded = _folded(word)
+    if language == ENGLISH:
+        return "" if word.casefold() in _EVERYDAY else _stem(word)
+    if (number := WORDS.get(language, {}).get(folded)) is not None:
+        return str(number)
+    folded = _ELISION.sub("", folded)
+    shortest = 2 if _HANGUL.search(word) else 3
+    return "" if folded in function_words(language) or len(folded) < shortest else folded
+
+
+def _is_name(text: str, token: _Token) -> bool:
+    """Whether a word has a digit, or is a name: a capital at a sentence's beginning must go on as one ("Ada Holt")."""
+    if any(char.isdigit() for char in token.word):
         return True
-    if not word[0][0].isupper():
+    if not text[token.start].isupper():
         return False
-    return not _SENTENCE_END.search(text, 0, word.start()) or _GOES_ON.match(text, word.end()) is not None
+    return not _SENTENCE_END.search(text, 0, token.start) or _GOES_ON.match(text, token.end) is not None
+
+
+def _content(run: str) -> list[str]:
+    """The parts of a text without blanks that say something: hiragana beside other characters are endings."""
+    if _HIRAGANA.sub("", run):
+        run = _HIRAGANA.sub(" ", run)
+    return _UNSPACED_EVERYDAY.sub(" ", run).split()
+
+
+def _lacks(run: str, text: Found) -> bool:
+    """Whether *text* lacks a word of *run*: two characters side by side, or more than one in five."""
+    lacking = text.uncovered(run)
+    return len(lacking) > len(run) // 5 or any(place + 1 in lacking for place in lacking)
+
+
+def _similar(word: str, other: str) -> bool:
+    """Whether two words begin alike, as forms of one word do in most languages."""
+    if word == other:
+        return True
+    if word[:1].isdigit() or other[:1].isdigit():
+        return False
+    shorter, longer = sorted((word, other), key=len)
+    if shorter in longer and len(shorter) >= max(_SHORTEST_PART, SHARED * len(longer)):
+        return True  # behind a prefix, as in Semitic languages
+    shared = next((place for place, pair in enumerate(zip(word, other, strict=False)) if pair[0] != pair[1]), None)
+    shared = min(len(word), len(other)) if shared is None else shared
+    return shared >= max(2 if _HANGUL.match(word) else 3, math.ceil(SHARED * max(len(word), len(other))))
 
 
 def _prefix(stem: str) -> str:
@@ -132,12 +399,16 @@ def _prefix(stem: str) -> str:
     return f"{stem[:PREFIX]}-" if len(stem) >= PREFIX else stem
 
 
+def _folded(word: str) -> str:
+    bare = "".join(char for char in normalize("NFKD", word.casefold()) if not combining(char))
+    return normalize("NFC", bare)  # Hangul is taken apart by NFKD
+
+
 def _stem(word: str) -> str:
-    folded = "".join(char for char in normalize("NFKD", word.casefold()) if not combining(char))
-    if folded in _NUMBERS:
-        return _NUMBERS[folded]
-    if folded[:1].isdigit():
-        return re.sub(r"^(\d+)(?:st|nd|rd|th)$", r"\1", folded)
+    folded = _folded(word)
+    folded = _IRREGULAR.get(folded, folded)
+    if _PLURAL.fullmatch(folded):
+        return folded[:-1]
     for ending in _ENDINGS:
         if folded.endswith(ending) and len(folded) - len(ending) >= _STEM:
             return folded[: -len(ending)]

@@ -1,0 +1,128 @@
+"""Numbers in texts: as digits in any script, with separators, as words, and in dates. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
+from unicodedata import decimal as digit_value
+from unicodedata import normalize
+
+_SEPARATORS = "'’\u00a0\u202f"
+# A number begins a word: the 4 of "A4" belongs to a name.
+NUMBER = re.compile(rf"(?<![^\W_])\d{{1,3}}(?:[.,{_SEPARATORS}]\d{{3}})+(?:[.,]\d+)?(?!\d)|(?<![^\W_])\d+(?:[.,]\d+)?")
+ORDINAL = re.compile(r"(?:st|nd|rd|th|s)\b", re.IGNORECASE)
+_GROUPED = re.compile(rf"\d{{1,3}}(?:[.,{_SEPARATORS}]\d{{3}})+")
+DATE = re.compile(r"(?<!\d)(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})(?!\d)|(?<!\d)(\d{1,2})[-/.](\d{1,2})[-/.](\d{4})(?!\d)")
+MONTHS = "january february march april may june july august september october november december".split()
+
+_UNITS = {
+    word: number
+    for number, word in enumerate(
+        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+        "seventeen eighteen nineteen".split()
+    )
+}
+_TENS = {
+    word: number
+    for number, word in zip(
+        range(20, 100, 10), "twenty thirty forty fifty sixty seventy eighty ninety".split(), strict=True
+    )
+}
+_SCALES = {"thousand": 1_000, "million": 1_000_000, "billion": 1_000_000_000}
+_HAN = {char: number for number, char in enumerate("〇一二三四五六七八九")} | {"两": 2, "零": 0}
+# A Han numeral is a number before a measure word; elsewhere it is part of another word.
+HAN_NUMBER = re.compile(
+    r"[〇零一二两三四五六七八九十百]+(?=[个個只隻名条條岁歳年位本辆輛间間次天月日号號口匹人円元块塊])"
+)
+
+WORDS: Mapping[str, Mapping[str, int]] = {
+    language: {word: number for number, word in enumerate(words.split(), 2)}
+    for language, words in {
+        "de": "zwei drei vier funf sechs sieben acht neun zehn elf zwolf",
+        "fr": "deux trois quatre cinq six sept huit neuf dix onze douze",
+        "es": "dos tres cuatro cinco seis siete ocho nueve diez once doce",
+        "it": "due tre quattro cinque sei sette otto nove dieci undici dodici",
+        "pt": "dois tres quatro cinco seis sete oito nove dez onze doze",
+        "nl": "twee drie vier vijf zes zeven acht negen tien elf twaalf",
+        "ru": "два три четыре пять шесть семь восемь девять десять одиннадцать двенадцать",
+    }.items()
+}
+"""Number words of other languages, without accents; those of English are read in full (see `english_number`)."""
+
+
+def with_ascii_digits(text: str) -> str:
+    """*text* with the digits of every script as ASCII ones, and Han numerals before measure words as digits."""
+    text = "".join(
+        str(digit_value(char)) if char.isdecimal() and not char.isascii() else char for char in normalize("NFC", text)
+    )
+    return HAN_NUMBER.sub(lambda match: str(_han_value(match[0])), text)
+
+
+def readings(number: str) -> list[str]:
+    """What a written number can mean, in one spelling each: "1,200" is 1200, or 1.2 where a comma is decimal."""
+    found = []
+    if _GROUPED.fullmatch(number):
+        found.append(_plain(re.sub(r"\D", "", number)))
+        if number.count(".") + number.count(",") == 1 and not any(char in number for char in _SEPARATORS):
+            found.append(_plain(number.replace(",", ".")))
+        return found
+    whole, separator, fraction = number, "", ""
+    if (last := max(number.rfind("."), number.rfind(","))) >= 0:
+        whole, separator, fraction = number[:last], ".", number[last + 1 :]
+    return [_plain(re.sub(r"\D", "", whole) + separator + fraction)]
+
+
+def english_number(words: Sequence[str], start: int) -> tuple[int, int]:
+    """The number that *words* say from *start* on, and how many of them it takes; 0 of them if they say none.
+
+    "two hundred and five", "twenty-five" in two words, "a hundred" without its "a".
+    """
+    total, current, place, last = 0, 0, start, ""
+    while place < len(words):
+        word = words[place]
+        if word in _UNITS and last in ("", "tens", "hundred", "scale", "and"):
+            if last == "tens" and not 0 < _UNITS[word] < 10:
+                break
+            current, last = current + _UNITS[word], "unit"
+        elif word in _TENS and last in ("", "hundred", "scale", "and"):
+            current, last = current + _TENS[word], "tens"
+        elif word == "hundred" and last in ("", "unit", "tens"):
+            current, last = (current or 1) * 100, "hundred"
+        elif word in _SCALES and last != "and":
+            total, current, last = total + (current or 1) * _SCALES[word], 0, "scale"
+        elif word == "and" and last in ("hundred", "scale") and words[place + 1 : place + 2]:
+            if words[place + 1] not in _UNITS and words[place + 1] not in _TENS:
+                break
+            last = "and"
+        else:
+            break
+        place += 1
+    return total + current, place - start
+
+
+def dates(text: str) -> Iterator[tuple[str, ...]]:
+    """The parts of each date in figures: year, day and month; of an ambiguous one both readings."""
+    for match in DATE.finditer(text):
+        if match[1]:
+            options = [(match[1], match[3], match[2])]
+        else:
+            options = [(match[6], match[4], match[5]), (match[6], match[5], match[4])]
+        for year, day, month in options:
+            if 1 <= int(month) <= 12 and 1 <= int(day) <= 31:
+                yield year, str(int(day)), str(int(month)), MONTHS[int(month) - 1]
+
+
+def _plain(number: str) -> str:
+    text = format(Decimal(number), "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _han_value(numeral: str) -> int:
+    total = 0
+    for part in re.split("(?<=[百十])", numeral):
+        scale = {"百": 100, "十": 10}.get(part[-1:], 1)
+        digits = part.rstrip("百十")
+        value = int("".join(str(_HAN[char]) for char in digits)) if digits else (1 if part else 0)
+        total += value * scale
+    return total

@@ -124,6 +124,19 @@ def test_packages_take_from_others_what_these_export() -> None:
     assert not any(new.values()), new
 
 
+def test_what_runs_in_sandbox_processes_imports_the_standard_library_and_tools() -> None:
+    """Besides itself; what runs in Monty's processes, its client too."""
+    guest = PACKAGE / "sandbox" / "_guest"
+    for path in [*guest.rglob("*.py"), *(PACKAGE / "tools").rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import) or (isinstance(node, ast.ImportFrom) and not node.level):
+                names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [name.name for name in node.names]
+                others = {name.partition(".")[0] for name in names} - set(sys.stdlib_module_names)
+                assert others <= ({"pydantic_monty"} if path.parent.name == "monty" else set()), path
+        for package, *inside in imported_names(path):
+            assert package == "tools" or [package, *inside][:2] == ["sandbox", "_guest"], path
+
+
 def test_kinds_of_runs_stand_beside_each_other() -> None:
     """Batches and training conversations know the engine of runs, and nothing of each other."""
     for own, other in (("batch", "sft"), ("sft", "batch")):

@@ -260,28 +260,21 @@ def test_a_file_that_grows_while_it_is_copied_counts_as_copied(tmp_path: Path, m
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give notes away")
-@pytest.mark.parametrize("remove", [Scratch.remove, lambda copy: copy.drop("copy")])
-async def test_a_copy_that_a_view_lies_over_is_removed(
-    remove: Callable[[Scratch], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_copy_that_a_view_lies_over_is_removed(tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
     (tmp_path / "memory").mkdir()
     (tmp_path / "memory" / "theirs.md").write_text("theirs")
     os.chown(tmp_path / "memory" / "theirs.md", 54321, 54321)
-    made: list[Scratch] = []
-
-    class Watched(Scratch):
-        def __init__(self, place: str) -> None:
-            super().__init__(place)
-            made.append(self)
-
-    monkeypatch.setattr("trioagent.sandbox._mixed_ownership.Scratch", Watched)
     root = os.open(tmp_path / "memory", copying.FOLDER)
     with pytest.raises(SandboxError, match="copy of a memory was removed"):
-        async with MixedOwnership(all_ids=True).lower(root) as lower:
+        async with MixedOwnership(all_ids=True, place=str(place)).lower(root) as lower:
             assert os.listdir(lower) == ["theirs.md"]
-            remove(made[0])
+            (copy,) = place.iterdir()
+            views.remove_scratch(copy.name, parent := os.open(place, copying.FOLDER))
+            os.close(parent)
     os.close(root)
-    assert not os.path.exists(made[0].path)
+    assert not list(place.iterdir())
 
 
 async def test_a_zygote_that_ends_while_views_are_read(tmp_path: Path) -> None:

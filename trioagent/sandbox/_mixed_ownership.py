@@ -28,10 +28,15 @@ _REMEMBERED = 10_000
 
 
 class MixedOwnership:
-    """Knows which memories need a copy. Each is looked through once, and again after :meth:`forget`."""
+    """Which memories need a copy. Each is walked once, and again after :meth:`forget`.
 
-    def __init__(self, *, all_ids: bool) -> None:
-        self._all_ids = all_ids
+    Args:
+        all_ids: blocks run as the memory's owner, whoever that is; else as our own user.
+        place: the folder for copies, if not the one for temporary files.
+    """
+
+    def __init__(self, *, all_ids: bool, place: str | None = None) -> None:
+        self._all_ids, self._place = all_ids, place
         self._known: OrderedDict[tuple[int, int], bool] = OrderedDict()
 
     def forget(self, root: int) -> None:
@@ -55,7 +60,7 @@ class MixedOwnership:
         if not self._known.get(key):
             yield root
             return
-        copy = Scratch(tempfile.gettempdir())
+        copy = Scratch(self._place or tempfile.gettempdir())
         around = view = -1
         try:
             around, view, _ = copy.make("copy")

@@ -159,6 +159,15 @@ def test_diffs_as_models_write_them(memory: Memory, what: str, diff: str) -> Non
         (b"x\ny\nx\ny\n", "@@ -3,2 +3,2 @@\n x\n-y\n+z\n", b"x\ny\nx\nz\n"),
         (b"1\n2\n3\n4\n5\n6\n", "@@ -1 +1,2 @@\n 1\n+a\n@@ -5,2 +6 @@\n-5\n 6\n", b"1\na\n2\n3\n4\n6\n"),
         (b"1\n2\n3\n", "@@ @@\n-3\n+c\n@@ @@\n-1\n+a\n", b"a\n2\nc\n"),
+        # Hunks that share lines of context, in any order and without numbers.
+        (
+            b"1\n2\n3\n4\n5\n",
+            "@@ -1,4 +1,4 @@\n 1\n-2\n+two\n 3\n 4\n@@ -3,3 +3,3 @@\n 3\n-4\n+four\n 5\n",
+            b"1\ntwo\n3\nfour\n5\n",
+        ),
+        (b"1\n2\n3\n", "@@ @@\n 1\n+a\n 2\n@@ @@\n 2\n+b\n 3\n", b"1\na\n2\nb\n3\n"),
+        (b"1\n2\n3\n", "@@ @@\n 2\n+b\n 3\n@@ @@\n 1\n+a\n 2\n", b"1\na\n2\nb\n3\n"),
+        (b"1\n2\n3\n", "@@ -1,2 +1,3 @@\n 1\n 2\n+a\n@@ -2,2 +3,3 @@\n 2\n+b\n 3\n", b"1\n2\na\nb\n3\n"),
         # Both line numbers are 2 too high: where the first hunk fits tells where the second one goes.
         (
             b"k\nx\nm\nx\nn\nx\n",
@@ -184,6 +193,7 @@ def test_exact_results(memory: Memory, before: bytes | None, diff: str, after: b
         ("@@ -1,2 +1,2 @@\n-- job: engineer\n-- city: Paris\n+x\n", "not together in this order"),
         ("@@ @@\n-same\n+x\n", "fits at 2 places (lines 5, 6)"),
         ("-- city: Paris\n+- city: Rome\n@@ @@\n-nope\n+x\n", "hunk 2 of 2 does not fit"),
+        ("@@ @@\n-- city: Paris\n+x\n@@ @@\n-- city: Paris\n+y\n", "hunk 2 of 2 does not fit"),
         ("--- /dev/null\n+++ b/n.md\n@@ -0,0 +1 @@\n+x\n", "says that the note is new"),
         ("--- a/x\n+++ b/x\n@@ -1 +1 @@\n-a\n+b\n--- a/y\n+++ b/y\n@@ -1 +1 @@\n-a\n+b\n", "several notes (x, y)"),
         ("-same\n+x\ud800\n@@ @@\n", "fits at 2 places"),
@@ -238,6 +248,26 @@ def test_a_correct_diff_gives_exactly_the_new_text(before: str, after: str, cont
     if ends_bare is None:
         ends_bare = bool(old) and not old[-1][1]
     assert "\n".join(texts) + ("\n" if texts and not ends_bare else "") == after
+
+
+@settings(max_examples=100, deadline=None)
+@given(before=st.lists(st.integers(0, 99).map(str), min_size=1, max_size=12, unique=True), data=st.data())
+def test_hunks_that_share_context_apply(before: list[str], data: st.DataObject) -> None:
+    """One hunk a changed line, each with all the context around it, as models write them."""
+    changed = data.draw(st.lists(st.integers(0, len(before) - 1), min_size=1, max_size=4, unique=True))
+    numbered, context = data.draw(st.booleans()), data.draw(st.integers(1, 3))
+    after, diff = list(before), ""
+    for at in changed:
+        after[at] = f"new {before[at]}"
+        first, last = max(0, at - context), min(len(before), at + context + 1)
+        # No hunk has a line as context that another one removes.
+        first = max([first, *(other + 1 for other in changed if other < at)])
+        last = min([last, *(other for other in changed if other > at)])
+        diff += f"@@ -{first + 1},{last - first} +{first + 1},{last - first} @@\n" if numbered else "@@ @@\n"
+        for line in range(first, last):
+            diff += f"-{before[line]}\n+{after[line]}\n" if line == at else f" {before[line]}\n"
+    plan, _ = _diff.apply(before, diff)
+    assert [before[item] if isinstance(item, int) else item for item in plan] == after
 
 
 @settings(max_examples=300, deadline=None)

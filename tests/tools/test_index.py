@@ -18,7 +18,8 @@ from trioagent.tools._table import Table, as_set, numbers_in, pack
 from trioagent.tools.search import CONSIDERED
 
 NAMES = ["a.md", "Note.md", "note.md", "b/Note.md", "b/c/john_smith.md", "b/John Smith.md", "Straße.md", "東京.md",
-         "b/picture.png", "cafe\u0301.md", "b.md", "x.md.md", "deep/er/x.md", "deep/er/note 1.md"]  # fmt: skip
+         "b/picture.png", "cafe\u0301.md", "b.md", "x.md.md", "deep/er/x.md", "deep/er/note 1.md",
+         "cafe\u0301/e\u0301te\u0301.md", "x.bin"]  # fmt: skip
 LINES = ["# City", "- city: Paris", "- cities: many", "彼女は東京に住んでいる", "Müller lives in Straße 5", "x" * 400,
          "[[Note]] and [[b/note|there]]", "[see](b/John%20Smith.md)", "[[john_smith#City]]", "[[../]] [[.]] [[Straße]]",
          "[[x.md]] [[x]]", "`[[a]]` [[a.md]]", "city city paris", "## john smith", "", "[[café]]"]  # fmt: skip

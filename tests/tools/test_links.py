@@ -50,6 +50,9 @@ from .conftest import Memory
         ("[x](https://a.b/c.md) [y](mailto:a@b.c) [z](//a/b)", []),
         ("[x]() [y](  )", []),
         ("- friend:: [[a]], [[b]]", [Link("a"), Link("b")]),
+        ("[x]([[note]])", [Link("note")]),
+        ("[x](<[[my note]]>) [y](b.md)", [Link("my note"), Link("b.md", alias="y")]),
+        ("![[a.pdf#page=3]] [[v.mp4#t=10,20]]", [Link("a.pdf", "page=3", embed=True), Link("v.mp4", "t=10,20")]),
         ('---\nfriend: "[[a]]"\n---\n', [Link("a", line=2)]),
     ],
 )
@@ -346,3 +349,54 @@ def test_backlinks(memory: Memory) -> None:
 def test_aliases_in_front_matter_do_not_resolve(memory: Memory) -> None:
     memory.put("ada.md", "---\naliases: [Countess]\n---\n")
     assert "no note is called [[Countess]]" in memory.go_to_link("[[Countess]]")
+
+
+@pytest.mark.parametrize("link", ["[[b/pic.png]]", "![[pic.png#outline|100]]", "[[pic.png#^x]]", "[p](b/pic.png#icon)"])
+def test_an_attachment_is_named(memory: Memory, link: str) -> None:
+    memory.put("b/pic.png", b"\x89PNG\r\n\0secret")
+    answer = memory.go_to_link(link)
+    assert answer == "[b/pic.png is an attachment of 13 bytes, which is not shown as text]"
+
+
+def test_attachments_are_never_shown(memory: Memory) -> None:
+    memory.put("clip.mp3", b"ID3 secret")
+    memory.put("drawing.svg", b"<svg>secret [[user]]</svg>")
+    memory.put("unknown.bin", b"secret\0\0")
+    memory.put("paper.pdf", b"%PDF secret")
+    memory.put("user.md", b"secret\0 of the user")
+    for path in ("clip.mp3", "drawing.svg", "unknown.bin", "paper.pdf"):
+        for answer in (
+            memory.read_file(path),
+            memory.update_file(path, "secre", "x"),
+            memory.write_to_file(path, "+x"),
+        ):
+            assert not answer and "is an attachment of" in answer and "secret" not in answer
+    assert memory.search("secret") == ["user.md:1: secret\0 of the user"]
+    assert memory.search("clip") == ["clip.mp3:1: (attachment)"]
+    assert memory.backlinks("user.md") == []
+    assert memory.get_size("clip.mp3") == 10 and memory.delete_file("clip.mp3") is True
+
+
+def test_a_canvas_is_text_without_sections(memory: Memory) -> None:
+    memory.put("board.canvas", '{"nodes": []}')
+    assert memory.go_to_link("[[board.canvas#^x]]") == '{"nodes": []}'
+
+
+@pytest.mark.parametrize(
+    ("heading", "links"),
+    [
+        ("Use `code` here", ["Use `code` here", "Use code here", "use-code-here"]),
+        ("See [[ada|Ada L]]", ["See Ada L", "See ada Ada L"]),
+        ("See [[ada]]", ["See ada"]),
+        ("Read [the docs](http://a.b/c_(d)) now", ["Read the docs now", "read-the-docs-now"]),
+        (
+            "*Very* __bold__ _slanted_ snake_case",
+            ["Very bold slanted snake_case", "*Very* __bold__ _slanted_ snake_case"],
+        ),
+        ("H<sub>2</sub>O", ["H2O"]),
+    ],
+)
+def test_headings_with_markup(memory: Memory, heading: str, links: list[str]) -> None:
+    memory.put("n.md", f"# Other\n## {heading}\ntext\n")
+    for link in links:
+        assert memory.go_to_link(f"[[n#{link}]]") == f"## {heading}\ntext"

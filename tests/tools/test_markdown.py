@@ -23,7 +23,9 @@ at Acme
 ```
 ## Job
 #hashtag
-Under lined
+
+Under
+  lined
 ===
 text
 ## **Bold** `code` ##
@@ -37,8 +39,8 @@ def test_headings() -> None:
         (5, 2, "Job: now & then"),
         (7, 3, "Since"),
         (12, 2, "Job"),
-        (14, 1, "Under lined"),
-        (17, 2, "**Bold** `code`"),
+        (15, 1, "Under lined"),
+        (19, 2, "**Bold** `code`"),
     ]
     assert headings("- a\n---\n\n---\n") == []
     assert [h.text for h in headings("#\n# \n####### seven\n    # code")] == ["", ""]
@@ -54,7 +56,7 @@ def test_headings() -> None:
         ("Job now then", "## Job: now & then\nat Acme\n### Since\n2020\n```\n## not a heading\n```"),
         ("job-now-then", "## Job: now & then\nat Acme\n### Since\n2020\n```\n## not a heading\n```"),
         ("Job", "## Job\n#hashtag"),
-        ("Under lined", "Under lined\n===\ntext\n## **Bold** `code` ##\nend"),
+        ("Under lined", "Under\n  lined\n===\ntext\n## **Bold** `code` ##\nend"),
         ("Bold code", "## **Bold** `code` ##\nend"),
         ("not a heading", None),
         ("title: x", None),
@@ -143,6 +145,18 @@ def test_parts_of_any_text(text: str, name: str) -> None:
         ("text: one\n  two", {"text": "one two"}),
         ('friend: "[[ada]]"', {"friend": "[[ada]]"}),
         ("'quoted key': 1", {"quoted key": 1}),
+        ("a: {b: 1}", {"a": "{b: 1}"}),
+        ("a:\n  b: 1", {"a": "b: 1"}),
+        ("a:\n  - b: 1\n    c: 2\n  - d", {"a": "- b: 1\nc: 2\n- d"}),
+        ('a:\n  - b: 1\n  - "c": d\n  - [e, f]', {"a": ["b: 1", '"c": d', "[e, f]"]}),
+        ("a: [\n  b,\n  c\n]\nd: 1", {"a": ["b", "c"], "d": 1}),
+        ("a: [[ada]]", {"a": "[[ada]]"}),
+        ("a#b: 1\nc:d: 2\ne f: 3", {"a#b": 1, "c:d": 2, "e f": 3}),
+        ("a: |2- # why\n   b\nc: 1", {"a": "b", "c": 1}),
+        ("a: &x b\nc: *x\nd: !!str 1", {"a": "&x b", "c": "*x", "d": "!!str 1"}),
+        ('a: "one\n  two"', {"a": "one two"}),
+        ('"a \\" b": 1', {'a \\" b': 1}),
+        ("{a: 1, b: 2}", {}),
         ("# only a comment\n", {}),
         ("", {}),
     ],
@@ -159,8 +173,9 @@ def test_front_matter_values(yaml: str, values: dict[str, object]) -> None:
         ("a: 1\n]broken[\nb: 2", {"a": 1, "b": 2}, "line 3"),
         ("a: [1, 2", {"a": "[1, 2"}, "a list is not closed"),
         ("a: 'x", {"a": "'x"}, "a quoted text is not closed"),
-        ("a: {b: 1}", {"a": "{b: 1}"}, "kept as text"),
-        ("a:\n  b: 1", {"a": "b: 1"}, "nested"),
+        ("a: 'x' y", {"a": "'x' y"}, "not closed"),
+        ("title: one: two", {"title": "one: two"}, "put it in quotes"),
+        ("a: @b", {"a": "@b"}, "cannot begin with @"),
         ("a: 1\na: 2", {"a": 2}, "repeats 'a'"),
     ],
 )

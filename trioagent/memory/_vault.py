@@ -13,6 +13,7 @@ from .._config import MemoryLimits
 from .._errors import InvalidInputError
 from ..tools import NoteTools
 from ..tools._disk import Disk
+from ..tools._names import has_sections
 from ..tools._text import NoteText
 from ..tools.links import Link, NoteIndex, block_text, front_matter, parse_links, read_link, section
 from ._root import check_memory_path
@@ -138,6 +139,8 @@ class Vault:
         if found.path is None:
             near = " or ".join(f"[[{path.removesuffix('.md')}]]" for path in found.suggestions)
             return OutLink(link, None, f"no such note; did you mean {near}?" if near else "no such note")
+        if not has_sections(found.path):
+            return OutLink(link, found.path, "")
         if link.block and block_text(self._text(found.path), link.block) is None:
             return OutLink(link, found.path, f"{found.path} has no block ^{link.block}")
         if link.heading and section(self._text(found.path), link.heading) is None:

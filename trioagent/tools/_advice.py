@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from ._names import has_sections
 from ._results import Refused
 from ._text import cut, nearest
 from .links import Link, block_text, headings, section
 
 
 def part_of(path: str, text: str, link: Link) -> str:
-    """What the link points to in the note's text."""
+    """What the link points to in the note's text; all of it in a file that has no sections."""
+    if not has_sections(path):
+        return text
     if link.block:
         block = block_text(text, link.block)
         if block is None:

@@ -111,31 +111,33 @@ def apply(note: Sequence[str], diff: str) -> tuple[list[int | str], bool | None]
     if is_new and note:
         raise Refused("the diff says that the note is new (--- /dev/null), but it has text; give context lines")
     lines = _Note(note)
-    edits: list[tuple[int, int, list[int | str]]] = []
+    placed: list[tuple[int, int, list[tuple[str, str]]]] = []
     offset, ends_bare = 0, None
     for number, hunk in enumerate(hunks, 1):
         start, ops = _place(lines, hunk, offset, number, len(hunks))
         if hunk.line is not None:
             offset = start - (hunk.line - 1)
-        at, plan = start, list[int | str]()
-        for sign, text in ops:
-            if sign == "+":
-                plan.append(text)
-                continue
-            if sign == " ":
-                plan.append(at)
-            lines.taken[at] = True
-            at += 1
-        edits.append((start, at, plan))
+        at = start
+        for sign, _ in ops:
+            if sign != "+":
+                lines.uses[at] = max(lines.uses[at], _REMOVED if sign == "-" else _CONTEXT)
+                at += 1
+        placed.append((start, at, ops))
         if at == len(note) and hunk.ends_bare is not None:
             ends_bare = hunk.ends_bare
+    added: dict[int, list[str]] = {}  # by the old line before which they go
+    for start, _, ops in sorted(placed, key=lambda each: each[:2]):
+        at = start
+        for sign, text in ops:
+            if sign == "+":
+                added.setdefault(at, []).append(text)
+            else:
+                at += 1
     result: list[int | str] = []
-    done = 0
-    for start, end, plan in sorted(edits, key=lambda edit: edit[:2]):
-        result += range(done, start)
-        result += plan
-        done = max(done, end)
-    result += range(done, len(note))
+    for at in range(len(note) + 1):
+        result += added.get(at, ())
+        if at < len(note) and lines.uses[at] != _REMOVED:
+            result.append(at)
     return result, ends_bare
 
 
@@ -171,16 +173,22 @@ _LEVELS: tuple[Callable[[str], str], ...] = (str, str.rstrip, lambda line: " ".j
 """How lines are compared, the strictest first: as they are, without blanks at the end, with single blanks."""
 
 
+_UNUSED, _CONTEXT, _REMOVED = range(3)
+
+
 class _Note:
-    """A note's lines in each form in which they are compared, and which of them a hunk has already used."""
+    """A note's lines in each form in which they are compared, and what the hunks so far do with them.
+
+    A line that one hunk has as context may be in another hunk as well; one that is removed may not.
+    """
 
     def __init__(self, lines: Sequence[str]) -> None:
         self.lines = lines
-        self.taken = [False] * len(lines)
+        self.uses = [_UNUSED] * len(lines)
         self._forms: list[list[str]] = []
 
     def places(self, wanted: list[str], level: int) -> list[int]:
-        """Every index at which the lines *wanted* stand together, none of them taken."""
+        """Every index at which the lines *wanted* stand together, none of them removed."""
         while len(self._forms) <= level:
             self._forms.append([_LEVELS[len(self._forms)](line) for line in self.lines])
         lines = self._forms[level]
@@ -196,8 +204,12 @@ class _Note:
             except ValueError:
                 return found
             start = at - key
-            if lines[start : start + size] == wanted and not any(self.taken[start : start + size]):
+            if lines[start : start + size] == wanted and _REMOVED not in self.uses[start : start + size]:
                 found.append(start)
+
+    def is_shared(self, start: int, size: int) -> bool:
+        """Whether another hunk has one of these lines as context."""
+        return any(self.uses[start : start + size])
 
 
 def _place(note: _Note, hunk: Hunk, offset: int, number: int, total: int) -> tuple[int, list[tuple[str, str]]]:
@@ -219,13 +231,16 @@ def _place(note: _Note, hunk: Hunk, offset: int, number: int, total: int) -> tup
             if not places:
                 continue
             if expected is None and len(places) > 1:
+                places = [place for place in places if not note.is_shared(place, len(wanted))] or places
+            if expected is None and len(places) > 1:
                 found = ", ".join(str(place + 1) for place in places[:5])
                 raise Refused(
                     f"hunk {number} of {total} fits at {len(places)} places (lines {found}); "
                     "give more context lines or the line number (@@ -12,3 +12,4 @@). Nothing was changed"
                 )
             goal = (expected or 0) + skipped
-            return min(places, key=lambda place: (abs(place - goal), place)), ops
+            shared = {place: note.is_shared(place, len(wanted)) for place in places}
+            return min(places, key=lambda place: (abs(place - goal), shared[place], place)), ops
     raise Refused(_misfit(note.lines, hunk, number, total))
 
 

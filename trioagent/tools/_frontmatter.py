@@ -1,7 +1,8 @@
 """Front matter: the YAML between ``---`` lines at a note's start, as far as notes use it. It never raises. Pure.
 
 Read are ``key: value``, quoted texts, numbers, booleans, null, ``[a, b]``, lists of ``- item`` lines, texts after ``|``
-and ``>``, and comments. Anything else becomes text and is named in ``problem``.
+and ``>``, and comments. What else YAML has (nested values, ``{a: b}``, anchors, tags) is kept as text. ``problem``
+names what YAML does not accept, or what is no list of properties.
 """
 
 from __future__ import annotations
@@ -13,7 +14,12 @@ from ._text import BOM
 Scalar = str | int | float | bool | None
 Value = Scalar | list[Scalar]
 
-_KEY = re.compile(r"(?:\"([^\"]*)\"|'([^']*)'|([^\s:#\-\[\]{}][^:#]*?|-[^\s:#][^:#]*?))\s*:(?:[ \t]+(.*)|[ \t]*)\Z")
+_KEY = re.compile(
+    r"(?:\"((?:[^\"\\]|\\.)*)\"|'((?:[^']|'')*)'"
+    r"|([^\s:#\-\[\]{},\"'@`%](?:[^:#]|:(?=\S)|(?<=\S)#)*?|-[^\s:#](?:[^:#]|:(?=\S)|(?<=\S)#)*?))"
+    r"\s*:(?:[ \t]+(.*)|[ \t]*)\Z"
+)
+_BLOCK_TEXT = re.compile(r"([|>])(?:[+-]?[1-9]?|[1-9][+-])(?:[ \t]+#.*)?\Z")
 _COMMENT = re.compile(r"(?:^|[ \t])#.*\Z")
 _INT = re.compile(r"[+-]?(?:0|[1-9]\d{0,17})\Z")
 _FLOAT = re.compile(r"[+-]?\d{1,17}\.\d{1,17}(?:[eE][+-]?\d{1,2})?\Z")
@@ -40,6 +46,9 @@ def front_matter(text: str) -> tuple[dict[str, Value] | None, str, str | None]:
 def _read(lines: list[str]) -> tuple[dict[str, Value], str | None]:
     values: dict[str, Value] = {}
     problem: str | None = None
+    text = "\n".join(lines).strip()
+    if text.startswith("{") and text.endswith("}"):
+        return values, None  # all of it is one { }, and valid more often than not
     i = 0
     while i < len(lines):
         line = lines[i]
@@ -55,6 +64,9 @@ def _read(lines: list[str]) -> tuple[dict[str, Value], str | None]:
         below = i
         while below < len(lines) and (not lines[below].strip() or lines[below][0] in " \t" or _is_item(lines[below])):
             below += 1
+        if rest[:1] in ("[", "{"):  # inside of brackets, indentation does not count
+            while below < len(lines) and _is_open(rest, lines[i:below]) and not _KEY.match(lines[below].rstrip()):
+                below += 1
         block = lines[i:below]
         value, wrong = _value(rest, block)
         if wrong:
@@ -73,23 +85,29 @@ def _is_item(line: str) -> bool:
 def _value(rest: str, block: list[str]) -> tuple[Value, str | None]:
     """The value after ``key:`` with the lines below it that belong to it, and what is wrong with it."""
     filled = [line.strip() for line in block if line.strip() and not line.strip().startswith("#")]
-    if rest[:1] in ("|", ">") and len(rest) <= 3:
+    marked = _BLOCK_TEXT.match(rest)
+    if marked:
         text = [line.strip() for line in block]
         while text and not text[-1]:
             text.pop()
-        return ("\n" if rest[0] == "|" else " ").join(text), None
+        return ("\n" if marked[1] == "|" else " ").join(text), None
     if not _COMMENT.sub("", rest).strip() and filled:
         if all(_is_item(line) for line in filled):
-            items = [_scalar(line[1:].strip()) for line in filled]
+            items = [_scalar(line[1:].strip(), is_item=True) for line in filled]
             return [value for value, _ in items], next((wrong for _, wrong in items if wrong), None)
-        return "\n".join(filled), "nested values are kept as text"
+        return "\n".join(filled), None
     if rest.startswith("[") and not rest.startswith("[["):
         inner = _COMMENT.sub("", " ".join([rest, *filled])).strip()
         if not inner.endswith("]"):
             return inner, "a list is not closed by ]"
-        items = [_scalar(part) for part in _split(inner[1:-1])]
+        items = [_scalar(part, is_item=True) for part in _split(inner[1:-1])]
         return [value for value, _ in items], next((wrong for _, wrong in items if wrong), None)
     return _scalar(" ".join([rest, *filled]) if filled else rest)
+
+
+def _is_open(rest: str, block: list[str]) -> bool:
+    text = " ".join([rest, *block])
+    return text.count("[") > text.count("]") or text.count("{") > text.count("}")
 
 
 def _split(inner: str) -> list[str]:
@@ -111,7 +129,10 @@ def _split(inner: str) -> list[str]:
     return [*parts, last] if last else parts
 
 
-def _scalar(text: str) -> tuple[Scalar, str | None]:
+def _scalar(text: str, is_item: bool = False) -> tuple[Scalar, str | None]:
+    """A single value; an item of a list may also be a mapping or list of its own, which is kept as text."""
+    if is_item and (_KEY.match(text) or text.startswith(("- ", "[", "{"))):
+        return text, None
     if text[:1] in ('"', "'"):
         quote = text[0]
         closed = re.match(r'"((?:[^"\\]|\\.)*)"' if quote == '"' else r"'((?:[^']|'')*)'", text)
@@ -128,4 +149,8 @@ def _scalar(text: str) -> tuple[Scalar, str | None]:
         return int(plain), None
     if _FLOAT.match(plain):
         return float(plain), None
-    return plain, "values in { } are kept as text" if plain.startswith("{") else None
+    if plain[:1] in ("@", "`", "%"):
+        return plain, f"a text cannot begin with {plain[0]}; put it in quotes"
+    if not plain.startswith("{") and (": " in plain or plain.endswith(":")):
+        return plain, "a text cannot have a colon and a blank in it; put it in quotes"
+    return plain, None

@@ -8,21 +8,32 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
+from itertools import accumulate
 from typing import NamedTuple
 
+from ._blocks import FENCED, HEADING, INDENTED, blocks
 from ._text import squash
 
-_FENCE = re.compile(r"[ \t>]*(?:[-*+]\s+|\d+[.)]\s+)?(`{3,}|~{3,})(.*)")
 _TICKS = re.compile(r"`+")
-_BLANK_LINE = re.compile(r"\n[ \t]*\n")
+_LINE_WITH_TICK = re.compile(r"^.*`.*$", re.MULTILINE)
+_INDENTED_LINK = re.compile(r"^[>\d.)*+\- ]*(?:    |\t)[^\n]*(?:\[\[|\]\()", re.MULTILINE)
+_TABLE_RULE = re.compile(r"(?=.*\|)[ \t>]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*\Z")
 _COMMENT = re.compile("%%|<!--")
 _NOT_NEWLINE = re.compile(r"[^\n]")
 _HEADING = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*\Z")
-_UNDERLINE = re.compile(r" {0,3}(=+|-{2,})[ \t]*\Z")
+_NEEDS_BLOCKS = re.compile(r"```|~~~|^ {1,3}#|(?<=[^\n])\n {0,3}(?:=+|-+)[ \t]*$|%%|<!--", re.MULTILINE)
+"""What makes a line's meaning depend on the lines before it, as far as headings go."""
 _STRIPPED = re.compile(r"[!\"#$%&()*+,.:;<=>?@^`{|}~/\[\]\\]")
 _ITEM = re.compile(r"([ \t>]*)(?:[-*+]|\d{1,9}[.)])(?:[ \t]|\Z)")
-_NO_PARAGRAPH = re.compile(r"\s*(?:[-*+>|]\s|\d+[.)]\s|\||>|#{1,6}\s|\Z)")
 _BLOCK_ID = re.compile(r"(?:^|(?<=\s))\^([A-Za-z0-9_-]+)[ \t]*\Z")
+_SHOWN_AS = (
+    (re.compile(r"!?\[\[[^\[\]\n]*\|([^\[\]\n|]*)\]\]"), r"\1"),  # a link with words of its own
+    (re.compile(r"!?\[\[([^\[\]\n]*)\]\]"), r"\1"),
+    (re.compile(r"!?\[([^\[\]\n]*)\]\([^()\n]*(?:\([^()\n]*\)[^()\n]*)*\)"), r"\1"),
+    (re.compile(r"</?[A-Za-z][^<>\n]*>"), ""),
+    (re.compile(r"(?<![^\W_])(_{1,3})(?=\S)([^_\n]*[^_\s])\1(?![^\W_])"), r"\2"),
+)
+"""Markup in a heading, and what of it is seen."""
 
 
 class Heading(NamedTuple):
@@ -35,32 +46,96 @@ class Heading(NamedTuple):
 
 def fences(lines: list[str]) -> list[bool]:
     """For each line, whether it is part of a fenced code block (the fences count)."""
-    inside: list[bool] = []
-    fence = ""
-    for line in lines:
-        match = _FENCE.match(line) if "```" in line or "~~~" in line else None
-        if fence:
-            inside.append(True)
-            if match and match[1].startswith(fence) and not match[2].strip():
-                fence = ""
-        elif match and not (match[1][0] == "`" and "`" in match[2]):
-            fence = match[1]
-            inside.append(True)
-        else:
-            inside.append(False)
+    inside = [False] * len(lines)
+    for block in blocks(lines):
+        if block.kind == FENCED:
+            inside[block.start : block.end] = [True] * (block.end - block.start)
     return inside
 
 
 def without_code(text: str) -> str:
     """*text* with code and comments blanked out; every other character keeps its place."""
-    if "```" in text or "~~~" in text:
-        lines = text.split("\n")
-        text = "\n".join(" " * len(line) if coded else line for line, coded in zip(lines, fences(lines), strict=True))
-    if "`" in text:
-        text = _without_code_spans(text)
+    if "`" in text or "~~~" in text or _INDENTED_LINK.search(text):
+        text = _without(text, _code_in(text))
     if "%%" in text or "<!--" in text:
         text = _without_comments(text)
     return text
+
+
+def _code_in(text: str) -> list[tuple[int, int]]:
+    """Where code begins and ends, blocks and spans."""
+    found: list[tuple[int, int]] = []
+    if not ("```" in text or "~~~" in text or _INDENTED_LINK.search(text)):
+        # Spans as a rule end in their line, whatever block that is in.
+        for line in _LINE_WITH_TICK.finditer(text):
+            spans, left_open = _code_spans(text, *line.span())
+            if left_open:
+                break
+            found += spans
+        else:
+            return found
+    found = []
+    lines = text.split("\n")
+    starts = [0, *accumulate(len(line) + 1 for line in lines)]
+    for block in blocks(lines):
+        if block.kind in (FENCED, INDENTED):
+            found.append((starts[block.start], starts[block.end] - 1))
+        elif block.end - block.start > 1 and _TABLE_RULE.match(lines[block.start + 1]):
+            for number in range(block.start, block.end):
+                found += _code_spans(text, starts[number], starts[number + 1] - 1)[0]
+        else:
+            found += _code_spans(text, starts[block.start], starts[block.end] - 1)[0]
+    return found
+
+
+def _code_spans(text: str, start: int, end: int) -> tuple[list[tuple[int, int]], bool]:
+    """The code spans of one block (CommonMark 6.1), and whether a run of backticks in it belongs to none."""
+    runs = [match.span() for match in _TICKS.finditer(text, start, end)]
+    by_size: dict[int, list[int]] = {}
+    for begin, stop in runs:
+        by_size.setdefault(stop - begin, []).append(begin)
+    spans: list[tuple[int, int]] = []
+    done, left_open = start, False
+    for begin, stop in runs:
+        if begin < done:
+            continue
+        begin += is_escaped(text, begin)
+        closers = by_size.get(stop - begin, [])
+        at = bisect_left(closers, stop)
+        if begin == stop or at == len(closers):
+            left_open = left_open or begin < stop
+            continue
+        done = closers[at] + stop - begin
+        if not _is_in_link(text, begin, done):
+            spans.append((begin, done))
+    return spans, left_open
+
+
+def _is_in_link(text: str, start: int, end: int) -> bool:
+    """Whether a code span is part of a link's address, as in ``[[Note#The `x` option]]``."""
+    line = text.rfind("\n", 0, start) + 1
+    opens = text.rfind("[[", line, start)
+    if opens < 0 or text.find("]]", opens, end) >= 0:
+        return False
+    closes, line_end = text.find("]]", end), text.find("\n", start)
+    return closes >= 0 and (line_end < 0 or closes < line_end) and text.find("[[", end, closes) < 0
+
+
+def is_escaped(text: str, at: int) -> bool:
+    """Whether an odd number of backslashes stands before *at*."""
+    start = at
+    while start > 0 and text[start - 1] == "\\":
+        start -= 1
+    return (at - start) % 2 == 1
+
+
+def _without(text: str, ranges: list[tuple[int, int]]) -> str:
+    parts: list[str] = []
+    done = 0
+    for start, end in ranges:
+        parts += [text[done:start], _blank(text[start:end])]
+        done = end
+    return "".join([*parts, text[done:]])
 
 
 def _blank(text: str) -> str:
@@ -84,53 +159,24 @@ def _without_comments(text: str) -> str:
     return "".join([*parts, text[done:]])
 
 
-def _without_code_spans(text: str) -> str:
-    """Blank spans between runs of equally many backticks in one paragraph (CommonMark 6.1)."""
-    runs = [(match.start(), match.end()) for match in _TICKS.finditer(text)]
-    by_size: dict[int, list[int]] = {}
-    for start, end in runs:
-        by_size.setdefault(end - start, []).append(start)
-    breaks = [match.start() for match in _BLANK_LINE.finditer(text)]
-    parts: list[str] = []
-    done = 0
-    for start, end in runs:
-        if start < done or (start > 0 and text[start - 1] == "\\"):
-            continue
-        closers = by_size[end - start]
-        i = bisect_left(closers, end)
-        if i == len(closers):
-            continue
-        close = closers[i]
-        gap = bisect_left(breaks, start)
-        if gap < len(breaks) and breaks[gap] < close:
-            continue
-        stop = close + end - start
-        parts += [text[done:start], _blank(text[start:stop])]
-        done = stop
-    return "".join([*parts, text[done:]])
-
-
 def headings(text: str) -> list[Heading]:
-    """All headings of a note, ``#`` and underlined ones, without those in code."""
+    """All headings of a note, ``#`` and underlined ones, without those in code, quotes, lists and comments."""
+    if not _NEEDS_BLOCKS.search(text, text.find("\n---") + 1 if text.startswith("---") else 0):
+        return [
+            Heading(number, len(match[1]), (match[2] or "").strip())
+            for number, line in enumerate(text.split("\n"))
+            if line.startswith("#") and (match := _HEADING.match(line))
+        ]
     lines = text.split("\n")
-    coded = fences(lines)
-    start = 0
-    if lines[0].rstrip() == "---":  # a front matter's last line is no underline
-        start = next((i + 1 for i in range(1, len(lines)) if lines[i].rstrip() in ("---", "...")), 0)
-    found: list[Heading] = []
-    for i in range(start, len(lines)):
-        line = lines[i]
-        if coded[i]:
-            continue
-        if "#" in line and (match := _HEADING.match(line)):
-            found.append(Heading(i, len(match[1]), (match[2] or "").strip()))
-        elif i > start and not coded[i - 1] and (match := _UNDERLINE.match(line)) and _is_paragraph(lines[i - 1]):
-            found.append(Heading(i - 1, 1 if match[1][0] == "=" else 2, lines[i - 1].strip()))
+    found = [
+        Heading(block.start, block.level, block.text)
+        for block in blocks(lines)
+        if block.kind == HEADING and not block.depth
+    ]
+    if "%%" in text or "<!--" in text:
+        seen = without_code(text).split("\n")
+        found = [heading for heading in found if lines[heading.line].strip()[:1] == seen[heading.line].strip()[:1]]
     return found
-
-
-def _is_paragraph(line: str) -> bool:
-    return not _NO_PARAGRAPH.match(line)
 
 
 def comparable(heading: str) -> str:
@@ -138,17 +184,24 @@ def comparable(heading: str) -> str:
     return " ".join(_STRIPPED.sub(" ", heading).split()).casefold()
 
 
+def as_shown(heading: str) -> str:
+    """A heading's text as a reader sees it: links by their words, without emphasis and tags."""
+    for markup, words in _SHOWN_AS:
+        heading = markup.sub(words, heading)
+    return heading
+
+
 def section(text: str, heading: str) -> str | None:
     """The section under *heading*, with the heading, or None.
 
     ``A#B`` means the heading B somewhere under A. Headings are compared without case and punctuation; if none is equal
-    so, by letters and digits only, which finds ``#my-heading`` as well.
+    so, by letters and digits only, which finds ``#my-heading`` as well; both as written and as shown.
     """
     wanted = [part for part in heading.split("#") if part.strip()]
     if not wanted:
         return None
     found = headings(text)
-    for same in (comparable, squash):
+    for same in (comparable, _comparable_as_shown, squash, _squash_as_shown):
         keys = [same(part) for part in wanted]
         at = _find_nested(found, [same(each.text) for each in found], keys) if all(keys) else None
         if at is not None:
@@ -156,6 +209,14 @@ def section(text: str, heading: str) -> str | None:
             end = next((h.line for h in found[at + 1 :] if h.level <= found[at].level), len(lines))
             return "\n".join(lines[found[at].line : end]).rstrip()
     return None
+
+
+def _comparable_as_shown(heading: str) -> str:
+    return comparable(as_shown(heading))
+
+
+def _squash_as_shown(heading: str) -> str:
+    return squash(as_shown(heading))
 
 
 def _find_nested(found: list[Heading], names: list[str], wanted: list[str]) -> int | None:

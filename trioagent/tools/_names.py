@@ -8,6 +8,7 @@ system keeps (macOS writes NFD). A suffix that is no known file type is part of 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 from itertools import islice, product
 from unicodedata import combining, normalize
 
@@ -53,6 +54,18 @@ def is_text(path: str, data: bytes) -> bool:
     """Whether a file, given its beginning, is shown as text and searched: no attachment, no unknown binary file."""
     suffix = suffix_of(path)
     return suffix in TEXT_SUFFIXES or (suffix not in ATTACHMENT_SUFFIXES and b"\0" not in data[:1024])
+
+
+def as_searched(files: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
+    """Path and content of files, without the content of those that are not shown as text."""
+    for path, data in files:
+        yield path, data if is_text(path, data) else b""
+
+
+def has_sections(path: str) -> bool:
+    """Whether ``#`` in a link to a file names a heading or block of it, rather than a page, time, size or view."""
+    suffix = suffix_of(path)
+    return suffix in (".md", ".txt") or not (suffix in TEXT_SUFFIXES or suffix in ATTACHMENT_SUFFIXES)
 
 
 def without_md(path: str) -> str:

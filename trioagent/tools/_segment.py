@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice, pairwise
 from struct import Struct
 
-from ._names import nfc
+from ._names import is_text, nfc
 from ._table import Table, numbers_in, pack
 from ._text import (
     ROUGHLY,
@@ -65,6 +65,8 @@ def pack_notes(notes: Iterable[tuple[str, bytes | None]]) -> bytes:
         _book_likeness(stem_pairs, stem_sizes, stem(path), number)
         _book_likeness(whole_pairs, whole_sizes, path.removesuffix(".md"), number)
         data = contents[path]
+        if data is not None and not is_text(path, data):
+            data = b""  # it is found by its name only
         if data is not None:
             _book(readable, [""], number)
             _book(words, set(words_of(fold_bytes(data))), number)

@@ -12,10 +12,11 @@ from ._disk import Disk
 from ._index import READ_BYTES, Index
 from ._listing import Listing
 from ._lookup import Lookup
-from ._names import for_new_note, nfc, spellings, tidy
+from ._names import as_searched, for_new_note, is_attachment, is_text, nfc, spellings, tidy
 from ._paths import as_bytes, as_count, as_text, is_hidden, relative
 from ._results import NoResults, Refused, ToolError, tool
-from ._text import NoteText, cut, shown
+from ._text import NoteText, cut
+from ._text import shown as shown_line
 from .links import ANY_NAME, Link, name_key, parse_links, read_link
 
 SHOWN_BYTES = 1024 * 1024
@@ -52,7 +53,11 @@ class NoteTools:
     @tool(ToolError)
     def read_file(self, file_path: str) -> str:
         """The text of a note. Of one above 1 MB, the first part and a line that says so."""
-        return self._show(self._existing(file_path))
+        path = self._existing(file_path)
+        text = self._show(path)
+        if text is None:
+            raise Refused(self._attachment(path))
+        return text
 
     @tool(ToolError)
     def check_if_file_exists(self, file_path: str) -> bool:
@@ -101,7 +106,7 @@ class NoteTools:
     def update_file(self, file_path: str, old_content: str, new_content: str) -> bool:
         """Replace *old_content*, which must be in the note exactly once, by *new_content*."""
         path = self._existing(file_path)
-        note = NoteText(self._disk.read(path))
+        note = NoteText(self._read_text(path))
         self._saw(path)
         old = as_text(old_content, "old_content", "- city: Paris").replace("\r\n", "\n")
         new = as_text(new_content, "new_content", "- city: Berlin")
@@ -127,11 +132,11 @@ class NoteTools:
             path = self._lookup.for_note(asked)
             note = NoteText(b"")
         else:
-            note = NoteText(self._disk.read(path))
+            note = NoteText(self._read_text(path))
         self._saw(path)
         old = note.lines()
         try:
-            plan, ends_bare = _diff.apply([shown(text) for text, _ in old], changes)
+            plan, ends_bare = _diff.apply([shown_line(text) for text, _ in old], changes)
         except Refused as misfit:
             hint = "" if old else f" ({path} is empty or does not exist: use only + lines, or create_file)"
             raise Refused(f"{path}: {misfit}{hint}") from None
@@ -173,7 +178,7 @@ class NoteTools:
             raise Refused(f"{link!r} names no note; write [[note]] or [[note#Heading]]")
         path, others = self._resolve(wanted)
         text = self._show(path)
-        part = part_of(path, text, wanted)
+        part = f"[{self._attachment(path)}]" if text is None else part_of(path, text, wanted)
         if not others:
             return part
         return f"[{wanted.target} is {path} here; it could also mean {', '.join(others)}]\n\n{part}"
@@ -191,7 +196,7 @@ class NoteTools:
             found = _search.indexed(self._index.parts(self._disk, contents=True), asked, considered)
         else:
             found = _search.scanned(self._contents(), asked, considered)
-        return _search.best_lines(found, self._disk.contents(found.paths, READ_BYTES), asked, most)
+        return _search.best_lines(found, as_searched(self._disk.contents(found.paths, READ_BYTES)), asked, most)
 
     @tool(NoResults)
     def backlinks(self, path: str) -> list[str]:
@@ -278,10 +283,22 @@ class NoteTools:
             raise
         self._listing.forget()
 
-    def _show(self, path: str) -> str:
-        """A note's text for the block, which has then read it."""
+    def _attachment(self, path: str) -> str:
+        """What is said of a file instead of its content."""
+        return f"{path} is an attachment of {self._disk.size(path):,} bytes, which is not shown as text"
+
+    def _read_text(self, path: str) -> bytes:
+        data = self._disk.read(path)
+        if not is_text(path, data):
+            raise Refused(f"{self._attachment(path)} and cannot be edited as text")
+        return data
+
+    def _show(self, path: str) -> str | None:
+        """A note's text for the block, which has then read it; None of what is not shown as text."""
         self._saw(path)
         data = self._disk.read(path, SHOWN_BYTES + 1)
+        if not is_text(path, data):
+            return None
         if len(data) <= SHOWN_BYTES:
             return NoteText(data).shown
         size = self._disk.size(path)
@@ -296,8 +313,10 @@ class NoteTools:
         for start, folder, names in self._disk.walk():
             notes += len(names)
             self._index.looked_at(notes)
-            for name, data in folder.contents(names, READ_BYTES):
-                yield start + name, data
+            attached = [name for name in names if is_attachment(name)]
+            yield from ((start + name, b"") for name in attached)
+            shown = [name for name in names if not is_attachment(name)] if attached else names
+            yield from as_searched((start + name, data) for name, data in folder.contents(shown, READ_BYTES))
 
     def _linking(self, target: str) -> Iterator[tuple[str, bytes]]:
         """Path and content of every note that may link to *target*."""

@@ -29,8 +29,8 @@ from ._frontmatter import front_matter as front_matter
 from ._markdown import Heading as Heading
 from ._markdown import block_text as block_text
 from ._markdown import headings as headings
+from ._markdown import is_escaped, without_code
 from ._markdown import section as section
-from ._markdown import without_code
 from ._text import nearest, squash
 
 _WIKI = re.compile(r"(!?)\[\[([^\[\]\n]+)\]\]")
@@ -94,13 +94,13 @@ def parse_links(text: str) -> list[Link]:
     starts = [0, *(match.end() for match in re.finditer("\n", masked))]
     found: list[tuple[int, Link]] = []
     for match in _WIKI.finditer(masked):
-        if not _escaped(masked, match.start()):
+        if not is_escaped(masked, match.start()):
             line = bisect_right(starts, match.start())
             found.append((match.start(), parse_link(match[2], "", match[1] == "!", line)))
     if "](" in masked:
         for match in _INLINE.finditer(masked):
             address = match[4] if match[3] is None else match[3]
-            if not _escaped(masked, match.start()) and not _SCHEME.match(address):
+            if not is_escaped(masked, match.start()) and not _SCHEME.match(address) and not _WIKI.search(address):
                 line = bisect_right(starts, match.start())
                 alias = match[2].strip()
                 link = parse_link(unquote(address).replace("|", "\0"), alias, match[1] == "!", line)
@@ -108,7 +108,7 @@ def parse_links(text: str) -> list[Link]:
                 # A picture inside of a link's text is a link of its own.
                 for inner in _INLINE.finditer(match[2]):
                     inner_address = inner[4] if inner[3] is None else inner[3]
-                    if not _SCHEME.match(inner_address):
+                    if not _SCHEME.match(inner_address) and not _WIKI.search(inner_address):
                         link = parse_link(unquote(inner_address), inner[2].strip(), inner[1] == "!", line)
                         found.append((match.start() + 1, link))
     found.sort(key=lambda pair: pair[0])
@@ -132,14 +132,6 @@ def unquote(address: str) -> str:
             return match[0]
 
     return _PERCENT.sub(decode, address) if "%" in address else address
-
-
-def _escaped(text: str, at: int) -> bool:
-    """Whether an odd number of backslashes stands before *at*."""
-    start = at
-    while start > 0 and text[start - 1] == "\\":
-        start -= 1
-    return (at - start) % 2 == 1
 
 
 def name_key(path: str) -> str:

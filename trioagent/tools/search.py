@@ -18,6 +18,7 @@ from typing import AnyStr, NamedTuple
 
 from ._index import Part
 from ._markdown import fences
+from ._names import is_attachment
 from ._table import Table
 from ._text import NoteText, cut, fold, fold_bytes, words_of
 
@@ -36,6 +37,7 @@ _IN_PATH, _IN_HEADING, _IN_NOTE = 0.7, 0.6, 0.15
 _PHRASE = 100.0
 _TEXT_CHARS = 300
 _MAX_WORDS = 50
+_EMPTY = {False: "", True: "(attachment)"}
 
 
 def stem(word: str) -> str:
@@ -216,7 +218,10 @@ def best_lines(found: Candidates, notes: Iterable[tuple[str, bytes]], asked: Que
     for path, data in notes:
         scored += _lines(path, NoteText(data).shown, asked, found.weights)
     scored.sort(key=lambda hit: (-hit[0], hit[1], hit[2]))
-    return [f"{path}:{line}: {_excerpt(text, asked)}" for _, path, line, text in scored[:limit]]
+    return [
+        f"{path}:{line}: {_excerpt(text, asked) or _EMPTY[is_attachment(path)]}"
+        for _, path, line, text in scored[:limit]
+    ]
 
 
 def _lines(path: str, text: str, asked: Query, weights: Sequence[float]) -> list[tuple[float, str, int, str]]:

@@ -13,9 +13,8 @@ from .._config import MemoryLimits
 from .._errors import InvalidInputError
 from ..tools import NoteTools
 from ..tools._disk import Disk
-from ..tools._names import has_sections
 from ..tools._text import NoteText
-from ..tools.links import Link, NoteIndex, block_text, front_matter, parse_links, read_link, section
+from ..tools.links import Link, NoteIndex, block_text, front_matter, has_sections, parse_links, read_link, section
 from ._root import check_memory_path
 
 _LINE = re.compile(r"line (\d+) ")

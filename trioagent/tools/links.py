@@ -31,6 +31,7 @@ from ._markdown import block_text as block_text
 from ._markdown import headings as headings
 from ._markdown import is_escaped, without_code
 from ._markdown import section as section
+from ._names import has_sections as has_sections
 from ._text import nearest, squash
 
 _WIKI = re.compile(r"(!?)\[\[([^\[\]\n]+)\]\]")

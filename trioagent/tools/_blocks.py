@@ -21,7 +21,7 @@ _QUOTE = -1
 TEXT, HEADING, FENCED, INDENTED = "text", "heading", "fenced", "indented"
 
 
-class Block(NamedTuple):
+class LeafBlock(NamedTuple):
     """A leaf block.
 
     Attributes:
@@ -48,9 +48,9 @@ def front_matter_end(lines: list[str]) -> int:
     return next((i + 1 for i in range(1, len(lines)) if lines[i].rstrip() in ("---", "...")), 0)
 
 
-def blocks(lines: list[str]) -> list[Block]:
+def blocks(lines: list[str]) -> list[LeafBlock]:
     """The leaf blocks of a note after its front matter, in order."""
-    parser = _Parser()
+    parser = _BlockParser()
     for number in range(front_matter_end(lines), len(lines)):
         line = lines[number]
         if not parser.containers and parser.kind in ("", TEXT) and _PLAIN_START.match(line):
@@ -70,11 +70,11 @@ class _Container:
         self.width, self.empty = width, empty
 
 
-class _Parser:
+class _BlockParser:
     """Follows the open blocks from line to line (CommonMark's appendix "A parsing strategy")."""
 
     def __init__(self) -> None:
-        self.found: list[Block] = []
+        self.found: list[LeafBlock] = []
         self.containers: list[_Container] = []
         self.kind = ""  # of the open leaf
         self._start = self._last = 0
@@ -157,7 +157,7 @@ class _Parser:
             elif rest[0] == "#" and (heading := _HEADING.match(rest)):
                 self._settle(number, matched)
                 text = (heading[2] or "").strip()
-                self.found.append(Block(HEADING, number, number + 1, len(self.containers), len(heading[1]), text))
+                self.found.append(LeafBlock(HEADING, number, number + 1, len(self.containers), len(heading[1]), text))
                 return
             elif rest[0] in "`~" and (fence := _FENCE.match(rest)):
                 self._settle(number, matched)
@@ -167,7 +167,7 @@ class _Parser:
             elif in_paragraph and (underline := _UNDERLINE.match(rest)):
                 level = 1 if underline[1][0] == "=" else 2
                 text = " ".join(each.strip() for each in self._texts)
-                self.found.append(Block(HEADING, self._start, number + 1, len(self.containers), level, text))
+                self.found.append(LeafBlock(HEADING, self._start, number + 1, len(self.containers), level, text))
                 self.kind = ""
                 return
             elif rest[0] in "*-_" and _RULE.match(rest):
@@ -205,7 +205,7 @@ class _Parser:
         if self.kind:
             if self.kind != FENCED:
                 end = self._last + 1
-            self.found.append(Block(self.kind, self._start, end, len(self.containers)))
+            self.found.append(LeafBlock(self.kind, self._start, end, len(self.containers)))
         self.kind = ""
 
 

@@ -82,6 +82,7 @@ if TYPE_CHECKING:
     from .batch import run_batch as run_batch
     from .memory import Knowledge as Knowledge
     from .memory import Memory as Memory
+    from .memory import NoteChange as NoteChange
     from .memory import UndoLog as UndoLog
     from .models import AnswerEnd as AnswerEnd
     from .models import Completion as Completion
@@ -103,7 +104,12 @@ if TYPE_CHECKING:
     from .nursery_runner import run_agents as run_agents
     from .runtime import Runtime as Runtime
     from .runtime import open_runtime as open_runtime
+    from .sandbox import AcceptChanges as AcceptChanges
     from .sandbox import BlockResult as BlockResult
+    from .sandbox import EditChanges as EditChanges
+    from .sandbox import RejectChanges as RejectChanges
+    from .sandbox import ReviewPolicy as ReviewPolicy
+    from .sandbox import ReviewRequest as ReviewRequest
     from .sandbox import Sandbox as Sandbox
     from .sandbox import open_sandbox as open_sandbox
 
@@ -124,14 +130,14 @@ _PLACES = {
     "_parsed_reply": "Delta ParsedReply",
     "agent": "Agent",
     "batch": "BadJobsError BatchReport Job JobChangedError JournalError Progress run_batch",
-    "memory": "Knowledge Memory UndoLog",
+    "memory": "Knowledge Memory NoteChange UndoLog",
     "models": "AnswerEnd Completion Model ReasoningDelta Retrying TextDelta complete",
     "nursery_runner": (
         "AgentFailure AgentJob AgentsFailedError JobCancelled JobDone JobFailed Outcome OutcomeChannel Runner "
         "open_runner run_agents"
     ),
     "runtime": "Runtime open_runtime",
-    "sandbox": "BlockResult Sandbox open_sandbox",
+    "sandbox": "AcceptChanges BlockResult EditChanges RejectChanges ReviewPolicy ReviewRequest Sandbox open_sandbox",
 }
 
 if not TYPE_CHECKING:  # a checker is to report old names, and misspelt ones, as unknown

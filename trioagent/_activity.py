@@ -1,7 +1,7 @@
 """What a job is doing, for how long, and its deadline on working time.
 
 A job's `Activity` is found by the code below it through a context variable, so that the model's retry loop can book
-its waits without knowing of batches. Time spent waiting for a rate limit or for a retry is not working time: the
+its waits without knowing of batches. Time spent waiting for a rate limit, a retry or a review is not working time: the
 deadline stands still while the job does nothing else.
 """
 
@@ -17,8 +17,8 @@ import trio
 
 from ._errors import DeadlineExceededError
 
-State = Literal["working", "rate", "model", "retrying", "sandbox"]
-WAITING: frozenset[State] = frozenset({"rate", "retrying"})
+State = Literal["working", "rate", "model", "retrying", "review", "sandbox"]
+WAITING: frozenset[State] = frozenset({"rate", "retrying", "review"})
 
 
 class Activity:

@@ -33,7 +33,7 @@ from ._turn import Turn
 from .memory import ChangeSet, Knowledge, Memory, Receipt, UndoLog
 from .models import Model, Retrying
 from .runtime import Runtime
-from .sandbox import BlockResult, HostTool
+from .sandbox import BlockResult, HostTool, Reviewer
 from .tools import NAMES as TOOL_NAMES
 
 _log = logging.getLogger("trioagent")
@@ -57,6 +57,9 @@ class Agent:
         host_tools: async functions of yours that blocks may call by these names, with JSON values. They run in the
             caller's own scope; cancelling the chat cancels them.
         model: instead of the runtime's.
+        review: an async function that is given a `ReviewRequest` after a block ran and before anything is saved, and
+            returns `AcceptChanges`, `RejectChanges` or `EditChanges`. The notes are not locked while it thinks; if
+            somebody else changes one of them meanwhile, nothing is saved and the model is told.
 
     Raises:
         InvalidInputError: a setting or a host tool's name cannot be used.
@@ -75,6 +78,7 @@ class Agent:
         message_chars: int | None = None,
         host_tools: Mapping[str, HostTool] | None = None,
         model: Model | None = None,
+        review: Reviewer | None = None,
     ) -> None:
         given = {
             "max_tool_turns": max_tool_turns,
@@ -93,6 +97,7 @@ class Agent:
             _check_host_tool(name, tool)
         prompt = effective_prompt(self.config.system_prompt, self.config.system_prompt_append)
         self.messages: list[ChatMessage] = [_system_message(prompt, tuple(self._host_tools))]
+        self._review = review
         self._busy = False
         self._tier = ""
 
@@ -187,6 +192,7 @@ class Agent:
                     host_tools=self._host_tools,
                     undo=undo,
                     receipt=receipt,
+                    review=self._review,
                 )
             self._tier = result.tier
             return result

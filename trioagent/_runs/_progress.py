@@ -68,7 +68,7 @@ class Progress:
         left: jobs that this run began and left to be gone on with.
         running: jobs that run now.
         queued: jobs that wait for their turn; None if *total* is.
-        states: running jobs by what they are doing ("working", "rate", "model", "retrying", "sandbox").
+        states: running jobs by what they are doing ("working", "rate", "model", "retrying", "review", "sandbox").
         answers: of the model, in this run.
         tokens, cost: spent by this run.
         tokens_total, cost_total: spent by all runs of this directory; what a budget counts.

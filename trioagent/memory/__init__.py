@@ -1,7 +1,9 @@
 """The vault on the host: leases, transactional commits and their recovery, limits, lost updates, receipts, links."""
 
 from ._changes import ChangeSet as ChangeSet
+from ._changes import NoteChange as NoteChange
 from ._commit import Receipt as Receipt
+from ._knowledge import NOTHING_SEEN as NOTHING_SEEN
 from ._knowledge import Knowledge as Knowledge
 from ._knowledge import SeenNotes as SeenNotes
 from ._memory import Lease as Lease

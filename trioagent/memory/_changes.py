@@ -31,3 +31,18 @@ class ChangeSet:
 
     def __len__(self) -> int:
         return len(self.writes) + len(self.deletes) + len(self.made_dirs) + len(self.removed_dirs)
+
+
+@attrs.frozen
+class NoteChange:
+    """What a commit would do to one note.
+
+    Attributes:
+        path: relative to the memory.
+        before: the content that it has; None if there is no note.
+        after: the content that it would get; None if it would be deleted.
+    """
+
+    path: str
+    before: bytes | None
+    after: bytes | None

@@ -34,7 +34,7 @@ from .._errors import (
 )
 from . import _fsops
 from ._apply import OvertakenError, StepError, carry_out, give_to, take_back, tidy
-from ._changes import ChangeSet
+from ._changes import ChangeSet, NoteChange
 from ._knowledge import NOTHING_SEEN, Knowledge, SeenNotes
 from ._obstacles import check_places, reason_of
 from ._paths import Folders, is_inside
@@ -120,6 +120,36 @@ def commit(
     if undo is not None:
         undo.steps.append(_undo_step(plan, before))
     return bool(plan)
+
+
+def preview(
+    leased: LeasedMemory,
+    changes: ChangeSet,
+    *,
+    knowledge: Knowledge | None = None,
+    reads: Iterable[str] = (),
+    seen: SeenNotes = NOTHING_SEEN,
+) -> tuple[tuple[NoteChange, ...], SeenNotes]:
+    """What a commit would do, and what it would have to be given to do that later, if nothing changes meanwhile.
+
+    Raises as `commit` does; nothing is written.
+    """
+    sizes = leased.cache.take(leased.path)
+    with Folders(leased.root_fd) as folders:
+        try:
+            now = {path: folders.version(path) for path in reads if is_inside(path)}
+            seen = attrs.evolve(seen, reads={**now, **seen.reads})
+            plan = _checked_plan(leased, folders, changes, knowledge, seen, sizes)
+            paths = sorted((*plan.deletes, *plan.writes))
+            found = {path: plan.before(path) for path in paths}
+            contents = {path: None if note is None else folders.read(path) for path, note in found.items()}
+        except OSError as error:
+            raise storage_error(leased, error) from error
+        finally:
+            leased.cache.put(leased.path, sizes)
+    present = {path: None if note is None else note.version for path, note in found.items() if path not in seen.reads}
+    seen = attrs.evolve(seen, replaced={**present, **seen.replaced}, complete=True)
+    return tuple(NoteChange(path, contents[path], plan.writes.get(path)) for path in paths), seen
 
 
 def is_small(leased: LeasedMemory, changes: ChangeSet) -> bool:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from .._config import MemoryLimits
 from .._errors import MemoryStorageError
-from ._changes import ChangeSet
-from ._commit import LeasedMemory, Receipt, commit, count_if_empty, is_small
+from ._changes import ChangeSet, NoteChange
+from ._commit import LeasedMemory, Receipt, commit, count_if_empty, is_small, preview
 from ._knowledge import NOTHING_SEEN, Knowledge, SeenNotes
 from ._lease import exclusive, in_thread, run_inline_or_in_thread, run_state
 from ._receipts import drop_receipt, read_receipt
@@ -80,6 +80,25 @@ class Lease:
         changed = await run_inline_or_in_thread(self._leased.path, work, small=is_small(self._leased, changes))
         self.hide = self.hide or receipt is not None
         return changed
+
+    async def preview(
+        self,
+        changes: ChangeSet,
+        *,
+        knowledge: Knowledge | None = None,
+        reads: Iterable[str] = (),
+        seen: SeenNotes = NOTHING_SEEN,
+    ) -> tuple[tuple[NoteChange, ...], SeenNotes]:
+        """What `commit` would do to each note, without doing it; with what to give it as *seen* under another lease.
+
+        Raises:
+            MemoryRejectedError, MemoryStorageError: as `commit` would.
+        """
+        if self.unsettled is not None:
+            raise self.unsettled
+        return await in_thread(
+            partial(preview, self._leased, changes, knowledge=knowledge, reads=tuple(reads), seen=seen)
+        )
 
 
 class Memory:

@@ -12,12 +12,19 @@ if TYPE_CHECKING:
     from ._probe import TierReport as TierReport
     from ._probe import diagnose as diagnose
     from ._probe import open_sandbox as open_sandbox
+    from ._review import AcceptChanges as AcceptChanges
+    from ._review import EditChanges as EditChanges
+    from ._review import RejectChanges as RejectChanges
+    from ._review import Reviewer as Reviewer
+    from ._review import ReviewPolicy as ReviewPolicy
+    from ._review import ReviewRequest as ReviewRequest
     from ._sandbox import BlockResult as BlockResult
     from ._sandbox import HostTool as HostTool
     from ._sandbox import Sandbox as Sandbox
 
 _PLACES = {
     "_probe": "Check TierReport diagnose open_sandbox",
+    "_review": "AcceptChanges EditChanges RejectChanges Reviewer ReviewPolicy ReviewRequest",
     "_sandbox": "BlockResult HostTool Sandbox",
 }
 

@@ -10,9 +10,11 @@ from typing import Protocol
 import attrs
 import trio
 
+from .._activity import doing
 from .._config import SandboxLimits
 from .._errors import InvalidInputError, MemoryRejectedError
-from ..memory import ChangeSet, Knowledge, Lease, Memory, Receipt, UndoLog
+from ..memory import NOTHING_SEEN, ChangeSet, Knowledge, Lease, Memory, Receipt, SeenNotes, UndoLog
+from ._review import RejectChanges, Reviewer, request_for, reviewed
 
 TIERS = ("kernel", "kernel-lite", "monty")
 """All tiers, the best first: the order in which they are tried."""
@@ -123,6 +125,7 @@ class Sandbox:
         host_tools: Mapping[str, HostTool] | None = None,
         receipt: Callable[[BlockResult, ChangeSet], Receipt] | None = None,
         undo: UndoLog | None = None,
+        review: Reviewer | None = None,
     ) -> BlockResult:
         """Run one block: all of its changes land in the memory, or none.
 
@@ -138,6 +141,8 @@ class Sandbox:
             receipt: makes the record that is committed in the same instant as the changes, from the result and them;
                 not called if there are none.
             undo: collects how to take the commit back.
+            review: is asked before the changes of a block that ended well are saved. The memory is free meanwhile; a
+                note that somebody else changes until then is a conflict.
 
         Raises:
             InvalidInputError: an argument cannot be used.
@@ -159,7 +164,26 @@ class Sandbox:
             result = self._result(outcome, saved=bool(outcome.changes) and not outcome.error)
             if outcome.error:
                 return attrs.evolve(result, error=f"{outcome.error} {NOTHING_SAVED}")
-            return await _commit(lease, result, outcome, knowledge=knowledge, receipt=receipt, undo=undo)
+            if review is None or not outcome.changes:
+                return await _commit(lease, result, outcome, knowledge=knowledge, receipt=receipt, undo=undo)
+            try:
+                changes, seen = await lease.preview(outcome.changes, knowledge=knowledge, reads=outcome.reads)
+            except MemoryRejectedError as refusal:
+                return _refused(result, refusal)
+            if not changes:  # but for empty folders
+                return await _commit(lease, result, outcome, knowledge=knowledge, receipt=receipt, undo=undo)
+        request = await request_for(code, changes, outcome.reads)
+        with doing("review"):
+            verdict = reviewed(outcome.changes, request, await review(request))
+        if isinstance(verdict, RejectChanges):
+            reason = verdict.reason.strip() or "no reason was given"
+            words = f"ReviewError: the owner of the notes rejected the changes: {reason}."
+            return attrs.evolve(result, saved=False, error=f"{words} {NOTHING_SAVED}")
+        outcome = attrs.evolve(outcome, changes=verdict)
+        if knowledge is None:
+            knowledge = Knowledge(blind_overwrite="allow")  # so that what was changed during the review is noticed
+        async with memory.lease() as lease:
+            return await _commit(lease, result, outcome, seen, knowledge=knowledge, receipt=receipt, undo=undo)
 
     def _result(self, outcome: Outcome, *, saved: bool = False) -> BlockResult:
         return BlockResult(
@@ -171,6 +195,7 @@ async def _commit(
     lease: Lease,
     result: BlockResult,
     outcome: Outcome,
+    seen: SeenNotes = NOTHING_SEEN,
     *,
     knowledge: Knowledge | None,
     receipt: Callable[[BlockResult, ChangeSet], Receipt] | None,
@@ -183,12 +208,17 @@ async def _commit(
             outcome.changes,
             knowledge=knowledge,
             reads=outcome.reads,
+            seen=seen,
             receipt=receipt(result, outcome.changes) if receipt is not None and outcome.changes else None,
             undo=undo,
         )
     except MemoryRejectedError as refusal:
-        return attrs.evolve(result, saved=False, error=f"{type(refusal).__name__}: {refusal}. {NOTHING_SAVED}")
+        return _refused(result, refusal)
     return attrs.evolve(result, saved=saved)
+
+
+def _refused(result: BlockResult, refusal: MemoryRejectedError) -> BlockResult:
+    return attrs.evolve(result, saved=False, error=f"{type(refusal).__name__}: {refusal}. {NOTHING_SAVED}")
 
 
 def _checked_tools(host_tools: Mapping[str, HostTool]) -> dict[str, HostTool]:

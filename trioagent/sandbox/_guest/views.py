@@ -214,7 +214,10 @@ class Scratch:
 
         while True:
             self.path = tempfile.mkdtemp(prefix=PREFIX, dir=place)
-            self.folder = os.open(self.path, FOLDER)
+            try:
+                self.folder = os.open(self.path, FOLDER)
+            except FileNotFoundError:
+                continue  # as below, even sooner
             try:
                 fcntl.flock(self.folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if os.stat(self.path).st_ino == os.fstat(self.folder).st_ino:

@@ -12,6 +12,7 @@ _STATES = {
     "rate": "waiting for rate",
     "model": "model",
     "retrying": "retrying",
+    "review": "waiting for review",
     "sandbox": "sandbox",
 }
 _ID_CHARS = 60

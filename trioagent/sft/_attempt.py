@@ -11,7 +11,7 @@ import trio
 
 from .._config import SftConfig
 from .._errors import FatalError, ModelRefusedError, ModelStatusError
-from .._events import Answered, CodeResult, Replied
+from .._events import AgentEvent, Answered, CodeResult
 from .._messages import ChatMessage, Usage
 from .._runs import Budget, BudgetExhaustedError, JobRecord, Journal, Spending, WorkEvent
 from .._server_behaviour import CloseEndpoint, FailJob, action_of
@@ -182,15 +182,15 @@ async def _talk(agent: Agent, speaker: Speaker, ledger: Ledger, num_turns: int) 
 
 async def _exchange(agent: Agent, said: str, ledger: Ledger) -> Exchange:
     errors: list[str] = []
-    async with agent.stream_chat(said) as events:
-        async for event in events:
-            match event:
-                case Answered():
-                    ledger.add("agent", event.usage)
-                case CodeResult():
-                    errors.append(event.result.error)
-                case Replied():
-                    response = event.response
+
+    async def note(event: AgentEvent) -> None:
+        match event:
+            case Answered():
+                ledger.add("agent", event.usage)
+            case CodeResult():
+                errors.append(event.result.error)
+
+    response = await agent._drive(said, note)
     return Exchange(
         said=said,
         reply=response.reply,

@@ -14,7 +14,8 @@ import trio
 import trio.testing
 
 from trioagent._config import ModelConfig
-from trioagent._errors import ModelConnectionError
+from trioagent._errors import ModelCertificateError, ModelConnectionError
+from trioagent._server_behaviour import CloseEndpoint, action_of
 from trioagent.models import TextDelta
 from trioagent.models._connection_pool import ConnectionPool
 from trioagent.models._http import open_model
@@ -188,10 +189,11 @@ async def test_tls_with_a_trusted_certificate() -> None:
 async def test_tls_with_a_certificate_that_nobody_trusts() -> None:
     at_server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     at_server.load_cert_chain(LOOPBACK)
-    async with serving(["secret"], server_ssl=at_server) as server, model_before(server, retry=ONCE) as model:
-        with pytest.raises(ModelConnectionError, match="CERTIFICATE_VERIFY_FAILED"):
+    async with serving(["secret"], server_ssl=at_server) as server, model_before(server) as model:
+        with pytest.raises(ModelCertificateError, match="CERTIFICATE_VERIFY_FAILED.*SSL_CERT_FILE") as caught:
             await ask(model)
-    assert server.served == 0
+    assert server.served == 0 and caught.value.attempts == 1, "no retry would help"
+    assert action_of(caught.value) == CloseEndpoint("certificate")
 
 
 async def test_plain_http_where_tls_is_expected() -> None:

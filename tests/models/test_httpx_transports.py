@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from trioagent._config import ModelConfig
-from trioagent._errors import ModelConnectionError, ModelProtocolError, ModelStatusError
+from trioagent._errors import ModelCertificateError, ModelConnectionError, ModelProtocolError, ModelStatusError
 from trioagent.models import TextDelta, open_model
 from trioagent.testing import Fault, Say
 
@@ -117,3 +117,12 @@ async def test_http_2() -> None:
                     asking.start_soon(ask, model)
         assert server.streams == [6]  # one connection carries them all
         nursery.cancel_scope.cancel()
+
+
+async def test_a_certificate_that_nobody_trusts() -> None:
+    async with serving(["secret"], server_ssl=at_server()) as server:
+        config = ModelConfig(base_url=server.base_url, model="any", retry=QUICK)
+        async with open_model(config, transport=httpx.AsyncHTTPTransport(trust_env=False)) as model:
+            with pytest.raises(ModelCertificateError, match="SSL_CERT_FILE"):
+                await ask(model)
+    assert server.served == 0

@@ -10,6 +10,7 @@ import attrs
 
 from .._errors import InvalidInputError, StructuredOutputError
 from .._messages import ChatMessage, Usage
+from .._server_behaviour import is_cut
 from ._base import AnswerEnd, Model, Retrying, TextDelta
 from ._json_in_text import find_json
 from ._schema import schema_of
@@ -40,12 +41,14 @@ class Completion(Generic[V]):
         text: the last answer as it came.
         usage: tokens of all attempts together.
         attempts: how many answers were asked for; above 1, the earlier ones did not fit the schema.
+        finish_reason: of the last answer; "length" for a text that was cut.
     """
 
     value: V
     text: str
     usage: Usage
     attempts: int = 1
+    finish_reason: str = ""
 
 
 @overload
@@ -89,7 +92,7 @@ async def complete(
         raise InvalidInputError("repairs", f"must be a whole number of at least 0, not {repairs!r}")
     if schema is None:
         text, end = await _answer(model, messages)
-        return Completion(value=text, text=text, usage=end.usage)
+        return Completion(value=text, text=text, usage=end.usage, finish_reason=end.finish_reason)
     target = schema_of(schema)
     asked = _with_schema(messages, target)
     conversation, usage = asked, Usage()
@@ -98,8 +101,8 @@ async def complete(
         usage += end.usage
         value, problems = read_answer(text, target)
         if not problems:
-            return Completion(value=value, text=text, usage=usage, attempts=attempt)
-        if end.finish_reason == "length":
+            return Completion(value=value, text=text, usage=usage, attempts=attempt, finish_reason=end.finish_reason)
+        if is_cut(end.finish_reason):
             problems = (*problems, "it was cut off at the most tokens that an answer may have; be shorter")
         conversation = [*asked, *_ask_again(text, problems)]
     raise StructuredOutputError(target.name, problems, text[:_EXCERPT_CHARS], attempt, usage)

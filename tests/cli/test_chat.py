@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from trioagent.cli._chat import about_new_memory
 from trioagent.testing import Fault, Say
 
 from .conftest import Serve
@@ -19,6 +20,7 @@ pytestmark = pytest.mark.real
 
 CTRL_C, CTRL_D, UP = "\x03", "\x04", "\x1b[A"
 STYLE = re.compile(r"\x1b\[[0-9;]*m")
+PASTE_MODE = re.compile(r"\x1b\[\?2004[hl]\r?")
 PROMPT = "you> "
 
 
@@ -46,9 +48,9 @@ async def test_a_conversation(home: Path) -> None:
 async def test_quiet_shows_only_the_replies(home: Path, serve: Serve) -> None:
     server = await serve(WRITE, REPLY)
     async with terminal("chat", "-q", "--memory", "notes", *at(server), home=home, env={"NO_COLOR": "1"}) as screen:
-        assert await screen.expect(PROMPT) == ""
+        assert PASTE_MODE.sub("", await screen.expect(PROMPT)) == ""
         await screen.type("Ada exists.\r")
-        assert await screen.expect(PROMPT) == "Ada exists.\r\nNoted, é€.\r\n"
+        assert PASTE_MODE.sub("", await screen.expect(PROMPT)) == "Ada exists.\r\nNoted, é€.\r\n"
         await screen.type("/quit\r")
         assert await screen.end() == 0
 
@@ -196,3 +198,61 @@ async def test_the_first_failure_ends_lines_from_a_pipe(home: Path, serve: Serve
     assert (done.code, done.out) == (1, "Noted, é€.\n")
     assert done.err == "error: the model's server answered with status 400: no\n"
     assert len(server.requests) == 2
+
+
+async def test_notes_diff_and_undo(home: Path, serve: Serve) -> None:
+    server = await serve(WRITE, REPLY, REPLY, REPLY)
+    async with terminal("chat", "--memory", "notes", *at(server), home=home, env={"NO_COLOR": "1"}) as screen:
+        assert "note: the memory notes is new" in await screen.expect(PROMPT)
+        await screen.type("/undo\r")
+        assert "there is no message to undo" in await screen.expect(PROMPT)
+        await screen.type("one\r")
+        assert "(24 tokens read, 6 written, " in await screen.expect(PROMPT)
+        await screen.type("/notes\r")
+        assert "ada.md  (6)" in await screen.expect(PROMPT)
+        await screen.type("/diff\r")
+        assert "--- /dev/null\r\n+++ b/entities/ada.md\r\n@@ -0,0 +1 @@\r\n+# Ada\r\n" in await screen.expect(PROMPT)
+        await screen.type("two\r")
+        await screen.expect(PROMPT)
+        await screen.type("/diff\r")
+        assert "your last message changed nothing in the notes" in await screen.expect(PROMPT)
+        await screen.type("/undo\r")
+        assert "undone; no note had changed" in await screen.expect(PROMPT)
+        await screen.type("/undo\r")
+        assert "undone; rolled back: entities/ada.md" in await screen.expect(PROMPT)
+        await screen.type("three\r")
+        await screen.expect(PROMPT)
+        await leave(screen)
+    assert notes_in(home / "notes") == {}
+    assert [message["content"] for message in server.requests[-1].messages[1:]] == ["three"]
+
+
+async def test_what_is_pasted_is_one_message(home: Path, serve: Serve) -> None:
+    server = await serve(REPLY)
+    async with terminal("chat", "--memory", "notes", *at(server), home=home) as screen:
+        await screen.expect(PROMPT)
+        await screen.type("\x1b[200~first line\nsecond line\x1b[201~\r")
+        await screen.expect("Noted")
+        await screen.expect(PROMPT)
+        await leave(screen)
+    assert [request.messages[-1]["content"] for request in server.requests] == ["first line\nsecond line"]
+
+
+async def test_lines_from_an_editor_of_another_system(home: Path, serve: Serve) -> None:
+    server = await serve(REPLY, REPLY, REPLY)
+    stdin = "\ufeffone\r\ntwo\r\n".encode()
+    done = await trioagent("chat", "--quiet", "--memory", "notes", *at(server), home=home, stdin=stdin)
+    assert done.code == 0
+    await trioagent("run", "-", "--memory", "notes", *at(server), home=home, stdin="\ufeffthree".encode())
+    assert [request.messages[-1]["content"] for request in server.requests] == ["one", "two", "three"]
+
+
+def test_a_memory_that_may_be_meant(tmp_path: Path) -> None:
+    (tmp_path / "ada").mkdir()
+    assert (
+        about_new_memory(tmp_path / "adda")
+        == f"the memory {tmp_path / 'adda'} is new; did you mean {tmp_path / 'ada'}?"
+    )
+    assert about_new_memory(tmp_path / "ada") == f"the memory {tmp_path / 'ada'} is empty"
+    (tmp_path / "ada" / "user.md").write_text("x")
+    assert about_new_memory(tmp_path / "ada") == ""

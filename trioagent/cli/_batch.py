@@ -1,4 +1,4 @@
-"""``trioagent batch``: many jobs that survive anything."""
+"""``trioagent batch``: run many jobs, and resume them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ._model_options import (
 from ._profiles import ModelChoice
 from ._terminal import one_line
 
-_RUN = "(jobs)"  # what nobody types
+_RUN = "(jobs)"  # the internal name of the default sub-command; nobody types it
 _ARGUMENTS = "trioagent.batch.arguments"
 
 
@@ -214,7 +214,7 @@ def run_jobs(
 
 
 def _hard_limit() -> float:
-    """How many files this process may have open at most."""
+    """The hard limit of open files."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     return math.inf if hard == resource.RLIM_INFINITY else hard
 
@@ -222,13 +222,13 @@ def _hard_limit() -> float:
 def fit_concurrency(
     asked: int, what: str, *, models: int, rpm: float | None, tpm: float | None
 ) -> tuple[RateLimits, str]:
-    """How hard the model may be driven, and a line for the user if that is less than *asked*, else "".
+    """The rate limits of the model for *asked* concurrent jobs, and a note if only fewer can run, else "".
 
-    As many requests at once as there are places for jobs, and as many places as file descriptors allow; the soft limit
-    is raised as far as that takes.
+    Concurrency is bounded by the file descriptors that the process may open; the soft limit (``RLIMIT_NOFILE``) is
+    raised as far as needed.
 
     Args:
-        what: the user's word for what there are places for.
+        what: what runs, for the note.
     """
     room = fit_to_descriptors(asked, _hard_limit(), blocks=SandboxLimits().parallel, models=models)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -245,7 +245,7 @@ def fit_concurrency(
 
 
 def report_bad_rows(bad: BadJobsError) -> int:
-    """Say what is wrong with the rows of a file; returns the exit code."""
+    """Print every bad row of a file; returns the exit code."""
     for line in str(bad).splitlines():
         click.echo(f"error: {one_line(line)}" if not line.startswith(" ") else f"  {one_line(line)}", err=True)
     return USAGE

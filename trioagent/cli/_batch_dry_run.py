@@ -1,4 +1,4 @@
-"""``trioagent batch --dry-run``: what would run. Spends nothing, writes nothing."""
+"""``trioagent batch --dry-run``: prints what would run; sends no request and writes no file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LOOK_AHEAD = 200
 
 @attrs.define
 class _Plan:
-    """Jobs by what the journal says of them ("new", "running", "done", "failed"), and what the run would ask."""
+    """Jobs by their state in the journal ("new", "running", "done", "failed"), and the requests to be sent."""
 
     states: Counter[str] = attrs.field(factory=Counter)
     runs: int = 0

@@ -1,4 +1,4 @@
-"""How a batch shows where it stands: a live display, a line now and then, or JSON. None of it can hold the batch up."""
+"""Progress displays of a run: live, a line every 10 seconds, or JSON. A slow or closed stream never delays the run."""
 
 from __future__ import annotations
 
@@ -20,34 +20,34 @@ from ._terminal import one_line, safe, shortened
 
 PLAIN_SECONDS = 10.0
 _ID_CHARS = 80
-# What a pipe that is ready takes without waiting (POSIX's PIPE_BUF on Linux).
-_AT_ONCE = 4096
+# A pipe that polls as writable takes this many bytes without blocking (PIPE_BUF on Linux).
+_PIPE_BUF = 4096
 
 
 class Stream:
-    """A standard stream whose reader may be slow, or gone: neither is a reason to end a night's batch."""
+    """A standard stream whose reader may be slow or closed; neither ends a run."""
 
     def __init__(self, file: TextIO | None) -> None:
         self._file = file
 
-    def say(self, text: str) -> None:
-        """Write a line, waiting for the reader if need be."""
+    def write_line(self, text: str) -> None:
+        """Write a line; blocks while the pipe is full."""
         if self._file is None:
             return
         try:
             self._file.write(f"{text}\n")
             self._file.flush()
         except (OSError, ValueError):  # a closed pipe, a full disk, a closed file
-            self._give_up()
+            self._discard_output()
 
-    def offer(self, text: str) -> None:
-        """Write a line if it is taken at once; else leave it out."""
-        if self.ready and len(text.encode(errors="replace")) < _AT_ONCE:
-            self.say(text)
+    def write_line_if_ready(self, text: str) -> None:
+        """Write a line if that does not block, else drop it."""
+        if self.ready and len(text.encode(errors="replace")) < _PIPE_BUF:
+            self.write_line(text)
 
     @property
     def ready(self) -> bool:
-        """Would a small write be taken at once?"""
+        """Whether a small write would not block."""
         if self._file is None:
             return False
         try:
@@ -57,12 +57,12 @@ class Stream:
             return True
         events = poll.poll(0)
         if any(event & (select.POLLERR | select.POLLHUP | select.POLLNVAL) for _, event in events):
-            self._give_up()
+            self._discard_output()
             return False
         return bool(events)
 
-    def _give_up(self) -> None:
-        """Let what is buffered, and what others still write there, go nowhere."""
+    def _discard_output(self) -> None:
+        """Redirect the stream to /dev/null: what is buffered, and what others still write, is dropped."""
         if self._file is None:
             return
         with contextlib.suppress(OSError, ValueError):
@@ -73,7 +73,7 @@ class Stream:
 
 
 class Display:
-    """Shows nothing of the progress; notes go to stderr. The base of the others."""
+    """Shows notes on stderr and no progress; the base class of the others."""
 
     def __init__(self) -> None:
         self.errors = Stream(sys.stderr)
@@ -82,8 +82,8 @@ class Display:
         """Called about every second."""
 
     def note(self, text: str) -> None:
-        """A line that everybody should see."""
-        self.errors.say(one_line(text))
+        """Show a line whatever the display."""
+        self.errors.write_line(one_line(text))
 
     def end(self, code: int, body: Mapping[str, Any]) -> None:
         """The run has ended; *body* is for machines."""
@@ -100,7 +100,7 @@ class PlainDisplay(Display):
         now = time.monotonic()
         if now - self._last >= PLAIN_SECONDS:
             self._last = now
-            self.errors.offer(safe(progress_line(attrs.asdict(progress))))
+            self.errors.write_line_if_ready(safe(progress_line(attrs.asdict(progress))))
 
 
 class JsonDisplay(Display):
@@ -114,10 +114,10 @@ class JsonDisplay(Display):
         body = attrs.asdict(progress)
         for job in body["stragglers"]:
             job["id"] = shortened(job["id"], _ID_CHARS)
-        self._out.offer(json.dumps({"event": "progress", **body}))
+        self._out.write_line_if_ready(json.dumps({"event": "progress", **body}))
 
     def end(self, code: int, body: Mapping[str, Any]) -> None:
-        self._out.say(json.dumps({"event": "end", "exit_code": code, **body}))
+        self._out.write_line(json.dumps({"event": "end", "exit_code": code, **body}))
 
 
 class LiveDisplay(Display):
@@ -148,7 +148,7 @@ class LiveDisplay(Display):
         ended = progress.skipped + progress.done + progress.failed
         # A bar by itself does not end its line.
         bar = [Padding(ProgressBar(total=progress.total, completed=ended), 0)] if progress.total else []
-        with contextlib.suppress(OSError):  # the terminal has gone since we looked
+        with contextlib.suppress(OSError):  # the terminal was closed since the check
             self._live.start()
             self._live.update(Group(*bar, *lines), refresh=True)
 

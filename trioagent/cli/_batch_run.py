@@ -1,4 +1,4 @@
-"""Run a batch from the command line: signals, exit codes, and what is said in the end."""
+"""Run a batch from the command line: signals, exit codes and the final summary."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ T = TypeVar("T")
 
 @attrs.frozen(kw_only=True)
 class BatchCommand:
-    """What is to be run, and how.
+    """The batch that the command line asks for.
 
     Attributes:
         total: how many jobs the file holds.
-        arguments: the command's own arguments, to tell the user how to go on.
+        arguments: the command's own arguments, for the command line that resumes the run.
     """
 
     jobs: Path
@@ -48,7 +48,7 @@ class BatchCommand:
 
 
 def resume_command(words: list[str], given: Sequence[str], more: Sequence[str]) -> str:
-    """The command line that goes on with what ``trioagent *words *given`` began, with *more* arguments."""
+    """The command line that resumes ``trioagent *words *given``, with *more* arguments."""
     return shlex.join(["trioagent", *words, *given, *(word for word in more if word not in given)])
 
 
@@ -76,13 +76,13 @@ def run_with_display(
     quiet: bool,
     notes: Sequence[str],
 ) -> int:
-    """Run with progress and signals, and say in the end what came of it; returns the exit code.
+    """Run with a progress display and signal handling, and print a summary; returns the exit code.
 
     Args:
-        notice: what to say at the first signal.
-        batch_report: what decides over the exit code, of what *run* gives.
-        summary: lines for people, of the exit code and what *run* gave (None if it had to stop at once).
-        notes: what to say before it begins.
+        notice: a line to show at the first signal.
+        batch_report: gets the report that decides the exit code from what *run* returned.
+        summary: makes the lines of the summary from the exit code and what *run* returned (None if it was cancelled).
+        notes: lines to show before the run.
     """
     with open_display(as_json=as_json, quiet=quiet) as display:
         for note in notes:
@@ -92,7 +92,7 @@ def run_with_display(
     body = None if report is None else attrs.asdict(cast(attrs.AttrsInstance, report))
     display.end(code, {"report": body, "errors": []})
     for line in summary(code, report):
-        display.errors.say(safe(line))
+        display.errors.write_line(safe(line))
     return code
 
 
@@ -111,13 +111,13 @@ async def _run(command: BatchCommand, display: Display, stop: trio.Event) -> Bat
 
 
 def _run_to_end(run: Callable[[trio.Event], Awaitable[T]], display: Display, notice: str) -> tuple[bool, T | None]:
-    """Was *run* interrupted, and what came of it (None if it had to stop at once)?
+    """Whether *run* was interrupted, and what it returned (None if it was cancelled).
 
-    The first SIGINT or SIGTERM sets the event that it is given, the second one cancels it. An error is shown to
-    machines before it is raised.
+    The first SIGINT or SIGTERM sets the event that *run* is given, the second one cancels it. An error is reported on
+    the display before it is raised.
 
     Args:
-        notice: what to say at the first signal.
+        notice: a line to show at the first signal.
     """
     try:
         return trio.run(_run_signalled, run, display, notice)
@@ -135,7 +135,7 @@ async def _run_signalled(
     try:
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_obey, signals, stop, scope, display, notice)
+                nursery.start_soon(_handle_signals, signals, stop, scope, display, notice)
                 with scope:
                     report = await run(stop)
                 nursery.cancel_scope.cancel()
@@ -146,10 +146,10 @@ async def _run_signalled(
     return stop.is_set(), report
 
 
-async def _obey(
+async def _handle_signals(
     signals: AsyncIterator[int], stop: trio.Event, scope: trio.CancelScope, display: Display, notice: str
 ) -> None:
-    """The first signal asks the run to stop, the second one makes it."""
+    """The first signal stops the run gracefully, the second one cancels it."""
     async for number in signals:
         name = signal.Signals(number).name
         if not stop.is_set():
@@ -170,7 +170,7 @@ def _exit_code(signalled: bool, report: BatchReport | None) -> int:
 
 
 def _summary_lines(command: BatchCommand, code: int, report: BatchReport | None, *, quiet: bool) -> list[str]:
-    """What to tell the user in the end; a good end is not worth a word if *quiet*."""
+    """The summary for the user; empty for a complete success if *quiet*."""
     if report is None:
         return [f"interrupted; what was finished is kept; to go on: {command.to_resume()}"]
     lines = []

@@ -1,4 +1,4 @@
-"""``trioagent batch status``: a run seen from outside, while it goes on or after it has ended in whatever way."""
+"""``trioagent batch status``: the state of a run, read from its run directory while it runs or afterwards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said about a batch: pure functions from numbers to lines."""
+"""Texts about the progress of a run. Pure."""
 
 from __future__ import annotations
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
+from pathlib import Path
 
 import click
+import trio
 
 from .._errors import TrioAgentError
+from .._messages import ChatMessage, Usage
 from ..agent import Agent
+from ..memory import UndoLog
 from ._errors import line_and_code
 from ._foreground import Foreground, run_beside_terminal
 from ._line_input import LineInput, history_path
+from ._memory import print_tree
 from ._model_options import AgentOptions, agent_options, open_agent
 from ._run import no_reply_reason
 from ._send import Interrupted, send_message
@@ -22,9 +28,12 @@ PROMPT = "you> "
 _COMMAND = re.compile(r"/([A-Za-z]+)(?:\s+(.*))?\Z", re.DOTALL)
 _HELP = """\
 /help            this list
+/notes           the notes, with their sizes
+/diff            what your last message changed in the notes
+/undo            roll that back, and forget the message (again for the one before it)
 /save [DIR]      save the conversation as JSON (in DIR; otherwise in output/conversations)
 /quit            end (as does Ctrl-D)
-Ctrl-C           while the agent works: stop it, and take back what this message changed in the notes
+Ctrl-C           while the agent works: stop it, and roll back what this message changed in the notes
                  at the prompt: clear the line"""
 
 
@@ -63,11 +72,14 @@ class _Chat:
 
     def __init__(self, options: AgentOptions, lines: LineInput, *, quiet: bool) -> None:
         self._options, self._quiet, self._interactive = options, quiet, lines.interactive
+        self._sent: list[tuple[UndoLog, list[ChatMessage]]] = []  # of each message: its changes, and the history before
 
     async def run(self, foreground: Foreground[int]) -> int:
         async with open_agent(self._options) as (runtime, agent):
             if self._interactive and not self._quiet:
                 click.echo(f"{runtime.model.name}, notes in {self._options.memory}. /help for help, Ctrl-D to end.")
+                if note := await trio.to_thread.run_sync(about_new_memory, self._options.memory):
+                    click.echo(f"note: {one_line(note)}")
             while True:
                 try:
                     line = await foreground.read_line(PROMPT)
@@ -106,15 +118,44 @@ class _Chat:
         elif name == "save":
             folder = argument.strip() or "output/conversations"
             click.echo(f"saved as {safe(str(await agent.save_conversation(save_folder=folder)))}")
+        elif name == "notes":
+            await trio.to_thread.run_sync(print_tree, console(), self._options.memory)
+        elif name == "diff":
+            await self._diff(agent)
+        elif name == "undo":
+            await self._undo(agent)
         else:
             click.echo(f"there is no command /{name}\n{_HELP}", err=True)
 
+    async def _diff(self, agent: Agent) -> None:
+        if not self._sent or not self._sent[-1][0]:
+            click.echo("your last message changed nothing in the notes")
+            return
+        click.echo(safe(await trio.to_thread.run_sync(diff_since, self._sent[-1][0], agent.memory_path)), nl=False)
+
+    async def _undo(self, agent: Agent) -> None:
+        if not self._sent:
+            click.echo("there is no message to undo")
+            return
+        undo, messages = self._sent[-1]
+        changed = sorted(undo.versions())
+        if undo:
+            await agent.memory.roll_back(undo, knowledge=agent.knowledge)  # on a conflict the message stays
+        self._sent.pop()
+        agent.messages = messages
+        click.echo(safe(f"undone; rolled back: {', '.join(changed)}" if changed else "undone; no note had changed"))
+
     async def _send(self, line: str, agent: Agent, foreground: Foreground[int]) -> None:
-        view = TurnView(console(), quiet=self._quiet)
+        view, undo, before = TurnView(console(), quiet=self._quiet), UndoLog(), list(agent.messages)
+        started = trio.current_time()
         try:
-            outcome = await send_message(agent, line, view.show, open_interrupts=foreground.open_interrupts)
+            outcome = await send_message(agent, line, view.show, open_interrupts=foreground.open_interrupts, undo=undo)
         finally:
             view.close()
+        if not isinstance(outcome, Interrupted):
+            self._sent.append((undo, before))
+            if self._interactive and not self._quiet:
+                console().print(usage_line(outcome.usage, trio.current_time() - started), style="dim")
         if isinstance(outcome, Interrupted):
             click.echo(safe(str(outcome)), err=True)
             if not self._interactive:
@@ -123,3 +164,36 @@ class _Chat:
             if not self._interactive:
                 raise click.ClickException(problem)
             click.echo(f"note: {problem}", err=True)
+
+
+def usage_line(usage: Usage, seconds: float) -> str:
+    """What a message has used, on one line."""
+    tokens = f"{usage.prompt_tokens:,} tokens read, {usage.completion_tokens:,} written"
+    parts = [f"{tokens}{' (estimated)' if usage.estimated else ''}", f"{seconds:.1f} s"]
+    if usage.cost:
+        parts.append(f"cost {usage.cost:.4g}")
+    return f"({', '.join(parts)})"
+
+
+def about_new_memory(memory: Path) -> str:
+    """A line for the user if a memory is new or empty, with a similar name beside it that may be meant; else ""."""
+    if memory.is_dir() and any(not path.name.startswith(".") for path in memory.iterdir()):
+        return ""
+    what = "is empty" if memory.is_dir() else "is new"
+    folder = memory.absolute().parent
+    names = [path.name for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
+    near = difflib.get_close_matches(memory.name, [name for name in names if name != memory.name], n=1)
+    return f"the memory {memory} {what}" + (f"; did you mean {memory.with_name(near[0])}?" if near else "")
+
+
+def diff_since(undo: UndoLog, memory: Path) -> str:
+    """Unified diffs from the notes before the changes in *undo* to those of now."""
+    before = undo.changes()
+    texts = []
+    for path in sorted({*before.writes, *before.deletes}):
+        old = before.writes.get(path, b"").decode("utf-8", "replace").splitlines(keepends=True)
+        there = memory / path
+        new = there.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True) if there.is_file() else []
+        lines = difflib.unified_diff(old, new, f"a/{path}" if path in before.writes else "/dev/null", f"b/{path}")
+        texts.append("".join(line if line.endswith("\n") else f"{line}\n" for line in lines))
+    return "".join(texts)

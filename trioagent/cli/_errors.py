@@ -1,4 +1,4 @@
-"""How the command line fails: one clear line on stderr and an exit code; a traceback only if asked for."""
+"""Error reporting: one line on stderr and an exit code; with ``--debug`` a traceback too."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ FAILED, USAGE, STOPPED, INTERRUPTED = 1, 2, 3, 130
 
 
 def exit_code_of(command: Callable[[], object], options: GlobalOptions) -> int:
-    """Do *command*, and say on stderr what went wrong, if anything did.
+    """Run *command*, and report its exception on stderr, if it raises one.
 
-    A reader that went away (``| head``) is no error worth a word: exit code 1, silently.
+    A closed stdout (``| head``) is not reported: exit code 1.
     """
     try:
         code = command()
@@ -32,7 +32,7 @@ def exit_code_of(command: Callable[[], object], options: GlobalOptions) -> int:
 
 
 def line_and_code(error: BaseException) -> tuple[str, int]:
-    """What to say of one error, and the exit code it stands for."""
+    """The line that reports an error, and its exit code."""
     match error:
         case KeyboardInterrupt() | click.Abort():
             return "interrupted", INTERRUPTED
@@ -56,17 +56,17 @@ def line_and_code(error: BaseException) -> tuple[str, int]:
 
 
 def _report(error: BaseException, options: GlobalOptions) -> int:
-    # click and rich make SystemExit of a pipe that nobody reads any more.
+    # click and rich raise SystemExit for a closed pipe.
     reportable = [leaf for leaf in leaves(error) if not isinstance(leaf, BrokenPipeError | SystemExit)]
     if not reportable:
         _silence_stdout()
         return FAILED
     if options.debug:
         traceback.print_exception(error)
-    said = list(dict.fromkeys(line_and_code(leaf) for leaf in reportable))
-    for line, _ in said:
+    lines = list(dict.fromkeys(line_and_code(leaf) for leaf in reportable))
+    for line, _ in lines:
         click.echo(one_line(line), err=True)
-    codes = [code for _, code in said]
+    codes = [code for _, code in lines]
     return INTERRUPTED if INTERRUPTED in codes else codes[0]
 
 
@@ -75,7 +75,7 @@ def _where_help_is(error: click.UsageError) -> str:
 
 
 def _silence_stdout() -> None:
-    """Whatever is still buffered goes nowhere, so that the interpreter's own flush at exit does not complain."""
+    """Redirect stdout to /dev/null, so that the interpreter's flush at exit does not fail."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)

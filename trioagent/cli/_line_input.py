@@ -43,7 +43,7 @@ class LineInput:
         line = "" if sys.stdin is None else sys.stdin.readline()
         if not line:
             raise EOFError
-        return line.removesuffix("\n")
+        return without_bom(line).removesuffix("\n").removesuffix("\r")
 
     def _load(self) -> None:
         try:
@@ -51,6 +51,7 @@ class LineInput:
         except ImportError:
             self._history = None
             return
+        readline.parse_and_bind("set enable-bracketed-paste on")  # pasted lines are one message
         if self._history is None:
             return
         readline.set_auto_history(True)
@@ -86,6 +87,11 @@ class LineInput:
     def _disable_history(self, error: OSError) -> None:
         click.echo(f"note: the history is not kept: {self._history}: {error.strerror}", err=True)
         self._history = None
+
+
+def without_bom(text: str) -> str:
+    """*text* without the byte order mark that some editors begin a file with."""
+    return text.removeprefix("\ufeff")
 
 
 def history_path(env: Mapping[str, str]) -> Path | None:

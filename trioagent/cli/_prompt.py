@@ -1,4 +1,4 @@
-"""``trioagent prompt``: what agents are told before a conversation."""
+"""``trioagent prompt``: the system prompt of agents."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ from .._events import AgentEvent
 from .._messages import AgentResponse
 from ..models import Retrying
 from ._errors import INTERRUPTED
+from ._line_input import without_bom
 from ._model_options import AgentOptions, agent_options, open_agent
 from ._send import Interrupted, send_message
 from ._terminal import one_line, safe
@@ -42,7 +43,7 @@ def run(message: str, options: AgentOptions, as_json: bool) -> int:
 
     Exit code 1 if there is no reply, also when the model went on writing code past its --max-tool-turns.
     """
-    return trio.run(_run, sys.stdin.read() if message == STDIN else message, options, as_json)
+    return trio.run(_run, without_bom(sys.stdin.read()) if message == STDIN else message, options, as_json)
 
 
 async def _run(message: str, options: AgentOptions, as_json: bool) -> int:

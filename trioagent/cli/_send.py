@@ -50,6 +50,7 @@ async def send_message(
     show: Callable[[AgentEvent], None],
     *,
     open_interrupts: OpenInterrupts = _receive_sigint,
+    undo: UndoLog | None = None,
 ) -> AgentResponse | Interrupted:
     """Send *message*, and give every event to *show*.
 
@@ -58,11 +59,12 @@ async def send_message(
 
     Args:
         open_interrupts: opens a stream of interrupts; SIGINT, received in the main thread, if not given.
+        undo: collects what the message changes, for `Memory.roll_back`.
 
     Raises:
         TrioAgentError: see `trioagent.Agent.stream_chat`.
     """
-    undo, messages = UndoLog(), agent.messages
+    undo, messages = UndoLog() if undo is None else undo, agent.messages
     outcome: AgentResponse | Interrupted = Interrupted()
 
     async def send() -> None:

@@ -1,4 +1,4 @@
-"""Make training conversations from the command line: exit codes, and what is said in the end."""
+"""Generate training conversations from the command line: exit codes and the final summary."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _REASON = 200  # characters of a reason that the table shows
 
 @attrs.frozen(kw_only=True)
 class SftCommand:
-    """What is to be made, and how.
+    """The conversations that the command line asks for.
 
     Attributes:
-        persona_model, judge_model: names, or None for a script and for no judge.
-        arguments: the command's own arguments, to tell the user how to go on.
+        persona_model, judge_model: names; None for scripted personas and for no judge.
+        arguments: the command's own arguments, for the command line that resumes the run.
     """
 
     personas: Sequence[object]
@@ -91,7 +91,7 @@ async def _run(command: SftCommand, display: Display, stop: trio.Event) -> SftRe
 
 
 def _summary_lines(command: SftCommand, code: int, report: SftReport | None, *, quiet: bool) -> list[str]:
-    """What to tell the user in the end; a good end is not worth a word if *quiet*."""
+    """The summary for the user; empty for a complete success if *quiet*."""
     if report is None:
         return [f"interrupted; what was finished is kept; to go on: {command.to_resume()}"]
     lines = []

@@ -1,4 +1,4 @@
-"""What is written to the terminal: streams that never fail on a character, and text that cannot drive the terminal."""
+"""Output to the terminal: streams that accept every character, and text without control characters."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 @attrs.define
 class GlobalOptions:
-    """What the options in front of the sub-command say.
+    """The options of the command itself, before a sub-command.
 
     Attributes:
         debug: show the traceback of an error, too.
@@ -28,7 +28,7 @@ class GlobalOptions:
 
 
 def prepare_streams() -> None:
-    """Let notes in any script be shown on any terminal, and bytes that are not UTF-8 come in without an exception."""
+    """Escape what a terminal cannot show, and read bytes that are not UTF-8 without an exception."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 FIRST_LINES, LAST_LINES, LINE_CHARS = 3, 5, 120
-"""Of long code, the first lines and the last, which say what it is all for."""
+"""The lines of long code that are shown: its beginning, and its end, which is usually the result."""
 VALUES, VALUES_CHARS = 6, 360
 
 

@@ -1,4 +1,4 @@
-"""What the sync and the asyncio agent share: their arguments, and one `trioagent.Agent` behind them."""
+"""What the synchronous and the asyncio agent share: arguments, and the `trioagent.Agent` that does the work."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ _log = logging.getLogger("trioagent")
 
 
 class AgentFacade:
-    """A model, a memory and the messages so far. Making one touches no disk, and starts nothing.
+    """A model, a memory and the messages so far. Creating one opens no file and starts no thread.
 
     Args:
         max_tool_turns: how often in one chat the model may run code.
-        memory_path: the folder of notes, below ``memory/`` in the current folder of now. None for ``memory_dir``.
+        memory_path: the folder of notes, below ``memory/`` in the folder that is current now. None for ``memory_dir``.
         use_vllm: ask the vLLM server (``VLLM_HOST``, ``VLLM_PORT``) for the model.
         model: its name (see `choice_of`), settings, or any object with the `Model` interface, which works in Trio;
             the environment decides if there is none.
@@ -66,7 +66,7 @@ class AgentFacade:
         self.model: str = model if isinstance(model, str) else name_of(self._choice)
         self.messages: list[ChatMessage] = [ChatMessage(Role.SYSTEM, SYSTEM_PROMPT)]
         self._knowledge = Knowledge(blind_overwrite="allow")
-        self._behind: tuple[Sandbox, Agent] | None = None
+        self._delegate: tuple[Sandbox, Agent] | None = None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(memory_path={self.memory_path!r}, model={self.model!r})"
@@ -82,13 +82,13 @@ class AgentFacade:
             self._take_messages(agent)
 
     async def _agent(self) -> Agent:
-        """The agent behind this one, made anew in another run of Trio (after a fork, or a shutdown)."""
+        """The `trioagent.Agent` that does the work; a new one in a new Trio run (after a fork or a shutdown)."""
         runtime = await runtime_for(self._choice)
-        if self._behind is None or self._behind[0] is not runtime.sandbox:
+        if self._delegate is None or self._delegate[0] is not runtime.sandbox:
             agent = Agent(runtime, memory_path=self.memory_path)
             agent.knowledge = self._knowledge
-            self._behind = runtime.sandbox, agent
-        agent = self._behind[1]
+            self._delegate = runtime.sandbox, agent
+        agent = self._delegate[1]
         if agent.config.max_tool_turns != self.max_tool_turns:
             agent.config = attrs.evolve(agent.config, max_tool_turns=self.max_tool_turns)
         if not isinstance(self.messages, list):  # users assign to it
@@ -101,7 +101,7 @@ class AgentFacade:
 
 
 async def say_all(facades: Sequence[AgentFacade], messages: Sequence[str]) -> list[AgentResponse]:
-    """`trioagent.run_agents` for conversations; a failure that is the only one comes out as itself."""
+    """`trioagent.run_agents` for facades; a single failure is raised without a group."""
     agents = [await facade._agent() for facade in facades]
     try:
         return await nursery_runner.run_agents(agents, messages)

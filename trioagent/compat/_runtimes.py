@@ -1,4 +1,4 @@
-"""The runtimes behind the bridge: one sandbox for all, one model for each way to reach one, opened when first used."""
+"""The runtimes of the bridge: one sandbox shared by all, one model per configuration, opened on first use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The words of the documented API: `Role`, `ChatMessage`, `AgentResponse`."""
+"""The data classes of the documented API: `Role`, `ChatMessage`, `AgentResponse`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .._messages import AgentResponse as AgentResponse
 
 
 class Role(StrEnum):
-    """Who speaks. Each equals its word: ``Role.USER == "user"``."""
+    """The author of a message. A string enumeration: ``Role.USER == "user"``."""
 
     SYSTEM = "system"
     USER = "user"
@@ -42,7 +42,7 @@ class ChatMessage(_messages.ChatMessage):
         InvalidInputError: the role is none of `Role`'s, or the content is no text.
     """
 
-    role: Role = attrs.field(converter=_role)  # type: ignore[assignment]  # a role of the base is its word
+    role: Role = attrs.field(converter=_role)  # type: ignore[assignment]  # a role of the base class is a plain string
     content: str = attrs.field(converter=_text)
 
     @classmethod
@@ -63,5 +63,5 @@ class ChatMessage(_messages.ChatMessage):
         return cls(role, content)
 
     def model_dump(self) -> dict[str, str]:
-        """Role and content, as the plain words that they are."""
+        """Role and content as a dict of plain strings."""
         return {"role": self.role.value, "content": self.content}

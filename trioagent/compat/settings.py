@@ -1,4 +1,4 @@
-"""The settings by the names that users import. What the environment says is read when it is asked for."""
+"""The settings under the names that programs import. Environment variables are read on access."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a loopback model server can be told to answer: good answers and faults, as bytes on the wire."""
+"""Answers for the loopback model server: good ones and faults, as bytes on the wire."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def _usage(say: Say) -> dict[str, Any]:
 
 
 class Fault:
-    """Things that go wrong at a model's server, each a :class:`Wire`."""
+    """Faults of a model's server, each a :class:`Wire`."""
 
     @staticmethod
     def status(
@@ -183,7 +183,7 @@ class Fault:
 
     @staticmethod
     def endless(text: str = "word ", *, pace: float = 0.0) -> Wire:
-        """A stream that talks until the client leaves; ``ModelRequest.pieces_sent`` says how far it came."""
+        """A stream that goes on until the client disconnects; ``ModelRequest.pieces_sent`` says how far it came."""
         piece = _chunk(_event(json.dumps(delta_event(text))))
         return Wire(_Repeated(_head(_SSE), piece), pace=pace)
 

@@ -30,7 +30,7 @@ from ._parsed_reply import Delta
 from ._prompt import system_prompt as effective_prompt
 from ._prompt import with_host_tools
 from ._turn import Turn
-from .memory import ChangeSet, Knowledge, Memory, Receipt, UndoLog
+from .memory import ChangeSet, Knowledge, Memory, Receipt, SeenNotes, UndoLog
 from .models import Model, Retrying
 from .runtime import Runtime
 from .sandbox import BlockResult, HostTool, Reviewer
@@ -171,12 +171,13 @@ class Agent:
         *,
         undo: UndoLog | None = None,
         past: Iterable[PastEvent] = (),
-        receipt: Callable[[BlockResult, ChangeSet], Receipt] | None = None,
+        receipt: Callable[[BlockResult, ChangeSet, SeenNotes], Receipt] | None = None,
     ) -> AgentResponse:
         """Run one turn, pushing its events; the last one to *emit* is `Replied`. See `drive_turn`.
 
         Args:
-            receipt: made of each block's result and changes, and committed with them (see `Memory.read_receipt`).
+            receipt: made of each block's result, its changes and what it saw, and committed with them (see
+                `Memory.read_receipt`).
         """
         self._check_message(message)
         if self._busy:

@@ -55,7 +55,7 @@ async def test_everything_is_kept(run_dir: Path) -> None:
     assert first.answer.code.startswith("with open('log.md', 'a')")
     assert first.finish_reason is None
     assert first.usage.completion_tokens > 0
-    assert (result.result.saved, result.read, result.written, result.images) == (True, None, None, None)
+    assert (result.result.saved, result.read, result.written, result.images) == (True, {}, None, None)
 
 
 async def test_it_is_done_once(run_dir: Path) -> None:

@@ -84,7 +84,7 @@ who = os.getuid()
 async def test_receipts_stay_hidden(sandbox: Sandbox, memory: Path) -> None:
     store = Memory(memory)
     result = await sandbox.run(
-        "create_file('x.md', 'x')", memory=store, receipt=lambda result, changes: Receipt("job-1", b"done")
+        "create_file('x.md', 'x')", memory=store, receipt=lambda result, changes, seen: Receipt("job-1", b"done")
     )
     assert result.saved
     again = await sandbox.run("import os\nnames = sorted(os.listdir())\nos.remove('x.md')", memory=store)

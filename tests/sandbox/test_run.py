@@ -201,7 +201,7 @@ async def test_receipts_hold_the_result_and_stay_hidden(sandbox: Sandbox, memory
     result = await sandbox.run(
         "create_file('x.md', 'x')\ny = 1",
         memory=store,
-        receipt=lambda result, changes: Receipt("job-1", repr((result.locals, changes.writes)).encode()),
+        receipt=lambda result, changes, seen: Receipt("job-1", repr((result.locals, changes.writes)).encode()),
     )
     assert result.saved
     assert await store.read_receipt("job-1") == b"({'y': '1'}, {'x.md': b'x'})"

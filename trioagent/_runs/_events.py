@@ -9,7 +9,6 @@ An event is a row with these columns; each holds JSON (in ASCII: a model may sen
 ``finish_reason``   answer: the server's word, "" if the stream was stopped early; NULL if unknown (a run of 0.1)
 ``usage``           answer: the tokens it took
 ``result``          result: what a block came to, as the model was told
-``knowledge``       result: what the agent knew of the notes after the block
 ``read``            result: versions of the notes that the block read; NULL if none are known (a run of 0.1)
 ``written``         result: versions of the notes that it changed, null where it deleted one; NULL as above
 ``images``          result: contents of the changed notes before the block; NULL if they were not kept
@@ -40,7 +39,6 @@ COLUMNS = (
     "finish_reason",
     "usage",
     "result",
-    "knowledge",
     "read",
     "written",
     "images",
@@ -68,7 +66,6 @@ class ResultEvent:
     """What a block came to, and what its agent knows of the notes since; see the table above."""
 
     result: BlockResult
-    knowledge: Mapping[str, Any] | None = None
     read: Versions | None = None
     written: Versions | None = None
     images: Mapping[str, str | None] | None = None

@@ -20,6 +20,7 @@ from .._errors import InvalidInputError
 from .._messages import Usage
 from .._reply_parser import parse_reply
 from .._wire import read_value, strict_converter
+from ..memory import Knowledge
 from ..sandbox import BlockResult
 from ._events import COLUMNS, AnswerEvent, Event, ResultEvent, WorkEvent, encode_event
 
@@ -108,8 +109,12 @@ def _event(body: dict[str, Any], where: str) -> Event:
         return AnswerEvent(answer=answer, usage=read_value(_converter, body.get("usage"), Usage, f"{where}.usage"))
     if "result" in body:
         result = read_value(_converter, body["result"], BlockResult, f"{where}.result")
-        knowledge = read_value(_converter, body.get("knowledge"), dict[str, Any], f"{where}.knowledge")
-        return ResultEvent(result=result, knowledge=knowledge)
+        # Versions of 0.1 (inode, time, size) cannot be compared with today's; that a note was not there can be kept.
+        try:
+            seen = Knowledge.from_json(body["knowledge"]).seen if "knowledge" in body else {}
+        except ValueError as error:
+            raise InvalidInputError(f"{where}.knowledge", str(error)) from error
+        return ResultEvent(result=result, read={path: version for path, version in seen.items() if version is None})
     return WorkEvent(body)
 
 

@@ -12,7 +12,7 @@ with a *receipt* (which event it is, and its result), then the result is journal
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,9 @@ from .._messages import AgentResponse, Usage
 from .._runs import AnswerEvent, Budget, Event, JobRecord, Journal, JournalError, ResultEvent, Spending, WorkEvent
 from .._wire import read_value, strict_converter
 from ..agent import Agent
-from ..memory import ChangeSet, Knowledge, Memory, Receipt
+from ..memory import ChangeSet, Knowledge, Memory, Receipt, SeenNotes
 from ..sandbox import BlockResult
+from ..tools import version_of
 from ._jobs import Job
 
 _converter = strict_converter()
@@ -40,7 +41,9 @@ class BlockReceipt:
 
     event: int
     result: BlockResult
-    changed: list[str]
+    read: Mapping[str, str | None] = attrs.field(factory=dict)
+    written: Mapping[str, str | None] = attrs.field(factory=dict)
+    changed: Sequence[str] = ()  # by 0.1, in the place of the two
 
 
 class _Stopped(Exception):
@@ -55,15 +58,15 @@ async def run_episode(
     Cancelling, like every error, loses at most the answer or block that is under way; a finished one is in the journal.
     """
     key = _receipt_key(job, record, journal)
-    past, knowledge = await _known(agent, key, record, journal)
-    if knowledge is not None:
-        agent.knowledge = knowledge
+    past = await _known(agent, key, record, journal)
     known, done = iter(past), 0
     responses: list[AgentResponse] = []
+    notes = _VersionLog(agent.knowledge)
 
-    def receipt(result: BlockResult, changes: ChangeSet) -> Receipt:
-        changed = sorted({*changes.writes, *changes.deletes})
-        body = BlockReceipt(event=done, result=result, changed=changed)
+    def receipt(result: BlockResult, changes: ChangeSet, seen: SeenNotes) -> Receipt:
+        notes.written = {path: version_of(data) for path, data in changes.writes.items()}
+        notes.written |= dict.fromkeys(changes.deletes)
+        body = BlockReceipt(event=done, result=result, read=dict(seen.reads), written=notes.written)
         return Receipt(key, json.dumps(_converter.unstructure(body)).encode())
 
     async def journal_event(event: AgentEvent) -> None:
@@ -77,7 +80,7 @@ async def run_episode(
         if done >= len(record.events):
             spending = new + budget.take_waste()
             with trio.CancelScope(shield=True):  # bounded: one local write; an answer was paid for
-                await journal.add_event(record, done, _to_journal(event, agent.knowledge), spending)
+                await journal.add_event(record, done, _to_journal(event, notes), spending)
         done += 1
         if is_stopping() and done > len(record.events):
             raise _Stopped
@@ -131,41 +134,67 @@ def _outcome(job: Job, agent: Agent, responses: Sequence[AgentResponse]) -> dict
     }
 
 
-async def _known(
-    agent: Agent, key: str, record: JobRecord, journal: Journal
-) -> tuple[list[Answered | CodeResult], Knowledge | None]:
-    """What is already known of this episode, and what its agent knew of the notes then."""
+class _VersionLog:
+    """What the blocks of an episode taught its agent of the notes' versions, block by block.
+
+    Attributes:
+        written: versions of the notes that the block which runs is about to change.
+    """
+
+    def __init__(self, knowledge: Knowledge) -> None:
+        self._knowledge = knowledge
+        self._before = dict(knowledge.seen)
+        self.written: dict[str, str | None] = {}
+
+    def take(self, *, saved: bool) -> tuple[dict[str, str | None], dict[str, str | None]]:
+        """Versions that the block read, and those that it wrote."""
+        seen, before = self._knowledge.seen, self._before
+        new = {path: version for path, version in seen.items() if path not in before or before[path] != version}
+        written = {path: version for path, version in self.written.items() if saved}
+        self._before, self.written = dict(seen), {}
+        return {path: version for path, version in new.items() if path not in written}, written
+
+
+async def _known(agent: Agent, key: str, record: JobRecord, journal: Journal) -> list[Answered | CodeResult]:
+    """What is already known of this episode; its agent learns what it knew of the notes then."""
     if not record.events:
-        return [], None
+        return []
     path = str(journal.path)
-    past, knowledge = replay(record.events, path, key)
+    past = replay(record.events, agent.knowledge, path, key)
     payload = await agent.memory.read_receipt(key)
     if payload is not None:
         left = read_receipt_of(payload, path, key)
         if left.event == len(past):
             past.append(CodeResult(left.result))
-            knowledge = knowledge or Knowledge(blind_overwrite="allow")
-            async with agent.memory.lease() as lease:  # the agent has seen what it wrote itself
-                await lease.commit(ChangeSet(), knowledge=knowledge, reads=left.changed)
-    return past, knowledge
+            learn(agent.knowledge, left.read, left.written)
+            if left.changed:
+                async with agent.memory.lease() as lease:  # the agent has seen what it wrote itself
+                    await lease.commit(ChangeSet(), knowledge=agent.knowledge, reads=left.changed)
+    return past
 
 
-def replay(events: Sequence[Event], path: str, key: str) -> tuple[list[Answered | CodeResult], Knowledge | None]:
-    """What journaled events say, and what the agent knew of the notes after the last of them.
+def learn(knowledge: Knowledge, *versions: Mapping[str, str | None] | None) -> None:
+    """What a block read and then wrote."""
+    for seen in versions:
+        for path, version in (seen or {}).items():
+            knowledge.saw(path, version)
+
+
+def replay(events: Sequence[Event], knowledge: Knowledge, path: str, key: str) -> list[Answered | CodeResult]:
+    """What journaled events say; *knowledge* becomes what the agent knew of the notes after the last of them.
 
     Raises:
         JournalError: they are not what `run_episode` writes (naming *path* and *key*).
     """
     past: list[Answered | CodeResult] = []
-    knowledge: Knowledge | None = None
     with _reading(path, key):
         for event in events:
             if isinstance(event, WorkEvent):
                 raise ValueError("it has an event of another kind of run")
             past.append(event.replay())
-            if isinstance(event, ResultEvent) and event.knowledge is not None:
-                knowledge = Knowledge.from_json(dict(event.knowledge))
-    return past, knowledge
+            if isinstance(event, ResultEvent):
+                learn(knowledge, event.read, event.written)
+    return past
 
 
 def read_receipt_of(payload: bytes, path: str, key: str) -> BlockReceipt:
@@ -182,7 +211,8 @@ def _reading(path: str, key: str) -> Iterator[None]:
         raise JournalError(path, f"job {key!r} cannot be read back: {error}") from error
 
 
-def _to_journal(event: Answered | CodeResult, knowledge: Knowledge) -> Event:
+def _to_journal(event: Answered | CodeResult, notes: _VersionLog) -> Event:
     if isinstance(event, Answered):
         return AnswerEvent(answer=event.answer, usage=event.usage, finish_reason=event.finish_reason)
-    return ResultEvent(result=event.result, knowledge=knowledge.to_json())
+    read, written = notes.take(saved=event.result.saved)
+    return ResultEvent(result=event.result, read=read, written=written)

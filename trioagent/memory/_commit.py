@@ -20,7 +20,7 @@ import base64
 import contextlib
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import attrs
 
@@ -90,7 +90,7 @@ def commit(
     knowledge: Knowledge | None = None,
     reads: Iterable[str] = (),
     seen: SeenNotes = NOTHING_SEEN,
-    receipt: Receipt | None = None,
+    receipt: Receipt | Callable[[SeenNotes], Receipt] | None = None,
     undo: UndoLog | None = None,
 ) -> bool:
     """Do it; see :meth:`trioagent.memory.Lease.commit`. To be called under the lease, in any thread."""
@@ -104,7 +104,7 @@ def commit(
             if not plan and receipt is None:
                 leased.cache.put(leased.path, sizes)
                 return False
-            _save(leased, folders, plan, receipt)
+            _save(leased, folders, plan, receipt(seen) if callable(receipt) else receipt)
         except MemoryRejectedError:
             leased.cache.put(leased.path, sizes)
             raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -45,7 +45,7 @@ class Lease:
         knowledge: Knowledge | None = None,
         reads: Iterable[str] = (),
         seen: SeenNotes = NOTHING_SEEN,
-        receipt: Receipt | None = None,
+        receipt: Receipt | Callable[[SeenNotes], Receipt] | None = None,
         undo: UndoLog | None = None,
     ) -> bool:
         """Make all of *changes* at one instant; were any notes or folders changed?
@@ -58,7 +58,8 @@ class Lease:
             knowledge: what the agent has seen, to refuse lost updates; brought up to date. None: overwrite anything.
             reads: notes that were read under this lease; the versions are those that they have now.
             seen: what a block saw, with the versions that it saw.
-            receipt: written in the same instant, even if no note changes.
+            receipt: written in the same instant, even if no note changes; or what makes it, in whatever thread, of all
+                that the block saw.
             undo: collects how to take the commit back.
 
         Raises:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keyword
 import os
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Protocol
 
 import attrs
@@ -123,7 +124,7 @@ class Sandbox:
         memory: Memory | None = None,
         knowledge: Knowledge | None = None,
         host_tools: Mapping[str, HostTool] | None = None,
-        receipt: Callable[[BlockResult, ChangeSet], Receipt] | None = None,
+        receipt: Callable[[BlockResult, ChangeSet, SeenNotes], Receipt] | None = None,
         undo: UndoLog | None = None,
         review: Reviewer | None = None,
     ) -> BlockResult:
@@ -138,7 +139,8 @@ class Sandbox:
             memory_path, memory: the notes, one way or the other. Without: an empty folder that is dropped afterwards.
             knowledge: what the agent has read so far, so that it cannot overwrite what others changed since.
             host_tools: async functions that the block may call by name, with JSON values; they run in this task.
-            receipt: makes the record that is committed in the same instant as the changes, from the result and them;
+            receipt: makes the record that is committed in the same instant as the changes, from the result, them, and
+                what the block saw;
                 not called if there are none.
             undo: collects how to take the commit back.
             review: is asked before the changes of a block that ended well are saved. The memory is free meanwhile; a
@@ -198,7 +200,7 @@ async def _commit(
     seen: SeenNotes = NOTHING_SEEN,
     *,
     knowledge: Knowledge | None,
-    receipt: Callable[[BlockResult, ChangeSet], Receipt] | None,
+    receipt: Callable[[BlockResult, ChangeSet, SeenNotes], Receipt] | None,
     undo: UndoLog | None,
 ) -> BlockResult:
     if not outcome.changes and (knowledge is None or not outcome.reads):
@@ -209,7 +211,7 @@ async def _commit(
             knowledge=knowledge,
             reads=outcome.reads,
             seen=seen,
-            receipt=receipt(result, outcome.changes) if receipt is not None and outcome.changes else None,
+            receipt=partial(receipt, result, outcome.changes) if receipt is not None and outcome.changes else None,
             undo=undo,
         )
     except MemoryRejectedError as refusal:

@@ -1,0 +1,136 @@
+"""A resumed job knows of its notes what the undisturbed one knew: it conflicts exactly where that one would."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from trioagent._messages import ChatMessage
+from trioagent._runs._journal import Journal
+from trioagent.batch import CONVERSATIONS, Job, read_rows, run_batch
+from trioagent.runtime import open_runtime
+from trioagent.testing import ScriptedModel
+
+pytestmark = pytest.mark.real
+
+REPLY = "<think>t</think><python></python><reply>ok</reply>"
+# name: blocks; before which event somebody edits which note; at which event, before or after it, the process is killed
+SCENARIOS: dict[str, tuple[list[str], int, str, str, int]] = {
+    # What the block wrote is edited: its next version would overwrite that.
+    "written": (
+        ["open('list.md', 'w').write('first version')", "open('list.md', 'w').write('second version')"],
+        2,
+        "list.md",
+        "before",
+        1,
+    ),
+    # What it read was there before the block: it may be overwritten by the one who read it.
+    "read": (
+        [
+            "create_file('z.md', 'z')",
+            "t = read_file('x.md')\ncreate_file('log.md', 'seen')",
+            "create_file('x.md', 'mine')",
+        ],
+        2,
+        "x.md",
+        "before",
+        3,
+    ),
+    # What it read is edited after the kill.
+    "read and edited": (
+        ["t = read_file('x.md')\ncreate_file('log.md', 'seen')", "create_file('x.md', 'mine')"],
+        2,
+        "x.md",
+        "before",
+        1,
+    ),
+    # A note that it deleted is made again.
+    "deleted": (
+        ["create_file('a.md', 'a')\ncreate_file('b.md', 'b')", "delete_file('a.md')", "create_file('a.md', 'mine')"],
+        4,
+        "a.md",
+        "before",
+        3,
+    ),
+    # A block that changes nothing teaches as well.
+    "only read": (["t = check_if_file_exists('x.md')", "create_file('x.md', 'mine')"], 2, "x.md", "after", 1),
+    # Killed before its first block.
+    "new": (["create_file('shared.md', 'mine')"], 1, "shared.md", "after", 0),
+}
+OVERWRITTEN = ("read", "new")  # by an agent that had read it, and by one that had never seen it
+
+
+async def main(name: str, where: Path, kill: bool) -> None:
+    blocks, edited_before, note, when, killed_at = SCENARIOS[name]
+    add_event, begin = Journal.add_event, Journal.begin
+    edited = (where / "edited").exists()
+
+    def edit() -> None:
+        nonlocal edited
+        if not edited:
+            edited = True
+            (where / "edited").touch()
+            (where / "memory").mkdir(exist_ok=True)
+            (where / "memory" / note).write_text("somebody else's")
+
+    async def watched(self: Journal, record: Any, n: int, *args: Any) -> None:
+        if kill and (when, killed_at) == ("before", n):
+            os.kill(os.getpid(), signal.SIGKILL)
+        await add_event(self, record, n, *args)
+        if kill and (when, killed_at) == ("after", n):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if n + 1 == edited_before:
+            edit()
+
+    async def resumed(self: Journal, *args: Any) -> Any:
+        record = await begin(self, *args)
+        if record.events and len(record.events) + 1 >= edited_before:
+            edit()
+        return record
+
+    def answer(messages: Sequence[ChatMessage]) -> str:
+        number = sum(message.role == "assistant" for message in messages)
+        return f"<think>t</think><python>\n{blocks[number]}\n</python>" if number < len(blocks) else REPLY
+
+    Journal.add_event, Journal.begin = watched, resumed  # type: ignore[method-assign, assignment]
+    async with open_runtime(ScriptedModel(answer)) as runtime:
+        job = Job(id="a", memory=str(where / "memory"), messages=("go",))
+        await run_batch([job], runtime=runtime, run_dir=where / "run")
+
+
+def start(name: str, where: Path, *, kill: bool) -> int:
+    command = [sys.executable, "-m", "tests.batch.test_resumed_knowledge", name, str(where), "kill" if kill else ""]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    assert done.returncode in (0, -signal.SIGKILL), done.stderr
+    return done.returncode
+
+
+def outcome(where: Path) -> tuple[list[str], dict[str, str]]:
+    (row,) = read_rows(where / "run" / CONVERSATIONS)
+    results = [message["content"] for message in row["messages"] if message["role"] == "tool"]
+    return results, {path.name: path.read_text() for path in (where / "memory").glob("*.md")}
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_the_same_as_undisturbed(name: str, tmp_path: Path) -> None:
+    killed, undisturbed = tmp_path / "killed", tmp_path / "undisturbed"
+    for where in (killed, undisturbed):
+        where.mkdir()
+    assert start(name, undisturbed, kill=False) == 0
+    assert start(name, killed, kill=True) == -signal.SIGKILL
+    assert start(name, killed, kill=False) == 0
+    results, notes = outcome(undisturbed)
+    assert outcome(killed) == (results, notes)
+    assert (notes[SCENARIOS[name][2]] == "somebody else's") == (name not in OVERWRITTEN)
+
+
+if __name__ == "__main__":
+    trio.run(main, sys.argv[1], Path(sys.argv[2]), bool(sys.argv[3]))

@@ -6,6 +6,7 @@ import os
 import socket
 from functools import partial
 from pathlib import Path
+from unicodedata import normalize
 
 import pytest
 
@@ -237,10 +238,40 @@ def test_check_names_everything_that_is_wrong(home: Path, memory: Run) -> None:
 def test_check_of_limits(notes: Path) -> None:
     limits = MemoryLimits(file_bytes=60, dir_bytes=100, total_bytes=150)
     assert [str(problem) for problem in Vault(notes).problems(limits)] == [
-        "entities/ada.md: 65 bytes, and a note may have 60; split it",
-        "entities: 128 bytes, and a folder may have 100",
-        ".: 187 bytes, and a memory may have 150",
+        "entities/ada.md: 65 bytes, and a note may have 60 (MemoryLimits.file_bytes); split it",
+        "entities: 128 bytes, and a folder may have 100 (MemoryLimits.dir_bytes); "
+        "most is taken by entities/ada.md (65), entities/acme.md (36), entities/bob.md (27)",
+        ".: 187 bytes, and a memory may have 150 (MemoryLimits.total_bytes); "
+        "most is taken by entities/ (128), user.md (59)",
     ]
+
+
+def test_hidden_files_are_in_no_limit(notes: Path) -> None:
+    (notes / ".git").mkdir()
+    (notes / ".git" / "pack").write_bytes(bytes(10_000))
+    assert list(Vault(notes).problems(MemoryLimits(total_bytes=200, dir_bytes=200))) == []
+
+
+def test_check_of_two_notes_of_one_name(notes: Path) -> None:
+    for form in ("NFC", "NFD"):
+        (notes / normalize(form, "Zoë.md")).write_text("# Zoë\n")
+    problem = "its name equals that of 'Zoe\u0308.md' but for the form of its accents; rename one"
+    assert [str(each) for each in Vault(notes).problems()] == [f"Zo\u00eb.md: {problem}"]
+
+
+def test_check_of_links_as_obsidian_has_them(notes: Path) -> None:
+    """Nothing of this is a problem."""
+    (notes / "pic.png").write_bytes(b"png")
+    (notes / "paper.pdf").write_bytes(b"pdf")
+    (notes / "Vue.js.md").write_text("# Use `ref` with [[ada|Ada]] and *care*\n\none\ntwo\n---\n- item\n  more\n---\n")
+    (notes / "links.md").write_text(
+        "---\nnested:\n  key: [a,\n    b]\nmap: {a: 1}\n---\n"
+        "![[pic.png#icon]] ![[pic.png#outline|100x20]] ![[paper.pdf#page=3]] [p](paper.pdf#page=3) [[pic.png#t=1]]\n"
+        "[[Vue.js]] [[vue.js#Use ref with Ada and care]] [[Vue.js#one two]] [x]([[ada]])\n\n    [[in code]]\n"
+    )
+    assert [str(each) for each in Vault(notes).problems()] == []
+    (notes / "links.md").write_text("[[Vue.js#item more]]\n[[pic.jpg#icon]]\n")
+    assert [(each.line, "no heading" in each.text) for each in Vault(notes).problems()] == [(1, True), (2, False)]
 
 
 def test_check_of_an_unfinished_commit(notes: Path, memory: Run) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import tempfile
 from pathlib import Path
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from trioagent._config import MIB, MemoryLimits
 from trioagent._errors import MemoryConflictError, MemoryLimitError, MemoryPathError
 from trioagent.memory import ChangeSet, Memory, Receipt
+from trioagent.memory._sizes import SizesCache
 
 from .support import PRIVATE, Tree, before, commit_now, read_tree, recover_now, run_python, run_with_tmpfs
 
@@ -204,6 +206,38 @@ def test_what_is_too_large_may_shrink(tmp_path: Path) -> None:
     commit_now(tmp_path, ChangeSet(writes={"c.md": b"", "d/new.md": b"x"}), limits=MemoryLimits(total_bytes=10))
     with pytest.raises(MemoryLimitError):
         commit_now(tmp_path, ChangeSet(writes={"d/a.md": b"x" * 301}), limits=LIMITS)
+
+
+def test_hidden_files_count_towards_no_limit(tmp_path: Path) -> None:
+    (tmp_path / ".git/objects").mkdir(parents=True)
+    (tmp_path / ".git/objects/pack").write_bytes(bytes(10_000))
+    (tmp_path / "d/.cache").mkdir(parents=True)
+    (tmp_path / "d/.cache/x").write_bytes(bytes(10_000))
+    (tmp_path / "d/.DS_Store").write_bytes(bytes(10_000))
+    cache = SizesCache()
+    commit_now(tmp_path, ChangeSet(writes={"a.md": b"x" * 100, "d/b.md": b"x" * 100}), limits=LIMITS, cache=cache)
+    shutil.rmtree(tmp_path / ".git")
+    (tmp_path / "d/.DS_Store").unlink()
+    commit_now(tmp_path, ChangeSet(writes={"d/c.md": b"x" * 100, "e.md": b"x" * 100}), limits=LIMITS, cache=cache)
+    with pytest.raises(MemoryLimitError):
+        commit_now(tmp_path, ChangeSet(writes={"f.md": b"x"}), limits=LIMITS, cache=cache)
+
+
+def test_a_limit_names_its_setting_and_what_is_large(tmp_path: Path) -> None:
+    writes = {"d/a.md": b"x" * 90, "d/e/b.md": b"x" * 80, "d/c.md": b"x" * 5, "f.md": b""}
+    commit_now(tmp_path, ChangeSet(writes=writes), limits=LIMITS)
+    with pytest.raises(MemoryLimitError) as caught:
+        commit_now(tmp_path, ChangeSet(writes={"d/e/g.md": b"x" * 76}), limits=LIMITS)
+    assert str(caught.value) == (
+        "d: would hold 251 bytes, a folder may hold 250 (MemoryLimits.dir_bytes); most is taken by "
+        "d/e/ (156), d/a.md (90), d/c.md (5); delete or shorten notes there first"
+    )
+    with pytest.raises(
+        MemoryLimitError, match=r"MemoryLimits.total_bytes\); most is taken by d/ \(175\), h.md \(100\)"
+    ):
+        commit_now(
+            tmp_path, ChangeSet(writes={"h.md": b"x" * 100}), limits=MemoryLimits(total_bytes=200, dir_bytes=190)
+        )
 
 
 def test_sizes_follow_other_programs(tmp_path: Path) -> None:

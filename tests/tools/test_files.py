@@ -94,7 +94,7 @@ def test_sizes_are_of_contents(memory: Memory) -> None:
     memory.put("entities/deep/b.md", "x" * 1000)
     memory.put(".obsidian/app.json", "x" * 10_000)
     memory.put(".trioagent/redo.json", "x" * 100_000)
-    assert memory.get_size() == 11_110
+    assert memory.get_size() == 1110
     assert memory.get_size("entities") == 1100
     assert memory.get_size("user.md") == 10
     assert "does not exist" in memory.get_size("nope")

@@ -200,7 +200,7 @@ def _checked_plan(
                 if is_inside(path):
                     knowledge.saw(path, version)
     sizes.refresh(folders, plan.touched())
-    check_limits(plan, leased.limits, sizes, leased.path)
+    check_limits(plan, leased.limits, sizes, folders, leased.path)
     if plan:
         check_places(plan, folders)
     return plan

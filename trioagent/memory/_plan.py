@@ -15,7 +15,7 @@ import attrs
 
 from .._config import MemoryLimits
 from .._errors import MemoryConflictError, MemoryLimitError
-from ..tools import Version, version_of
+from ..tools import Version, is_hidden, version_of
 from . import _fsops
 from ._changes import ChangeSet
 from ._paths import Folders, is_inside, parents, split
@@ -68,14 +68,22 @@ class CommitPlan:
         folders = [folder.path for folder in (*self.removed, *self.made)]
         return {split(path)[0] for path in (*self.deletes, *folders, *self.writes)}
 
+    def growth(self) -> dict[str, int]:
+        """By how many bytes each note grows that the plan changes; hidden ones do not count."""
+        grown: dict[str, int] = {}
+        for path in (*self.deletes, *self.writes):
+            if not is_hidden(path):
+                found, data = self.before(path), self.writes.get(path, b"")
+                size = found.status.st_size if found is not None and stat.S_ISREG(found.status.st_mode) else 0
+                grown[path] = len(data) - size
+        return grown
+
     def deltas(self) -> dict[str, int]:
         """By how many bytes the notes directly in each folder grow."""
         grown: dict[str, int] = {}
-        for path in (*self.deletes, *self.writes):
-            found, data = self.before(path), self.writes.get(path, b"")
-            size = found.status.st_size if found is not None and stat.S_ISREG(found.status.st_mode) else 0
+        for path, delta in self.growth().items():
             folder = split(path)[0]
-            grown[folder] = grown.get(folder, 0) + len(data) - size
+            grown[folder] = grown.get(folder, 0) + delta
         return grown
 
 
@@ -189,7 +197,7 @@ def _becomes_empty(folders: Folders, path: str, gone: Set[str]) -> bool:
     return all(item in gone and (folders.at(item) is None or _becomes_empty(folders, item, gone)) for item in inside)
 
 
-def check_limits(plan: CommitPlan, limits: MemoryLimits, sizes: Sizes, root: str) -> None:
+def check_limits(plan: CommitPlan, limits: MemoryLimits, sizes: Sizes, folders: Folders, root: str) -> None:
     """Refuse a plan that makes anything grow beyond a limit. What is too large already may shrink, and may stay."""
     for path, data in plan.writes.items():
         before = plan.replaced.get(path)
@@ -197,7 +205,8 @@ def check_limits(plan: CommitPlan, limits: MemoryLimits, sizes: Sizes, root: str
             _check_names(path, limits, root)
         if len(data) > limits.file_bytes and (before is None or len(data) > before.status.st_size):
             problem = (
-                f"would have {len(data):,} bytes, a note may have {limits.file_bytes:,}; split it into linked notes"
+                f"would have {len(data):,} bytes, a note may have {limits.file_bytes:,}; "
+                "split it into linked notes (the limit is MemoryLimits.file_bytes)"
             )
             raise MemoryLimitError(path, problem)
     for folder in plan.made:
@@ -211,15 +220,23 @@ def check_limits(plan: CommitPlan, limits: MemoryLimits, sizes: Sizes, root: str
         allowed = limits.dir_bytes if grown else limits.total_bytes
         total = sizes.totals.get(grown, 0) + delta
         if delta > 0 and total > allowed:
-            what = "a folder" if grown else "the whole memory"
-            problem = f"would hold {total:,} bytes, {what} may hold {allowed:,}; delete or shorten notes first"
+            what, setting = ("a folder", "dir_bytes") if grown else ("the whole memory", "total_bytes")
+            largest = sizes.largest(folders, grown, plan.growth())
+            problem = (
+                f"would hold {total:,} bytes, {what} may hold {allowed:,} (MemoryLimits.{setting}); "
+                f"most is taken by {', '.join(f'{path} ({size:,})' for path, size in largest)}; "
+                "delete or shorten notes there first"
+            )
             raise MemoryLimitError(grown or ".", problem)
 
 
 def _check_names(path: str, limits: MemoryLimits, root: str) -> None:
     parts = path.split("/")
     if len(parts) - 1 > limits.depth:
-        raise MemoryLimitError(path, f"is {len(parts) - 1} folders deep, {limits.depth} are allowed; use fewer folders")
+        raise MemoryLimitError(
+            path,
+            f"is {len(parts) - 1} folders deep, {limits.depth} are allowed (MemoryLimits.depth); use fewer folders",
+        )
     for part in parts:
         try:
             length = len(part.encode())

@@ -11,6 +11,8 @@ Processes that share a memory, or follow each other, tell each other: the size o
 as an extended attribute together with the folder's time of change, and holds as long as that. Where a file system has
 none of those, a folder that another process changed is counted note by note, about 4 us each.
 
+Hidden files and folders (``.git``, ``.obsidian``) are not part of the memory, and do not count.
+
 So a commit costs the same among 10 notes and 10,000. What goes unseen are notes that outside programs overwrite in
 place, and what they add to folders that no commit touches; so what was counted more than an hour ago is counted again
 when something is saved there. Such an error moves a limit by that much and has no other effect.
@@ -29,13 +31,15 @@ from contextlib import contextmanager, suppress
 
 import attrs
 
+from ..tools import is_hidden
 from . import _fsops
-from ._paths import PRIVATE, Folders, parents, split
+from ._paths import Folders, parents, split
 
 _MAX_FOLDERS = 20_000  # of all memories together, about 1 kB each where a memory has few
 _DEEPEST = 128  # blocks cannot nest folders so deep (MemoryLimits.depth); what others nested deeper is not counted
 _TICK = 20_000_000  # ns; the kernel's time stamps may stand still for this long
 _MAX_AGE = 3600 * 10**9  # ns
+_MARK_FORMAT = 2  # 0.1 counted hidden files as well, and left marks without a number
 _MAX_MARK = 3000  # bytes; ext4 has room for 4 KiB of attributes
 
 
@@ -52,13 +56,13 @@ class _Folder:
     def leave_mark(self, fd: int) -> None:
         if self.changed == -1:
             return
-        data = json.dumps([self.changed, self.counted, self.notes, sorted(self.folders)]).encode()
+        data = json.dumps([_MARK_FORMAT, self.changed, self.counted, self.notes, sorted(self.folders)]).encode()
         if len(data) <= _MAX_MARK:
             with suppress(OSError):  # then other processes count for themselves
                 _fsops.set_mark(fd, data)
 
     @classmethod
-    def look(cls, fd: int, is_root: bool) -> _Folder:
+    def look(cls, fd: int) -> _Folder:
         """A folder as it is now: by its mark if that holds, else counted."""
         changed = _fsops.fstat(fd).st_mtime_ns
         found = cls._from_mark(_fsops.mark(fd))
@@ -66,8 +70,10 @@ class _Folder:
             return found
         now, notes, folders = time.time_ns(), 0, set()
         for name, is_folder, size in _fsops.entries(fd):
+            if is_hidden(name):
+                continue
             notes += size
-            if is_folder and not (is_root and name == PRIVATE):
+            if is_folder:
                 folders.add(name)
         # A change within the same step of the kernel's clock would not show: look at so young a folder again next time.
         counted_folder = cls(changed if now - changed > _TICK else -1, now, notes, folders)
@@ -78,11 +84,17 @@ class _Folder:
     def _from_mark(cls, mark: bytes) -> _Folder | None:
         """Inverse of :meth:`leave_mark`; None for what is no such mark: it is data from a disk, perhaps not ours."""
         try:
-            changed, counted, notes, inside = json.loads(mark)
+            marked_as, changed, counted, notes, inside = json.loads(mark)
         except (ValueError, TypeError, RecursionError):
             return None
         numbers = all(type(value) is int for value in (changed, counted, notes))
-        if not numbers or notes < 0 or not isinstance(inside, list) or not all(map(_is_name, inside)):
+        if (
+            marked_as != _MARK_FORMAT
+            or not numbers
+            or notes < 0
+            or not isinstance(inside, list)
+            or not all(map(_is_name, inside))
+        ):
             return None
         return cls(changed, counted, notes, set(inside))
 
@@ -108,7 +120,8 @@ class Sizes:
                 self._look(folders, path)
             touched = [path for path in touched if path not in self._folders]
         for path in touched:
-            self._look(folders, path)
+            if not is_hidden(path):
+                self._look(folders, path)
 
     def apply(self, deltas: dict[str, int], made: Iterable[str], removed: Iterable[str]) -> None:
         """Book a commit: bytes more or less directly in each folder, folders made and removed.
@@ -119,6 +132,8 @@ class Sizes:
         for path in removed:
             self._drop(path)
         for path in made:
+            if is_hidden(path):
+                continue
             if split(path)[0] not in self._folders:
                 raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), split(path)[0])
             self._folders.setdefault(path, _Folder(counted=time.time_ns()))
@@ -142,6 +157,26 @@ class Sizes:
             if not path:
                 self.stamp = stamp
 
+    def largest(self, folders: Folders, path: str, grown: dict[str, int], count: int = 3) -> list[tuple[str, int]]:
+        """The notes and folders (with a ``/``) directly in a folder that take most, with their bytes.
+
+        Args:
+            grown: by how many bytes notes anywhere are going to grow.
+        """
+        start = f"{path}/" if path else ""
+        known, fd = self._folders.get(path), folders.at(path)
+        found = {f"{start}{name}/": self.totals.get(start + name, 0) for name in (known.folders if known else ())}
+        if fd is not None:
+            inside = _fsops.entries(fd)
+            found.update(
+                (start + name, size) for name, is_folder, size in inside if not is_folder and not is_hidden(name)
+            )
+        for note, more in grown.items():
+            if note.startswith(start):
+                child, deeper, _ = note[len(start) :].partition("/")
+                found[start + child + deeper] = found.get(start + child + deeper, 0) + more
+        return sorted(found.items(), key=lambda each: (-each[1], each[0]))[:count]
+
     def _add(self, path: str, delta: int) -> None:
         self._folders[path].notes += delta
         for above in ("", *parents(path), path) if path else ("",):
@@ -163,7 +198,7 @@ class Sizes:
             if known is None:
                 known = self._folders[path] = _Folder()
                 self.totals.setdefault(path, 0)
-            found = _Folder.look(fd, is_root=not path)
+            found = _Folder.look(fd)
             self._add(path, found.notes - known.notes)
             for name in known.folders - found.folders:
                 self._drop(_join(path, name))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from unicodedata import normalize
 
 import attrs
 
@@ -108,6 +109,7 @@ class Vault:
         yield from self._unseen("")
         sizes = self.sizes()
         yield from _over_limits(sizes, limits)
+        yield from _same_names(sizes)
         for path in sizes:
             if path.endswith(".md"):
                 yield from self._problems_in(path)
@@ -199,20 +201,43 @@ def _check_readable(root: Path) -> None:
         raise
 
 
+def _same_names(paths: Iterable[str]) -> Iterator[Problem]:
+    """Notes whose names are one name to agents and to other systems."""
+    first: dict[str, str] = {}
+    for path in paths:
+        other = first.setdefault(normalize("NFC", path), path)
+        if other != path:
+            yield Problem(path, 0, f"its name equals that of {other!r} but for the form of its accents; rename one")
+
+
 def _over_limits(sizes: dict[str, int], limits: MemoryLimits) -> Iterator[Problem]:
     folders: dict[str, int] = {}
     for path, size in sizes.items():
         if size > limits.file_bytes:
-            yield Problem(path, 0, f"{size:,} bytes, and a note may have {limits.file_bytes:,}; split it")
+            setting = f"{limits.file_bytes:,} (MemoryLimits.file_bytes)"
+            yield Problem(path, 0, f"{size:,} bytes, and a note may have {setting}; split it")
         parts = path.split("/")[:-1]
         for depth in range(1, len(parts) + 1):
             folder = "/".join(parts[:depth])
             folders[folder] = folders.get(folder, 0) + size
         if len(parts) > limits.depth:
-            yield Problem(path, 0, f"{len(parts)} folders deep, and {limits.depth} are allowed")
+            yield Problem(path, 0, f"{len(parts)} folders deep, and {limits.depth} are allowed (MemoryLimits.depth)")
     for folder, size in folders.items():
         if size > limits.dir_bytes:
-            yield Problem(folder, 0, f"{size:,} bytes, and a folder may have {limits.dir_bytes:,}")
+            setting = f"{limits.dir_bytes:,} (MemoryLimits.dir_bytes)"
+            yield Problem(
+                folder, 0, f"{size:,} bytes, and a folder may have {setting}; {_largest(sizes, folders, folder + '/')}"
+            )
     total = sum(sizes.values())
     if total > limits.total_bytes:
-        yield Problem(".", 0, f"{total:,} bytes, and a memory may have {limits.total_bytes:,}")
+        setting = f"{limits.total_bytes:,} (MemoryLimits.total_bytes)"
+        yield Problem(".", 0, f"{total:,} bytes, and a memory may have {setting}; {_largest(sizes, folders, '')}")
+
+
+def _largest(sizes: dict[str, int], folders: dict[str, int], start: str) -> str:
+    """What takes most directly in a folder."""
+    inside = [*sizes.items(), *((f"{folder}/", size) for folder, size in folders.items())]
+    direct = [(path, size) for path, size in inside if path.startswith(start) and path != start]
+    direct = [(path, size) for path, size in direct if "/" not in path[len(start) :].removesuffix("/")]
+    direct.sort(key=lambda each: (-each[1], each[0]))
+    return f"most is taken by {', '.join(f'{path} ({size:,})' for path, size in direct[:3])}"

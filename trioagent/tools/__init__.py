@@ -31,6 +31,7 @@ from ._disk import Disk as Disk
 from ._disk import Folder as Folder
 from ._index import Index as Index
 from ._paths import RESERVED as RESERVED
+from ._paths import is_hidden as is_hidden
 from ._results import NoResults as NoResults
 from ._results import ToolError as ToolError
 from ._results import quiet as quiet

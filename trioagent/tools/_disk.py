@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 from ._names import nfc
-from ._paths import MAX_DEPTH, RESERVED
+from ._paths import MAX_DEPTH
 from ._results import Refused
 
 MAX_BYTES = 16 * 1024 * 1024
@@ -254,10 +254,10 @@ class Disk:
         with self.folder(parent) as folder:
             folder.remove(name)
 
-    def walk(self, path: str = "", hidden: bool = False) -> Iterator[tuple[str, Folder, list[str]]]:
+    def walk(self, path: str = "") -> Iterator[tuple[str, Folder, list[str]]]:
         """Each folder from *path* down: its path with a ``/`` at the end (``""`` for the memory), itself, its files.
 
-        A folder that cannot be opened is passed over, unless it is *path* itself. Links are never followed.
+        Hidden files and folders are left out. A folder that cannot be opened is passed over, unless it is *path* itself. Links are never followed.
         """
         waiting = [path]
         while waiting:
@@ -268,7 +268,7 @@ class Disk:
                     files = []
                     for entry in folder.scan():
                         name = entry.name
-                        if name.startswith(".") and (not hidden or (not start and name.casefold() == RESERVED)):
+                        if name.startswith("."):
                             continue
                         if entry.is_file(follow_symlinks=False):
                             files.append(name)
@@ -279,8 +279,8 @@ class Disk:
                 if here == path:
                     raise
 
-    def files(self, path: str = "", hidden: bool = False) -> list[str]:
-        """All files below *path*, sorted."""
-        found = [start + name for start, _, names in self.walk(path, hidden) for name in names]
+    def files(self, path: str = "") -> list[str]:
+        """All files below *path* that are not hidden, sorted."""
+        found = [start + name for start, _, names in self.walk(path) for name in names]
         found.sort()
         return found

@@ -85,12 +85,12 @@ class NoteTools:
 
     @tool(ToolError)
     def get_size(self, path: str = "") -> int:
-        """Bytes of a note, or of all notes in a folder and below it; of the whole memory without *path*."""
+        """Bytes of a note, or of all notes in a folder and below it but hidden ones; of the whole memory without *path*."""
         wanted = relative(path, "path")
         folder = self._lookup.folder(wanted)
         if folder is None:
             return self._disk.size(self._existing(path))
-        return sum(here.stat(name).st_size for _, here, names in self._disk.walk(folder, hidden=True) for name in names)
+        return sum(here.stat(name).st_size for _, here, names in self._disk.walk(folder) for name in names)
 
     # Changing
 

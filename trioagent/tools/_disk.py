@@ -257,7 +257,8 @@ class Disk:
     def walk(self, path: str = "") -> Iterator[tuple[str, Folder, list[str]]]:
         """Each folder from *path* down: its path with a ``/`` at the end (``""`` for the memory), itself, its files.
 
-        Hidden files and folders are left out. A folder that cannot be opened is passed over, unless it is *path* itself. Links are never followed.
+        Hidden files and folders are left out. A folder that cannot be opened is passed over, unless it is *path*
+        itself. Links are never followed.
         """
         waiting = [path]
         while waiting:

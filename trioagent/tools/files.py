@@ -85,7 +85,7 @@ class NoteTools:
 
     @tool(ToolError)
     def get_size(self, path: str = "") -> int:
-        """Bytes of a note, or of all notes in a folder and below it but hidden ones; of the whole memory without *path*."""
+        """Bytes of a note, or of all in a folder and below it that are not hidden; of the memory without *path*."""
         wanted = relative(path, "path")
         folder = self._lookup.folder(wanted)
         if folder is None:

@@ -87,6 +87,16 @@ async def test_a_model_that_never_replies(home: Path, serve: Serve) -> None:
     assert len(done.err.splitlines()) == 1
 
 
+async def test_a_reply_that_was_cut_is_none(home: Path, serve: Serve) -> None:
+    server = await serve(Say("<think>t</think><python></python><reply>Your note has been mov", finish_reason="length"))
+    arguments = ("run", "hi", "--memory", "notes", "--max-tool-turns", "0", "--json")
+    done = await trioagent(*arguments, *at(server), home=home)
+    said = json.loads(done.out)
+    assert (done.code, said["stop_reason"], said["reply"]) == (1, "cut", "")
+    assert said["partial"] == "Your note has been mov" and said["finish_reasons"] == ["length"]
+    assert "was cut" in done.err and "max_tokens" in done.err
+
+
 async def test_waiting_for_a_busy_model_is_said(home: Path, serve: Serve) -> None:
     server = await serve(Fault.status(429, "busy", retry_after=0.01), REPLY)
     done = await trioagent("run", "hi", "--memory", "notes", *at(server), home=home)

@@ -80,7 +80,12 @@ async def test_refusals_close_one_model_with_one_key_and_no_other() -> None:
             assert isinstance(typo.health.state.value, Closed)
             closed = [name for name, health in endpoints.healths.items() if health.state.value != Available()]
             assert closed == [(server.base_url, 0, "typo"), (server.base_url, 1, "good")]
-            assert "key" not in repr(typo.health)
+            assert "-key" not in "".join(map(repr, endpoints.healths.values()))
+            assert [endpoints.named(model.health.name) for model in (good, typo, bad)] == [
+                good.health,
+                typo.health,
+                bad.health,
+            ]
 
 
 async def test_an_endpoint_that_works_again_is_opened_by_one_request(fast_clock: MockClock) -> None:

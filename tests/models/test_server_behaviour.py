@@ -11,6 +11,7 @@ from trioagent._errors import ModelError, ModelStatusError
 from trioagent._messages import ChatMessage
 from trioagent._server_behaviour import ROWS, AdaptRequest, Failure, HoldEndpoint, Retry, action_for, action_of, row_for
 from trioagent.models._decode import error_detail
+from trioagent.models._encode import CHANGES
 from trioagent.testing import Fault, Say, Wire
 
 from .server_words import ERRORS, STREAMED, Said
@@ -76,7 +77,8 @@ async def test_a_request_is_adapted_once_and_for_all(said: Said, caplog: pytest.
             case change:
                 assert change.removeprefix("no_") in before
                 assert body == {name: before[name] for name in before if name != change.removeprefix("no_")}
-    assert len([record for record in caplog.records if record.name == "trioagent"]) == 1
+    (told,) = [record.getMessage() for record in caplog.records if record.name == "trioagent"]
+    assert CHANGES[said.means.change] in told and "from now on" in told
 
 
 @pytest.mark.real

@@ -66,6 +66,11 @@ def no_reply_reason(response: AgentResponse, config: AgentConfig) -> str:
     """Why there is no reply, or "" if there is one."""
     if response.stop_reason == "reply":
         return ""
+    if response.stop_reason == "cut":
+        return (
+            "no reply: the model's last answer was cut by its token limit or a content filter, and no tool turn was "
+            "left to ask again; allow more tokens with -o max_tokens=N, or more turns with --max-tool-turns"
+        )
     return (
         f"no reply: the model still wanted to run code after {config.max_tool_turns} tool turns; what it saved until "
         "then is kept; allow more with --max-tool-turns"

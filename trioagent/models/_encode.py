@@ -12,6 +12,16 @@ from .._server_behaviour import Change
 
 _WIRE_ROLES: Mapping[Role, str] = {"system": "system", "user": "user", "assistant": "assistant", "tool": "user"}
 _WITHOUT_SYSTEM: Mapping[Role, str] = {**_WIRE_ROLES, "system": "user"}
+CHANGES: Mapping[Change, str] = {  # for people
+    "no_stream_options": "without 'stream_options'",
+    "no_stream": "without 'stream'",
+    "max_completion_tokens": "with 'max_completion_tokens' in place of 'max_tokens'",
+    "no_temperature": "without 'temperature'",
+    "no_top_p": "without 'top_p'",
+    "no_seed": "without 'seed'",
+    "no_stop": "without 'stop'",
+    "system_as_user": "with the system prompt in the first user message",
+}
 _CHANGED_MEMBER: Mapping[Change, str] = {
     "no_stream_options": "stream_options",
     "no_stream": "stream",

@@ -301,5 +301,17 @@ class Endpoints:
 
     def health(self, config: ModelConfig) -> EndpointHealth:
         """The health of *config*'s endpoint."""
-        name = f"{config.model!r} at {config.base_url.partition('?')[0]}"
-        return self._healths.setdefault((config.base_url, config.model, config.api_key), EndpointHealth(name, self))
+        key = (config.base_url, config.model, config.api_key)
+        if key not in self._healths:
+            same = sum(other[:2] == key[:2] for other in self._healths)
+            name = f"{config.model!r} at {config.base_url.partition('?')[0]}" + (f" (key {same + 1})" if same else "")
+            self._healths[key] = EndpointHealth(name, self)
+        return self._healths[key]
+
+    def named(self, name: str) -> EndpointHealth:
+        """The endpoint that an `EndpointHeldError` names.
+
+        Raises:
+            KeyError: there is none.
+        """
+        return {health.name: health for health in self._healths.values()}[name]

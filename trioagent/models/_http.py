@@ -22,7 +22,7 @@ from .._retry_policy import GiveUp, Wait, after_failures
 from .._server_behaviour import OVERLOAD_STATUSES, AdaptRequest, Failure, HoldEndpoint, Retry, action_for
 from ._base import AnswerPart, Model
 from ._connection_pool import ConnectionPool
-from ._encode import RequestEncoder
+from ._encode import CHANGES, RequestEncoder
 from ._endpoints import EndpointHealth, Endpoints, Held
 from ._httpx_transport import HttpxTransport
 from ._proxy import Proxy
@@ -215,7 +215,7 @@ class HttpModel:
         if not self._encoder.can_change(action.change, self.health.changes):
             return GiveUp("the same request would fail again")
         self.health.adapt(action.change)
-        _log.warning("%s: %s; requests are sent with %s from now on", self.health.name, error, action.change)
+        _log.warning("%s: %s; requests are sent %s from now on", self.health.name, error, CHANGES[action.change])
         return None
 
     def _redacted(self, error: ModelError) -> ModelError:

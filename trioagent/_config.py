@@ -337,9 +337,14 @@ class AgentConfig:
         system_prompt: replaces the built-in prompt, which explains the protocol and the tools.
         system_prompt_append: added to the prompt, built-in or not, after a blank line.
         message_chars: the longest user message that is taken.
+        blind_overwrite: what becomes of a block that writes over a note which this conversation has never read:
+            "refuse" (it saves nothing, and the model is told to read the note first) or "allow".
     """
 
     max_tool_turns: int = attrs.field(default=8, validator=_count)
     system_prompt: str | None = None
     system_prompt_append: str | None = None
     message_chars: int = attrs.field(default=200_000, validator=_positive_int)
+    blind_overwrite: Literal["refuse", "allow"] = attrs.field(
+        default="refuse", validator=_checked(lambda v: v in ("refuse", "allow"), "'refuse' or 'allow'")
+    )

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from functools import lru_cache, partial
 from inspect import iscoroutinefunction
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 import trio
@@ -53,7 +53,8 @@ class Agent:
     Args:
         runtime: what agents share, from `open_runtime`.
         memory_path: the folder of notes; made at first use. Many agents, in many processes, may use one.
-        max_tool_turns, system_prompt, system_prompt_append, message_chars: see `AgentConfig`, whose defaults these are.
+        max_tool_turns, system_prompt, system_prompt_append, message_chars, blind_overwrite: see `AgentConfig`, whose
+            defaults these are.
         host_tools: async functions of yours that blocks may call by these names, with JSON values. They run in the
             caller's own scope; cancelling the chat cancels them.
         model: instead of the runtime's.
@@ -76,6 +77,7 @@ class Agent:
         system_prompt: str | None = None,
         system_prompt_append: str | None = None,
         message_chars: int | None = None,
+        blind_overwrite: Literal["refuse", "allow"] | None = None,
         host_tools: Mapping[str, HostTool] | None = None,
         model: Model | None = None,
         review: Reviewer | None = None,
@@ -85,11 +87,12 @@ class Agent:
             "system_prompt": system_prompt,
             "system_prompt_append": system_prompt_append,
             "message_chars": message_chars,
+            "blind_overwrite": blind_overwrite,
         }
         settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         self.config: AgentConfig = AgentConfig(**settings)
         self.memory: Memory = Memory(memory_path, limits=runtime.memory_limits, sync=runtime.sync_notes)
-        self.knowledge: Knowledge = Knowledge(blind_overwrite="allow")
+        self.knowledge: Knowledge = Knowledge(blind_overwrite=self.config.blind_overwrite)
         self._runtime = runtime
         self._model = runtime.model if model is None else model
         self._host_tools = dict(host_tools or {})

@@ -24,11 +24,12 @@ from trioagent._config import BatchConfig, MemoryLimits, RateLimits, SandboxLimi
 from trioagent._errors import MemoryPathError, MemoryStorageError
 from trioagent._messages import ChatMessage
 from trioagent.batch import CONVERSATIONS, FAILURES, Job, JournalError, RunDirError, read_rows, run_batch
-from trioagent.memory import ChangeSet, _fsops
+from trioagent.memory import ChangeSet, SeenNotes, _fsops
 from trioagent.models import Endpoints
 from trioagent.runtime import Runtime
 from trioagent.sandbox._sandbox import HostTool, Outcome, Sandbox
 from trioagent.testing import ScriptedModel
+from trioagent.tools import version_of
 
 from .interposer import Ended, in_child, said_by
 
@@ -53,7 +54,8 @@ class Appending:
         await trio.lowlevel.checkpoint()
         before = _fsops.read(NOTE, root_fd) or b""
         changes = ChangeSet(writes={NOTE: before + code.encode() + b"\n"})
-        return Outcome(locals={"done": "True"}, changes=changes, reads=(NOTE,))
+        seen = SeenNotes(reads={NOTE: version_of(before) if before else None})
+        return Outcome(locals={"done": "True"}, changes=changes, seen=seen)
 
 
 def answer(messages: Sequence[ChatMessage]) -> str:

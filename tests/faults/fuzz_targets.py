@@ -218,7 +218,7 @@ def jobs(data: bytes, chance: random.Random) -> None:
     assert found.digest
 
 
-_REPLY = {"locals": {"a": "1"}, "error": "", "printed": "p", "reads": ["user.md"]}
+_REPLY = {"locals": {"a": "1"}, "error": "", "printed": "p", "reads": [["user.md", "0a", "read"]], "complete": True}
 _INDEX = {"writes": [["a/b.md", 5], ["c", 900]], "deletes": ["d.md"], "made_dirs": ["a"], "removed_dirs": ["e/f"]}
 _DELTA = {"choices": [{"delta": {"content": "hi", "role": "assistant"}, "finish_reason": None, "index": 0}]}
 _ANSWER = {

@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from trioagent._errors import MemoryConflictError, MemoryUnreadError
-from trioagent.memory import ChangeSet, Knowledge, Memory, Receipt
-from trioagent.tools import NoteTools
+from trioagent.memory import ChangeSet, Knowledge, Memory, Receipt, SeenNotes
+from trioagent.tools import NoteTools, SeenLog
 
 from .support import CHANGING, PRIVATE, Tree, read_tree, switched
 
@@ -52,11 +52,11 @@ class Block:
     agent: int
     folder: Path
     view: Tree
-    reads: set[str] = attrs.field(factory=set)
+    seen: SeenLog = attrs.field(factory=SeenLog)
 
     @property
     def tools(self) -> NoteTools:
-        return NoteTools(str(self.folder), self.reads.add)
+        return NoteTools(str(self.folder), self.seen)
 
 
 class Memories(RuleBasedStateMachine):
@@ -76,14 +76,13 @@ class Memories(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        trio.run(self._commit, ChangeSet(writes={"user.md": b"x\n"}), Knowledge(), (), None)
+        trio.run(self._commit, ChangeSet(writes={"user.md": b"x\n"}), Knowledge(), SeenLog(), None)
         self.tree.write("user.md", b"x\n")
 
-    async def _commit(
-        self, changes: ChangeSet, knowledge: Knowledge, reads: tuple[str, ...], receipt: Receipt | None
-    ) -> bool:
+    async def _commit(self, changes: ChangeSet, knowledge: Knowledge, block: SeenLog, receipt: Receipt | None) -> bool:
+        seen = SeenNotes(reads=block.reads, replaced=block.replaced, complete=block.complete)
         async with self.memory.lease() as lease:
-            return await lease.commit(changes, knowledge=knowledge, reads=reads, receipt=receipt)
+            return await lease.commit(changes, knowledge=knowledge, seen=seen, receipt=receipt)
 
     # A block
 
@@ -148,7 +147,7 @@ class Memories(RuleBasedStateMachine):
             assert tools.list_files(folder) == sorted(inside)
             assert tools.get_size(folder) == sum(map(len, inside.values()))
         answer = tools.read_file(path)
-        assert path in self._block.reads
+        assert self._block.seen.knows(path)
         if path in view.notes:
             assert answer == view.notes[path].decode()
         else:
@@ -178,7 +177,7 @@ class Memories(RuleBasedStateMachine):
         made = Receipt(f"block {self.blocks}", b"payload") if receipt else None
         lost = self._lost(block, seen)
         changes = self.tree.changes_to(block.view)
-        write = partial(trio.run, self._commit, changes, seen.knowledge, tuple(sorted(block.reads)), made)
+        write = partial(trio.run, self._commit, changes, seen.knowledge, block.seen, made)
         unread = self._unread(block, seen)
         if lost or unread:
             with pytest.raises(MemoryConflictError if lost else MemoryUnreadError) as refused:
@@ -209,7 +208,7 @@ class Memories(RuleBasedStateMachine):
 
         try:
             with switched(die, CHANGING):
-                trio.run(self._commit, changes, seen.knowledge, tuple(sorted(block.reads)), made)
+                trio.run(self._commit, changes, seen.knowledge, block.seen, made)
         except Died:
             pass
         if trio.run(self.memory.read_receipt, made.key) is not None:
@@ -247,7 +246,7 @@ class Memories(RuleBasedStateMachine):
         self.blocks += 1
         assert read_tree(block.folder) == block.view
         seen = self.agents[block.agent]
-        for path in block.reads:
+        for path in block.seen.reads:
             seen.contents[path] = self.tree.notes.get(path)
         return block, seen
 

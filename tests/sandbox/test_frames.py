@@ -23,12 +23,13 @@ from trioagent.sandbox._frames import (
 from trioagent.sandbox._guest.limits import MAX_PATH_CHARS, MAX_READS
 from trioagent.sandbox._guest.run_block import Reads
 
-GOOD = {"locals": {"a": "1"}, "error": "", "printed": "p", "reads": ["user.md"]}
+READS = [["user.md", "0a", "read"]]
+GOOD = {"locals": {"a": "1"}, "error": "", "printed": "p", "reads": READS}
 
 
 def test_good_frames() -> None:
-    assert decode(json.dumps(GOOD).encode()) == Reply({"a": "1"}, "", "p", ["user.md"])
-    assert decode(json.dumps({**GOOD, "scanned": 7}).encode()) == Reply({"a": "1"}, "", "p", ["user.md"], 7)
+    assert decode(json.dumps(GOOD).encode()) == Reply({"a": "1"}, "", "p", READS)
+    assert decode(json.dumps({**GOOD, "scanned": 7}).encode()) == Reply({"a": "1"}, "", "p", READS, 7)
     assert decode(b'{"call": "f", "args": [1, [2.5, null]], "kwargs": {"k": {}}}') == Call(
         "f", [1, [2.5, None]], {"k": {}}
     )
@@ -52,8 +53,14 @@ def test_good_frames() -> None:
         json.dumps({**GOOD, "locals": [["a", "1"]]}).encode(),
         json.dumps({**GOOD, "reads": "user.md"}).encode(),
         json.dumps({**GOOD, "reads": [None]}).encode(),
-        json.dumps({**GOOD, "reads": [""] * (MAX_READS + 1)}).encode(),
-        json.dumps({**GOOD, "reads": ["a" * (MAX_PATH_CHARS + 1)]}).encode(),
+        json.dumps({**GOOD, "reads": ["user.md"]}).encode(),
+        json.dumps({**GOOD, "reads": [["user.md", "0a"]]}).encode(),
+        json.dumps({**GOOD, "reads": [["user.md", None, "read"]]}).encode(),
+        json.dumps({**GOOD, "reads": [["user.md", "0a", "written"]]}).encode(),
+        json.dumps({**GOOD, "reads": [["user.md", "0" * 65, "read"]]}).encode(),
+        json.dumps({**GOOD, "reads": [["", "", "read"]] * (MAX_READS + 1)}).encode(),
+        json.dumps({**GOOD, "reads": [["a" * (MAX_PATH_CHARS + 1), "", "read"]]}).encode(),
+        json.dumps({**GOOD, "complete": 1}).encode(),
         json.dumps({**GOOD, "more": ""}).encode(),
         json.dumps({**GOOD, "scanned": "7"}).encode(),
         json.dumps({**GOOD, "scanned": True}).encode(),
@@ -97,7 +104,7 @@ def test_what_is_shown_is_bounded_again() -> None:
 @given(st.dictionaries(st.text(max_size=300), st.text(max_size=300), max_size=9), st.text(max_size=200))
 def test_honest_answers_are_shown_as_they_are(values: dict[str, str], printed: str) -> None:
     """Those within the limits, that is; and the bounds hold for all."""
-    reply = Reply(values, "", printed, ["user.md"])
+    reply = Reply(values, "", printed, READS)
     shown = bounded(reply, LIMITS)
     size = sum(len(name) + len(text) for name, text in values.items())
     if size <= 300 and all(len(name) <= 200 and len(text) <= 100 for name, text in values.items()):
@@ -109,10 +116,11 @@ def test_honest_answers_are_shown_as_they_are(values: dict[str, str], printed: s
 def test_an_honest_child_lists_no_more_reads_than_the_host_takes() -> None:
     reads = Reads()
     for path in ("a" * (MAX_PATH_CHARS + 1), "\udcff" * MAX_PATH_CHARS, *map(str, range(MAX_READS + 1))):
-        reads.note(path)
+        reads.read(path, None)
+        reads.change(f"w{path}", "0a")
     reply = decode(json.dumps({**GOOD, "reads": reads.listed()}).encode())
     assert isinstance(reply, Reply)
-    assert len(reply.reads) == MAX_READS - 2
+    assert len(reply.reads) == MAX_READS - 4
 
 
 @given(st.binary(max_size=300))

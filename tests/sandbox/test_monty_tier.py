@@ -163,7 +163,7 @@ async def test_what_a_block_has_read_is_known(tmp_path: Path) -> None:
             )
         finally:
             os.close(folder)
-    assert outcome.reads == ("a.md", "b.md", "c.md", "nobody", "nobody.md")
+    assert sorted(outcome.seen.reads) == ["a.md", "b.md", "c.md", "nobody", "nobody.md"]
     assert outcome.changes.writes == {"d.md": b"x"}
 
 

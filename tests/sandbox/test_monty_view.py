@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from trioagent.sandbox._guest.monty.files import Files
 from trioagent.sandbox._guest.monty.view import View, collect
-from trioagent.tools import make_tools
+from trioagent.tools import SeenLog, make_tools
 
 NAMES = st.sampled_from(["a", "b", "a/a", "a/b", "b/a", "a/a/a", "c/d"])
 NOTES = NAMES.map(lambda name: f"{name}.md")
@@ -109,8 +109,9 @@ def test_does_what_a_disk_does(tmp_path: Path, start: dict[str, str], calls: lis
     root = os.open(memory, os.O_RDONLY)
     try:
         view = View(root, file_bytes=10_000, view_bytes=100_000, view_files=1000)
-        files, seen_view, seen_disk = Files(view, lambda path: None), list[str](), list[str]()
-        tools, real = make_tools(view, seen_view.append), make_tools(str(copy), seen_disk.append)
+        seen_view, seen_disk = SeenLog(), SeenLog()
+        files = Files(view, SeenLog())
+        tools, real = make_tools(view, seen_view), make_tools(str(copy), seen_disk)
         for name, args in calls:
             if name.startswith("os."):
                 plain = name.removeprefix("os.")
@@ -122,7 +123,7 @@ def test_does_what_a_disk_does(tmp_path: Path, start: dict[str, str], calls: lis
                     assert isinstance(mine, str) and mine.endswith("Error") and theirs.endswith("Error")
             else:
                 assert tools[name](*args) == real[name](*args), (name, args)
-        assert seen_view == seen_disk
+        assert (seen_view.reads, seen_view.replaced) == (seen_disk.reads, seen_disk.replaced)
         before = tree(memory)
         index, contents = collect(view)
         assert tree(memory) == before
@@ -139,7 +140,7 @@ def test_nothing_written_twice_is_no_change(tmp_path: Path) -> None:
     root = os.open(tmp_path, os.O_RDONLY)
     try:
         view = View(root, file_bytes=100, view_bytes=1000, view_files=10)
-        tools = make_tools(view, lambda path: None)
+        tools = make_tools(view)
         tools["delete_file"]("a.md")
         tools["create_file"]("a.md", "x")
         assert not any(collect(view)[0].values())
@@ -164,7 +165,7 @@ def test_cost_does_not_grow_with_the_memory(tmp_path: Path, notes: int) -> None:
     try:
         counting = True
         view = View(root, file_bytes=100, view_bytes=1000, view_files=10)
-        tools = make_tools(view, lambda path: None)
+        tools = make_tools(view)
         tools["read_file"]("1.md")
         tools["create_file"]("new.md", "y")
         tools["update_file"]("1.md", "x", "y")

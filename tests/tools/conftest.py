@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-from trioagent.tools import make_tools
+from trioagent.tools import SeenLog, make_tools
 
 
 class Memory:
-    """The tools by attribute, the paths they reported as read, and the folder itself."""
+    """The tools by attribute, what they record as seen, and the folder itself."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.reads: list[str] = []
-        self.tools = make_tools(str(root), self.reads.append)
+        self.seen = SeenLog()
+        self.tools = make_tools(str(root), self.seen)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         return self.tools[name]

@@ -25,8 +25,8 @@ spec.loader.exec_module(module)
 loaded = set(sys.modules)
 sys.meta_path.clear()
 sys.path_hooks.clear()
-reads = []
-tools = module.make_tools(root, reads.append)
+seen = module.SeenLog()
+tools = module.make_tools(root, seen)
 assert tools["create_file"]("entities/ada", "# Ada\\n- city: Zürich\\n") is True
 assert tools["update_file"]("entities/ada", "Zürich", "Bern") is True
 assert tools["write_to_file"]("entities/ada", "-- city: Bern\\n+- city: [[bern]]") is True
@@ -40,7 +40,7 @@ assert set(sys.modules) == loaded, set(sys.modules) - loaded
 outside = [n for n in loaded if n.split(".")[0] not in sys.stdlib_module_names | {"_private", "__main__"}]
 assert not outside, outside
 assert not any(n.split(".")[0] in ("trio", "trioagent", "attr", "httpx") for n in sys.modules)
-print("fine", len(reads) > 0)
+print("fine", len(seen.reads) > 0)
 """
 
 

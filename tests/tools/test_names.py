@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trioagent.tools import ToolError, make_tools
+from trioagent.tools import SeenLog, ToolError, make_tools
 from trioagent.tools._disk import Disk, Folder
 from trioagent.tools._names import nfc
 
@@ -280,10 +280,10 @@ class FoldingDisk(Disk):
 def test_case_counts_where_the_file_system_says_so(memory: Memory) -> None:
     memory.put("People/Ada.md", "old")
     assert memory.check_if_file_exists("people/ada") is False
-    reads: list[str] = []
-    tools: dict[str, Any] = make_tools(FoldingDisk(str(memory.root)), reads.append)
+    seen = SeenLog()
+    tools: dict[str, Any] = make_tools(FoldingDisk(str(memory.root)), seen)
     assert tools["read_file"]("people/ADA") == "old"
-    assert set(reads) == {"People/Ada.md"}
+    assert set(seen.reads) == {"People/Ada.md"}
     assert tools["create_file"]("PEOPLE/ada.md", "new") is True
     assert tools["create_file"]("people/Bob", "x") is True
     assert tools["list_files"]("people") == ["People/Ada.md", "People/Bob.md"]

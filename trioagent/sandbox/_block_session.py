@@ -11,12 +11,14 @@ import trio
 
 from .._config import SandboxLimits
 from .._exceptions import leaves
+from ..memory import SeenNotes
 from . import _frames
 from ._guest.limits import HEADER_BYTES
 from ._sandbox import HostTool, Outcome
 from ._zygote import Child, receive
 
 MAX_TOOL_CALLS = 1000
+_SEEN = ("read", "replaced")
 MAX_FULL_FRAMES = 16  # all that a block says, together, is at most so many times what one frame may hold
 
 
@@ -88,7 +90,7 @@ class BlockSession:
                             locals=shown.locals,
                             error=shown.error,
                             printed=shown.printed,
-                            reads=tuple(shown.reads),
+                            seen=_seen(shown),
                             scanned=shown.scanned,
                         )
                     case _frames.Call() as call:
@@ -188,3 +190,9 @@ def _cause_of_death(status: int | None, limits: SandboxLimits) -> str:
     if number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGABRT, signal.SIGFPE):
         return f"RuntimeError: the block crashed the interpreter ({name})."
     return f"RuntimeError: the block was killed ({name}), most likely for using too much memory or processor time."
+
+
+def _seen(reply: _frames.Reply) -> SeenNotes:
+    """What the block says that it saw of the notes; it harms itself only if that is not true."""
+    notes = {how: {path: version or None for path, version, each in reply.reads if each == how} for how in _SEEN}
+    return SeenNotes(reads=notes["read"], replaced=notes["replaced"], complete=reply.complete)

@@ -19,6 +19,7 @@ from ._guest.wire import OVERFULL as OVERFULL
 
 MAX_DEPTH = 32
 MAX_VALUES = 200_000  # in one frame: what looking at each costs is the host's time, and so everybody's
+_VERSION_CHARS = 64
 _NOTE_CHARS = 100  # room for what a child adds to a text that it cut: how long it was
 
 
@@ -31,8 +32,9 @@ class Reply:
     locals: dict[str, str]
     error: str
     printed: str
-    reads: list[str]
+    reads: list[list[str]]  # path, version ("" for none), and "read" or "replaced"
     scanned: int = 0
+    complete: bool = False
 
 
 @attrs.frozen
@@ -119,16 +121,27 @@ def decode(body: bytes) -> Reply | Call:
             "printed": str() as printed,
             "reads": list() as reads,
         }:
-            scanned = frame.pop("scanned", 0)
-            if len(frame) == 4 and _all_text(values.values()) and _all_text(reads) and type(scanned) is int:
-                # Each costs a look at the disk, and is remembered for as long as its agent lives.
-                if len(reads) > MAX_READS or any(len(path) > MAX_PATH_CHARS for path in reads):
+            scanned, complete = frame.pop("scanned", 0), frame.pop("complete", False)
+            types = type(scanned) is int and type(complete) is bool
+            if len(frame) == 4 and types and _all_text(values.values()) and all(map(_is_read, reads)):
+                # Each is remembered for as long as its agent lives.
+                if len(reads) > MAX_READS or any(len(path) > MAX_PATH_CHARS for path, _, _ in reads):
                     raise FrameError("more reads than a block may list, or longer ones")
-                return Reply(values, problem, printed, reads, scanned)
+                return Reply(values, problem, printed, reads, scanned, complete)
         case {"call": str() as name, "args": list() as args, "kwargs": dict() as kwargs}:
             if len(frame) == 3:
                 return Call(name, args, kwargs)
     raise FrameError("not a frame: other fields than an answer has")
+
+
+def _is_read(value: Any) -> bool:
+    return (
+        type(value) is list
+        and len(value) == 3
+        and _all_text(value)
+        and len(value[1]) <= _VERSION_CHARS
+        and value[2] in ("read", "replaced")
+    )
 
 
 def _all_text(values: Any) -> bool:

@@ -29,7 +29,7 @@ class Outcome:
 
     Attributes:
         locals, error, printed: as in :class:`BlockResult`.
-        reads: notes that the block read or looked for, relative to the memory.
+        seen: the versions of the notes that the block read, looked for or changed.
         changes: what it did to its view; empty if ``error`` is not.
         scanned: notes that its tools had to look at one by one, as the block says.
     """
@@ -37,7 +37,7 @@ class Outcome:
     locals: dict[str, str] = attrs.field(factory=dict)
     error: str = ""
     printed: str = ""
-    reads: tuple[str, ...] = ()
+    seen: SeenNotes = NOTHING_SEEN
     changes: ChangeSet = attrs.field(factory=ChangeSet)
     scanned: int = 0
 
@@ -169,12 +169,12 @@ class Sandbox:
             if review is None or not outcome.changes:
                 return await _commit(lease, result, outcome, knowledge=knowledge, receipt=receipt, undo=undo)
             try:
-                changes, seen = await lease.preview(outcome.changes, knowledge=knowledge, reads=outcome.reads)
+                changes, seen = await lease.preview(outcome.changes, knowledge=knowledge, seen=outcome.seen)
             except MemoryRejectedError as refusal:
                 return _refused(result, refusal)
             if not changes:  # but for empty folders
                 return await _commit(lease, result, outcome, knowledge=knowledge, receipt=receipt, undo=undo)
-        request = await request_for(code, changes, outcome.reads)
+        request = await request_for(code, changes, sorted(outcome.seen.reads))
         with doing("review"):
             verdict = reviewed(outcome.changes, request, await review(request))
         if isinstance(verdict, RejectChanges):
@@ -197,20 +197,19 @@ async def _commit(
     lease: Lease,
     result: BlockResult,
     outcome: Outcome,
-    seen: SeenNotes = NOTHING_SEEN,
+    seen: SeenNotes | None = None,
     *,
     knowledge: Knowledge | None,
     receipt: Callable[[BlockResult, ChangeSet, SeenNotes], Receipt] | None,
     undo: UndoLog | None,
 ) -> BlockResult:
-    if not outcome.changes and (knowledge is None or not outcome.reads):
+    if not outcome.changes and (knowledge is None or not outcome.seen.reads):
         return result
     try:
         saved = await lease.commit(
             outcome.changes,
             knowledge=knowledge,
-            reads=outcome.reads,
-            seen=seen,
+            seen=outcome.seen if seen is None else seen,
             receipt=partial(receipt, result, outcome.changes) if receipt is not None and outcome.changes else None,
             undo=undo,
         )

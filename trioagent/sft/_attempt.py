@@ -115,7 +115,11 @@ async def attempt(
     Cancelling, like every error, leaves no memory behind, and books what was used.
     """
     agent = Agent(
-        settings.runtime, memory_path=memory, max_tool_turns=settings.config.max_tool_turns, model=settings.model
+        settings.runtime,
+        memory_path=memory,
+        max_tool_turns=settings.config.max_tool_turns,
+        blind_overwrite="allow",  # as the models were trained whose conversations these are to be like
+        model=settings.model,
     )
     speaker: Speaker | None = None
     try:

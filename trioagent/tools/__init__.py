@@ -35,6 +35,8 @@ from ._paths import is_hidden as is_hidden
 from ._results import NoResults as NoResults
 from ._results import ToolError as ToolError
 from ._results import quiet as quiet
+from ._seen import MAX_SEEN as MAX_SEEN
+from ._seen import SeenLog as SeenLog
 from ._version import Version as Version
 from ._version import version_of as version_of
 from ._version import version_of_open as version_of_open
@@ -59,14 +61,14 @@ NAMES = (
 
 
 def make_tools(
-    root: str | Disk = "/", on_read: Callable[[str], None] | None = None, index: Index | None = None
+    root: str | Disk = "/", seen: SeenLog | None = None, index: Index | None = None
 ) -> dict[str, Callable[..., object]]:
     """The tools on one memory, by name.
 
     Args:
         root: the memory's folder, ``/`` in a child that has changed its root to it; or what stands for a folder.
-        on_read: called with the path (relative, normalised) of each note whose content, or absence, is shown.
+        seen: told of each note whose content, or absence, is shown, and of each that is changed.
         index: what may know where in the memory to look; without, every note is looked at.
     """
-    tools = NoteTools(root, on_read, index)
+    tools = NoteTools(root, seen, index)
     return {name: getattr(tools, name) for name in NAMES}

@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from ._names import nfc
 from ._paths import MAX_DEPTH
 from ._results import Refused
+from ._version import MAX_HASHED, Version, version_of
 
 MAX_BYTES = 16 * 1024 * 1024
 """The largest note that is changed in place; what may be saved is much less."""
@@ -221,6 +222,14 @@ class Disk:
         parent, _, name = path.rpartition("/")
         with self.folder(parent) as folder:
             return folder.read(name, limit)
+
+    def version(self, path: str) -> Version | None:
+        """The version of the file at *path*; None if there is none."""
+        try:
+            data = self.read(path, MAX_HASHED + 1)
+            return version_of(data) if len(data) <= MAX_HASHED else f"large-{self.size(path)}"
+        except (FileNotFoundError, NotADirectoryError):
+            return None
 
     def contents(self, paths: Iterable[str], limit: int) -> Iterator[tuple[str, bytes]]:
         """Path and content, at most *limit* bytes, of those of *paths* that can be read; each folder is opened once."""

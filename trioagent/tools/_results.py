@@ -53,7 +53,7 @@ class Refused(Exception):
 class Quiet:
     """Counts how many tools are at work; while ``depth`` is above 0, files are opened by tools, not by the block.
 
-    Tools report what they show by ``on_read``, so an audit hook that notes a block's own reads skips these opens.
+    Tools record what they show themselves, so an audit hook that notes a block's own reads skips these opens.
     """
 
     __slots__ = ("depth",)

@@ -13,7 +13,7 @@ from _blake2 import blake2b  # hashlib would load OpenSSL as well, and a child p
 Version = str
 
 MAX_HASHED = 64 * 1024 * 1024
-"""Bytes; a larger file is an attachment that no block reads whole, and is told by its size and inode."""
+"""Bytes; a larger file is an attachment that no block reads whole, and is told by its size."""
 
 _DIGEST_BYTES = 16
 _PIECE = 1024 * 1024
@@ -25,14 +25,14 @@ def version_of(data: bytes) -> Version:
 
 
 def version_of_open(fd: int) -> Version:
-    """The version of the file behind a descriptor, read from its beginning; the descriptor's position is kept."""
+    """The version of the file behind a descriptor that has just been opened."""
     status = os.fstat(fd)
     if not stat.S_ISREG(status.st_mode):
         return "special"
     if status.st_size > MAX_HASHED:
-        return f"large-{status.st_size}-{status.st_ino}"
-    digest, position = blake2b(digest_size=_DIGEST_BYTES), 0
-    while position <= MAX_HASHED and (data := os.pread(fd, _PIECE, position)):
+        return f"large-{status.st_size}"
+    digest, left = blake2b(digest_size=_DIGEST_BYTES), MAX_HASHED
+    while left > 0 and (data := os.read(fd, min(_PIECE, status.st_size + 1))):
         digest.update(data)
-        position += len(data)
+        left -= len(data)
     return digest.hexdigest()

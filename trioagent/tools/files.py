@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from . import _diff
 from . import search as _search
 from ._advice import not_found, part_of, too_often
-from ._disk import Disk
+from ._disk import MAX_BYTES, Disk
 from ._index import READ_BYTES, Index
 from ._listing import Listing
 from ._lookup import Lookup
 from ._names import as_searched, for_new_note, is_attachment, is_text, nfc, spellings, tidy
 from ._paths import as_bytes, as_count, as_text, is_hidden, relative
 from ._results import NoResults, Refused, ToolError, tool
+from ._seen import SeenLog
 from ._text import NoteText, cut
 from ._text import shown as shown_line
+from ._version import version_of
 from .links import ANY_NAME, Link, name_key, parse_links, read_link
 
 SHOWN_BYTES = 1024 * 1024
@@ -32,18 +34,18 @@ class NoteTools:
     Args:
         root: the memory's folder, ``/`` inside of a chroot; or what stands for a folder. Nothing outside of it can be
             reached.
-        on_read: called with the path of each note whose content, or absence, a tool has shown to the block.
+        seen: told of each note whose content, or absence, a tool shows to the block, and of each that it changes.
         index: what may know where in the memory to look.
     """
 
     def __init__(
         self,
         root: str | Disk = "/",
-        on_read: Callable[[str], None] | None = None,
+        seen: SeenLog | None = None,
         index: Index | None = None,
     ) -> None:
         self._disk = root if isinstance(root, Disk) else Disk(root)
-        self._on_read = on_read
+        self._seen = SeenLog() if seen is None else seen
         self._index = Index() if index is None else index
         self._listing = Listing(self._disk, self._index)
         self._lookup = Lookup(self._disk, self._index)
@@ -107,7 +109,6 @@ class NoteTools:
         """Replace *old_content*, which must be in the note exactly once, by *new_content*."""
         path = self._existing(file_path)
         note = NoteText(self._read_text(path))
-        self._saw(path)
         old = as_text(old_content, "old_content", "- city: Paris").replace("\r\n", "\n")
         new = as_text(new_content, "new_content", "- city: Berlin")
         if not old and note.shown:
@@ -131,9 +132,9 @@ class NoteTools:
         if path is None:
             path = self._lookup.for_note(asked)
             note = NoteText(b"")
+            self._seen.read(path, None)
         else:
             note = NoteText(self._read_text(path))
-        self._saw(path)
         old = note.lines()
         try:
             plan, ends_bare = _diff.apply([shown_line(text) for text, _ in old], changes)
@@ -153,8 +154,8 @@ class NoteTools:
     @tool(ToolError)
     def delete_file(self, file_path: str) -> bool:
         """Delete a note."""
-        path = self._existing(file_path, saw=False)
-        self._index.changed(path)
+        path = self._existing(file_path)
+        self._changes(path)
         self._disk.remove(path)
         self._listing.forget()
         return True
@@ -201,7 +202,7 @@ class NoteTools:
     @tool(NoResults)
     def backlinks(self, path: str) -> list[str]:
         """The notes that link to a note, sorted."""
-        target = self._existing(path, saw=False)
+        target = self._existing(path)
         index = self._listing.index()
         name = target.rpartition("/")[2].removesuffix(".md")
         found = []
@@ -224,28 +225,36 @@ class NoteTools:
 
     # What the tools share
 
-    def _saw(self, path: str) -> None:
-        if self._on_read is not None:
-            self._on_read(path)
+    def _read(self, path: str, limit: int = MAX_BYTES) -> bytes:
+        """At most *limit* bytes of a note, which the block has then read."""
+        data = self._disk.read(path, limit)
+        if not self._seen.knows(path):
+            self._seen.read(path, version_of(data) if len(data) < limit else self._disk.version(path))
+        return data
+
+    def _changes(self, path: str) -> None:
+        """A note is about to be changed, made or removed."""
+        self._index.changed(path)
+        if not self._seen.knows(path):
+            self._seen.change(path, self._disk.version(path))
+        else:
+            self._seen.change(path, None)  # the version is known already
 
     def _find(self, path: str) -> str | None:
-        """The existing note that *path* names, reported as seen; if there is none, its names are, too."""
+        """The existing note that *path* names; if there is none, the block knows that now."""
         found, kind = self._lookup.note(path)
         if kind == "file":
-            self._saw(found)
             return found
         self._saw_nothing(path)
         return None
 
-    def _existing(self, file_path: str, saw: bool = True) -> str:
+    def _existing(self, file_path: str) -> str:
         """The existing note that *file_path* names, or a refusal with the nearest names."""
         path = relative(file_path)
         if not tidy(path):
             raise Refused("that is the memory's own folder; name a note, such as 'user.md'")
         found, kind = self._lookup.note(path)
         if kind == "file":
-            if saw:
-                self._saw(found)
             return found
         self._saw_nothing(path)
         if kind == "other":
@@ -258,7 +267,7 @@ class NoteTools:
         """No note has any of the names that *path* may mean, and the block knows that now."""
         for name in spellings(path):
             for form in dict.fromkeys((name, nfc(name))):
-                self._saw(form)
+                self._seen.read(form, None)
 
     def _missing(self, path: str) -> str:
         index = self._listing.index()
@@ -275,7 +284,7 @@ class NoteTools:
         self._save(path, as_bytes(text, "content"))
 
     def _save(self, path: str, data: bytes) -> None:
-        self._index.changed(path)
+        self._changes(path)
         try:
             self._disk.write(path, data)
         except OSError as error:
@@ -288,15 +297,14 @@ class NoteTools:
         return f"{path} is an attachment of {self._disk.size(path):,} bytes, which is not shown as text"
 
     def _read_text(self, path: str) -> bytes:
-        data = self._disk.read(path)
+        data = self._read(path)
         if not is_text(path, data):
             raise Refused(f"{self._attachment(path)} and cannot be edited as text")
         return data
 
     def _show(self, path: str) -> str | None:
         """A note's text for the block, which has then read it; None of what is not shown as text."""
-        self._saw(path)
-        data = self._disk.read(path, SHOWN_BYTES + 1)
+        data = self._read(path, SHOWN_BYTES + 1)
         if not is_text(path, data):
             return None
         if len(data) <= SHOWN_BYTES:
@@ -342,7 +350,7 @@ class NoteTools:
                         return at, []
         found = self._listing.index().resolve(target)
         if found.path is None:
-            self._saw(for_new_note(relative(_UPWARDS.sub("", target), "link")))
+            self._seen.read(for_new_note(relative(_UPWARDS.sub("", target), "link")), None)
             near = " or ".join(f"[[{path.removesuffix('.md')}]]" for path in found.suggestions)
             hint = f"did you mean {near}? " if near else ""
             raise Refused(f"no note is called [[{cut(target, 200)}]]: {hint}Use list_files() to see all notes.")

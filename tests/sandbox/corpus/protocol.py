@@ -167,7 +167,7 @@ os._exit(0)
         "text that nothing can store",
         r"""
 import os
-body = rb'{"locals": {"\ud800": "\udfff"}, "error": "", "printed": "\udcff", "reads": ["\ud800"]}'
+body = rb'{"locals": {"\ud800": "\udfff"}, "error": "", "printed": "\udcff", "reads": [["\ud800", "", "read"]]}'
 os.write(3, len(body).to_bytes(4, "big") + body)
 os._exit(0)
 """,
@@ -189,7 +189,7 @@ for name, module in list(sys.modules.items()):
         """
 import os, json
 paths = ["../other/secret.md", "/etc/passwd", "", "a\\0b"] * 50
-body = json.dumps({"locals": {}, "error": "", "printed": "", "reads": paths})
+body = json.dumps({"locals": {}, "error": "", "printed": "", "reads": [[path, "", "read"] for path in paths]})
 open("x.md", "w").write("x")
 os.write(3, len(body).to_bytes(4, "big") + body.encode())
 os._exit(0)
@@ -201,7 +201,7 @@ os._exit(0)
         """
 import os, json
 open("x.md", "w").write("x")
-reads = [f"{number:x}" for number in range(100_000)]
+reads = [[f"{number:x}", "", "read"] for number in range(60_000)]
 body = json.dumps({"locals": {}, "error": "", "printed": "", "reads": reads}).encode()
 m = memoryview(len(body).to_bytes(4, "big") + body)
 while m: m = m[os.write(3, m):]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...tools import MAX_SEEN
 from ...tools import RESERVED as RESERVED
 
 MIB = 1024 * 1024
@@ -11,8 +12,8 @@ HEADER_BYTES = 4
 MAX_REQUEST_BYTES = 64 * MIB
 """Of a frame from the host, which is trusted; this only keeps a broken one from asking for gigabytes."""
 
-MAX_READS = 4096
-"""Notes that a block may list as read."""
+MAX_READS = 2 * MAX_SEEN
+"""Notes that a block may list, as read and as changed."""
 MAX_DEPTH = 64
 """Levels of folders in a view."""
 MAX_PATH_CHARS = MAX_DEPTH * 256

@@ -13,7 +13,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from .limits import MAX_PATH_CHARS, MAX_READS
+from ...tools import SeenLog, version_of_open
+from .limits import MAX_PATH_CHARS
 from .values import BLOCK, clean, error_text, local_values
 from .wire import Channel
 
@@ -46,39 +47,134 @@ class Printed(io.TextIOBase):
         return clean("".join(self._parts)) + more
 
 
-class Reads:
-    """Which notes the block has read, or looked for: what its later changes are judged against.
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_TRUNC
+_LOOK = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_NO_FOLDER = (-1, None)  # no folder given for a relative path
+_UNSEEN = ("os.link", "os.symlink", "sqlite3.connect", "dbm.open")
 
-    Opens are seen through an audit hook, which Python code cannot take off again. What the tools open for their own
-    scans (*quiet*) is not what the model has read; they report what they show.
+
+class Reads(SeenLog):
+    """Which notes the block has read or looked for, and changed: what its changes are judged against.
+
+    Opens, renames and removals are seen through an audit hook, which Python code cannot take off again, and which comes
+    before the call itself: the version that is taken then is that of the content which the call finds, or an older one
+    (then it is a conflict that is none, never a change that nobody notices). What the tools open (*quiet*) they record
+    themselves.
     """
 
     def __init__(self) -> None:
-        self.paths: set[str] = set()
+        super().__init__()
         self.quiet: Any = None
-        self.root = ""  # where the view is; nothing is booked without one, so nothing of the zygote's own reading
+        self.root = ""  # where the view is; nothing is recorded without one, so nothing of the zygote's own reading
+        self._looking = False
+        self._trees = False
 
-    def note(self, path: str) -> None:
-        """Book a *path* relative to the memory."""
-        whole = os.path.normpath(path).strip("/")
-        if whole and whole != "." and len(self.paths) < MAX_READS:
-            self.paths.add(whole)
+    def listed(self) -> list[list[str]]:
+        """For the reply: path, version ("" for none) and "read" or "replaced" of each; only what may be a note's path.
 
-    def listed(self) -> list[str]:
-        """For the reply: text that has a UTF-8 form, and only what may be the path of a note."""
-        return [text for path in sorted(self.paths) if len(text := clean(path)) <= MAX_PATH_CHARS]
+        Text that has a UTF-8 form.
+        """
+        notes = [(path, version, how) for how in ("read", "replaced") for path, version in self._of(how).items()]
+        return [
+            [text, version or "", how] for path, version, how in notes if len(text := clean(path)) <= MAX_PATH_CHARS
+        ]
+
+    def _of(self, how: str) -> dict[str, str | None]:
+        return self.reads if how == "read" else self.replaced
 
     def watch(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if event != "open" or not self.root or (self.quiet is not None and self.quiet.depth > 0):
+        if not self.root or self._looking or (self.quiet is not None and self.quiet.depth > 0):
             return
-        path, _, flags = arguments
-        # With O_TRUNC or O_EXCL nothing of an old content can be seen.
-        if isinstance(path, str | bytes | os.PathLike) and not flags & (os.O_TRUNC | os.O_EXCL | os.O_DIRECTORY):
-            whole = os.path.join(os.getcwd(), os.fsdecode(path))
-            if self.root == "/":
-                self.note(whole)
-            elif (whole := os.path.normpath(whole)).startswith(f"{self.root}/"):
-                self.note(whole[len(self.root) :])
+        look = _WATCHED.get(event)
+        if look is None:
+            if event in _UNSEEN or event.startswith("ctypes."):
+                self.complete = False
+            return
+        self._looking = True
+        try:
+            look(self, *arguments)
+        except (OSError, TypeError, ValueError):  # no path of anything; or the call itself is about to say so
+            self.complete = False
+        finally:
+            self._looking = False
+
+    def _open(self, path: Any, mode: Any, flags: int) -> None:
+        if isinstance(path, int) or flags & os.O_DIRECTORY:
+            return
+        whole = os.path.realpath(os.fsdecode(path))
+        changes = flags & (_WRITING | os.O_CREAT)
+        if not flags & (os.O_TRUNC | os.O_EXCL):  # with one of them nothing of an old content can be seen
+            self._look(whole, self.read)
+        if changes:
+            self._look(whole, self.change)
+
+    def _remove(self, path: Any, folder: int | None = None) -> None:
+        if folder in _NO_FOLDER:
+            self._look(_without_link(path), self.change)
+        elif not self._trees:  # of a tree that is removed all was recorded before
+            self.complete = False
+
+    def _remove_tree(self, path: Any, folder: int | None = None) -> None:
+        if folder not in _NO_FOLDER:
+            self.complete = False
+            return
+        self._trees = True
+        for each in _files_below(_without_link(path)):
+            self._look(each, self.change)
+
+    def _rename(self, source: Any, target: Any, source_folder: int | None, target_folder: int | None) -> None:
+        if source_folder not in _NO_FOLDER or target_folder not in _NO_FOLDER:
+            self.complete = False
+            return
+        old, new = _without_link(source), _without_link(target)
+        for each in [old] if not os.path.isdir(old) else _files_below(old):
+            self._look(each, self.change)
+            self._look(new + each[len(old) :], self.change)
+
+    def _truncate(self, path: Any, length: int) -> None:
+        if not isinstance(path, int):
+            self._look(os.path.realpath(os.fsdecode(path)), self.change)
+
+    def _look(self, whole: str, record: Callable[[str, str | None], None]) -> None:
+        """Record the version of what lies at an absolute path now, if that is inside of the view."""
+        path = whole.strip("/") if self.root == "/" else whole[len(self.root) + 1 :]
+        if not path or not whole.startswith(f"{self.root.rstrip('/')}/") or path in self.replaced:
+            return
+        if path in self.reads:
+            record(path, None)  # its version is known already
+            return
+        try:
+            descriptor = os.open(whole, _LOOK)
+        except (FileNotFoundError, NotADirectoryError):
+            record(path, None)
+            return
+        except OSError:  # a symbolic link, or no permission: the call itself is about to say so
+            return
+        try:
+            version = version_of_open(descriptor)
+        finally:
+            os.close(descriptor)
+        if version != "special":
+            record(path, version)
+
+
+_WATCHED: dict[str, Callable[..., None]] = {
+    "open": Reads._open,
+    "os.remove": Reads._remove,
+    "os.rename": Reads._rename,
+    "os.truncate": Reads._truncate,
+    "shutil.rmtree": Reads._remove_tree,
+}
+
+
+def _without_link(path: Any) -> str:
+    """A path, absolute, whose last name is taken as it is."""
+    folder, name = os.path.split(os.path.abspath(os.fsdecode(path)))
+    return os.path.join(os.path.realpath(folder), name)
+
+
+def _files_below(folder: str) -> list[str]:
+    return [os.path.join(here, name) for here, _, names in os.walk(folder) for name in names]
 
 
 class HostToolError(Exception):
@@ -154,12 +250,19 @@ def run(
         "error": error,
         "printed": environment.printed.text(),
         "reads": reads.listed(),
+        "complete": reads.complete,
     }
     if index is not None and index.scanned:
         reply["scanned"] = index.scanned
     body = channel.encode(reply)
     if len(body) > limits["reply_bytes"]:
-        reply.update(locals={}, printed="", reads=[], error=error or "the block's result is too large to send back")
+        reply.update(
+            locals={},
+            printed="",
+            reads=[],
+            complete=False,
+            error=error or "the block's result is too large to send back",
+        )
         body = channel.encode(reply)
     channel.write_encoded(body)
 

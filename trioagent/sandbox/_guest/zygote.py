@@ -192,7 +192,7 @@ def warm_up(
                 raise RuntimeError(reply["error"])
         ours.close()
         theirs.close()
-        reads.paths.clear()
+        reads.clear()
         reads.root = ""
         backend.drop(f"warm-up-{number}")
 
@@ -321,7 +321,7 @@ class ChildMaker:
 
     def new_environment(self, path: str) -> BlockEnvironment:
         """For a block whose view of the memory is at *path*."""
-        tools: dict[str, Callable[..., object]] = make_tools(path, self.reads.note, self._index)
+        tools: dict[str, Callable[..., object]] = make_tools(path, self.reads, self._index)
         return BlockEnvironment(tools, self._settings)
 
     def run_child(self, channel: int, name: str) -> None:

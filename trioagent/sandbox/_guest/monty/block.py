@@ -135,9 +135,9 @@ class Block:
         self._limits, self._printed, self._reads = limits, Printed(limits["printed_chars"]), Reads()
         self._errors: list[str] = []
         self._host_errors: set[str] = set()
-        self._files = Files(view, self._reads.note)
+        self._files = Files(view, self._reads)
         self._names: dict[str, Any] = {"__is_error__": self._errors.__contains__}
-        for name, function in make_tools(view, self._reads.note).items():
+        for name, function in make_tools(view, self._reads).items():
             self._names[name] = self._tool(name, function)
         for name in host_tools:
             self._names[name] = self._host_tool(host_tool(name, channel))
@@ -164,6 +164,7 @@ class Block:
             "error": error,
             "printed": self._printed.text(),
             "reads": self._reads.listed(),
+            "complete": self._reads.complete,
         }, alive
 
     def _feed(self, session: monty.MontySession, code: str) -> list[Any]:

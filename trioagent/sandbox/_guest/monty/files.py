@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic_monty import NOT_HANDLED, MontyFileHandle, ScanEntry, StatResult
 
+from ....tools import SeenLog, version_of
 from .view import View, ViewFolder, fail
 
 MAX_ENTRIES = 100_000
@@ -20,11 +21,11 @@ class Files:
     """Answers Monty's calls to the operating system. The memory is ``/``; there is nothing else.
 
     Args:
-        on_read: called with the path of each note that the block opens to read.
+        seen: told of each note that the block opens to read, and of each that it changes.
     """
 
-    def __init__(self, view: View, on_read: Callable[[str], None]) -> None:
-        self._view, self._on_read = view, on_read
+    def __init__(self, view: View, seen: SeenLog) -> None:
+        self._view, self._seen = view, seen
         self._answers: dict[str, Callable[..., Any]] = {
             "Path.exists": lambda path: bool(self._kind(path)),
             "Path.is_file": lambda path: self._kind(path) == "file",
@@ -85,33 +86,43 @@ class Files:
             fail(errno.EISDIR, whole)
         if kind == "other":
             fail(errno.ELOOP, whole)
-        if "w" not in mode:
-            self._on_read(whole)
+        if "w" not in mode and not self._seen.knows(whole):
+            self._seen.read(whole, self._view.version(whole))
         if "r" in mode:
             if not kind:
                 fail(errno.ENOENT, whole)
         elif "w" in mode or not kind:
-            self._at(whole, lambda folder, name: folder.write(name, b""))
+            self._write(path, b"", 0)
         return MontyFileHandle(f"/{whole}", mode)
 
     def _read(self, path: Any) -> bytes:
         whole = relative(path)
-        self._on_read(whole)
         kind = self._view.kind(whole)
         if kind in ("folder", "other"):
             fail(errno.EISDIR if kind == "folder" else errno.ELOOP, whole)
-        return self._view.read(whole)
+        if not kind:
+            self._seen.read(whole, None)
+        data = self._view.read(whole)
+        if not self._seen.knows(whole):
+            self._seen.read(whole, version_of(data))
+        return data
 
     def _read_text(self, path: Any) -> str:
         return self._read(path).decode().replace("\r\n", "\n").replace("\r", "\n")
 
     def _write(self, path: Any, data: bytes, count: int) -> int:
-        self._at(relative(path), lambda folder, name: folder.write(name, data))
+        whole = relative(path)
+        self._changes(whole)
+        self._at(whole, lambda folder, name: folder.write(name, data))
         return count
+
+    def _changes(self, whole: str) -> None:
+        """A note is about to be changed, made or removed."""
+        self._seen.change(whole, None if self._seen.knows(whole) else self._view.version(whole))
 
     def _append(self, path: Any, data: bytes, count: int) -> int:
         whole = relative(path)
-        old = self._view.read(whole) if self._view.kind(whole) == "file" else b""
+        old = self._read(path) if self._view.kind(whole) == "file" else b""
         return self._write(path, old + data, count)
 
     def _make_folder(self, path: Any, parents: bool = False, exist_ok: bool = False) -> None:
@@ -126,6 +137,7 @@ class Files:
             self._at(whole, lambda folder, name: folder.make_folder(name))
 
     def _remove(self, path: Any) -> None:
+        self._changes(relative(path))
         self._at(relative(path), lambda folder, name: folder.remove(name))
 
     def _remove_folder(self, path: Any) -> None:
@@ -174,7 +186,7 @@ class Files:
             fail(errno.EINVAL, source)
         if self._view.kind(source) != "folder":
             data = self._view.read(source)
-            self._at(goal, lambda folder, name: folder.write(name, data))
+            self._write(f"/{goal}", data, len(data))
             self._remove(f"/{source}")
             return
         if self._view.kind(goal) == "folder":

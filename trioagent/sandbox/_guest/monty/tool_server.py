@@ -20,7 +20,7 @@ from typing import Any
 
 import pydantic_monty as monty
 
-from ....tools import make_tools
+from ....tools import SeenLog, make_tools
 from .. import values
 from ..limits import TOOL_SERVER_FILES
 from ..wire import Channel
@@ -44,7 +44,7 @@ def warm_up() -> None:
     for name in CLIENT:
         importlib.import_module(name)
     view = View(None, file_bytes=1 << 20, view_bytes=1 << 20, view_files=100)
-    tools = make_tools(view, lambda path: None)
+    tools = make_tools(view)
     for name, arguments in (
         ("create_file", ("entities/ada.md", "---\ntags: [a]\n---\n# Ada\n- sister: [[grace#Past|her]] ^block\n")),
         ("create_file", ("grace.md", "# Grace\n## Past\nwords, words\n- [[entities/ada]]\n")),
@@ -66,7 +66,7 @@ def warm_up() -> None:
         ("delete_file", ("grace.md",)),
     ):
         tools[name](*arguments)
-    calls = files.Files(view, lambda path: None)
+    calls = files.Files(view, SeenLog())
     calls(name="Path.read_text", args=("/entities/ada.md",), kwargs={})
     calls(name="Path.scan", args=("/",), kwargs={})
     collect(view)
@@ -183,7 +183,7 @@ class ToolServer:
         held.close()  # before the host goes on: nothing of the memory stays with us
         body = self._talk.encode(reply)
         if len(body) > limits["reply_bytes"]:
-            reply.update(locals={}, printed="", reads=[])
+            reply.update(locals={}, printed="", reads=[], complete=False)
             reply["error"] = reply["error"] or "the block's result is too large to send back"
             index, contents = {}, []
             body = self._talk.encode(reply)

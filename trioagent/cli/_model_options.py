@@ -49,6 +49,7 @@ def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
         *args: Any,
         model: str | None,
         base_url: str | None,
+        api_key_env: str | None,
         option: tuple[tuple[str, Any], ...],
         header: tuple[tuple[str, str], ...],
         no_stream: bool,
@@ -62,6 +63,7 @@ def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
         choice = ModelChoice(
             model=model,
             base_url=base_url,
+            api_key_env=api_key_env,
             options=options,
             headers=dict(header),
             profile=load_profile(profile, config_file, os.environ),
@@ -79,6 +81,11 @@ def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--base-url",
             metavar="URL",
             help="The address of an OpenAI-compatible server, e.g. http://localhost:8000/v1.",
+        ),
+        click.option(
+            "--api-key-env",
+            metavar="VARIABLE",
+            help="The environment variable that holds the key for that server.",
         ),
         click.option(
             "-o",

@@ -134,11 +134,13 @@ class ModelChoice:
     """What the command line says of the model; the profile and the environment fill in the rest.
 
     Attributes:
+        api_key_env: the environment variable that holds the key for this model's server.
         options: request parameters by name.
     """
 
     model: str | None = None
     base_url: str | None = None
+    api_key_env: str | None = None
     options: Mapping[str, Any] = attrs.field(factory=dict)
     headers: Mapping[str, str] = attrs.field(factory=dict)
     profile: Profile = attrs.field(factory=Profile)
@@ -159,7 +161,7 @@ class ModelChoice:
         name = self.model or profile.model
         own_address = self.model is not None and names_a_server(self.model)
         url = self.base_url or (None if own_address else profile.base_url)
-        key = None
+        key = None if self.api_key_env is None else _secret(self.api_key_env, env)
         if profile.api_key_env or profile.headers_env:
             home = model_config(profile.model or "any", base_url=profile.base_url, api_key="-", env={})
             found = model_config(name, base_url=url, api_key="-", env=env)
@@ -167,7 +169,7 @@ class ModelChoice:
             if not bound:
                 there = "this model" if isinstance(found, OfflineRules) else found.base_url.partition("?")[0]
                 notes.append(f"the profile's key belongs to another server; it is not sent to {there}")
-            elif profile.api_key_env:
+            elif profile.api_key_env and key is None:
                 key = _secret(profile.api_key_env, env)
         else:
             bound = True
@@ -199,5 +201,5 @@ def _same_server(one: ModelConfig, other: ModelConfig) -> bool:
 def _secret(variable: str, env: Mapping[str, str]) -> str:
     value = env.get(variable)
     if not value:
-        raise InvalidInputError(variable, "this environment variable is named by the profile, and not set")
+        raise InvalidInputError(variable, "this environment variable is to hold a key, and is not set")
     return value

@@ -16,9 +16,10 @@ from .surface import ROOT
 
 # Decide and never wait, read a clock or touch a file: every rule there is a test without an event loop.
 PURE = [
-    "_circuit_breaker.py", "_config.py", "_errors.py", "_messages.py", "_parsed_reply.py", "_prompt.py", "_rates.py", "_reply_parser.py",
-    "_retry_policy.py", "_server_behaviour.py", "_turn.py", "_wire.py", "models/_decode.py", "models/_encode.py", "models/_json_in_text.py",
-    "models/_sse.py", "memory/_plan.py", "sft/_checks.py", "tools/*.py",
+    "_circuit_breaker.py", "_config.py", "_errors.py", "_messages.py", "_parsed_reply.py", "_prompt.py", "_rates.py",
+    "_reply_parser.py", "_retry_policy.py", "_server_behaviour.py", "_turn.py", "_wire.py", "memory/_plan.py",
+    "models/_decode.py", "models/_encode.py", "models/_json_in_text.py", "models/_sse.py", "sft/_checks.py",
+    "tools/*.py",
 ]  # fmt: skip
 GUEST = ["sandbox/_guest/*", "models/offline_rules/library/*"]
 FLOORS = {"pure": 95.0, "host": 90.0}

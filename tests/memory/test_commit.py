@@ -7,6 +7,7 @@ import shutil
 import stat
 import tempfile
 from pathlib import Path
+from unicodedata import normalize
 
 import pytest
 from hypothesis import given
@@ -206,6 +207,21 @@ def test_what_is_too_large_may_shrink(tmp_path: Path) -> None:
     commit_now(tmp_path, ChangeSet(writes={"c.md": b"", "d/new.md": b"x"}), limits=MemoryLimits(total_bytes=10))
     with pytest.raises(MemoryLimitError):
         commit_now(tmp_path, ChangeSet(writes={"d/a.md": b"x" * 301}), limits=LIMITS)
+
+
+def test_two_notes_of_one_name_are_refused(tmp_path: Path) -> None:
+    """By whatever call a block makes them: names equal under NFC are one name, for files and folders."""
+    composed, decomposed = (normalize(form, "Zoë") for form in ("NFC", "NFD"))
+    commit_now(tmp_path, ChangeSet(writes={f"{decomposed}/a.md": b"x", f"{decomposed}.md": b"x"}))
+    state = read_tree(tmp_path)
+    twice = {f"{form}2.md": b"y" for form in (composed, decomposed)}
+    for writes in ({f"{composed}.md": b"y"}, {f"{composed}/b.md": b"y"}, twice):
+        with pytest.raises(MemoryLimitError, match="has the same name as"):
+            commit_now(tmp_path, ChangeSet(writes=writes))
+    assert read_tree(tmp_path) == state
+    renamed = ChangeSet(writes={f"{composed}.md": b"x"}, deletes=frozenset({f"{decomposed}.md"}))
+    assert commit_now(tmp_path, renamed)
+    assert commit_now(tmp_path, ChangeSet(writes={f"{decomposed}/a.md": b"z", f"{composed}.md": b"z"}))
 
 
 def test_hidden_files_count_towards_no_limit(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import attrs
 
 from .._config import MemoryLimits
 from .._errors import MemoryConflictError, MemoryLimitError
-from ..tools import Version, is_hidden, version_of
+from ..tools import Version, is_hidden, nfc, usual_forms, version_of
 from . import _fsops
 from ._changes import ChangeSet
 from ._paths import Folders, is_inside, parents, split
@@ -211,6 +211,7 @@ def check_limits(plan: CommitPlan, limits: MemoryLimits, sizes: Sizes, folders: 
             raise MemoryLimitError(path, problem)
     for folder in plan.made:
         _check_names(folder.path + "/x", limits, root)
+    _check_forms(plan, folders)
 
     growth: dict[str, int] = {}
     for grown, delta in plan.deltas().items():
@@ -228,6 +229,27 @@ def check_limits(plan: CommitPlan, limits: MemoryLimits, sizes: Sizes, folders: 
                 "delete or shorten notes there first"
             )
             raise MemoryLimitError(grown or ".", problem)
+
+
+def _check_forms(plan: CommitPlan, folders: Folders) -> None:
+    """Refuse a new name that equals another but for the form of its accents: people and links take them for one.
+
+    The tools never ask for one; a block's own ``open`` and ``os.rename`` may.
+    """
+    new = [path for path in plan.writes if path not in plan.replaced] + [folder.path for folder in plan.made]
+    gone = {*plan.deletes, *(folder.path for folder in plan.removed)}
+    taken: dict[str, str] = {}
+    for path in new:
+        if path.isascii():
+            continue
+        other = taken.setdefault(nfc(path), path)
+        if other == path:
+            forms = (form for form in usual_forms(path)[1:] if form not in gone)
+            other = next((form for form in forms if folders.status(form) is not None), path)
+        if other != path:
+            raise MemoryLimitError(
+                path, f"has the same name as {other!r} but for the form of its accents; use that one"
+            )
 
 
 def _check_names(path: str, limits: MemoryLimits, root: str) -> None:

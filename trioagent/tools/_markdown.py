@@ -15,7 +15,6 @@ from ._blocks import FENCED, HEADING, INDENTED, blocks
 from ._text import squash
 
 _TICKS = re.compile(r"`+")
-_LINE_WITH_TICK = re.compile(r"^.*`.*$", re.MULTILINE)
 _INDENTED_LINK = re.compile(r"^[>\d.)*+\- ]*(?:    |\t)[^\n]*(?:\[\[|\]\()", re.MULTILINE)
 _TABLE_RULE = re.compile(r"(?=.*\|)[ \t>]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*\Z")
 _COMMENT = re.compile("%%|<!--")
@@ -64,17 +63,11 @@ def without_code(text: str) -> str:
 
 def _code_in(text: str) -> list[tuple[int, int]]:
     """Where code begins and ends, blocks and spans."""
+    if not ("``" in text or "\\`" in text or "~~~" in text or _INDENTED_LINK.search(text)):
+        spans = _spans_in_lines(text)
+        if spans is not None:
+            return spans
     found: list[tuple[int, int]] = []
-    if not ("```" in text or "~~~" in text or _INDENTED_LINK.search(text)):
-        # Spans as a rule end in their line, whatever block that is in.
-        for line in _LINE_WITH_TICK.finditer(text):
-            spans, left_open = _code_spans(text, *line.span())
-            if left_open:
-                break
-            found += spans
-        else:
-            return found
-    found = []
     lines = text.split("\n")
     starts = [0, *accumulate(len(line) + 1 for line in lines)]
     for block in blocks(lines):
@@ -82,20 +75,34 @@ def _code_in(text: str) -> list[tuple[int, int]]:
             found.append((starts[block.start], starts[block.end] - 1))
         elif block.end - block.start > 1 and _TABLE_RULE.match(lines[block.start + 1]):
             for number in range(block.start, block.end):
-                found += _code_spans(text, starts[number], starts[number + 1] - 1)[0]
+                found += _code_spans(text, starts[number], starts[number + 1] - 1)
         else:
-            found += _code_spans(text, starts[block.start], starts[block.end] - 1)[0]
+            found += _code_spans(text, starts[block.start], starts[block.end] - 1)
     return found
 
 
-def _code_spans(text: str, start: int, end: int) -> tuple[list[tuple[int, int]], bool]:
-    """The code spans of one block (CommonMark 6.1), and whether a run of backticks in it belongs to none."""
+def _spans_in_lines(text: str) -> list[tuple[int, int]] | None:
+    """The code spans of a text with single backticks only, if each ends in its line, whatever block that is in."""
+    spans: list[tuple[int, int]] = []
+    start = text.find("`")
+    while start >= 0:
+        end = text.find("`", start + 1) + 1
+        if not end or text.find("\n", start, end) >= 0:
+            return None
+        if not _is_in_link(text, start, end):
+            spans.append((start, end))
+        start = text.find("`", end)
+    return spans
+
+
+def _code_spans(text: str, start: int, end: int) -> list[tuple[int, int]]:
+    """The code spans of one block (CommonMark 6.1)."""
     runs = [match.span() for match in _TICKS.finditer(text, start, end)]
     by_size: dict[int, list[int]] = {}
     for begin, stop in runs:
         by_size.setdefault(stop - begin, []).append(begin)
     spans: list[tuple[int, int]] = []
-    done, left_open = start, False
+    done = start
     for begin, stop in runs:
         if begin < done:
             continue
@@ -103,12 +110,11 @@ def _code_spans(text: str, start: int, end: int) -> tuple[list[tuple[int, int]],
         closers = by_size.get(stop - begin, [])
         at = bisect_left(closers, stop)
         if begin == stop or at == len(closers):
-            left_open = left_open or begin < stop
             continue
         done = closers[at] + stop - begin
         if not _is_in_link(text, begin, done):
             spans.append((begin, done))
-    return spans, left_open
+    return spans
 
 
 def _is_in_link(text: str, start: int, end: int) -> bool:

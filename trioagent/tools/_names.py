@@ -47,11 +47,13 @@ def suffix_of(path: str) -> str:
 
 def is_attachment(path: str) -> bool:
     """Whether a file is an image, audio, video or PDF by its name."""
-    return suffix_of(path) in ATTACHMENT_SUFFIXES
+    return not path.endswith(".md") and suffix_of(path) in ATTACHMENT_SUFFIXES
 
 
 def is_text(path: str, data: bytes) -> bool:
     """Whether a file, given its beginning, is shown as text and searched: no attachment, no unknown binary file."""
+    if path.endswith(".md"):
+        return True  # most files are notes
     suffix = suffix_of(path)
     return suffix in TEXT_SUFFIXES or (suffix not in ATTACHMENT_SUFFIXES and b"\0" not in data[:1024])
 

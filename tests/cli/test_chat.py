@@ -137,7 +137,8 @@ async def test_a_history_that_cannot_be_written_is_said_once_and_harms_nothing(h
         assert "the history is not kept" in await screen.expect(PROMPT)
         for _ in range(2):
             await screen.type("hi\r")
-            assert "history" not in await screen.expect(PROMPT)
+            assert "the history is not kept" not in await screen.expect(PROMPT)
+        assert screen.output.count("the conversation is not kept") == 1
         await leave(screen)
 
 
@@ -256,3 +257,25 @@ def test_a_memory_that_may_be_meant(tmp_path: Path) -> None:
     assert about_new_memory(tmp_path / "ada") == f"the memory {tmp_path / 'ada'} is empty"
     (tmp_path / "ada" / "user.md").write_text("x")
     assert about_new_memory(tmp_path / "ada") == ""
+
+
+async def test_an_earlier_conversation_goes_on(home: Path, serve: Serve) -> None:
+    server = await serve(REPLY, REPLY)
+    missing = await trioagent("chat", "--continue", "--memory", "notes", *at(server), home=home)
+    assert missing.err == "error: --continue: there is no earlier conversation over 'notes'\n"
+    assert missing.code == 2
+    for options, text in (((), "one"), (("--continue",), "two")):
+        async with terminal("chat", *options, "--memory", "notes", *at(server), home=home) as screen:
+            await screen.expect(PROMPT)
+            await screen.type(f"{text}\r")
+            await screen.expect("Noted")
+            await screen.expect(PROMPT)
+            await leave(screen)
+    messages = server.requests[-1].messages
+    assert [message["role"] for message in messages] == ["system", "user", "assistant", "user"]
+    assert (messages[1]["content"], messages[3]["content"]) == ("one", "two")
+    (kept,) = (home / ".local" / "state" / "trioagent" / "conversations").iterdir()
+    assert stat.S_IMODE(kept.parent.stat().st_mode) == 0o700
+    kept.write_text("[{}]")
+    damaged = await trioagent("chat", "--continue", "--memory", "notes", *at(server), home=home)
+    assert damaged.code == 2 and "lacks the fields 'role', 'content'" in damaged.err

@@ -184,10 +184,11 @@ def _summary_lines(command: BatchCommand, code: int, report: BatchReport | None,
         case "budget":
             option = "--max-cost" if "cost" in report.reason else "--max-tokens-total"
             lines.append(f"stopped: {report.reason}; to go on, give a larger {option}: {command.to_resume()}")
-        case "refused":
+        case "limit":
+            if not quiet:
+                lines.append(f"stopped at --limit {command.config.limit}; to go on: {command.to_resume()}")
+        case _ if code == STOPPED:
             lines.append(f"stopped: {report.reason}; when that is put right, go on: {command.to_resume()}")
-        case "limit" if not quiet:
-            lines.append(f"stopped at --limit {command.config.limit}; to go on: {command.to_resume()}")
     if code == INTERRUPTED:
         lines.append(f"interrupted; to go on: {command.to_resume()}")
     return lines

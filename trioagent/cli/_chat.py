@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
+import json
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
+import attrs
 import click
 import trio
 
-from .._errors import TrioAgentError
+from .._errors import InvalidInputError, TrioAgentError
+from .._files import write_whole
 from .._messages import ChatMessage, Usage
+from .._wire import read_value, strict_converter
 from ..agent import Agent
 from ..memory import UndoLog
 from ._errors import line_and_code
@@ -40,7 +46,8 @@ Ctrl-C           while the agent works: stop it, and roll back what this message
 @click.command()
 @agent_options
 @click.option("-q", "--quiet", is_flag=True, help="Show only the replies, not thoughts and code.")
-def chat(options: AgentOptions, quiet: bool) -> int:
+@click.option("--continue", "go_on", is_flag=True, help="Go on with the last conversation over this memory.")
+def chat(options: AgentOptions, quiet: bool, go_on: bool) -> int:
     """Talk with an agent that keeps notes in a folder.
 
     Thoughts are shown dim, code and its result compactly, and the reply as the model writes it. Ctrl-C while the agent
@@ -57,8 +64,13 @@ def chat(options: AgentOptions, quiet: bool) -> int:
     The key for a model is read from the environment (TRIOAGENT_API_KEY, or the provider's own such as
     OPENROUTER_API_KEY). There is no option for it on purpose: every user of a machine can see a command's arguments.
     """
-    lines = LineInput(history_path(os.environ))
-    chat = _Chat(options, lines, quiet=quiet)
+    history = history_path(os.environ)
+    lines = LineInput(history)
+    saved = None if history is None else LastConversation.of(history.parent, options.memory)
+    earlier = () if not go_on else saved.load() if saved is not None else ()
+    if go_on and not earlier:
+        raise InvalidInputError("--continue", f"there is no earlier conversation over {str(options.memory)!r}")
+    chat = _Chat(options, lines, quiet=quiet, earlier=earlier, saved=saved if lines.interactive else None)
     return run_beside_terminal(chat.run, lines)
 
 
@@ -68,14 +80,26 @@ class _Chat:
     Args:
         lines: where messages come from; whether it is interactive decides how errors end.
         quiet: show only the replies.
+        earlier: messages of the conversation to go on with.
+        saved: where the conversation is kept after each message, for ``--continue``.
     """
 
-    def __init__(self, options: AgentOptions, lines: LineInput, *, quiet: bool) -> None:
+    def __init__(
+        self,
+        options: AgentOptions,
+        lines: LineInput,
+        *,
+        quiet: bool,
+        earlier: Sequence[ChatMessage],
+        saved: LastConversation | None,
+    ) -> None:
         self._options, self._quiet, self._interactive = options, quiet, lines.interactive
+        self._earlier, self._saved = earlier, saved
         self._sent: list[tuple[UndoLog, list[ChatMessage]]] = []  # of each message: its changes, and the history before
 
     async def run(self, foreground: Foreground[int]) -> int:
         async with open_agent(self._options) as (runtime, agent):
+            agent.messages = [*agent.messages, *self._earlier]
             if self._interactive and not self._quiet:
                 click.echo(f"{runtime.model.name}, notes in {self._options.memory}. /help for help, Ctrl-D to end.")
                 if note := await trio.to_thread.run_sync(about_new_memory, self._options.memory):
@@ -143,7 +167,18 @@ class _Chat:
             await agent.memory.roll_back(undo, knowledge=agent.knowledge)  # on a conflict the message stays
         self._sent.pop()
         agent.messages = messages
+        await self._keep(agent)
         click.echo(safe(f"undone; rolled back: {', '.join(changed)}" if changed else "undone; no note had changed"))
+
+    async def _keep(self, agent: Agent) -> None:
+        """Keep the conversation for ``--continue``; an error with that is reported once."""
+        if self._saved is None:
+            return
+        try:
+            await trio.to_thread.run_sync(self._saved.save, tuple(agent.messages))
+        except OSError as error:
+            click.echo(f"note: the conversation is not kept: {self._saved.path}: {error.strerror}", err=True)
+            self._saved = None
 
     async def _send(self, line: str, agent: Agent, foreground: Foreground[int]) -> None:
         view, undo, before = TurnView(console(), quiet=self._quiet), UndoLog(), list(agent.messages)
@@ -154,6 +189,7 @@ class _Chat:
             view.close()
         if not isinstance(outcome, Interrupted):
             self._sent.append((undo, before))
+            await self._keep(agent)
             if self._interactive and not self._quiet:
                 console().print(usage_line(outcome.usage, trio.current_time() - started), style="dim")
         if isinstance(outcome, Interrupted):
@@ -164,6 +200,39 @@ class _Chat:
             if not self._interactive:
                 raise click.ClickException(problem)
             click.echo(f"note: {problem}", err=True)
+
+
+@attrs.frozen
+class LastConversation:
+    """The file that the last conversation over a memory is kept in, readable by the user only."""
+
+    path: Path
+
+    @classmethod
+    def of(cls, state: Path, memory: Path) -> LastConversation:
+        """In the folder *state*, by a hash of the memory's own path."""
+        name = hashlib.sha256(os.fsencode(memory.absolute())).hexdigest()[:16]
+        return cls(state / "conversations" / f"{name}.json")
+
+    def save(self, messages: Sequence[ChatMessage]) -> None:
+        """Replace what is kept, without the system prompt."""
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        body = [attrs.asdict(message) for message in messages if message.role != "system"]
+        write_whole(self.path, json.dumps(body).encode())
+
+    def load(self) -> tuple[ChatMessage, ...]:
+        """The messages that are kept; none if there are none.
+
+        Raises:
+            InvalidInputError: the file cannot be read.
+        """
+        try:
+            body = json.loads(self.path.read_bytes())
+        except FileNotFoundError:
+            return ()
+        except (OSError, ValueError) as error:
+            raise InvalidInputError(str(self.path), f"cannot be read: {error}") from error
+        return tuple(read_value(strict_converter(), body, list[ChatMessage], str(self.path)))
 
 
 def usage_line(usage: Usage, seconds: float) -> str:

@@ -19,7 +19,7 @@ from ..runtime import open_runtime
 from ._batch_progress import Display
 from ._batch_run import resume_command, run_with_display
 from ._batch_text import duration
-from ._errors import INTERRUPTED
+from ._errors import INTERRUPTED, STOPPED
 from ._terminal import shortened
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def _summary_lines(command: SftCommand, code: int, report: SftReport | None, *, 
             lines.append(
                 f"stopped: {report.run.reason}; to go on, give a larger --max-tokens-total: {command.to_resume()}"
             )
-        case "refused":
+        case _ if code == STOPPED:
             lines.append(f"stopped: {report.run.reason}; when that is put right, go on: {command.to_resume()}")
     if code == INTERRUPTED:
         lines.append(f"interrupted; to go on: {command.to_resume()}")

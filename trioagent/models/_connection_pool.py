@@ -82,7 +82,7 @@ class ConnectionPool:
         self.close()
 
     def _pop_idle(self, origin: _Origin) -> _Connection | None:
-        self._close_expired()
+        self._close_expired(trio.current_time())
         idle = self._idle.get(origin)
         while idle:
             connection = idle.pop()
@@ -127,16 +127,16 @@ class ConnectionPool:
         if self._closed or not (reusable and connection.sent_whole):
             self._drop(connection)
             return
-        connection.idle_since = trio.current_time()
+        now = connection.idle_since = trio.current_time()
         idle = self._idle.setdefault(connection.origin, deque())
         idle.append(connection)
         while len(idle) > self._max_idle:
             self._drop(idle.popleft())
-        self._close_expired()
+        self._close_expired(now)
 
-    def _close_expired(self) -> None:
+    def _close_expired(self, now: float) -> None:
         """Close what has reached its idle timeout: routers forget idle connections, and then nothing is answered."""
-        oldest = trio.current_time() - self._idle_seconds
+        oldest = now - self._idle_seconds
         for idle in self._idle.values():
             while idle and idle[0].idle_since < oldest:
                 self._drop(idle.popleft())

@@ -84,6 +84,7 @@ if TYPE_CHECKING:
     from .memory import Memory as Memory
     from .memory import NoteChange as NoteChange
     from .memory import UndoLog as UndoLog
+    from .memory import VaultPolicy as VaultPolicy
     from .models import AnswerEnd as AnswerEnd
     from .models import Completion as Completion
     from .models import Model as Model
@@ -130,7 +131,7 @@ _PLACES = {
     "_parsed_reply": "Delta ParsedReply",
     "agent": "Agent",
     "batch": "BadJobsError BatchReport Job JobChangedError JournalError Progress run_batch",
-    "memory": "Knowledge Memory NoteChange UndoLog",
+    "memory": "Knowledge Memory NoteChange UndoLog VaultPolicy",
     "models": "AnswerEnd Completion Model ReasoningDelta Retrying TextDelta complete",
     "nursery_runner": (
         "AgentFailure AgentJob AgentsFailedError JobCancelled JobDone JobFailed Outcome OutcomeChannel Runner "

@@ -30,7 +30,7 @@ from ._parsed_reply import Delta
 from ._prompt import system_prompt as effective_prompt
 from ._prompt import with_host_tools
 from ._turn import Turn
-from .memory import ChangeSet, Knowledge, Memory, Receipt, SeenNotes, UndoLog
+from .memory import ChangeSet, Knowledge, Memory, Receipt, SeenNotes, UndoLog, VaultPolicy
 from .models import Model, Retrying
 from .runtime import Runtime
 from .sandbox import BlockResult, HostTool, Reviewer
@@ -55,6 +55,7 @@ class Agent:
         memory_path: the folder of notes; made at first use. Many agents, in many processes, may use one.
         max_tool_turns, system_prompt, system_prompt_append, message_chars, blind_overwrite: see `AgentConfig`, whose
             defaults these are.
+        policy: what blocks may change in the notes; by default all notes and attachments.
         host_tools: async functions of yours that blocks may call by these names, with JSON values. They run in the
             caller's own scope; cancelling the chat cancels them.
         model: instead of the runtime's.
@@ -78,6 +79,7 @@ class Agent:
         system_prompt_append: str | None = None,
         message_chars: int | None = None,
         blind_overwrite: Literal["refuse", "allow"] | None = None,
+        policy: VaultPolicy | None = None,
         host_tools: Mapping[str, HostTool] | None = None,
         model: Model | None = None,
         review: Reviewer | None = None,
@@ -91,7 +93,12 @@ class Agent:
         }
         settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         self.config: AgentConfig = AgentConfig(**settings)
-        self.memory: Memory = Memory(memory_path, limits=runtime.memory_limits, sync=runtime.sync_notes)
+        self.memory: Memory = Memory(
+            memory_path,
+            limits=runtime.memory_limits,
+            sync=runtime.sync_notes,
+            policy=VaultPolicy() if policy is None else policy,
+        )
         self.knowledge: Knowledge = Knowledge(blind_overwrite=self.config.blind_overwrite)
         self._runtime = runtime
         self._model = runtime.model if model is None else model

@@ -51,7 +51,7 @@ async def test_without_memory_the_folder_is_empty_and_dropped(sandbox: Sandbox) 
 
 
 async def test_folders_are_removed_and_made_anew(sandbox: Sandbox, memory: Path) -> None:
-    for name in ("a/one.md", "a/deep/two.md", "a/deep/kept.md", "b/three.md"):
+    for name in ("a/one.md", "a/deep/two.md", "a/deep/kept.md", "b.md/three.md"):
         (memory / name).parent.mkdir(parents=True, exist_ok=True)
         (memory / name).write_text(name)
     code = """
@@ -59,12 +59,12 @@ import os, shutil
 shutil.rmtree("a")
 os.makedirs("a/deep")
 with open("a/deep/kept.md", "w") as f: f.write("new")
-shutil.rmtree("b")
-with open("b", "w") as f: f.write("a file now")
+shutil.rmtree("b.md")
+with open("b.md", "w") as f: f.write("a file now")
 """
     result = await sandbox.run(code, memory_path=memory)
     assert (result.error, result.saved) == ("", True)
-    assert tree(memory) == {"a/deep/kept.md": "new", "b": "a file now", "user.md": "# User\n- name: Ana\n"}
+    assert tree(memory) == {"a/deep/kept.md": "new", "b.md": "a file now", "user.md": "# User\n- name: Ana\n"}
 
 
 async def test_exit_is_a_good_end(sandbox: Sandbox, memory: Path) -> None:

@@ -10,6 +10,7 @@ from ._memory import Lease as Lease
 from ._memory import Memory as Memory
 from ._paths import Folders as Folders
 from ._paths import is_inside as is_inside
+from ._policy import VaultPolicy as VaultPolicy
 from ._root import check_memory_path as check_memory_path
 from ._undo import UndoLog as UndoLog
 from ._vault import OutLink as OutLink

@@ -39,6 +39,7 @@ from ._knowledge import NOTHING_SEEN, Knowledge, SeenNotes
 from ._obstacles import check_places, reason_of
 from ._paths import Folders, is_inside
 from ._plan import CommitPlan, check_limits, make_plan
+from ._policy import VaultPolicy, check_policy
 from ._private import private_folder, remove_private
 from ._record import REDO, UNDO, UNFINISHED, CommitRecord, Deletion, StagedWrite, receipt_name
 from ._sizes import Sizes, SizesCache, stamp_now
@@ -74,6 +75,7 @@ class LeasedMemory:
         cache: the sizes of the memories used last.
         limits: what the memory may hold.
         sync: flush every file and folder, so that commits survive a power cut.
+        policy: what may be changed.
     """
 
     path: str
@@ -81,6 +83,7 @@ class LeasedMemory:
     cache: SizesCache
     limits: MemoryLimits = MemoryLimits()
     sync: bool = False
+    policy: VaultPolicy | None = None
 
 
 def commit(
@@ -192,6 +195,8 @@ def _checked_plan(
 ) -> CommitPlan:
     try:
         plan = make_plan(folders, changes)
+        if leased.policy is not None:
+            check_policy(plan, leased.policy, folders)
         if knowledge is not None:
             knowledge.check(plan, seen)
     finally:  # the model is shown what the block read, whatever becomes of its changes

@@ -14,6 +14,7 @@ from ._changes import ChangeSet, NoteChange
 from ._commit import LeasedMemory, Receipt, commit, count_if_empty, is_small, preview
 from ._knowledge import NOTHING_SEEN, Knowledge, SeenNotes
 from ._lease import exclusive, in_thread, run_inline_or_in_thread, run_state
+from ._policy import VaultPolicy
 from ._receipts import drop_receipt, read_receipt
 from ._recovery import check_clean, recover
 from ._root import OUT_OF_RESOURCES, checked_path, open_ready, open_root
@@ -109,17 +110,24 @@ class Memory:
         path: the folder; it may not be a symbolic link.
         limits: what it may hold.
         sync: commits survive a power cut, not only the death of the process.
+        policy: what commits may change.
 
     Raises:
         MemoryPathError: here for a path that cannot be one, at the lease for a folder that cannot be used.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], *, limits: MemoryLimits = MemoryLimits(), sync: bool = False
+        self,
+        path: str | os.PathLike[str],
+        *,
+        limits: MemoryLimits = MemoryLimits(),
+        sync: bool = False,
+        policy: VaultPolicy = VaultPolicy(),  # noqa: B008 - frozen
     ) -> None:
         self.path: Path = checked_path(path)
         self.limits = limits
         self.sync = sync
+        self.policy = policy
 
     def __repr__(self) -> str:
         return f"Memory({str(self.path)!r})"
@@ -146,7 +154,7 @@ class Memory:
             yield lease
 
     def _leased(self, cache: SizesCache, root_fd: int) -> LeasedMemory:
-        return LeasedMemory(str(self.path), root_fd, cache, self.limits, self.sync)
+        return LeasedMemory(str(self.path), root_fd, cache, self.limits, self.sync, self.policy)
 
     def _begin_ready(self, cache: SizesCache, root_fd: int) -> Lease | None:
         leased = self._leased(cache, root_fd)

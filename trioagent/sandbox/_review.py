@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Literal
@@ -13,6 +12,7 @@ import trio
 
 from .._errors import InvalidInputError
 from ..memory import ChangeSet, NoteChange
+from ..tools import glob_matches
 
 _SHOWN_LINES = 2000  # of one note in a diff: a person reads no more, and comparing more takes too long
 
@@ -105,7 +105,7 @@ class ReviewPolicy:
 
     def action(self, path: str) -> Action:
         """What is to be done about a change of the note at *path*."""
-        return next((action for glob, action in self.rules if _matches(glob, path)), self.otherwise)
+        return next((action for glob, action in self.rules if glob_matches(glob, path)), self.otherwise)
 
     def reviewer(self, ask: Reviewer) -> Reviewer:
         """A reviewer that asks *ask* only about blocks with a change that this policy does not decide.
@@ -122,12 +122,6 @@ class ReviewPolicy:
             return AcceptChanges()
 
         return review
-
-
-def _matches(glob: str, path: str) -> bool:
-    parts = re.split(r"(\*\*/|\*\*|\*|\?)", glob)
-    wild = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    return re.fullmatch("".join(wild.get(part, re.escape(part)) for part in parts), path, re.DOTALL) is not None
 
 
 async def request_for(code: str, changes: tuple[NoteChange, ...], reads: Sequence[str]) -> ReviewRequest:

@@ -34,6 +34,11 @@ from ._names import nfc as nfc
 from ._names import usual_forms as usual_forms
 from ._paths import RESERVED as RESERVED
 from ._paths import is_hidden as is_hidden
+from ._policy import NOTE_SUFFIXES as NOTE_SUFFIXES
+from ._policy import WriteRules as WriteRules
+from ._policy import glob_matches as glob_matches
+from ._policy import hidden_part as hidden_part
+from ._policy import write_problem as write_problem
 from ._results import NoResults as NoResults
 from ._results import ToolError as ToolError
 from ._results import quiet as quiet

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from unicodedata import normalize
 
 import pytest
 from hypothesis import given
@@ -400,3 +401,16 @@ def test_headings_with_markup(memory: Memory, heading: str, links: list[str]) ->
     memory.put("n.md", f"# Other\n## {heading}\ntext\n")
     for link in links:
         assert memory.go_to_link(f"[[n#{link}]]") == f"## {heading}\ntext"
+
+
+def test_accents_count_in_every_form(memory: Memory) -> None:
+    """A note in the linking note's folder, and a heading, are found in the form of accents that is there."""
+    composed, decomposed = (normalize(form, "caf\u00e9") for form in ("NFC", "NFD"))
+    memory.put(f"{decomposed}.md", f"# Le {decomposed}\nlower\n# Le cafe\nplain")
+    memory.put(f"{composed.upper()}.md", "upper")
+    assert memory.go_to_link(f"[[{composed}#Le {composed}]]") == f"# Le {decomposed}\nlower"
+    assert memory.go_to_link(f"[[/{composed}#le cafe]]") == "# Le cafe\nplain"
+    assert memory.go_to_link(f"[[{decomposed.upper()}]]") == "upper"
+    index = NoteIndex([f"a/{decomposed}.md", f"a/{composed.upper()}.md"])
+    assert index.resolve(composed, "a/x.md").path == f"a/{decomposed}.md"
+    assert index.resolve(composed.upper(), "a/x.md").path == f"a/{composed.upper()}.md"

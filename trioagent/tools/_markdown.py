@@ -12,6 +12,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from ._blocks import FENCED, HEADING, INDENTED, blocks
+from ._names import nfc
 from ._text import squash
 
 _TICKS = re.compile(r"`+")
@@ -186,8 +187,8 @@ def headings(text: str) -> list[Heading]:
 
 
 def comparable(heading: str) -> str:
-    """A heading's text as links are compared with it: no case, no markup, single blanks."""
-    return " ".join(_STRIPPED.sub(" ", heading).split()).casefold()
+    """A heading's text as links are compared with it: no case, no markup, single blanks, one form of each accent."""
+    return nfc(" ".join(_STRIPPED.sub(" ", heading).split())).casefold()
 
 
 def as_shown(heading: str) -> str:

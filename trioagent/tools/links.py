@@ -23,7 +23,6 @@ from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Iterable
 from typing import NamedTuple
-from unicodedata import normalize
 
 from ._frontmatter import front_matter as front_matter
 from ._markdown import Heading as Heading
@@ -32,6 +31,7 @@ from ._markdown import headings as headings
 from ._markdown import is_escaped, without_code
 from ._markdown import section as section
 from ._names import has_sections as has_sections
+from ._names import nfc
 from ._text import nearest, squash
 
 _WIKI = re.compile(r"(!?)\[\[([^\[\]\n]+)\]\]")
@@ -137,9 +137,7 @@ def unquote(address: str) -> str:
 
 def name_key(path: str) -> str:
     """A path as it is compared: one form of each accent, no case, no ``.md``."""
-    if not path.isascii():
-        path = normalize("NFC", path)
-    return path.casefold().removesuffix(".md")
+    return nfc(path).casefold().removesuffix(".md")
 
 
 def _rank(path: str) -> tuple[int, int, str, str]:
@@ -204,12 +202,13 @@ class Names(ABC):
         return list(dict.fromkeys(found))[:limit]
 
     def _at(self, path: str) -> str | None:
-        """The note with exactly this path, or else with this path but for case and ``.md``."""
+        """The note with exactly this path, or else in another form or case, with or without ``.md``."""
         for exact in (path, f"{path}.md"):
             if exact in self:
                 return exact
         same = [found for found in self._named(path) if name_key(found) in (name_key(path), path.casefold())]
-        return min(same, key=_rank, default=None)
+        same_form = (nfc(path), f"{nfc(path)}.md")
+        return min(same, key=lambda found: (nfc(found) not in same_form, _rank(found)), default=None)
 
     def _by_tail(self, name: str) -> list[str]:
         ends = (f"/{name_key(name)}", f"/{name.casefold()}")

@@ -270,7 +270,9 @@ class BatchConfig:
             same run directory counted; None for no limit.
         max_cost: the same for cost, in the currency of the prices; None for no limit.
         prompt_price, completion_price: of a million tokens, where the server does not say what an answer costs.
-        retry_failed: begin jobs that failed in an earlier run again, from the start.
+        retry_failed: try jobs again that failed in an earlier run, or left a message without a reply. They go on from
+            the journal where the failure was outside of the conversation (the model's server, the sandbox), and begin
+            again from the start otherwise.
         accept_changes: go on with a run that was begun with another model, prompt, sampling or number of tool turns;
             without it a difference is refused by name.
         limit: take only so many of the jobs that are not finished yet.

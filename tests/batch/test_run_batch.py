@@ -132,6 +132,64 @@ async def test_each_kind_of_outcome(where: Path, runtime: Runtime) -> None:
     assert set(rows(where, "failures")) == set(failed)
 
 
+async def test_failures_are_counted_by_their_cause(where: Path, runtime: Runtime) -> None:
+    batch = jobs(where, "status 400 first", "bug", "status 400 second", "status 422", "hi", "bug", "status 400")
+    report = await run_batch(batch, runtime=runtime, run_dir=where / "run", total=9)
+    assert {(one.cause, one.count, one.example) for one in report.causes} == {
+        ("ModelStatusError 400", 3, "0"),
+        ("ZeroDivisionError", 2, "1"),
+        ("ModelStatusError 422", 1, "3"),
+    }
+    assert [one.count for one in report.causes] == [3, 2, 1]
+    assert "first" in report.causes[0].message
+    assert (report.done, report.failed, report.not_begun) == (1, 6, 2)
+
+
+async def test_a_job_that_failed_outside_of_its_conversation_goes_on(where: Path) -> None:
+    """What was journaled is not asked for again, and its block does not run again."""
+    batch = [Job(id="a", memory=str(where / "m"), messages=("append", "hi"))]
+    broken = ModelProtocolError("the stream ended")
+    async with open_runtime(ScriptedModel([APPEND, REPLY, broken])) as runtime:
+        report = await run_batch(batch, runtime=runtime, run_dir=where / "run")
+    assert report.failed == 1
+    assert rows(where, "failures")["a"]["resumable"] is True
+    async with open_runtime(second := ScriptedModel([REPLY])) as runtime:
+        config = BatchConfig(retry_failed=True)
+        report = await run_batch(batch, runtime=runtime, run_dir=where / "run", config=config)
+    assert (report.done, len(second.calls)) == (1, 1)
+    assert rows(where, "failures") == {}
+    assert rows(where, "conversations")["a"]["turns"] == 3
+    assert (where / "m" / "log.md").read_text() == "x"
+    assert not list((where / "m").glob(".*"))
+
+
+async def test_a_job_that_failed_in_its_conversation_begins_again(where: Path) -> None:
+    batch = [Job(id="a", memory=str(where / "m"), messages=("append", "hi"))]
+    async with open_runtime(ScriptedModel([APPEND, REPLY, ZeroDivisionError("a bug")])) as runtime:
+        assert (await run_batch(batch, runtime=runtime, run_dir=where / "run")).failed == 1
+    async with open_runtime(second := ScriptedModel([REPLY, REPLY])) as runtime:
+        config = BatchConfig(retry_failed=True)
+        report = await run_batch(batch, runtime=runtime, run_dir=where / "run", config=config)
+    assert (report.done, len(second.calls)) == (1, 2)
+
+
+async def test_a_job_without_a_reply_is_counted_and_tried_again(where: Path) -> None:
+    batch = jobs(where, "append", "hi")
+    config = BatchConfig(max_tool_turns=1, max_concurrent=1)
+    async with open_runtime(ScriptedModel([APPEND, APPEND, REPLY])) as runtime:
+        report = await run_batch(batch, runtime=runtime, run_dir=where / "run", config=config)
+        assert (report.done, report.no_reply, report.failed) == (2, 1, 0)
+        report = await run_batch(batch, runtime=runtime, run_dir=where / "run", config=config)
+    assert (report.skipped, report.no_reply, report.skipped_no_reply) == (2, 0, 1)
+    assert rows(where, "conversations")["0"]["stop_reasons"] == ["max_tool_turns"]
+    async with open_runtime(second := ScriptedModel([REPLY])) as runtime:
+        config = BatchConfig(max_tool_turns=1, max_concurrent=1, retry_failed=True)
+        report = await run_batch(batch, runtime=runtime, run_dir=where / "run", config=config)
+    assert (report.done, report.no_reply, report.skipped, len(second.calls)) == (1, 0, 1, 1)
+    assert [row["id"] for row in read_rows(where / "run" / "conversations.jsonl")] == ["0", "1"]
+    assert rows(where, "conversations")["0"]["stop_reasons"] == ["reply"]
+
+
 async def test_deadlines(where: Path) -> None:
     """A job's own comes before the batch's; waiting for nothing in particular is working time."""
     async with open_runtime(Waiting()) as runtime:

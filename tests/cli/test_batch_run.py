@@ -93,7 +93,7 @@ async def test_failed_jobs_and_trying_them_again(home: Path, nursery: trio.Nurse
     assert fixed.code == 0
     assert set(conversations(home)) == {f"job-{number}" for number in range(4)}
     assert failures(home) == {}
-    assert model.total == asked + 2 * REQUESTS  # from the start
+    assert model.total == asked + REQUESTS + (REQUESTS - 2)  # from the journal: the second one had two answers
 
 
 async def test_limit(home: Path, nursery: trio.Nursery) -> None:
@@ -160,7 +160,7 @@ async def test_a_server_that_refuses_everything(home: Path, nursery: trio.Nurser
     assert 8 <= model.total <= 12
     said = report(home)
     assert (said["done"], said["failed"], said["stopped"]) == (0, 0, "refused")
-    assert 8 <= said["left"] <= 12
+    assert 8 <= said["left"] <= 16  # up to four that were under way, and four that found it closed
     assert failures(home) == {}
     key = "right"
     assert (await batch(home, server, "--quiet")).code == 0

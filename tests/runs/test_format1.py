@@ -26,6 +26,7 @@ REPAIRS = '{"missing_think": 1, "outside_text": 1}'
 def contents(database: Path, tables: tuple[str, ...] = ("jobs", "spent", "meta")) -> dict[str, Any]:
     with closing(sqlite3.connect(database)) as connection:
         found = {table: connection.execute(f"SELECT * FROM {table}").fetchall() for table in tables}
+        found["jobs"] = [row[:6] for row in found["jobs"]]  # without what format 2 adds
         return {**found, "format": connection.execute("PRAGMA user_version").fetchone()[0]}
 
 

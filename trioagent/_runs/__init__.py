@@ -39,6 +39,7 @@ from ._progress import Straggler as Straggler
 from ._reader import JournalReader as JournalReader
 from ._reader import look_up_jobs as look_up_jobs
 from ._report import BatchReport as BatchReport
+from ._report import FailureCause as FailureCause
 from ._report import RunStatus as RunStatus
 from ._report import read_run_status as read_run_status
 from ._rows import BadJobsError as BadJobsError

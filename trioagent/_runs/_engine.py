@@ -22,21 +22,22 @@ from trio_util import AsyncValue
 from .._activity import Activity
 from .._circuit_breaker import CircuitBreaker
 from .._config import BatchConfig
-from .._errors import InvalidInputError, ModelError, ModelRefusedError
+from .._errors import InvalidInputError, ModelError, ModelRefusedError, ModelStatusError
 from .._server_behaviour import CloseEndpoint, action_of
 from ..models import Model
 from ..nursery_runner import JobCancelled, JobDone, JobFailed, Outcome, Runner, iterate, open_runner
 from ..runtime import Runtime
 from ._budget import Budget, BudgetedModel, BudgetExhaustedError
-from ._journal import LOOK_AHEAD, JobChangedError, JobRecord, Journal, open_journal
+from ._journal import LOOK_AHEAD, JobChangedError, JobRecord, Journal, KnownJob, open_journal
 from ._outputs import BATCH_FILES, REPORT, OutputFiles, Outputs, open_outputs, write_json
 from ._pins import pin
 from ._progress import Progress, ProgressTracker
-from ._report import BatchReport, StatusFile, StopCause, Stopped
+from ._report import BatchReport, FailureCause, StatusFile, StopCause, Stopped
 from ._spending import Spending
 from ._work import J, JobEnd, Work
 
 _STATUS_SECONDS = 1.0
+_CAUSE_CHARS = 300
 
 
 async def run_journaled(
@@ -117,6 +118,7 @@ class Run(Generic[J]):
         self._source: Literal["open", "limit", "read"] = "open"
         self._ran = False
         self._seen: set[int] = set()
+        self._causes: dict[str, FailureCause] = {}
         self._source_wait = trio.CancelScope()  # the wait for the next job
 
     @property
@@ -138,7 +140,11 @@ class Run(Generic[J]):
             failed=watch.failed,
             skipped=watch.skipped,
             skipped_failed=watch.skipped_failed,
+            no_reply=watch.no_reply,
+            skipped_no_reply=watch.skipped_no_reply,
             left=watch.left,
+            not_begun=watch.not_begun(),
+            causes=tuple(sorted(self._causes.values(), key=lambda one: -one.count)),
             stopped=self.stopped,
             reason=self._reason,
             tokens=spent.total_tokens,
@@ -217,18 +223,29 @@ class Run(Generic[J]):
                 # run ends, and these jobs are as good as not begun. Until that is known they are neither.
                 self._held.append((job, record, error))
                 same = _closes(error) is not None and _closes(error) == _closes(self._held[0][2])
-                if not same or len(self._held) > CircuitBreaker.THRESHOLD:
+                # Those under way when the breaker opens are refused by the server itself.
+                if not same or len(self._held) > CircuitBreaker.THRESHOLD + self.config.max_concurrent:
                     await self._give_up_held()
 
     async def _give_up_held(self) -> None:
         while self._held:
             job, record, error = self._held[0]
             await self._end(job, record, JobEnd("failed", await self._work.failure(job, record, error)))
+            self._count_cause(job, error)
             self._held.pop(0)
+
+    def _count_cause(self, job: J, error: Exception) -> None:
+        status = f" {error.status}" if isinstance(error, ModelStatusError) else ""
+        cause = f"{type(error).__name__}{status}"
+        known = self._causes.get(cause)
+        self._causes[cause] = (
+            FailureCause(cause=cause, count=1, example=job.key, message=str(error)[:_CAUSE_CHARS])
+            if known is None
+            else attrs.evolve(known, count=known.count + 1)
+        )
 
     async def _unfinished(self, jobs: Iterable[J] | AsyncIterable[J]) -> AsyncGenerator[J, None]:
         """The jobs that have no outcome yet (or one that is to be tried again), until a stop or the limit."""
-        finished = {"done"} if self.config.retry_failed else {"done", "failed"}
         async with aclosing(_in_chunks(jobs, LOOK_AHEAD)) as chunks:
             while chunk := await self._next_chunk(chunks):
                 for job in chunk:
@@ -237,9 +254,10 @@ class Run(Generic[J]):
                 for job, seen in zip(chunk, known, strict=True):
                     if seen is not None and seen.digest != job.digest:
                         raise JobChangedError(job.key, str(self.journal.path.parent))
-                    if seen is not None and seen.state in finished:
+                    if seen is not None and seen.state != "running" and not self._tries_again(seen):
                         self.watch.skipped += 1
                         self.watch.skipped_failed += seen.state == "failed"
+                        self.watch.skipped_no_reply += seen.no_reply
                         continue
                     if self.is_stopping():
                         return
@@ -258,6 +276,9 @@ class Run(Generic[J]):
                 self._source_wait.cancel()
             return await anext(chunks, [])
         return []
+
+    def _tries_again(self, seen: KnownJob) -> bool:
+        return self.config.retry_failed and (seen.state == "failed" or seen.no_reply)
 
     def _check_new(self, job: J) -> None:
         """Refuse an id that occurs twice, however far apart; about 100 bytes a job."""
@@ -284,8 +305,10 @@ class Run(Generic[J]):
     async def _end(self, job: J, record: JobRecord, ended: JobEnd) -> None:
         """Journal an outcome, then write its row: a row never tells what the journal does not know."""
         with trio.CancelScope(shield=True):  # bounded: two local writes
-            await self.journal.finish(job.key, ended.state, ended.outcome, self.budget.take_waste())
+            waste = self.budget.take_waste()
+            await self.journal.finish(job.key, ended.state, ended.outcome, waste, no_reply=ended.no_reply)
             await trio.to_thread.run_sync(self._outputs.add, ended.state, job.key, record.attempts, ended.outcome)
+        self.watch.no_reply += ended.no_reply
         if ended.state == "done":
             self.watch.done += 1
         else:

@@ -68,6 +68,11 @@ def _back_up(connection: sqlite3.Connection, path: Path) -> None:
 
 def _convert(connection: sqlite3.Connection, events_schema: str) -> list[tuple[str, str]]:
     """Convert the events of the jobs that run; returns the jobs that begin again, and why."""
+    connection.execute("ALTER TABLE jobs ADD COLUMN no_reply INTEGER NOT NULL DEFAULT 0")
+    for seq, outcome in connection.execute("SELECT seq, outcome FROM jobs WHERE state = 'done'").fetchall():
+        reasons = _object(outcome, f"job {seq}").get("stop_reasons", ())
+        if any(reason != "reply" for reason in reasons):
+            connection.execute("UPDATE jobs SET no_reply = 1 WHERE seq = ?", (seq,))
     connection.execute("ALTER TABLE events RENAME TO events_of_format_1")
     connection.execute(events_schema)
     insert = f"INSERT INTO events VALUES (?, ?, ?, {', '.join('?' * len(COLUMNS))})"

@@ -42,6 +42,8 @@ UNKNOWN_FORMAT = (
     f"has format {{version}}, and this trioagent reads formats {_format1.VERSION} and {SCHEMA_VERSION}; "
     "use the version that made it, or another run directory"
 )
+RESUMABLE = "resumable"
+"""In the outcome of a job that failed for something outside of its conversation, and can go on from its events."""
 LOOK_AHEAD = 200
 """Jobs looked up at once."""
 BATCH = "batch jobs"
@@ -56,7 +58,8 @@ CREATE TABLE jobs (
     digest TEXT NOT NULL,
     state TEXT NOT NULL CHECK (state IN ('running', 'done', 'failed')),
     attempts INTEGER NOT NULL,
-    outcome TEXT
+    outcome TEXT,
+    no_reply INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX jobs_by_state ON jobs (state);
 CREATE TABLE spent (prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, cost REAL NOT NULL);
@@ -111,10 +114,11 @@ class JobChangedError(FatalError):
 
 @attrs.frozen
 class KnownJob:
-    """State and digest of a job that was begun."""
+    """State and digest of a job that was begun, and whether it is done without a reply to one of its messages."""
 
     state: JobState
     digest: str
+    no_reply: bool = False
 
 
 @attrs.frozen
@@ -136,27 +140,32 @@ class Journal:
         self._waiting: list[_Write] = []
 
     async def begin(self, job_id: str, digest: str) -> JobRecord:
-        """The record of a job that runs now: made if it is new; begun again from the start if it had failed.
+        """The record of a job that runs now: made if it is new, or what it was when it stopped.
+
+        A job that had ended begins again from the start, unless it failed for something outside of its conversation.
 
         Args:
             digest: of what the job says, to notice that it was edited (see `look_up`).
         """
 
         def write(cursor: sqlite3.Cursor) -> JobRecord:
-            row = cursor.execute("SELECT seq, state, attempts FROM jobs WHERE id = ?", (job_id,)).fetchone()
+            select = "SELECT seq, state, attempts, outcome FROM jobs WHERE id = ?"
+            row = cursor.execute(select, (job_id,)).fetchone()
             if row is None:
                 cursor.execute(
                     "INSERT INTO jobs (id, digest, state, attempts) VALUES (?, ?, 'running', 1)", (job_id, digest)
                 )
                 assert cursor.lastrowid is not None
                 return JobRecord(cursor.lastrowid, 1)
-            seq, state, attempts = row
-            if state == "failed":
-                cursor.execute("DELETE FROM events WHERE seq = ?", (seq,))
+            seq, state, attempts, outcome = row
+            if state != "running":
+                if not (state == "failed" and read_object(outcome).get(RESUMABLE)):
+                    cursor.execute("DELETE FROM events WHERE seq = ?", (seq,))
+                    attempts += 1
                 cursor.execute(
-                    "UPDATE jobs SET state = 'running', attempts = attempts + 1, outcome = NULL WHERE seq = ?", (seq,)
+                    "UPDATE jobs SET state = 'running', attempts = ?, outcome = NULL, no_reply = 0 WHERE seq = ?",
+                    (attempts, seq),
                 )
-                return JobRecord(seq, attempts + 1)
             rows = cursor.execute(_SELECT, (seq, attempts)).fetchall()
             where = f"job {job_id!r}.events"
             return JobRecord(seq, attempts, tuple(decode_event(row, f"{where}[{n}]") for n, row in enumerate(rows)))
@@ -179,14 +188,21 @@ class Journal:
         state: Literal["done", "failed"],
         outcome: Mapping[str, Any],
         spending: Spending | None = None,
+        *,
+        no_reply: bool = False,
     ) -> None:
-        """Record a job's outcome, and what was spent besides; if it is done, in the place of its events."""
+        """Record a job's outcome, and what was spent besides; if it is done, in the place of its events.
+
+        Args:
+            no_reply: the job is done, and a message of it got no reply.
+        """
 
         def write(cursor: sqlite3.Cursor) -> None:
             if state == "done":
                 cursor.execute("DELETE FROM events WHERE seq = (SELECT seq FROM jobs WHERE id = ?)", (job_id,))
             text = json.dumps(outcome)
-            cursor.execute("UPDATE jobs SET state = ?, outcome = ? WHERE id = ?", (state, text, job_id))
+            update = "UPDATE jobs SET state = ?, outcome = ?, no_reply = ? WHERE id = ?"
+            cursor.execute(update, (state, text, no_reply, job_id))
             if spending is not None:
                 cursor.execute(_SPEND, attrs.astuple(spending))
 
@@ -292,8 +308,10 @@ class Journal:
 def known_jobs(cursor: sqlite3.Cursor, job_ids: Sequence[str]) -> list[KnownJob | None]:
     """What is known of each job, None for those never begun."""
     marks = ", ".join("?" * len(job_ids))
-    rows = cursor.execute(f"SELECT id, state, digest FROM jobs WHERE id IN ({marks})", job_ids)
-    found = {job_id: KnownJob(state, digest) for job_id, state, digest in rows}
+    (version,) = cursor.execute("PRAGMA user_version").fetchone()
+    no_reply = "0" if version == _format1.VERSION else "no_reply"
+    rows = cursor.execute(f"SELECT id, state, digest, {no_reply} FROM jobs WHERE id IN ({marks})", job_ids)
+    found = {job_id: KnownJob(state, digest, bool(silent)) for job_id, state, digest, silent in rows}
     return [found.get(job_id) for job_id in job_ids]
 
 

@@ -18,9 +18,9 @@ from typing import Any, Literal
 import attrs
 import trio
 
-from .._errors import FatalError, ModelError, TrioAgentError
+from .._errors import FatalError, ModelError, SandboxError, TrioAgentError
 from .._files import write_whole
-from ._journal import BATCH
+from ._journal import BATCH, RESUMABLE
 from ._reader import JournalReader
 
 CONVERSATIONS = "conversations.jsonl"
@@ -81,14 +81,14 @@ class Outputs:
     """The two files, open for appending. Synchronous; for use in a worker thread.
 
     Args:
-        retry_failed: jobs that had failed are tried again, so their old rows may be out of date in the end.
+        retry_failed: jobs that had failed or got no reply are tried again, so old rows may be out of date in the end.
     """
 
     def __init__(self, run_dir: Path, retry_failed: bool, files: OutputFiles) -> None:
         self._run_dir, self._names = run_dir, files
         self._marks: set[str] = set()
         # What is to be written anew in the end: outdated failures; rows of twins, whose first is the one begun first.
-        self._stale: set[Literal["done", "failed"]] = {"failed"} if retry_failed else set()
+        self._stale: set[Literal["done", "failed"]] = {"done", "failed"} if retry_failed else set()
         self._files: dict[Literal["done", "failed"], Any] = {"done": self._rewritten("done")}
         try:
             self._files["failed"] = self._rewritten("failed")
@@ -174,7 +174,13 @@ def failure(error: Exception, metadata: Mapping[str, Any], last_response: str) -
             described["fields"]["attempts"] = error.attempts
     else:
         described["traceback"] = "".join(traceback.format_exception(error))
-    return {"error": described, "last_response": last_response, "metadata": dict(metadata)}
+    resumable = {RESUMABLE: True} if _is_outside(error) else {}
+    return {"error": described, "last_response": last_response, "metadata": dict(metadata), **resumable}
+
+
+def _is_outside(error: Exception) -> bool:
+    """Did the job fail for something outside of its conversation, with all that happened in it journaled?"""
+    return isinstance(error, ModelError | SandboxError)
 
 
 def _is_plain(value: object) -> bool:

@@ -113,6 +113,7 @@ class ProgressTracker:
     def __init__(self, total: int | None, limit: int | None) -> None:
         self._total, self._limit = total, math.inf if limit is None else limit
         self.skipped = self.skipped_failed = self.done = self.failed = self.left = 0
+        self.no_reply = self.skipped_no_reply = 0
         self.seconds: Counter[str] = Counter()
         self._states: Counter[str] = Counter()
         self._began = trio.current_time()
@@ -174,6 +175,12 @@ class ProgressTracker:
             ),
             stopping=stopping,
         )
+
+    def not_begun(self) -> int | None:
+        """Jobs of the input that this run did not come to; None if nobody knows how many there are."""
+        if self._total is None:
+            return None
+        return max(0, self._total - self.skipped - self.done - self.failed - self.left)
 
     def _queued(self) -> int | None:
         if self._total is None:

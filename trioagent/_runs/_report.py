@@ -23,6 +23,16 @@ Stopped = StopCause | Literal["limit", "cancelled"]
 
 
 @attrs.frozen(kw_only=True)
+class FailureCause:
+    """Why so many jobs failed: an error's type (with a server's status), and one of the jobs with its message."""
+
+    cause: str
+    count: int
+    example: str
+    message: str
+
+
+@attrs.frozen(kw_only=True)
 class BatchReport:
     """What came of a run.
 
@@ -30,7 +40,11 @@ class BatchReport:
         done, failed: jobs that this run ended.
         skipped: jobs that earlier runs had ended.
         skipped_failed: how many of these had failed; they are tried again if ``retry_failed`` says so.
+        no_reply, skipped_no_reply: how many of those that are done (in this run, in earlier ones) left a message
+            without a reply; their rows say why (``stop_reasons``), and ``retry_failed`` tries them again.
         left: jobs that were begun and can go on when the batch is run again.
+        not_begun: jobs of the input that this run did not come to; None if it is not known how many there are.
+        causes: why jobs of this run failed, the most frequent first.
         stopped: why the run ended before its input: "" (it did not), "asked", "budget", "refused" (the model's server
             refuses everything), "limit", or "cancelled" (it was cancelled, or ended with an error).
         reason: the same for people, where there is more to say.
@@ -45,7 +59,11 @@ class BatchReport:
     failed: int
     skipped: int
     skipped_failed: int
+    no_reply: int
+    skipped_no_reply: int
     left: int
+    not_begun: int | None
+    causes: tuple[FailureCause, ...]
     stopped: Stopped
     reason: str
     tokens: int

@@ -35,6 +35,8 @@ class JobEnd:
 
     state: Literal["done", "failed"]
     outcome: Mapping[str, Any]
+    no_reply: bool = False
+    """The job is done, and a message of it got no reply."""
 
 
 class Work(Protocol[J_contra]):

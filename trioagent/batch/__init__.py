@@ -13,6 +13,7 @@ from .._runs import BatchReport as BatchReport
 from .._runs import BudgetExhaustedError as BudgetExhaustedError
 from .._runs import Concurrency as Concurrency
 from .._runs import EndpointUse as EndpointUse
+from .._runs import FailureCause as FailureCause
 from .._runs import JobChangedError as JobChangedError
 from .._runs import JournalError as JournalError
 from .._runs import JournalReader as JournalReader

@@ -112,7 +112,10 @@ class _Episodes:
             job, record, agent, journal=run.journal, budget=run.budget, is_stopping=run.is_stopping
         )
         del self._agents[job.id]
-        return None if outcome is None else JobEnd("done", {**outcome, **_provenance(run, job, agent)})
+        if outcome is None:
+            return None
+        silent = any(reason != "reply" for reason in outcome["stop_reasons"])
+        return JobEnd("done", {**outcome, **_provenance(run, job, agent)}, no_reply=silent)
 
     async def failure(self, job: Job, record: JobRecord, error: Exception) -> Mapping[str, Any]:
         await drop_receipt(self._folder, job, record, self._run.journal)

@@ -103,7 +103,7 @@ batch.add_command(status)
 @click.option(
     "--max-tool-turns", metavar="N", type=click.IntRange(min=0), help="For each message; see `trioagent run`."
 )
-@click.option("--retry-failed", is_flag=True, help="Begin jobs that have failed again, from the start.")
+@click.option("--retry-failed", is_flag=True, help="Try jobs again that have failed or got no reply.")
 @click.option(
     "--accept-changes",
     is_flag=True,

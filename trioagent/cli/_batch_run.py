@@ -15,7 +15,7 @@ import trio
 from .._config import BatchConfig, ModelConfig, RateLimits
 from .._exceptions import leaves
 from .._network import NetworkConfig
-from ..batch import FAILURES, BatchReport, good_jobs, run_batch
+from ..batch import CONVERSATIONS, FAILURES, BatchReport, good_jobs, run_batch
 from ..runtime import open_runtime
 from ._batch_progress import Display, open_display
 from ._batch_text import duration
@@ -166,7 +166,7 @@ def _exit_code(signalled: bool, report: BatchReport | None) -> int:
         return INTERRUPTED
     if report.stopped not in ("", "limit"):
         return STOPPED
-    return FAILED if report.failed or report.skipped_failed else 0
+    return FAILED if report.failed or report.skipped_failed or report.no_reply or report.skipped_no_reply else 0
 
 
 def _summary_lines(command: BatchCommand, code: int, report: BatchReport | None, *, quiet: bool) -> list[str]:
@@ -176,10 +176,17 @@ def _summary_lines(command: BatchCommand, code: int, report: BatchReport | None,
     lines = []
     if code or not quiet:
         lines.append(_sum(report))
+    lines += [f"  {one.count:,} × {one.cause}, such as {one.example}: {one.message}" for one in report.causes]
     failed = report.failed + report.skipped_failed
     if failed:
         again = command.to_resume("--retry-failed")
         lines.append(f"failed: {failed:,}; see {Path(report.run_dir) / FAILURES}; to try them again: {again}")
+    if silent := report.no_reply + report.skipped_no_reply:
+        again = command.to_resume("--retry-failed")
+        lines.append(
+            f"without a reply: {silent:,}; see stop_reasons in {Path(report.run_dir) / CONVERSATIONS}; "
+            f"to try them again: {again}"
+        )
     match report.stopped:
         case "budget":
             option = "--max-cost" if "cost" in report.reason else "--max-tokens-total"
@@ -200,5 +207,7 @@ def _sum(report: BatchReport) -> str:
         parts.append(f"{report.skipped:,} ended before")
     if report.left:
         parts.append(f"{report.left:,} to go on with")
+    if report.not_begun:
+        parts.append(f"{report.not_begun:,} not begun")
     cost = f", cost {report.cost:.4g}" if report.cost else ""
     return f"{', '.join(parts)}; {report.tokens:,} tokens{cost}, {duration(report.seconds)}; in {report.run_dir}"

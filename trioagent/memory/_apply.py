@@ -200,6 +200,9 @@ def _awaits(write: StagedWrite, name: str, fd: int, private_fd: int) -> bool:
 def _place(write: StagedWrite, name: str, fd: int, private_fd: int) -> bool:
     """Put a staged note in its place; False, and the place as it was, if another program changed what lies there."""
     if write.before is not None and _fsops.lstat(write.set_aside, private_fd) is None:
+        # Looked at once more, so that hardly ever anybody sees, and builds on, a note that is then taken back.
+        if not isinstance(write.before, LegacyVersion) and _fsops.settled_version(name, fd) != write.before:
+            return False
         try:
             exchanged = _fsops.exchange(write.file, private_fd, name, fd)
         except OSError as error:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-_HEADING = re.compile(r"(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*\Z")
 _UNDERLINE = re.compile(r"(=+|-+)[ \t]*\Z")
 _RULE = re.compile(r"(?:(?:\*[ \t]*){3,}|(?:-[ \t]*){3,}|(?:_[ \t]*){3,})\Z")
 _FENCE = re.compile(r"(`{3,})[^`]*\Z|(~{3,})")
 _MARKER = re.compile(r"(?:[-+*]|(\d{1,9})[.)])(?=([ \t]*))(?:[ \t]|\Z)")
 _PLAIN_START = re.compile(r"[^\s>#\-+*_=`~0-9]")
 _QUOTE = -1
+_MAX_NESTING = 100  # quotes and list items in each other; what is deeper is text, so that hostile notes cost little
 
 TEXT, HEADING, FENCED, INDENTED = "text", "heading", "fenced", "indented"
 
@@ -39,6 +39,17 @@ class LeafBlock(NamedTuple):
     depth: int = 0
     level: int = 0
     text: str = ""
+
+
+def hash_heading(line: str) -> tuple[int, str] | None:
+    """The level and text of a ``#`` heading, given a line that begins with ``#``."""
+    body = line.lstrip("#")
+    level = len(line) - len(body)
+    if level > 6 or (body and body[0] not in " \t"):
+        return None
+    text = body.strip(" \t")
+    open_end = text.rstrip("#")
+    return level, text if open_end and open_end[-1] not in " \t" else open_end.rstrip(" \t")
 
 
 def front_matter_end(lines: list[str]) -> int:
@@ -149,15 +160,16 @@ class _BlockParser:
                 self._settle(number, matched)
                 self._open(INDENTED, number)
                 return
+            if len(self.containers) >= _MAX_NESTING and matched >= _MAX_NESTING:
+                break
             if rest[0] == ">":
                 self._settle(number, matched)
                 self.containers.append(_Container(_QUOTE))
                 at += indent + 1
                 at += line[at : at + 1] == " "
-            elif rest[0] == "#" and (heading := _HEADING.match(rest)):
+            elif rest[0] == "#" and (heading := hash_heading(rest)):
                 self._settle(number, matched)
-                text = (heading[2] or "").strip()
-                self.found.append(LeafBlock(HEADING, number, number + 1, len(self.containers), len(heading[1]), text))
+                self.found.append(LeafBlock(HEADING, number, number + 1, len(self.containers), *heading))
                 return
             elif rest[0] in "`~" and (fence := _FENCE.match(rest)):
                 self._settle(number, matched)

@@ -17,8 +17,9 @@ Value = Scalar | list[Scalar]
 _KEY = re.compile(
     r"(?:\"((?:[^\"\\]|\\.)*)\"|'((?:[^']|'')*)'"
     r"|([^\s:#\-\[\]{},\"'@`%](?:[^:#]|:(?=\S)|(?<=\S)#)*?|-[^\s:#](?:[^:#]|:(?=\S)|(?<=\S)#)*?))"
-    r"\s*:(?:[ \t]+(.*)|[ \t]*)\Z"
+    r"\s*:(?=[ \t]|\Z)"
 )
+_MAX_KEY = 500
 _BLOCK_TEXT = re.compile(r"([|>])(?:[+-]?[1-9]?|[1-9][+-])(?:[ \t]+#.*)?\Z")
 _COMMENT = re.compile(r"(?:^|[ \t])#.*\Z")
 _INT = re.compile(r"[+-]?(?:0|[1-9]\d{0,17})\Z")
@@ -55,17 +56,19 @@ def _read(lines: list[str]) -> tuple[dict[str, Value], str | None]:
         i += 1
         if not line.strip() or line.lstrip().startswith("#"):
             continue
-        match = _KEY.match(line.rstrip())
+        match = _key(line)
         if not match:
             problem = problem or f"line {i + 1} of the front matter is no 'key: value': {line.strip()[:80]!r}"
             continue
         key = next(group for group in match.group(1, 2, 3) if group is not None)
-        rest = (match[4] or "").strip()
+        rest = line[match.end() :].strip()
         below = i
         while below < len(lines) and (not lines[below].strip() or lines[below][0] in " \t" or _is_item(lines[below])):
             below += 1
         if rest[:1] in ("[", "{"):  # inside of brackets, indentation does not count
-            while below < len(lines) and _is_open(rest, lines[i:below]) and not _KEY.match(lines[below].rstrip()):
+            still_open = _open_brackets(" ".join([rest, *lines[i:below]]))
+            while below < len(lines) and still_open > 0 and not _key(lines[below]):
+                still_open += _open_brackets(lines[below])
                 below += 1
         block = lines[i:below]
         value, wrong = _value(rest, block)
@@ -105,9 +108,13 @@ def _value(rest: str, block: list[str]) -> tuple[Value, str | None]:
     return _scalar(" ".join([rest, *filled]) if filled else rest)
 
 
-def _is_open(rest: str, block: list[str]) -> bool:
-    text = " ".join([rest, *block])
-    return text.count("[") > text.count("]") or text.count("{") > text.count("}")
+def _key(line: str) -> re.Match[str] | None:
+    """The key at a line's start."""
+    return _KEY.match(line.rstrip(), 0, _MAX_KEY)
+
+
+def _open_brackets(text: str) -> int:
+    return text.count("[") + text.count("{") - text.count("]") - text.count("}")
 
 
 def _split(inner: str) -> list[str]:
@@ -131,7 +138,7 @@ def _split(inner: str) -> list[str]:
 
 def _scalar(text: str, is_item: bool = False) -> tuple[Scalar, str | None]:
     """A single value; an item of a list may also be a mapping or list of its own, which is kept as text."""
-    if is_item and (_KEY.match(text) or text.startswith(("- ", "[", "{"))):
+    if is_item and (_key(text) or text.startswith(("- ", "[", "{"))):
         return text, None
     if text[:1] in ('"', "'"):
         quote = text[0]

@@ -11,16 +11,19 @@ from bisect import bisect_left
 from itertools import accumulate
 from typing import NamedTuple
 
-from ._blocks import FENCED, HEADING, INDENTED, blocks
+from ._blocks import FENCED, HEADING, INDENTED, blocks, hash_heading
 from ._names import nfc
 from ._text import squash
 
 _TICKS = re.compile(r"`+")
-_INDENTED_LINK = re.compile(r"^[>\d.)*+\- ]*(?:    |\t)[^\n]*(?:\[\[|\]\()", re.MULTILINE)
+_LINK_START = re.compile(r"\[\[|\]\(")
+_LINE_START = re.compile(r"[>\d.)*+\- \t]*")
 _TABLE_RULE = re.compile(r"(?=.*\|)[ \t>]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*\Z")
 _COMMENT = re.compile("%%|<!--")
 _NOT_NEWLINE = re.compile(r"[^\n]")
-_HEADING = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*\Z")
+_HEADING = re.compile(r" {0,3}#{1,6}(?:[ \t]|\Z)")
+_FAR = 500
+"""Characters: a link's address is no longer, nor a table's second line, nor what of a heading is compared as shown."""
 _NEEDS_BLOCKS = re.compile(r"```|~~~|^ {1,3}#|(?<=[^\n])\n {0,3}(?:=+|-+)[ \t]*$|%%|<!--", re.MULTILINE)
 """What makes a line's meaning depend on the lines before it, as far as headings go."""
 _STRIPPED = re.compile(r"[!\"#$%&()*+,.:;<=>?@^`{|}~/\[\]\\]")
@@ -55,7 +58,7 @@ def fences(lines: list[str]) -> list[bool]:
 
 def without_code(text: str) -> str:
     """*text* with code and comments blanked out; every other character keeps its place."""
-    if "`" in text or "~~~" in text or _INDENTED_LINK.search(text):
+    if "`" in text or "~~~" in text or _has_indented_link(text):
         text = _without(text, _code_in(text))
     if "%%" in text or "<!--" in text:
         text = _without_comments(text)
@@ -64,7 +67,7 @@ def without_code(text: str) -> str:
 
 def _code_in(text: str) -> list[tuple[int, int]]:
     """Where code begins and ends, blocks and spans."""
-    if not ("``" in text or "\\`" in text or "~~~" in text or _INDENTED_LINK.search(text)):
+    if not ("``" in text or "\\`" in text or "~~~" in text or _has_indented_link(text)):
         spans = _spans_in_lines(text)
         if spans is not None:
             return spans
@@ -74,7 +77,7 @@ def _code_in(text: str) -> list[tuple[int, int]]:
     for block in blocks(lines):
         if block.kind in (FENCED, INDENTED):
             found.append((starts[block.start], starts[block.end] - 1))
-        elif block.end - block.start > 1 and _TABLE_RULE.match(lines[block.start + 1]):
+        elif block.end - block.start > 1 and _TABLE_RULE.match(lines[block.start + 1][:_FAR]):
             for number in range(block.start, block.end):
                 found += _code_spans(text, starts[number], starts[number + 1] - 1)
         else:
@@ -120,12 +123,25 @@ def _code_spans(text: str, start: int, end: int) -> list[tuple[int, int]]:
 
 def _is_in_link(text: str, start: int, end: int) -> bool:
     """Whether a code span is part of a link's address, as in ``[[Note#The `x` option]]``."""
-    line = text.rfind("\n", 0, start) + 1
-    opens = text.rfind("[[", line, start)
-    if opens < 0 or text.find("]]", opens, end) >= 0:
+    opens = text.rfind("[[", max(0, start - _FAR), start)
+    if opens < 0 or text.find("]]", opens, end) >= 0 or text.find("\n", opens, end) >= 0:
         return False
-    closes, line_end = text.find("]]", end), text.find("\n", start)
-    return closes >= 0 and (line_end < 0 or closes < line_end) and text.find("[[", end, closes) < 0
+    closes = text.find("]]", end, end + _FAR)
+    return closes >= 0 and text.find("[[", end, closes) < 0 and text.find("\n", end, closes) < 0
+
+
+def _has_indented_link(text: str) -> bool:
+    """Whether a link stands in a line that is indented as code is."""
+    at = 0
+    while link := _LINK_START.search(text, at):
+        start = text.rfind("\n", at, link.start()) + 1 or at
+        before = _LINE_START.match(text, start, min(link.start(), start + _FAR))
+        if before is not None and ("    " in before[0] or "\t" in before[0]):
+            return True
+        at = text.find("\n", link.end()) + 1
+        if not at:
+            return False
+    return False
 
 
 def is_escaped(text: str, at: int) -> bool:
@@ -170,9 +186,9 @@ def headings(text: str) -> list[Heading]:
     """All headings of a note, ``#`` and underlined ones, without those in code, quotes, lists and comments."""
     if not _NEEDS_BLOCKS.search(text, text.find("\n---") + 1 if text.startswith("---") else 0):
         return [
-            Heading(number, len(match[1]), (match[2] or "").strip())
+            Heading(number, *heading)
             for number, line in enumerate(text.split("\n"))
-            if line.startswith("#") and (match := _HEADING.match(line))
+            if line.startswith("#") and (heading := hash_heading(line))
         ]
     lines = text.split("\n")
     found = [
@@ -193,6 +209,7 @@ def comparable(heading: str) -> str:
 
 def as_shown(heading: str) -> str:
     """A heading's text as a reader sees it: links by their words, without emphasis and tags."""
+    heading = heading[:_FAR]
     for markup, words in _SHOWN_AS:
         heading = markup.sub(words, heading)
     return heading

@@ -17,7 +17,7 @@ CODES = {
     "-s INT": {0, 130},
     "-s KILL": {0, 137, -9},
     "--max-tokens-total 20000": {0},
-    "--max-tokens-total 2000": {1},
+    "--max-tokens-total 2000": {3},
 }
 
 

@@ -33,7 +33,7 @@ from trioagent import (
     run_agents,
     run_batch,
 )
-from trioagent._runs._descriptors import fit_to_descriptors
+from trioagent._descriptors import fit_to_descriptors
 from trioagent.models import AnswerPart
 from trioagent.testing import ScriptedModel
 

@@ -20,7 +20,18 @@ from gates.surface import exported_names
 PACKAGE = Path(trioagent.__file__).parent
 # From the ground up; a module may import from its own layer and from those before it.
 LAYERS = [
-    ["_errors", "_config", "_network", "_messages", "_files", "_deprecated", "_exceptions", "_lazy", "_wire"],
+    [
+        "_errors",
+        "_config",
+        "_network",
+        "_messages",
+        "_files",
+        "_descriptors",
+        "_deprecated",
+        "_exceptions",
+        "_lazy",
+        "_wire",
+    ],
     [
         "_parsed_reply",
         "_reply_parser",

@@ -10,6 +10,7 @@ from typing import Any
 import attrs
 
 from ._config import MemoryLimits, ModelConfig, RateLimits, SandboxLimits
+from ._descriptors import raised_limit
 from ._errors import InvalidInputError
 from ._network import NetworkConfig
 from ._reply_parser import ThoughtStyle
@@ -82,6 +83,9 @@ async def open_runtime(
 ) -> AsyncIterator[Runtime]:
     """Start what agents share; everything is gone when the block ends.
 
+    Meanwhile the soft limit of open files (``RLIMIT_NOFILE``) of this process is raised to its hard limit. What needs
+    a descriptor waits for one where there are too few.
+
     Args:
         model: a name (``openrouter:…``, ``openai:…``, ``vllm:…``, ``ollama:…``, ``offline-rules``), a `ModelConfig`, or
             any object with the `Model` interface. There is no default: ``offline-rules`` is no language model.
@@ -99,6 +103,7 @@ async def open_runtime(
         SandboxUnavailableError: no sandbox tier works here, or not the one asked for.
     """
     async with AsyncExitStack() as stack:
+        stack.enter_context(raised_limit())
         endpoints = Endpoints()
         if isinstance(model, str):
             limits = RateLimits() if rate is None else rate

@@ -7,8 +7,6 @@ from ._budget import Budget as Budget
 from ._budget import BudgetedModel as BudgetedModel
 from ._budget import BudgetExhaustedError as BudgetExhaustedError
 from ._budget import PriceUnknownError as PriceUnknownError
-from ._descriptors import Concurrency as Concurrency
-from ._descriptors import fit_to_descriptors as fit_to_descriptors
 from ._engine import Run as Run
 from ._engine import run_journaled as run_journaled
 from ._events import AnswerEvent as AnswerEvent

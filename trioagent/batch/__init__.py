@@ -3,6 +3,8 @@
 from typing import TYPE_CHECKING
 
 from .._deprecated import old_names
+from .._descriptors import Concurrency as Concurrency
+from .._descriptors import fit_to_descriptors as fit_to_descriptors
 from .._runs import CONVERSATIONS as CONVERSATIONS
 from .._runs import FAILURES as FAILURES
 from .._runs import REPORT as REPORT
@@ -11,7 +13,6 @@ from .._runs import BadJobsError as BadJobsError
 from .._runs import BadRow as BadRow
 from .._runs import BatchReport as BatchReport
 from .._runs import BudgetExhaustedError as BudgetExhaustedError
-from .._runs import Concurrency as Concurrency
 from .._runs import EndpointUse as EndpointUse
 from .._runs import FailureCause as FailureCause
 from .._runs import JobChangedError as JobChangedError
@@ -24,7 +25,6 @@ from .._runs import RunDirError as RunDirError
 from .._runs import RunStatus as RunStatus
 from .._runs import Spending as Spending
 from .._runs import Straggler as Straggler
-from .._runs import fit_to_descriptors as fit_to_descriptors
 from .._runs import is_running as is_running
 from .._runs import read_rows as read_rows
 from .._runs import read_run_status as read_run_status

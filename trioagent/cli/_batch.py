@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
-import resource
 from pathlib import Path
 
 import click
 
 from .._config import BatchConfig, RateLimits, SandboxLimits
+from .._descriptors import hard_limit
 from ..batch import BadJobsError, fit_to_descriptors, survey_jobs
 from ._batch_dry_run import print_plan
 from ._batch_run import BatchCommand, execute_batch
@@ -213,31 +212,22 @@ def run_jobs(
     return execute_batch(command, as_json=json_progress, quiet=quiet, notes=notes)
 
 
-def _hard_limit() -> float:
-    """The hard limit of open files."""
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    return math.inf if hard == resource.RLIM_INFINITY else hard
-
-
 def fit_concurrency(
     asked: int, what: str, *, models: int, rpm: float | None, tpm: float | None
 ) -> tuple[RateLimits, str]:
     """The rate limits of the model for *asked* concurrent jobs, and a note if only fewer can run, else "".
 
-    Concurrency is bounded by the file descriptors that the process may open; the soft limit (``RLIMIT_NOFILE``) is
-    raised as far as needed.
+    Concurrency is bounded by the file descriptors that the process may open: `open_runtime` raises the soft limit to
+    the hard one.
 
     Args:
         what: what runs, for the note.
     """
-    room = fit_to_descriptors(asked, _hard_limit(), blocks=SandboxLimits().parallel, models=models)
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and room.descriptors > soft:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (int(min(room.descriptors, _hard_limit())), hard))
+    room = fit_to_descriptors(asked, hard_limit(), blocks=SandboxLimits().parallel, models=models)
     places, note = room.max_concurrent, ""
     if places < asked:
         note = (
-            f"{places} {what} at once and not {asked}, since this process may open only {_hard_limit():.0f} files "
+            f"{places} {what} at once and not {asked}, since this process may open only {hard_limit():.0f} files "
             "(see `ulimit -n`)"
         )
     rate = RateLimits(requests_per_minute=rpm, tokens_per_minute=tpm, max_in_flight=places, max_idle=room.max_idle)

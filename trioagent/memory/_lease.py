@@ -30,6 +30,7 @@ from typing import TypeVar
 import attrs
 import trio
 
+from .._descriptors import descriptor_budget
 from .._errors import MemoryDeadlockError, MemoryPathError
 from ._deadlock import Holdings, LeaseWait
 from ._file_system import on_network
@@ -169,20 +170,19 @@ async def exclusive(
     state = run_state()
     queue = _queue(state.queues, path)
     queue.users += 1
-    until_held = ExitStack()
+    budget = descriptor_budget()
+    until_held, until_closed = ExitStack(), ExitStack()
+    in_a_thread = partial(_try_to_begin, open_root, begin)
     try:
+        until_held.enter_context(budget.waiting_elsewhere())
         wait = until_held.enter_context(state.holdings.waiting(path))
         async with queue.lock:
             if queue.yield_until > trio.current_time():
                 await trio.sleep_until(queue.yield_until)
-            taken = None
-            if state.may_run_inline(path):
-                taken = state.run_inline(partial(_try_at_once, open_ready, begin_ready))
-            if taken is None:
-                fd, begun, is_local = await in_thread(partial(_try_to_begin, open_root, begin))
-                state.note_file_system(path, is_local)
-            else:
-                fd, begun = taken
+            descriptor = until_closed.enter_context((await budget.take(1)).owned())
+            fd, begun = await descriptor.open_when_possible(
+                partial(_begin, state, path, partial(_try_at_once, open_ready, begin_ready), in_a_thread)
+            )
             try:
                 info = os.fstat(fd)
                 wait.identity = info.st_dev, info.st_ino
@@ -201,6 +201,7 @@ async def exclusive(
                 os.close(fd)
     finally:
         until_held.close()
+        until_closed.close()
         queue.users -= 1
 
 
@@ -212,6 +213,20 @@ def _queue(queues: OrderedDict[str, _Queue], path: str) -> _Queue:
         if not other.users and other.freed < horizon and other is not queue:
             del queues[old]
     return queue
+
+
+async def _begin(
+    state: RunState,
+    path: str,
+    at_once: Callable[[], tuple[int, list[T]] | None],
+    in_a_thread: Callable[[], tuple[int, list[T], bool]],
+) -> tuple[int, list[T]]:
+    """The folder's descriptor, and what was begun if nobody held it: inline if that will do, else in a thread."""
+    if state.may_run_inline(path) and (taken := state.run_inline(at_once)) is not None:
+        return taken  # noqa: ASYNC910 - whoever opens memories has checkpoints before
+    fd, begun, is_local = await in_thread(in_a_thread)
+    state.note_file_system(path, is_local)
+    return fd, begun
 
 
 def _try_at_once(

@@ -10,9 +10,11 @@ import math
 import ssl
 from collections import deque
 from collections.abc import Mapping
+from functools import partial
 
 import trio
 
+from .._descriptors import Hold, descriptor_budget
 from .._errors import ModelConnectionError
 from ._http1 import ResponseReader
 from ._proxy import Proxy, connect_through
@@ -29,7 +31,8 @@ class ConnectionPool:
     """A transport that keeps idle connections in a LIFO stack, so that surplus ones reach their idle timeout.
 
     A cancelled request closes its connection at once. A connection that the server closed while it was idle is replaced
-    without counting as a failed attempt. Redirects, cookies and environment variables are ignored.
+    without counting as a failed attempt. A new connection waits for a descriptor (`DescriptorBudget`); where these
+    are short, idle connections are closed. Redirects, cookies and environment variables are ignored.
 
     Args:
         connect_seconds: connect timeout, TLS handshake included.
@@ -58,7 +61,7 @@ class ConnectionPool:
 
     async def post(self, endpoint: Endpoint, body: bytes) -> Response:
         """See `Transport.post`; `trio.ClosedResourceError` if the pool has been closed."""
-        with trio.move_on_after(endpoint.silence_seconds):
+        with trio.move_on_after(endpoint.silence_seconds) as clock:
             connection = self._pop_idle(endpoint.origin)
             if connection is not None:
                 try:
@@ -68,15 +71,18 @@ class ConnectionPool:
                         raise
                 # The server closed the idle connection while we were sending: retry on a new one, see
                 # test_a_connection_that_closes_as_the_request_arrives_costs_no_attempt.
-            return await self._exchange(await self._connect(endpoint), endpoint, body)
+            clock.deadline = math.inf  # waiting for a descriptor is not the server's silence
+            connection = await self._new(endpoint)
+            clock.deadline = trio.current_time() + endpoint.silence_seconds
+            return await self._exchange(connection, endpoint, body)
         raise endpoint.silence_error()
 
     def close(self) -> None:
         """Close every connection at once, without a checkpoint; requests in flight raise `trio.ClosedResourceError`."""
         self._closed = True
+        self._idle.clear()  # first, so that none of them goes to a task that waits for a descriptor
         for connection in list(self._open):
             self._drop(connection)
-        self._idle.clear()
 
     async def aclose(self) -> None:
         self.close()
@@ -87,18 +93,41 @@ class ConnectionPool:
         while idle:
             connection = idle.pop()
             if not connection.socket.has_pending_data:
+                connection.hold.idle = False
                 return connection
             self._drop(connection)
         return None
 
-    async def _connect(self, endpoint: Endpoint) -> _Connection:
+    def close_one_idle(self) -> bool:
+        """Close the idle connection that was used least recently; False if there is none."""
+        waiting = [idle for idle in self._idle.values() if idle]
+        if waiting:
+            self._drop(min(waiting, key=lambda idle: idle[0].idle_since).popleft())
+        return bool(waiting)
+
+    async def _new(self, endpoint: Endpoint) -> _Connection:
+        """A new connection, or one that became idle while there was no descriptor for a new one."""
+        if self._closed:
+            raise trio.ClosedResourceError("the model has been closed")
+        budget = descriptor_budget()
+        budget.keep_idle.add(self)
+        found = await budget.take_or(1, partial(self._pop_idle, endpoint.origin))
+        if isinstance(found, _Connection):
+            return found
+        try:
+            return await found.open_when_possible(partial(self._connect, endpoint, found))
+        except BaseException:
+            found.release()
+            raise
+
+    async def _connect(self, endpoint: Endpoint, hold: Hold) -> _Connection:
         if self._closed:
             raise trio.ClosedResourceError("the model has been closed")
         scheme, host, port = endpoint.origin
         context = (self._ssl_context or shared_ssl_context()) if scheme == "https" else None
         try:
             with trio.fail_after(self._connect_seconds):
-                connection = _Connection(endpoint.origin, *await self._open_streams(host, port, context))
+                connection = _Connection(hold, endpoint.origin, *await self._open_streams(host, port, context))
         except trio.TooSlowError:
             problem = f"no connection within {self._connect_seconds:g} s"
             raise endpoint.connection_error(self._through_proxy + problem) from None
@@ -130,6 +159,7 @@ class ConnectionPool:
         now = connection.idle_since = trio.current_time()
         idle = self._idle.setdefault(connection.origin, deque())
         idle.append(connection)
+        connection.hold.idle = True
         while len(idle) > self._max_idle:
             self._drop(idle.popleft())
         self._close_expired(now)
@@ -144,14 +174,16 @@ class ConnectionPool:
     def _drop(self, connection: _Connection) -> None:
         self._open.discard(connection)
         connection.socket.close()
+        connection.hold.release()
 
 
 class _Connection:
     """One connection, carrying one request at a time."""
 
-    __slots__ = ("_stream", "answered", "idle_since", "origin", "sent_whole", "socket")
+    __slots__ = ("_stream", "answered", "hold", "idle_since", "origin", "sent_whole", "socket")
 
-    def __init__(self, origin: _Origin, socket: PlainStream, stream: Stream) -> None:
+    def __init__(self, hold: Hold, origin: _Origin, socket: PlainStream, stream: Stream) -> None:
+        self.hold = hold
         self.origin, self.socket, self._stream = origin, socket, stream
         self.idle_since = 0.0
         self.answered = False  # has any byte of the current response arrived

@@ -6,10 +6,12 @@ import os
 import signal
 import socket
 from collections.abc import Mapping
+from contextlib import ExitStack
 
 import trio
 
 from .._config import SandboxLimits
+from .._descriptors import BLOCK, Hold, descriptor_budget
 from .._exceptions import leaves
 from ..memory import SeenNotes
 from . import _frames
@@ -39,9 +41,29 @@ class RunSlot:
     def __init__(self, running: trio.CapacityLimiter) -> None:
         self._running = running
         self._taken = False
+        self._descriptors = ExitStack()
+
+    async def begin(self) -> Hold:
+        """Wait for the slot, and for the descriptors of a child, which the block keeps until `end`."""
+        await self.acquire()
+        try:
+            return self._descriptors.enter_context((await descriptor_budget().take(BLOCK, priority=True)).owned())
+        except BaseException:
+            self.release()
+            raise
+
+    def end(self) -> None:
+        """Give back the slot and the descriptors."""
+        self._descriptors.close()
+        self.release()
 
     async def acquire(self) -> None:
-        await self._running.acquire_on_behalf_of(self)
+        try:
+            self._running.acquire_on_behalf_of_nowait(self)
+            await trio.lowlevel.checkpoint_if_cancelled()
+        except trio.WouldBlock:
+            with descriptor_budget().waiting_elsewhere():
+                await self._running.acquire_on_behalf_of(self)
         self._taken = True
 
     def release(self) -> None:

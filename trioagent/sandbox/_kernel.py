@@ -9,11 +9,13 @@ import errno
 import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 
 import attrs
 import trio
 
 from .._config import SandboxLimits
+from .._descriptors import Hold
 from .._errors import MemoryRejectedError, SandboxError
 from ..memory import ChangeSet
 from ._block_session import BlockSession, ChildDied, RunSlot
@@ -43,6 +45,7 @@ class _Run:
     slot: RunSlot
     seconds: float  # that it may still run
     called: bool = False  # a host tool
+    descriptors: Hold = attrs.field(init=False)  # once it has its slot
 
 
 class KernelTier:
@@ -108,7 +111,7 @@ class KernelTier:
         self, code: str, root_fd: int | None, lower_fd: int | None, *, hide: bool, host_tools: Mapping[str, HostTool]
     ) -> Outcome:
         run = _Run(code, root_fd, lower_fd, hide, host_tools, RunSlot(self._running), self.limits.wall_seconds)
-        await run.slot.acquire()
+        run.descriptors = await run.slot.begin()
         try:
             whole = needs_full_library(code, self._zygotes.present)
             outcome = await self._live_or_again(run, whole=whole)
@@ -117,7 +120,7 @@ class KernelTier:
                 outcome = await self._live_or_again(run, whole=True)
             return outcome
         finally:
-            run.slot.release()
+            run.slot.end()
 
     async def _live_or_again(self, run: _Run, *, whole: bool) -> Outcome:
         zygote = await self._zygotes.get(whole=whole)
@@ -129,7 +132,8 @@ class KernelTier:
     async def _live(self, run: _Run, zygote: Zygote, *, may_be_spare: bool = True) -> Outcome:
         """Run the block in a child, and read the changes that it leaves."""
         with self._index(run) as index:
-            child = await zygote.fork(run.lower_fd, hide=run.hide, may_be_spare=may_be_spare, index=index)
+            fork = partial(zygote.fork, run.lower_fd, hide=run.hide, may_be_spare=may_be_spare, index=index)
+            child = await run.descriptors.open_when_possible(fork)
         try:
             session = _ConfinedSession(child, self.limits, run.host_tools, run.slot)
             began = trio.current_time()
@@ -158,11 +162,11 @@ class KernelTier:
     async def _build(self, code: str, root_fd: int) -> Outcome:
         """Run a block of our own, which takes no place from those of others."""
         run = _Run(code, root_fd, root_fd, False, {}, RunSlot(trio.CapacityLimiter(1)), self.limits.wall_seconds)
-        await run.slot.acquire()
+        run.descriptors = await run.slot.begin()
         try:
             return await self._live(run, await self._zygotes.get(whole=False), may_be_spare=False)
         finally:
-            run.slot.release()
+            run.slot.end()
 
     async def _changes(self, upper: int, root: int) -> ChangeSet:
         """What the block did; read in a worker thread if there is much, uncancellable there (the view is bounded)."""

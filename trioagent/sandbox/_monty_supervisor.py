@@ -20,7 +20,7 @@ from .._errors import SandboxError
 from ._guest.limits import HEADER_BYTES
 from ._guest.monty.supervisor import PID
 from ._sandbox import TierStartError
-from ._zygote import DEATH_SECONDS, spawn
+from ._zygote import DEATH_SECONDS, open_channel, spawn
 
 VERSION = "1.4.0"
 """The one release this tier is made for; the extra pins it, since each release changes the interface."""
@@ -148,8 +148,7 @@ class Supervisor:
             SandboxError: the supervisor is gone.
             TierStartError: the pair could not be set up (it says which step).
         """
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
+        ours, theirs = open_channel()
         try:
             with theirs:
                 tool_server = await self._request_fork(theirs)

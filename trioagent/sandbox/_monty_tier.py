@@ -12,6 +12,7 @@ import json
 import os
 import socket
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NoReturn, cast
 
 import attrs
@@ -189,20 +190,26 @@ class MontyTier:
         self, code: str, *, root_fd: int | None, hide: bool, host_tools: Mapping[str, HostTool]
     ) -> Outcome:
         slot = RunSlot(self._running)
-        await slot.acquire()
+        descriptors = await slot.begin()
+        pair = partial(descriptors.open_when_possible, self._pair)
         try:
             outcome = None
             while outcome is None:
-                outcome = await self._attempt(code, root_fd, host_tools, slot)
+                outcome = await self._attempt(await pair(), code, root_fd, host_tools, slot)
             return outcome
         finally:
-            slot.release()
+            slot.end()
 
     async def _attempt(
-        self, code: str, root_fd: int | None, host_tools: Mapping[str, HostTool], slot: RunSlot
+        self,
+        found: tuple[Supervisor, Pair, bool],
+        code: str,
+        root_fd: int | None,
+        host_tools: Mapping[str, HostTool],
+        slot: RunSlot,
     ) -> Outcome | None:
         """Run the block in one pair; None if that was dead before it got the code, which a new one never is."""
-        supervisor, pair, new = await self._pair()
+        supervisor, pair, new = found
         healthy = False
         try:
             exchange = ToolServerSession(cast(Child, pair), self.limits, host_tools, slot)

@@ -13,6 +13,7 @@ import attrs
 import trio
 
 from .._config import SandboxLimits
+from .._descriptors import BLOCK, descriptor_budget
 from .._errors import InvalidInputError, SandboxError, SandboxUnavailableError
 from .._exceptions import open_helper_nursery
 from ._guest.views import Scratch, remove_left_behind
@@ -99,7 +100,8 @@ async def open_sandbox(tier: str | None = None, *, limits: SandboxLimits = Sandb
         # Indexes are made in here: they end with the sandbox, and the body's own exception comes out bare.
         async with open_helper_nursery() as background:
             executor.use_background(background)
-            yield Sandbox(executor, limits)
+            with descriptor_budget().reserved_for_blocks(BLOCK * limits.parallel):
+                yield Sandbox(executor, limits)
     finally:
         await executor.aclose()
 

@@ -116,6 +116,17 @@ _LIBRARIES = {"offline_rules": str(_PACKAGE / "models" / "offline_rules" / "libr
 _NO_DESCRIPTORS = "too many open files: no descriptor is left for a child; raise the limit (ulimit -n)"
 
 
+class NoDescriptorError(SandboxError):  # internal; outside it is a SandboxError
+    """No descriptor is left for a child."""
+
+    def __init__(self) -> None:
+        super().__init__(_NO_DESCRIPTORS)
+        self.errno = errno.EMFILE
+
+    def __reduce__(self) -> tuple[type[SandboxError], tuple[str]]:
+        return SandboxError, (self.problem,)
+
+
 @attrs.frozen
 class Child:
     """A child.
@@ -241,7 +252,7 @@ class Zygote:
         """Ask for spare children, as many as are missing; if that cannot be done at once, not now."""
         while len(self._spares) < self._spare_children:
             try:
-                ours, theirs = _channel()
+                ours, theirs = open_channel()
                 with theirs:
                     self._spares.append(ours)
                     socket.send_fds(self._control, [b"F"], [theirs.fileno()])
@@ -268,7 +279,7 @@ class Zygote:
             if child is not None:
                 break
         else:
-            ours, theirs = _channel()
+            ours, theirs = open_channel()
             try:
                 with theirs:
                     await self._ask(theirs)
@@ -277,7 +288,7 @@ class Zygote:
                 raise
             child, problem = await self._made(ours, spare=False)
             if child is None:
-                raise SandboxError(problem)
+                raise NoDescriptorError() if problem == _NO_DESCRIPTORS else SandboxError(problem)
         with contextlib.suppress(ConnectionError):  # it died; what is left to read says why
             # Small, and the first on its way: there is room for it.
             sent = socket.send_fds(child.channel, [request], [] if index is None else [index.descriptor])
@@ -363,12 +374,16 @@ async def set_up_problem(channel: socket.socket, start: bytes) -> str:
     return text[1:].partition(_frames.DEATH_MARK)[0].decode("utf-8", "replace")
 
 
-def _channel() -> tuple[socket.socket, socket.socket]:
-    """Our end and the child's end of a child's socket."""
+def open_channel() -> tuple[socket.socket, socket.socket]:
+    """Our end and the child's end of a child's socket.
+
+    Raises:
+        SandboxError: there can be none; `NoDescriptorError` for want of a descriptor.
+    """
     try:
         ours, theirs = socket.socketpair()
     except OSError as error:
-        raise SandboxError(_NO_DESCRIPTORS if error.errno == errno.EMFILE else f"no socket: {error}") from error
+        raise (NoDescriptorError() if error.errno == errno.EMFILE else SandboxError(f"no socket: {error}")) from error
     ours.setblocking(False)
     return ours, theirs
 

@@ -58,9 +58,9 @@ class RunSlot:
         self.release()
 
     async def acquire(self) -> None:
+        await trio.lowlevel.checkpoint_if_cancelled()
         try:
             self._running.acquire_on_behalf_of_nowait(self)
-            await trio.lowlevel.checkpoint_if_cancelled()
         except trio.WouldBlock:
             with descriptor_budget().waiting_elsewhere():
                 await self._running.acquire_on_behalf_of(self)

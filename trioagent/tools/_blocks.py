@@ -11,7 +11,6 @@ import re
 from typing import NamedTuple
 
 _UNDERLINE = re.compile(r"(=+|-+)[ \t]*\Z")
-_RULE = re.compile(r"(?:(?:\*[ \t]*){3,}|(?:-[ \t]*){3,}|(?:_[ \t]*){3,})\Z")
 _FENCE = re.compile(r"(`{3,})[^`]*\Z|(~{3,})")
 _MARKER = re.compile(r"(?:[-+*]|(\d{1,9})[.)])(?=([ \t]*))(?:[ \t]|\Z)")
 _PLAIN_START = re.compile(r"[^\s>#\-+*_=`~0-9]")
@@ -182,7 +181,7 @@ class _BlockParser:
                 self.found.append(LeafBlock(HEADING, self._start, number + 1, len(self.containers), level, text))
                 self.kind = ""
                 return
-            elif rest[0] in "*-_" and _RULE.match(rest):
+            elif rest[0] in "*-_" and _is_rule(rest):
                 self._settle(number, matched)
                 return
             elif (marker := _MARKER.match(rest)) and not (in_paragraph and _cannot_interrupt(rest, marker)):
@@ -223,6 +222,11 @@ class _BlockParser:
 
 def _indent(line: str, at: int) -> int:
     return len(line) - at - len(line[at:].lstrip(" "))
+
+
+def _is_rule(text: str) -> bool:
+    """Whether a line is a thematic break, given one of its marks at its start."""
+    return not text.rstrip(f"{text[0]} \t") and text.count(text[0]) >= 3
 
 
 def _closes(text: str, fence: str) -> bool:

@@ -62,10 +62,10 @@ SCENARIOS: dict[str, tuple[list[str], int, str, str, int]] = {
     ),
     # A block that changes nothing teaches as well.
     "only read": (["t = check_if_file_exists('x.md')", "create_file('x.md', 'mine')"], 2, "x.md", "after", 1),
-    # Killed before its first block.
+    # Killed before its first block, which would write over a note that nobody in this conversation has read.
     "new": (["create_file('shared.md', 'mine')"], 1, "shared.md", "after", 0),
 }
-OVERWRITTEN = ("read", "new")  # by an agent that had read it, and by one that had never seen it
+OVERWRITTEN = ("read",)  # by an agent that had read it
 
 
 async def main(name: str, where: Path, kill: bool) -> None:

@@ -22,7 +22,7 @@ class SeenLog:
     def __init__(self) -> None:
         self.reads: dict[str, Version | None] = {}
         self.replaced: dict[str, Version | None] = {}
-        self.complete = True
+        self.complete: bool = True
 
     def knows(self, path: str) -> bool:
         """Whether nothing that happens to the note from here on would be recorded."""

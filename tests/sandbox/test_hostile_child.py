@@ -211,4 +211,4 @@ async def test_fuzzed_conversations() -> None:
 def test_the_hosts_side_is_the_tiers_own() -> None:
     """These tests drive what the tier drives."""
     assert issubclass(_ConfinedSession, BlockSession)
-    assert _ConfinedSession.__name__ in KernelTier._live.__code__.co_names
+    assert _ConfinedSession.__name__ in KernelTier._run_once.__code__.co_names

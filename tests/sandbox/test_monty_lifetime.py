@@ -14,7 +14,7 @@ import pytest
 import trio
 
 from trioagent._config import SandboxLimits
-from trioagent.sandbox import HostTool
+from trioagent.sandbox import HostTool, _monty_supervisor
 from trioagent.sandbox._monty_tier import MontyTier
 from trioagent.testing import cancel_at_every_checkpoint
 
@@ -148,7 +148,7 @@ async def test_an_idle_pair_that_died_is_replaced() -> None:
         assert (await sandbox.run("x = 1")).locals == {"x": "1"}
 
 
-async def test_a_dead_warden_is_replaced() -> None:
+async def test_a_dead_supervisor_is_replaced() -> None:
     before = descendants(os.getpid())
     adopt_orphans(True)
     try:
@@ -159,6 +159,46 @@ async def test_a_dead_warden_is_replaced() -> None:
             for _ in range(2):
                 assert (await sandbox.run("x = 1")).locals == {"x": "1"}
         await reap(descendants(os.getpid()) - before)  # orphans of the killed supervisor, which are dead
+    finally:
+        adopt_orphans(False)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+async def test_a_supervisor_that_is_lost_while_a_block_runs(
+    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The block is run again, and saves once; unless it has called a host tool, which it would call again."""
+    monkeypatch.setattr(_monty_supervisor, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(_monty_supervisor, "DEATH_SECONDS", 0.5)
+    adopt_orphans(True)
+    before = descendants(os.getpid())
+    try:
+        async with open_monty() as (sandbox, tier):
+            lost: list[int] = []
+
+            async def lose() -> None:
+                lost.append(tier.pid)
+                os.kill(tier.pid, number)
+                if number == signal.SIGSTOP:
+                    tier._idle.clear()
+
+            async def at_random() -> None:
+                await trio.sleep(0.1)
+                await lose()
+
+            code = "import time\ntime.sleep(0.4)\ncreate_file('a.md', read_file('a.md') and '' or 'once')"
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(at_random)
+                result = await sandbox.run(code, memory_path=tmp_path)
+            assert (result.error, result.saved) == ("", True)
+            assert (await sandbox.run("x = 1")).locals == {"x": "1"}
+            if number == signal.SIGKILL:
+                code = "create_file('b.md', 'x')\nlose()\nimport time\ntime.sleep(60)"
+                result = await sandbox.run(code, memory_path=tmp_path, host_tools={"lose": lose})
+                assert "killed from outside, after it had called a tool" in result.error and not result.saved
+            assert len(lost) == (2 if number == signal.SIGKILL else 1)
+            assert sorted(os.listdir(tmp_path)) == ["a.md"]
+        await reap(descendants(os.getpid()) - before)
     finally:
         adopt_orphans(False)
 

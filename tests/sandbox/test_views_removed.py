@@ -72,7 +72,8 @@ class View:
 
 
 def drop(view: View) -> None:
-    view.scratch.drop("a-block")
+    for _ in view.scratch.drop("a-block"):
+        pass
 
 
 def leave(view: View) -> None:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack
 
+import attrs
 import trio
 
 from .._config import SandboxLimits
 from .._descriptors import BLOCK, Hold, descriptor_budget
+from .._errors import SandboxError
 from .._exceptions import leaves
 from ..memory import SeenNotes
 from . import _frames
 from ._guest.limits import HEADER_BYTES
-from ._sandbox import HostTool, Outcome
+from ._sandbox import CodeNotSentError, HostTool, Outcome
 from ._zygote import Child, receive
 
 MAX_TOOL_CALLS = 1000
@@ -30,6 +32,51 @@ class ChildDied(Exception):  # internal
     def __init__(self, status: int | None) -> None:
         super().__init__(status)
         self.status = status
+
+
+class BlockLostError(Exception):  # internal
+    """A block that had begun was lost together with the process that serves it: through nothing that its code did."""
+
+
+MAX_ATTEMPTS = 20
+"""So often a block is given to a child before it is given up: whatever has killed so many would kill the next one."""
+_LOST = "the process that ran the block was killed from outside"
+
+
+@attrs.define
+class Attempts:
+    """The attempts at running one block.
+
+    Until its changes are committed, which is after this, a block has changed nothing but its own view: so one that was
+    lost is run again, unless it has called host tools, which cannot be taken back.
+
+    Attributes:
+        called: the block has called a host tool.
+        count: attempts that failed; those for which was waited long count more.
+    """
+
+    called: bool = False
+    count: int = 0
+
+    async def run(self, once: Callable[[], Awaitable[Outcome]]) -> Outcome:
+        """The outcome of the first attempt that is not lost; *once* may raise CodeNotSentError or BlockLostError.
+
+        Raises:
+            SandboxError: no child ever got the code.
+        """
+        while True:
+            try:
+                return await once()
+            except CodeNotSentError as error:
+                self.count += error.cost
+                if self.count >= MAX_ATTEMPTS:
+                    raise SandboxError(error.problem) from error
+            except BlockLostError:
+                self.count += 1
+                if self.called:
+                    return Outcome(error=f"RuntimeError: {_LOST}, after it had called a tool outside of the sandbox.")
+                if self.count >= MAX_ATTEMPTS:
+                    return Outcome(error=f"RuntimeError: {_LOST}, each time.")
 
 
 class RunSlot:
@@ -85,28 +132,35 @@ class BlockSession:
         self._channel = child.channel
         self._limits, self._host_tools, self._slot = limits, host_tools, slot
         self.called = False  # a host tool
+        self.replied = False
+        self.timed_out = False
+        self.ended_unseen = False  # nobody has said how the child ended
         self._received = bytearray()
         self._left = MAX_FULL_FRAMES * limits.reply_bytes
         self._clock = trio.CancelScope()
 
     async def run(self, code: str, *, seconds: float | None = None) -> Outcome:
         """The block's outcome, whatever becomes of it. *seconds*: how long it may run, if not as long as any."""
+        # What fits into the socket goes at once, so that the child finds it when it is ready; its time begins then.
+        rest = self._send_now(_frames.encode({"code": code, "tools": list(self._host_tools)}))
+        await self._wait_until_confined()
         self._clock.deadline = trio.current_time() + (self._limits.wall_seconds if seconds is None else seconds)
         outcome: Outcome | None = None
         with self._clock:
-            outcome = await self._run(code)
+            outcome = await self._run(rest)
         if outcome is None:
+            self.timed_out = True
             limit = f"{self._limits.wall_seconds:g} s"
             return Outcome(error=f"TimeoutError: the block ran longer than {limit} and was stopped.")
         return outcome
 
-    async def _run(self, code: str) -> Outcome:
+    async def _run(self, rest: memoryview) -> Outcome:
         try:
-            await self._send(_frames.encode({"code": code, "tools": list(self._host_tools)}))
-            await self._wait_until_confined()
+            await self._send(rest)
             for _ in range(MAX_TOOL_CALLS + 1):
                 match await self._receive():
                     case _frames.Reply() as reply:
+                        self.replied = True
                         shown = _frames.bounded(reply, self._limits)
                         return Outcome(
                             locals=shown.locals,
@@ -121,6 +175,7 @@ class BlockSession:
         except _frames.FrameError as error:
             return Outcome(error=f"RuntimeError: the block corrupted its own reply ({error}).")
         except ChildDied as death:
+            self.ended_unseen = death.status is None
             return Outcome(error=_cause_of_death(death.status, self._limits))
 
     async def _answer(self, call: _frames.Call) -> bytes:
@@ -139,15 +194,22 @@ class BlockSession:
             return _frames.encode({"error": f"{call.name}() answered more than {self._limits.reply_bytes} bytes"})
         return answer
 
-    async def _send(self, data: bytes) -> None:
+    async def _send(self, data: bytes | memoryview) -> None:
+        while rest := self._send_now(data):
+            await trio.lowlevel.wait_writable(self._channel)
+            data = rest
+
+    def _send_now(self, data: bytes | memoryview) -> memoryview:
+        """Send as much as can be sent at once; returns the rest."""
         rest = memoryview(data)
-        while rest:
-            try:
+        try:
+            while rest:
                 rest = rest[self._channel.send(rest, socket.MSG_NOSIGNAL) :]
-            except BlockingIOError:
-                await trio.lowlevel.wait_writable(self._channel)
-            except OSError:
-                return  # the child has gone; what is left to read says why
+        except BlockingIOError:
+            return rest
+        except OSError:
+            pass  # the child has gone; what is left to read says why
+        return rest[:0]
 
     async def _receive(self) -> _frames.Reply | _frames.Call:
         await self._fill(HEADER_BYTES)
@@ -164,7 +226,7 @@ class BlockSession:
         return _frames.decode(body)
 
     async def _wait_until_confined(self) -> None:
-        """Take what a tier's children send before they read the code; nothing by default."""
+        """Take what a tier's children send before they read the code; nothing by default. The block's clock stands."""
 
     async def _fill(self, wanted: int) -> None:
         """Receive until *wanted* bytes are there."""

@@ -25,6 +25,10 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
+class ViewRemovedError(SandboxError):  # internal
+    """A block's view was removed before all of it had been read."""
+
+
 def read_changes(upper: int, root: int, *, max_bytes: int) -> ChangeSet:
     """The changes in the layer behind descriptor *upper*, relative to the memory behind descriptor *root*.
 
@@ -48,7 +52,8 @@ def compare_copy(around: int, *, max_bytes: int, max_files: int) -> ChangeSet:
 
     Raises:
         MemoryLimitError: as :func:`read_changes`, and for more than *max_files* changes.
-        SandboxError: somebody has begun to remove the view, or it cannot be read.
+        ViewRemovedError: somebody has begun to remove the view.
+        SandboxError: it cannot be read.
     """
     try:
         try:
@@ -62,7 +67,7 @@ def compare_copy(around: int, *, max_bytes: int, max_files: int) -> ChangeSet:
         finally:
             # After the last look, and whatever became of it: what is missing is deleted only in a view that is whole.
             if not is_whole(around):
-                raise SandboxError("the view of a block was removed before it had been read; nothing was saved")
+                raise ViewRemovedError("the view of a block was removed before it had been read; nothing was saved")
     except (OSError, ValueError) as error:
         raise SandboxError(f"the view of a block cannot be read: {error}") from error
     changes = comparison.changes()

@@ -16,21 +16,27 @@ import trio
 
 from .._config import SandboxLimits
 from .._descriptors import Hold
-from .._errors import MemoryRejectedError, SandboxError
+from .._errors import MemoryRejectedError
 from ..memory import ChangeSet
-from ._block_session import BlockSession, ChildDied, RunSlot
-from ._collect_changes import compare_copy, read_changes
+from ._block_session import Attempts, BlockLostError, BlockSession, ChildDied, RunSlot
+from ._collect_changes import ViewRemovedError, compare_copy, read_changes
 from ._indexes import IndexBounds, Indexes, SharedIndex
 from ._mixed_ownership import MixedOwnership
-from ._sandbox import HostTool, Outcome
-from ._zygote import Child, Zygote, Zygotes, lacks_module, needs_full_library, set_up_problem
+from ._sandbox import HostTool, Outcome, not_answered, not_set_up
+from ._zygote import (
+    ANSWER_SECONDS,
+    Child,
+    Zygote,
+    Zygotes,
+    lacks_module,
+    needs_full_library,
+    set_up_problem,
+)
 
 # Below these a layer is read in this thread: handing it to another costs more (about 0.1 ms) than reading it.
 _SMALL_BYTES, _SMALL_FILES = 256 * 1024, 64
-
-
-class _SpareChildDied(Exception):  # internal
-    """A child forked ahead was dead, or died, before it was confined."""
+COPY_SECONDS = 60.0
+"""A memory of MAX_COPY_ENTRIES small notes is copied in some 10 s."""
 
 
 @attrs.define
@@ -44,7 +50,7 @@ class _Run:
     host_tools: Mapping[str, HostTool]
     slot: RunSlot
     seconds: float  # that it may still run
-    called: bool = False  # a host tool
+    attempts: Attempts = attrs.field(factory=Attempts)
     descriptors: Hold = attrs.field(init=False)  # once it has its slot
 
 
@@ -114,36 +120,49 @@ class KernelTier:
         run.descriptors = await run.slot.begin()
         try:
             whole = needs_full_library(code, self._zygotes.present)
-            outcome = await self._live_or_again(run, whole=whole)
+            outcome = await self._run(run, whole=whole)
             # Of a block that failed nothing is left, unless a tool of the host's was called: it can be run again.
-            if not whole and lacks_module(outcome.error) and not run.called and run.seconds > 0:
-                outcome = await self._live_or_again(run, whole=True)
+            if not whole and lacks_module(outcome.error) and not run.attempts.called and run.seconds > 0:
+                outcome = await self._run(run, whole=True)
             return outcome
         finally:
             run.slot.end()
 
-    async def _live_or_again(self, run: _Run, *, whole: bool) -> Outcome:
-        zygote = await self._zygotes.get(whole=whole)
-        try:
-            return await self._live(run, zygote)
-        except _SpareChildDied:  # and no code had come to it
-            return await self._live(run, await self._zygotes.get(whole=whole), may_be_spare=False)
+    async def _run(self, run: _Run, *, whole: bool) -> Outcome:
+        async def once() -> Outcome:
+            return await self._run_once(run, await self._zygotes.get(whole=whole))
 
-    async def _live(self, run: _Run, zygote: Zygote, *, may_be_spare: bool = True) -> Outcome:
-        """Run the block in a child, and read the changes that it leaves."""
+        return await run.attempts.run(once)
+
+    async def _run_once(self, run: _Run, zygote: Zygote) -> Outcome:
+        """Run the block in a child, and read the changes that it leaves.
+
+        Raises:
+            CodeNotSentError: the child, or the zygote, was lost before the block could begin.
+            BlockLostError: the zygote was lost while the block ran, or before its changes had been read.
+        """
+        # A spare child may have died, or hang, unseen: after a failure a new one is asked for.
         with self._index(run) as index:
+            may_be_spare = not run.attempts.count
             fork = partial(zygote.fork, run.lower_fd, hide=run.hide, may_be_spare=may_be_spare, index=index)
             child = await run.descriptors.open_when_possible(fork)
         try:
-            session = _ConfinedSession(child, self.limits, run.host_tools, run.slot)
+            session = _ConfinedSession(child, self.limits, run.host_tools, run.slot, self.tier)
             began = trio.current_time()
             try:
                 outcome = await session.run(run.code, seconds=run.seconds)
             finally:
                 # Dead, not merely signalled: nobody writes to the layer any more, and the descriptors may go.
+                ended_before = child.is_dead()
                 await child.kill()
                 zygote.prepare()  # now, while we read and save what the block did
-            run.called = session.called
+                run.attempts.called |= session.called
+            if not session.replied:
+                # A zygote that hangs does not say that a child has ended.
+                if (session.timed_out and ended_before) or not zygote.alive:
+                    raise BlockLostError
+                if session.ended_unseen and await zygote.is_ending():
+                    raise BlockLostError
             run.seconds -= trio.current_time() - began
             if run.root_fd is None or outcome.error:
                 return outcome
@@ -151,6 +170,8 @@ class KernelTier:
                 return attrs.evolve(outcome, changes=await self._changes(child.upper, run.root_fd))
             except MemoryRejectedError as error:
                 return attrs.evolve(outcome, error=f"{type(error).__name__}: {error}")
+            except ViewRemovedError:
+                raise BlockLostError from None
         finally:
             child.close()
 
@@ -164,7 +185,7 @@ class KernelTier:
         run = _Run(code, root_fd, root_fd, False, {}, RunSlot(trio.CapacityLimiter(1)), self.limits.wall_seconds)
         run.descriptors = await run.slot.begin()
         try:
-            return await self._live(run, await self._zygotes.get(whole=False), may_be_spare=False)
+            return await self._run(run, whole=False)
         finally:
             run.slot.end()
 
@@ -187,24 +208,28 @@ class KernelTier:
 class _ConfinedSession(BlockSession):
     """With a child whose first byte tells whether it could be confined."""
 
-    def __init__(self, child: Child, limits: SandboxLimits, host_tools: Mapping[str, HostTool], slot: RunSlot) -> None:
+    def __init__(
+        self, child: Child, limits: SandboxLimits, host_tools: Mapping[str, HostTool], slot: RunSlot, tier: str
+    ) -> None:
         super().__init__(child, limits, host_tools, slot)
-        self._spare = child.spare
+        self._tier = tier
 
     async def _wait_until_confined(self) -> None:
         """First byte, sent before the child reads the code: R = confined, ready; E = set-up failed, the text follows.
 
         Raises:
-            SandboxError: it could not be set up.
-            _SpareChildDied: it died, and had been forked ahead.
+            CodeNotSentError: it could not be set up, died, or hangs.
         """
+        seconds = ANSWER_SECONDS if self._tier == "kernel" else COPY_SECONDS
         try:
-            await self._fill(1)
+            with trio.move_on_after(seconds):
+                await self._fill(1)
         except ChildDied:
             pass  # without even a byte
+        else:
+            if not self._received:
+                raise not_answered(f"a child was not set up within {seconds:.0f} s")
         start = bytes(self._received)
-        if self._spare and not start.startswith((b"R", b"E")):
-            raise _SpareChildDied
         if not start.startswith(b"R"):
-            raise SandboxError(await set_up_problem(self._channel, start))
+            raise not_set_up(await set_up_problem(self._channel, start))
         del self._received[0]

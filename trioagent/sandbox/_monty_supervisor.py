@@ -16,11 +16,10 @@ import attrs
 import trio
 
 from .._config import SandboxLimits
-from .._errors import SandboxError
 from ._guest.limits import HEADER_BYTES
 from ._guest.monty.supervisor import PID
-from ._sandbox import TierStartError
-from ._zygote import DEATH_SECONDS, open_channel, spawn
+from ._sandbox import CodeNotSentError, TierStartError, not_answered
+from ._zygote import ANSWER_SECONDS, DEATH_SECONDS, SILENT, START_SECONDS, hung_up, open_channel, spawn
 
 VERSION = "1.4.0"
 """The one release this tier is made for; the extra pins it, since each release changes the interface."""
@@ -90,12 +89,14 @@ class Supervisor:
     def __init__(self, process: subprocess.Popen[bytes], control: socket.socket) -> None:
         self._process, self._control = process, control
         self._asking = trio.Lock()
+        self._stalled = False
         self.hello: dict[str, Any] = {}
         self.pid = process.pid
 
     @property
     def alive(self) -> bool:
-        return self._process.poll() is None
+        """It serves, as far as can be seen (see `Zygote.alive`)."""
+        return not self._stalled and not hung_up(self._control)
 
     @classmethod
     async def start(cls, limits: SandboxLimits, installed: Installed | None = None) -> Supervisor:
@@ -120,7 +121,13 @@ class Supervisor:
         process, ours = spawn("monty.supervisor", settings=settings, kind=socket.SOCK_STREAM)  # 1 ms: one fork and exec
         supervisor = cls(process, ours)
         try:
-            supervisor.hello = json.loads(await supervisor._line() or b'{"step": "start", "detail": "it died at once"}')
+            line = None
+            with trio.move_on_after(START_SECONDS):
+                line = await supervisor._line()
+            if line is None:
+                supervisor._stalled = True
+                raise TierStartError(SILENT, f"it said nothing within {START_SECONDS:.0f} s")
+            supervisor.hello = json.loads(line) if line else {"step": SILENT, "detail": "it died at once"}
             if supervisor.hello.get("ok") is not True:
                 raise TierStartError(str(supervisor.hello.get("step")), str(supervisor.hello.get("detail")))
         except BaseException:
@@ -130,7 +137,7 @@ class Supervisor:
 
     async def aclose(self) -> None:
         """End the supervisor, and with it every tool server and worker, and wait until they are gone."""
-        with trio.move_on_after(DEATH_SECONDS, shield=True):
+        with trio.move_on_after(0 if self._stalled else DEATH_SECONDS, shield=True):
             async with self._asking:  # an order that is under way gets its answer first
                 with contextlib.suppress(OSError):
                     self._control.shutdown(socket.SHUT_WR)
@@ -145,7 +152,7 @@ class Supervisor:
         """Have a pair made, confined and waiting for its first block.
 
         Raises:
-            SandboxError: the supervisor is gone.
+            CodeNotSentError: the supervisor is gone, or hangs.
             TierStartError: the pair could not be set up (it says which step).
         """
         ours, theirs = open_channel()
@@ -156,7 +163,12 @@ class Supervisor:
             ours.close()
             raise
         try:
-            hello = json.loads(await _first_frame(ours))
+            frame = None
+            with trio.move_on_after(START_SECONDS):
+                frame = await _first_frame(ours)
+            if frame is None:
+                raise not_answered(f"a tool server was not set up within {START_SECONDS:.0f} s")
+            hello = json.loads(frame) if frame else {"step": SILENT, "detail": "a tool server died while it was set up"}
             if hello.get("ok") is not True:
                 raise TierStartError(str(hello.get("step")), str(hello.get("detail")))
             return Pair(ours, tool_server, int(hello.get("worker") or 0))
@@ -167,17 +179,17 @@ class Supervisor:
     async def end(self, pair: Pair) -> None:
         """Kill a pair and wait until both of it are dead, also when cancelled.
 
-        Raises:
-            SandboxError: the kernel did not end them within DEATH_SECONDS.
+        If that cannot be had from the supervisor within DEATH_SECONDS, it is killed itself, and takes them with it.
         """
         pair.channel.close()
+        if not self.alive:
+            return
         with trio.move_on_after(DEATH_SECONDS, shield=True) as waited:
             async with self._asking:
                 if await self._send(b"K" + PID.pack(pair.tool_server)):
                     await self._receive(1)
         if waited.cancelled_caught:
-            self._process.kill()  # its answers would be taken for those to other orders; all that it has dies with it
-            raise SandboxError(f"a block's process did not end within {DEATH_SECONDS:.0f} s of being killed")
+            self._give_up()  # its answers would be taken for those to other orders
 
     async def _request_fork(self, theirs: socket.socket) -> int:
         """Give the order and take its answer: in one piece, since a half of it would be taken for another's."""
@@ -185,15 +197,22 @@ class Supervisor:
             try:
                 socket.send_fds(self._control, [b"F"], [theirs.fileno()])
             except OSError as error:
-                raise SandboxError(f"the supervisor is gone ({error.strerror})") from error
-            answer = b""
-            with trio.move_on_after(DEATH_SECONDS, shield=True):
+                raise CodeNotSentError(f"the supervisor is gone ({error.strerror})") from error
+            answer = None
+            with trio.move_on_after(ANSWER_SECONDS, shield=True):
                 answer = await self._receive(PID.size)
-            if len(answer) < PID.size:
-                self._process.kill()
-                raise SandboxError("the supervisor is gone")
+            if answer is None or len(answer) < PID.size:
+                self._give_up()
+                if answer is None:
+                    raise not_answered(f"the supervisor did not answer within {ANSWER_SECONDS:.0f} s")
+                raise CodeNotSentError("the supervisor is gone")
         pid: int = PID.unpack(answer)[0]
         return pid
+
+    def _give_up(self) -> None:
+        """Kill it, and with it all that it has."""
+        self._stalled = True
+        self._process.kill()
 
     async def _send(self, order: bytes) -> bool:
         """Send an order; False if the supervisor is gone, and with it all that it could be about."""
@@ -235,8 +254,7 @@ async def _receive(channel: socket.socket, size: int) -> bytes:
 
 async def _first_frame(channel: socket.socket) -> bytes:
     size = int.from_bytes(await _receive(channel, HEADER_BYTES), "big")
-    body = await _receive(channel, min(size, _HELLO_BYTES))
-    return body or b'{"step": "worker", "detail": "a tool_server died while it was set up"}'
+    return await _receive(channel, min(size, _HELLO_BYTES))
 
 
 def _interpreter() -> str:

@@ -12,7 +12,6 @@ import json
 import os
 import socket
 from collections.abc import Mapping
-from functools import partial
 from typing import Any, NoReturn, cast
 
 import attrs
@@ -22,30 +21,34 @@ from .._config import SandboxLimits
 from .._errors import SandboxError
 from ..memory import ChangeSet, is_inside
 from . import _frames
-from ._block_session import BlockSession, ChildDied, RunSlot
+from ._block_session import Attempts, BlockLostError, BlockSession, ChildDied, RunSlot
 from ._guest.limits import HEADER_BYTES, MAX_CHANGES_BYTES, MAX_PATH_CHARS
 from ._monty_supervisor import Installed, Pair, Supervisor
-from ._sandbox import HostTool, Outcome, TierStartError
-from ._zygote import Child
+from ._sandbox import CodeNotSentError, HostTool, Outcome, TierStartError, not_answered
+from ._zygote import SILENT, START_SECONDS, Child, start_again
 
 
 class ToolServerSession(BlockSession):
-    """One block with one tool_server.
+    """One block with one tool server; when that has replied, `finish` may be called."""
 
-    Attributes:
-        replied: the tool server has given its answer, so `finish` may be called.
-    """
+    async def order(self, root_fd: int | None) -> None:
+        """Hand the tool server the memory's folder; it may have died while it was idle.
 
-    replied = False
-
-    async def order(self, root_fd: int | None) -> bool:
-        """Hand the tool server the memory's folder; False if the pair died while it was idle, and no code was sent."""
+        Raises:
+            CodeNotSentError: it is dead, or hangs.
+        """
+        answer = b""
         try:
             self._hand_over(root_fd)
-            await trio.lowlevel.wait_readable(self._channel)
-            return self._channel.recv(1) == b"R"
+            with trio.move_on_after(START_SECONDS):  # it may have to start its worker anew
+                await trio.lowlevel.wait_readable(self._channel)
+            answer = self._channel.recv(1)
+        except BlockingIOError:
+            raise not_answered(f"a tool server did not answer within {START_SECONDS:.0f} s") from None
         except OSError:
-            return False
+            pass
+        if answer != b"R":
+            raise CodeNotSentError("a tool server died before it got its block")
 
     def _hand_over(self, root_fd: int | None) -> None:
         if root_fd is None:
@@ -57,11 +60,6 @@ class ToolServerSession(BlockSession):
             socket.send_fds(self._channel, [b"B"], [folder], socket.MSG_NOSIGNAL)
         finally:
             os.close(folder)
-
-    async def _receive(self) -> _frames.Reply | _frames.Call:
-        frame = await super()._receive()
-        self.replied = isinstance(frame, _frames.Reply)
-        return frame
 
     async def finish(self) -> tuple[ChangeSet, bool]:
         """After the reply: the changes, and whether the pair can go on to another block.
@@ -159,7 +157,7 @@ class MontyTier:
         tier = cls(limits, supervisor)
         try:
             tier._idle.append((supervisor, await supervisor.fork()))
-        except SandboxError as error:
+        except CodeNotSentError as error:
             await tier.aclose()
             raise TierStartError("worker", error.problem) from error
         except BaseException:
@@ -189,35 +187,44 @@ class MontyTier:
     async def execute(
         self, code: str, *, root_fd: int | None, hide: bool, host_tools: Mapping[str, HostTool]
     ) -> Outcome:
-        slot = RunSlot(self._running)
+        slot, attempts = RunSlot(self._running), Attempts()
         descriptors = await slot.begin()
-        pair = partial(descriptors.open_when_possible, self._pair)
+
+        async def once() -> Outcome:
+            pair = await descriptors.open_when_possible(self._pair)
+            return await self._run_once(pair, code, root_fd, host_tools, slot, attempts)
+
         try:
-            outcome = None
-            while outcome is None:
-                outcome = await self._attempt(await pair(), code, root_fd, host_tools, slot)
-            return outcome
+            return await attempts.run(once)
         finally:
             slot.end()
 
-    async def _attempt(
+    async def _run_once(
         self,
-        found: tuple[Supervisor, Pair, bool],
+        found: tuple[Supervisor, Pair],
         code: str,
         root_fd: int | None,
         host_tools: Mapping[str, HostTool],
         slot: RunSlot,
-    ) -> Outcome | None:
-        """Run the block in one pair; None if that was dead before it got the code, which a new one never is."""
-        supervisor, pair, new = found
+        attempts: Attempts,
+    ) -> Outcome:
+        """Run the block in one pair.
+
+        Raises:
+            CodeNotSentError: the pair was lost before it got the code.
+            BlockLostError: the supervisor was lost, and with it the pair, while the block ran.
+        """
+        supervisor, pair = found
         healthy = False
         try:
             exchange = ToolServerSession(cast(Child, pair), self.limits, host_tools, slot)
-            if not await exchange.order(root_fd):
-                if new:
-                    raise SandboxError("a new worker died before it got its first block")
-                return None
-            outcome, healthy = await self._run(exchange, code)
+            await exchange.order(root_fd)
+            try:
+                outcome, healthy = await self._run(exchange, code)
+            finally:
+                attempts.called |= exchange.called
+            if not healthy and not supervisor.alive:
+                raise BlockLostError
             return outcome
         finally:
             # Dead, not merely signalled, when this returns: nobody works on for a block that is over.
@@ -237,27 +244,24 @@ class MontyTier:
             return Outcome(error=f"RuntimeError: the block corrupted its own reply ({error})."), False
         return (outcome if outcome.error else attrs.evolve(outcome, changes=changes)), alive
 
-    async def _pair(self) -> tuple[Supervisor, Pair, bool]:
-        """An idle pair, or a new one; and whether it is new."""
+    async def _pair(self) -> tuple[Supervisor, Pair]:
+        """An idle pair, or a new one."""
         if self._idle:
-            return *self._idle.pop(), False
+            return self._idle.pop()
         supervisor = await self._living_supervisor()
         try:
-            return supervisor, await supervisor.fork(), True
+            return supervisor, await supervisor.fork()
         except TierStartError as error:
+            if error.step == SILENT:
+                raise CodeNotSentError(error.detail) from error
             raise SandboxError(f"a worker did not start: {error.step}: {error.detail}") from error
 
     async def _living_supervisor(self) -> Supervisor:
-        """The supervisor, or a new one if something (the kernel's out-of-memory killer) ended it."""
+        """The supervisor, or a new one if something (the kernel's out-of-memory killer) ended it, or it hangs."""
         if self._supervisor.alive:
             return self._supervisor
         async with self._starting:
             if not self._supervisor.alive:
                 await self._supervisor.aclose()
-                try:
-                    self._supervisor = await Supervisor.start(self.limits)
-                except TierStartError as error:
-                    raise SandboxError(
-                        f"the supervisor died and did not start again: {error.step}: {error.detail}"
-                    ) from error
+                self._supervisor = await start_again(lambda: Supervisor.start(self.limits), "a supervisor")
             return self._supervisor

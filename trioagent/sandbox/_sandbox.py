@@ -50,6 +50,24 @@ class TierStartError(Exception):
         self.step, self.detail, self.errno = step, detail, errno
 
 
+class CodeNotSentError(Exception):  # internal
+    """A block's code has not reached a child, so another child can have it; *problem* says what happened."""
+
+    def __init__(self, problem: str, cost: int = 1) -> None:
+        super().__init__(problem, cost)
+        self.problem, self.cost = problem, cost
+
+
+def not_answered(problem: str) -> CodeNotSentError:
+    """For what was waited for in vain, for seconds: not to be tried as often as what fails at once."""
+    return CodeNotSentError(problem, cost=5)
+
+
+def not_set_up(problem: str) -> CodeNotSentError:
+    """For what a child has said before it ended: another will say the same, unless a zygote's death was the reason."""
+    return CodeNotSentError(problem or "a child died while it was set up", cost=10 if problem else 1)
+
+
 class Executor(Protocol):
     """A running tier."""
 

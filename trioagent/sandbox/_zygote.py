@@ -7,15 +7,16 @@ import errno
 import json
 import os
 import re
+import select
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 import trio
@@ -26,10 +27,28 @@ from . import _frames
 from ._guest.copying import FOLDER
 from ._guest.views import remove_scratch
 from ._indexes import SharedIndex
-from ._sandbox import TierStartError
+from ._sandbox import CodeNotSentError, TierStartError, not_answered, not_set_up
 
+T = TypeVar("T")
 _PROGRAM = Path(__file__).parent / "_guest" / "__main__.py"
 DEATH_SECONDS = 10.0  # SIGKILL cannot be refused; only a kernel stuck on a dead disk takes longer
+ANSWER_SECONDS = 5.0
+"""A fork takes milliseconds: a zygote that has not answered after so long hangs (stopped, frozen, out of memory)."""
+START_SECONDS = 20.0
+"""A zygote starts in some 0.2 s, with the whole library in 1 s."""
+STARTS = 5
+"""A zygote that dies or hangs while it starts is started so often."""
+SILENT = "start"
+"""The step of a TierStartError of what ended, or hung, without saying why."""
+
+
+def hung_up(channel: socket.socket) -> bool:
+    """Is the other end of *channel* closed? False negatives only while a process is just about to die."""
+    if channel.fileno() < 0:
+        return True
+    poll = select.poll()
+    poll.register(channel, 0)  # POLLHUP needs no asking for
+    return bool(poll.poll(0))
 
 
 def spawn(
@@ -156,6 +175,11 @@ class Child:
         if waited.cancelled_caught:
             raise SandboxError(f"a child did not end within {DEATH_SECONDS:.0f} s of being killed")
 
+    def is_dead(self) -> bool:
+        poll = select.poll()
+        poll.register(self.pidfd, select.POLLIN)
+        return bool(poll.poll(0))
+
     def close(self) -> None:
         self.channel.close()
         os.close(self.pidfd)
@@ -169,12 +193,30 @@ class Zygote:
         self._process, self._control = process, control
         self._spares: deque[socket.socket] = deque()
         self._spare_children = spare_children
+        self._queue_full = trio.Lock()
+        self._stalled = False
         self.hello: dict[str, object] = {}
         self.pid = process.pid
 
     @property
     def alive(self) -> bool:
-        return self._process.poll() is None
+        """It serves, as far as can be seen.
+
+        Only the process that forks holds the other end of the control socket, and the kernel closes a process's
+        descriptors before it kills the children that die with it.
+        """
+        return not self._stalled and not hung_up(self._control)
+
+    async def is_ending(self) -> bool:
+        """After a child's socket has ended without a word on how: is that since the zygote closes its descriptors?
+
+        One that was asked to end has killed its children itself, and closes their sockets, and this one, in any order.
+        """
+        for _ in range(100):
+            if not self.alive:
+                return True
+            await trio.sleep(0.01)
+        return False
 
     @classmethod
     async def start(cls, limits: SandboxLimits, tier: str, *, whole: bool) -> Zygote:
@@ -195,10 +237,9 @@ class Zygote:
         process, ours = spawn("zygote", settings=settings, kind=socket.SOCK_SEQPACKET)  # 1 ms: one fork and exec
         zygote = cls(process, ours, limits.spare_children)
         try:
-            await trio.lowlevel.wait_readable(ours)
-            message = ours.recv(65536)  # one packet
+            message = await zygote._first_message()
             zygote.hello = (
-                json.loads(message) if message else {"ok": False, "step": "start", "detail": "it died at once"}
+                json.loads(message) if message else {"ok": False, "step": SILENT, "detail": "it died at once"}
             )
             if zygote.hello.get("ok") is not True:
                 number = zygote.hello.get("errno")
@@ -211,6 +252,22 @@ class Zygote:
             await zygote.aclose()
             raise
         return zygote
+
+    async def _first_message(self) -> bytes:
+        """What the zygote says of itself; empty if it died.
+
+        Raises:
+            TierStartError: it says nothing within START_SECONDS.
+        """
+        with trio.move_on_after(START_SECONDS):
+            await trio.lowlevel.wait_readable(self._control)
+        try:
+            return self._control.recv(65536)  # one packet
+        except BlockingIOError:
+            self._stalled = True
+            raise TierStartError(SILENT, f"it said nothing within {START_SECONDS:.0f} s") from None
+        except ConnectionError:
+            return b""
 
     async def aclose(self) -> None:
         """Kill the zygote, and with it every child, and wait until it is gone."""
@@ -238,8 +295,10 @@ class Zygote:
         except ProcessLookupError:  # it has just ended, in a program that ignores SIGCHLD
             return
         try:
-            for number, seconds in ((signal.SIGTERM, 2.0), (signal.SIGKILL, DEATH_SECONDS)):
-                self._process.send_signal(number)  # SIGTERM lets it end its children and remove its views
+            # SIGTERM lets it end its children and remove its views; one that hangs would not take it.
+            gently = [] if self._stalled else [(signal.SIGTERM, 2.0)]
+            for number, seconds in (*gently, (signal.SIGKILL, DEATH_SECONDS)):
+                self._process.send_signal(number)
                 with trio.move_on_after(seconds, shield=True) as waited:
                     await trio.lowlevel.wait_readable(pidfd)
                 if not waited.cancelled_caught:
@@ -271,7 +330,8 @@ class Zygote:
             index: the memory's index.
 
         Raises:
-            SandboxError: the zygote is gone, or could not make a child.
+            CodeNotSentError: the zygote is gone, or did not answer, or could not make a child.
+            SandboxError: there is no descriptor left.
         """
         request = _frames.encode(self._setup_request(root_fd, hide, index))
         while may_be_spare and self._spares:
@@ -288,19 +348,25 @@ class Zygote:
                 raise
             child, problem = await self._made(ours, spare=False)
             if child is None:
-                raise NoDescriptorError() if problem == _NO_DESCRIPTORS else SandboxError(problem)
+                raise NoDescriptorError() if problem == _NO_DESCRIPTORS else not_set_up(problem)
         with contextlib.suppress(ConnectionError):  # it died; what is left to read says why
             # Small, and the first on its way: there is room for it.
             sent = socket.send_fds(child.channel, [request], [] if index is None else [index.descriptor])
             child.channel.sendall(request[sent:])
         return child
 
-    @staticmethod
-    async def _made(ours: socket.socket, *, spare: bool) -> tuple[Child | None, str]:
-        """The child at the other end of *ours*, or None and why there is none."""
+    async def _made(self, ours: socket.socket, *, spare: bool) -> tuple[Child | None, str]:
+        """The child at the other end of *ours*, or None and why there is none ("": it died)."""
         try:
-            await trio.lowlevel.wait_readable(ours)
-            message, descriptors, _, _ = socket.recv_fds(ours, 1, 2)
+            with trio.move_on_after(ANSWER_SECONDS):
+                await trio.lowlevel.wait_readable(ours)
+            try:
+                message, descriptors, _, _ = socket.recv_fds(ours, 1, 2)
+            except BlockingIOError:
+                self._stalled = True
+                raise not_answered(f"a zygote did not answer within {ANSWER_SECONDS:.0f} s") from None
+            except ConnectionError:
+                message, descriptors = b"", []
             if message == b"U" and len(descriptors) == 2:
                 return Child(ours, descriptors[0], descriptors[1], spare), ""
             for descriptor in descriptors:
@@ -333,14 +399,18 @@ class Zygote:
         }
 
     async def _ask(self, theirs: socket.socket) -> None:
-        while True:
-            try:
-                socket.send_fds(self._control, [b"F"], [theirs.fileno()])
-                return
-            except BlockingIOError:
-                await trio.lowlevel.wait_writable(self._control)
-            except OSError as error:
-                raise SandboxError(f"the zygote is gone ({error.strerror})") from error
+        with trio.move_on_after(ANSWER_SECONDS):
+            while True:
+                try:
+                    socket.send_fds(self._control, [b"F"], [theirs.fileno()])
+                    return
+                except BlockingIOError:
+                    async with self._queue_full:  # one task at a time may wait for a descriptor
+                        await trio.lowlevel.wait_writable(self._control)
+                except OSError as error:
+                    raise CodeNotSentError(f"the zygote is gone ({error.strerror})") from error
+        self._stalled = True
+        raise not_answered(f"a zygote took no request within {ANSWER_SECONDS:.0f} s")
 
 
 def receive(channel: socket.socket, size: int) -> bytes:
@@ -360,7 +430,11 @@ def receive(channel: socket.socket, size: int) -> bytes:
 
 
 async def set_up_problem(channel: socket.socket, start: bytes) -> str:
-    """Why a child could not be set up: the text that it sent before it ended, of which *start* has been read."""
+    """Why a child could not be set up: the text that it sent before it ended, of which *start* has been read.
+
+    Returns:
+        "" if it just died.
+    """
     text = start
     with trio.move_on_after(1):
         while len(text) < 4000 and _frames.death_status(text) is None:
@@ -370,7 +444,7 @@ async def set_up_problem(channel: socket.socket, start: bytes) -> str:
                 break
             text += part
     if not text.startswith(b"E"):
-        return "a child died while it was set up"
+        return ""
     return text[1:].partition(_frames.DEATH_MARK)[0].decode("utf-8", "replace")
 
 
@@ -386,6 +460,21 @@ def open_channel() -> tuple[socket.socket, socket.socket]:
         raise (NoDescriptorError() if error.errno == errno.EMFILE else SandboxError(f"no socket: {error}")) from error
     ours.setblocking(False)
     return ours, theirs
+
+
+async def start_again(start: Callable[[], Awaitable[T]], what: str) -> T:
+    """Start in the place of one that died; again, if it is killed or hangs before it serves.
+
+    Raises:
+        SandboxError: it says why it cannot start, or none of STARTS did.
+    """
+    for last in range(STARTS):
+        try:
+            return await start()
+        except TierStartError as error:
+            if error.step != SILENT or last == STARTS - 1:  # what it says itself, it would say again
+                raise SandboxError(f"{what} did not start: {error.step}: {error.detail}") from error
+    raise AssertionError
 
 
 class Zygotes:
@@ -419,10 +508,7 @@ class Zygotes:
                 if zygote.alive:
                     return zygote
                 await zygote.aclose()
-            try:
-                zygote = await Zygote.start(self._limits, self._tier, whole=whole)
-            except TierStartError as error:
-                raise SandboxError(f"a zygote did not start: {error.step}: {error.detail}") from error
+            zygote = await start_again(lambda: Zygote.start(self._limits, self._tier, whole=whole), "a zygote")
             if whole:
                 self._whole = zygote
             else:

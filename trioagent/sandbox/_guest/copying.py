@@ -209,7 +209,13 @@ def _walk(folder: int, depth: int) -> Iterator[os.stat_result]:
 
 
 def remove_tree(name: str, parent: int) -> None:
-    """Remove folder *name* of folder *parent* with all that is in it, whatever a block has made of it.
+    """Remove folder *name* of folder *parent* with all that is in it, whatever a block has made of it."""
+    for _ in removing_tree(name, parent):
+        pass
+
+
+def removing_tree(name: str, parent: int) -> Iterator[None]:
+    """The same, one entry a step.
 
     However deep it nests: a folder below another is first moved up beside the topmost, so that never more than three
     descriptors are open and nothing recurses. So the files of a folder go before anything in the folders below it (see
@@ -234,7 +240,8 @@ def remove_tree(name: str, parent: int) -> None:
                         os.chmod(entry, 0o700, dir_fd=folder)  # a block may have made it without permissions
                         os.rename(entry, waiting[-1], src_dir_fd=folder, dst_dir_fd=parent)
                 except OSError:
-                    continue
+                    pass
+                yield
         finally:
             os.close(folder)
         with suppress(OSError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 from .copying import FOLDER, new_digest
@@ -185,12 +185,14 @@ class IsolationBackend(ABC):
     def die_with(self, zygote: int) -> None:  # noqa: B027  # a namespace's process 1 takes all others with it
         """In a child: end when the zygote, process *zygote*, ends."""
 
-    def drop(self, name: str) -> None:  # noqa: B027  # a detached mount goes with its last descriptor
-        """In the zygote: a view is not needed any more, if it was made at all."""
+    def drop(self, name: str) -> Iterator[None]:
+        """In the zygote: a view is not needed any more, if it was made at all. Its removal, in steps."""
+        return iter(())  # a detached mount goes with its last descriptor
 
-    def is_overfull(self, name: str) -> bool:
-        """In the zygote: has a block, still running, written more than it may? (A mount has a size of its own.)"""
-        return False
+    def is_overfull(self, name: str) -> Generator[None, None, bool]:
+        """In the zygote: has a block, still running, written more than it may? Looked for in steps."""
+        yield from ()
+        return False  # a mount has a size of its own
 
     def clean_up(self) -> None:  # noqa: B027
         """In the zygote, as the last thing: nothing of ours may stay behind."""
@@ -276,10 +278,10 @@ class NoNamespaces(IsolationBackend):
         if os.getppid() != zygote:
             os._exit(1)  # it ended before we were tied to it
 
-    def drop(self, name: str) -> None:
-        self._scratch.drop(name)
+    def drop(self, name: str) -> Iterator[None]:
+        return self._scratch.drop(name)
 
-    def is_overfull(self, name: str) -> bool:
+    def is_overfull(self, name: str) -> Generator[None, None, bool]:
         return self._scratch.is_overfull(name, size=self._size, files=self._files)
 
     def clean_up(self) -> None:

@@ -19,11 +19,11 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
-from .copying import FOLDER, Manifest, TooLarge, copy_tree, remove_tree, walk
+from .copying import FOLDER, Manifest, TooLarge, copy_tree, remove_tree, removing_tree, walk
 from .limits import MAX_COPY_BYTES, RESERVED
 from .syscalls import BASE, MOUNTED, MOUNTING, ROOT, UPPER_FD, Script
 
@@ -237,10 +237,10 @@ class Scratch:
             finally:
                 os.close(parent)
 
-    def drop(self, name: str) -> None:
-        """Remove one view, if it was ever made."""
+    def drop(self, name: str) -> Iterator[None]:
+        """Remove one view, if it was ever made: its mark at once, the rest in steps."""
         _unmark(name, self.folder)
-        remove_tree(name, self.folder)
+        return removing_tree(name, self.folder)
 
     def make(self, name: str) -> tuple[int, int, str]:
         """Make an empty view. A child, which does this, has nothing of the zygote's open: so it goes by path.
@@ -272,8 +272,11 @@ class Scratch:
             while rest:
                 rest = rest[file.write(rest) :]
 
-    def is_overfull(self, name: str, *, size: int, files: int) -> bool:
-        """Does a running block's view hold more than *size* bytes or *files* entries beyond what was copied?"""
+    def is_overfull(self, name: str, *, size: int, files: int) -> Generator[None, None, bool]:
+        """Does a running block's view hold more than *size* bytes or *files* entries beyond what was copied?
+
+        Looks at one entry a step; the generator's return value is the answer.
+        """
         try:
             with open(f"{self.path}/{name}/{MANIFEST}", "rb", buffering=0) as manifest:
                 count, bytes_ = map(int, manifest.read(100).partition(b"\n")[0].split())
@@ -287,6 +290,7 @@ class Scratch:
                 count, bytes_ = count - 1, bytes_ - min(info.st_blocks * 512, info.st_size)
                 if count < 0 or bytes_ < 0:
                     return True
+                yield
         except (TooLarge, PermissionError):
             return True  # no such folder could be saved, and it may hide anything
         finally:

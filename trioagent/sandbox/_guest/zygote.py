@@ -17,6 +17,7 @@ import signal
 import struct
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -44,6 +45,8 @@ from .wire import DEATH, DEATH_MARK, OVERFULL, Channel, Message
 
 CHECK_SECONDS = 0.1  # between checks of running blocks' views
 CHECK_SHARE = 10  # checking takes at most one part in this many of the time
+STEPS = 256
+"""Entries of views that are looked at or removed in one go, in some ms: then whoever asks for a child gets it."""
 
 Child = tuple[int, int, str]  # its pid, our copy of its socket, the name of its view
 
@@ -61,7 +64,9 @@ class Children:
         self._living: dict[int, Child] = {}  # by pidfd
         self._views: dict[int, tuple[int | None, str]] = {}  # by socket: the child's pidfd while it lives, its view
         self._overfull: set[int] = set()
-        self._next_check = 0.0
+        self._removals: deque[Iterator[None]] = deque()
+        self._check: Iterator[None] | None = None
+        self._check_took = self._next_check = 0.0
 
     def add(self, pid: int, channel: int, name: str) -> None:
         pidfd = os.pidfd_open(pid)
@@ -75,6 +80,8 @@ class Children:
         """In a child: drop what is known of the others."""
         self._living.clear()
         self._views.clear()
+        self._removals.clear()
+        self._check = None
 
     def on_event(self, descriptor: int) -> None:
         """A child has died, or the host has closed its end of a child's socket."""
@@ -107,24 +114,38 @@ class Children:
 
     def _drop(self, channel: int, name: str) -> None:
         os.close(channel)
-        self._backend.drop(name)
+        self._removals.append(self._backend.drop(name))
 
-    def seconds_to_next_check(self) -> float | None:
-        """Seconds until the views' sizes are to be checked again; None: never."""
+    def seconds_to_next_work(self) -> float | None:
+        """Seconds until `work` has something to do; None: until something happens."""
+        if self._removals or self._check is not None:
+            return 0.0
         if not self._living or not self._backend.keeps_views:
             return None
         return max(0.0, self._next_check - time.monotonic())
 
-    def check_sizes(self) -> None:
-        """Stop children that have filled their views, if it is time to check."""
+    def work(self) -> None:
+        """Go on with removing views that are not needed any more, and with checking the sizes of the others."""
+        if self._removals and _advance(self._removals[0]):
+            self._removals.popleft()
         if not self._backend.keeps_views or (started := time.monotonic()) < self._next_check:
             return
-        for pidfd, (_, _, name) in self._living.items():
-            if self._backend.is_overfull(name):
+        if self._check is None:
+            self._check, self._check_took = self._stop_overfull(), 0.0
+        over = _advance(self._check)
+        ended = time.monotonic()
+        self._check_took += ended - started
+        if over:
+            self._check = None
+            self._next_check = ended + max(CHECK_SECONDS, CHECK_SHARE * self._check_took)
+
+    def _stop_overfull(self) -> Iterator[None]:
+        """Stop children that have filled their views."""
+        for pidfd, child in list(self._living.items()):
+            # Another may have its number by then, if it has ended meanwhile.
+            if (yield from self._backend.is_overfull(child[2])) and self._living.get(pidfd) is child:
                 self._overfull.add(pidfd)
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-        ended = time.monotonic()
-        self._next_check = ended + max(CHECK_SECONDS, CHECK_SHARE * (ended - started))
 
     def end(self) -> None:
         """Kill and reap all."""
@@ -132,6 +153,16 @@ class Children:
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
             os.waitpid(pid, 0)
+
+
+def _advance(job: Iterator[None]) -> bool:
+    """Go STEPS steps on with *job*; True if it is done."""
+    for _ in range(STEPS):
+        try:
+            next(job)
+        except StopIteration:
+            return True
+    return False
 
 
 ROUNDS = 16  # a function specialises itself after 8 calls, and what it finds then settles within a few more
@@ -194,7 +225,8 @@ def warm_up(
         theirs.close()
         reads.clear()
         reads.root = ""
-        backend.drop(f"warm-up-{number}")
+        for _ in backend.drop(f"warm-up-{number}"):
+            pass
 
 
 @contextmanager
@@ -380,7 +412,7 @@ def serve(control: _socket.socket, poll: select.epoll, maker: ChildMaker, childr
     gc.collect()
     gc.freeze()  # no collection in a child walks, and so copies, what was here before it
     while True:
-        for descriptor, _ in poll.poll(children.seconds_to_next_check()):
+        for descriptor, _ in poll.poll(children.seconds_to_next_work()):
             if descriptor != control.fileno():
                 children.on_event(descriptor)
                 continue
@@ -399,7 +431,7 @@ def serve(control: _socket.socket, poll: select.epoll, maker: ChildMaker, childr
                 os.close(channel)
             else:
                 children.add(pid, channel, name)
-        children.check_sizes()
+        children.work()
 
 
 def _fork(maker: ChildMaker, children: Children, channel: int, name: str) -> int | None:

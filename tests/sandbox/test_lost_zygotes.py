@@ -1,0 +1,270 @@
+"""A zygote that is killed, or hangs, at any time: no block fails for it, and none is saved twice."""
+
+from __future__ import annotations
+
+import os
+import random
+import select
+import signal
+import socket
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from trioagent._errors import SandboxError
+from trioagent.sandbox import BlockResult, _kernel, _zygote, open_sandbox
+from trioagent.sandbox._block_session import MAX_ATTEMPTS, Attempts, BlockLostError
+from trioagent.sandbox._guest.isolation import IsolationBackend
+from trioagent.sandbox._guest.zygote import STEPS, Children
+from trioagent.sandbox._sandbox import CodeNotSentError, Outcome, not_answered, not_set_up
+
+from .arena import adopt_orphans
+from .processes import alive, descendants, spares, zygote
+
+pytestmark = pytest.mark.real
+
+TIERS = ["kernel", "kernel-lite"]
+
+
+def lose(pid: int, number: signal.Signals = signal.SIGKILL) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass
+
+
+@pytest.mark.parametrize("tier", TIERS)
+async def test_kills_under_load_fail_nothing(tier: str, tmp_path: Path) -> None:
+    """Kills of either process of a zygote at random times, under blocks that each append a line to a note."""
+    rng = random.Random(3)
+    kills, written = 0, dict.fromkeys("abcdef", "")
+    async with open_sandbox(tier) as sandbox:
+        done = trio.Event()
+
+        async def kill() -> None:
+            nonlocal kills
+            while not done.is_set():
+                await trio.sleep(rng.uniform(0.02, 0.3))
+                pid: int = sandbox._executor.pid  # type: ignore[attr-defined]
+                if descendants(pid):  # not dead yet from the last time
+                    lose(rng.choice([pid, zygote(sandbox)]), rng.choice([signal.SIGKILL, signal.SIGTERM]))
+                    kills += 1
+
+        async def work(name: str) -> None:
+            number = 0
+            while kills < 8:
+                number += 1
+                code = (
+                    f"import time\ntime.sleep(0.02)\nwith open('log.md', 'a') as log:\n    _ = log.write('{number}\\n')"
+                )
+                result = await sandbox.run(code, memory_path=tmp_path / name)
+                assert (result.error, result.saved) == ("", True)
+                written[name] += f"{number}\n"
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(kill)
+            async with trio.open_nursery() as workers:
+                for name in written:
+                    workers.start_soon(work, name)
+            done.set()
+    assert {name: (tmp_path / name / "log.md").read_text() for name in written} == written
+
+
+@pytest.mark.parametrize("tier", TIERS)
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+async def test_a_block_that_had_begun_is_run_again(tier: str, number: signal.Signals, memory: Path) -> None:
+    async with open_sandbox(tier) as sandbox:
+        result: list[BlockResult] = []
+
+        async def run() -> None:
+            code = "import time\nopen('user.md', 'a').write('more')\ntime.sleep(0.5)"
+            result.append(await sandbox.run(code, memory_path=memory))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run)
+            await trio.sleep(0.2)
+            lose(zygote(sandbox), number)
+        assert (result[0].error, result[0].saved) == ("", True)
+        assert (memory / "user.md").read_text() == "# User\n- name: Ana\nmore"
+
+
+@pytest.mark.parametrize("tier", TIERS)
+async def test_not_one_that_has_called_a_host_tool(tier: str, memory: Path) -> None:
+    """What the tool did cannot be taken back: the model is told."""
+    calls: list[int] = []
+    async with open_sandbox(tier) as sandbox:
+        pid: int = sandbox._executor.pid  # type: ignore[attr-defined]
+
+        async def die() -> None:
+            calls.append(pid)
+            lose(pid)
+
+        code = "create_file('a.md', 'x')\ndie()\nimport time\ntime.sleep(60)"
+        result = await sandbox.run(code, memory_path=memory, host_tools={"die": die})
+        assert result.error == (
+            "RuntimeError: the process that ran the block was killed from outside, "
+            "after it had called a tool outside of the sandbox. Nothing was saved."
+        )
+        assert (await sandbox.run("x = 2")).locals == {"x": "2"}
+        assert sandbox._executor.pid != pid  # type: ignore[attr-defined]
+    assert calls == [pid] and sorted(os.listdir(memory)) == ["user.md"]
+
+
+@pytest.mark.parametrize("tier", TIERS)
+async def test_one_that_hangs_is_replaced(tier: str, memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped with all of its processes, as by a frozen cgroup, and again as it has been replaced."""
+    monkeypatch.setattr(_zygote, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(_kernel, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(_kernel, "COPY_SECONDS", 0.5)
+    adopt_orphans(True)
+    try:
+        async with open_sandbox(tier) as sandbox:
+            for _ in range(2):
+                await spares(sandbox)
+                stopped = {pid, *descendants(pid)} if (pid := zygote(sandbox)) else set()
+                for each in stopped:
+                    lose(each, signal.SIGSTOP)
+                with trio.fail_after(15):
+                    for number in range(2):
+                        result = await sandbox.run(f"create_file('{number}.md')", memory_path=memory)
+                        assert (result.error, result.saved) == ("", True)
+                        (memory / f"{number}.md").unlink()
+                assert zygote(sandbox) not in stopped
+                assert alive(stopped) == set()
+    finally:
+        adopt_orphans(False)
+
+
+async def test_a_spare_child_that_hangs_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_kernel, "ANSWER_SECONDS", 0.5)
+    async with open_sandbox() as sandbox:
+        (spare,) = await spares(sandbox)
+        pid = zygote(sandbox)
+        os.kill(spare, signal.SIGSTOP)
+        assert (await sandbox.run("x = 1")).locals == {"x": "1"}
+        assert zygote(sandbox) == pid  # nothing is wrong with it
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+async def test_one_that_is_lost_while_it_starts(number: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
+    spawn, started = _zygote.spawn, []
+
+    def spawn_and_lose(
+        module: str, *, settings: Mapping[str, Any], kind: socket.SocketKind
+    ) -> tuple[subprocess.Popen[bytes], socket.socket]:
+        process, ours = spawn(module, settings=settings, kind=kind)
+        started.append(process)
+        if len(started) in losses:
+            lose(process.pid, number)
+        return process, ours
+
+    async with open_sandbox() as sandbox:
+        monkeypatch.setattr(_zygote, "spawn", spawn_and_lose)
+        losses = {1, 2}
+        if number == signal.SIGSTOP:
+            monkeypatch.setattr(_zygote, "START_SECONDS", 3.0)
+            losses = {1}
+        lose(sandbox._executor.pid)  # type: ignore[attr-defined]
+        assert (await sandbox.run("x = 1")).locals == {"x": "1"}
+        assert len(started) == len(losses) + 1
+        losses = set(range(100))
+        if number == signal.SIGKILL:
+            lose(sandbox._executor.pid)  # type: ignore[attr-defined]
+            with pytest.raises(SandboxError, match="a zygote did not start: start: it died at once"):
+                await sandbox.run("x = 1")
+            assert len(started) == 3 + _zygote.STARTS
+
+
+async def test_a_block_that_is_lost_every_time_is_given_up() -> None:
+    attempts, tried = Attempts(), 0
+
+    async def lost() -> Outcome:
+        nonlocal tried
+        tried += 1
+        raise BlockLostError
+
+    outcome = await attempts.run(lost)
+    assert outcome.error == "RuntimeError: the process that ran the block was killed from outside, each time."
+    assert tried == MAX_ATTEMPTS
+
+
+@pytest.mark.parametrize(
+    ("error", "tries"),
+    [
+        (CodeNotSentError("killed"), MAX_ATTEMPTS),
+        (not_answered("nothing within 5 s"), 4),
+        (not_set_up("view: no such folder"), 2),
+    ],
+)
+async def test_so_is_one_that_no_child_ever_gets(error: CodeNotSentError, tries: int) -> None:
+    """What fails slowly, or says why, is tried less often."""
+    tried = 0
+
+    async def fail() -> Outcome:
+        nonlocal tried
+        tried += 1
+        raise error
+
+    with pytest.raises(SandboxError, match=error.problem):
+        await Attempts().run(fail)
+    assert tried == tries
+
+
+class _ManyEntries(IsolationBackend):
+    """Views that take many steps to look through and to remove."""
+
+    keeps_views = True
+
+    def __init__(self, entries: int) -> None:
+        self._entries, self.steps = entries, 0
+
+    def set_up(self) -> None: ...
+    def prepare(self, name: str) -> str:
+        return name
+
+    def view(self, request: dict[str, Any]) -> None: ...
+    def owner(self, request: dict[str, Any]) -> None: ...
+    def drop(self, name: str):  # type: ignore[no-untyped-def]
+        for _ in range(self._entries):
+            self.steps += 1
+            yield
+
+    def is_overfull(self, name: str):  # type: ignore[no-untyped-def]
+        yield from self.drop(name)
+        return True
+
+
+def test_views_are_checked_and_removed_in_steps() -> None:
+    """A zygote asked for a child does not first look at 10,000 notes of somebody else's."""
+    backend = _ManyEntries(10_000)
+    poll = select.epoll()
+    children = Children(backend, poll)
+    process = subprocess.Popen(["sleep", "60"])
+    ours, theirs = socket.socketpair()
+    try:
+        children.add(process.pid, theirs.detach(), "a-view")
+        for _ in range(10_000 // STEPS):
+            children.work()
+            assert children.seconds_to_next_work() == 0.0
+        assert backend.steps == 10_000 // STEPS * STEPS
+        children.work()
+        assert backend.steps == 10_000
+        ((pidfd, _),) = poll.poll(5)  # stopped for its view
+        children.on_event(pidfd)
+        ours.close()
+        ((channel, _),) = poll.poll(5)
+        children.on_event(channel)
+        backend.steps = 0
+        children.work()
+        assert backend.steps == STEPS and children.seconds_to_next_work() == 0.0
+        while children.seconds_to_next_work() == 0.0:
+            children.work()
+        assert backend.steps == 10_000
+    finally:
+        poll.close()
+        process.kill()
+        process.poll()

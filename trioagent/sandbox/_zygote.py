@@ -331,7 +331,7 @@ class Zygote:
 
         Raises:
             CodeNotSentError: the zygote is gone, or did not answer, or could not make a child.
-            SandboxError: there is no descriptor left.
+            NoDescriptorError: there is no descriptor left.
         """
         request = _frames.encode(self._setup_request(root_fd, hide, index))
         while may_be_spare and self._spares:

@@ -134,7 +134,9 @@ async def test_one_that_hangs_is_replaced(tier: str, memory: Path, monkeypatch: 
                         assert (result.error, result.saved) == ("", True)
                         (memory / f"{number}.md").unlink()
                 assert zygote(sandbox) not in stopped
-                assert alive(stopped) == set()
+                with trio.fail_after(10):
+                    while alive(stopped):
+                        await trio.sleep(0.002)
     finally:
         adopt_orphans(False)
 

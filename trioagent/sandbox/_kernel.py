@@ -20,6 +20,7 @@ from .._errors import MemoryRejectedError
 from ..memory import ChangeSet
 from ._block_session import Attempts, BlockLostError, BlockSession, ChildDied, RunSlot
 from ._collect_changes import ViewRemovedError, compare_copy, read_changes
+from ._guest.views import is_whole
 from ._indexes import IndexBounds, Indexes, SharedIndex
 from ._mixed_ownership import MixedOwnership
 from ._sandbox import HostTool, Outcome, not_answered, not_set_up
@@ -163,6 +164,8 @@ class KernelTier:
                     raise BlockLostError
                 if session.ended_unseen and await zygote.is_ending():
                     raise BlockLostError
+            if outcome.error and self.tier != "kernel" and not is_whole(child.upper):
+                raise BlockLostError  # its view was removed while it ran
             run.seconds -= trio.current_time() - began
             if run.root_fd is None or outcome.error:
                 return outcome

@@ -134,6 +134,8 @@ async def test_one_that_hangs_is_replaced(tier: str, memory: Path, monkeypatch: 
                         assert (result.error, result.saved) == ("", True)
                         (memory / f"{number}.md").unlink()
                 assert zygote(sandbox) not in stopped
+                for each in stopped:
+                    lose(each, signal.SIGCONT)  # one that was stopped before it was tied to its zygote ends now
                 with trio.fail_after(10):
                     while alive(stopped):
                         await trio.sleep(0.002)
@@ -168,17 +170,17 @@ async def test_one_that_is_lost_while_it_starts(number: signal.Signals, monkeypa
         monkeypatch.setattr(_zygote, "spawn", spawn_and_lose)
         losses = {1, 2}
         if number == signal.SIGSTOP:
-            monkeypatch.setattr(_zygote, "START_SECONDS", 3.0)
+            monkeypatch.setattr(_zygote, "START_SECONDS", 4.0)
             losses = {1}
         lose(sandbox._executor.pid)  # type: ignore[attr-defined]
         assert (await sandbox.run("x = 1")).locals == {"x": "1"}
-        assert len(started) == len(losses) + 1
-        losses = set(range(100))
+        assert len(started) > len(losses)
+        losses, before = set(range(100)), len(started)
         if number == signal.SIGKILL:
             lose(sandbox._executor.pid)  # type: ignore[attr-defined]
             with pytest.raises(SandboxError, match="a zygote did not start: start: it died at once"):
                 await sandbox.run("x = 1")
-            assert len(started) == 3 + _zygote.STARTS
+            assert len(started) == before + _zygote.STARTS
 
 
 async def test_a_block_that_is_lost_every_time_is_given_up() -> None:

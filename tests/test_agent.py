@@ -118,6 +118,19 @@ async def test_a_retry_voids_what_was_said(tmp_path: Path) -> None:
     assert (response.reply, response.usage.requests) == ("Yes.", 2)
 
 
+async def test_an_answer_that_is_stopped_early_is_estimated_by_its_own_text(tmp_path: Path) -> None:
+    """What an attempt that failed had said until then is no part of the answer."""
+    answer = TextDelta(reply("Yes."))
+    wrong = [TextDelta("<think>" + "wrong " * 1000), ReasoningDelta("wrong " * 1000)]
+    answers = [[answer], [*wrong, Retrying(ModelStatusError(503), 0.0, 1), answer]]
+    async with agent_with(answers, tmp_path) as agent:
+        first = await agent.chat("Really?")
+        second = await agent.chat("Really?")
+    assert first.usage.estimated
+    assert first.usage.completion_tokens == second.usage.completion_tokens == -(-len(answer.text) // 4)
+    assert (first.usage.requests, second.usage.requests) == (1, 2)
+
+
 CUT_CODE = "<think>move it</think>\n<python>\nt = read_file('keep.md')\ndelete_file('keep.md')\n"
 CUT_REPLY = "<think>t</think><python></python><reply>Your note has been mov"
 

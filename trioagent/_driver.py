@@ -108,7 +108,7 @@ async def _ask(
                         reasoning += part.text
                         show(Delta("think", part.text))
                     case Retrying():
-                        parser, reasoning, failed = ReplyParser(style), "", part.attempt
+                        parser, reasoning, failed, text = ReplyParser(style), "", part.attempt, 0
                         show(part)
                     case AnswerEnd():
                         end = part

@@ -64,11 +64,15 @@ async def trioagent(
 
 @asynccontextmanager
 async def started(
-    arguments: Sequence[str], *, home: Path, env: Mapping[str, str] | None = None
+    arguments: Sequence[str], *, home: Path, env: Mapping[str, str] | None = None, before: Sequence[str] = ()
 ) -> AsyncIterator[trio.Process]:
-    """A command that runs meanwhile, with pipes; killed at the end if it still does."""
+    """A command that runs meanwhile, with pipes; killed at the end if it still does.
+
+    Args:
+        before: a command that executes it, such as ``nohup``.
+    """
     process = await trio.lowlevel.open_process(
-        command(*arguments),
+        [*before, *command(*arguments)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

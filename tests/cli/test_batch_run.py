@@ -269,7 +269,49 @@ async def test_dry_run(home: Path, nursery: trio.Nursery) -> None:
     await batch(home, server, "--limit", "1")
     after = sorted(home.rglob("*"))
     dry = await trioagent("batch", "jobs.jsonl", "--run-dir", "run", "--dry-run", "--model", "offline-rules", home=home)
+    assert (dry.code, dry.out) == (2, "")
+    assert "model was 'any' and is 'offline-rules'" in dry.err
+    accepted = ("--model", "offline-rules", "--accept-changes")
+    dry = await trioagent("batch", "jobs.jsonl", "--run-dir", "run", "--dry-run", *accepted, home=home)
     assert "would run: 2 (new: 2, to go on with: 0); ended before: 1 done, 0 failed" in dry.out
     assert "model: offline-rules" in dry.out
     assert sorted(home.rglob("*")) == after
     assert model.total == REQUESTS
+
+
+async def test_dry_run_counts_what_is_tried_again(home: Path, nursery: trio.Nursery) -> None:
+    """Jobs that failed, and those that are done without a reply."""
+
+    def fault(request: ModelRequest) -> Wire | None:
+        failing = request.messages[1]["content"] == "one 0"
+        return Fault.status(400) if failing else None
+
+    server = await nursery.start(serve_model, Model(fault=fault))
+    write_jobs(home, 3)
+    assert (await batch(home, server, "--limit", "2", "--max-tool-turns", "0")).code == 1
+    dry = await batch(home, server, "--dry-run", "--max-tool-turns", "0")
+    line = dry.out.splitlines()[1]
+    assert line == "would run: 1 (new: 1, to go on with: 0); ended before: 1 done, 1 failed, 1 without a reply"
+    dry = await batch(home, server, "--dry-run", "--max-tool-turns", "0", "--retry-failed")
+    line = dry.out.splitlines()[1]
+    assert line.startswith("would run: 3 (new: 1, to go on with: 0, to try again: 2); ended before: ")
+
+
+async def test_jobs_from_stdin(home: Path, nursery: trio.Nursery) -> None:
+    """They are read as those of a file are; bad ones are named, and the same rows go on where they were."""
+    model = Model()
+    server = await nursery.start(serve_model, model)
+    write_jobs(home, 3)
+    rows = (home / "jobs.jsonl").read_bytes()
+    (home / "jobs.jsonl").unlink()
+    given = ["batch", "-", *arguments(server)[2:]]
+    for bad, words in ((rows + rows, "error: stdin: 3 bad rows"), (b"\n", "error: stdin: holds no job")):
+        done = await trioagent(*given, home=home, stdin=bad)
+        assert (done.code, done.out) == (2, "")
+        assert done.err.startswith(words)
+    done = await trioagent(*given, "--limit", "1", home=home, stdin=rows)
+    assert (done.code, len(conversations(home))) == (0, 1)
+    done = await trioagent(*given, "--dry-run", home=home, stdin=rows)
+    assert done.out.startswith("stdin: 3 jobs, every row is good\nwould run: 2 ")
+    assert (await trioagent(*given, home=home, stdin=rows)).code == 0
+    assert (len(conversations(home)), model.total) == (3, 3 * REQUESTS)

@@ -30,7 +30,9 @@ pytestmark = pytest.mark.real
 ENDLESS = "<think>Spin.</think>\n<python>\ncreate_file('begun.md', 'x')\nwhile True:\n    pass\n</python>"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: signal.Signals(number).name)
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: signal.Signals(number).name
+)
 async def test_interrupted_and_gone_on_with(number: signal.Signals, home: Path, nursery: trio.Nursery) -> None:
     """As if it had never been interrupted: the same conversations and notes, and no answer asked for twice."""
     model = Model(delay=0.02)
@@ -59,6 +61,19 @@ async def test_interrupted_and_gone_on_with(number: signal.Signals, home: Path, 
     assert outcome(home) == expected
     assert set(model.asked.values()) == {1}
     assert model.total == 6 * REQUESTS
+
+
+async def test_a_terminal_that_closes_does_not_end_what_nohup_started(home: Path, nursery: trio.Nursery) -> None:
+    model = Model(delay=0.02)
+    server = await nursery.start(serve_model, model)
+    write_jobs(home, 4)
+    async with started(arguments(server, "--max-concurrent", "2"), home=home, before=("nohup",)) as process:
+        await model.wait_asked(3)
+        process.send_signal(signal.SIGHUP)
+        code, _, err = await rest(process)
+    assert code == 0
+    assert "SIGHUP" not in err
+    assert (report(home)["done"], model.total) == (4, 4 * REQUESTS)
 
 
 async def test_the_second_signal_stops_at_once(home: Path, nursery: trio.Nursery) -> None:

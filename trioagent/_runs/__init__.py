@@ -28,6 +28,7 @@ from ._outputs import RunDirError as RunDirError
 from ._outputs import failure as failure
 from ._outputs import read_rows as read_rows
 from ._pins import RunChangedError as RunChangedError
+from ._pins import check_pins as check_pins
 from ._pins import memory_folder as memory_folder
 from ._pins import pins_of as pins_of
 from ._pins import prompt_hash as prompt_hash

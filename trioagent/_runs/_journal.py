@@ -227,22 +227,11 @@ class Journal:
 
     async def has_outcomes(self) -> bool:
         """Has anything come of the run yet: an answer, a job that ended?"""
-
-        def read(cursor: sqlite3.Cursor) -> bool:
-            select = "SELECT EXISTS (SELECT 1 FROM events) OR EXISTS (SELECT 1 FROM jobs WHERE state != 'running')"
-            (found,) = cursor.execute(select).fetchone()
-            return bool(found)
-
-        return await self._write(read)
+        return await self._write(has_outcomes)
 
     async def read_meta(self, key: str) -> Mapping[str, Any] | None:
         """What was recorded of the run under this key."""
-
-        def read(cursor: sqlite3.Cursor) -> Mapping[str, Any] | None:
-            row = cursor.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-            return None if row is None else read_object(row[0])
-
-        return await self._write(read)
+        return await self._write(lambda cursor: read_meta(cursor, key))
 
     async def write_meta(self, values: Mapping[str, Mapping[str, Any]]) -> None:
         """Record something of the run, by key."""
@@ -319,6 +308,19 @@ def spent(cursor: sqlite3.Cursor) -> Spending:
     """What all answers recorded so far have cost."""
     prompt, completion, cost = cursor.execute("SELECT prompt_tokens, completion_tokens, cost FROM spent").fetchone()
     return Spending(int(prompt), int(completion), float(cost))
+
+
+def has_outcomes(cursor: sqlite3.Cursor) -> bool:
+    """Has anything come of the run yet: an answer, a job that ended?"""
+    select = "SELECT EXISTS (SELECT 1 FROM events) OR EXISTS (SELECT 1 FROM jobs WHERE state != 'running')"
+    (found,) = cursor.execute(select).fetchone()
+    return bool(found)
+
+
+def read_meta(cursor: sqlite3.Cursor, key: str) -> Mapping[str, Any] | None:
+    """What was recorded of the run under this key."""
+    row = cursor.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+    return None if row is None else read_object(row[0])
 
 
 def read_object(text: str) -> Mapping[str, Any]:

@@ -18,11 +18,13 @@ from typing import Any
 import attrs
 import trio
 
+from .._config import ModelConfig
 from .._errors import FatalError, InvalidInputError
 from .._prompt import system_prompt
 from .._wire import short
 from ..runtime import Runtime
 from ._journal import Journal
+from ._reader import JournalReader
 
 PINS, RECORDED = "pins", "recorded"
 _log = logging.getLogger("trioagent")
@@ -55,10 +57,18 @@ def prompt_hash(prompt: str) -> str:
     return hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-def pins_of(runtime: Runtime, *, prompt: str | None, append: str | None, **others: Any) -> dict[str, Any]:
-    """What a run with these settings is pinned to; *others* are of its kind of run."""
-    pins = {"model": runtime.model.name, "prompt": prompt_hash(system_prompt(prompt, append)), **others}
-    if (config := runtime.config) is not None:
+def pins_of(
+    model: str, config: ModelConfig | None, *, prompt: str | None, append: str | None, **others: Any
+) -> dict[str, Any]:
+    """What a run with these settings is pinned to.
+
+    Args:
+        model, config: the run's own model: its name, and its settings if it is one of a server.
+        prompt, append: the run's system prompt in place of the built-in one, and what is added to it.
+        others: settings of this kind of run.
+    """
+    pins = {"model": model, "prompt": prompt_hash(system_prompt(prompt, append)), **others}
+    if config is not None:
         for name in ("temperature", "top_p", "max_tokens", "seed", "stop"):
             value = getattr(config, name)
             pins[name] = list(value) if isinstance(value, tuple) else value
@@ -75,14 +85,28 @@ async def pin(journal: Journal, runtime: Runtime, pins: Mapping[str, Any], *, ac
         RunChangedError: they differ, and the difference is not accepted.
     """
     known = await journal.read_meta(PINS) if await journal.has_outcomes() else None
-    if known is not None and not accept and (changes := _changes(known, pins)):
-        raise RunChangedError(str(journal.path.parent), tuple(changes))
+    if not accept:
+        _check(str(journal.path.parent), known, pins)
     recorded = _recorded(runtime)
     before = await journal.read_meta(RECORDED)
     if before is not None:
         for name, old, new in _changes(before, recorded):
             _log.warning("%s: %s was %s and is %s", journal.path.parent, name, old, new)
     await journal.write_meta({PINS: dict(pins), RECORDED: recorded})
+
+
+def check_pins(run_dir: Path, journal: JournalReader, pins: Mapping[str, Any]) -> None:
+    """Raise what `pin` would raise, without recording anything.
+
+    Raises:
+        RunChangedError: the run is pinned to other settings.
+    """
+    _check(str(run_dir), journal.read_meta(PINS) if journal.has_outcomes() else None, pins)
+
+
+def _check(run_dir: str, known: Mapping[str, Any] | None, pins: Mapping[str, Any]) -> None:
+    if known is not None and (changes := _changes(known, pins)):
+        raise RunChangedError(run_dir, tuple(changes))
 
 
 def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterable[tuple[str, str, str]]:

@@ -16,7 +16,9 @@ from ._journal import (
     UNREADABLE,
     JournalError,
     KnownJob,
+    has_outcomes,
     known_jobs,
+    read_meta,
     read_object,
     spent,
 )
@@ -66,6 +68,14 @@ class JournalReader:
     def spent(self) -> Spending:
         """What all answers recorded so far have cost."""
         return self._read(spent)
+
+    def has_outcomes(self) -> bool:
+        """Has anything come of the run yet: an answer, a job that ended?"""
+        return self._read(has_outcomes)
+
+    def read_meta(self, key: str) -> Mapping[str, Any] | None:
+        """What was recorded of the run under this key."""
+        return self._read(lambda cursor: read_meta(cursor, key))
 
     def look_up(self, job_ids: Sequence[str]) -> list[KnownJob | None]:
         """What is known of each job, None for those never begun; for a few hundred at a time."""

@@ -18,6 +18,7 @@ from .._runs import FailureCause as FailureCause
 from .._runs import JobChangedError as JobChangedError
 from .._runs import JournalError as JournalError
 from .._runs import JournalReader as JournalReader
+from .._runs import KnownJob as KnownJob
 from .._runs import PriceUnknownError as PriceUnknownError
 from .._runs import Progress as Progress
 from .._runs import RunChangedError as RunChangedError
@@ -35,6 +36,7 @@ from ._jobs import good_jobs as good_jobs
 from ._jobs import job_from_row as job_from_row
 from ._jobs import read_jobs as read_jobs
 from ._jobs import survey_jobs as survey_jobs
+from ._run import check_batch_pins as check_batch_pins
 from ._run import run_batch as run_batch
 
 if not TYPE_CHECKING:

@@ -146,21 +146,25 @@ class Survey:
     models: frozenset[str]
 
 
-def survey_jobs(path: Path) -> Survey:
+def survey_jobs(path: Path, *, name: str | None = None) -> Survey:
     """Read the whole file once, checking every row.
 
     Memory: about 100 bytes a job, for noticing duplicate ids.
+
+    Args:
+        name: what errors call the file; its path if None.
 
     Raises:
         BadJobsError: rows that are no jobs, or ids that occur twice.
         InvalidInputError: the file cannot be read, is no plain file, or holds no job.
     """
+    name = str(path) if name is None else name
     seen: dict[int, int] = {}
     bad: list[BadRow] = []
     models: set[str] = set()
     try:
         if path.exists() and not path.is_file():
-            raise InvalidInputError(str(path), "is not a plain file, and jobs are read more than once")
+            raise InvalidInputError(name, "is not a plain file, and jobs are read more than once")
         for line, item in read_jobs(path):
             if isinstance(item, BadRow):
                 bad.append(item)
@@ -172,11 +176,11 @@ def survey_jobs(path: Path) -> Survey:
             if first != line:
                 bad.append(BadRow(line, f"has the id {item.id!r} of line {first} again"))
     except OSError as error:
-        raise InvalidInputError(str(path), f"cannot be read: {error.strerror}") from error
+        raise InvalidInputError(name, f"cannot be read: {error.strerror}") from error
     if bad:
-        raise BadJobsError(str(path), tuple(bad))
+        raise BadJobsError(name, tuple(bad))
     if not seen:
-        raise InvalidInputError(str(path), "holds no job")
+        raise InvalidInputError(name, "holds no job")
     return Survey(len(seen), frozenset(models))
 
 

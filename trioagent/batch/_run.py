@@ -11,14 +11,16 @@ from typing import Any
 
 import trio
 
-from .._config import BatchConfig
+from .._config import BatchConfig, ModelConfig
 from .._files import user_path
 from .._runs import (
     BatchReport,
     JobEnd,
     JobRecord,
+    JournalReader,
     Progress,
     Run,
+    check_pins,
     failure,
     memory_folder,
     pins_of,
@@ -71,15 +73,35 @@ async def run_batch(
         runtime=runtime,
         run_dir=user_path(run_dir, "run_dir"),
         config=config,
-        pins=pins_of(
-            runtime,
-            prompt=config.system_prompt,
-            append=config.system_prompt_append,
-            max_tool_turns=config.max_tool_turns,
-        ),
+        pins=_pins(runtime.model.name, runtime.config, config),
         stop=stop,
         total=total,
         on_progress=on_progress,
+    )
+
+
+def check_batch_pins(run_dir: Path, journal: JournalReader, model: str | ModelConfig, config: BatchConfig) -> None:
+    """Raise what `run_batch` would raise of a run that was begun under other settings.
+
+    Args:
+        model: the runtime's own: its settings, or the name of one that has none.
+
+    Raises:
+        RunChangedError: the settings differ, and ``config.accept_changes`` is not set.
+        JournalError: the journal cannot be read.
+    """
+    if not config.accept_changes:
+        pins = _pins(model, None, config) if isinstance(model, str) else _pins(model.model, model, config)
+        check_pins(run_dir, journal, pins)
+
+
+def _pins(model: str, settings: ModelConfig | None, config: BatchConfig) -> dict[str, Any]:
+    return pins_of(
+        model,
+        settings,
+        prompt=config.system_prompt,
+        append=config.system_prompt_append,
+        max_tool_turns=config.max_tool_turns,
     )
 
 

@@ -11,6 +11,7 @@ from .._descriptors import hard_limit
 from ..batch import BadJobsError, fit_to_descriptors, survey_jobs
 from ._batch_dry_run import print_plan
 from ._batch_run import BatchCommand, execute_batch
+from ._batch_source import open_jobs
 from ._batch_status import status
 from ._errors import USAGE
 from ._model_options import (
@@ -147,13 +148,14 @@ def run_jobs(
 ) -> int:
     """Run the jobs in JOBS, or go on with them. `trioagent batch status DIR` looks at a run from outside.
 
-    JOBS has a JSON object a line: {"id": "a", "memory": "memories/a", "messages": ["I moved to Berlin."]}, where
-    "model", "options" (such as {"temperature": 0}), "system_prompt", "system_prompt_append", "deadline" and "metadata"
-    may be added. Every row is checked before anything is spent. A run has no default model: name one.
+    JOBS, or stdin if it is -, has a JSON object a line: {"id": "a", "memory": "memories/a", "messages": ["I moved to
+    Berlin."]}, where "model", "options" (such as {"temperature": 0}), "system_prompt", "system_prompt_append",
+    "deadline" and "metadata" may be added. Every row is checked before anything is spent. A run has no default model:
+    name one.
 
     The same command again goes on where it was, whatever ended it: no answer that was paid for is asked for again, and
-    no code runs twice. The first Ctrl-C (or SIGTERM) starts no new job and lets running ones reach their next
-    checkpoint; the second one stops at once.
+    no code runs twice. The first Ctrl-C (or SIGTERM, or a terminal that closes) starts no new job and lets
+    running ones reach their next checkpoint; the second one stops at once.
 
     \b
     In the run directory: conversations.jsonl (a row for each job that is done),
@@ -166,8 +168,9 @@ def run_jobs(
     rows or options, 3 stopped (budget used up, server away), 130 interrupted; after 3 and
     130 the same command goes on.
     """
+    source = ctx.with_resource(open_jobs(jobs))
     try:
-        survey = survey_jobs(jobs)
+        survey = survey_jobs(source.path, name=source.name)
     except BadJobsError as bad:
         return report_bad_rows(bad)
     resolved = resolve_model(model, required=True)
@@ -181,7 +184,7 @@ def run_jobs(
     notes = [line for line in (*resolved.notes, note) if line]
     agent = agent_config(model.profile, max_tool_turns, system_prompt, system_prompt_append)
     command = BatchCommand(
-        jobs=jobs,
+        jobs=source,
         total=survey.jobs,
         run_dir=run_dir,
         model=resolved.with_rate(rate),

@@ -18,6 +18,7 @@ from .._network import NetworkConfig
 from ..batch import CONVERSATIONS, FAILURES, BatchReport, good_jobs, run_batch
 from ..runtime import open_runtime
 from ._batch_progress import Display, open_display
+from ._batch_source import JobsSource
 from ._batch_text import duration
 from ._errors import FAILED, INTERRUPTED, STOPPED, line_and_code
 from ._terminal import safe
@@ -34,7 +35,7 @@ class BatchCommand:
         arguments: the command's own arguments, for the command line that resumes the run.
     """
 
-    jobs: Path
+    jobs: JobsSource
     total: int
     run_dir: Path
     model: str | ModelConfig
@@ -100,7 +101,7 @@ async def _run(command: BatchCommand, display: Display, stop: trio.Event) -> Bat
     rate = command.rate if isinstance(command.model, str) else None  # a ModelConfig has it already
     async with open_runtime(command.model, rate=rate, network=command.network) as runtime:
         return await run_batch(
-            good_jobs(command.jobs),
+            good_jobs(command.jobs.path),
             runtime=runtime,
             run_dir=command.run_dir,
             config=command.config,
@@ -113,8 +114,8 @@ async def _run(command: BatchCommand, display: Display, stop: trio.Event) -> Bat
 def _run_to_end(run: Callable[[trio.Event], Awaitable[T]], display: Display, notice: str) -> tuple[bool, T | None]:
     """Whether *run* was interrupted, and what it returned (None if it was cancelled).
 
-    The first SIGINT or SIGTERM sets the event that *run* is given, the second one cancels it. An error is reported on
-    the display before it is raised.
+    The first signal to end sets the event that *run* is given, the second one cancels it. An error is reported on the
+    display before it is raised.
 
     Args:
         notice: a line to show at the first signal.
@@ -133,7 +134,7 @@ async def _run_signalled(
     stop, scope = trio.Event(), trio.CancelScope()
     report: T | None = None
     try:
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        with trio.open_signal_receiver(*_signals_to_end()) as signals:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_handle_signals, signals, stop, scope, display, notice)
                 with scope:
@@ -144,6 +145,12 @@ async def _run_signalled(
             raise
         stop.set()
     return stop.is_set(), report
+
+
+def _signals_to_end() -> list[signal.Signals]:
+    """The signals that end a run: with SIGHUP, unless it is ignored, as ``nohup`` has it."""
+    hung_up = [] if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else [signal.SIGHUP]
+    return [signal.SIGINT, signal.SIGTERM, *hung_up]
 
 
 async def _handle_signals(

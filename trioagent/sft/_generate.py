@@ -105,7 +105,8 @@ async def generate_conversations(
             runtime=runtime,
             run_dir=run_dir,
             pins=pins_of(
-                runtime,
+                runtime.model.name,
+                runtime.config,
                 prompt=None,
                 append=None,
                 judge=None if judge is None else judge.name,

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from types import ModuleType
 from typing import get_type_hints
 
 import pytest
@@ -18,7 +17,7 @@ import trioagent
 from gates.surface import exported_names
 
 PACKAGE = Path(trioagent.__file__).parent
-# From the ground up; a module may import from its own layer and from those before it.
+# Lowest first; a module may import from its own layer and from those before it.
 LAYERS = [
     [
         "_errors",
@@ -106,21 +105,6 @@ def test_imports_point_up_the_layers(path: Path) -> None:
     assert not below, f"{own} imports {below} from layers below it"
 
 
-# Still to be mended: what packages take from others that these do not export. No entry may be added.
-TAKEN_PRIVATELY = {
-    "_events": {"models._base.Retrying"},
-    "compat": {"models._names.OFFLINE_RULES", "models._names.VLLM_DEFAULT", "models._names.OPENROUTER_DEFAULT"},
-    "memory": {"tools._disk.Disk", "tools._text.NoteText"},
-    "sft": {"models.offline_rules._facts.parse_facts"},
-    "testing": {
-        "models._base.AnswerEnd",
-        "models._base.AnswerPart",
-        "models._base.Retrying",
-        "models._base.TextDelta",
-    },
-}
-
-
 def test_packages_take_from_others_what_these_export() -> None:
     """The exports of a package's ``__init__``, or of one of its public modules, are all that another package knows."""
     taken: dict[str, set[str]] = {}
@@ -131,8 +115,7 @@ def test_packages_take_from_others_what_these_export() -> None:
                 continue
             if any(part.startswith("_") for part in inside[:-1]) or inside[0] not in exports(package):
                 taken.setdefault(own, set()).add(".".join([package, *inside]))
-    new = {own: names - TAKEN_PRIVATELY.get(own, set()) for own, names in taken.items()}
-    assert not any(new.values()), new
+    assert not taken
 
 
 def test_what_runs_in_sandbox_processes_imports_the_standard_library_and_tools() -> None:
@@ -264,35 +247,6 @@ def test_every_public_name_is_documented_where_it_is_defined() -> None:
         name for name in exported_names() if not (getattr(trioagent, name).__doc__ or name in ("AgentEvent", "Outcome"))
     ]
     assert not missing
-
-
-@pytest.mark.parametrize(
-    ("module", "old", "new"),
-    [
-        (trioagent, "Done", trioagent.JobDone),
-        (trioagent, "Failed", trioagent.JobFailed),
-        (trioagent, "Cancelled", trioagent.JobCancelled),
-        (trioagent, "DeadlineExceeded", trioagent.DeadlineExceededError),
-        (trioagent, "SandboxUnavailable", trioagent.SandboxUnavailableError),
-        (trioagent, "AgentsFailed", trioagent.AgentsFailedError),
-        (trioagent, "BadJobs", trioagent.BadJobsError),
-        (trioagent.nursery_runner, "Done", trioagent.JobDone),
-        (trioagent.nursery_runner, "Job", trioagent.nursery_runner.RunnerJob),
-        (trioagent.batch, "BadJobs", trioagent.BadJobsError),
-        (trioagent.batch, "BudgetExhausted", trioagent.batch.BudgetExhaustedError),
-        (trioagent.batch, "PriceUnknown", trioagent.batch.PriceUnknownError),
-    ],
-)
-def test_names_of_the_last_release_still_work_with_a_warning(module: ModuleType, old: str, new: object) -> None:
-    with pytest.warns(DeprecationWarning, match=f"is now {module.__name__}.") as caught:
-        assert getattr(module, old) is new
-    assert caught[0].filename == __file__
-
-
-@pytest.mark.parametrize("name", ["Dome", "BudgetExhausted", "PriceUnknown"])
-def test_names_that_never_were_public_are_unknown(name: str) -> None:
-    with pytest.raises(AttributeError, match=name):
-        getattr(trioagent, name)
 
 
 def test_the_version_is_that_of_the_project() -> None:

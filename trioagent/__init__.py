@@ -3,7 +3,7 @@
 Start with `open_runtime` and `Agent`; `run_agents` and `open_runner` run many; `run_batch` runs a night's work.
 """
 
-# The layers, from the ground up. A module imports only from those above it (see tests/test_layers.py).
+# The layers, lowest first. A module imports only from those above it (see tests/test_layers.py).
 #
 #   _errors, _config, _messages      what everything else speaks in
 #   _lazy, _deprecated               names that are imported when they are used; names of the last release

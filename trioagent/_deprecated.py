@@ -16,6 +16,8 @@ RENAMED = {
     "Done": "JobDone",
     "Failed": "JobFailed",
     "Job": "RunnerJob",  # of nursery_runner; the others have a Job of their own
+    "Pacer": "RateLimiter",
+    "PacerStatistics": "RateLimiterStatistics",
     "PriceUnknown": "PriceUnknownError",
     "SandboxUnavailable": "SandboxUnavailableError",
     "look_at": "read_run_status",

@@ -13,7 +13,7 @@ from ._errors import InvalidInputError, ModelError
 from ._messages import AgentResponse, Usage
 from ._parsed_reply import Delta, ParsedReply
 from ._wire import read_value, short, strict_converter
-from .models._base import Retrying
+from .models import Retrying
 from .sandbox import BlockResult
 
 

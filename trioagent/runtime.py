@@ -14,7 +14,16 @@ from ._descriptors import raised_limit
 from ._errors import InvalidInputError
 from ._network import NetworkConfig
 from ._reply_parser import ThoughtStyle
-from .models import Endpoints, Model, OfflineRules, RateLimiter, model_config, names_a_server, with_options
+from .models import (
+    OFFLINE_RULES,
+    Endpoints,
+    Model,
+    OfflineRules,
+    RateLimiter,
+    model_config,
+    names_a_server,
+    with_options,
+)
 from .sandbox import Sandbox, open_sandbox
 
 _KEY_VARIABLES = ("OPENROUTER_API_KEY", "OPENAI_API_KEY")
@@ -127,7 +136,7 @@ async def open_runtime(
 
 
 def _called(model: OfflineRules | Model) -> str:
-    return "offline-rules" if isinstance(model, OfflineRules) else model.name
+    return OFFLINE_RULES if isinstance(model, OfflineRules) else model.name
 
 
 def _check_no_options(model: object, **options: object) -> None:

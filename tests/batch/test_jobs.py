@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from trioagent._errors import InvalidInputError
-from trioagent.batch import BadJobsError, BadRow, Job, check_jobs, job_from_row, read_jobs
+from trioagent.batch import BadJobsError, BadRow, Job, job_from_row, read_jobs, survey_jobs
 
 GOOD = {"id": "a", "memory": "memories/a", "messages": ["hi"]}
 
@@ -69,7 +69,7 @@ def test_bad_rows(row: Any, problem: str, tmp_path: Path) -> None:
     assert problem in str(caught.value)
     path = write(tmp_path / "jobs.jsonl", GOOD | {"id": "first"}, row)
     with pytest.raises(BadJobsError) as many:
-        check_jobs(path)
+        survey_jobs(path)
     assert [bad.line for bad in many.value.rows] == [2]
     assert f"line 2: {many.value.rows[0].problem}" in str(many.value)
 
@@ -79,7 +79,7 @@ def test_every_bad_row_is_named(tmp_path: Path) -> None:
         tmp_path / "jobs.jsonl", GOOD, b"{not json", b"", GOOD | {"id": "b"}, b'{"id": "\xff"}', b"[" * 100_000, GOOD
     )
     with pytest.raises(BadJobsError) as caught:
-        check_jobs(path)
+        survey_jobs(path)
     problems = {bad.line: bad.problem for bad in caught.value.rows}
     assert list(problems) == [2, 5, 6, 7]
     assert problems[2].startswith("is not JSON: Expecting property name enclosed in double quotes at character 2")
@@ -91,15 +91,14 @@ def test_every_bad_row_is_named(tmp_path: Path) -> None:
 def test_many_bad_rows_are_summed_up(tmp_path: Path) -> None:
     path = write(tmp_path / "jobs.jsonl", *[b"x"] * 50)
     with pytest.raises(BadJobsError, match="50 bad rows") as caught:
-        check_jobs(path)
+        survey_jobs(path)
     assert "and 30 more" in str(caught.value)
     assert len(pickle.loads(pickle.dumps(caught.value)).rows) == 50
 
 
 def test_a_good_file(tmp_path: Path) -> None:
     path = write(tmp_path / "jobs.jsonl", b"\xef\xbb\xbf" + json.dumps(GOOD).encode(), b"  ", GOOD | {"id": "b"})
-    assert check_jobs(path) == 2
-    assert check_jobs(path, limit=1) == 1
+    assert survey_jobs(path).jobs == 2
     assert [item.id for _, item in read_jobs(path) if isinstance(item, Job)] == ["a", "b"]
 
 
@@ -113,9 +112,9 @@ def test_a_huge_row_is_bad_and_not_held(tmp_path: Path) -> None:
 
 def test_no_file_and_no_jobs(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="cannot be read"):
-        check_jobs(tmp_path / "none.jsonl")
+        survey_jobs(tmp_path / "none.jsonl")
     with pytest.raises(InvalidInputError, match="holds no job"):
-        check_jobs(write(tmp_path / "empty.jsonl", b""))
+        survey_jobs(write(tmp_path / "empty.jsonl", b""))
 
 
 def test_the_digest_is_of_what_the_episode_is() -> None:

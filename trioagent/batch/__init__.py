@@ -31,7 +31,6 @@ from .._runs import read_rows as read_rows
 from .._runs import read_run_status as read_run_status
 from ._jobs import Job as Job
 from ._jobs import Survey as Survey
-from ._jobs import check_jobs as check_jobs
 from ._jobs import good_jobs as good_jobs
 from ._jobs import job_from_row as job_from_row
 from ._jobs import read_jobs as read_jobs

@@ -184,12 +184,6 @@ def survey_jobs(path: Path, *, name: str | None = None) -> Survey:
     return Survey(len(seen), frozenset(models))
 
 
-def check_jobs(path: Path, limit: int | None = None) -> int:
-    """How many jobs a file holds (at most *limit*), every row checked; raises as `survey_jobs` does."""
-    count = survey_jobs(path).jobs
-    return count if limit is None else min(count, limit)
-
-
 def good_jobs(path: Path) -> Iterator[Job]:
     """The jobs of a file that has been checked.
 

@@ -17,10 +17,10 @@ from .._config import ModelConfig, RetryPolicy
 from .._errors import InvalidInputError, TrioAgentError
 from .._messages import ChatMessage
 from .._network import NetworkConfig
-from ..models import OfflineRules, complete
+from ..models import OFFLINE_RULES, OfflineRules, complete
 from ..sandbox import Check, TierReport, diagnose
 from ._errors import FAILED
-from ._model_options import OFFLINE_RULES, debug_option, model_options, resolve_model
+from ._model_options import debug_option, model_options, resolve_model
 from ._profiles import ModelChoice
 from ._terminal import console, one_line, shortened
 

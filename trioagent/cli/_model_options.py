@@ -18,12 +18,10 @@ from .._errors import InvalidInputError
 from .._network import NetworkConfig
 from ..agent import Agent
 from ..memory import check_memory_path
-from ..models import OfflineRules
+from ..models import OFFLINE_RULES, OfflineRules
 from ..runtime import Runtime, open_runtime
 from ._profiles import ModelChoice, Profile, load_profile
 from ._terminal import GlobalOptions, one_line
-
-OFFLINE_RULES = "offline-rules"
 
 
 @attrs.frozen(kw_only=True)

@@ -9,9 +9,9 @@ import click
 
 from .._config import FLOWS, Flow, SftConfig
 from ..batch import BadJobsError
+from ..models import OFFLINE_RULES
 from ._batch import fit_concurrency, report_bad_rows
 from ._model_options import (
-    OFFLINE_RULES,
     FileType,
     FolderType,
     agent_config,

@@ -14,11 +14,11 @@ import trio
 
 from .._events import AgentEvent, CodeResult
 from ..agent import Agent
+from ..models import OFFLINE_RULES
 from ..runtime import open_runtime
 from ..sandbox import BlockResult
 from ._errors import exit_code_of
 from ._memory import print_tree
-from ._model_options import OFFLINE_RULES
 from ._send import Interrupted, send_message
 from ._terminal import GlobalOptions, console, prepare_streams
 from ._turn_view import TurnView

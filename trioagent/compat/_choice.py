@@ -8,8 +8,7 @@ from collections.abc import Mapping
 
 from .._config import ModelConfig
 from .._errors import InvalidInputError
-from ..models import Model, OfflineRules, model_config, names_a_server
-from ..models._names import OFFLINE_RULES, VLLM_DEFAULT
+from ..models import OFFLINE_RULES, VLLM_DEFAULT, Model, OfflineRules, model_config, names_a_server
 from ._bridge import is_new
 from ._runtimes import Settings
 from .settings import OPENROUTER_STRONG_MODEL

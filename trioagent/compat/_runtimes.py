@@ -12,8 +12,7 @@ import trio
 from .._config import ModelConfig
 from .._exceptions import open_helper_nursery
 from .._network import NetworkConfig
-from ..models import Model, OfflineRules
-from ..models._names import OFFLINE_RULES
+from ..models import OFFLINE_RULES, Model, OfflineRules
 from ..runtime import Runtime, open_runtime
 
 Settings = ModelConfig | OfflineRules

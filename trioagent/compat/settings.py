@@ -6,7 +6,7 @@ import os
 
 from .._config import MemoryLimits, SandboxLimits
 from .._errors import InvalidInputError
-from ..models._names import OPENROUTER_DEFAULT
+from ..models import OPENROUTER_DEFAULT
 
 MAX_TOOL_TURNS = 4
 

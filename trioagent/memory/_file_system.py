@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from functools import cache
-from typing import Any
+
+from ._fsops import libc
 
 # f_type of statfs(2) as in linux/magic.h, and of file systems outside the kernel's tree. FUSE counts as one: what
 # answers is a program, often one that asks a server (sshfs, rclone, GlusterFS, s3fs).
@@ -48,11 +48,6 @@ def on_network(fd: int) -> bool:
     if not sys.platform.startswith("linux"):
         return False
     buffer = ctypes.create_string_buffer(_STATFS_BYTES)
-    if _libc().fstatfs(fd, buffer) != 0:
+    if libc().fstatfs(fd, buffer) != 0:
         return False
     return is_network_type(ctypes.c_long.from_buffer(buffer).value)
-
-
-@cache
-def _libc() -> Any:
-    return ctypes.CDLL(None, use_errno=True)

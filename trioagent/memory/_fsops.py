@@ -104,7 +104,7 @@ def exchange(name: str, dir_fd: int, other: str, other_dir_fd: int) -> bool:
 
 def _renameat2(dir_fd: int, name: str, new_dir_fd: int, new_name: str, flags: int) -> None:
     """renameat2(2), which Python's os module has not."""
-    function = getattr(_libc(), "renameat2", None)  # from glibc 2.28 on
+    function = getattr(libc(), "renameat2", None)  # from glibc 2.28 on
     if function is None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
     if function(dir_fd, os.fsencode(name), new_dir_fd, os.fsencode(new_name), flags) != 0:
@@ -113,7 +113,8 @@ def _renameat2(dir_fd: int, name: str, new_dir_fd: int, new_name: str, flags: in
 
 
 @cache
-def _libc() -> Any:
+def libc() -> Any:
+    """The C library, for system calls that Python's os module has not."""
     return ctypes.CDLL(None, use_errno=True)
 
 
@@ -224,7 +225,7 @@ class FileAttributes(NamedTuple):
 
 def attributes(name: str, dir_fd: int) -> FileAttributes:
     """Of a name in a folder, or of the folder itself (``"."``); all unset where the system cannot tell."""
-    function = getattr(_libc(), "statx", None)
+    function = getattr(libc(), "statx", None)
     if function is None:
         return FileAttributes()
     found = ctypes.create_string_buffer(_STATX_BYTES)

@@ -6,12 +6,8 @@ import errno
 import os
 from types import TracebackType
 
-from ..tools import Version
+from ..tools import RESERVED, Version
 from . import _fsops
-
-PRIVATE = ".trioagent"
-"""The one name in a memory's root that is ours: staged notes, the commit's record and receipts. It is gone when none of
-them is there."""
 
 _IN_THE_WAY = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
 
@@ -35,7 +31,7 @@ def is_inside(path: str) -> bool:
     except UnicodeEncodeError:  # half a surrogate pair: no file can be named so
         return False
     parts = path.split("/")
-    return "\0" not in path and parts[0] != PRIVATE and not any(part in ("", ".", "..") for part in parts)
+    return "\0" not in path and parts[0] != RESERVED and not any(part in ("", ".", "..") for part in parts)
 
 
 class Folders:

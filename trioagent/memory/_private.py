@@ -6,9 +6,9 @@ import contextlib
 import os
 from collections.abc import Iterator
 
+from ..tools import RESERVED
 from . import _fsops
 from ._apply import give_to, tidy
-from ._paths import PRIVATE
 
 
 @contextlib.contextmanager
@@ -16,8 +16,8 @@ def private_folder(root_fd: int, *, make: bool = False) -> Iterator[int]:
     """Its descriptor; with *make* it is made if it is not there, else that is a FileNotFoundError."""
     if make:
         with contextlib.suppress(FileExistsError):
-            _fsops.mkdir(PRIVATE, root_fd)
-    fd = _fsops.open_dir(PRIVATE, root_fd)
+            _fsops.mkdir(RESERVED, root_fd)
+    fd = _fsops.open_dir(RESERVED, root_fd)
     try:
         if make and os.geteuid() == 0:
             give_to(_fsops.fstat(root_fd), fd)  # its owner must be able to clean up after us
@@ -30,5 +30,5 @@ def remove_private(root_fd: int, private_fd: int) -> bool:
     """Remove what a commit left, and the folder if nothing else is in it; is it gone?"""
     gone = tidy(private_fd)
     if gone:
-        _fsops.rmdir(PRIVATE, root_fd)
+        _fsops.rmdir(RESERVED, root_fd)
     return gone

@@ -6,9 +6,9 @@ import base64
 import contextlib
 from collections.abc import Iterator
 
+from ..tools import RESERVED
 from . import _fsops
 from ._commit import LeasedMemory, storage_error
-from ._paths import PRIVATE
 from ._private import private_folder, remove_private
 from ._record import CommitRecord, receipt_name
 
@@ -46,7 +46,7 @@ def drop_receipt(leased: LeasedMemory, key: str) -> None:
 def _existing(leased: LeasedMemory) -> Iterator[int | None]:
     """``.trioagent``, where receipts are kept, or None if it is not there."""
     try:
-        fd = _fsops.open_dir(PRIVATE, leased.root_fd)
+        fd = _fsops.open_dir(RESERVED, leased.root_fd)
     except FileNotFoundError:
         yield None
         return

@@ -6,10 +6,11 @@ import errno
 import stat
 
 from .._errors import MemoryPathError
+from ..tools import RESERVED
 from . import _fsops
 from ._apply import StepError, carry_out, take_back
 from ._commit import LeasedMemory, storage_error
-from ._paths import PRIVATE, Folders
+from ._paths import Folders
 from ._private import private_folder, remove_private
 from ._record import REDO, UNDO, CommitRecord, leftovers
 from ._sizes import stamp_now
@@ -18,7 +19,7 @@ from ._sizes import stamp_now
 def check_clean(leased: LeasedMemory) -> bool | None:
     """What :func:`recover` returns if there is nothing to recover, in a few system calls; None if there is."""
     try:
-        status = _fsops.lstat(PRIVATE, leased.root_fd)
+        status = _fsops.lstat(RESERVED, leased.root_fd)
         if status is None:
             return False
         with private_folder(leased.root_fd) as fd:
@@ -39,11 +40,11 @@ def recover(leased: LeasedMemory) -> bool:
         MemoryPathError: ``.trioagent`` is something that is not ours.
     """
     try:
-        status = _fsops.lstat(PRIVATE, leased.root_fd)
+        status = _fsops.lstat(RESERVED, leased.root_fd)
         if status is None:
             return False
         if not stat.S_ISDIR(status.st_mode):
-            raise MemoryPathError(leased.path, f"it holds a file named {PRIVATE}, a name that is needed; move it away")
+            raise MemoryPathError(leased.path, f"it holds a file named {RESERVED}, a name that is needed; move it away")
         with private_folder(leased.root_fd) as fd:
             names = _fsops.names(fd)
             if names and not leftovers(names):
@@ -55,7 +56,7 @@ def recover(leased: LeasedMemory) -> bool:
                 _settle(leased, fd)
             return _clean_up(leased, fd, must=has_record)
     except IsADirectoryError as error:
-        raise MemoryPathError(leased.path, f"its {PRIVATE} holds a folder, which is not ours; move it away") from error
+        raise MemoryPathError(leased.path, f"its {RESERVED} holds a folder, which is not ours; move it away") from error
     except StepError as error:
         raise storage_error(leased, error.error, pending=True) from error
     except OSError as error:

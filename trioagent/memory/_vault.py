@@ -12,9 +12,7 @@ import attrs
 
 from .._config import MemoryLimits
 from .._errors import InvalidInputError
-from ..tools import NoteTools
-from ..tools._disk import Disk
-from ..tools._text import NoteText
+from ..tools import Disk, NoteText, NoteTools
 from ..tools.links import Link, NoteIndex, block_text, front_matter, has_sections, parse_links, read_link, section
 from ._root import check_memory_path
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .._deprecated import old_names
 from ._base import AnswerEnd as AnswerEnd
 from ._base import AnswerPart as AnswerPart
 from ._base import Model as Model
@@ -16,6 +17,9 @@ from ._endpoints import EndpointHealth as EndpointHealth
 from ._endpoints import Endpoints as Endpoints
 from ._endpoints import EndpointState as EndpointState
 from ._endpoints import Held as Held
+from ._names import OFFLINE_RULES as OFFLINE_RULES
+from ._names import OPENROUTER_DEFAULT as OPENROUTER_DEFAULT
+from ._names import VLLM_DEFAULT as VLLM_DEFAULT
 from ._names import OfflineRules as OfflineRules
 from ._names import model_config as model_config
 from ._names import names_a_server as names_a_server
@@ -35,4 +39,4 @@ def __getattr__(name: str) -> Any:
         from ._http import open_model
 
         return open_model
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return old_names(__name__, stacklevel=3)(name)

@@ -78,7 +78,7 @@ class _Builder:
 
     def _read(self, fact: str) -> bool:
         """Note a fact under its key; False if no pattern reads it, or the key is taken by another value."""
-        from ..models.offline_rules._facts import parse_facts  # loaded when used: 50 ms of regular expressions
+        from ..models.offline_rules import parse_facts  # loaded when used: 50 ms of regular expressions
 
         if len(fact) > _SENTENCE_CHARS:
             return False

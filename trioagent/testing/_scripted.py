@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, aclosing
 import trio
 
 from .._messages import ChatMessage, Usage
-from ..models._base import AnswerEnd, AnswerPart, Retrying, TextDelta
+from ..models import AnswerEnd, AnswerPart, Retrying, TextDelta
 
 ScriptedAnswer = str | Exception | Sequence[AnswerPart] | Callable[[Sequence[ChatMessage]], str]
 

@@ -44,6 +44,7 @@ from ._results import ToolError as ToolError
 from ._results import quiet as quiet
 from ._seen import MAX_SEEN as MAX_SEEN
 from ._seen import SeenLog as SeenLog
+from ._text import NoteText as NoteText
 from ._version import Version as Version
 from ._version import version_of as version_of
 from ._version import version_of_open as version_of_open

@@ -15,7 +15,8 @@ MAX_DEPTH = 64
 """Folders in a path; a memory allows fewer, this only keeps loops short."""
 
 RESERVED = ".trioagent"
-"""The host's own folder in a memory; tools neither show nor touch it."""
+"""The host's own folder in a memory: staged notes, the commit record, receipts. Tools neither show nor touch it, and it
+is there only while one of them is."""
 
 
 def as_text(value: object, name: str, example: str) -> str:

@@ -15,8 +15,7 @@ from typing import Any
 
 from ..._config import Flow, ModelConfig, SftConfig
 from ..._errors import InvalidInputError
-from ...models import Model, OfflineRules
-from ...models._names import OFFLINE_RULES
+from ...models import OFFLINE_RULES, Model, OfflineRules
 from ...sft import SftReport, generate_conversations
 from .._choice import choice_of
 from .._interop import call_asyncio, run_async, running_loop

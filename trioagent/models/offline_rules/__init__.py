@@ -7,5 +7,6 @@ model. See docs/offline-rules.md.
 """
 
 from ._block import read_result as read_result
+from ._facts import parse_facts as parse_facts
 from ._model import OfflineRulesModel as OfflineRulesModel
 from ._respond import respond as respond

@@ -9,6 +9,7 @@ import trio
 
 from ..._messages import ChatMessage, Usage
 from .._base import AnswerEnd, AnswerPart, TextDelta
+from .._names import OFFLINE_RULES
 from ._respond import respond
 
 
@@ -18,7 +19,7 @@ class OfflineRulesModel:
     Needs no network and keeps no state: equal conversations get equal answers.
     """
 
-    name = "offline-rules"
+    name = OFFLINE_RULES
 
     @asynccontextmanager
     async def answer(self, messages: Sequence[ChatMessage]) -> AsyncIterator[AsyncIterator[AnswerPart]]:

@@ -1,0 +1,207 @@
+"""JSON in steps: the same values as `json` gives, whatever is large in the text, and no step above the bound."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trioagent import _json_steps
+from trioagent._json_steps import MAX_DEPTH, decode_steps
+from trioagent._steps import STEP_BYTES, STEP_NAMES, run_all_steps, run_steps
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+# Pieces of which texts are made that are no JSON, or nearly.
+PIECES = st.sampled_from(
+    (
+        *(
+            "[",
+            "]",
+            "{",
+            "}",
+            ",",
+            ":",
+            '"',
+            '"a"',
+            "\\",
+            "\\u",
+            "\\ud83d\\ude00",
+            "\\ud83d",
+            "1",
+            "-",
+            "0",
+            ".5",
+            "e9",
+        ),
+        *("true", "null", "NaN", " ", "\n", "\t", "é", "\u20ac", "\ufeff", "\x00", '""', "[]", "1.5e300"),
+    )
+)
+
+
+def both(text: str) -> tuple[object, object]:
+    """What `json` makes of *text*, and what the steps do; the word "refused" where they raise ValueError."""
+
+    def plain() -> object:
+        return run_all_steps(_json_steps._Decoder(text, math.inf, MAX_DEPTH, True).document())
+
+    def loaded() -> object:
+        return json.loads(
+            text,
+            object_pairs_hook=_json_steps._unique_keys,
+            parse_constant=_json_steps._refuse_constant,
+            parse_float=_json_steps._finite,
+        )
+
+    found: list[object] = []
+    for function in (loaded, plain):
+        try:
+            found.append(function())
+        except ValueError:
+            found.append("refused")
+    return found[0], found[1]
+
+
+@pytest.fixture(params=[(1, 1), (7, 2), (64, 5), (STEP_BYTES, STEP_NAMES)], ids=str)
+def small_steps(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    size, names = request.param
+    monkeypatch.setattr(_json_steps, "STEP_BYTES", max(size, 30))  # no shorter than two pairs of escape sequences
+    monkeypatch.setattr(_json_steps, "STEP_NAMES", names)
+    monkeypatch.setattr(_json_steps, "_PIECES", (27, 29) if size < STEP_BYTES else (1024, 16 * 1024))
+
+
+@pytest.mark.usefixtures("small_steps")
+def test_any_value() -> None:
+    @settings(max_examples=60, deadline=None)
+    @given(VALUES, st.booleans(), st.sampled_from([None, 2]))
+    def check(value: Any, ascii_only: bool, indent: int | None) -> None:
+        expected, found = both(json.dumps(value, ensure_ascii=ascii_only, indent=indent))
+        assert found == expected
+
+    check()
+
+
+@pytest.mark.usefixtures("small_steps")
+def test_any_text() -> None:
+    @settings(max_examples=150, deadline=None)
+    @given(st.lists(PIECES, max_size=40).map("".join))
+    def check(text: str) -> None:
+        for each in (text, f'["{text}"]', f"[{text}]"):
+            expected, found = both(each)
+            assert found == expected
+
+    check()
+
+
+@pytest.mark.usefixtures("small_steps")
+@pytest.mark.parametrize("unit", ["\\\\", '\\"', "\\ud83d\\ude00", "\\u20ac", "\\ud83d", "x\\n", "é", "\\\\\\\\u"])
+def test_a_string_of_escapes_is_cut_between_them(unit: str) -> None:
+    for count in range(60):
+        for before in ("", "x", "xx"):
+            text = json.dumps(before)[:-1] + unit * count + '"'
+            expected, found = both(text)
+            assert found == expected
+
+
+KINDS: dict[str, bytes] = {
+    "numbers": b"[" + b",".join([b"1"] * 199_900) + b"]",
+    "empty lists": b"[" + b",".join([b"[]"] * 199_900) + b"]",
+    "keys": b"{" + b",".join(b'"%x":1' % i for i in range(95_000)) + b"}",
+    "long numbers": b"[" + b",".join([b"9" * 4300] * 240) + b"]",
+    "escapes": b'["' + b"\\u20ac" * 170_000 + b'"]',
+    "strings with escapes": b"[" + b",".join([b'"\\n"'] * 90_000) + b"]",
+    "a long string": b'["' + b"x" * 1_000_000 + b'"]',
+    "commas in a string": b'["' + b"," * 1_000_000 + b'"]',
+    "white space": b"[" + b" " * 1_000_000 + b"]",
+    "characters of three bytes": '["{}"]'.format("\u20ac" * 300_000).encode(),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_step_takes_more_than_the_bound(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The strings and numbers of one step, counted where they are made."""
+    names, size = 0, 0
+    scanstring = _json_steps._scanstring
+
+    def scanned(text: str, at: int, strict: bool) -> tuple[str, int]:
+        nonlocal size
+        found = scanstring(text, at, strict)
+        size += found[1] - at
+        return found
+
+    def count(decoder: _json_steps._Decoder) -> None:
+        nonlocal names
+        names += 1
+        real_count(decoder)
+
+    real_count = _json_steps._Decoder._count
+    monkeypatch.setattr(_json_steps, "_scanstring", scanned)
+    monkeypatch.setattr(_json_steps._Decoder, "_count", count)
+    body = KINDS[kind]
+    steps = decode_steps(body)
+    worst_names = worst_size = rounds = 0
+    while True:
+        names = size = 0
+        try:
+            next(steps)
+        except StopIteration as end:
+            decoded = end.value
+            break
+        worst_names, worst_size, rounds = max(worst_names, names), max(worst_size, size), rounds + 1
+    assert decoded == json.loads(body)
+    assert worst_names <= STEP_NAMES + 2
+    assert worst_size <= 2 * STEP_BYTES + sum(_json_steps._PIECES) + 3
+    assert rounds >= len(body) // STEP_BYTES
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 101 + b"]" * 101,
+        b"[" * 1_000_000,
+        b'{"a":' * 200_000,
+        b"[" + b"1," * 300_000 + b"1]",
+        b'{"a":1,"a":2}',
+        b"1" * 1_000_000 + b".5e-1000000",
+        b"1e999",
+        b"NaN",
+        b"\xff",
+        b"\x80" * 1_000_000,
+        b'"' + b"x" * 1_000_000,
+        b'"' + b"\\" * 999_999,
+        b"[] []",
+        b"",
+        b" " * 600_000,
+    ],
+    ids=lambda body: f"{body[:12]!r} of {len(body)}",
+)
+def test_what_is_refused(body: bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        run_all_steps(decode_steps(body, max_values=200_000))
+
+
+def test_the_deepest_that_is_taken() -> None:
+    for filler in (b"", b"1"):
+        deepest = b"[" * 100 + filler + b"]" * 100
+        assert run_all_steps(decode_steps(deepest)) == json.loads(deepest)
+    large = b"[" * 100 + b"1," * 2000 + b"1" + b"]" * 100
+    assert run_all_steps(decode_steps(large)) == json.loads(large)
+
+
+@pytest.mark.parametrize("filler", ["", "," + "1," * 2000 + "1"])
+def test_lone_surrogates(filler: str) -> None:
+    text = f'["\\ud800"{filler}]'
+    assert run_all_steps(decode_steps(text))[0] == "\ud800"
+    with pytest.raises(UnicodeEncodeError):
+        run_all_steps(decode_steps(text, surrogates=False))
+
+
+async def test_a_small_text_is_one_step_and_no_checkpoint() -> None:
+    steps = decode_steps(b'{"a": [1, 2, "x"]}')
+    assert await run_steps(steps) == {"a": [1, 2, "x"]}

@@ -1,0 +1,271 @@
+"""JSON from elsewhere, decoded in steps (see `_steps`).
+
+Small texts go to `json` as a whole, which is many times faster; larger ones to a decoder that takes them value by value
+and yields after each `STEP_NAMES` values or `STEP_BYTES` characters. Both accept the same texts.
+"""
+
+from __future__ import annotations
+
+import json
+import json.decoder
+import math
+import re
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from ._steps import STEP_BYTES, STEP_NAMES, Steps
+
+MAX_DEPTH = 100
+"""Levels of lists and objects."""
+
+_scanstring: Callable[[str, int, bool], tuple[str, int]] = json.decoder.scanstring  # type: ignore[attr-defined]
+_SPACE = re.compile(r"[ \t\n\r]*")
+_NUMBER = re.compile(r"(-?(?:0|[1-9][0-9]*))(\.[0-9]+)?([eE][-+]?[0-9]+)?")
+_MAX_NUMBER = 5000  # characters; Python itself reads no integer of more than 4300 digits
+_HIGH = re.compile(r"\\u[dD][89abAB]")
+_WORDS: dict[str, object] = {"t": True, "f": False, "n": None}
+_SPELLED = {"t": "true", "f": "false", "n": "null"}
+_PAIR = 12  # characters of two escape sequences that make one character
+_PIECES = (1024, 16 * 1024)  # characters of a string that are looked at before a whole step of it is
+
+
+def decode_steps(
+    data: bytes | str, *, max_values: float = math.inf, max_depth: int = MAX_DEPTH, surrogates: bool = True
+) -> Steps[Any]:
+    """The value that *data*, UTF-8 or text, stands for.
+
+    Args:
+        max_values: strings, numbers, keys and the like that it may have.
+        max_depth: levels of lists and objects.
+        surrogates: whether strings may hold lone surrogates, which have no UTF-8 form.
+
+    Raises:
+        ValueError: not JSON, or bad UTF-8; doubled keys, numbers that are not finite, more than is allowed.
+    """
+    if len(data) <= STEP_BYTES and _most_values(data) <= min(STEP_NAMES, max_values):
+        return _decode_small(data, max_depth, surrogates)
+    text = data if isinstance(data, str) else (yield from _utf8(data))
+    return (yield from _Decoder(text, max_values, max_depth, surrogates).document())
+
+
+def _most_values(data: bytes | str) -> int:
+    """No fewer than *data* has: a value or a key is the first of all or follows one of these."""
+    if isinstance(data, str):
+        return 1 + data.count(",") + data.count("[") + data.count("{") + data.count(":")
+    return 1 + data.count(b",") + data.count(b"[") + data.count(b"{") + data.count(b":")
+
+
+def _decode_small(data: bytes | str, max_depth: int, surrogates: bool) -> Any:
+    text = data if isinstance(data, str) else data.decode("utf-8")
+    try:
+        value = json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant, parse_float=_finite)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    _check_inside(value, max_depth, surrogates)
+    return value
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = dict(pairs)
+    if len(keys) != len(pairs):
+        raise ValueError("doubled key")
+    return keys
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _finite(text: str) -> float:
+    if len(text) > _MAX_NUMBER:
+        raise ValueError("number too long")
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("number too large")
+    return number
+
+
+def _check_inside(value: object, max_depth: int, surrogates: bool) -> None:
+    level: list[object] = [value]
+    for depth in range(max_depth + 1):
+        below: list[object] = []
+        containers = False
+        for each in level:
+            if type(each) is str:
+                if not surrogates:
+                    each.encode()  # UnicodeEncodeError is a ValueError
+            elif type(each) is dict:
+                containers = True
+                below.extend(each.keys())
+                below.extend(each.values())
+            elif type(each) is list:
+                containers = True
+                below.extend(each)
+        if not containers:
+            return
+        if depth == max_depth:
+            raise ValueError("nested too deep")
+        level = below
+
+
+def _utf8(data: bytes) -> Steps[str]:
+    parts = []
+    start = 0
+    while start < len(data):
+        end = min(start + STEP_BYTES, len(data))
+        for _ in range(3):
+            if end < len(data) and data[end] & 0xC0 == 0x80:
+                end -= 1  # in the middle of a character
+        parts.append(data[start:end].decode("utf-8"))
+        start = end
+        yield
+    return "".join(parts)
+
+
+class _Decoder:
+    """One text. A list or an object that is not yet complete is on the stack, with the key that its next value has."""
+
+    def __init__(self, text: str, max_values: float, max_depth: int, surrogates: bool) -> None:
+        self._text, self._at = text, 0
+        self._max_depth, self._surrogates = max_depth, surrogates
+        self._left = max_values
+        self._values, self._step_start = 0, 0  # of the current step
+
+    def document(self) -> Steps[Any]:
+        stack: list[tuple[list[Any] | dict[str, Any], str]] = []
+        value: Any = None
+        while True:
+            # One value, or the beginning of one.
+            char = self._next_char()
+            self._count()
+            if char in "[{":
+                if len(stack) >= self._max_depth:
+                    raise ValueError("nested too deep")
+                self._at += 1
+                value = [] if char == "[" else {}
+                if self._next_char() != ("]" if char == "[" else "}"):
+                    key = (yield from self._key(value)) if isinstance(value, dict) else ""
+                    stack.append((value, key))
+                    continue
+                self._at += 1
+            elif char == '"':
+                value = yield from self._string()
+            else:
+                value = self._word_or_number(char)
+            if self._values >= STEP_NAMES or self._at - self._step_start >= STEP_BYTES:
+                self._values, self._step_start = 0, self._at
+                yield
+            # It is complete, and with it perhaps what it is in.
+            while stack:
+                container, key = stack[-1]
+                if isinstance(container, dict):
+                    container[key] = value
+                else:
+                    container.append(value)
+                char = self._next_char()
+                self._at += 1
+                if char == ",":
+                    if isinstance(container, dict):
+                        stack[-1] = container, (yield from self._key(container))
+                    break
+                if char != ("}" if isinstance(container, dict) else "]"):
+                    raise ValueError(f"no JSON at character {self._at - 1}")
+                value = stack.pop()[0]
+            else:
+                if self._skip_space() != len(self._text):
+                    raise ValueError(f"more than one value at character {self._at}")
+                return value
+
+    def _count(self) -> None:
+        self._values += 1
+        self._left -= 1
+        if self._left < 0:
+            raise ValueError("too many values")
+
+    def _key(self, container: dict[str, Any]) -> Steps[str]:
+        if self._next_char() != '"':
+            raise ValueError(f"no key at character {self._at}")
+        self._count()
+        key = yield from self._string()
+        if key in container:
+            raise ValueError("doubled key")
+        if self._next_char() != ":":
+            raise ValueError(f"no colon at character {self._at}")
+        self._at += 1
+        return key
+
+    def _skip_space(self) -> int:
+        # White space of any length: at most a step of it at once.
+        while True:
+            found = _SPACE.match(self._text, self._at, self._at + STEP_BYTES)
+            assert found is not None
+            if found.end() == self._at:
+                return self._at
+            self._at = found.end()
+
+    def _next_char(self) -> str:
+        text, at = self._text, self._at
+        if at < len(text) and text[at] in " \t\n\r":
+            at = self._skip_space()
+        if at >= len(text):
+            raise ValueError("the text ends in the middle of a value")
+        return text[at]
+
+    def _string(self) -> Steps[str]:
+        """The string that begins here, in pieces of at most a step."""
+        text, at = self._text, self._at + 1
+        pieces: list[str] = []
+        while True:
+            for size in (*_PIECES, STEP_BYTES):
+                end = _between_escapes(text, at, min(at + size, len(text)))
+                piece, stop = _scanstring(text[at:end] + '"', 0, True)
+                if at + stop <= end:  # the quote was not ours
+                    self._at = at + stop
+                    pieces.append(piece)
+                    return self._checked(pieces)
+            if end == len(text):
+                raise ValueError("the text ends in the middle of a string")
+            pieces.append(piece)
+            at = end
+            self._values, self._step_start = 0, at
+            yield
+
+    def _checked(self, pieces: list[str]) -> str:
+        if not self._surrogates:
+            for piece in pieces:
+                piece.encode()  # UnicodeEncodeError is a ValueError
+        return pieces[0] if len(pieces) == 1 else "".join(pieces)
+
+    def _word_or_number(self, char: str) -> object:
+        if char in _SPELLED:
+            word = _SPELLED[char]
+            if not self._text.startswith(word, self._at):
+                raise ValueError(f"no JSON at character {self._at}")
+            self._at += len(word)
+            return _WORDS[char]
+        found = _NUMBER.match(self._text, self._at, self._at + _MAX_NUMBER + 1)
+        if found is None or found.end() - self._at > _MAX_NUMBER:
+            raise ValueError(f"no JSON at character {self._at}")
+        self._at = found.end()
+        whole, fraction, exponent = found.groups()
+        return int(whole) if fraction is None and exponent is None else _finite(found[0])
+
+
+def _between_escapes(text: str, start: int, end: int) -> int:
+    """The last place, *end* or a little before it, where no escape sequence and no pair of them is cut in two.
+
+    Args:
+        start: where no sequence is cut either.
+    """
+    at = text.find("\\", max(start, end - 2 * _PAIR), end)
+    if at < 0 or end == len(text):
+        return end
+    before = text[start:at]
+    if (len(before) - len(before.rstrip("\\"))) % 2:
+        at += 1  # it is escaped itself
+    previous = last = at
+    while at < end:
+        previous, last = last, at
+        at += 1 if text[at] != "\\" else 6 if text[at + 1 : at + 2] == "u" else 2
+    first_of_pair = _HIGH.match(text, previous) is not None
+    return previous if first_of_pair and previous > start else last

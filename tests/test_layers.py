@@ -30,6 +30,8 @@ LAYERS = [
         "_exceptions",
         "_lazy",
         "_wire",
+        "_steps",
+        "_json_steps",
     ],
     [
         "_parsed_reply",

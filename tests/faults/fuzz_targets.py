@@ -21,6 +21,7 @@ from trioagent._runs._events import COLUMNS, decode_event, encode_event
 from trioagent._runs._format1 import _events as old_events
 from trioagent._runs._format1 import _ReadOtherwise as ReadOtherwise
 from trioagent._runs._rows import _read_row
+from trioagent._steps import run_all_steps
 from trioagent.batch import BadRow, Job, JournalError
 from trioagent.batch._episode import read_receipt_of, replay
 from trioagent.batch._jobs import job_from_row
@@ -53,7 +54,7 @@ def _pieces(data: bytes, chance: random.Random) -> list[bytes]:
 def frames(data: bytes, chance: random.Random) -> None:
     death_status(data)
     try:
-        frame = decode(data)
+        frame = run_all_steps(decode(data))
     except FrameError:
         return
     assert isinstance(frame, Reply | Call)
@@ -66,7 +67,7 @@ def frames(data: bytes, chance: random.Random) -> None:
 
 def indexes(data: bytes, chance: random.Random) -> None:
     try:
-        index = decode_index(b"\0\0\0\0" + data, NARROW)
+        index = run_all_steps(decode_index(b"\0\0\0\0" + data, NARROW))
     except FrameError:
         return
     paths = [path for path, _ in index["writes"]]

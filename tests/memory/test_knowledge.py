@@ -260,3 +260,17 @@ def test_knowledge_survives_json_between_turns(tmp_path: Path) -> None:
     assert save(tmp_path, resumed, {"a.md": b"2"})
     with pytest.raises(MemoryConflictError):
         save(tmp_path, agent, {"a.md": b"3"})
+
+
+def test_knowledge_is_bounded_in_characters() -> None:
+    """Also what it is made from, and whatever was seen again or forgotten meanwhile."""
+    knowledge = Knowledge(seen={"old.md": "v"})
+    path = "x" * 9_990
+    for number in range(500):
+        knowledge.saw(f"{path}{number:03}", "version")
+        knowledge.saw(f"{path}{number:03}", None)
+    size = sum(len(path) + len(version or "") for path, version in knowledge.seen.items())
+    assert 2_000_000 - 10_000 < size <= 2_000_000
+    assert "old.md" not in knowledge.seen
+    assert list(knowledge.seen)[-1] == f"{path}499"
+    assert Knowledge.from_json(knowledge.to_json()) == knowledge

@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trioagent._config import SandboxLimits
+from trioagent._steps import STEP_BYTES, run_all_steps
+from trioagent.sandbox import _frames
 from trioagent.sandbox._frames import (
     MAX_VALUES,
     Call,
@@ -16,12 +18,17 @@ from trioagent.sandbox._frames import (
     Reply,
     bounded,
     death_status,
-    decode,
     encode,
+    encode_code,
     frame_size,
 )
 from trioagent.sandbox._guest.limits import MAX_PATH_CHARS, MAX_READS
 from trioagent.sandbox._guest.run_block import Reads
+
+
+def decode(body: bytes) -> Reply | Call:
+    return run_all_steps(_frames.decode(body))
+
 
 READS = [["user.md", "0a", "read"]]
 GOOD = {"locals": {"a": "1"}, "error": "", "printed": "p", "reads": READS}
@@ -162,3 +169,21 @@ def test_death_notes(tail: bytes) -> None:
     status = death_status(tail)
     assert status is None or 0 <= status <= 0xFFFF
     assert death_status(tail + b"\xffDIE\x09\0\0\0") == 9
+
+
+@pytest.mark.parametrize("code", ["", "x = 'é\\n\"\ud800'", '"\\' * STEP_BYTES, "\U0001f600" * STEP_BYTES + "x"])
+def test_code_is_encoded_in_pieces(code: str) -> None:
+    steps = encode_code(code, ["tool"])
+    rounds = 0
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            pieces: list[bytes] = end.value
+            break
+        rounds += 1
+    frame = b"".join(pieces)
+    assert int.from_bytes(frame[:4], "big") == len(frame) - 4
+    assert json.loads(frame[4:]) == {"code": code.replace("\ud800", "?"), "tools": ["tool"]}
+    assert rounds == max(0, -(-len(code) // STEP_BYTES) - 1)
+    assert max(map(len, pieces)) <= 4 * STEP_BYTES

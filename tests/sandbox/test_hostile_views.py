@@ -14,7 +14,7 @@ import pytest
 
 from trioagent._errors import MemoryLimitError, MemoryStorageError
 from trioagent.memory import ChangeSet
-from trioagent.sandbox._collect_changes import read_changes
+from trioagent.sandbox._collect_changes import TooManyNamesError, read_changes
 from trioagent.sandbox._guest.limits import MAX_DEPTH
 from trioagent.sandbox._mixed_ownership import MixedOwnership
 
@@ -72,6 +72,21 @@ def opaque(path: Path) -> None:
         os.setxattr(path, "user.overlay.opaque", b"y")
     except OSError:
         pytest.skip("no extended attributes here")
+
+
+def test_names_are_counted_before_they_are_listed(upper: Path, lower: Path) -> None:
+    """One whiteout in a layer may stand for any number of notes: too many are left to a thread."""
+    for number in range(40):
+        (lower / "entities" / "deep" / f"{number}.md").touch()
+    whiteout(upper / "entities")
+    names = 1 + 2 + 41  # the whiteout, what is in the removed folder, and what is in the one below
+    with opened(upper, lower) as (above, below):
+        found = read_changes(above, below, max_bytes=LIMIT, max_names=names)
+        for most in (0, 1, 3, names - 1):
+            with pytest.raises(TooManyNamesError):
+                read_changes(above, below, max_bytes=LIMIT, max_names=most)
+    assert found == changes(upper, lower)
+    assert len(found.deletes) == 42
 
 
 def test_special_files_are_refused(upper: Path, lower: Path) -> None:

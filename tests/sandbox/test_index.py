@@ -18,6 +18,7 @@ import trio
 
 from trioagent._config import SandboxLimits
 from trioagent._exceptions import open_helper_nursery
+from trioagent._steps import STEP_NAMES
 from trioagent.memory import ChangeSet, Memory
 from trioagent.sandbox import Sandbox, open_sandbox
 from trioagent.sandbox._indexes import RENEW, WORTH, IndexBounds, Indexes, Watch
@@ -309,6 +310,26 @@ async def test_a_block_lies_about_what_it_looked_at(sandbox: Sandbox, memory: Pa
     await sandbox.run(code.replace("SCANNED", scanned), memory_path=memory)
     await indexes(sandbox).idle()
     assert (await sandbox.run("x = read_file('user.md')", memory_path=memory)).error == ""
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_watch_looks_through_a_step_of_names_at_most(tmp_path: Path, deep: bool) -> None:
+    """With more changes there is no telling, and the index is made anew."""
+    for count, known in ((STEP_NAMES // 2, True), (STEP_NAMES + 1, False)):
+        memory = tmp_path / f"memory of {count}"
+        memory.mkdir()
+        root = os.open(memory, os.O_RDONLY)
+        watch = Watch(root, 100)
+        try:
+            folder = memory / "new" if deep else memory
+            folder.mkdir(exist_ok=True)
+            for number in range(count):
+                (folder / f"{number}.md").symlink_to("x")  # one event, where the folder is watched
+            found = watch.changed()
+            assert (found is not None and len(found)) == (count if known else False)
+        finally:
+            watch.close()
+            os.close(root)
 
 
 def test_a_watch_that_cannot_follow_says_so(tmp_path: Path) -> None:

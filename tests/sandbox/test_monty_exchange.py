@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trioagent._config import SandboxLimits
+from trioagent._steps import run_all_steps
 from trioagent.sandbox._block_session import RunSlot
 from trioagent.sandbox._frames import FrameError
 from trioagent.sandbox._guest.limits import MAX_CHANGES_BYTES, MAX_PATH_CHARS
@@ -30,7 +31,7 @@ JSON = st.recursive(
 
 
 def decode(changes: object) -> dict[str, Any]:
-    return _decode(HEADER + json.dumps({"alive": True, "changes": changes}).encode(), LIMITS)
+    return run_all_steps(_decode(HEADER + json.dumps({"alive": True, "changes": changes}).encode(), LIMITS))
 
 
 def test_an_honest_word() -> None:
@@ -84,7 +85,7 @@ def test_any_json_is_either_taken_or_refused(changes: object) -> None:
 @given(st.binary(max_size=60) | st.text(alphabet='[]{}":,0aletruchngs', max_size=60).map(str.encode))
 def test_any_bytes_are_either_taken_or_refused(body: bytes) -> None:
     with pytest.raises(FrameError):
-        _decode(HEADER + body, LIMITS)
+        run_all_steps(_decode(HEADER + body, LIMITS))
 
 
 async def test_a_list_of_changes_is_bounded() -> None:
@@ -100,4 +101,4 @@ async def test_a_list_of_changes_is_bounded() -> None:
 
 def test_deep_nesting_is_refused() -> None:
     with pytest.raises(FrameError):
-        _decode(HEADER + b"[" * 100_000, LIMITS)
+        run_all_steps(_decode(HEADER + b"[" * 100_000, LIMITS))

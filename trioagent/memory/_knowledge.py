@@ -12,6 +12,7 @@ from ..tools import Version
 from ._plan import CommitPlan
 
 MAX_PATHS = 20_000
+MAX_CHARS = 2_000_000
 BlindOverwrite = Literal["refuse", "allow"]
 
 
@@ -48,7 +49,8 @@ class Knowledge:
        it, and if it is still what it was when the block did so.
     4. After a commit the agent has seen what it wrote, and the absence of what it deleted.
 
-    At most 20,000 notes are kept; the oldest are forgotten first and then fall under rule 3.
+    At most 20,000 notes are kept, with at most 2,000,000 characters of paths and versions; those seen longest ago are
+    forgotten first and then fall under rule 3.
 
     Attributes:
         seen: path to version, or None where there was no note.
@@ -60,11 +62,21 @@ class Knowledge:
         default="refuse", validator=attrs.validators.in_(("refuse", "allow")), kw_only=True
     )
 
+    _chars: int = attrs.field(init=False, eq=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._chars = sum(_chars(path, version) for path, version in self.seen.items())
+
     def saw(self, path: str, version: Version | None) -> None:
-        self.seen.pop(path, None)  # so that the order of the dict is the order of seeing
+        if path in self.seen:
+            self._forget(path)  # so that the order of the dict is the order of seeing
         self.seen[path] = version
-        if len(self.seen) > MAX_PATHS:
-            del self.seen[next(iter(self.seen))]
+        self._chars += _chars(path, version)
+        while len(self.seen) > MAX_PATHS or self._chars > MAX_CHARS:
+            self._forget(next(iter(self.seen)))
+
+    def _forget(self, path: str) -> None:
+        self._chars -= _chars(path, self.seen.pop(path))
 
     def check(self, plan: CommitPlan, block: SeenNotes) -> None:
         """Refuse a plan that would lose a change that the agent has not seen.
@@ -117,3 +129,7 @@ class Knowledge:
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(f"not an agent's knowledge of a memory: {error!r}") from error
         return knowledge
+
+
+def _chars(path: str, version: Version | None) -> int:
+    return len(path) + len(version or "")

@@ -11,11 +11,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import attrs
 
+from .._json_steps import decode_steps
+from .._steps import STEP_NAMES, run_all_steps
 from ..tools import Version
 from ._paths import is_inside
 
@@ -85,6 +87,14 @@ class FolderChange:
     mode: int | None = None
 
 
+_LISTS = ("deletes", "removed", "made", "writes")
+
+
+def _encoded(entries: Sequence[attrs.AttrsInstance]) -> str:
+    pieces = (entries[start : start + STEP_NAMES] for start in range(0, len(entries), STEP_NAMES))
+    return ", ".join(json.dumps([attrs.asdict(entry) for entry in piece])[1:-1] for piece in pieces)
+
+
 @attrs.frozen
 class CommitRecord:
     """What a commit does, in this order: deletes, removed, made, writes.
@@ -106,13 +116,17 @@ class CommitRecord:
     payload: str = ""
 
     def encode(self) -> bytes:
-        return json.dumps({"format": _FORMAT, **attrs.asdict(self)}).encode()
+        # Part by part: one call for all of a large commit would hold the interpreter, and with it the event loop.
+        lists: tuple[Sequence[attrs.AttrsInstance], ...] = (self.deletes, self.removed, self.made, self.writes)
+        parts = [f'"{name}": [{_encoded(each)}]' for name, each in zip(_LISTS, lists, strict=True)]
+        rest = json.dumps({"receipt": self.receipt, "payload": self.payload})
+        return f'{{"format": {_FORMAT}, {", ".join(parts)}, {rest[1:]}'.encode()
 
     @classmethod
     def decode(cls, text: bytes) -> CommitRecord:
         """Inverse of :meth:`encode`, also for format 1; ValueError if it is no such record."""
         try:
-            data = json.loads(text)
+            data = run_all_steps(decode_steps(text))
             if data["format"] == 1:
                 return _decode_format_1(data)
             if data["format"] != _FORMAT:

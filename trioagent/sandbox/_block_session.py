@@ -15,6 +15,7 @@ from .._config import SandboxLimits
 from .._descriptors import BLOCK, Hold, descriptor_budget
 from .._errors import SandboxError
 from .._exceptions import leaves
+from .._steps import run_steps
 from ..memory import SeenNotes
 from . import _frames
 from ._guest.limits import HEADER_BYTES
@@ -141,8 +142,9 @@ class BlockSession:
 
     async def run(self, code: str, *, seconds: float | None = None) -> Outcome:
         """The block's outcome, whatever becomes of it. *seconds*: how long it may run, if not as long as any."""
+        pieces = await run_steps(_frames.encode_code(code, self._host_tools))
         # What fits into the socket goes at once, so that the child finds it when it is ready; its time begins then.
-        rest = self._send_now(_frames.encode({"code": code, "tools": list(self._host_tools)}))
+        rest = self._send_now(b"".join(pieces))
         await self._wait_until_confined()
         self._clock.deadline = trio.current_time() + (self._limits.wall_seconds if seconds is None else seconds)
         outcome: Outcome | None = None
@@ -223,7 +225,7 @@ class BlockSession:
         await self._fill(HEADER_BYTES + size)
         body = bytes(self._received[HEADER_BYTES : HEADER_BYTES + size])
         del self._received[: HEADER_BYTES + size]
-        return _frames.decode(body)
+        return await run_steps(_frames.decode(body))
 
     async def _wait_until_confined(self) -> None:
         """Take what a tier's children send before they read the code; nothing by default. The block's clock stands."""

@@ -7,6 +7,7 @@ single names only, never a path; no link followed; every bound checked before re
 from __future__ import annotations
 
 import errno
+import math
 import os
 import stat
 from collections.abc import Iterator
@@ -29,16 +30,24 @@ class ViewRemovedError(SandboxError):  # internal
     """A block's view was removed before all of it had been read."""
 
 
-def read_changes(upper: int, root: int, *, max_bytes: int) -> ChangeSet:
+class TooManyNamesError(Exception):  # internal
+    """There is more to look at than one step of the event loop may."""
+
+
+def read_changes(upper: int, root: int, *, max_bytes: int, max_names: float = math.inf) -> ChangeSet:
     """The changes in the layer behind descriptor *upper*, relative to the memory behind descriptor *root*.
 
     A note that the block opened for writing but left as it was is no change.
 
+    Args:
+        max_names: how many names to look at.
+
     Raises:
+        TooManyNamesError: there are more than *max_names*, in the layer or in folders of the memory that were removed.
         MemoryLimitError: for anything that is not a plain note or folder, or is too deep or too large.
         MemoryStorageError: the memory itself cannot be read, or is changed by others while it is.
     """
-    reader = _Reader(max_bytes)
+    reader = _Reader(max_bytes, max_names)
     with _memory_errors(root):
         reader.compare(upper, root, "", 0)
     return reader.changes()
@@ -166,7 +175,8 @@ def _has_content(name: str, folder: int, path: str, info: os.stat_result, detail
 class _Reader:
     """Collects the changes of an overlay's upper layer."""
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, max_names: float) -> None:
+        self._names_left = max_names
         self.writes: dict[str, bytes] = {}
         self.deletes: set[str] = set()
         self.made_dirs: set[str] = set()
@@ -189,7 +199,7 @@ class _Reader:
         """
         if depth > MAX_DEPTH:
             raise MemoryLimitError(prefix[:200], f"is nested deeper than {MAX_DEPTH} folders; make it flatter")
-        for name in sorted(os.listdir(upper)):
+        for name in sorted(self._names(upper)):
             path = _join(prefix, name)
             info = os.stat(name, dir_fd=upper, follow_symlinks=False)
             before = _stat(lower, name)
@@ -276,11 +286,21 @@ class _Reader:
             raise MemoryLimitError(
                 prefix[:200], f"is nested deeper than {MAX_DEPTH} folders; it cannot be removed here"
             )
-        kept = set(os.listdir(keep)) if keep is not None else set()
-        for name in os.listdir(old):
+        kept = set(self._names(keep)) if keep is not None else set()
+        for name in self._names(old):
             if name not in kept and _join(prefix, name) != RESERVED:
                 info = os.stat(name, dir_fd=old, follow_symlinks=False)
                 self._remove(old, name, _join(prefix, name), info, depth)
+
+    def _names(self, folder: int) -> list[str]:
+        names = []
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                self._names_left -= 1
+                if self._names_left < 0:
+                    raise TooManyNamesError
+                names.append(entry.name)
+        return names
 
 
 def _join(prefix: str, name: str) -> str:

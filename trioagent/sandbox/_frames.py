@@ -6,12 +6,15 @@ The only exception that leaves this module is :class:`FrameError`.
 from __future__ import annotations
 
 import json
-import math
-from typing import Any, NoReturn
+from collections.abc import Callable, Collection, Iterable
+from itertools import islice
+from typing import Any
 
 import attrs
 
 from .._config import SandboxLimits
+from .._json_steps import decode_steps
+from .._steps import STEP_BYTES, STEP_NAMES, Steps
 from ._guest.limits import ERROR_CHARS, HEADER_BYTES, MAX_PATH_CHARS, MAX_READS, NAME_CHARS
 from ._guest.wire import DEATH as DEATH
 from ._guest.wire import DEATH_MARK as DEATH_MARK
@@ -56,6 +59,18 @@ def encode(frame: dict[str, object]) -> bytes:
     return len(body).to_bytes(HEADER_BYTES, "big") + body
 
 
+def encode_code(code: str, tools: Iterable[str]) -> Steps[list[bytes]]:
+    """The frame of a block's code and the names of the host's tools, in pieces."""
+    pieces = [b'{"code":"']
+    for start in range(0, len(code), STEP_BYTES):
+        piece = json.dumps(code[start : start + STEP_BYTES], ensure_ascii=False)[1:-1]
+        pieces.append(piece.encode("utf-8", "replace"))
+        if start + STEP_BYTES < len(code):
+            yield
+    pieces.append(b'","tools":%b}' % json.dumps(list(tools)).encode())
+    return [sum(map(len, pieces)).to_bytes(HEADER_BYTES, "big"), *pieces]
+
+
 def frame_size(header: bytes, limit: int) -> int:
     """The length that a frame's *header* announces."""
     size = int.from_bytes(header, "big")
@@ -96,8 +111,8 @@ def _cut(text: str, limit: int) -> str:
     return text if len(text) <= limit + _NOTE_CHARS else f"{text[:limit]}… ({len(text)} characters in all)"
 
 
-def decode(body: bytes) -> Reply | Call:
-    """Decode one frame.
+def decode(body: bytes) -> Steps[Reply | Call]:
+    """Decode one frame, in steps.
 
     Raises:
         FrameError: for anything but an exact Reply or Call: other keys, doubled keys, other types, numbers that are not
@@ -105,14 +120,8 @@ def decode(body: bytes) -> Reply | Call:
             lists or longer ones.
     """
     try:
-        frame = json.loads(
-            body.decode("utf-8"),
-            object_pairs_hook=_unique_keys,
-            parse_constant=_refuse_constant,
-            parse_float=_finite,
-        )
-        _check_plain(frame)
-    except (ValueError, RecursionError, MemoryError) as error:  # ValueError: bad UTF-8, bad JSON, 5000-digit numbers
+        frame = yield from decode_steps(body, max_values=MAX_VALUES, max_depth=MAX_DEPTH, surrogates=False)
+    except (ValueError, MemoryError) as error:  # ValueError: bad UTF-8, bad JSON, 5000-digit numbers
         raise FrameError(f"not a frame: {type(error).__name__}") from None
     match frame:
         case {
@@ -123,10 +132,12 @@ def decode(body: bytes) -> Reply | Call:
         }:
             scanned, complete = frame.pop("scanned", 0), frame.pop("complete", False)
             types = type(scanned) is int and type(complete) is bool
-            if len(frame) == 4 and types and _all_text(values.values()) and all(map(_is_read, reads)):
-                # Each is remembered for as long as its agent lives.
-                if len(reads) > MAX_READS or any(len(path) > MAX_PATH_CHARS for path, _, _ in reads):
-                    raise FrameError("more reads than a block may list, or longer ones")
+            # Each is remembered for as long as its agent lives.
+            if len(reads) > MAX_READS:
+                raise FrameError("more reads than a block may list")
+            if len(frame) == 4 and types and (yield from _all(_is_text, values.values())):
+                if not (yield from _all(_is_read, reads)):
+                    raise FrameError("not a frame: a read that is none, or too long")
                 return Reply(values, problem, printed, reads, scanned, complete)
         case {"call": str() as name, "args": list() as args, "kwargs": dict() as kwargs}:
             if len(frame) == 3:
@@ -134,55 +145,25 @@ def decode(body: bytes) -> Reply | Call:
     raise FrameError("not a frame: other fields than an answer has")
 
 
+def _all(check: Callable[[Any], bool], values: Collection[Any]) -> Steps[bool]:
+    rest = iter(values)
+    while part := list(islice(rest, STEP_NAMES)):
+        if not all(map(check, part)):
+            return False
+        yield
+    return True
+
+
 def _is_read(value: Any) -> bool:
     return (
         type(value) is list
         and len(value) == 3
-        and _all_text(value)
+        and all(map(_is_text, value))
+        and len(value[0]) <= MAX_PATH_CHARS
         and len(value[1]) <= _VERSION_CHARS
         and value[2] in ("read", "replaced")
     )
 
 
-def _all_text(values: Any) -> bool:
-    return all(type(value) is str for value in values)
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = dict(pairs)
-    if len(keys) != len(pairs):
-        raise ValueError("doubled key")
-    return keys
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError("number too large")
-    return number
-
-
-def _check_plain(frame: object) -> None:
-    """Refuse deep nesting, too many values and lone surrogates, without recursion."""
-    level: list[object] = [frame]
-    count = 0
-    for _ in range(MAX_DEPTH):
-        if (count := count + len(level)) > MAX_VALUES:
-            raise ValueError("too many values")
-        below: list[object] = []
-        for value in level:
-            if type(value) is str:
-                value.encode("utf-8")  # UnicodeEncodeError is a ValueError
-            elif type(value) is dict:
-                below.extend(value.keys())
-                below.extend(value.values())
-            elif type(value) is list:
-                below.extend(value)
-        if not below:
-            return
-        level = below
-    raise ValueError("nested too deep")
+def _is_text(value: Any) -> bool:
+    return type(value) is str

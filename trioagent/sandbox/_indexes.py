@@ -24,10 +24,10 @@ from struct import Struct
 import attrs
 import trio
 
+from .._steps import STEP_NAMES
 from ..memory import Folders
 from ._sandbox import Outcome
 
-_MAX_QUEUED = 1 << 20  # bytes read at once; who changes more had better start anew
 _EVENT = Struct("iIII")
 _MODIFY, _ATTRIB, _MOVED_FROM, _MOVED_TO, _CREATE, _DELETE = 0x2, 0x4, 0x40, 0x80, 0x100, 0x200
 _UNMOUNT, _OVERFLOW, _IGNORED = 0x2000, 0x4000, 0x8000
@@ -51,6 +51,7 @@ class Watch:
 
     def __init__(self, root_fd: int, max_folders: int) -> None:
         self._max_folders = max_folders
+        self._names_left = STEP_NAMES
         self._folders: dict[int, str] = {}
         self._root = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root_fd)
         self._queue = -1
@@ -69,21 +70,22 @@ class Watch:
     def changed(self) -> set[str] | None:
         """The notes that were written, made, removed or renamed since the last call; None if there is no telling.
 
-        Hidden ones are left out. After None the watch is of no use any more.
+        Hidden ones are left out. After None the watch is of no use any more. More than `STEP_NAMES` events and entries
+        of new folders are too many to look through on the event loop: then there is no telling either.
         """
         found: set[str] = set()
-        size = 0
+        self._names_left = STEP_NAMES
         try:
-            while size < _MAX_QUEUED:
+            while True:
                 try:
                     events = os.read(self._queue, 65536)
                 except BlockingIOError:
                     return found
-                size += len(events)
                 at = 0
                 while at < len(events):
                     number, what, _, length = _EVENT.unpack_from(events, at)
                     at += _EVENT.size + length
+                    self._count()
                     if not self._take(number, what, events[at - length : at].rstrip(b"\0").decode(), found):
                         return None
         except (OSError, UnicodeDecodeError):
@@ -108,6 +110,11 @@ class Watch:
             self._follow(path, found)
         return True
 
+    def _count(self) -> None:
+        self._names_left -= 1
+        if self._names_left < 0:
+            raise OSError(errno.ENOSPC, "too many changes")
+
     def _follow(self, path: str, found: set[str] | None = None) -> None:
         """Watch a folder and those in it, each before it is listed: no note can slip in between."""
         waiting = [path]
@@ -123,6 +130,8 @@ class Watch:
                     raise OSError(errno.ENOSPC, "too many folders")
                 with os.scandir(fd) as entries:
                     for entry in entries:
+                        if found is not None:
+                            self._count()
                         inner = f"{here}/{entry.name}" if here else entry.name
                         if entry.name.startswith("."):
                             continue
@@ -229,6 +238,8 @@ class _CachedIndex:
 
     def layout(self) -> dict[str, object] | None:
         """What the block must know, unless it is too much."""
+        if len(self.renewed) + len(self.changed) > 2 * _MAX_CHANGED:
+            return None
         changed = list(self.renewed | self.changed)
         if len(changed) > _MAX_CHANGED or sum(map(len, changed)) > _MAX_CHANGED_CHARS:
             return None

@@ -17,9 +17,10 @@ import trio
 from .._config import SandboxLimits
 from .._descriptors import Hold
 from .._errors import MemoryRejectedError
+from .._steps import STEP_BYTES, STEP_NAMES
 from ..memory import ChangeSet
 from ._block_session import Attempts, BlockLostError, BlockSession, ChildDied, RunSlot
-from ._collect_changes import ViewRemovedError, compare_copy, read_changes
+from ._collect_changes import TooManyNamesError, ViewRemovedError, compare_copy, read_changes
 from ._guest.views import is_whole
 from ._indexes import IndexBounds, Indexes, SharedIndex
 from ._mixed_ownership import MixedOwnership
@@ -35,7 +36,7 @@ from ._zygote import (
 )
 
 # Below these a layer is read in this thread: handing it to another costs more (about 0.1 ms) than reading it.
-_SMALL_BYTES, _SMALL_FILES = 256 * 1024, 64
+_SMALL_BYTES, _SMALL_FILES = STEP_BYTES, 64
 COPY_SECONDS = 60.0
 """A memory of MAX_COPY_ENTRIES small notes is copied in some 10 s."""
 
@@ -204,7 +205,10 @@ class KernelTier:
             layer.f_blocks - layer.f_bfree
         ) * layer.f_frsize <= _SMALL_BYTES and layer.f_files - layer.f_ffree <= _SMALL_FILES
         if small:
-            return read_changes(upper, root, max_bytes=limits.view_bytes)
+            try:
+                return read_changes(upper, root, max_bytes=limits.view_bytes, max_names=STEP_NAMES)
+            except TooManyNamesError:
+                pass  # a removed folder is one entry of the layer, whatever it held
         return await trio.to_thread.run_sync(lambda: read_changes(upper, root, max_bytes=limits.view_bytes))
 
 

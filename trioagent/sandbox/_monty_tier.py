@@ -8,7 +8,6 @@ as far as the kernel can (`_guest.monty.confine`).
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 from collections.abc import Mapping
@@ -19,6 +18,8 @@ import trio
 
 from .._config import SandboxLimits
 from .._errors import SandboxError
+from .._json_steps import decode_steps
+from .._steps import STEP_NAMES, Steps, run_steps
 from ..memory import ChangeSet, is_inside
 from . import _frames
 from ._block_session import Attempts, BlockLostError, BlockSession, ChildDied, RunSlot
@@ -69,7 +70,7 @@ class ToolServerSession(BlockSession):
         """
         await self._fill(HEADER_BYTES)
         size = _frames.frame_size(bytes(self._received[:HEADER_BYTES]), MAX_CHANGES_BYTES)
-        index = _decode(await self._take(HEADER_BYTES + size), self._limits)
+        index = await run_steps(_decode(await self._take(HEADER_BYTES + size), self._limits))
         writes = {path: await self._take(length) for path, length in index["writes"]}
         changes = ChangeSet(
             writes=writes,
@@ -88,11 +89,11 @@ class ToolServerSession(BlockSession):
         return taken
 
 
-def _decode(frame: bytes, limits: SandboxLimits) -> dict[str, Any]:
+def _decode(frame: bytes, limits: SandboxLimits) -> Steps[dict[str, Any]]:
     """The index of changes, checked: all paths inside the memory, all sizes within the limits."""
     try:
-        data = json.loads(frame[HEADER_BYTES:])
-    except (ValueError, RecursionError, MemoryError) as error:
+        data = yield from decode_steps(frame[HEADER_BYTES:], max_values=_frames.MAX_VALUES)
+    except (ValueError, MemoryError) as error:
         raise _frames.FrameError(f"not a frame: {type(error).__name__}") from None
     match data:
         case {"alive": bool() as alive, "changes": dict() as changes} if len(data) == 2:
@@ -103,7 +104,9 @@ def _decode(frame: bytes, limits: SandboxLimits) -> dict[str, Any]:
         _refuse("other kinds of changes than there are")
     writes: list[tuple[str, int]] = []
     left = limits.view_bytes
-    for item in _list(changes, "writes"):
+    for number, item in enumerate(_list(changes, "writes")):
+        if number % STEP_NAMES == STEP_NAMES - 1:
+            yield
         match item:
             case [str() as path, int() as size] if type(size) is int and 0 <= size <= min(left, limits.file_bytes):
                 writes.append((_inside(path), size))
@@ -112,7 +115,12 @@ def _decode(frame: bytes, limits: SandboxLimits) -> dict[str, Any]:
                 _refuse("a write that breaks the limits")
     if len(writes) > limits.view_files or len({path for path, _ in writes}) != len(writes):
         _refuse("too many writes, or one twice")
-    rest = {kind: [_inside(path) for path in _list(changes, kind)] for kind in ("deletes", "made_dirs", "removed_dirs")}
+    rest: dict[str, list[str]] = {}
+    for kind in ("deletes", "made_dirs", "removed_dirs"):
+        paths, rest[kind] = _list(changes, kind), []
+        for start in range(0, len(paths), STEP_NAMES):
+            rest[kind] += map(_inside, paths[start : start + STEP_NAMES])
+            yield
     return {"alive": alive, "writes": writes, **rest}
 
 

@@ -23,6 +23,7 @@ import trio
 
 from .._config import SandboxLimits
 from .._errors import SandboxError
+from .._steps import STEP_BYTES
 from . import _frames
 from ._guest.copying import FOLDER
 from ._guest.views import remove_scratch
@@ -113,6 +114,8 @@ _PARTLY_THERE = frozenset({"encodings", "importlib", "urllib"})
 
 def needs_full_library(code: str, present: frozenset[str]) -> bool:
     """Does a line of *code* that imports something name a module of the library that is not *present*?"""
+    if len(code) > STEP_BYTES:  # too much to look through: the whole library has all that it may name
+        return True
     if "import" not in code:
         return False
     return any(

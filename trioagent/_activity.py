@@ -1,8 +1,8 @@
 """What a job is doing, for how long, and its deadline on working time.
 
 A job's `Activity` is found by the code below it through a context variable, so that the model's retry loop can book
-its waits without knowing of batches. Time spent waiting for a rate limit, a retry or a review is not working time: the
-deadline stands still while the job does nothing else.
+its waits without knowing of batches. Time spent waiting for a rate limit, a retry, a server that is away or a review
+is not working time: the deadline stands still while the job does nothing else.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ import trio
 
 from ._errors import DeadlineExceededError
 
-State = Literal["working", "rate", "model", "retrying", "review", "sandbox"]
-WAITING: frozenset[State] = frozenset({"rate", "retrying", "review"})
+State = Literal["working", "rate", "model", "retrying", "held", "review", "sandbox"]
+WAITING: frozenset[State] = frozenset({"rate", "retrying", "held", "review"})
+"""States that are no working time. One that is "held" waits for a server that is away, or for room on a disk."""
 
 
 class Activity:

@@ -276,6 +276,8 @@ class BatchConfig:
         accept_changes: go on with a run that was begun with another model, prompt, sampling or number of tool turns;
             without it a difference is refused by name.
         limit: take only so many of the jobs that are not finished yet.
+        outage_patience: how many seconds the run waits for a model server that is away, or for room on a full disk,
+            before it stops and leaves the jobs concerned to be gone on with; 0 for not at all.
         grace_seconds: after a request to stop, how long running episodes may go on to their next checkpoint; 0 for not
             at all.
     """
@@ -292,6 +294,7 @@ class BatchConfig:
     retry_failed: bool = False
     accept_changes: bool = False
     limit: int | None = attrs.field(default=None, validator=attrs.validators.optional(_positive_int))
+    outage_patience: float = attrs.field(default=1800.0, validator=_not_negative)
     grace_seconds: float = attrs.field(default=10.0, validator=_not_negative)
 
 
@@ -312,6 +315,7 @@ class SftConfig:
         max_tokens_total, max_cost: the budget, as in `BatchConfig`; what persona and judge use counts too.
         accept_changes: as in `BatchConfig`.
         retry_rejected: begin personas that were rejected in an earlier run again, with all their attempts.
+        outage_patience: as in `BatchConfig`.
         grace_seconds: after a request to stop, how long attempts under way may go on to their end.
     """
 
@@ -327,6 +331,7 @@ class SftConfig:
     max_cost: float | None = attrs.field(default=None, validator=attrs.validators.optional(_positive))
     accept_changes: bool = False
     retry_rejected: bool = False
+    outage_patience: float = attrs.field(default=1800.0, validator=_not_negative)
     grace_seconds: float = attrs.field(default=10.0, validator=_not_negative)
 
 

@@ -34,6 +34,8 @@ for people and says what happened, the value, and what to do. No error ever carr
 
 from __future__ import annotations
 
+import errno
+
 from ._messages import Usage
 
 _SHOWN_PATHS, _SHOWN_CHARS = 20, 300
@@ -92,6 +94,10 @@ class MemoryDeadlockError(TrioAgentError):
         )
 
 
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""Error numbers of a disk or quota that is used up: what failed works again when there is room."""
+
+
 class MemoryStorageError(TrioAgentError):
     """The disk refused while notes were being saved. Unless *pending*, every note is as it was before the block.
 
@@ -109,6 +115,11 @@ class MemoryStorageError(TrioAgentError):
         self.errno: int = errno
         self.detail: str = detail
         self.pending: bool = pending
+
+    @property
+    def disk_full(self) -> bool:
+        """The disk, or a quota on it, is used up."""
+        return self.errno in DISK_FULL
 
     def __str__(self) -> str:
         if self.pending:

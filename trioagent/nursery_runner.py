@@ -17,6 +17,7 @@ import os
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeVar
 
 import attrs
@@ -35,6 +36,7 @@ from .runtime import Runtime
 T = TypeVar("T")
 
 _log = logging.getLogger("trioagent")
+_place: ContextVar[object] = ContextVar("trioagent_place", default=None)  # the job's, within its task
 
 
 class RunnerJob(Protocol):
@@ -178,6 +180,7 @@ class Runner:
         self._runtime = runtime
         self._nursery = nursery
         self._places = trio.CapacityLimiter(max_concurrent)
+        self._idle: set[object] = set()  # places taken for jobs that have not come yet
         self._paused: AsyncValue[bool] = AsyncValue(False)
         self._deadline = deadline
         self._running: dict[trio.CancelScope, str] = {}
@@ -223,6 +226,27 @@ class Runner:
 
     def resume(self) -> None:
         self._paused.value = False
+
+    @asynccontextmanager
+    async def give_up_place(self) -> AsyncIterator[None]:
+        """For a job that waits for long: inside the block it does not count towards `max_concurrent`.
+
+        Leaving the block waits for a place, unless the job was cancelled or failed. Outside of a job it does nothing.
+        """
+        place = _place.get()
+        if place not in self._places.statistics().borrowers:
+            yield
+            return
+        self._places.release_on_behalf_of(place)
+        yield
+        await self._take_place(place)
+        await self._may_start(place)
+
+    async def _take_place(self, place: object) -> None:
+        """Wait for a place. One that waits for a job to come is free for a job that is there."""
+        if self._idle and not self._places.available_tokens > 0:
+            self._places.release_on_behalf_of(self._idle.pop())
+        await self._places.acquire_on_behalf_of(place)
 
     def run(
         self,
@@ -271,12 +295,19 @@ class Runner:
             await self._places.acquire_on_behalf_of(place)
             try:
                 await self._may_start(place)
-                job = await anext(source)
+                self._idle.add(place)
+                try:
+                    job = await anext(source)
+                finally:
+                    self._idle.discard(place)
+                if place not in self._places.statistics().borrowers:  # it was taken meanwhile
+                    await self._places.acquire_on_behalf_of(place)
                 await self._may_start(place)  # once more: the source may have taken its time
                 if job.key in run.running:
                     raise InvalidInputError("jobs", f"the key {job.key!r} is running already; keys must be unique")
             except StopAsyncIteration:
-                self._places.release_on_behalf_of(place)
+                if place in self._places.statistics().borrowers:
+                    self._places.release_on_behalf_of(place)
                 break
             except BaseException:
                 if place in self._places.statistics().borrowers:  # else cancelled while it was given up for another
@@ -297,6 +328,7 @@ class Runner:
                 await self._places.acquire_on_behalf_of(place)
 
     async def _one(self, run: _JobStream[J, T], job: J, scope: trio.CancelScope, place: object) -> None:
+        _place.set(place)
         try:
             outcome = await self._outcome(run, job, scope)
             run.running.pop(job.key)
@@ -306,7 +338,8 @@ class Runner:
         finally:
             run.running.pop(job.key, None)
             self._running.pop(scope, None)
-            self._places.release_on_behalf_of(place)
+            if place in self._places.statistics().borrowers:  # else cancelled while it had given it up
+                self._places.release_on_behalf_of(place)
 
     async def _hand_over(self, run: _JobStream[J, T], outcome: Outcome[T]) -> None:
         taken = False

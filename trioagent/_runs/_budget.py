@@ -9,17 +9,18 @@ use; the budget is used up when a request does not fit alone. Answers that faile
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from functools import partial
 
 from trio_util import AsyncValue
 
 from .._activity import doing
 from .._config import BatchConfig
-from .._errors import FatalError, TrioAgentError
+from .._errors import FatalError, ModelError, TrioAgentError
 from .._messages import ChatMessage, Usage
-from ..models import AnswerPart, Model, ReasoningDelta, Retrying, TextDelta
+from ..models import AnswerPart, EndpointHealth, Model, ReasoningDelta, Retrying, TextDelta
+from ._outages import Outages, health_of
 from ._spending import NOTHING, Spending
 
 _FIRST_GUESS = 200  # tokens of an answer, before any is known
@@ -143,10 +144,15 @@ class Budget:
 
 
 class BudgetedModel:
-    """A model whose every request is reserved in a `Budget` first."""
+    """A model of a run: every request is reserved in a `Budget` first, and waits for a server that is away.
 
-    def __init__(self, model: Model, budget: Budget) -> None:
-        self._model, self._budget = model, budget
+    Args:
+        outages: what is waited for; nothing, if it is not given.
+    """
+
+    def __init__(self, model: Model, budget: Budget, outages: Outages | None = None) -> None:
+        self._model, self._budget, self._outages = model, budget, outages
+        self.health: EndpointHealth | None = health_of(model)
 
     @property
     def name(self) -> str:
@@ -154,18 +160,38 @@ class BudgetedModel:
 
     @asynccontextmanager
     async def answer(self, messages: Sequence[ChatMessage]) -> AsyncIterator[AsyncIterator[AnswerPart]]:
-        wanted = await self._budget.reserve_in_turn(messages)
         counted: _CountedParts | None = None
         try:
-            async with self._model.answer(messages) as parts:
+            async with aclosing(self._parts(messages)) as parts:
                 counted = _CountedParts(parts, partial(self._budget.waste, messages))
                 yield counted
         except BaseException:
             if counted is not None:
                 counted.book()
             raise
-        finally:
-            self._budget.release(wanted)
+
+    async def _parts(self, messages: Sequence[ChatMessage]) -> AsyncGenerator[AnswerPart, None]:
+        """The parts of an answer, asked for again each time when its server was away and has come back."""
+        holds = 0
+        async with AsyncExitStack() as turn:
+            while True:
+                try:
+                    wanted = await self._budget.reserve_in_turn(messages)
+                    try:
+                        async with self._model.answer(messages) as parts:
+                            async for part in parts:
+                                yield part
+                        return
+                    finally:
+                        self._budget.release(wanted)
+                except ModelError as error:
+                    if self._outages is None:
+                        raise
+                    failure = error
+                holds += 1
+                await turn.aclose()  # outside the handler, so that a cancelled wait does not drag the old error along
+                await turn.enter_async_context(self._outages.turn(failure, self.health))
+                yield Retrying(failure, 0.0, holds)
 
 
 class _CountedParts(AsyncIterator[AnswerPart]):

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Mapping
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import AsyncExitStack, aclosing, contextmanager
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
@@ -19,17 +19,18 @@ import attrs
 import trio
 from trio_util import AsyncValue
 
-from .._activity import Activity
-from .._circuit_breaker import CircuitBreaker
+from .._activity import WAITING, Activity
 from .._config import BatchConfig
-from .._errors import InvalidInputError, ModelError, ModelRefusedError, ModelStatusError
-from .._server_behaviour import CloseEndpoint, action_of
-from ..models import Model
+from .._errors import EndpointHeldError, InvalidInputError, MemoryStorageError, ModelError, ModelStatusError
+from .._exceptions import leaves
+from .._server_behaviour import CloseEndpoint, HoldEndpoint, action_of
+from ..models import Available, Closed, EndpointHealth, EndpointState, Model
 from ..nursery_runner import JobCancelled, JobDone, JobFailed, Outcome, Runner, iterate, open_runner
 from ..runtime import Runtime
 from ._budget import Budget, BudgetedModel, BudgetExhaustedError
-from ._journal import LOOK_AHEAD, JobChangedError, JobRecord, Journal, KnownJob, open_journal
-from ._outputs import BATCH_FILES, REPORT, OutputFiles, Outputs, open_outputs, write_json
+from ._journal import LOOK_AHEAD, JobChangedError, JobRecord, Journal, JournalError, KnownJob, open_journal
+from ._outages import DiskWait, Outages, health_of
+from ._outputs import BATCH_FILES, REPORT, OutputFiles, Outputs, RunDirError, open_outputs, write_json
 from ._pins import pin
 from ._progress import Progress, ProgressTracker
 from ._report import BatchReport, FailureCause, StatusFile, StopCause, Stopped
@@ -38,6 +39,7 @@ from ._work import J, JobEnd, Work
 
 _STATUS_SECONDS = 1.0
 _CAUSE_CHARS = 300
+_MOST_HELD = 1000  # jobs that wait for servers, beyond those that run; each is a task with its conversation
 
 
 async def run_journaled(
@@ -65,6 +67,7 @@ async def run_journaled(
         journal = await stack.enter_async_context(open_journal(run_dir, files.holds))
         await pin(journal, runtime, pins, accept=config.accept_changes)
         outputs = await stack.enter_async_context(open_outputs(run_dir, config.retry_failed, files))
+        stack.enter_context(runtime.endpoints.hold_outages())
         run: Run[J] = Run(runtime, journal, outputs, config, Budget(config, await journal.spent()), total, models)
         work = await make_work(run)
         status = StatusFile(run_dir, runtime.model.name)
@@ -75,13 +78,16 @@ async def run_journaled(
                 await run.run(jobs, work)
                 nursery.cancel_scope.cancel()
         finally:
+            run.outages.end()
             report = run.report(run_dir)
             if on_progress is not None:
                 on_progress(run.progress())
             with trio.CancelScope(shield=True):  # bounded: one journal write and two small local files
-                await run.book_waste()
-                await trio.to_thread.run_sync(partial(status.write, run.progress(), ended=True))
-                await trio.to_thread.run_sync(write_json, run_dir / REPORT, attrs.asdict(report))
+                with _unless_full(run):
+                    await run.book_waste()
+                with _unless_full(run):
+                    await trio.to_thread.run_sync(partial(status.write, run.progress(), ended=True))
+                    await trio.to_thread.run_sync(write_json, run_dir / REPORT, attrs.asdict(report))
         return report
 
 
@@ -109,9 +115,12 @@ class Run(Generic[J]):
         self._began = trio.current_time()
         self._scope = trio.CancelScope()
         self._reason = ""
+        self.outages = Outages(runtime.endpoints, config.outage_patience)
+        journal.disk_wait = DiskWait(self.outages)
+        self._given_up: dict[str, tuple[StopCause, str]] = {}  # by endpoint: why its jobs are left to be gone on with
+        self._passed_over = 0  # jobs of the input that were not begun for that
         self._running: dict[str, tuple[J, JobRecord]] = {}
-        self._held: list[tuple[J, JobRecord, Exception]] = []
-        self._by_name: dict[tuple[str | None, str], Model] = {}
+        self._by_name: dict[tuple[str | None, str], BudgetedModel] = {}
         self._opening = trio.Lock()
         self._runner: Runner | None = None
         self._taken = 0
@@ -123,15 +132,23 @@ class Run(Generic[J]):
 
     @property
     def stopped(self) -> Stopped:
-        if self._ran and self._source == "read" and not self.watch.left:
+        if self._ran and self._source == "read" and not self.watch.left and not self._passed_over:
             return ""  # it got through, whatever was asked for meanwhile
         cause: StopCause = self.stopping.value
         if cause:
             return cause
+        if self._ran and self._given_up:
+            return next(iter(self._given_up.values()))[0]
         return "limit" if self._ran and self._source == "limit" else "cancelled"
 
     def progress(self) -> Progress:
-        return self.watch.snapshot(self.budget, self.config, self.runtime.rate_limiters, stopping=self.stopping.value)
+        return self.watch.snapshot(
+            self.budget,
+            self.config,
+            self.runtime.rate_limiters,
+            self.outages.now(),
+            stopping=self.stopping.value,
+        )
 
     def report(self, run_dir: Path) -> BatchReport:
         watch, spent, total = self.watch, self.budget.spent, self.budget.total
@@ -146,7 +163,7 @@ class Run(Generic[J]):
             not_begun=watch.not_begun(),
             causes=tuple(sorted(self._causes.values(), key=lambda one: -one.count)),
             stopped=self.stopped,
-            reason=self._reason,
+            reason=self._reason or "; ".join(dict.fromkeys(reason for _, reason in self._given_up.values())),
             tokens=spent.total_tokens,
             cost=spent.cost,
             tokens_total=total.total_tokens,
@@ -162,14 +179,26 @@ class Run(Generic[J]):
         Args:
             options: request parameters (see `Runtime.open_model`); each set of them has a model of its own.
         """
-        key = (name, json.dumps(options or {}, sort_keys=True))
+        key = _model_key(name, options)
         async with self._opening:
             if key not in self._by_name:
                 model = self.runtime.model
                 if name is not None or options:
                     model = await self._models.enter_async_context(self.runtime.open_model(name, options))
-                self._by_name[key] = BudgetedModel(model, self.budget)
+                self._by_name[key] = self.watched(model)
             return self._by_name[key]
+
+    def watched(self, model: Model) -> BudgetedModel:
+        """*model* within the run's budget, and waited for when its server is away."""
+        health = health_of(model)
+        if health is not None and not health.holds:  # opened by somebody else
+            self._models.enter_context(self.outages.watch(health))
+        return BudgetedModel(model, self.budget, self.outages)
+
+    def endpoints_of(self, name: str | None = None, options: Mapping[str, Any] | None = None) -> list[EndpointHealth]:
+        """The endpoint of what `model` gives for the same, if it was opened and has one."""
+        model = self._by_name.get(_model_key(name, options))
+        return [] if model is None or model.health is None else [model.health]
 
     def is_stopping(self) -> bool:
         return bool(self.stopping.value)
@@ -177,34 +206,44 @@ class Run(Generic[J]):
     async def run(self, jobs: Iterable[J] | AsyncIterable[J], work: Work[J]) -> None:
         """Run them all, or until the run is to end."""
         self._work = work
+        self._is_open_source = isinstance(jobs, AsyncIterable)
         try:
             with self._scope:
                 async with open_runner(self.runtime, max_concurrent=self.config.max_concurrent) as runner:
                     self._runner = runner
+                    self.outages.give_up_place = runner.give_up_place
                     # The runner closes the generator, in the task that iterates over it.
                     async for outcome in runner.run(self._unfinished(jobs), self._one, activity=self._activity):
                         self.watch.ended(outcome.key)
                         await self._settle(*self._running.pop(outcome.key), outcome)
-            if self.stopping.value != "refused":
-                await self._give_up_held()
+        except Exception as error:
+            full = [leaf for leaf in leaves(error) if getattr(leaf, "disk_full", False)]
+            if len(full) < len(list(leaves(error))):
+                raise
+            self.end("disk", str(full[0]))
         finally:
-            self.watch.left += len(self._running) + len(self._held)
+            self.watch.left += len(self._running)
         self._ran = True
 
-    def end(self, why: Literal["asked", "budget", "refused"], reason: str = "") -> None:
+    def end(self, why: StopCause, reason: str = "") -> None:
         """Start no new job, and let running ones go to their next checkpoint."""
         if not self.stopping.value:
             self.stopping.value, self._reason = why, reason
+        if why in ("asked", "disk"):
+            self.outages.end()
         self._source_wait.cancel()
-        if self._runner is not None and self._work.can_cut_waits:
-            self.watch.cut_waits(self._runner.cancel)
+        if self._runner is not None:
+            self.watch.cut_waits(self._runner.cancel, WAITING if self._work.can_cut_waits else {"held"})
 
     async def obey(self, stop: trio.Event) -> None:
         """End when asked to, and cancel what still runs when the time to end by itself is over."""
-        await stop.wait()
-        self.end("asked")
-        await trio.sleep(self.config.grace_seconds)
-        self._scope.cancel()
+        try:
+            await stop.wait()
+            self.end("asked")
+            await trio.sleep(self.config.grace_seconds)
+            self._scope.cancel()
+        finally:
+            self.outages.end()  # also when this is cancelled: no write waits for a full disk in its shield any more
 
     async def book_waste(self) -> None:
         """Journal what answers cost that came to nothing and were of no job that ended."""
@@ -214,25 +253,13 @@ class Run(Generic[J]):
     async def _settle(self, job: J, record: JobRecord, outcome: Outcome[JobEnd | None]) -> None:
         match outcome:
             case JobDone(_, None) | JobCancelled():
+                self._work.forget(job)
                 self.watch.left += 1
             case JobDone(_, JobEnd() as ended):
                 await self._end(job, record, ended)
-                await self._give_up_held()
             case JobFailed(_, error):
-                # What is refused like this may turn out to be refused to everybody (see `ModelRefusedError`); then the
-                # run ends, and these jobs are as good as not begun. Until that is known they are neither.
-                self._held.append((job, record, error))
-                same = _closes(error) is not None and _closes(error) == _closes(self._held[0][2])
-                # Those under way when the breaker opens are refused by the server itself.
-                if not same or len(self._held) > CircuitBreaker.THRESHOLD + self.config.max_concurrent:
-                    await self._give_up_held()
-
-    async def _give_up_held(self) -> None:
-        while self._held:
-            job, record, error = self._held[0]
-            await self._end(job, record, JobEnd("failed", await self._work.failure(job, record, error)))
-            self._count_cause(job, error)
-            self._held.pop(0)
+                await self._end(job, record, JobEnd("failed", await self._work.failure(job, record, error)))
+                self._count_cause(job, error)
 
     def _count_cause(self, job: J, error: Exception) -> None:
         status = f" {error.status}" if isinstance(error, ModelStatusError) else ""
@@ -255,10 +282,12 @@ class Run(Generic[J]):
                     if seen is not None and seen.digest != job.digest:
                         raise JobChangedError(job.key, str(self.journal.path.parent))
                     if seen is not None and seen.state != "running" and not self._tries_again(seen):
-                        self.watch.skipped += 1
-                        self.watch.skipped_failed += seen.state == "failed"
-                        self.watch.skipped_no_reply += seen.no_reply
+                        self._count_skipped(seen)
                         continue
+                    if self._is_given_up(job):
+                        self._pass_over(seen)
+                        continue
+                    await self._room()
                     if self.is_stopping():
                         return
                     if self._taken == self.config.limit:
@@ -291,23 +320,126 @@ class Run(Generic[J]):
         return self.watch.activity(job.key, job.deadline or self.config.deadline or math.inf)
 
     async def _one(self, job: J) -> JobEnd | None:
+        record = await self._begin(job)
+        disk = DiskWait(self.outages)
+        try:
+            # The turn to try again is passed on when the job ends, or has to wait once more.
+            async with AsyncExitStack() as turn:
+                while True:
+                    try:
+                        return await self._work.run(job, record)
+                    except ModelError as error:
+                        failure: ModelError | MemoryStorageError = error
+                    except MemoryStorageError as error:
+                        if not error.disk_full:
+                            raise
+                        failure = error
+                    await turn.aclose()
+                    if isinstance(failure, ModelError):
+                        await turn.enter_async_context(self.outages.turn(failure))
+                    elif not await disk.wait(failure.path, failure.detail):
+                        raise failure
+                    before, record = record, await self._begin(job)
+                    if len(record.events) > len(before.events):
+                        disk.over()
+        except BudgetExhaustedError as error:
+            self.end("budget", str(error))
+        except MemoryStorageError as error:
+            if not error.disk_full:
+                raise
+            self.end("disk", str(error))
+        except ModelError as error:
+            cause = self._leaves_open(job, error)
+            if cause is None:
+                raise
+            self._give_up(job, cause, str(error))
+        finally:
+            disk.over()
+        return None
+
+    async def _begin(self, job: J) -> JobRecord:
         with trio.CancelScope(shield=True):  # bounded: one local write; whatever comes of the job, it has a record
             record = await self.journal.begin(job.key, job.digest)
         self._running[job.key] = (job, record)
-        try:
-            return await self._work.run(job, record)
-        except BudgetExhaustedError as error:
-            self.end("budget", str(error))
-        except ModelRefusedError as error:
-            self.end("refused", str(error))
+        return record
+
+    def _leaves_open(self, job: J, error: ModelError) -> StopCause | None:
+        """Why a job that failed with *error* is to be gone on with; None if it has failed for good."""
+        match action_of(error):
+            case HoldEndpoint() if isinstance(error, EndpointHeldError):
+                return "outage"
+            case CloseEndpoint("model") if self._work.chose_model(job):
+                return None
+            case CloseEndpoint("quota" | "wait"):
+                return "quota"
+            case CloseEndpoint():
+                return "refused"
         return None
+
+    def _give_up(self, job: J, cause: StopCause, reason: str) -> None:
+        """From now on leave the jobs of an endpoint for another run, but for one that finds out from time to time."""
+        bad = [health for health in self._work.endpoints(job) if not isinstance(health.state.value, Available)]
+        for name in [health.name for health in bad] or [""]:
+            self._given_up.setdefault(name, (cause, reason))
+        if self._is_open_source and self._all_given_up():
+            self.end(cause, reason)
+
+    def _all_given_up(self) -> bool:
+        """Whether no endpoint that was used so far is of any use."""
+        healths = [model.health for model in self._by_name.values()]
+        return all(
+            health is not None and health.name in self._given_up and not isinstance(health.state.value, Available)
+            for health in healths
+        )
+
+    def _is_given_up(self, job: J) -> bool:
+        now = trio.current_time()
+        states = [health.state.value for health in self._work.endpoints(job) if health.name in self._given_up]
+        # One whose turn to be probed has come gets the job: it may be well again.
+        return any(not isinstance(state, Available) and now < state.next_probe for state in states) and not (
+            self._work.chose_model(job) and any(_has_no_model(state) for state in states)
+        )
+
+    def _pass_over(self, seen: KnownJob | None) -> None:
+        match seen:
+            case None:
+                self._passed_over += 1
+            case KnownJob("running"):
+                self.watch.left += 1
+            case _:
+                self._count_skipped(seen)
+
+    def _count_skipped(self, seen: KnownJob) -> None:
+        self.watch.skipped += 1
+        self.watch.skipped_failed += seen.state == "failed"
+        self.watch.skipped_no_reply += seen.no_reply
+
+    async def _room(self) -> None:
+        """Wait until no more jobs wait for servers than may be held in memory."""
+        with trio.CancelScope() as self._source_wait:
+            if not self.is_stopping():
+                await self.outages.waiting.wait_value(lambda waiting: waiting < _MOST_HELD)
+
+    async def _write_row(self, write: Callable[[], None]) -> None:
+        """Write a row, waiting for room on a full disk."""
+        disk = DiskWait(self.outages)
+        try:
+            while True:
+                try:
+                    return await trio.to_thread.run_sync(write)
+                except RunDirError as error:
+                    if not error.disk_full or not await disk.wait(error.path, error.detail):
+                        raise
+                write = self._outputs.flush
+        finally:
+            disk.over()
 
     async def _end(self, job: J, record: JobRecord, ended: JobEnd) -> None:
         """Journal an outcome, then write its row: a row never tells what the journal does not know."""
         with trio.CancelScope(shield=True):  # bounded: two local writes
             waste = self.budget.take_waste()
             await self.journal.finish(job.key, ended.state, ended.outcome, waste, no_reply=ended.no_reply)
-            await trio.to_thread.run_sync(self._outputs.add, ended.state, job.key, record.attempts, ended.outcome)
+            await self._write_row(partial(self._outputs.add, ended.state, job.key, record.attempts, ended.outcome))
         self.watch.no_reply += ended.no_reply
         if ended.state == "done":
             self.watch.done += 1
@@ -315,10 +447,22 @@ class Run(Generic[J]):
             self.watch.failed += 1
 
 
-def _closes(error: Exception) -> CloseEndpoint | None:
-    """Why *error* closes its endpoint, or None if it does not."""
-    action = action_of(error) if isinstance(error, ModelError) else None
-    return action if isinstance(action, CloseEndpoint) else None
+def _model_key(name: str | None, options: Mapping[str, Any] | None) -> tuple[str | None, str]:
+    return name, json.dumps(options or {}, sort_keys=True)
+
+
+def _has_no_model(state: EndpointState) -> bool:
+    return isinstance(state, Closed) and state.action == CloseEndpoint("model")
+
+
+@contextmanager
+def _unless_full(run: Run[Any]) -> Iterator[None]:
+    """What a full disk refuses here is left out if the run stops for that, or may yet wait for room."""
+    try:
+        yield
+    except (JournalError, RunDirError) as error:
+        if not error.disk_full:
+            raise
 
 
 async def _tell(run: Run[Any], on_progress: Callable[[Progress], None] | None, status: StatusFile) -> None:
@@ -327,7 +471,8 @@ async def _tell(run: Run[Any], on_progress: Callable[[Progress], None] | None, s
         progress = run.progress()
         if on_progress is not None:
             on_progress(progress)
-        await trio.to_thread.run_sync(status.write, progress)
+        with _unless_full(run):
+            await trio.to_thread.run_sync(status.write, progress)
         await trio.sleep(_STATUS_SECONDS)
 
 

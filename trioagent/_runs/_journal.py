@@ -24,15 +24,18 @@ from typing import Any, Literal, TypeVar
 import attrs
 import trio
 
-from .._errors import FatalError, InvalidInputError
+from .._errors import DISK_FULL, FatalError, InvalidInputError
 from . import _format1
 from ._events import COLUMNS, Event, decode_event, encode_event
 from ._lock import RunLock, take_run_lock
+from ._outages import DiskWait
 from ._spending import Spending
 
 T = TypeVar("T")
 UNREADABLE = (ValueError, TypeError, OverflowError, RecursionError)  # what a damaged row can raise
 JobState = Literal["running", "done", "failed"]
+
+_FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
 
 FILE_NAME = "journal.db"
 SCHEMA_VERSION = 2
@@ -81,12 +84,14 @@ class JournalError(FatalError):
     Attributes:
         path: the database file.
         problem: what happened and what to do.
+        disk_full: the disk, or a quota on it, is used up: with room, the same run goes on.
     """
 
-    def __init__(self, path: str, problem: str) -> None:
-        super().__init__(path, problem)
+    def __init__(self, path: str, problem: str, disk_full: bool = False) -> None:
+        super().__init__(path, problem, disk_full)
         self.path: str = path
         self.problem: str = problem
+        self.disk_full: bool = disk_full
 
     def __str__(self) -> str:
         return f"the batch's journal {self.path!r}: {self.problem}"
@@ -138,6 +143,8 @@ class Journal:
         self._connection = connection
         self._lock = trio.Lock()
         self._waiting: list[_Write] = []
+        self.disk_wait: DiskWait | None = None
+        """How the run waits for room, if it does."""
 
     async def begin(self, job_id: str, digest: str) -> JobRecord:
         """The record of a job that runs now: made if it is new, or what it was when it stopped.
@@ -254,7 +261,7 @@ class Journal:
                 self._waiting.remove(write)
             raise
         if write.error is not None:
-            raise JournalError(str(self.path), write.error[0]) from write.error[1]
+            raise JournalError(str(self.path), write.error[0], _is_full(write.error[1])) from write.error[1]
         result: T = write.result
         return result
 
@@ -263,6 +270,17 @@ class Journal:
         group, self._waiting = self._waiting, []
         try:
             await trio.to_thread.run_sync(self._commit, group)
+            while self.disk_wait is not None and (full := _disk_full(group)) is not None:
+                for write in group:
+                    write.error, write.settled = None, False
+                if not await self.disk_wait.wait(str(self.path), full[0]):
+                    self._fail(group, *full)
+                    return
+                group += self._waiting
+                self._waiting = []
+                await trio.to_thread.run_sync(self._commit, group)
+            if self.disk_wait is not None:
+                self.disk_wait.over()
         except Exception as error:  # noqa: BLE001 - no thread, no memory: whatever it was, nothing was written
             self._fail(group, f"{type(error).__name__}: {error}; nothing after the last checkpoint was recorded", error)
         except BaseException:  # cancelled or interrupted before the thread began: the others still wait to be written
@@ -292,6 +310,18 @@ class Journal:
     def _fail(self, group: list[_Write], problem: str, error: Exception) -> None:
         for write in group:
             write.error, write.settled = (problem, error), True
+
+
+def _is_full(error: Exception) -> bool:
+    """Whether a disk or a quota is used up. SQLite reports a quota as an error of writing, without the reason."""
+    if isinstance(error, OSError):
+        return error.errno in DISK_FULL
+    return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) in _FULL
+
+
+def _disk_full(group: Sequence[_Write]) -> tuple[str, Exception] | None:
+    """What became of a group, if it was refused for want of room."""
+    return next((write.error for write in group if write.error is not None and _is_full(write.error[1])), None)
 
 
 def known_jobs(cursor: sqlite3.Cursor, job_ids: Sequence[str]) -> list[KnownJob | None]:
@@ -368,7 +398,8 @@ def _open(run_dir: Path, path: Path, holds: str) -> tuple[RunLock, sqlite3.Conne
         run_dir.mkdir(parents=True, exist_ok=True)
         lock = take_run_lock(run_dir)
     except OSError as error:
-        raise JournalError(str(path), f"{error.strerror}; choose another run directory") from error
+        problem = f"{error.strerror}; choose another run directory"
+        raise JournalError(str(path), problem, _is_full(error)) from error
     if lock is None:
         raise JournalError(str(path), "another process is running this batch; wait for it, or stop it")
     try:
@@ -380,7 +411,7 @@ def _open(run_dir: Path, path: Path, holds: str) -> tuple[RunLock, sqlite3.Conne
             raise
     except sqlite3.Error as error:
         lock.release()
-        raise JournalError(str(path), f"{error}; choose another run directory") from error
+        raise JournalError(str(path), f"{error}; choose another run directory", _is_full(error)) from error
     except BaseException:
         lock.release()
         raise

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import attrs
 import trio
 
-from .._errors import FatalError, ModelError, SandboxError, TrioAgentError
+from .._errors import DISK_FULL, FatalError, ModelError, SandboxError, TrioAgentError
 from .._files import write_whole
 from ._journal import BATCH, RESUMABLE
 from ._reader import JournalReader
@@ -43,6 +43,11 @@ class RunDirError(FatalError):
         self.path: str = path
         self.errno: int = errno
         self.detail: str = detail
+
+    @property
+    def disk_full(self) -> bool:
+        """The disk, or a quota on it, is used up: with room, the same run goes on."""
+        return self.errno in DISK_FULL
 
     def __str__(self) -> str:
         return (
@@ -89,6 +94,7 @@ class Outputs:
         self._marks: set[str] = set()
         # What is to be written anew in the end: outdated failures; rows of twins, whose first is the one begun first.
         self._stale: set[Literal["done", "failed"]] = {"done", "failed"} if retry_failed else set()
+        self._unwritten: dict[Literal["done", "failed"], bytearray] = {"done": bytearray(), "failed": bytearray()}
         self._files: dict[Literal["done", "failed"], Any] = {"done": self._rewritten("done")}
         try:
             self._files["failed"] = self._rewritten("failed")
@@ -101,18 +107,32 @@ class Outputs:
             for state, file in self._files.items():
                 files.enter_context(_writing(self._path(state)))
                 files.callback(file.close)
+                if self._unwritten[state]:  # the journal has it, and the next start writes it
+                    files.callback(_cut_torn_row, file)
         self._marks.clear()
         for state in self._stale:
             self._rewritten(state).close()
 
     def add(self, state: Literal["done", "failed"], job_id: str, attempts: int, outcome: Mapping[str, Any]) -> None:
-        """Append one row."""
+        """Append one row. If the disk refuses, `flush` tries again what is not written yet."""
         if not self._is_new(state, outcome):
             self._stale.add(state)
             return
         with _writing(self._path(state)):
-            self._files[state].write(_line(row(state, job_id, attempts, outcome)))
-            self._files[state].flush()
+            line = _line(row(state, job_id, attempts, outcome))
+            self._unwritten[state] += line
+            self._flush(state)
+
+    def flush(self) -> None:
+        """Write what the disk has refused before."""
+        for state in self._files:
+            with _writing(self._path(state)):
+                self._flush(state)
+
+    def _flush(self, state: Literal["done", "failed"]) -> None:
+        file, rest = self._files[state], self._unwritten[state]
+        while rest:  # a disk that is nearly full takes a part of it
+            del rest[: file.write(rest)]
 
     def _is_new(self, state: Literal["done", "failed"], outcome: Mapping[str, Any]) -> bool:
         if state == "failed" or self._names.mark is None:
@@ -125,11 +145,15 @@ class Outputs:
         path = self._path(state)
         temporary = path.with_name(f".{path.name}.tmp")
         with _writing(path):
-            with open(temporary, "wb") as file, JournalReader(self._run_dir) as journal:
-                records = journal.outcomes(state)
-                file.writelines(_line(row(state, *record)) for record in records if self._is_new(state, record[2]))
-            os.replace(temporary, path)
-            return open(path, "ab")
+            try:
+                with open(temporary, "wb") as file, JournalReader(self._run_dir) as journal:
+                    records = journal.outcomes(state)
+                    file.writelines(_line(row(state, *record)) for record in records if self._is_new(state, record[2]))
+                os.replace(temporary, path)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+            return open(path, "ab", buffering=0)
 
     def _path(self, state: Literal["done", "failed"]) -> Path:
         return self._run_dir / (self._names.done if state == "done" else self._names.failed)
@@ -159,6 +183,15 @@ def _line(value: Mapping[str, Any]) -> bytes:
         return text.encode() + b"\n"
     except UnicodeEncodeError:
         return json.dumps(value).encode() + b"\n"
+
+
+def _cut_torn_row(file: Any) -> None:
+    """Take away the part of a row that a full disk has taken."""
+    with open(file.name, "rb") as reader:
+        whole = 0
+        for line in reader:
+            whole += len(line) if line.endswith(b"\n") else 0
+    os.truncate(file.fileno(), whole)
 
 
 def failure(error: Exception, metadata: Mapping[str, Any], last_response: str) -> dict[str, Any]:

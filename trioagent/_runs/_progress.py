@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from functools import partial
 
 import attrs
 import trio
 
-from .._activity import WAITING, Activity
+from .._activity import Activity
 from .._config import BatchConfig
 from ..models import RateLimiter
 from ._budget import Budget
+from ._outages import Outage
 
 
 @attrs.frozen(kw_only=True)
@@ -68,16 +69,18 @@ class Progress:
         left: jobs that this run began and left to be gone on with.
         running: jobs that run now.
         queued: jobs that wait for their turn; None if *total* is.
-        states: running jobs by what they are doing ("working", "rate", "model", "retrying", "review", "sandbox").
+        states: running jobs by what they are doing ("working", "rate", "model", "retrying", "held", "review",
+            "sandbox").
         answers: of the model, in this run.
         tokens, cost: spent by this run.
         tokens_total, cost_total: spent by all runs of this directory; what a budget counts.
         max_tokens, max_cost: the budget.
         endpoints: model servers, and how hard they are driven.
+        outages: what jobs wait for: servers that are away, full disks.
         seconds: since this run began.
         eta_seconds: until the end, at this run's mean pace; None if nobody can say.
         stragglers: the five jobs that run longest.
-        stopping: why the run ends early ("asked", "budget", "refused"), or "".
+        stopping: why the run ends early (see `BatchReport.stopped`), or "".
     """
 
     total: int | None
@@ -96,6 +99,7 @@ class Progress:
     max_tokens: int | None
     max_cost: float | None
     endpoints: tuple[EndpointUse, ...]
+    outages: tuple[Outage, ...]
     seconds: float
     eta_seconds: float | None
     stragglers: tuple[Straggler, ...]
@@ -119,6 +123,7 @@ class ProgressTracker:
         self._began = trio.current_time()
         self._running: dict[str, tuple[float, Activity]] = {}
         self._cancel: Callable[[str], object] | None = None
+        self._cut: Set[str] = frozenset()
 
     def activity(self, job_id: str, deadline: float) -> Activity:
         """A job starts."""
@@ -131,21 +136,27 @@ class ProgressTracker:
         _, activity = self._running.pop(job_id)
         self.seconds.update(activity.seconds)
 
-    def cut_waits(self, cancel: Callable[[str], object]) -> None:
-        """From now on *cancel* every job that waits for a rate limit or a retry: it is at a checkpoint already."""
-        self._cancel = cancel
+    def cut_waits(self, cancel: Callable[[str], object], states: Set[str]) -> None:
+        """From now on *cancel* every job that is in one of *states*, or comes into it."""
+        self._cancel, self._cut = cancel, states
         for job_id, (_, activity) in list(self._running.items()):
-            if activity.state in WAITING:
+            if activity.state in states:
                 cancel(job_id)
 
     def _changed(self, job_id: str, before: str, after: str) -> None:
         self._states[before] -= 1
         self._states[after] += 1
-        if self._cancel is not None and after in WAITING:
+        if self._cancel is not None and after in self._cut:
             self._cancel(job_id)
 
     def snapshot(
-        self, budget: Budget, config: BatchConfig, rate_limiters: Mapping[str, RateLimiter], *, stopping: str
+        self,
+        budget: Budget,
+        config: BatchConfig,
+        rate_limiters: Mapping[str, RateLimiter],
+        outages: tuple[Outage, ...],
+        *,
+        stopping: str,
     ) -> Progress:
         now = trio.current_time()
         spent, total = budget.spent, budget.total
@@ -167,6 +178,7 @@ class ProgressTracker:
             max_tokens=config.max_tokens_total,
             max_cost=config.max_cost,
             endpoints=tuple(EndpointUse.of(url, limiter) for url, limiter in rate_limiters.items()),
+            outages=outages,
             seconds=now - self._began,
             eta_seconds=self._eta(now - self._began),
             stragglers=tuple(

@@ -18,7 +18,7 @@ from ._progress import Progress
 from ._reader import JournalReader
 from ._spending import Spending
 
-StopCause = Literal["", "asked", "budget", "refused"]
+StopCause = Literal["", "asked", "budget", "outage", "quota", "refused", "disk"]
 Stopped = StopCause | Literal["limit", "cancelled"]
 
 
@@ -45,8 +45,11 @@ class BatchReport:
         left: jobs that were begun and can go on when the batch is run again.
         not_begun: jobs of the input that this run did not come to; None if it is not known how many there are.
         causes: why jobs of this run failed, the most frequent first.
-        stopped: why the run ended before its input: "" (it did not), "asked", "budget", "refused" (the model's server
-            refuses everything), "limit", or "cancelled" (it was cancelled, or ended with an error).
+        stopped: why the run ended before its input, or left jobs of it to be gone on with: "" (it did not), "asked",
+            "budget", "outage" (a model's server was away for longer than ``outage_patience``), "quota" (money or an
+            allowance at the server is used up), "refused" (the server refuses everything: a wrong key or model),
+            "disk" (it was full for longer than ``outage_patience``), "limit", or "cancelled" (it was cancelled, or
+            ended with an error).
         reason: the same for people, where there is more to say.
         tokens, cost: spent by this run.
         tokens_total, cost_total: spent by all runs of this directory.

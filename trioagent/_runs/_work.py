@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, Protocol, TypeVar
 
 import attrs
 
+from ..models import EndpointHealth
 from ._journal import JobRecord
 
 
@@ -51,9 +52,18 @@ class Work(Protocol[J_contra]):
     async def run(self, job: J_contra, record: JobRecord) -> JobEnd | None:
         """Work on *job* from where *record* left it; None if it is to go on in another run.
 
-        An exception fails the job, but for `BudgetExhaustedError` and `ModelRefusedError`, which end the run and
-        leave the job to be gone on with.
+        An exception fails the job, but for those that say that a server is away or refuses everything, that a disk is
+        full, or that the budget is used up: these leave the job to be gone on with.
         """
+
+    def endpoints(self, job: J_contra) -> Iterable[EndpointHealth]:
+        """Those that the job needs, as far as they are known by now."""
+
+    def chose_model(self, job: J_contra) -> bool:
+        """Whether the job names a model of its own, so that it fails alone if there is no such model."""
+
+    def forget(self, job: J_contra) -> None:
+        """The job is left to be gone on with by another run."""
 
     async def failure(self, job: J_contra, record: JobRecord, error: Exception) -> Mapping[str, Any]:
         """The outcome of a job that failed with *error*."""

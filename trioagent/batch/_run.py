@@ -28,6 +28,7 @@ from .._runs import (
     run_journaled,
 )
 from ..agent import Agent
+from ..models import EndpointHealth
 from ..runtime import Runtime
 from ._episode import drop_receipt, memory_path, run_episode
 from ._jobs import Job
@@ -62,8 +63,10 @@ async def run_batch(
             (`InvalidInputError`), a job is not what it was when the run began (`JobChangedError`), the journal cannot
             be written (`JournalError`), a money budget cannot be kept (`PriceUnknownError`).
 
-    A budget that is used up, and a server that refuses everything, end the run like *stop*, but without the hurry. The
-    jobs concerned can go on when the batch is run again.
+    A model server that is away, and a full disk, are waited for, for ``config.outage_patience`` seconds. After that,
+    and where a server refuses everything, the jobs concerned are left to be gone on with, while those of other
+    endpoints run. A budget that is used up ends the run like *stop*, but without the hurry. In all these cases the
+    batch goes on when it is run again.
 
     Cancelling, like ``kill -9``, loses only what was under way: every finished answer and block is in the journal.
     """
@@ -138,6 +141,15 @@ class _Episodes:
             return None
         silent = any(reason != "reply" for reason in outcome["stop_reasons"])
         return JobEnd("done", {**outcome, **_provenance(run, job, agent)}, no_reply=silent)
+
+    def endpoints(self, job: Job) -> Iterable[EndpointHealth]:
+        return self._run.endpoints_of(job.model, job.options)
+
+    def chose_model(self, job: Job) -> bool:
+        return job.model is not None
+
+    def forget(self, job: Job) -> None:
+        self._agents.pop(job.id, None)
 
     async def failure(self, job: Job, record: JobRecord, error: Exception) -> Mapping[str, Any]:
         await drop_receipt(self._folder, job, record, self._run.journal)

@@ -20,6 +20,7 @@ from ._model_options import (
     agent_config,
     display_options,
     model_options,
+    outage_option,
     prompt_options,
     rate_options,
     resolve_model,
@@ -110,6 +111,7 @@ batch.add_command(status)
     help="Go on with another model, prompt, sampling or number of tool turns.",
 )
 @click.option("--limit", metavar="N", type=click.IntRange(min=1), help="Run only N of the jobs that have not ended.")
+@outage_option
 @click.option(
     "--grace",
     metavar="SECONDS",
@@ -141,6 +143,7 @@ def run_jobs(
     retry_failed: bool,
     accept_changes: bool,
     limit: int | None,
+    outage_patience: float,
     grace: float,
     dry_run: bool,
     json_progress: bool,
@@ -165,8 +168,8 @@ def run_jobs(
 
     \b
     Exit codes: 0 all done (or --limit reached), 1 some failed or are without a reply, 2 bad
-    rows or options, 3 stopped (budget used up, server away), 130 interrupted; after 3 and
-    130 the same command goes on.
+    rows or options, 3 stopped (budget or quota used up, server away, disk full), 130
+    interrupted; after 3 and 130 the same command goes on.
     """
     source = ctx.with_resource(open_jobs(jobs))
     try:
@@ -200,6 +203,7 @@ def run_jobs(
             retry_failed=retry_failed,
             accept_changes=accept_changes,
             limit=limit,
+            outage_patience=outage_patience,
             grace_seconds=grace,
             max_tool_turns=agent.max_tool_turns,
             system_prompt=agent.system_prompt,

@@ -12,10 +12,12 @@ _STATES = {
     "rate": "waiting for rate",
     "model": "model",
     "retrying": "retrying",
+    "held": "held by an outage",
     "review": "waiting for review",
     "sandbox": "sandbox",
 }
 _ID_CHARS = 60
+_PROBLEM_CHARS = 160
 
 
 def duration(seconds: float) -> str:
@@ -33,6 +35,7 @@ def progress_lines(progress: Mapping[str, Any]) -> list[str]:
     lines = [counts(progress)]
     if states := _states(progress):
         lines.append(f"running: {states}")
+    lines += outages(progress)
     lines += [_endpoint(endpoint) for endpoint in progress["endpoints"]]
     lines.append(f"spent: {spending(progress)}")
     lines += stragglers(progress)
@@ -41,8 +44,17 @@ def progress_lines(progress: Mapping[str, Any]) -> list[str]:
 
 def progress_line(progress: Mapping[str, Any]) -> str:
     """What matters most of a progress, on one line."""
-    parts = [counts(progress), _states(progress), f"{progress['tokens_total']:,} tokens"]
+    parts = [counts(progress), *outages(progress), _states(progress), f"{progress['tokens_total']:,} tokens"]
     return "; ".join(part for part in parts if part)
+
+
+def outages(progress: Mapping[str, Any]) -> list[str]:
+    """What is waited for, and since when."""
+    words = {"server": "server away", "disk": "disk full"}
+    return [
+        f"{words[one['kind']]} for {duration(one['seconds'])}: {shortened(one['problem'], _PROBLEM_CHARS)} ({one['name']})"
+        for one in progress["outages"]
+    ]
 
 
 def counts(progress: Mapping[str, Any]) -> str:

@@ -42,6 +42,8 @@ def line_and_code(error: BaseException) -> tuple[str, int]:
             return f"error: {error.format_message()}", error.exit_code
         case InvalidInputError():
             return f"error: {error}", USAGE
+        case TrioAgentError() if getattr(error, "disk_full", False):
+            return f"error: {error}", STOPPED
         case TrioAgentError():
             return f"error: {error}", FAILED
         case OSError(strerror=str(words), filename=filename) if filename is not None:

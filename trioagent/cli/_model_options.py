@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 import click
 
-from .._config import AgentConfig, ModelConfig, RateLimits
+from .._config import AgentConfig, BatchConfig, ModelConfig, RateLimits
 from .._errors import InvalidInputError
 from .._network import NetworkConfig
 from ..agent import Agent
@@ -205,6 +205,18 @@ def rate_options(command: Callable[..., Any]) -> Callable[..., Any]:
     most = click.FloatRange(0, min_open=True)
     command = click.option("--tpm", metavar="N", type=most, help="Tokens in any minute, at most.")(command)
     return click.option("--rpm", metavar="N", type=most, help="Requests in any minute, at most.")(command)
+
+
+def outage_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--outage-patience``."""
+    return click.option(
+        "--outage-patience",
+        metavar="SECONDS",
+        type=click.FloatRange(0),
+        default=BatchConfig().outage_patience,
+        show_default=True,
+        help="How long to wait for a server that is away, or a full disk, before stopping.",
+    )(command)
 
 
 def display_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -17,6 +17,7 @@ from ._model_options import (
     agent_config,
     display_options,
     model_options,
+    outage_option,
     rate_options,
     resolve_model,
 )
@@ -103,6 +104,7 @@ def sft() -> None:
 )
 @click.option("--accept-changes", is_flag=True, help="Go on with another model, judge or number of tool turns.")
 @click.option("--retry-rejected", is_flag=True, help="Begin personas that were rejected again, with all attempts.")
+@outage_option
 @click.option(
     "--grace",
     metavar="SECONDS",
@@ -131,6 +133,7 @@ def generate(
     max_tokens_total: int | None,
     retry_rejected: bool,
     accept_changes: bool,
+    outage_patience: float,
     grace: float,
     json_progress: bool,
     quiet: bool,
@@ -154,8 +157,8 @@ def generate(
 
     \b
     Exit codes: 0 all accepted, 1 some rejected, or DIR is no good, 2 bad rows or options,
-    3 stopped (budget used up, server away), 130 interrupted; after 3 and 130 the same
-    command goes on.
+    3 stopped (budget or quota used up, server away, disk full), 130 interrupted; after 3
+    and 130 the same command goes on.
     """
     from ..sft import read_personas  # 30 ms that other commands need not pay
 
@@ -191,6 +194,7 @@ def generate(
             max_tokens_total=max_tokens_total,
             retry_rejected=retry_rejected,
             accept_changes=accept_changes,
+            outage_patience=outage_patience,
             grace_seconds=grace,
             max_tool_turns=agent_config(model.profile, max_tool_turns, None, None).max_tool_turns,
         ),

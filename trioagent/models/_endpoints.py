@@ -20,7 +20,14 @@ from trio_util import AsyncValue
 
 from .._circuit_breaker import CircuitBreaker
 from .._config import ModelConfig
-from .._errors import EndpointHeldError, ModelCertificateError, ModelError, ModelRefusedError, ModelStatusError
+from .._errors import (
+    EndpointHeldError,
+    ModelCertificateError,
+    ModelConnectionError,
+    ModelError,
+    ModelRefusedError,
+    ModelStatusError,
+)
 from .._server_behaviour import Change, CloseEndpoint, HoldEndpoint, Retry, action_of
 from ._rate_limiter import RateLimiter
 
@@ -192,7 +199,7 @@ class EndpointHealth:
 
     def hold(self, error: ModelError, *, probe: bool = False) -> EndpointHeldError:
         """The server is away, as *error* shows; returns the error for whoever asked."""
-        problem = str(error)
+        problem = error.problem if isinstance(error, ModelConnectionError) else str(error)
         now = trio.current_time()
         since = self.state.value.since if isinstance(self.state.value, Held) else now
         self._breaker.open(now, probe=probe)

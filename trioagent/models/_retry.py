@@ -64,7 +64,10 @@ def _with_requests(part: AnswerPart, requests: int) -> AnswerPart:
 
 
 def _final(failures: Sequence[ModelError], verdict: GiveUp, requests: int) -> ModelError:
-    error = failures[-1] if verdict.error is None else verdict.error
+    error = failures[-1]
+    if verdict.error is not None:
+        verdict.error.__cause__ = error
+        error = verdict.error
     if isinstance(error, ModelStatusError) and error.retry_after is not None:
         # Whoever reads it should know why we did not simply wait.
         words = f"{error.detail}; {verdict.reason}" if error.detail else verdict.reason

@@ -10,7 +10,7 @@ import attrs
 import trio
 
 from .._config import SftConfig
-from .._errors import FatalError, ModelRefusedError, ModelStatusError
+from .._errors import EndpointHeldError, FatalError, MemoryStorageError, ModelCertificateError, ModelStatusError
 from .._events import AgentEvent, Answered, CodeResult
 from .._messages import ChatMessage, Usage
 from .._runs import Budget, BudgetExhaustedError, JobRecord, Journal, Spending, WorkEvent
@@ -109,8 +109,10 @@ async def attempt(
     """Hold one conversation in a fresh memory at *memory*, and judge it. What goes wrong with it is a verdict.
 
     Raises:
-        BudgetExhaustedError, ModelRefusedError, FatalError: the run is to end.
-        ModelStatusError: a refusal that no further attempt can change.
+        BudgetExhaustedError, FatalError: the run is to end.
+        EndpointHeldError: a server is away.
+        ModelError: a refusal that no further attempt can change.
+        MemoryStorageError: the disk is full.
 
     Cancelling, like every error, leaves no memory behind, and books what was used.
     """
@@ -135,10 +137,10 @@ async def attempt(
             if speaker is not None:
                 ledger.add("persona", speaker.new_usage())
             await ledger.record()
-    except (FatalError, BudgetExhaustedError, ModelRefusedError):
+    except (FatalError, BudgetExhaustedError):
         raise
     except Exception as error:
-        if isinstance(error, ModelStatusError) and isinstance(action_of(error), CloseEndpoint | FailJob):
+        if _is_none_of_the_attempt(error):
             raise
         conversation, verdicts = None, [Verdict(RAN, False, f"{type(error).__name__}: {error}")]
     return Attempt(
@@ -147,6 +149,17 @@ async def attempt(
         verdicts=tuple(verdicts),
         persona_model="" if speaker is None else speaker.name,
     )
+
+
+def _is_none_of_the_attempt(error: Exception) -> bool:
+    """Whether *error* is a server's, or a full disk's, and would come to every further attempt as well."""
+    if isinstance(error, MemoryStorageError):
+        return error.disk_full
+    if isinstance(error, EndpointHeldError):
+        return True
+    if isinstance(error, ModelStatusError | ModelCertificateError):
+        return isinstance(action_of(error), CloseEndpoint | FailJob)
+    return False
 
 
 async def _hold(

@@ -120,6 +120,7 @@ async def generate_conversations(
                 max_cost=config.max_cost,
                 retry_failed=config.retry_rejected,
                 accept_changes=config.accept_changes,
+                outage_patience=config.outage_patience,
                 grace_seconds=config.grace_seconds,
             ),
             stop=stop,

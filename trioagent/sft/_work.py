@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,8 @@ import trio
 
 from .._config import SftConfig
 from .._messages import Usage
-from .._runs import BudgetedModel, JobEnd, JobRecord, Run, WorkEvent, failure
-from ..models import Model
+from .._runs import JobEnd, JobRecord, Run, WorkEvent, failure
+from ..models import EndpointHealth, Model
 from ._attempt import Attempt, AttemptSettings, Ledger, attempt
 from ._flows import instruction
 from ._memories import FOLDER
@@ -52,7 +52,7 @@ class Conversations:
         self, run: Run[PersonaJob], config: SftConfig, factory: Factory, first: dict[str, Any], judge: Model | None
     ) -> None:
         self._run, self._config, self._factory, self._first = run, config, factory, first
-        self._judge = None if judge is None else BudgetedModel(judge, run.budget)
+        self._judge = None if judge is None else run.watched(judge)
         self._threads = trio.CapacityLimiter(config.max_concurrent)
         self._attempts: dict[str, list[dict[str, Any]]] = {}  # of the personas that run, or are not settled yet
 
@@ -84,6 +84,16 @@ class Conversations:
                 return JobEnd("done", self._accepted(job, came_to))
             await ledger.record(body)
         return JobEnd("failed", self._rejected(job))
+
+    def endpoints(self, job: PersonaJob) -> Iterable[EndpointHealth]:
+        judged = [] if self._judge is None or self._judge.health is None else [self._judge.health]
+        return [*self._run.runtime.endpoints.healths.values(), *self._run.endpoints_of(), *judged]
+
+    def chose_model(self, job: PersonaJob) -> bool:
+        return False
+
+    def forget(self, job: PersonaJob) -> None:
+        self._attempts.pop(job.key, None)
 
     async def failure(self, job: PersonaJob, record: JobRecord, error: Exception) -> Mapping[str, Any]:
         described = failure(error, {}, "")["error"]

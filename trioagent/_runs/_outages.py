@@ -1,0 +1,187 @@
+"""What a run waits for instead of failing its jobs: model servers that are away, and room on full disks.
+
+Whoever waits gives its place up to another job, and no working time passes. The wait for a server ends when a request
+to it has succeeded, or when it is the waiter's turn to send the one request that finds out (`EndpointHealth.turn`). The
+wait for a disk ends after a pause that grows, and then what failed is tried again. When the run's patience is over,
+the error goes to the job, which stays open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
+from typing import Literal
+
+import attrs
+import trio
+from trio_util import AsyncValue
+
+from .._activity import doing
+from .._errors import EndpointHeldError, ModelError, ModelProtocolError, ModelStatusError
+from .._server_behaviour import CloseEndpoint, action_of
+from ..models import Available, Closed, EndpointHealth, Endpoints, Held
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # before a full disk is tried again
+
+
+@attrs.frozen(kw_only=True)
+class Outage:
+    """Something that a run waits for.
+
+    Attributes:
+        kind: "server" (it is away) or "disk" (it is full).
+        name: the model and its address, or the folder or file.
+        seconds: for how long by now.
+        problem: the last failure, in words.
+    """
+
+    kind: Literal["server", "disk"]
+    name: str
+    seconds: float
+    problem: str
+
+
+def health_of(model: object) -> EndpointHealth | None:
+    """The health of a model's endpoint, if it has one: models that users write need not."""
+    health = getattr(model, "health", None)
+    return health if isinstance(health, EndpointHealth) else None
+
+
+class Outages:
+    """The outages of one run.
+
+    Args:
+        endpoints: of the models that the run's runtime opens.
+        patience: seconds that an outage is waited for, from its beginning.
+
+    Attributes:
+        waiting: how many jobs wait for a server.
+        give_up_place: a block in which a job that waits does not count towards the jobs that run at once.
+    """
+
+    def __init__(self, endpoints: Endpoints, patience: float) -> None:
+        self.patience: float = patience
+        self.waiting: AsyncValue[int] = AsyncValue(0)
+        self.give_up_place: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
+        self._endpoints = endpoints
+        self._others: dict[str, EndpointHealth] = {}
+        self._full: dict[DiskWait, tuple[str, float, str]] = {}
+        self._over = trio.Event()
+
+    @contextmanager
+    def watch(self, health: EndpointHealth) -> Iterator[None]:
+        """Wait for the endpoint of a model that the runtime did not open, too."""
+        self._others[health.name] = health
+        with health.hold_outages():
+            yield
+
+    def now(self) -> tuple[Outage, ...]:
+        """What is away or full right now."""
+        now = trio.current_time()
+        states = [
+            (health.name, health.state.value) for health in (*self._endpoints.healths.values(), *self._others.values())
+        ]
+        held = [
+            Outage(kind="server", name=name, seconds=now - state.since, problem=_problem(state))
+            for name, state in states
+            if isinstance(state, Held) or (isinstance(state, Closed) and state.action == CloseEndpoint("wait"))
+        ]
+        full = {name: (since, problem) for name, since, problem in self._full.values()}
+        return (
+            *held,
+            *(
+                Outage(kind="disk", name=name, seconds=now - since, problem=problem)
+                for name, (since, problem) in full.items()
+            ),
+        )
+
+    @asynccontextmanager
+    async def turn(self, error: ModelError, health: EndpointHealth | None = None) -> AsyncIterator[None]:
+        """Wait until what failed with *error* may be tried again: inside the block, where its outcome counts for all.
+
+        Args:
+            health: of the endpoint that it came from, if that is known; an `EndpointHeldError` names its own.
+
+        Raises:
+            ModelError: *error*, if it is none that is waited for, or if the patience is over. An answer that was
+                malformed then comes out as what it was: it may be this request's fault alone.
+        """
+        health = self._endpoint(error, health)
+        if health is None:
+            raise error
+        state = health.state.value
+        async with AsyncExitStack() as turn:
+            if not isinstance(state, Available):
+                with doing("held"), self._one_more():
+                    async with self.give_up_place():
+                        with trio.move_on_at(state.since + self.patience) as scope:
+                            await turn.enter_async_context(health.turn())
+                        if scope.cancelled_caught:
+                            cause = error.__cause__
+                            raise cause if isinstance(cause, ModelProtocolError) else error
+            yield
+
+    def end(self) -> None:
+        """Wait for no disk any more: the run is to end."""
+        self._over.set()
+
+    @contextmanager
+    def _one_more(self) -> Iterator[None]:
+        self.waiting.value += 1
+        try:
+            yield
+        finally:
+            self.waiting.value -= 1
+
+    def _endpoint(self, error: ModelError, health: EndpointHealth | None) -> EndpointHealth | None:
+        """The endpoint whose state decides when *error* may have passed."""
+        if isinstance(error, EndpointHeldError):
+            try:
+                return self._others.get(error.endpoint) or self._endpoints.named(error.endpoint)
+            except KeyError:
+                return None
+        asked = error.retry_after if isinstance(error, ModelStatusError) else None
+        is_bearable = asked is not None and asked <= self.patience and action_of(error) == CloseEndpoint("wait")
+        return health if is_bearable else None
+
+
+class DiskWait:
+    """The waits of one writer for room on a disk, since it began to be refused."""
+
+    def __init__(self, outages: Outages) -> None:
+        self._outages = outages
+        self._since: float | None = None
+        self._pause = _FIRST_PAUSE
+
+    async def wait(self, name: str, problem: str) -> bool:
+        """Wait for a while; returns whether to try again: not, if the patience is over or the run is to end.
+
+        Args:
+            name: the file or folder, for people.
+            problem: what the disk said.
+        """
+        now = trio.current_time()
+        if self._since is None:
+            self._since = now
+        left = self._since + self._outages.patience - now
+        if left <= 0 or self._outages._over.is_set():
+            self.over()
+            return False
+        self._outages._full[self] = (name, self._since, problem)
+        try:
+            with doing("held"), trio.move_on_after(min(self._pause, left)):
+                await self._outages._over.wait()
+        except BaseException:
+            self.over()
+            raise
+        self._pause = min(_LONGEST_PAUSE, 2 * self._pause)
+        return True
+
+    def over(self) -> None:
+        """There is room, or nobody waits for it any more."""
+        self._since, self._pause = None, _FIRST_PAUSE
+        self._outages._full.pop(self, None)
+
+
+def _problem(state: Held | Closed) -> str:
+    return state.problem if isinstance(state, Held) else str(state.error)

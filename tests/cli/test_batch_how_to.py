@@ -17,6 +17,7 @@ CODES = {
     "-s INT": {0, 130},
     "-s KILL": {0, 137, -9},
     "--max-tokens-total 20000": {0},
+    "--outage-patience 2": {3},
     "--max-tokens-total 2000": {3},
 }
 

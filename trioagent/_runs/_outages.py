@@ -8,16 +8,18 @@ the error goes to the job, which stays open.
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
+from functools import partial
 from typing import Literal
 
 import attrs
 import trio
-from trio_util import AsyncValue
+from trio_util import AsyncValue, move_on_when
 
 from .._activity import doing
-from .._errors import EndpointHeldError, ModelError, ModelProtocolError, ModelStatusError
+from .._errors import EndpointHeldError, ModelError, ModelProtocolError, ModelRefusedError, ModelStatusError
 from .._server_behaviour import CloseEndpoint, action_of
 from ..models import Available, Closed, EndpointHealth, Endpoints, Held
 
@@ -29,13 +31,13 @@ class Outage:
     """Something that a run waits for.
 
     Attributes:
-        kind: "server" (it is away) or "disk" (it is full).
+        kind: "server" (it is away), "refusal" (it refuses everything) or "disk" (it is full).
         name: the model and its address, or the folder or file.
         seconds: for how long by now.
         problem: the last failure, in words.
     """
 
-    kind: Literal["server", "disk"]
+    kind: Literal["server", "refusal", "disk"]
     name: str
     seconds: float
     problem: str
@@ -82,9 +84,14 @@ class Outages:
             (health.name, health.state.value) for health in (*self._endpoints.healths.values(), *self._others.values())
         ]
         held = [
-            Outage(kind="server", name=name, seconds=now - state.since, problem=_problem(state))
+            Outage(
+                kind="server" if isinstance(state, Held) else "refusal",
+                name=name,
+                seconds=now - state.since,
+                problem=_problem(state),
+            )
             for name, state in states
-            if isinstance(state, Held) or (isinstance(state, Closed) and state.action == CloseEndpoint("wait"))
+            if not isinstance(state, Available)
         ]
         full = {name: (since, problem) for name, since, problem in self._full.values()}
         return (
@@ -109,17 +116,31 @@ class Outages:
         health = self._endpoint(error, health)
         if health is None:
             raise error
-        state = health.state.value
         async with AsyncExitStack() as turn:
-            if not isinstance(state, Available):
+            if not isinstance(health.state.value, Available):
                 with doing("held"), self._one_more():
                     async with self.give_up_place():
-                        with trio.move_on_at(state.since + self.patience) as scope:
-                            await turn.enter_async_context(health.turn())
-                        if scope.cancelled_caught:
+                        if not await self._take_turn(turn, health, error):
                             cause = error.__cause__
                             raise cause if isinstance(cause, ModelProtocolError) else error
             yield
+
+    async def _take_turn(self, turn: AsyncExitStack, health: EndpointHealth, error: ModelError) -> bool:
+        """Wait for the turn and enter it; returns whether it came before the patience was over.
+
+        Where the endpoint refuses everything, whoever was refused without being sent waits for one probe and no more.
+        """
+        state, now = health.state.value, trio.current_time()
+        if isinstance(state, Available):
+            return True
+        # That an earlier run has found it closed is no reason for this one to give up at once.
+        since = now if isinstance(error, ModelRefusedError) else state.since
+        entered = False
+        with trio.move_on_at(since + self.patience):
+            async with move_on_when(partial(_refused_again, health, error)):
+                await turn.enter_async_context(health.turn())
+                entered = True
+        return entered
 
     def end(self) -> None:
         """Wait for no disk any more: the run is to end."""
@@ -140,6 +161,8 @@ class Outages:
                 return self._others.get(error.endpoint) or self._endpoints.named(error.endpoint)
             except KeyError:
                 return None
+        if isinstance(error, ModelRefusedError) and action_of(error) != CloseEndpoint("model"):
+            return health  # it was not sent: somebody's request may find the endpoint well by now
         asked = error.retry_after if isinstance(error, ModelStatusError) else None
         is_bearable = asked is not None and asked <= self.patience and action_of(error) == CloseEndpoint("wait")
         return health if is_bearable else None
@@ -181,6 +204,13 @@ class DiskWait:
         """There is room, or nobody waits for it any more."""
         self._since, self._pause = None, _FIRST_PAUSE
         self._outages._full.pop(self, None)
+
+
+async def _refused_again(health: EndpointHealth, error: ModelError) -> None:
+    """Return when a request after *error* has found the endpoint closed; never, if that is not waited for."""
+    state = health.state.value
+    probes = state.probes if isinstance(error, ModelRefusedError) and isinstance(state, Closed) else math.inf
+    await health.state.wait_value(lambda now: isinstance(now, Closed) and now.probes > probes)
 
 
 def _problem(state: Held | Closed) -> str:

@@ -18,6 +18,7 @@ _STATES = {
 }
 _ID_CHARS = 60
 _PROBLEM_CHARS = 160
+_OUTAGES = {"server": "server away", "refusal": "server refuses everything", "disk": "disk full"}
 
 
 def duration(seconds: float) -> str:
@@ -50,17 +51,19 @@ def progress_line(progress: Mapping[str, Any]) -> str:
 
 def outages(progress: Mapping[str, Any]) -> list[str]:
     """What is waited for, and since when."""
-    words = {"server": "server away", "disk": "disk full"}
     return [
-        f"{words[one['kind']]} for {duration(one['seconds'])}: {shortened(one['problem'], _PROBLEM_CHARS)} ({one['name']})"
-        for one in progress["outages"]
+        f"{_OUTAGES[one['kind']]} for {duration(one['seconds'])}: "
+        f"{shortened(one['problem'], _PROBLEM_CHARS)} ({one['name']})"
+        for one in progress.get("outages", ())
     ]
 
 
 def counts(progress: Mapping[str, Any]) -> str:
     ended = progress["skipped"] + progress["done"] + progress["failed"]
     total = progress["total"]
-    parts = [f"{ended:,} of {total:,} jobs ended" if total is not None else f"{ended:,} jobs ended"]
+    parts = [
+        f"{ended:,} jobs ended" if total is None else f"{ended:,} of {total:,} jobs ended ({_share(ended, total)})"
+    ]
     if progress["failed"]:
         parts.append(f"{progress['failed']:,} failed")
     parts.append(f"{progress['running']:,} running")
@@ -71,6 +74,11 @@ def counts(progress: Mapping[str, Any]) -> str:
     elif progress["eta_seconds"] is not None:
         parts.append(f"about {duration(progress['eta_seconds'])} to go")
     return " · ".join(parts)
+
+
+def _share(part: int, whole: int) -> str:
+    """In percent, rounded down: 100 % is all of them."""
+    return f"{part * 100 // whole if whole else 100} %"
 
 
 def spending(progress: Mapping[str, Any]) -> str:

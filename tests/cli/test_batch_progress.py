@@ -72,7 +72,8 @@ def test_all_lines() -> None:
 def test_one_line() -> None:
     assert progress_line(PROGRESS | {"total": None, "queued": None, "eta_seconds": None, "stopping": "asked"}) == (
         "1,206 jobs ended · 3 failed · 100 running · stopping; "
-        "server away for 3 min: Connection refused ('m' at http://localhost:8000/v1); 80 model · 20 waiting for rate; 1,234,567 tokens"
+        "server away for 3 min: Connection refused ('m' at http://localhost:8000/v1); "
+        "80 model · 20 waiting for rate; 1,234,567 tokens"
     )
 
 

@@ -109,11 +109,11 @@ async def test_a_server_that_comes_back_costs_time_only(tmp_path: Path, clock: M
     def show(progress: Progress) -> None:
         nonlocal back
         seen.append(progress)
-        back = back or any(outage.seconds > 20 for outage in progress.outages)
+        back = back or any(outage.seconds > 200 for outage in progress.outages)
 
     async with opened(server, clock) as runtime:
         report = await run_batch(
-            jobs(tmp_path, "job", 8, deadline=10.0),
+            jobs(tmp_path, "job", 8, deadline=150.0),
             runtime=runtime,
             run_dir=tmp_path / "run",
             config=BatchConfig(max_concurrent=3),
@@ -124,8 +124,8 @@ async def test_a_server_that_comes_back_costs_time_only(tmp_path: Path, clock: M
     (outage, *_) = next(progress.outages for progress in seen if progress.outages)
     assert (outage.kind, "503: restarting" in outage.problem, "'m' at http" in outage.name) == ("server", True, True)
     assert max(progress.states.get("held", 0) for progress in seen) > 3  # each gave its place up for another
-    assert report.seconds_by_state["held"] > 20
-    assert server.asked.total() < 16 + 30  # one request at a time finds out
+    assert report.seconds_by_state["held"] > 200
+    assert server.asked.total() < 16 + 40  # one request at a time finds out
 
 
 async def test_after_its_patience_the_run_stops_and_can_go_on(tmp_path: Path, clock: MockClock) -> None:

@@ -115,7 +115,7 @@ def test_only_what_is_listed_is_allowed(machine: int) -> None:
     by_number = {numbers[machine]: name for table in seccomp.TABLES for name, numbers in table.items()}
     plain = {numbers[machine] for numbers in seccomp.ALLOWED.values()}
     for number in range(600):
-        answer = evaluate(machine, number, (0xFFFF_FFFF, 2**64 - 129, 0xFFFF_FFFF, 0, 0xFFFF_FFFF))
+        answer = evaluate(machine, number, (0xFFFF_FFFF, 2**64 - 129, 0xFFFF_FFFF, 2, 0xFFFF_FFFF))
         if number in plain:
             assert answer == ALLOW
         elif number not in by_number:
@@ -131,9 +131,32 @@ def test_arguments_are_judged(machine: int) -> None:
         assert number is not None
         return evaluate(machine, number, arguments)
 
-    for name in ("mmap", "mprotect"):
-        assert answer(seccomp.NO_EXEC_MEMORY, name, 0, 4096, 3) == ALLOW
-        assert answer(seccomp.NO_EXEC_MEMORY, name, 0, 4096, 5) == fails(errno.EPERM)
+    assert answer(seccomp.NO_EXEC_MEMORY, "mprotect", 0, 4096, 3) == ALLOW
+    assert answer(seccomp.NO_EXEC_MEMORY, "mprotect", 0, 4096, 5) == fails(errno.EPERM)
+    for address, protection, flags, expected in (
+        (0, 3, 0x22, ALLOW),  # private memory
+        (0, 0, 0x4022, ALLOW),  # reserved
+        (0, 3, 0x20022, ALLOW),  # a stack
+        (0, 1, 0x01, ALLOW),  # a file, shared
+        (0, 3, 0x02, ALLOW),  # a file, private
+        (0, 5, 0x22, fails(errno.EPERM)),  # code
+        (0, 3, 0x21, fails(errno.ENOMEM)),  # shared and anonymous
+        (0, 3, 0x23, fails(errno.ENOMEM)),  # the same, validated
+        (0, 3, 0x40022, fails(errno.ENOMEM)),  # huge pages
+        (0, 3, 0x32, fails(errno.ENOMEM)),  # at an address
+        (0, 3, 0x100022, fails(errno.ENOMEM)),
+        (1 << 40, 3, 0x22, fails(errno.ENOMEM)),  # near an address
+        (4096, 1, 0x01, fails(errno.ENOMEM)),
+    ):
+        assert answer(seccomp.COUNTED_MEMORY, "mmap", address, 4096, protection, flags, 2**64 - 1) == expected
+    for flags, expected in (
+        (0, ALLOW),
+        (1, ALLOW),
+        (2, fails(errno.ENOMEM)),
+        (3, fails(errno.ENOMEM)),
+        (5, fails(errno.ENOMEM)),
+    ):
+        assert answer(seccomp.COUNTED_GROWTH, "mremap", 4096, 4096, 8192, flags) == expected
     for command in seccomp.FCNTL_COMMANDS:
         expected = fails(0) if command in seccomp.FCNTL_IGNORED else ALLOW
         assert answer(seccomp.HARMLESS_FCNTL, "fcntl", 3, command) == expected

@@ -19,6 +19,7 @@ from .._steps import run_steps
 from ..memory import SeenNotes
 from . import _frames
 from ._guest.limits import HEADER_BYTES
+from ._pressure import MemoryPressure
 from ._sandbox import CodeNotSentError, HostTool, Outcome
 from ._zygote import Child, receive
 
@@ -86,8 +87,8 @@ class RunSlot:
     A tool may run another agent's blocks: if waiting blocks kept their slots, enough of them would deadlock.
     """
 
-    def __init__(self, running: trio.CapacityLimiter) -> None:
-        self._running = running
+    def __init__(self, running: trio.CapacityLimiter, pressure: MemoryPressure | None = None) -> None:
+        self._running, self._pressure = running, pressure
         self._taken = False
         self._descriptors = ExitStack()
 
@@ -112,11 +113,19 @@ class RunSlot:
         except trio.WouldBlock:
             with descriptor_budget().waiting_elsewhere():
                 await self._running.acquire_on_behalf_of(self)
+        try:
+            if self._pressure is not None:
+                await self._pressure.begin()
+        except BaseException:
+            self._running.release_on_behalf_of(self)
+            raise
         self._taken = True
 
     def release(self) -> None:
         if self._taken:
             self._running.release_on_behalf_of(self)
+            if self._pressure is not None:
+                self._pressure.end()
             self._taken = False
 
 

@@ -24,6 +24,7 @@ from ._collect_changes import TooManyNamesError, ViewRemovedError, compare_copy,
 from ._guest.views import is_whole
 from ._indexes import IndexBounds, Indexes, SharedIndex
 from ._mixed_ownership import MixedOwnership
+from ._pressure import MemoryPressure
 from ._sandbox import HostTool, Outcome, not_answered, not_set_up
 from ._zygote import (
     ANSWER_SECONDS,
@@ -65,6 +66,7 @@ class KernelTier:
         self.limits, self.tier = limits, tier
         self._zygotes = zygotes
         self._running = trio.CapacityLimiter(limits.parallel)
+        self._pressure = MemoryPressure(limits.memory_bytes)
         # Where every view is a copy, whoever owns the notes makes no difference.
         self._mixed_ownership = MixedOwnership(all_ids=bool(self.hello["all_ids"])) if tier == "kernel" else None
         # Where a view is a copy, every note has been looked at already.
@@ -118,7 +120,9 @@ class KernelTier:
     async def _execute(
         self, code: str, root_fd: int | None, lower_fd: int | None, *, hide: bool, host_tools: Mapping[str, HostTool]
     ) -> Outcome:
-        run = _Run(code, root_fd, lower_fd, hide, host_tools, RunSlot(self._running), self.limits.wall_seconds)
+        run = _Run(
+            code, root_fd, lower_fd, hide, host_tools, RunSlot(self._running, self._pressure), self.limits.wall_seconds
+        )
         run.descriptors = await run.slot.begin()
         try:
             whole = needs_full_library(code, self._zygotes.present)

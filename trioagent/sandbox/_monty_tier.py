@@ -25,6 +25,7 @@ from . import _frames
 from ._block_session import Attempts, BlockLostError, BlockSession, ChildDied, RunSlot
 from ._guest.limits import HEADER_BYTES, MAX_CHANGES_BYTES, MAX_PATH_CHARS
 from ._monty_supervisor import Installed, Pair, Supervisor
+from ._pressure import MemoryPressure
 from ._sandbox import CodeNotSentError, HostTool, Outcome, TierStartError, not_answered
 from ._zygote import SILENT, START_SECONDS, Child, start_again
 
@@ -149,6 +150,7 @@ class MontyTier:
         self._supervisor = supervisor
         self._starting = trio.Lock()
         self._running = trio.CapacityLimiter(limits.parallel)
+        self._pressure = MemoryPressure(limits.memory_bytes)
         self._idle: list[tuple[Supervisor, Pair]] = []
 
     @classmethod
@@ -195,7 +197,7 @@ class MontyTier:
     async def execute(
         self, code: str, *, root_fd: int | None, hide: bool, host_tools: Mapping[str, HostTool]
     ) -> Outcome:
-        slot, attempts = RunSlot(self._running), Attempts()
+        slot, attempts = RunSlot(self._running, self._pressure), Attempts()
         descriptors = await slot.begin()
 
         async def once() -> Outcome:
@@ -233,6 +235,10 @@ class MontyTier:
                 attempts.called |= exchange.called
             if not healthy and not supervisor.alive:
                 raise BlockLostError
+            if exchange.ended_unseen:
+                seconds, size = self.limits.cpu_seconds, self.limits.memory_bytes >> 20
+                why = f"what the block asked of its tools took more than {seconds} s of processor time or {size} MiB"
+                return Outcome(error=f"RuntimeError: {why}, and was stopped.")
             return outcome
         finally:
             # Dead, not merely signalled, when this returns: nobody works on for a block that is over.

@@ -1,6 +1,16 @@
 """Using up time, memory, disk or output, and crashing."""
 
-from ._case import Case
+from ._case import SYSCALL, Case
+
+MAPPING = (
+    SYSCALL
+    + """
+L.mmap.restype = ctypes.c_void_p
+L.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long)
+L.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
+FAILED = (None, 2**64 - 1)
+"""
+)
 
 CASES = (
     Case(
@@ -200,6 +210,52 @@ while True:
         kept.append(mmap.mmap(file.fileno(), 1 << 20))
     os.unlink("m")
     kept[-1][:] = b"x" * (1 << 20)
+""",
+    ),
+    Case(
+        "shared_memory",
+        "pages that stay when their mapping is gone are not counted",
+        MAPPING
+        + """
+for flags in (0x21, 0x23, 0x4021):          # MAP_SHARED | MAP_ANONYMOUS, and more
+    at = L.mmap(None, 1 << 20, 3, flags, -1, 0)
+    if at not in FAILED:
+        ctypes.memset(at, 1, 1 << 20)
+        escaped = "shared memory"
+import mmap
+try:
+    mmap.mmap(-1, 4096)
+    escaped = "shared memory"
+except OSError:
+    pass
+""",
+    ),
+    Case(
+        "huge_pages",
+        "memory of another pool is not counted",
+        MAPPING
+        + """
+if L.mmap(None, 2 << 20, 3, 0x40022, -1, 0) not in FAILED:
+    escaped = "huge pages"
+""",
+    ),
+    Case(
+        "page_tables",
+        "the tables of single pages at far addresses are not counted",
+        MAPPING
+        + """
+made = 0
+for flags in (0x22, 0x32, 0x100022):        # near an address, at it, at it if it is free
+    for i in range(1000):
+        at = L.mmap((1 << 40) + (i << 30), 4096, 3, flags, -1, 0)
+        made += at not in FAILED and at >= 1 << 40 and at < 1 << 42
+page = L.mmap(None, 4096, 3, 0x22, -1, 0)
+for i in range(1000):                       # MREMAP_MAYMOVE | MREMAP_FIXED
+    to = (1 << 41) + (i << 30)
+    if L.mremap(ctypes.c_void_p(page), 4096, 4096, 3, ctypes.c_void_p(to)) != -1:
+        page, made = to, made + 1
+if made:
+    escaped = f"{made} pages at addresses of its choice"
 """,
     ),
     Case(

@@ -14,6 +14,8 @@ MAX_REQUEST_BYTES = 64 * MIB
 
 MAX_READS = 2 * MAX_SEEN
 """Notes that a block may list, as read and as changed."""
+MAX_ARGUMENTS = 100_000
+"""Values, in all, in the arguments of one call of a host tool: lists that share their items count them each time."""
 MAX_DEPTH = 64
 """Levels of folders in a view."""
 MAX_PATH_CHARS = MAX_DEPTH * 256
@@ -32,6 +34,10 @@ CHILD_FILES = 64
 """Descriptors of a block's process."""
 TOOL_SERVER_FILES = 256
 """Descriptors of Monty's tool server."""
+TOOL_SERVER_CPU_SECONDS = 2
+"""Of processor time that a tool server may have used, in all, when it begins another block."""
+TOOL_SERVER_BYTES = 64 * MIB
+"""Of memory beyond a block's own: the stack of its thread, and the allocator's reserve."""
 WORKER_FILES = 32
 """Descriptors of Monty's worker."""
 MAX_CHANGES_BYTES = 16 * MIB

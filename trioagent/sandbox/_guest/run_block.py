@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...tools import SeenLog, version_of_open
-from .limits import MAX_PATH_CHARS
+from .limits import MAX_ARGUMENTS, MAX_PATH_CHARS
 from .values import BLOCK, clean, error_text, local_values
 from .wire import Channel
 
@@ -185,6 +185,8 @@ def host_tool(name: str, channel: Channel) -> Callable[..., object]:
     """A function for the block that asks the host to run its tool *name* and waits for the answer."""
 
     def tool(*args: object, **kwargs: object) -> object:
+        if _has_more_values([args, kwargs], MAX_ARGUMENTS):
+            raise TypeError(f"{name}() takes no more than {MAX_ARGUMENTS} values")
         try:
             body = json.dumps({"call": name, "args": args, "kwargs": kwargs}, ensure_ascii=False, allow_nan=False)
         except (TypeError, ValueError, RecursionError) as error:
@@ -198,6 +200,21 @@ def host_tool(name: str, channel: Channel) -> Callable[..., object]:
 
     tool.__name__ = tool.__qualname__ = name
     return tool
+
+
+def _has_more_values(values: list[Any], most: int) -> bool:
+    """Do *values* hold more than *most*, at all levels? As JSON has them: what is there twice counts twice."""
+    waiting, count = values, 0
+    while waiting and count <= most:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            count += 2 * len(value)
+            waiting.extend(value.values())
+        elif isinstance(value, list | tuple):
+            count += len(value)
+            if count <= most:
+                waiting.extend(value)
+    return count > most
 
 
 class BlockEnvironment:

@@ -151,7 +151,6 @@ ALLOWED: Table = {
     # memory and the interpreter's own upkeep
     "brk": (12, 214),
     "munmap": (11, 215),
-    "mremap": (25, 216),
     "madvise": (28, 233),
     "set_robust_list": (273, 99),
     "rseq": (334, 293),
@@ -228,7 +227,9 @@ MISSING: Table = {"clone3": (435, 435)}
 NO_TERMINAL: Table = {"ioctl": (16, 29)}
 
 # Allowed for some arguments only, see the functions below.
-NO_EXEC_MEMORY: Table = {"mmap": (9, 222), "mprotect": (10, 226)}
+COUNTED_MEMORY: Table = {"mmap": (9, 222)}
+COUNTED_GROWTH: Table = {"mremap": (25, 216)}
+NO_EXEC_MEMORY: Table = {"mprotect": (10, 226)}
 HARMLESS_FCNTL: Table = {"fcntl": (72, 25)}
 READ_OWN_LIMITS: Table = {"prlimit64": (302, 261)}
 NO_WHITEOUT: Table = {"renameat2": (316, 276)}
@@ -242,6 +243,8 @@ TABLES = (
     UNSUPPORTED,
     MISSING,
     NO_TERMINAL,
+    COUNTED_MEMORY,
+    COUNTED_GROWTH,
     NO_EXEC_MEMORY,
     HARMLESS_FCNTL,
     READ_OWN_LIMITS,
@@ -263,6 +266,8 @@ FCNTL_COMMANDS = (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030)
 FCNTL_IGNORED = (4, 6, 7, 37, 38)
 
 PROT_EXEC = 4
+MAP_SHARED, MAP_FIXED, MAP_ANONYMOUS, MAP_HUGETLB, MAP_FIXED_NOREPLACE = 1, 0x10, 0x20, 0x40000, 0x100000
+MREMAP_MAYMOVE = 1
 RENAME_NOREPLACE = 1
 FUTEX_PRIVATE_FLAG = 128
 CLOCKS = 16  # the kernel's numbered clocks are below; all others stand for a process, a thread or a device
@@ -270,6 +275,37 @@ CLOCKS = 16  # the kernel's numbered clocks are below; all others stand for a pr
 
 def no_exec_memory() -> list[Instruction]:
     return [argument(2), (HAS_BITS, 0, 1, PROT_EXEC), fail(errno.EPERM), allow()]
+
+
+def _counted_memory() -> list[Instruction]:
+    """What RLIMIT_AS bounds: private memory and mapped files, at an address that the kernel chooses.
+
+    Shared anonymous pages stay when their mapping is gone but for one page, huge ones come from another pool, and
+    single pages at addresses far apart need up to three page tables each, none of which counts. All are refused as if
+    there were no memory left, which callers are ready for.
+    """
+    refuse = fail(errno.ENOMEM)
+    return [
+        argument(2),
+        (HAS_BITS, 0, 1, PROT_EXEC),
+        fail(errno.EPERM),
+        argument(0),
+        (EQUAL, 0, 8, 0),
+        argument(0, high=True),
+        (EQUAL, 0, 6, 0),
+        argument(3),
+        (HAS_BITS, 4, 0, MAP_HUGETLB | MAP_FIXED | MAP_FIXED_NOREPLACE),
+        (HAS_BITS, 0, 2, MAP_ANONYMOUS),
+        (HAS_BITS, 2, 0, MAP_SHARED),
+        allow(),
+        allow(),
+        refuse,
+    ]
+
+
+def _counted_growth() -> list[Instruction]:
+    """Growing where the kernel finds room, and not to an address of the block's choice (MREMAP_FIXED, _DONTUNMAP)."""
+    return [argument(3), (HAS_BITS, 0, 1, ~MREMAP_MAYMOVE & 0xFFFFFFFF), fail(errno.ENOMEM), allow()]
 
 
 def harmless_fcntl() -> list[Instruction]:
@@ -321,6 +357,8 @@ def program(machine: int, *, chrooted: bool = True) -> list[Instruction]:
     answers = answers_of(
         machine,
         (ALLOWED, [allow()]),
+        (COUNTED_MEMORY, _counted_memory()),
+        (COUNTED_GROWTH, _counted_growth()),
         (NO_EXEC_MEMORY, no_exec_memory()),
         (NO_TERMINAL, [fail(errno.ENOTTY)]),
         (HARMLESS_FCNTL, _traceless_fcntl()),

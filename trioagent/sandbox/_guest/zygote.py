@@ -34,6 +34,7 @@ from .syscalls import (
     ROOT,
     UPPER_FD,
     Script,
+    be_killed_first,
     libc,
     prctl,
     raise_terminated,
@@ -257,6 +258,7 @@ Settings = dict[str, Any]
 
 def main(control_text: str, settings_text: str) -> None:
     syscalls.reset_signals()
+    be_killed_first()
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # the host's death, however sudden, is ours
     settings: Settings = json.loads(settings_text)
     channel = _socket.socket(fileno=set_aside(int(control_text)))

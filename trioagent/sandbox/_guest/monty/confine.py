@@ -36,7 +36,7 @@ from ..syscalls import MACHINE, PR_CAPBSET_DROP, PR_SET_DUMPABLE, PR_SET_NO_NEW_
 
 COMMON = """
 read write readv writev pread64 lseek close fstat newfstatat statx lstat stat access faccessat faccessat2
-brk munmap mremap madvise set_robust_list rseq sched_yield restart_syscall
+brk munmap madvise set_robust_list rseq sched_yield restart_syscall
 rt_sigaction rt_sigprocmask rt_sigreturn sigaltstack poll ppoll nanosleep gettimeofday time times
 getrusage getrlimit getrandom uname getpid gettid getppid getuid geteuid getgid getegid getresuid getresgid
 exit exit_group
@@ -105,6 +105,7 @@ def rules(*, worker: bool, machine: int) -> Answers:
         (THREADS_ONLY, _threads_only()),
         (MMAP, _code_from_files_only() if worker else no_exec),
         (MPROTECT, no_exec),
+        (seccomp.COUNTED_GROWTH, [allow()]),
         (seccomp.NO_TERMINAL, [fail(errno.ENOTTY)]),
         (seccomp.HARMLESS_FCNTL, seccomp.harmless_fcntl()),
         (seccomp.MISSING, [fail(errno.ENOSYS)]),

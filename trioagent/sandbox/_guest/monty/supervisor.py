@@ -18,7 +18,7 @@ import struct
 import sys
 from typing import Any, NoReturn
 
-from ..syscalls import Terminated, raise_terminated, reset_signals
+from ..syscalls import Terminated, be_killed_first, raise_terminated, reset_signals
 from . import worker as launch
 
 PID = struct.Struct("=i")
@@ -28,6 +28,7 @@ PR_SET_CHILD_SUBREAPER = 36
 
 def main(control_text: str, settings_text: str) -> None:
     reset_signals()
+    be_killed_first()
     control = socket.socket(fileno=int(control_text))
     control.set_inheritable(False)
     settings: dict[str, Any] = json.loads(settings_text)

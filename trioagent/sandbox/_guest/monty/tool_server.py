@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 import traceback
 from contextlib import ExitStack
 from typing import Any
@@ -22,7 +23,7 @@ import pydantic_monty as monty
 
 from ....tools import SeenLog, make_tools
 from .. import values
-from ..limits import TOOL_SERVER_FILES
+from ..limits import TOOL_SERVER_BYTES, TOOL_SERVER_CPU_SECONDS, TOOL_SERVER_FILES
 from ..wire import Channel
 from . import files
 from .block import Block, session_of, with_conditions
@@ -107,6 +108,8 @@ def live(channel: socket.socket, settings: dict[str, Any]) -> None:
                 confine.keep_from_writing(settings["landlock"])
         step = "worker"
         pool, worker = _start_worker(binary)
+        step = "limits"
+        _limit(settings)
         step = "seccomp"
         if settings["seccomp"]:
             from . import confine
@@ -117,6 +120,19 @@ def live(channel: socket.socket, settings: dict[str, Any]) -> None:
         return
     talk.write({"ok": True, "worker": worker})
     ToolServer(channel, pool, settings).serve()
+
+
+def _limit(settings: dict[str, Any]) -> None:
+    """A block's own limits, for what it makes its tools do: at them the kernel ends this process, or memory is out."""
+    # Not what the process maps, most of which the allocator of each thread only reserves: what it may write to.
+    if LINUX:
+        with open("/proc/self/status") as status:
+            used = next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmData:"))
+        size = used + settings["memory_bytes"] + TOOL_SERVER_BYTES
+        resource.setrlimit(resource.RLIMIT_DATA, (size, size))
+    used_seconds = int(time.process_time()) + 1
+    seconds = used_seconds + TOOL_SERVER_CPU_SECONDS + settings["cpu_seconds"]
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
 
 
 def _start_worker(binary: str) -> tuple[monty.Monty, int | None]:
@@ -133,6 +149,7 @@ class ToolServer:
     def __init__(self, channel: socket.socket, pool: monty.Monty, settings: dict[str, Any]) -> None:
         self._channel, self._pool, self._settings = channel, pool, settings
         self._talk = Channel(channel.fileno())
+        self._most_seconds = time.process_time() + TOOL_SERVER_CPU_SECONDS
 
     def serve(self) -> None:
         alive = True
@@ -145,7 +162,8 @@ class ToolServer:
             thread = threading.Thread(target=lambda root=root, done=done: done.append(self._serve_one(root)))
             thread.start()
             thread.join()
-            alive = bool(done) and done[0]
+            # The limit on processor time is one for all of its blocks: each must find as much as it may use.
+            alive = bool(done) and done[0] and time.process_time() < self._most_seconds
 
     def _serve_one(self, root: int | None) -> bool:
         """Run one block and answer; returns whether this pair can go on to another."""

@@ -141,3 +141,8 @@ class doing:  # noqa: N801 - reads as a statement: with doing("sandbox")
 
 
 _innermost: ContextVar[doing | None] = ContextVar("trioagent_doing", default=None)
+
+
+def belongs_to_no_job() -> None:
+    """What follows in this context is no part of the job that its creator may be in, whose clock may be another."""
+    _innermost.set(None)

@@ -104,11 +104,11 @@ class Agent:
         self._model = runtime.model if model is None else model
         self._host_tools = dict(host_tools or {})
         for name, tool in self._host_tools.items():
-            _check_host_tool(name, tool)
+            check_host_tool(name, tool)
         prompt = effective_prompt(self.config.system_prompt, self.config.system_prompt_append)
         self.messages: list[ChatMessage] = [_system_message(prompt, tuple(self._host_tools))]
         self._review = review
-        self._busy = False
+        self._turn: Turn | None = None  # the one that goes on
         self._tier = ""
 
     @property
@@ -190,7 +190,7 @@ class Agent:
                 `Memory.read_receipt`).
         """
         self._check_message(message)
-        if self._busy:
+        if self._turn is not None:
             raise AgentBusyError(str(self.memory_path))
         turn = Turn([*self.messages, ChatMessage("user", message)], max_tool_turns=self.config.max_tool_turns)
 
@@ -208,7 +208,7 @@ class Agent:
             self._tier = result.tier
             return result
 
-        self._busy = True
+        self._turn = turn
         try:
             response = await drive_turn(
                 turn,
@@ -220,7 +220,7 @@ class Agent:
                 thought_styles=self._runtime.thought_styles,
             )
         finally:
-            self._busy = False
+            self._turn = None
             if turn.answers:
                 self.messages = turn.messages
         self._tier = response.tier or self._tier
@@ -253,7 +253,7 @@ def _system_message(prompt: str, host_tools: tuple[str, ...]) -> ChatMessage:
     return ChatMessage("system", with_host_tools(prompt, host_tools))
 
 
-def _check_host_tool(name: str, tool: HostTool) -> None:
+def check_host_tool(name: str, tool: HostTool) -> None:
     if not name.isidentifier() or keyword.iskeyword(name) or name.startswith("_"):
         raise InvalidInputError("host_tools", f"{name!r} is not a name that code can call; use letters, digits and _")
     if name in TOOL_NAMES:

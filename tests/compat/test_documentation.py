@@ -19,8 +19,8 @@ import trio
 
 import trioagent.compat.async_agent as async_agent
 from tests.test_docs import snippets as run_by_test_docs
-from trioagent import AgentResponse, ChatMessage
-from trioagent.compat import settings
+from trioagent import ChatMessage
+from trioagent.compat import AgentResponse, settings
 from trioagent.models.offline_rules import respond
 from trioagent.testing import ModelRequest, ModelServer, serve_model
 

@@ -20,7 +20,8 @@ from .support import SECONDS, environment
 
 MODULES = [
     "agent", "agent.agent", "agent.async_agent", "agent.async_agent.async_agent", "agent.async_agent.async_model",
-    "agent.async_agent.async_sft_adapter", "agent.model", "agent.schemas", "agent.settings",
+    "agent.async_agent.async_engine", "agent.async_agent.async_sft_adapter", "agent.engine", "agent.model",
+    "agent.schemas", "agent.settings", "agent.tools", "agent.utils",
 ]  # fmt: skip
 
 
@@ -44,8 +45,8 @@ def test_the_same_modules(name: str) -> None:
 
 @pytest.mark.usefixtures("_installed")
 def test_what_is_not_there() -> None:
-    with pytest.raises(ModuleNotFoundError, match=r"agent\.engine"):
-        importlib.import_module("agent.engine")
+    with pytest.raises(ModuleNotFoundError, match=r"agent\.nothing"):
+        importlib.import_module("agent.nothing")
 
 
 def test_install_is_idempotent_and_can_be_undone() -> None:

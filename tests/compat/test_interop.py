@@ -15,7 +15,7 @@ import pytest
 import trio
 
 from trioagent import InvalidInputError
-from trioagent.compat import BridgeClosedError, CallCancelledError, WrongContextError, shutdown
+from trioagent.compat import BridgeClosedError, CallCancelledError, WrongContextError, _bridge, aclose, shutdown
 from trioagent.compat._interop import call_asyncio, run_async, run_sync
 
 from .support import until
@@ -273,15 +273,35 @@ def test_many_loops_in_threads_leave_nothing() -> None:
     assert len(os.listdir("/proc/self/fd")) == files_before
 
 
-def test_sync_in_a_coroutine_is_refused_and_works_in_an_executor() -> None:
+def test_sync_in_a_coroutine_blocks_it_and_says_so_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(_bridge, "_process", _bridge._Process([]))
+
     async def main() -> None:
-        with pytest.raises(WrongContextError, match="run_in_executor"):
-            run_sync(double, 1)
-        with pytest.raises(WrongContextError):
+        assert [run_sync(double, 1, name="Agent.chat"), run_sync(double, 2)] == [2, 4]
+        with pytest.raises(WrongContextError, match=r"await trioagent\.compat\.aclose\(\)"):
             shutdown()
         assert await asyncio.get_running_loop().run_in_executor(None, run_sync, double, 3) == 6
+        await aclose()
 
     asyncio.run(main())
+    (said,) = caplog.records
+    assert said.message.startswith("Agent.chat blocks the running event loop until it is done; AsyncAgent does not")
+
+
+def test_sync_in_a_coroutine_ends_when_that_is_cancelled() -> None:
+    work = Work()
+
+    async def main() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        threading.Thread(target=lambda: (until(lambda: work.log), task.cancel())).start()
+        run_sync(work)
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(main())
+    assert work.log == ["started", "cleaning", "clean"]
 
 
 async def test_under_trio_both_are_refused() -> None:

@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 from trioagent import InvalidInputError, StructuredOutputError
-from trioagent.compat import ChatMessage, Role, WrongContextError
+from trioagent.compat import ChatMessage, Role
 from trioagent.compat.async_agent import get_model_response as aget_model_response
 from trioagent.compat.model import get_model_response
 from trioagent.testing import ModelServer
@@ -85,7 +85,6 @@ def test_nothing_to_ask(how: str) -> None:
         ({"messages": "Hi"}, "messages: must be a list of messages, not 'Hi'; say message= for a text"),
         ({"messages": {"role": "user", "content": "Hi"}}, "messages: must be a list of messages"),
         ({"messages": []}, "messages: is empty"),
-        ({"message": ""}, "message: is empty"),
         ({"message": 3}, "content: must be text, not 3"),
         ({"message": "Hi", "system_prompt": 3}, "content: must be text, not 3"),
         ({"message": "Hi", "schema": int}, "schema: must be an attrs class or a pydantic model class"),
@@ -106,9 +105,8 @@ def test_the_environment_names_the_model(monkeypatch: pytest.MonkeyPatch) -> Non
         assert server.requests[0].body["model"] == "mine"
 
 
-def test_sync_in_a_coroutine_is_refused() -> None:
-    async def main() -> None:
-        with pytest.raises(WrongContextError, match="get_model_response"):
-            get_model_response(message="Hi")
-
-    asyncio.run(main())
+@both
+def test_an_empty_message_is_sent_as_it_is(how: str) -> None:
+    with model_server(["Hello."]) as server:
+        assert ask(how, server, message="") == "Hello."
+        assert server.requests[0].messages == [{"role": "user", "content": ""}]

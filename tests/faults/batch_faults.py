@@ -39,7 +39,7 @@ NOTE = "log.md"
 class Appending:
     """A sandbox tier whose every block appends its code to a note; quick to start, unlike a confined one."""
 
-    tier = "kernel"
+    tier, zygotes = "kernel", 0
 
     async def aclose(self) -> None:
         pass

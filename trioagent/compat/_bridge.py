@@ -29,7 +29,8 @@ import trio
 
 from .._errors import BridgeClosedError
 from ._call import BridgeCall
-from ._runtimes import open_runtimes
+from ._patched import check_not_patched
+from ._runtimes import Runtimes, open_runtimes
 
 _LOOPS_SECONDS = 0.1  # between checks for event loops that were closed during a call; only while such a call runs
 _THREADS_SECONDS = 0.01  # between checks for threads that go on after the main thread's end
@@ -52,12 +53,24 @@ class Bridge:
         self._ended = self._silent = False
         self._loops_wait = trio.Event()
         self._closing = trio.Event()
+        self.runtimes: Runtimes | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether its thread has been started, and not ended."""
+        return self._thread is not None and not self._ended
+
+    @property
+    def calls(self) -> int:
+        """How many calls are under way."""
+        return len(self._calls)
 
     def submit(self, call: BridgeCall[Any]) -> bool:
         """Schedule *call*; False if this bridge has ended.
 
         Raises:
             BridgeClosedError: no thread can be started any more.
+            WrongContextError: gevent or eventlet has patched this process.
         """
         with self._lock:
             if self._ended:
@@ -98,6 +111,7 @@ class Bridge:
         self._post(self._end_with_the_others)
 
     def _begin(self) -> None:
+        check_not_patched()
         if not _hook_main_threads_end():
             if threading.current_thread() is threading.main_thread():  # an atexit function: the others have ended too
                 self._ended = True
@@ -145,7 +159,7 @@ class Bridge:
     # What follows runs in the Trio thread.
 
     async def _main(self) -> None:
-        async with open_runtimes(), trio.open_nursery() as self._nursery:
+        async with open_runtimes() as self.runtimes, trio.open_nursery() as self._nursery:
             self._nursery.start_soon(self._watch_loops)
             with self._lock:
                 self._token = trio.lowlevel.current_trio_token()
@@ -165,7 +179,7 @@ class Bridge:
             call.started = True
             if call.loop is not None:
                 self._loops_wait.set()
-            self._nursery.start_soon(self._run_call, call, name=call.name)
+            call.context.run(partial(self._nursery.start_soon, self._run_call, call, name=call.name))
 
     async def _run_call(self, call: BridgeCall[Any]) -> None:
         try:
@@ -264,6 +278,11 @@ def submit(call: BridgeCall[Any]) -> None:
         BridgeClosedError: no thread can be started any more.
     """
     _process.submit(call)
+
+
+def bridge() -> Bridge:
+    """The one that the next call would run in."""
+    return _process.bridge
 
 
 def close() -> None:

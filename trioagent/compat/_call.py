@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import trio
 
+from .._activity import belongs_to_no_job
 from .._errors import BridgeClosedError
 
 if TYPE_CHECKING:
     from ._bridge import Bridge
 
 T = TypeVar("T")
+
+calling_loop: contextvars.ContextVar[asyncio.AbstractEventLoop | None] = contextvars.ContextVar(
+    "trioagent_calling_loop", default=None
+)
+"""The event loop that waits for the call that this code belongs to; None if a thread does."""
 
 _SHUT_DOWN = "it was shut down while the call was running"
 
@@ -31,10 +38,14 @@ class BridgeCall(Generic[T]):
         bridge: the bridge that the call was submitted to.
         scope: the cancel scope around the function; for the Trio thread only.
         started: the bridge has begun to run it.
+        context: the waiting side's context variables, as they were when it was created; the function runs in a copy.
         finished: the result is there, and everything of the call is cleaned up.
     """
 
-    __slots__ = ("_args", "_error", "_function", "_value", "_wake", "bridge", "finished", "loop", "scope", "started")
+    __slots__ = (
+        "_args", "_error", "_function", "_value", "_wake", "bridge", "context", "finished", "loop", "scope",
+        "started",
+    )  # fmt: skip
 
     _value: T
 
@@ -49,6 +60,9 @@ class BridgeCall(Generic[T]):
         self._error: BaseException | None = None
         self.bridge: Bridge | None = None
         self.loop = loop
+        self.context = contextvars.copy_context()
+        self.context.run(calling_loop.set, loop)
+        self.context.run(belongs_to_no_job)
         self.scope = trio.CancelScope()
         self.started = self.finished = False
 

@@ -1,64 +1,140 @@
-"""The model that the documented API's arguments and the environment select."""
+"""The model that the documented API's arguments, settings and the environment select."""
 
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping
 
 from .._config import ModelConfig
 from .._errors import InvalidInputError
-from ..models import OFFLINE_RULES, VLLM_DEFAULT, Model, OfflineRules, model_config, names_a_server
+from ..models import OFFLINE_RULES, OPENROUTER_DEFAULT, VLLM_DEFAULT, Model, OfflineRules, model_config, names_a_server
+from . import settings
 from ._bridge import is_new
+from ._clients import ModelClient
+from ._configuration import names_a_model, variables
 from ._runtimes import Settings
-from .settings import OPENROUTER_STRONG_MODEL
+
+_OPENROUTER = "https://openrouter.ai/api/v1"
 
 _log = logging.getLogger("trioagent")
 
 
-def chosen_model(name: str | None, *, use_vllm: bool = False, env: Mapping[str, str] | None = None) -> Settings:
+def chosen_model(
+    name: str | None, *, use_vllm: bool = False, env: Mapping[str, str] | None = None, memory_path: str | None = None
+) -> Settings:
     """The settings of the model that a name and the environment select.
 
     A name with a provider's prefix (``openrouter:…``, ``vllm:…``; also ``offline-rules``) selects that provider. Any
-    other name is a model of the server at ``TRIOAGENT_BASE_URL``, else, with *use_vllm*, of the vLLM server, else of
-    OpenRouter, or of the vLLM server if the environment names that and holds no key. Without a name, or with the
-    default one, the environment decides (see `trioagent.models.model_config`).
+    other name is a model of the server at ``TRIOAGENT_BASE_URL``, else, with *use_vllm*, of the server of one's own
+    (``VLLM_BASE_URL``, ``LITELLM_BASE_URL``, or ``VLLM_HOST`` and ``VLLM_PORT``), else of OpenRouter, or of one's own
+    server if the environment names that and holds no key. Without a name, or with the default one, the environment
+    decides (see `trioagent.models.model_config`).
 
     Args:
-        env: in place of this process's environment.
+        env: in place of this process's environment, the program's ``.env`` and what it has assigned in `settings`.
+        memory_path: of the agent that asks; a ``.env`` file in there is not read.
 
     Raises:
-        InvalidInputError: the name is unknown, or its key is missing.
+        InvalidInputError: the name is unknown, its key is missing, or the program's ``.env`` says something of models
+            that selects none.
     """
-    environment = os.environ if env is None else env
+    said = {**variables(without=memory_path), **settings.assigned()} if env is None else dict(env)
     if use_vllm and (name is None or not names_a_server(name)):
-        return model_config(f"vllm:{name or VLLM_DEFAULT}", env=environment)
-    if name is None or name == OPENROUTER_STRONG_MODEL:
-        found = model_config(None, env=environment)
-        if isinstance(found, OfflineRules) and found.notice and is_new(found.notice):
-            _log.warning("%s", found.notice)
+        return _of_own_server(name or said.get("LITELLM_MODEL") or VLLM_DEFAULT, said)
+    if name is None or name in (OPENROUTER_DEFAULT, settings.OPENROUTER_STRONG_MODEL):
+        name = _default_name(said) if env is None else None
+    if name is None:
+        found = _by_environment(said)
+        if isinstance(found, OfflineRules) and found.notice:
+            if env is None and names_a_model(memory_path):
+                raise InvalidInputError(
+                    "model",
+                    "the program's .env file says something of models, but names none that can be asked: it needs "
+                    "OPENROUTER_API_KEY, VLLM_HOST, LITELLM_BASE_URL, or TRIOAGENT_MODEL with TRIOAGENT_BASE_URL (an "
+                    "address that it names gets no key from the environment)",
+                )
+            if is_new(found.notice):
+                _log.warning("%s", found.notice)
         return found
-    if names_a_server(name) or environment.get("TRIOAGENT_BASE_URL"):
-        return model_config(name, env=environment)
-    has_key = environment.get("OPENROUTER_API_KEY") or environment.get("TRIOAGENT_API_KEY")
-    names_vllm = environment.get("VLLM_HOST") or environment.get("VLLM_PORT")
-    return model_config(f"{'vllm' if names_vllm and not has_key else 'openrouter'}:{name}", env=environment)
+    if names_a_server(name) or said.get("TRIOAGENT_BASE_URL"):
+        return model_config(name, env=said)
+    has_key = said.get("OPENROUTER_API_KEY") or said.get("TRIOAGENT_API_KEY")
+    return _of_own_server(name, said) if _names_own_server(said) and not has_key else _of_openrouter(name, said)
 
 
-def choice_of(model: str | ModelConfig | Model | None, *, use_vllm: bool = False) -> Settings | Model:
+def _default_name(said: Mapping[str, str]) -> str | None:
+    """The default model's name, if the program or the environment has changed it."""
+    assigned = settings.OPENROUTER_STRONG_MODEL
+    return assigned if assigned != OPENROUTER_DEFAULT else said.get("OPENROUTER_STRONG_MODEL") or None
+
+
+def _by_environment(said: Mapping[str, str]) -> Settings:
+    if not (said.get("TRIOAGENT_MODEL") or said.get("TRIOAGENT_BASE_URL")):
+        if said.get("OPENROUTER_API_KEY"):
+            return _of_openrouter(OPENROUTER_DEFAULT, said)
+        if _names_own_server(said):
+            return _of_own_server(said.get("LITELLM_MODEL") or VLLM_DEFAULT, said)
+    return model_config(None, env=said)
+
+
+def _names_own_server(said: Mapping[str, str]) -> bool:
+    return any(said.get(name) for name in ("VLLM_HOST", "VLLM_PORT", "VLLM_BASE_URL", "LITELLM_BASE_URL"))
+
+
+def _of_own_server(name: str, said: Mapping[str, str]) -> Settings:
+    key = said.get("VLLM_API_KEY") or said.get("LITELLM_API_KEY") or None
+    url = said.get("VLLM_BASE_URL") or None
+    if url is None and not (said.get("VLLM_HOST") or said.get("VLLM_PORT")):
+        url = said.get("LITELLM_BASE_URL") or None
+    return model_config(f"vllm:{name}", base_url=url, api_key=key, env=said)
+
+
+def _of_openrouter(name: str, said: Mapping[str, str]) -> Settings:
+    url = said.get("OPENROUTER_BASE_URL") or _OPENROUTER
+    if url.rstrip("/") == _OPENROUTER:
+        return model_config(f"openrouter:{name}", env=said)
+    return model_config(f"openrouter:{name}", base_url=url, api_key=said.get("OPENROUTER_API_KEY") or None, env=said)
+
+
+def choice_of(
+    model: str | ModelConfig | Model | None,
+    *,
+    use_vllm: bool = False,
+    client: ModelClient | None = None,
+    memory_path: str | None = None,
+) -> Settings | Model:
     """Resolve a name (see `chosen_model`), settings or a `Model`; the last two are returned as they are.
 
+    Args:
+        client: the server that a name is asked of.
+
     Raises:
-        InvalidInputError: *model* is none of these; or see `chosen_model`.
+        InvalidInputError: *model* is none of these, *client* no client, or of another address than the model; or see
+            `chosen_model`.
     """
+    if client is not None:
+        return _of_client(client, model)
     if model is None or isinstance(model, str):
-        return chosen_model(model, use_vllm=use_vllm)
+        return chosen_model(model, use_vllm=use_vllm, memory_path=memory_path)
     if isinstance(model, ModelConfig | OfflineRules):
         return model
     if isinstance(model, type) or not (callable(getattr(model, "answer", None)) and hasattr(model, "name")):
         problem = f"must be a name, a ModelConfig, or an object with the Model interface, not {model!r:.100}"
         raise InvalidInputError("model", problem)
     return model
+
+
+def _of_client(client: object, model: object) -> Settings:
+    instead = "for another address say model=ModelConfig(base_url=..., model=..., api_key=...), without a client"
+    if not isinstance(client, ModelClient):
+        raise InvalidInputError(
+            "client", f"must be one of create_openai_client() or create_vllm_client(), not {client!r:.100}; {instead}"
+        )
+    if isinstance(model, ModelConfig) and model.base_url.rstrip("/") == client.base_url.rstrip("/"):
+        return model
+    if not isinstance(model, str) or names_a_server(model):
+        raise InvalidInputError("client", f"is of {client.base_url}, and {model!r:.100} is not; {instead}")
+    return ModelConfig(base_url=client.base_url, model=model, api_key=client.api_key)
 
 
 def name_of(choice: Settings | Model) -> str:

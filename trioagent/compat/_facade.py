@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
+import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,139 +14,198 @@ import attrs
 
 from .. import nursery_runner
 from .._config import AgentConfig, ModelConfig
-from .._errors import InvalidInputError
-from .._files import user_path, write_whole
-from .._messages import AgentResponse
-from .._prompt import SYSTEM_PROMPT
+from .._driver import Emit
+from .._errors import AgentBusyError, InvalidInputError
+from .._events import AgentEvent, Replied
+from .._files import write_whole
+from .._prompt import with_host_tools
 from ..agent import Agent
 from ..memory import Knowledge
 from ..models import Model
 from ..nursery_runner import AgentsFailedError
+from ..runtime import Runtime
 from ..sandbox import Sandbox
+from . import _configuration, settings, utils
 from ._choice import choice_of, name_of
+from ._folders import absolute, memory_folder, path_text
+from ._host_tools import for_trio
 from ._runtimes import runtime_for
-from .schemas import ChatMessage, Role
-from .settings import MAX_TOOL_TURNS, MEMORY_FOLDER, MEMORY_PATH, SAVE_CONVERSATION_PATH
+from .schemas import AgentResponse, ChatMessage, Role
 
-_log = logging.getLogger("trioagent")
+
+class _DefaultTurns(int):
+    """Says that no number was given; the setting counts."""
+
+
+DEFAULT_TURNS = _DefaultTurns(4)
 
 
 class AgentFacade:
-    """A model, a memory and the messages so far. Creating one opens no file and starts no thread.
+    """A model, a memory and the messages so far. Creating one opens no file of notes and starts no thread.
 
     Args:
-        max_tool_turns: how often in one chat the model may run code.
-        memory_path: the folder of notes, below ``memory/`` in the folder that is current now. None for ``memory_dir``.
+        max_tool_turns: how often in one chat the model may run code; `settings.MAX_TOOL_TURNS` if it is not said.
+        memory_path: the folder of notes: an absolute path as it is, any other below the memory root (``memory/`` in
+            the folder that is current now, see `configure`). None for ``memory/memory_dir``.
         use_vllm: ask the vLLM server (``VLLM_HOST``, ``VLLM_PORT``) for the model.
         model: its name (see `choice_of`), settings, or any object with the `Model` interface, which works in Trio;
             the environment decides if there is none.
-        predetermined_memory_path: the memory may lie anywhere, not only below ``memory/``.
+        predetermined_memory_path: a relative path lies below ``memory/`` whatever the memory root is, and may lead out
+            of it.
 
     Attributes:
         messages: a list that may be read, changed and replaced between chats; dicts with role and content may be in it.
+            It grows while a chat goes on; a chat that fails before its first answer is taken back.
+        system_prompt: the text of the first message.
         memory_path: absolute.
 
     Raises:
-        InvalidInputError: an argument cannot be used.
+        InvalidInputError: an argument or a setting cannot be used.
     """
 
     def __init__(
         self,
-        max_tool_turns: int = MAX_TOOL_TURNS,
+        max_tool_turns: int = DEFAULT_TURNS,
         memory_path: str | os.PathLike[str] | None = None,
         use_vllm: bool = False,
         model: str | ModelConfig | Model | None = None,
         predetermined_memory_path: bool = False,
     ) -> None:
-        AgentConfig(max_tool_turns=max_tool_turns)  # checks it
-        self.max_tool_turns = max_tool_turns
-        self.memory_path: str = _memory_folder(memory_path, anywhere=predetermined_memory_path)
+        turns = settings.MAX_TOOL_TURNS if max_tool_turns is DEFAULT_TURNS else max_tool_turns
+        AgentConfig(max_tool_turns=turns)  # checks it
+        config = _configuration.current()
+        self.max_tool_turns = turns
+        self.memory_path: str = memory_folder(memory_path, predetermined=predetermined_memory_path)
         self.use_vllm = use_vllm
-        self._choice = choice_of(model, use_vllm=use_vllm)
+        self._choice = choice_of(model, use_vllm=use_vllm, memory_path=self.memory_path)
         self.model: str = model if isinstance(model, str) else name_of(self._choice)
-        self.messages: list[ChatMessage] = [ChatMessage(Role.SYSTEM, SYSTEM_PROMPT)]
-        self._knowledge = Knowledge(blind_overwrite="allow")
-        self._delegate: tuple[Sandbox, Agent] | None = None
+        self.system_prompt: str = with_host_tools(utils.load_system_prompt(), tuple(config.host_tools))
+        self.messages: list[ChatMessage] = [ChatMessage(Role.SYSTEM, self.system_prompt)]
+        self._knowledge = Knowledge(blind_overwrite=config.blind_overwrite)
+        self._delegate: tuple[Sandbox, str, _FamilyAgent] | None = None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(memory_path={self.memory_path!r}, model={self.model!r})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickles and copies: without the connections, and with messages and knowledge of their own."""
+        knowledge = attrs.evolve(self._knowledge, seen=dict(self._knowledge.seen))
+        messages: Any = self.messages  # users assign to it
+        messages = list(messages) if isinstance(messages, list) else messages
+        return {**vars(self), "messages": messages, "_knowledge": knowledge, "_delegate": None}
+
+    def extract_response_parts(self, response: str) -> tuple[str, str, str]:
+        """The thoughts, the reply and the code of a model's answer, each "" if there is none."""
+        return utils.extract_thoughts(response), utils.extract_reply(response), utils.extract_python_code(response)
+
+    def _add_message(self, message: ChatMessage | dict[str, str]) -> None:
+        """Add a message to the conversation.
+
+        Raises:
+            InvalidInputError: (a ValueError) it is no message.
+        """
+        self.messages.append(ChatMessage.of(message))
 
     # What follows runs in Trio.
 
     async def say(self, message: str) -> AgentResponse:
         """One chat; see `trioagent.Agent.chat`."""
         agent = await self._agent()
-        try:
-            return await agent.chat(message)
-        finally:
-            self._take_messages(agent)
+        return AgentResponse.of(await agent.chat(message))
 
-    async def _agent(self) -> Agent:
+    async def _agent(self) -> _FamilyAgent:
         """The `trioagent.Agent` that does the work; a new one in a new Trio run (after a fork or a shutdown)."""
         runtime = await runtime_for(self._choice)
-        if self._delegate is None or self._delegate[0] is not runtime.sandbox:
-            agent = Agent(runtime, memory_path=self.memory_path)
-            agent.knowledge = self._knowledge
-            self._delegate = runtime.sandbox, agent
-        agent = self._delegate[1]
+        place = str(absolute(self.memory_path, "memory_path"))  # users assign to it
+        if self._delegate is None or self._delegate[:2] != (runtime.sandbox, place):
+            self._delegate = runtime.sandbox, place, _FamilyAgent(self, runtime, place)
+        agent = self._delegate[2]
         if agent.config.max_tool_turns != self.max_tool_turns:
             agent.config = attrs.evolve(agent.config, max_tool_turns=self.max_tool_turns)
-        if not isinstance(self.messages, list):  # users assign to it
-            raise InvalidInputError("messages", f"must be a list, not {self.messages!r:.100}")
-        agent.messages = [ChatMessage.of(message) for message in self.messages]
         return agent
 
-    def _take_messages(self, agent: Agent) -> None:
-        self.messages[:] = [ChatMessage.of(message) for message in agent.messages]
+
+class _FamilyAgent(Agent):
+    """The agent behind a facade: it goes on with the facade's messages, and adds to them as its turn goes on."""
+
+    def __init__(self, facade: AgentFacade, runtime: Runtime, memory_path: str) -> None:
+        config = _configuration.current()
+        super().__init__(runtime, memory_path=memory_path, host_tools=for_trio(config.host_tools), review=config.review)
+        self.knowledge = facade._knowledge
+        self._facade = facade
+
+    def _check_message(self, message: str) -> None:
+        if message != "":  # which is a message like any other in the documented API
+            super()._check_message(message)
+
+    async def _drive(self, message: str, emit: Emit, *args: Any, **options: Any) -> AgentResponse:
+        self._check_message(message)
+        if self._turn is not None:
+            raise AgentBusyError(str(self.memory_path))
+        kept = self._facade.messages
+        if not isinstance(kept, list):  # users assign to it
+            raise InvalidInputError("messages", f"must be a list, not {kept!r:.100}")
+        kept[:] = [ChatMessage.of(said) for said in kept]
+        self.messages = [said.for_model() for said in kept]
+        given = len(kept)
+
+        def grow() -> None:
+            said = self.messages if self._turn is None else self._turn.messages
+            kept.extend(ChatMessage.of(one) for one in said[len(kept) :])
+
+        async def emit_and_grow(event: AgentEvent) -> None:
+            grow()
+            if isinstance(event, Replied):
+                event = Replied(AgentResponse.of(event.response))
+            await emit(event)
+
+        kept.append(ChatMessage(Role.USER, message))
+        try:
+            return AgentResponse.of(await super()._drive(message, emit_and_grow, *args, **options))
+        finally:
+            if self._turn is None:
+                grow()
+                del kept[max(given, len(self.messages)) :]
 
 
 async def say_all(facades: Sequence[AgentFacade], messages: Sequence[str]) -> list[AgentResponse]:
     """`trioagent.run_agents` for facades; a single failure is raised without a group."""
     agents = [await facade._agent() for facade in facades]
     try:
-        return await nursery_runner.run_agents(agents, messages)
+        return [AgentResponse.of(response) for response in await nursery_runner.run_agents(agents, messages)]
     except AgentsFailedError as group:
         if len(group.failures) > 1:
             raise
         failure = group.failures[0].error
-    finally:
-        for facade, agent in zip(facades, agents, strict=True):
-            facade._take_messages(agent)
     raise failure
 
 
-def save(messages: Sequence[ChatMessage], save_folder: str | os.PathLike[str] | None, *, log: bool) -> Path:
-    """Write a JSON list of roles and contents to ``convo_<uuid>.json``, whole or not at all.
+def save(messages: Iterable[ChatMessage], folder: Path, *, log: bool) -> Path:
+    """Write a JSON list of roles and contents to ``convo_<uuid>.json`` in *folder*, whole or not at all.
 
     Raises:
-        InvalidInputError: *save_folder* is no path.
         OSError: the file system refuses the file.
     """
-    folder: Any = SAVE_CONVERSATION_PATH if save_folder is None else save_folder
-    if not isinstance(folder, str | os.PathLike) or not os.fspath(folder) or "\0" in str(folder):
-        raise InvalidInputError("save_folder", f"must be a folder's path, not {folder!r:.100}")
-    path = user_path(folder, "save_folder") / f"convo_{uuid.uuid4()}.json"
-    text = json.dumps([ChatMessage.of(message).model_dump() for message in messages], ensure_ascii=False, indent=4)
+    path = folder / f"convo_{uuid.uuid4()}.json"
+    rows = [{"role": one.saved_role.value, "content": one.content} for one in map(ChatMessage.of, messages)]
+    text = json.dumps(rows, ensure_ascii=False, indent=4)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, text.encode("utf-8", "backslashreplace"), sync=True)
     if log:
-        _log.info("conversation saved to %s", path)
+        sys.stdout.write(f"Conversation saved to {path}\n")
     return path
 
 
-def _memory_folder(memory_path: str | os.PathLike[str] | None, *, anywhere: bool) -> str:
-    name: Any = MEMORY_PATH if memory_path is None else memory_path
-    if isinstance(name, os.PathLike):
-        name = os.fspath(name)
-    if not isinstance(name, str) or not name or "\0" in name:
-        raise InvalidInputError("memory_path", f"must be a folder's name, not {name!r}")
-    name = os.fspath(user_path(name, "memory_path"))
-    base = os.path.abspath(MEMORY_FOLDER)
-    path = os.path.abspath(os.path.join(base, name))
-    if not anywhere and not path.startswith(base + os.sep):
-        raise InvalidInputError(
-            "memory_path",
-            f"{name!r} does not lie below {base!r}, where memories are; for a folder elsewhere say "
-            "predetermined_memory_path=True",
-        )
-    return path
+def conversation_folder(save_folder: str | os.PathLike[str] | None, *, below: bool = False) -> Path:
+    """Where a conversation is saved.
+
+    Args:
+        below: *save_folder* is one below ``output/conversations``, unless it is absolute.
+
+    Raises:
+        InvalidInputError: *save_folder* is no path; or the current folder has been deleted.
+    """
+    if save_folder is None:
+        return absolute(settings.SAVE_CONVERSATION_PATH, "save_folder")
+    folder = path_text(save_folder, "save_folder")
+    return absolute(os.path.join(settings.SAVE_CONVERSATION_PATH, folder) if below else folder, "save_folder")

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any
 
 from .._errors import InvalidInputError
 
@@ -44,14 +45,22 @@ class _AliasLoader(Loader):
 _alias = _AliasFinder()
 
 
-def install() -> None:
+def install(**settings: Any) -> None:
     """Make ``import agent``, ``from agent.async_agent import AsyncAgent`` and so on mean `trioagent.compat`.
 
     A package of that name on the path is hidden. Repeating it changes nothing.
 
+    Args:
+        settings: see `configure`, which they are passed to.
+
     Raises:
-        InvalidInputError: another package ``agent`` has been imported already.
+        InvalidInputError: another package ``agent`` has been imported already; or see `configure`.
+        TypeError: `configure` has no such setting.
     """
+    if settings:
+        from ._lifespan import configure
+
+        configure(**settings)
     there = sys.modules.get(_NAME)
     if there is not None and there is not sys.modules[_PACKAGE]:
         where = getattr(there, "__file__", None) or "somewhere"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import logging
+import sys
 import threading
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -16,9 +18,13 @@ from .._errors import BridgeClosedError, CallCancelledError, WrongContextError
 from . import _bridge
 from ._call import BridgeCall
 
+_log = logging.getLogger("trioagent")
+
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
+_ANYIO_SECONDS = 0.05  # between checks, in a worker thread of anyio, whether the task that waits for it is cancelled
+_INJECTED_SECONDS = 0.25  # between moments in which a waiting thread can see an exception that is injected into it
 _POLL_SECONDS = 0.05  # between checks whether the loop that runs a cancelled coroutine still runs
 
 
@@ -29,27 +35,71 @@ def run_sync(function: Callable[[Unpack[Ts]], Awaitable[T]], *args: *Ts, name: s
         name: what error texts call it.
 
     Raises:
-        WrongContextError: this thread runs an event loop, which the call would block.
+        WrongContextError: this thread runs Trio, which the call would block; or gevent or eventlet has patched it.
         BridgeClosedError: the bridge was shut down under the call.
 
-    An exception that interrupts the wait, such as KeyboardInterrupt, cancels the function and is raised once that has
-    cleaned up. In a worker thread of Trio, such as the one of a synchronous persona model, cancelling the task that
-    waits for the thread does the same.
+    An exception that interrupts the wait cancels the function and is raised once that has cleaned up: KeyboardInterrupt
+    at once; one that is injected into the thread (``PyThreadState_SetAsyncExc``) within 0.25 s; the cancellation of
+    the task that waits for the thread, if it is a worker thread of Trio or anyio, within 0.05 s.
+
+    In an asyncio event loop the call blocks that loop, as ever in the documented API, and a warning says so once. The
+    cancellation of the coroutine that calls, as by Ctrl-C under ``asyncio.run``, ends it within 0.25 s.
     """
-    check_no_loop_runs_here(name)
+    if trio.lowlevel.in_trio_run():
+        raise WrongContextError(name, "would block the running Trio loop; use trioagent.Agent, which is async")
     wake = threading.Lock()
     wake.acquire()
     call = BridgeCall(function, args, wake.release)
+    check, seconds = _interruption(name)
     try:
         _bridge.submit(call)
-        seconds = _bridge.WORKER_SECONDS if _bridge.is_worker_of_trio() else -1
         while not call.finished:
             if not wake.acquire(timeout=seconds):
-                trio.from_thread.check_cancelled()
+                check()
     except BaseException:
         _cancel_and_wait(call, wake)
         raise
     return call.result()
+
+
+def _interruption(name: str) -> tuple[Callable[[], object], float]:
+    """What raises if the wait of this thread is to be given up, and how often to ask: seconds between."""
+    if _bridge.is_worker_of_trio():
+        return trio.from_thread.check_cancelled, _bridge.WORKER_SECONDS
+    if (anyio := sys.modules.get("anyio.from_thread")) is not None:
+        try:
+            anyio.check_cancelled()
+        except RuntimeError:  # no worker thread of anyio's
+            pass
+        else:
+            return anyio.check_cancelled, _ANYIO_SECONDS
+    task = _running_task()
+    if task is None:
+        return _nothing, _INJECTED_SECONDS
+    if _bridge.is_new("sync in a loop"):
+        _log.warning(
+            "%s blocks the running event loop until it is done; AsyncAgent does not, nor does "
+            "await loop.run_in_executor(None, agent.chat, message)",
+            name,
+        )
+    asked = task.cancelling()
+
+    def check_task() -> None:
+        if task.cancelling() > asked:
+            raise asyncio.CancelledError
+
+    return check_task, _INJECTED_SECONDS
+
+
+def _nothing() -> None:
+    """Injected exceptions are raised by themselves, once this thread runs Python again."""
+
+
+def _running_task() -> asyncio.Task[Any] | None:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None
 
 
 def _cancel_and_wait(call: BridgeCall[Any], wake: threading.Lock) -> None:
@@ -168,8 +218,24 @@ def shutdown() -> None:
     Raises:
         WrongContextError: this thread runs an event loop, which the clean-up may need.
     """
-    check_no_loop_runs_here("shutdown()")
+    if trio.lowlevel.in_trio_run():
+        raise WrongContextError(
+            "shutdown()", "would block the running Trio loop; use await trio.to_thread.run_sync(shutdown)"
+        )
+    if _loop_runs_here():
+        raise WrongContextError("shutdown()", "would block the running event loop; use await trioagent.compat.aclose()")
     _bridge.close()
+
+
+async def aclose() -> None:
+    """`shutdown` for a coroutine: the event loop goes on meanwhile. The end of a server's lifespan.
+
+    Raises:
+        WrongContextError: no asyncio event loop runs here.
+
+    If it is cancelled, the clean-up goes on in its thread.
+    """
+    await running_loop("aclose()").run_in_executor(None, _bridge.close)
 
 
 def running_loop(name: str) -> asyncio.AbstractEventLoop:
@@ -188,19 +254,12 @@ def running_loop(name: str) -> asyncio.AbstractEventLoop:
         ) from None
 
 
-def check_no_loop_runs_here(name: str) -> None:
-    """Raise WrongContextError if this thread runs asyncio or Trio."""
-    if trio.lowlevel.in_trio_run():
-        raise WrongContextError(name, "would block the running Trio loop; use trioagent.Agent, which is async")
+def _loop_runs_here() -> bool:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return
-    raise WrongContextError(
-        name,
-        "would block the running event loop; use AsyncAgent, or run it in a thread: "
-        "await loop.run_in_executor(None, agent.chat, message)",
-    )
+        return False
+    return True
 
 
 def _call_soon(loop: asyncio.AbstractEventLoop, action: Callable[[], None]) -> bool:

@@ -30,8 +30,6 @@ def conversation(
         return [ChatMessage.of(one) for one in messages]
     if message is None:
         raise InvalidInputError("get_model_response", "needs messages or a message")
-    if message == "":
-        raise InvalidInputError("message", "is empty: ask something")
     first = [ChatMessage(Role.SYSTEM, system_prompt)] if system_prompt else []
     return [*first, ChatMessage(Role.USER, message)]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from .._messages import AgentResponse
-from ._facade import AgentFacade, save
+from ._facade import AgentFacade, conversation_folder, save
 from ._interop import run_sync
+from .schemas import AgentResponse
 
 
 class Agent(AgentFacade):
@@ -32,11 +32,11 @@ class Agent(AgentFacade):
         """Write the conversation to ``convo_<uuid>.json`` and return its path.
 
         Args:
-            log: also tell the ``trioagent`` logger where it is.
+            log: also print where it is.
             save_folder: in place of ``output/conversations``.
 
         Raises:
             InvalidInputError: *save_folder* is no path.
             OSError: the file system refuses the file.
         """
-        return save(self.messages, save_folder, log=log)
+        return save(self.messages, conversation_folder(save_folder), log=log)

@@ -9,9 +9,14 @@ from .. import _messages
 from .._config import ModelConfig
 from ..models import Model
 from ._choice import choice_of
+from ._clients import ModelClient as ModelClient
+from ._clients import openai_client as create_openai_client
+from ._clients import vllm_client as create_vllm_client
 from ._interop import run_sync
 from ._model import ask, conversation
 from .settings import OPENROUTER_STRONG_MODEL
+
+__all__ = ("create_openai_client", "create_vllm_client", "get_model_response")
 
 T = TypeVar("T")
 Messages = Sequence[_messages.ChatMessage | Mapping[str, str]]
@@ -25,6 +30,7 @@ def get_model_response(
     model: str | ModelConfig | Model = OPENROUTER_STRONG_MODEL,
     schema: None = None,
     use_vllm: bool = False,
+    client: ModelClient | None = None,
 ) -> str: ...
 
 
@@ -37,6 +43,7 @@ def get_model_response(
     *,
     schema: type[T],
     use_vllm: bool = False,
+    client: ModelClient | None = None,
 ) -> T: ...
 
 
@@ -47,11 +54,12 @@ def get_model_response(
     model: str | ModelConfig | Model = OPENROUTER_STRONG_MODEL,
     schema: type[Any] | None = None,
     use_vllm: bool = False,
+    client: ModelClient | None = None,
 ) -> Any:
     """See `trioagent.compat.async_agent.async_model.get_model_response`; this one waits in its thread.
 
     Raises:
         WrongContextError: called in a running event loop.
     """
-    choice, asked = choice_of(model, use_vllm=use_vllm), conversation(messages, message, system_prompt)
+    choice, asked = choice_of(model, use_vllm=use_vllm, client=client), conversation(messages, message, system_prompt)
     return run_sync(ask, choice, asked, schema, name="get_model_response")

@@ -1,19 +1,20 @@
-"""The settings under the names that programs import. Environment variables are read on access."""
+"""The settings under the names that programs import.
+
+Environment variables, and those of the program's ``.env`` file below them, are read on access. What a program assigns
+here (``agent.settings.VLLM_PORT = 8001``) counts from then on.
+"""
 
 from __future__ import annotations
 
-import os
+from collections.abc import Mapping
 
 from .._config import MemoryLimits, SandboxLimits
 from .._errors import InvalidInputError
 from ..models import OPENROUTER_DEFAULT
+from ._configuration import variables
 
-MAX_TOOL_TURNS = 4
-
-OPENROUTER_BASE_URL = "https://openrouter.ai/api/v1"
 OPENROUTER_STRONG_MODEL = OPENROUTER_DEFAULT
 
-MEMORY_FOLDER = "memory"  # the folder that all memories lie in
 MEMORY_PATH = "memory_dir"  # the memory of an agent that names none
 FILE_SIZE_LIMIT = MemoryLimits().file_bytes
 DIR_SIZE_LIMIT = MemoryLimits().dir_bytes
@@ -23,20 +24,47 @@ SANDBOX_TIMEOUT = int(SandboxLimits().wall_seconds)
 
 SAVE_CONVERSATION_PATH = "output/conversations/"
 
+MAX_TOOL_TURNS: int
+SYSTEM_PROMPT_PATH: str | None
+OPENROUTER_BASE_URL: str
 OPENROUTER_API_KEY: str | None
 VLLM_HOST: str
 VLLM_PORT: int
+VLLM_BASE_URL: str | None
+VLLM_API_KEY: str | None
+LITELLM_BASE_URL: str | None
+LITELLM_API_KEY: str | None
+LITELLM_MODEL: str | None
+
+_NUMBERS = {"MAX_TOOL_TURNS": (4, "a whole number, 0 or more"), "VLLM_PORT": (8000, "a port's number")}
+_TEXTS: Mapping[str, str | None] = {
+    "SYSTEM_PROMPT_PATH": None,
+    "OPENROUTER_BASE_URL": "https://openrouter.ai/api/v1",
+    "OPENROUTER_API_KEY": None,
+    "VLLM_HOST": "localhost",
+    "VLLM_BASE_URL": None,
+    "VLLM_API_KEY": None,
+    "LITELLM_BASE_URL": None,
+    "LITELLM_API_KEY": None,
+    "LITELLM_MODEL": None,
+}
 
 
 def __getattr__(name: str) -> str | int | None:
-    match name:
-        case "OPENROUTER_API_KEY":
-            return os.environ.get(name)
-        case "VLLM_HOST":
-            return os.environ.get(name) or "localhost"
-        case "VLLM_PORT":
-            port = os.environ.get(name) or "8000"
-            if not (port.isascii() and port.isdecimal()):
-                raise InvalidInputError(name, f"must be a port's number, not {port!r}")
-            return int(port)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name in _TEXTS:
+        return variables().get(name) or _TEXTS[name]
+    if name not in _NUMBERS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    default, wanted = _NUMBERS[name]
+    said = variables().get(name)
+    if not said:
+        return default
+    if not (said.isascii() and said.isdecimal()):
+        raise InvalidInputError(name, f"must be {wanted}, not {said!r}")
+    return int(said)
+
+
+def assigned() -> dict[str, str]:
+    """What the program has assigned to the settings that are variables."""
+    found = {name: globals()[name] for name in (*_NUMBERS, *_TEXTS) if name in globals()}
+    return {name: "" if value is None else str(value) for name, value in found.items()}

@@ -90,12 +90,14 @@ class RequestEncoder:
 
         Results of code (role ``tool``) go as ``user`` messages, and neighbours of one role as one message: many chat
         templates refuse a conversation in which user and assistant do not alternate. Messages without content, such as
-        an answer of reasoning alone, are left out: servers refuse them.
+        an answer of reasoning alone, are left out: servers refuse them. Only a user's last message goes as it is.
         """
         parts, before = [self._start(changes)], ""
         roles = _WITHOUT_SYSTEM if "system_as_user" in changes else _WIRE_ROLES
         for message in messages:
-            if not message.content or message.content.isspace():
+            if (not message.content or message.content.isspace()) and not (
+                message is messages[-1] and message.role == "user"
+            ):
                 continue
             role = roles[message.role]
             if role == before:

@@ -93,6 +93,10 @@ class KernelTier:
         """The zygote's outer process."""
         return self._zygotes.usual.pid
 
+    @property
+    def zygotes(self) -> int:
+        return self._zygotes.alive
+
     def use_background(self, nursery: trio.Nursery) -> None:
         if self.indexes is not None:
             self.indexes.background = nursery

@@ -185,6 +185,10 @@ class MontyTier:
         """The supervisor's process."""
         return self._supervisor.pid
 
+    @property
+    def zygotes(self) -> int:
+        return 0
+
     def use_background(self, nursery: trio.Nursery) -> None:
         pass  # there is none
 

@@ -74,6 +74,11 @@ class Executor(Protocol):
     @property
     def tier(self) -> str: ...
 
+    @property
+    def zygotes(self) -> int:
+        """How many processes are alive that blocks' processes are forked from; 0 in a tier that forks none."""
+        ...
+
     async def aclose(self) -> None:
         """End whatever runs, and wait until it is gone."""
         ...
@@ -133,6 +138,11 @@ class Sandbox:
     def tier(self) -> str:
         """Which tier runs the blocks: "kernel", "kernel-lite" or "monty"."""
         return self._executor.tier
+
+    @property
+    def zygotes(self) -> int:
+        """How many processes are alive that blocks' processes are forked from; 0 in a tier that forks none."""
+        return self._executor.zygotes
 
     async def run(
         self,

@@ -498,6 +498,11 @@ class Zygotes:
         """Start the usual one. Raises TierStartError."""
         return cls(limits, tier, await Zygote.start(limits, tier, whole=False))
 
+    @property
+    def alive(self) -> int:
+        """How many are alive: 0, 1 or 2. One that has ended is started again when it is needed."""
+        return sum(zygote is not None and zygote.alive for zygote in (self.usual, self._whole))
+
     async def get(self, *, whole: bool) -> Zygote:
         """A living zygote.
 

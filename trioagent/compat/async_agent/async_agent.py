@@ -9,9 +9,9 @@ from pathlib import Path
 import trio
 
 from ..._errors import InvalidInputError
-from ..._messages import AgentResponse
-from .._facade import AgentFacade, save, say_all
+from .._facade import AgentFacade, conversation_folder, save, say_all
 from .._interop import run_async
+from ..schemas import AgentResponse
 
 
 class AsyncAgent(AgentFacade):
@@ -37,17 +37,17 @@ class AsyncAgent(AgentFacade):
         """Write the conversation to ``convo_<uuid>.json`` and return its path; the file system is not waited for here.
 
         Args:
-            log: also tell the ``trioagent`` logger where it is.
-            save_folder: in place of ``output/conversations``.
+            log: also print where it is.
+            save_folder: a folder below ``output/conversations``; an absolute path is used as it is.
 
         Raises:
             InvalidInputError: *save_folder* is no path.
             OSError: the file system refuses the file.
         """
-        messages = list(self.messages)
+        messages, folder = list(self.messages), conversation_folder(save_folder, below=True)
 
         async def save_off_the_loops() -> Path:
-            return await trio.to_thread.run_sync(lambda: save(messages, save_folder, log=log))
+            return await trio.to_thread.run_sync(lambda: save(messages, folder, log=log))
 
         return await run_async(save_off_the_loops, name="AsyncAgent.save_conversation")
 

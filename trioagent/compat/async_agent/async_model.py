@@ -7,10 +7,15 @@ from typing import Any, TypeVar, overload
 from ..._config import ModelConfig
 from ...models import Model
 from .._choice import choice_of
+from .._clients import ModelClient as ModelClient
+from .._clients import openai_client as create_async_openai_client
+from .._clients import vllm_client as create_async_vllm_client
 from .._interop import run_async
 from .._model import ask, conversation
 from ..model import Messages
 from ..settings import OPENROUTER_STRONG_MODEL
+
+__all__ = ("create_async_openai_client", "create_async_vllm_client", "get_model_response")
 
 T = TypeVar("T")
 
@@ -23,6 +28,7 @@ async def get_model_response(
     model: str | ModelConfig | Model = OPENROUTER_STRONG_MODEL,
     schema: None = None,
     use_vllm: bool = False,
+    client: ModelClient | None = None,
 ) -> str: ...
 
 
@@ -35,6 +41,7 @@ async def get_model_response(
     *,
     schema: type[T],
     use_vllm: bool = False,
+    client: ModelClient | None = None,
 ) -> T: ...
 
 
@@ -45,6 +52,7 @@ async def get_model_response(
     model: str | ModelConfig | Model = OPENROUTER_STRONG_MODEL,
     schema: type[Any] | None = None,
     use_vllm: bool = False,
+    client: ModelClient | None = None,
 ) -> Any:
     """Ask a model once, without an agent, notes or tools.
 
@@ -56,11 +64,12 @@ async def get_model_response(
         schema: an attrs class, or a pydantic model class: the answer is an instance of it. A model whose answer does
             not fit is told why and asked again, twice at most.
         use_vllm: ask the vLLM server for the model.
+        client: ask this server for the model (see `create_async_openai_client`, `create_async_vllm_client`).
 
     Raises:
         InvalidInputError: (a ValueError) nothing to ask, an unknown model, or a class that cannot be a schema.
         StructuredOutputError: no answer fitted the schema.
         ModelError: the model gave no answer.
     """
-    choice, asked = choice_of(model, use_vllm=use_vllm), conversation(messages, message, system_prompt)
+    choice, asked = choice_of(model, use_vllm=use_vllm, client=client), conversation(messages, message, system_prompt)
     return await run_async(ask, choice, asked, schema, name="get_model_response")

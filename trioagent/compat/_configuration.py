@@ -1,0 +1,133 @@
+"""What holds for every agent of a program: where memories are, the sandbox, host tools; and the program's ``.env``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import attrs
+
+from .._config import MemoryLimits, SandboxLimits
+from .._errors import InvalidInputError
+from ..sandbox import Reviewer
+
+HostFunction = Callable[..., Awaitable[object] | object]
+
+MEMORY_ROOT = "AGENT_MEMORY_ROOT"
+ENV_FILE = ".env"
+_ADDRESSES = (
+    "TRIOAGENT_BASE_URL", "OPENROUTER_BASE_URL", "VLLM_BASE_URL", "VLLM_HOST", "VLLM_PORT", "LITELLM_BASE_URL",
+)  # fmt: skip
+_KEYS = ("TRIOAGENT_API_KEY", "OPENROUTER_API_KEY", "VLLM_API_KEY", "LITELLM_API_KEY", "OPENAI_API_KEY")
+
+
+@attrs.frozen(kw_only=True)
+class CompatConfig:
+    """See `configure`, whose arguments these are."""
+
+    memory_root: str | None = None
+    env_file: str | None = None
+    tier: str | None = None
+    sandbox_limits: SandboxLimits = SandboxLimits()
+    memory_limits: MemoryLimits = MemoryLimits()
+    sync_notes: bool = False
+    blind_overwrite: Literal["allow", "refuse"] = "allow"
+    host_tools: Mapping[str, HostFunction] = attrs.field(factory=dict)
+    review: Reviewer | None = None
+
+
+class _Current:
+    """The configuration of this process; a forked child goes on with its parent's."""
+
+    def __init__(self) -> None:
+        self.config = CompatConfig()
+        self.program_env: tuple[str, Mapping[str, str]] | None = None  # the file, and what it says
+
+
+_current = _Current()
+
+
+def current() -> CompatConfig:
+    """What holds now."""
+    return _current.config
+
+
+def set_current(**changes: Any) -> CompatConfig:
+    """Change what is given, and leave the rest as it is; what holds from now on."""
+    _current.config = attrs.evolve(_current.config, **changes)
+    _current.program_env = None
+    return _current.config
+
+
+def memory_root() -> str:
+    """The folder that relative memory paths lie below: as configured, else `MEMORY_ROOT`'s value, else ``memory``."""
+    return _current.config.memory_root or variables().get(MEMORY_ROOT) or "memory"
+
+
+def variables(*, without: str | None = None) -> dict[str, str]:
+    """The environment, and below it what the program's ``.env`` file says.
+
+    If an address comes from the file, so must a key: keys of the environment are then left out, so that a file that
+    came with a program's folder cannot have them sent elsewhere.
+
+    Args:
+        without: a memory's folder. A file in there is not read: blocks may have written it.
+
+    Raises:
+        InvalidInputError: the file cannot be read.
+    """
+    file, said = _program_env()
+    if not said or (without is not None and _is_below(file, without)):
+        return dict(os.environ)
+    if any(name in said and not os.environ.get(name) for name in _ADDRESSES):
+        kept = {name: value for name, value in os.environ.items() if name not in _KEYS}
+    else:
+        kept = dict(os.environ)
+    return {**said, **kept}
+
+
+def names_a_model(without: str | None = None) -> bool:
+    """Whether the program's ``.env`` file says which model, server or key to use."""
+    file, said = _program_env()
+    wanted = {*_ADDRESSES, *_KEYS, "TRIOAGENT_MODEL", "OPENROUTER_STRONG_MODEL", "MODEL", "MODEL_NAME", "LITELLM_MODEL"}
+    return not (without is not None and _is_below(file, without)) and any(said.get(name) for name in wanted)
+
+
+def _program_env() -> tuple[str, Mapping[str, str]]:
+    if _current.program_env is None:
+        file = _current.config.env_file or _beside_the_program()
+        _current.program_env = (file, _read(file) if file else {})
+    return _current.program_env
+
+
+def _beside_the_program() -> str:
+    """The ``.env`` in the folder of the program's file, else in the one above it; "" if there is none."""
+    script = getattr(sys.modules.get("__main__"), "__file__", None)
+    if not isinstance(script, str):
+        return ""
+    try:
+        folder = Path(os.path.abspath(script)).parent
+    except FileNotFoundError:  # the current folder has been deleted
+        return ""
+    for place in (folder, folder.parent):
+        if (place / ENV_FILE).is_file() and not (place / ".trioagent").exists():  # which marks a memory
+            return str(place / ENV_FILE)
+    return ""
+
+
+def _read(file: str) -> dict[str, str]:
+    from dotenv import dotenv_values
+
+    try:
+        with open(file, encoding="utf-8") as stream:
+            found = dotenv_values(stream=stream, interpolate=False)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInputError("env_file", f"{file!r} cannot be read: {error}") from None
+    return {name: value for name, value in found.items() if value}
+
+
+def _is_below(file: str, folder: str) -> bool:
+    return bool(file) and os.path.realpath(file).startswith(os.path.join(os.path.realpath(folder), ""))

@@ -1,0 +1,137 @@
+"""Helpers of the documented API: the parts of a model's answer, results as models are told them, folders of notes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from .._errors import InvalidInputError
+from .._prompt import SYSTEM_PROMPT
+from . import settings
+from ._folders import absolute
+
+
+def extract_thoughts(response: str) -> str:
+    """The text of the answer's first ``<think>`` block, as it is; "" if there is none."""
+    return _between(response, "think")
+
+
+def extract_python_code(response: str) -> str:
+    """The code of the answer's first ``<python>`` block, without a fence of Markdown around it; "" if there is none."""
+    code = _between(response, "python")
+    if "```" not in code:
+        return code.strip()
+    fenced = code.split("```")[1]
+    first, line_end, rest = fenced.partition("\n")
+    return (rest if line_end and first.strip().isalnum() else fenced).strip()
+
+
+def extract_reply(response: str) -> str:
+    """The text of the answer's first ``<reply>`` block, as it is; "" if there is none."""
+    return _between(response, "reply")
+
+
+def _between(text: str, tag: str) -> str:
+    if not isinstance(text, str):
+        raise InvalidInputError("response", f"must be text, not {text!r:.100}")
+    _, found, rest = text.partition(f"<{tag}>")
+    inside, closed, _ = rest.partition(f"</{tag}>")
+    return inside if found and closed else ""
+
+
+def format_results(results: Mapping[str, object] | tuple[object, str] | None, error_msg: str = "") -> str:
+    """What a model is told of a block's variables and error.
+
+    Args:
+        results: the variables; or variables and error together, as `execute_sandboxed_code` gives them.
+    """
+    inside = f"({results}, {{{error_msg}}})" if error_msg else str(results)
+    return f"<result>\n{inside}\n</result>"
+
+
+def load_system_prompt() -> str:
+    """The system prompt: the file at ``SYSTEM_PROMPT_PATH`` if that is set, else the built-in one.
+
+    Raises:
+        InvalidInputError: the file cannot be read.
+    """
+    path = settings.SYSTEM_PROMPT_PATH
+    if not path:
+        return SYSTEM_PROMPT
+    try:
+        return absolute(path, "SYSTEM_PROMPT_PATH").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInputError("SYSTEM_PROMPT_PATH", f"{os.fspath(path)!r} cannot be read: {error}") from None
+
+
+def create_memory_if_not_exists(path: str | os.PathLike[str] | None = None) -> None:
+    """Make the folder *path* (``memory_dir`` without one) and those above it; one that is there stays as it is.
+
+    Raises:
+        InvalidInputError: *path* is no path, or the file system refuses.
+    """
+    folder = _memory(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidInputError("path", f"{str(folder)!r} cannot be made a folder: {error.strerror}") from None
+
+
+def delete_memory(path: str | os.PathLike[str] | None = None) -> None:
+    """Delete the folder *path* (``memory_dir`` without one) with all that is in it; nothing if there is none.
+
+    Raises:
+        InvalidInputError: *path* is no path, holds the current or the home folder, or is no folder.
+        OSError: the file system refuses.
+    """
+    folder = _memory(path)
+    kept = [Path.home().resolve(), absolute(os.curdir, "path").resolve()]
+    if any(one.is_relative_to(folder.resolve()) for one in kept):
+        raise InvalidInputError("path", f"{str(folder)!r} holds more than a memory; name the memory's own folder")
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise InvalidInputError("path", f"{str(folder)!r} is no folder; remove it by hand if that is meant")
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
+def check_file_size_limit(file_path: str | os.PathLike[str]) -> bool:
+    """Whether a note is no larger than `settings.FILE_SIZE_LIMIT`."""
+    return _size(file_path) <= settings.FILE_SIZE_LIMIT
+
+
+def check_dir_size_limit(dir_path: str | os.PathLike[str]) -> bool:
+    """Whether all that is in a folder is no larger than `settings.DIR_SIZE_LIMIT`."""
+    return _size(dir_path) <= settings.DIR_SIZE_LIMIT
+
+
+def check_memory_size_limit() -> bool:
+    """Whether all that is in the current folder is no larger than `settings.MEMORY_SIZE_LIMIT`."""
+    return _size(absolute(os.curdir, "path")) <= settings.MEMORY_SIZE_LIMIT
+
+
+def check_size_limits(file_or_dir_path: str | os.PathLike[str]) -> bool:
+    """Whether a note or folder, its folder and the current folder keep to their limits; False if it does not exist."""
+    if not os.fspath(file_or_dir_path):
+        return check_memory_size_limit()
+    path = absolute(file_or_dir_path, "file_or_dir_path")
+    if path.is_dir():
+        return check_dir_size_limit(path) and check_memory_size_limit()
+    return (
+        path.is_file()
+        and check_file_size_limit(path)
+        and check_dir_size_limit(path.parent)
+        and check_memory_size_limit()
+    )
+
+
+def _memory(path: str | os.PathLike[str] | None) -> Path:
+    return absolute(settings.MEMORY_PATH if path is None else path, "path")
+
+
+def _size(path: str | os.PathLike[str]) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    if not os.path.isdir(path):
+        return os.path.getsize(path)
+    return sum(os.lstat(os.path.join(folder, name)).st_size for folder, _, names in os.walk(path) for name in names)

@@ -15,8 +15,8 @@ async def main() -> None:
     for number, response in enumerate(responses):
         print(f"Agent {number}: {response.reply.splitlines()[0]}")
 
-    # An empty message is refused; the others are not disturbed.
-    messages = ["Where do I live?", "", "Where do I live?"]
+    # A message of blanks is refused; the others are not disturbed.
+    messages = ["Where do I live?", " ", "Where do I live?"]
     chats = [agent.chat(message) for agent, message in zip(agents, messages, strict=False)]
     for number, outcome in enumerate(await asyncio.gather(*chats, return_exceptions=True)):
         if isinstance(outcome, BaseException):

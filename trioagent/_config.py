@@ -272,7 +272,8 @@ class BatchConfig:
         prompt_price, completion_price: of a million tokens, where the server does not say what an answer costs.
         retry_failed: try jobs again that failed in an earlier run, or left a message without a reply. They go on from
             the journal where the failure was outside of the conversation (the model's server, the sandbox), and begin
-            again from the start otherwise.
+            again from the start otherwise; what those that failed had changed in their notes is taken back first, but
+            for notes that somebody has changed since, which are named in a warning.
         accept_changes: go on with a run that was begun with another model, prompt, sampling or number of tool turns;
             without it a difference is refused by name.
         limit: take only so many of the jobs that are not finished yet.

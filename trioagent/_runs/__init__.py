@@ -11,6 +11,7 @@ from ._engine import Run as Run
 from ._engine import run_journaled as run_journaled
 from ._events import AnswerEvent as AnswerEvent
 from ._events import Event as Event
+from ._events import NoteImage as NoteImage
 from ._events import ResultEvent as ResultEvent
 from ._events import WorkEvent as WorkEvent
 from ._journal import JobChangedError as JobChangedError

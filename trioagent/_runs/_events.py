@@ -11,13 +11,15 @@ An event is a row with these columns; each holds JSON (in ASCII: a model may sen
 ``result``          result: what a block came to, as the model was told
 ``read``            result: versions of the notes that the block read; NULL if none are known (a run of 0.1)
 ``written``         result: versions of the notes that it changed, null where it deleted one; NULL as above
-``images``          result: contents of the changed notes before the block; NULL if they were not kept
+``images``          result: what lay at the changed paths before the block (`NoteImage`); those that end in "/" are
+                    folders; NULL if they were not kept
 ``body``            work: whatever else a kind of run journals
 ==================  =====================================================================================
 """
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -61,6 +63,21 @@ class AnswerEvent:
         return Answered(self.answer, self.usage, self.finish_reason or "")
 
 
+@attrs.frozen
+class NoteImage:
+    """What lay at a path before a block changed it.
+
+    Attributes:
+        data: the note's content, b"" for a folder; None if nothing was there.
+        mode: its permissions.
+        lost: a note was there, and was too large to be kept.
+    """
+
+    data: bytes | None = None
+    mode: int | None = None
+    lost: bool = False
+
+
 @attrs.frozen(kw_only=True)
 class ResultEvent:
     """What a block came to, and what its agent knows of the notes since; see the table above."""
@@ -68,7 +85,7 @@ class ResultEvent:
     result: BlockResult
     read: Versions | None = None
     written: Versions | None = None
-    images: Mapping[str, str | None] | None = None
+    images: Mapping[str, NoteImage] | None = None
 
     def replay(self) -> CodeResult:
         return CodeResult(self.result)
@@ -84,6 +101,38 @@ class WorkEvent:
 Event = AnswerEvent | ResultEvent | WorkEvent
 
 _converter = strict_converter()
+_converter.register_unstructure_hook(NoteImage, lambda image: _encoded_image(image))
+_converter.register_structure_hook(NoteImage, lambda value, _: _decoded_image(value))
+
+
+@attrs.frozen
+class _StoredImage:
+    """A `NoteImage` in JSON: contents that are no UTF-8 text in base64."""
+
+    text: str | None = None
+    base64: str | None = None
+    mode: int | None = None
+    lost: bool = False
+
+
+def _encoded_image(image: NoteImage) -> dict[str, object]:
+    stored: dict[str, object] = {}
+    if image.data is not None:
+        try:
+            stored["text"] = image.data.decode()
+        except UnicodeDecodeError:
+            stored["base64"] = base64.b64encode(image.data).decode()
+    if image.mode is not None:
+        stored["mode"] = image.mode
+    return {**stored, "lost": True} if image.lost else stored
+
+
+def _decoded_image(value: object) -> NoteImage:
+    stored = _converter.structure(value, _StoredImage)
+    data = None if stored.text is None else stored.text.encode()
+    if stored.base64 is not None:
+        data = base64.b64decode(stored.base64, validate=True)
+    return NoteImage(data, stored.mode, stored.lost)
 
 
 def encode_event(event: Event) -> tuple[object, ...]:

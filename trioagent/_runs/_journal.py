@@ -2,8 +2,9 @@
 
 A job has a row from its first start, and one event for each thing that must not happen twice: a model's answer (it
 was paid for) and a block's result (its changes are in the notes); see `_events`. Events are told by job, attempt and
-number. Those of a job that is done are dropped, those of one that failed are kept until it is tried again; the outcome
-stays. What the answers have cost is added up in the same transactions, so that a budget holds over any number of runs.
+number. Those of a job that is done are dropped, those of one that failed are kept until it is tried again, with images
+of the notes that it changed; the outcome stays. What the answers have cost is added up in the same transactions, so
+that a budget holds over any number of runs.
 
 Writes are grouped: whoever comes first while no write is going on writes for everybody who waits by then, in one
 transaction in one worker thread. A write that has returned survives the death of the process at any instant (not a
@@ -76,6 +77,7 @@ CREATE TABLE events (
 """
 _INSERT = f"INSERT INTO events VALUES (?, ?, ?, {', '.join('?' * len(COLUMNS))})"
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM events WHERE seq = ? AND attempt = ? ORDER BY n"
+_SELECT_FORMER = f"SELECT {', '.join(COLUMNS)} FROM events WHERE seq = ? AND attempt < ? ORDER BY attempt, n"
 
 
 class JournalError(FatalError):
@@ -128,11 +130,19 @@ class KnownJob:
 
 @attrs.frozen
 class JobRecord:
-    """A job that runs: its number, how often it was begun from the start, and the events of this attempt so far."""
+    """A job that runs.
+
+    Attributes:
+        seq: its number.
+        attempts: how often it was begun from the start.
+        events: of this attempt so far.
+        former: results of earlier attempts, which failed; they are kept until `Journal.forget_former`.
+    """
 
     seq: int
     attempts: int
     events: tuple[Event, ...] = ()
+    former: tuple[Event, ...] = ()
 
 
 class Journal:
@@ -167,17 +177,26 @@ class Journal:
             seq, state, attempts, outcome = row
             if state != "running":
                 if not (state == "failed" and read_object(outcome).get(RESUMABLE)):
-                    cursor.execute("DELETE FROM events WHERE seq = ?", (seq,))
+                    # Results tell what the attempt changed, which is yet to be taken back.
+                    cursor.execute("DELETE FROM events WHERE seq = ? AND kind != 'result'", (seq,))
                     attempts += 1
                 cursor.execute(
                     "UPDATE jobs SET state = 'running', attempts = ?, outcome = NULL, no_reply = 0 WHERE seq = ?",
                     (attempts, seq),
                 )
-            rows = cursor.execute(_SELECT, (seq, attempts)).fetchall()
-            where = f"job {job_id!r}.events"
-            return JobRecord(seq, attempts, tuple(decode_event(row, f"{where}[{n}]") for n, row in enumerate(rows)))
+
+            def events(select: str) -> tuple[Event, ...]:
+                rows = cursor.execute(select, (seq, attempts)).fetchall()
+                return tuple(decode_event(row, f"job {job_id!r}.events[{n}]") for n, row in enumerate(rows))
+
+            return JobRecord(seq, attempts, events(_SELECT), events(_SELECT_FORMER) if attempts > 1 else ())
 
         return await self._write(write)
+
+    async def forget_former(self, record: JobRecord) -> None:
+        """Drop the events of attempts before this one."""
+        delete = "DELETE FROM events WHERE seq = ? AND attempt < ?"
+        await self._write(lambda cursor: cursor.execute(delete, (record.seq, record.attempts)).rowcount)
 
     async def add_event(self, record: JobRecord, n: int, event: Event, spending: Spending | None = None) -> None:
         """Record event number *n* (from 0) of this attempt of a job that runs, and what it cost."""

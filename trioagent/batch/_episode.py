@@ -27,9 +27,10 @@ from .._messages import AgentResponse, Usage
 from .._runs import AnswerEvent, Budget, Event, JobRecord, Journal, JournalError, ResultEvent, Spending, WorkEvent
 from .._wire import read_value, strict_converter
 from ..agent import Agent
-from ..memory import ChangeSet, Knowledge, Memory, Receipt, SeenNotes
+from ..memory import ChangeSet, Knowledge, Memory, Receipt, SeenNotes, UndoLog
 from ..sandbox import BlockResult
 from ..tools import version_of
+from ._images import MOST_BYTES, images_of
 from ._jobs import Job
 
 _converter = strict_converter()
@@ -58,10 +59,10 @@ async def run_episode(
     Cancelling, like every error, loses at most the answer or block that is under way; a finished one is in the journal.
     """
     key = _receipt_key(job, record, journal)
-    past = await _known(agent, key, record, journal)
+    past, unjournaled = await _known(agent, key, record, journal)
     known, done = iter(past), 0
     responses: list[AgentResponse] = []
-    notes = _VersionLog(agent.knowledge)
+    notes, undo = _VersionLog(agent.knowledge), UndoLog(most_bytes=MOST_BYTES)
 
     def receipt(result: BlockResult, changes: ChangeSet, seen: SeenNotes) -> Receipt:
         notes.written = {path: version_of(data) for path, data in changes.writes.items()}
@@ -80,14 +81,15 @@ async def run_episode(
         if done >= len(record.events):
             spending = new + budget.take_waste()
             with trio.CancelScope(shield=True):  # bounded: one local write; an answer was paid for
-                await journal.add_event(record, done, _to_journal(event, notes), spending)
+                journaled = unjournaled if unjournaled and done < len(past) else _to_journal(event, notes, undo)
+                await journal.add_event(record, done, journaled, spending)
         done += 1
         if is_stopping() and done > len(record.events):
             raise _Stopped
 
     try:
         for message in job.messages:
-            responses.append(await agent._drive(message, journal_event, past=known, receipt=receipt))
+            responses.append(await agent._drive(message, journal_event, past=known, receipt=receipt, undo=undo))
     except _Stopped:
         return None
     if any(response.blocks_saved for response in responses):
@@ -155,10 +157,18 @@ class _VersionLog:
         return {path: version for path, version in new.items() if path not in written}, written
 
 
-async def _known(agent: Agent, key: str, record: JobRecord, journal: Journal) -> list[Answered | CodeResult]:
-    """What is already known of this episode; its agent learns what it knew of the notes then."""
+async def _known(
+    agent: Agent, key: str, record: JobRecord, journal: Journal
+) -> tuple[list[Answered | CodeResult], ResultEvent | None]:
+    """What is already known of this episode; its agent learns what it knew of the notes then.
+
+    Returns:
+        The events, and the last of them as it is to be journaled, if it is not: what the memory had a receipt of. What
+        its notes were before it is not known.
+    """
     if not record.events:
-        return []
+        return [], None
+    unjournaled = None
     path = str(journal.path)
     past = replay(record.events, agent.knowledge, path, key)
     payload = await agent.memory.read_receipt(key)
@@ -166,11 +176,12 @@ async def _known(agent: Agent, key: str, record: JobRecord, journal: Journal) ->
         left = read_receipt_of(payload, path, key)
         if left.event == len(past):
             past.append(CodeResult(left.result))
+            unjournaled = ResultEvent(result=left.result, read=left.read, written=left.written)
             learn(agent.knowledge, left.read, left.written)
             if left.changed:
                 async with agent.memory.lease() as lease:  # the agent has seen what it wrote itself
                     await lease.commit(ChangeSet(), knowledge=agent.knowledge, reads=left.changed)
-    return past
+    return past, unjournaled
 
 
 def learn(knowledge: Knowledge, *versions: Mapping[str, str | None] | None) -> None:
@@ -211,8 +222,8 @@ def _reading(path: str, key: str) -> Iterator[None]:
         raise JournalError(path, f"job {key!r} cannot be read back: {error}") from error
 
 
-def _to_journal(event: Answered | CodeResult, notes: _VersionLog) -> Event:
+def _to_journal(event: Answered | CodeResult, notes: _VersionLog, undo: UndoLog) -> Event:
     if isinstance(event, Answered):
         return AnswerEvent(answer=event.answer, usage=event.usage, finish_reason=event.finish_reason)
     read, written = notes.take(saved=event.result.saved)
-    return ResultEvent(result=event.result, read=read, written=written)
+    return ResultEvent(result=event.result, read=read, written=written, images=images_of(undo) or None)

@@ -5,6 +5,7 @@ A job is run as an episode that journals every answer and every result; see `_en
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from .._runs import (
     JobRecord,
     JournalReader,
     Progress,
+    ResultEvent,
     Run,
     check_pins,
     failure,
@@ -28,10 +30,14 @@ from .._runs import (
     run_journaled,
 )
 from ..agent import Agent
+from ..memory import Memory
 from ..models import EndpointHealth
 from ..runtime import Runtime
 from ._episode import drop_receipt, memory_path, run_episode
+from ._images import take_back
 from ._jobs import Job
+
+_log = logging.getLogger("trioagent")
 
 
 async def run_batch(
@@ -123,6 +129,8 @@ class _Episodes:
 
     async def run(self, job: Job, record: JobRecord) -> JobEnd | None:
         run = self._run
+        if record.former:
+            await self._take_back(job, record)
         agent = self._agents[job.id] = Agent(
             run.runtime,
             memory_path=memory_path(self._folder, job),
@@ -159,6 +167,20 @@ class _Episodes:
             return {**failure(error, job.metadata, ""), **_provenance(self._run, job, agent)}
         words = (message.content for message in reversed(agent.messages) if message.role == "assistant")
         return {**failure(error, job.metadata, next(words, "")), **_provenance(self._run, job, agent)}
+
+    async def _take_back(self, job: Job, record: JobRecord) -> None:
+        """Take back what the attempt that failed has changed, as far as nobody else has changed it since."""
+        results = [event for event in record.former if isinstance(event, ResultEvent)]
+        limits = self._run.runtime.memory_limits
+        left = await take_back(Memory(memory_path(self._folder, job), limits=limits), results)
+        if left:
+            _log.warning(
+                "job %r begins again; what it had changed of these notes is left, since they were changed after it, or "
+                "their former contents were not kept: %s",
+                job.id,
+                ", ".join(left),
+            )
+        await self._run.journal.forget_former(record)
 
 
 def _provenance(run: Run[Job], job: Job, agent: Agent | None) -> dict[str, Any]:

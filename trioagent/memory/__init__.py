@@ -13,6 +13,7 @@ from ._paths import is_inside as is_inside
 from ._policy import VaultPolicy as VaultPolicy
 from ._root import check_memory_path as check_memory_path
 from ._undo import UndoLog as UndoLog
+from ._undo import UndoStep as UndoStep
 from ._vault import OutLink as OutLink
 from ._vault import Problem as Problem
 from ._vault import Vault as Vault

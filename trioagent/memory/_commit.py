@@ -103,7 +103,7 @@ def commit(
             now = {path: folders.version(path) for path in reads if is_inside(path)}
             seen = attrs.evolve(seen, reads={**now, **seen.reads})
             plan = _checked_plan(leased, folders, changes, knowledge, seen, sizes)
-            before = {} if undo is None else {path: folders.read(path) for path in (*plan.deletes, *plan.writes)}
+            before = {} if undo is None else _contents(plan, folders, undo.most_bytes)
             if not plan and receipt is None:
                 leased.cache.put(leased.path, sizes)
                 return False
@@ -211,6 +211,19 @@ def _checked_plan(
     return plan
 
 
+def _contents(plan: CommitPlan, folders: Folders, most_bytes: float) -> dict[str, bytes | None]:
+    """What the notes that the plan changes hold now, None where there is none; without those that are too large."""
+    contents: dict[str, bytes | None] = {}
+    for path in (*plan.deletes, *plan.writes):
+        note = plan.before(path)
+        if note is None:
+            contents[path] = None
+        elif note.status.st_size <= most_bytes:
+            data = contents[path] = folders.read(path)
+            most_bytes -= len(data or b"")
+    return contents
+
+
 def _undo_step(plan: CommitPlan, before: Mapping[str, bytes | None]) -> UndoStep:
     modes = {path: stat.S_IMODE(found.status.st_mode) for path, found in {**plan.deletes, **plan.replaced}.items()}
     modes |= {folder.path: folder.mode for folder in plan.removed if folder.mode is not None}
@@ -220,6 +233,7 @@ def _undo_step(plan: CommitPlan, before: Mapping[str, bytes | None]) -> UndoStep
         tuple(folder.path for folder in plan.made),
         tuple(folder.path for folder in plan.removed),
         modes,
+        frozenset(path for path in (*plan.deletes, *plan.writes) if path not in before),
     )
 
 

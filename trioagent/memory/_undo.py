@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import attrs
@@ -19,6 +20,7 @@ class UndoStep:
         after: path to the version after it; None: no note.
         made, removed: folders.
         modes: path to the permissions of each note and folder that was there before it.
+        lost: notes that it changed and whose content was not kept (see `UndoLog.most_bytes`).
     """
 
     before: Mapping[str, bytes | None]
@@ -26,6 +28,7 @@ class UndoStep:
     made: tuple[str, ...]
     removed: tuple[str, ...]
     modes: Mapping[str, int] = attrs.field(factory=dict)
+    lost: frozenset[str] = frozenset()
 
 
 @attrs.define
@@ -33,9 +36,13 @@ class UndoLog:
     """Collects what is needed to take commits back: give it to each ``Lease.commit``, then to ``Memory.roll_back``.
 
     It holds the former content of every note that was changed, in memory.
+
+    Attributes:
+        most_bytes: of former contents that are kept of one commit. A log that is not whole cannot be rolled back.
     """
 
     steps: list[UndoStep] = attrs.field(factory=list)
+    most_bytes: float = math.inf
 
     def __bool__(self) -> bool:
         return bool(self.steps)

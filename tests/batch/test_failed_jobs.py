@@ -1,0 +1,154 @@
+"""What a failed job has changed is kept in the run directory, and taken back when it begins again."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+import stat
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trioagent._config import BatchConfig
+from trioagent.batch import BatchReport, Job, run_batch
+from trioagent.batch._images import MOST_BYTES
+from trioagent.models import Model
+from trioagent.runtime import open_runtime
+from trioagent.testing import ScriptedModel
+
+pytestmark = pytest.mark.real
+
+REPLY = "<think>t</think><python></python><reply>Yes.</reply>"
+BUG = ZeroDivisionError("a bug")
+
+
+def block(*lines: str) -> str:
+    return "<think>t</think><python>\n" + "\n".join(lines) + "\n</python>"
+
+
+def append(text: str) -> str:
+    return block("t = read_file('log.md')", "with open('log.md', 'a') as file:", f"    file.write({text!r})")
+
+
+async def run(where: Path, *answers: Any, model: Model | None = None, **config: Any) -> BatchReport:
+    batch = [Job(id="a", memory=str(where / "m"), messages=("one", "two"))]
+    async with open_runtime(model or ScriptedModel(answers)) as runtime:
+        return await run_batch(batch, runtime=runtime, run_dir=where / "run", config=BatchConfig(**config))
+
+
+def notes(where: Path) -> dict[str, bytes]:
+    memory = where / "m"
+    return {str(path.relative_to(memory)): path.read_bytes() if path.is_file() else b"" for path in memory.rglob("*")}
+
+
+def events(where: Path) -> list[tuple[str, dict[str, Any] | None]]:
+    """Kind and images of what is journaled."""
+    with closing(sqlite3.connect(where / "run" / "journal.db")) as connection:
+        rows = connection.execute("SELECT kind, images FROM events ORDER BY seq, attempt, n").fetchall()
+    return [(kind, None if images is None else json.loads(images)) for kind, images in rows]
+
+
+class Watching(ScriptedModel):
+    """Notes what the memory holds when it is asked."""
+
+    def __init__(self, where: Path, *answers: str) -> None:
+        super().__init__(answers)
+        self.where, self.seen = where, list[dict[str, bytes]]()
+
+    def answer(self, messages: Any) -> Any:
+        self.seen.append(notes(self.where))
+        return super().answer(messages)
+
+
+@pytest.fixture
+def where(tmp_path: Path) -> Path:
+    (tmp_path / "m" / "old").mkdir(parents=True)
+    (tmp_path / "m" / "log.md").write_text("before\n")
+    (tmp_path / "m" / "old" / "private.md").write_bytes(b"\xff secret")
+    (tmp_path / "m" / "old" / "private.md").chmod(0o600)
+    return tmp_path
+
+
+async def test_a_job_that_begins_again_finds_the_notes_as_they_were(where: Path) -> None:
+    before = notes(where)
+    changes = [
+        append("first\n"),
+        block("create_file('people/ada.md', 'Ada')"),
+        append("second\n"),
+        block("t = read_file('old/private.md')", "import shutil", "shutil.rmtree('old')"),
+    ]
+    assert (await run(where, *changes, REPLY, BUG)).failed == 1
+    assert notes(where) == {"log.md": b"before\nfirst\nsecond\n", "people": b"", "people/ada.md": b"Ada"}
+    assert {kind for kind, _ in events(where)} == {"answer", "result"}
+    first, *_, last = [images for kind, images in events(where) if kind == "result"]
+    assert first is not None and first["log.md"]["text"] == "before\n"
+    assert last is not None and last["old/private.md"] == {"base64": "/yBzZWNyZXQ=", "mode": 0o600}
+    again = Watching(where, REPLY, REPLY)
+    assert (await run(where, model=again, retry_failed=True)).done == 1
+    assert again.seen[0] == notes(where) == before
+    assert stat.S_IMODE((where / "m" / "old" / "private.md").stat().st_mode) == 0o600
+    assert events(where) == []
+
+
+async def test_what_somebody_has_changed_since_is_left_and_named(where: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """After the job, or between two changes of its own."""
+    between = block("t = read_file('both.md')", "with open('both.md', 'a') as file:", "    file.write('job')")
+
+    class Editing(ScriptedModel):
+        def answer(self, messages: Any) -> Any:
+            if len(self.calls) == 2:
+                (where / "m" / "both.md").write_text("editor")
+            return super().answer(messages)
+
+    model = Editing([append("first\n"), block("create_file('both.md', 'job')"), between, REPLY, BUG])
+    assert (await run(where, model=model)).failed == 1
+    assert notes(where)["both.md"] == b"editorjob"
+    (where / "m" / "new.md").write_text("new")
+    (where / "m" / "log.md").write_text("edited\n")
+    with caplog.at_level(logging.WARNING, "trioagent"):
+        assert (await run(where, REPLY, REPLY, retry_failed=True)).done == 1
+    assert "job 'a' begins again" in caplog.text
+    assert caplog.text.rstrip().endswith("not kept: both.md, log.md")
+    assert (notes(where)["log.md"], notes(where)["both.md"], notes(where)["new.md"]) == (
+        b"edited\n",
+        b"editorjob",
+        b"new",
+    )
+
+
+async def test_what_was_too_large_to_keep_is_named(where: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (where / "m" / "log.md").write_text("x" * MOST_BYTES + "\n")
+    both = block("delete_file('log.md')", "create_file('small.md', 'small')")
+    assert (await run(where, both, REPLY, BUG)).failed == 1
+    (images,) = [images for kind, images in events(where) if kind == "result"]
+    assert images is not None and images["log.md"] == {"mode": 0o644, "lost": True}
+    with caplog.at_level(logging.WARNING, "trioagent"):
+        assert (await run(where, REPLY, REPLY, retry_failed=True)).done == 1
+    assert caplog.text.rstrip().endswith("not kept: log.md")
+    assert set(notes(where)) == {"old", "old/private.md"}
+
+
+async def test_a_block_whose_result_was_not_journaled(where: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Killed between a commit and its journal entry: what the notes were before is not known."""
+    assert (await run(where, append("first\n"), RuntimeError("as if killed"))).failed == 1
+    with closing(sqlite3.connect(where / "run" / "journal.db")) as connection:
+        connection.execute("UPDATE events SET images = NULL")
+        connection.commit()
+    with caplog.at_level(logging.WARNING, "trioagent"):
+        assert (await run(where, REPLY, REPLY, retry_failed=True)).done == 1
+    assert caplog.text.rstrip().endswith("not kept: log.md")
+    assert notes(where)["log.md"] == b"before\nfirst\n"
+
+
+async def test_taken_back_twice(where: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Killed after the notes were brought back and before that was journaled."""
+    assert (await run(where, append("first\n"), REPLY, BUG)).failed == 1
+    (where / "m" / "log.md").write_text("before\n")
+    with caplog.at_level(logging.WARNING, "trioagent"):
+        assert (await run(where, append("again\n"), REPLY, BUG, retry_failed=True)).failed == 1
+        assert (await run(where, REPLY, REPLY, retry_failed=True)).done == 1
+    assert caplog.text == ""
+    assert notes(where)["log.md"] == b"before\n"

@@ -124,6 +124,7 @@ async def test_a_server_that_comes_back_costs_time_only(tmp_path: Path, clock: M
     (outage, *_) = next(progress.outages for progress in seen if progress.outages)
     assert (outage.kind, "503: restarting" in outage.problem, "'m' at http" in outage.name) == ("server", True, True)
     assert max(progress.states.get("held", 0) for progress in seen) > 3  # each gave its place up for another
+    assert "503: restarting" in seen[-1].last_error
     assert report.seconds_by_state["held"] > 200
     assert server.asked.total() < 16 + 40  # one request at a time finds out
 

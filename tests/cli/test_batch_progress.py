@@ -51,6 +51,8 @@ PROGRESS: dict[str, Any] = {
     "outages": [
         {"kind": "server", "name": "'m' at http://localhost:8000/v1", "seconds": 185.0, "problem": "Connection refused"}
     ],
+    "last_error": "the model's server answered with status 500: oops",
+    "last_error_seconds": 12.0,
     "seconds": 120.0,
     "eta_seconds": 7260.0,
     "stragglers": [{"id": "job\x1b-7", "seconds": 90.0, "state": "rate", "state_seconds": 12.0}],
@@ -63,6 +65,7 @@ def test_all_lines() -> None:
         "1,206 of 10,000 jobs ended (12 %) · 3 failed · 100 running · 8,694 queued · about 2 h 1 min to go",
         "running: 80 model · 20 waiting for rate",
         "server away for 3 min: Connection refused ('m' at http://localhost:8000/v1)",
+        "last server error, 12 s ago: the model's server answered with status 500: oops",
         "http://localhost:8000/v1: 80 of 90 requests in flight · 20 waiting · 480 of 500 requests in the last minute",
         "spent: 1,234,567 of 5,000,000 tokens · cost 1.25 of 10 · 600 answers (300 a minute) · 2 min",
         "slowest: job\\x1b-7, 2 min in all; waiting for rate for 12 s",

@@ -180,6 +180,8 @@ class BudgetedModel:
                     try:
                         async with self._model.answer(messages) as parts:
                             async for part in parts:
+                                if self._outages is not None and isinstance(part, Retrying):
+                                    self._outages.note(part.error)
                                 yield part
                         return
                     finally:
@@ -188,6 +190,7 @@ class BudgetedModel:
                     if self._outages is None:
                         raise
                     failure = error
+                    self._outages.note(error)
                 holds += 1
                 await turn.aclose()  # outside the handler, so that a cancelled wait does not drag the old error along
                 await turn.enter_async_context(self._outages.turn(failure, self.health))

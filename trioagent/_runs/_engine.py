@@ -146,7 +146,7 @@ class Run(Generic[J]):
             self.budget,
             self.config,
             self.runtime.rate_limiters,
-            self.outages.now(),
+            self.outages,
             stopping=self.stopping.value,
         )
 

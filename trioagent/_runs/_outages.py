@@ -58,12 +58,14 @@ class Outages:
 
     Attributes:
         waiting: how many jobs wait for a server.
+        last_error: the last request that failed, in words, and when; None if none has.
         give_up_place: a block in which a job that waits does not count towards the jobs that run at once.
     """
 
     def __init__(self, endpoints: Endpoints, patience: float) -> None:
         self.patience: float = patience
         self.waiting: AsyncValue[int] = AsyncValue(0)
+        self.last_error: tuple[float, str] | None = None
         self.give_up_place: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
         self._endpoints = endpoints
         self._others: dict[str, EndpointHealth] = {}
@@ -76,6 +78,11 @@ class Outages:
         self._others[health.name] = health
         with health.hold_outages():
             yield
+
+    def note(self, error: ModelError) -> None:
+        """A request failed with *error*; `EndpointHeldError` is none, as nothing was sent."""
+        if not isinstance(error, EndpointHeldError | ModelRefusedError):
+            self.last_error = (trio.current_time(), str(error))
 
     def now(self) -> tuple[Outage, ...]:
         """What is away or full right now."""

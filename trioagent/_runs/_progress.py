@@ -14,7 +14,7 @@ from .._activity import Activity
 from .._config import BatchConfig
 from ..models import RateLimiter
 from ._budget import Budget
-from ._outages import Outage
+from ._outages import Outage, Outages
 
 
 @attrs.frozen(kw_only=True)
@@ -77,6 +77,8 @@ class Progress:
         max_tokens, max_cost: the budget.
         endpoints: model servers, and how hard they are driven.
         outages: what jobs wait for: servers that are away, full disks.
+        last_error: the last failure of a request to a model, in words, tried again or not; "" if there was none.
+        last_error_seconds: how long ago that was.
         seconds: since this run began.
         eta_seconds: until the end, at this run's mean pace; None if nobody can say.
         stragglers: the five jobs that run longest.
@@ -100,6 +102,8 @@ class Progress:
     max_cost: float | None
     endpoints: tuple[EndpointUse, ...]
     outages: tuple[Outage, ...]
+    last_error: str
+    last_error_seconds: float | None
     seconds: float
     eta_seconds: float | None
     stragglers: tuple[Straggler, ...]
@@ -154,7 +158,7 @@ class ProgressTracker:
         budget: Budget,
         config: BatchConfig,
         rate_limiters: Mapping[str, RateLimiter],
-        outages: tuple[Outage, ...],
+        outages: Outages,
         *,
         stopping: str,
     ) -> Progress:
@@ -178,7 +182,9 @@ class ProgressTracker:
             max_tokens=config.max_tokens_total,
             max_cost=config.max_cost,
             endpoints=tuple(EndpointUse.of(url, limiter) for url, limiter in rate_limiters.items()),
-            outages=outages,
+            outages=outages.now(),
+            last_error=outages.last_error[1] if outages.last_error else "",
+            last_error_seconds=now - outages.last_error[0] if outages.last_error else None,
             seconds=now - self._began,
             eta_seconds=self._eta(now - self._began),
             stragglers=tuple(

@@ -37,6 +37,9 @@ def progress_lines(progress: Mapping[str, Any]) -> list[str]:
     if states := _states(progress):
         lines.append(f"running: {states}")
     lines += outages(progress)
+    if progress.get("last_error"):
+        ago = duration(progress["last_error_seconds"])
+        lines.append(f"last server error, {ago} ago: {shortened(progress['last_error'], _PROBLEM_CHARS)}")
     lines += [_endpoint(endpoint) for endpoint in progress["endpoints"]]
     lines.append(f"spent: {spending(progress)}")
     lines += stragglers(progress)

@@ -8,6 +8,7 @@ from trioagent.testing import Fault, Say
 from trioagent.testing._script import Wire
 
 OVERLOADS = ("429", "429, Retry-After", "503", "503, Retry-After")
+OUTAGES = ("reset", "503", "quota")
 # How often each comes, in relation to the others. Overloads are rare here, since they come in storms besides: each
 # cuts how many requests the batch has in flight, and a server that says so at random would have them one by one.
 WEIGHTS = {
@@ -58,6 +59,9 @@ def fault(kind: str, count: int) -> Wire:
             return Fault.status(503, "overloaded")
         case "503, Retry-After":
             return Fault.status(503, "overloaded", retry_after=1)
+        case "quota":
+            error = {"message": f"You exceeded your current quota ({count} tokens)", "code": "insufficient_quota"}
+            return Fault.json({"error": error}, status=429)
         case "500":
             return Fault.status(500, f"worker {count} crashed", delay=0.02)
         case "502 with a page":
@@ -91,10 +95,9 @@ def lasting(kind: str, number: int) -> Wire:
     """What a job that is meant to fail gets, each time it asks."""
     match kind:
         case "refused":
-            # Its own words each time: the same refusal from job to job would mean that all are refused.
             return Fault.status(400, f"the prompt of job {number} is not allowed")
-        case "broken":
-            return Fault.status(500, "this prompt crashes the worker")
+        case "broken":  # with a 500 it would be an outage, when nobody else asks any more
+            return Fault.status(501, "this prompt needs what the worker does not have")
         case "nonsense":
             return Fault.null_choices()
         case "silent":

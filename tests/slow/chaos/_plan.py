@@ -7,6 +7,9 @@ from typing import Self
 
 import attrs
 
+STEADY_FIRST = 10_000_000
+"""Numbers of the steady part's jobs: far from those of the rounds."""
+
 
 @attrs.frozen(kw_only=True)
 class Plan:
@@ -25,6 +28,8 @@ class Plan:
         latency: the longest that a right answer lets wait.
         tier: the sandbox tier to insist on; the best that works otherwise.
         storm_every, storm_seconds: how often, and for how long, the server says to everybody that it is overloaded.
+        outage_every, outage_seconds: how often, and for how long, it is away for everybody; every third time its quota
+            is used up instead (but not in the steady part, whose process is not started again).
     """
 
     seed: int = 1
@@ -39,6 +44,8 @@ class Plan:
     tier: str | None = None
     storm_every: float = 10.0
     storm_seconds: float = 0.2
+    outage_every: float = 15.0
+    outage_seconds: float = 1.5
 
     def to_json(self) -> str:
         return json.dumps(attrs.asdict(self))

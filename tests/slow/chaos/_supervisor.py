@@ -21,12 +21,11 @@ import trio
 
 from . import _ledger
 from ._order import STOPPED, Order
-from ._plan import Plan
+from ._plan import STEADY_FIRST, Plan
 from ._processes import kill, marked, wait_gone
 from ._table import Figures
 
 _ROOT = Path(__file__).parents[3]
-_STEADY_FIRST = 10_000_000  # numbers of the steady part's jobs: far from those of the rounds
 # What happens to a batch: the signals it gets, each 0.3 s after the one before it (or when it has ended).
 _DISTURBANCES: dict[tuple[signal.Signals, ...], float] = {
     (): 4,  # it kills itself
@@ -149,7 +148,7 @@ class _Run:
         folder.mkdir()
         seconds = self._plan.steady_seconds
         order = self._order(
-            folder, _STEADY_FIRST, self._plan.steady_jobs, 0, cancel_seconds=seconds, take_seconds=seconds
+            folder, STEADY_FIRST, self._plan.steady_jobs, 0, cancel_seconds=seconds, take_seconds=seconds
         )
         began = trio.current_time()
         code = await self._one_process(order, began)
@@ -160,7 +159,7 @@ class _Run:
         self.figures.steady = [sample for sample in samples if "rss" in sample]
         jobs = len(await trio.to_thread.run_sync(_ledger.kept, folder / "run"))
         self.figures.steady_jobs = jobs
-        await self._check(folder, _STEADY_FIRST, jobs)
+        await self._check(folder, STEADY_FIRST, jobs)
 
     def _order(
         self,

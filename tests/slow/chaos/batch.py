@@ -102,7 +102,13 @@ class _Batch:
         self._tell({"cancel_seconds": trio.current_time() - scope.deadline})
 
     async def _run(self, runtime: Runtime) -> BatchReport:
-        config = BatchConfig(max_concurrent=self._plan.agents, deadline=600, grace_seconds=2)
+        config = BatchConfig(
+            max_concurrent=self._plan.agents,
+            deadline=600,
+            grace_seconds=2,
+            # Where nobody is left whose success would tell, answers that are none fail their job only then.
+            outage_patience=max(20.0, 3 * self._plan.outage_seconds),
+        )
         return await run_batch(
             self._jobs(),
             runtime=runtime,

@@ -21,7 +21,7 @@ from trioagent.testing import ModelRequest, ModelServer, Say, serve_model
 from trioagent.testing._script import Wire
 
 from . import _faults, _script
-from ._plan import Plan
+from ._plan import STEADY_FIRST, Plan
 
 _JOB = re.compile(r"Job (\d+), message")
 _SHOWN = 20
@@ -69,13 +69,15 @@ class Watcher:
         number = int(_JOB.match(messages[1]["content"])[1])  # type: ignore[index]
         turn = sum(message["role"] == "assistant" for message in messages)
         self._check(number, turn, messages)
+        kind = self._outage(number)
         tried = self._tries[number, turn]
-        self._tries[number, turn] += 1
-        lasting = _script.permanent(self._plan.seed, number)
-        if lasting and turn >= _script.FAILS_AT:
-            self.served[f"for good: {lasting}"] += 1
-            return _faults.lasting(lasting, number)
-        kind = self._fault(number, turn, tried)
+        if kind is None:
+            lasting = _script.permanent(self._plan.seed, number)
+            if lasting and turn >= _script.FAILS_AT:
+                self.served[f"for good: {lasting}"] += 1
+                return _faults.lasting(lasting, number)
+            self._tries[number, turn] += 1
+            kind = self._fault(number, turn, tried)
         if kind is not None:
             self.served[kind] += 1
             self._count += 1
@@ -87,6 +89,14 @@ class Watcher:
         form, say = _faults.right(_script.text(said[turn]), chance=chance, latency=self._plan.latency)
         self.served[form] += 1
         return say
+
+    def _outage(self, number: int) -> str | None:
+        """What everybody gets at this time, however often they ask."""
+        which, into = divmod(trio.current_time() - self._began, self._plan.outage_every)
+        if not which or into >= self._plan.outage_seconds:
+            return None
+        kind = _faults.OUTAGES[int(which) % len(_faults.OUTAGES)]
+        return "503" if kind == "quota" and number >= STEADY_FIRST else kind
 
     def _fault(self, number: int, turn: int, tried: int) -> str | None:
         if tried >= _faults.MOST:

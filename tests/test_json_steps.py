@@ -49,7 +49,7 @@ def both(text: str) -> tuple[object, object]:
     """What `json` makes of *text*, and what the steps do; the word "refused" where they raise ValueError."""
 
     def plain() -> object:
-        return run_all_steps(_json_steps._Decoder(text, math.inf, MAX_DEPTH, True).document())
+        return run_all_steps(_json_steps._Decoder(text, math.inf, MAX_DEPTH, True, True).document())
 
     def loaded() -> object:
         return json.loads(
@@ -205,3 +205,14 @@ def test_lone_surrogates(filler: str) -> None:
 async def test_a_small_text_is_one_step_and_no_checkpoint() -> None:
     steps = decode_steps(b'{"a": [1, 2, "x"]}')
     assert await run_steps(steps) == {"a": [1, 2, "x"]}
+
+
+def test_not_strict() -> None:
+    """What servers send that is no JSON, small and large: the same as `json` makes of it."""
+    for filler in ("", ", " + "1," * 2000 + "1"):
+        text = f'[{{"a": 1, "a": 2}}, Infinity, -Infinity, 1e999{filler}]'
+        assert run_all_steps(decode_steps(text, strict=False)) == json.loads(text)
+        with pytest.raises(ValueError, match=r"."):
+            run_all_steps(decode_steps(text))
+        number = run_all_steps(decode_steps(f"[NaN{filler}]", strict=False))[0]
+        assert math.isnan(number)

@@ -6,6 +6,7 @@ and yields after each `STEP_NAMES` values or `STEP_BYTES` characters. Both accep
 
 from __future__ import annotations
 
+import codecs
 import json
 import json.decoder
 import math
@@ -21,6 +22,7 @@ MAX_DEPTH = 100
 _scanstring: Callable[[str, int, bool], tuple[str, int]] = json.decoder.scanstring  # type: ignore[attr-defined]
 _SPACE = re.compile(r"[ \t\n\r]*")
 _NUMBER = re.compile(r"(-?(?:0|[1-9][0-9]*))(\.[0-9]+)?([eE][-+]?[0-9]+)?")
+_NOT_FINITE = re.compile(r"NaN|-?Infinity")
 _MAX_NUMBER = 5000  # characters; Python itself reads no integer of more than 4300 digits
 _HIGH = re.compile(r"\\u[dD][89abAB]")
 _WORDS: dict[str, object] = {"t": True, "f": False, "n": None}
@@ -30,7 +32,12 @@ _PIECES = (1024, 16 * 1024)  # characters of a string that are looked at before 
 
 
 def decode_steps(
-    data: bytes | str, *, max_values: float = math.inf, max_depth: int = MAX_DEPTH, surrogates: bool = True
+    data: bytes | str,
+    *,
+    max_values: float = math.inf,
+    max_depth: int = MAX_DEPTH,
+    surrogates: bool = True,
+    strict: bool = True,
 ) -> Steps[Any]:
     """The value that *data*, UTF-8 or text, stands for.
 
@@ -38,14 +45,15 @@ def decode_steps(
         max_values: strings, numbers, keys and the like that it may have.
         max_depth: levels of lists and objects.
         surrogates: whether strings may hold lone surrogates, which have no UTF-8 form.
+        strict: refuse doubled keys (else the last one counts), and numbers that are not finite, such as ``NaN``.
 
     Raises:
-        ValueError: not JSON, or bad UTF-8; doubled keys, numbers that are not finite, more than is allowed.
+        ValueError: not JSON, or bad UTF-8, or more than is allowed.
     """
     if len(data) <= STEP_BYTES and _most_values(data) <= min(STEP_NAMES, max_values):
-        return _decode_small(data, max_depth, surrogates)
-    text = data if isinstance(data, str) else (yield from _utf8(data))
-    return (yield from _Decoder(text, max_values, max_depth, surrogates).document())
+        return _decode_small(data, max_depth, surrogates, strict)
+    text = data if isinstance(data, str) else (yield from text_steps(data))
+    return (yield from _Decoder(text, max_values, max_depth, surrogates, strict).document())
 
 
 def _most_values(data: bytes | str) -> int:
@@ -55,10 +63,15 @@ def _most_values(data: bytes | str) -> int:
     return 1 + data.count(b",") + data.count(b"[") + data.count(b"{") + data.count(b":")
 
 
-def _decode_small(data: bytes | str, max_depth: int, surrogates: bool) -> Any:
+def _decode_small(data: bytes | str, max_depth: int, surrogates: bool, strict: bool) -> Any:
     text = data if isinstance(data, str) else data.decode("utf-8")
     try:
-        value = json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant, parse_float=_finite)
+        if strict:
+            value = json.loads(
+                text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant, parse_float=_finite
+            )
+        else:
+            value = json.loads(text)
     except RecursionError:
         raise ValueError("nested too deep") from None
     _check_inside(value, max_depth, surrogates)
@@ -108,26 +121,24 @@ def _check_inside(value: object, max_depth: int, surrogates: bool) -> None:
         level = below
 
 
-def _utf8(data: bytes) -> Steps[str]:
+def text_steps(data: bytes, encoding: str = "utf-8", errors: str = "strict") -> Steps[str]:
+    """*data* as text; UnicodeDecodeError, a ValueError, as with `bytes.decode`."""
+    decoder = codecs.getincrementaldecoder(encoding)(errors)
     parts = []
-    start = 0
-    while start < len(data):
-        end = min(start + STEP_BYTES, len(data))
-        for _ in range(3):
-            if end < len(data) and data[end] & 0xC0 == 0x80:
-                end -= 1  # in the middle of a character
-        parts.append(data[start:end].decode("utf-8"))
-        start = end
-        yield
+    for start in range(0, len(data), STEP_BYTES):
+        parts.append(decoder.decode(data[start : start + STEP_BYTES]))
+        if start + STEP_BYTES < len(data):
+            yield
+    parts.append(decoder.decode(b"", final=True))
     return "".join(parts)
 
 
 class _Decoder:
     """One text. A list or an object that is not yet complete is on the stack, with the key that its next value has."""
 
-    def __init__(self, text: str, max_values: float, max_depth: int, surrogates: bool) -> None:
+    def __init__(self, text: str, max_values: float, max_depth: int, surrogates: bool, strict: bool) -> None:
         self._text, self._at = text, 0
-        self._max_depth, self._surrogates = max_depth, surrogates
+        self._max_depth, self._surrogates, self._strict = max_depth, surrogates, strict
         self._left = max_values
         self._values, self._step_start = 0, 0  # of the current step
 
@@ -187,7 +198,7 @@ class _Decoder:
             raise ValueError(f"no key at character {self._at}")
         self._count()
         key = yield from self._string()
-        if key in container:
+        if self._strict and key in container:
             raise ValueError("doubled key")
         if self._next_char() != ":":
             raise ValueError(f"no colon at character {self._at}")
@@ -237,6 +248,9 @@ class _Decoder:
         return pieces[0] if len(pieces) == 1 else "".join(pieces)
 
     def _word_or_number(self, char: str) -> object:
+        if not self._strict and (found := _NOT_FINITE.match(self._text, self._at)):
+            self._at = found.end()
+            return float(found[0])
         if char in _SPELLED:
             word = _SPELLED[char]
             if not self._text.startswith(word, self._at):
@@ -248,7 +262,9 @@ class _Decoder:
             raise ValueError(f"no JSON at character {self._at}")
         self._at = found.end()
         whole, fraction, exponent = found.groups()
-        return int(whole) if fraction is None and exponent is None else _finite(found[0])
+        if fraction is None and exponent is None:
+            return int(whole)
+        return _finite(found[0]) if self._strict else float(found[0])
 
 
 def _between_escapes(text: str, start: int, end: int) -> int:

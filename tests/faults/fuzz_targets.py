@@ -116,7 +116,7 @@ def event_streams(data: bytes, chance: random.Random) -> None:
 def answers(data: bytes, chance: random.Random) -> None:
     for whole in (True, False):
         try:
-            piece = decode_answer(data) if whole else decode_chunk(data.decode(errors="replace"))
+            piece = run_all_steps(decode_answer(data)) if whole else decode_chunk(data.decode(errors="replace"))
         except ModelError as error:
             _can_be_shown(str(error))
             continue

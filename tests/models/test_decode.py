@@ -12,8 +12,14 @@ from hypothesis import strategies as st
 from trioagent._config import ModelConfig
 from trioagent._errors import ModelError, ModelProtocolError, ModelStatusError
 from trioagent._messages import ChatMessage, Usage
-from trioagent.models._decode import Joiner, Piece, decode_answer, decode_chunk, error_detail
+from trioagent._steps import STEP_BYTES, STEP_NAMES, run_all_steps
+from trioagent.models import _decode
+from trioagent.models._decode import Joiner, Piece, decode_chunk, error_detail
 from trioagent.models._encode import RequestEncoder
+
+
+def decode_answer(body: bytes) -> Piece:
+    return run_all_steps(_decode.decode_answer(body))
 
 
 def chunk(choice: object = None, **members: object) -> Piece:
@@ -225,3 +231,41 @@ def test_the_request() -> None:
     assert json.loads(RequestEncoder(config).encode(silent))["messages"] == [{"role": "user", "content": "u\n\nhint"}]
     plain = ModelConfig(base_url="http://x/v1", model="m", stream=False)
     assert json.loads(RequestEncoder(plain).encode([])) == {"model": "m", "messages": []}
+
+
+LARGE = {
+    "numbers": b'{"choices":[' + b",".join([b"1"] * 50_000) + b"]}",
+    "keys": b'{"x":{' + b",".join(b'"%d":1' % number for number in range(50_000)) + b"}}",
+    "text": b'{"x":"' + b"\xe2\x82\xac" * 500_000 + b'"}',
+    "bad bytes": b"\x80" * 1_000_000,
+}
+
+
+@pytest.mark.parametrize("kind", LARGE)
+def test_large_answers_are_refused_in_steps(kind: str) -> None:
+    """No step takes more than 1,000 values, or 256 KiB."""
+    steps = _decode.decode_answer(LARGE[kind])
+    rounds = 0
+    with pytest.raises(ModelProtocolError):
+        while True:
+            next(steps)
+            rounds += 1
+    assert rounds >= (49 if kind in ("numbers", "keys") else len(LARGE[kind]) // STEP_BYTES)
+
+
+def test_a_large_answer_is_the_same_as_a_small_one() -> None:
+    extra = ["x"] * 5000
+    body: dict[str, object] = {"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}], "logprobs": extra}
+    assert decode_answer(json.dumps(body).encode()) == Piece("hi", "stop")
+    event = json.dumps({"choices": [{"delta": {"content": "hi"}}], "logprobs": extra})
+    assert decode_chunk(event, run_all_steps(_decode.load_steps(event))) == decode_chunk(event) == "hi"
+    assert run_all_steps(_decode.load_steps(event[:-1])) is None
+    with pytest.raises(ModelProtocolError, match="not a JSON object"):
+        decode_chunk(event[:-1], None)
+
+
+def test_content_in_too_many_parts() -> None:
+    parts = [{"type": "text", "text": "x"}] * (STEP_NAMES + 1)
+    with pytest.raises(ModelProtocolError, match="its content has 1001 parts"):
+        decode_answer(json.dumps({"choices": [{"message": {"content": parts}}]}).encode())
+    assert decode_answer(json.dumps({"choices": [{"message": {"content": parts[1:]}}]}).encode()).text == "x" * 1000

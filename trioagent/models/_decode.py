@@ -12,10 +12,13 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple, NoReturn
 
 from .._errors import ModelProtocolError, ModelStatusError
+from .._json_steps import decode_steps, text_steps
 from .._messages import Usage
 from .._server_behaviour import FAILED_REASONS, status_of_code
+from .._steps import STEP_NAMES, Steps
 
 _EXCERPT_CHARS = 200
+_NOT_LOADED: Any = object()
 _CODE_CHARS = 200
 _MAX_DEPTH, _MAX_PARTS = 6, 10  # of an error object, in search of its words for programs
 _CODE_MEMBERS = ("code", "type", "status", "reason", "quotaId", "error_type")
@@ -54,8 +57,11 @@ class Joiner:
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
-def decode_chunk(data: str) -> str | Piece | None:
+def decode_chunk(data: str, loaded: Any = _NOT_LOADED) -> str | Piece | None:
     """One event of a streamed answer.
+
+    Args:
+        loaded: what `load_steps` made of *data*, where it is large.
 
     Returns:
         Its text, if there is nothing else in it, as in nearly every event; or None if it says nothing of the answer,
@@ -67,9 +73,9 @@ def decode_chunk(data: str) -> str | Piece | None:
     """
     if not data or data.isspace():
         return None
-    chunk = _loads(data)
+    chunk = _loads(data) if loaded is _NOT_LOADED else loaded
     if type(chunk) is not dict:
-        chunk = _object(data)
+        chunk = _object(chunk, data)
     choices = chunk.get("choices")
     if not choices:
         if chunk.get("error") or chunk.get("object") == "error":
@@ -86,10 +92,18 @@ def decode_chunk(data: str) -> str | Piece | None:
     return _piece(chunk, data, whole=False)
 
 
-def decode_answer(body: bytes) -> Piece:
+def load_steps(text: str) -> Steps[Any]:
+    """The value of a large *text*, or None if it is not JSON."""
+    try:
+        return (yield from decode_steps(text, strict=False))
+    except ValueError:
+        return None
+
+
+def decode_answer(body: bytes) -> Steps[Piece]:
     """A whole answer in one JSON body. Raises as :func:`decode_chunk`."""
-    text = body.decode("utf-8-sig", errors="replace")
-    return _piece(_object(text), text, whole=True)
+    text = yield from text_steps(body, "utf-8-sig", "replace")
+    return _piece(_object((yield from load_steps(text)), text), text, whole=True)
 
 
 class ErrorDetail(NamedTuple):
@@ -157,8 +171,7 @@ def _loads(text: str) -> Any:
         return None
 
 
-def _object(text: str) -> dict[str, Any]:
-    loaded = _loads(text)
+def _object(loaded: Any, text: str) -> dict[str, Any]:
     if isinstance(loaded, list) and len(loaded) == 1:
         loaded = loaded[0]
     if not isinstance(loaded, dict):
@@ -209,6 +222,8 @@ def _text(content: object, source: str) -> str:
     if content is None:
         return ""
     if isinstance(content, list):
+        if len(content) > STEP_NAMES:
+            _reject(f"its content has {len(content)} parts", source)
         return "".join(_text(part.get("text"), source) for part in content if _is_text_part(part, source))
     if not isinstance(content, str):
         _reject("its content is not a text", source)

@@ -12,9 +12,10 @@ from .._errors import ModelError, ModelProtocolError, ModelStatusError
 from .._messages import ChatMessage, Usage
 from .._retry_policy import parse_http_date, parse_retry_after
 from .._server_behaviour import NO_FINISH_REASON
+from .._steps import STEP_NAMES, run_steps
 from ._base import AnswerEnd, ReasoningDelta, TextDelta
 from ._content_coding import decoded
-from ._decode import ErrorDetail, Joiner, Piece, decode_answer, decode_chunk, error_detail
+from ._decode import ErrorDetail, Joiner, Piece, decode_answer, decode_chunk, error_detail, load_steps
 from ._sse import SSEDecoder
 from ._transport import Endpoint, Response
 
@@ -109,11 +110,16 @@ class AnswerReader:
             self._done = True
         text = reasoning = ""
         heard = False
-        for data in self._decoder.feed(chunk):
+        for number, data in enumerate(self._decoder.feed(chunk), 1):
+            if number % STEP_NAMES == 0:
+                await trio.lowlevel.checkpoint()
             if data == "[DONE]":
                 self._done = True
                 break
-            piece = decode_chunk(data)
+            if len(data) <= STEP_NAMES:  # so it has no more than a step's names either
+                piece = decode_chunk(data)
+            else:
+                piece = decode_chunk(data, await run_steps(load_steps(data)))
             if isinstance(piece, str):
                 heard = True
                 text += piece
@@ -156,7 +162,7 @@ class AnswerReader:
         if len(body) > _ANSWER_BYTES:
             raise ModelProtocolError(f"it is longer than {_ANSWER_BYTES} bytes", body[:200].decode(errors="replace"))
         self._done = True
-        return decode_answer(bytes(body))
+        return await run_steps(decode_answer(bytes(body)))
 
     def _parts(self, text: str, reasoning: str) -> Sequence[TextDelta | ReasoningDelta]:
         if self._text is not None or not text.isascii():

@@ -1,0 +1,70 @@
+"""How long the event loop did not come round: a probe for benchmarks."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import attrs
+import trio
+
+from .._exceptions import open_helper_nursery
+
+
+@attrs.define
+class LoopDelay:
+    """What a probe has seen since it began, or since `reset`.
+
+    Attributes:
+        worst: the longest delay, in seconds.
+        total: all delays together, in seconds.
+        rounds: how many there were.
+    """
+
+    worst: float = 0.0
+    total: float = 0.0
+    rounds: int = 0
+
+    @property
+    def mean(self) -> float:
+        """Seconds; NaN before the first round."""
+        return self.total / self.rounds if self.rounds else math.nan
+
+    def book(self, seconds: float) -> None:
+        """Add one delay."""
+        self.worst = max(self.worst, seconds)
+        self.total += seconds
+        self.rounds += 1
+
+    def reset(self) -> None:
+        """Begin anew."""
+        self.worst, self.total, self.rounds = 0.0, 0.0, 0
+
+
+@asynccontextmanager
+async def probe_loop_delay(interval: float = 0.001) -> AsyncIterator[LoopDelay]:
+    """Measure, while the body runs, by how much a task that sleeps *interval* seconds is woken too late.
+
+    That is how long another task would have waited: for a long step of some task, for a thread that held the
+    interpreter, for the machine. So it is for benchmarks: a test that fails by the clock fails on a busy machine.
+    An exception of the body comes out bare.
+
+    Args:
+        interval: seconds; the probe itself costs some 30 us each time.
+    """
+    delay = LoopDelay()
+    async with open_helper_nursery() as nursery:
+        nursery.start_soon(_measure, delay, interval)
+        try:
+            yield delay
+        finally:
+            nursery.cancel_scope.cancel()
+
+
+async def _measure(delay: LoopDelay, interval: float) -> None:
+    while True:
+        began = time.perf_counter()
+        await trio.sleep(interval)
+        delay.book(max(0.0, time.perf_counter() - began - interval))

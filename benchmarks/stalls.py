@@ -47,8 +47,8 @@ FRAMES = {
     "too many values": """b'{"call":"x","args":[[' + b",".join([b"[]"] * 349_000) + b']],"kwargs":{}}'""",
     "keys": """b'{"call":"x","args":[],"kwargs":{' + b",".join(b'"%x":1' % i for i in range(95_000)) + b'}}'""",
     "long numbers": """b'{"call":"x","args":[[' + b",".join([b"9" * 4300] * 240) + b']],"kwargs":{}}'""",
-    "variables": """b'{"locals":{' + b",".join(b'"%x":""' % i for i in range(99_000)) + b'},'
-    b'"error":"","printed":"","reads":[]}'""",
+    "variables": """b'{"locals":{' + b",".join(b'"%x":""' % i for i in range(99_000))"""
+    """ + b'},"error":"","printed":"","reads":[]}'""",
 }
 CODES = {
     "lines that import": "#import a.b\n" * (8 * MIB // 12),

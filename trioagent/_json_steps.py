@@ -18,6 +18,8 @@ from ._steps import STEP_BYTES, STEP_NAMES, Steps
 
 MAX_DEPTH = 100
 """Levels of lists and objects."""
+CONTAINER = 4
+"""What a list or an object counts as, in values: every full garbage collection looks at each of them, in one step."""
 
 _scanstring: Callable[[str, int, bool], tuple[str, int]] = json.decoder.scanstring  # type: ignore[attr-defined]
 _SPACE = re.compile(r"[ \t\n\r]*")
@@ -42,7 +44,7 @@ def decode_steps(
     """The value that *data*, UTF-8 or text, stands for.
 
     Args:
-        max_values: strings, numbers, keys and the like that it may have.
+        max_values: strings, numbers, keys and the like that it may have; a list or object counts as CONTAINER of them.
         max_depth: levels of lists and objects.
         surrogates: whether strings may hold lone surrogates, which have no UTF-8 form.
         strict: refuse doubled keys (else the last one counts), and numbers that are not finite, such as ``NaN``.
@@ -153,6 +155,7 @@ class _Decoder:
                 if len(stack) >= self._max_depth:
                     raise ValueError("nested too deep")
                 self._at += 1
+                self._left -= CONTAINER - 1
                 value = [] if char == "[" else {}
                 if self._next_char() != ("]" if char == "[" else "}"):
                     key = (yield from self._key(value)) if isinstance(value, dict) else ""

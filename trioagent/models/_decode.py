@@ -19,6 +19,7 @@ from .._steps import STEP_NAMES, Steps
 
 _EXCERPT_CHARS = 200
 _NOT_LOADED: Any = object()
+_MAX_VALUES = 1_000_000  # of one answer, whatever else the server tells beside it
 _CODE_CHARS = 200
 _MAX_DEPTH, _MAX_PARTS = 6, 10  # of an error object, in search of its words for programs
 _CODE_MEMBERS = ("code", "type", "status", "reason", "quotaId", "error_type")
@@ -95,7 +96,7 @@ def decode_chunk(data: str, loaded: Any = _NOT_LOADED) -> str | Piece | None:
 def load_steps(text: str) -> Steps[Any]:
     """The value of a large *text*, or None if it is not JSON."""
     try:
-        return (yield from decode_steps(text, strict=False))
+        return (yield from decode_steps(text, strict=False, max_values=_MAX_VALUES))
     except ValueError:
         return None
 

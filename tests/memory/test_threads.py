@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import trio
 
-from trioagent.memory import ChangeSet, Memory, _file_system
+from trioagent._steps import STEP_NAMES
+from trioagent.memory import ChangeSet, Memory, SeenNotes, _file_system
 from trioagent.memory._commit import Receipt
 from trioagent.memory._file_system import is_network_type
 from trioagent.memory._lease import run_state
@@ -156,3 +157,14 @@ def _type_of(folder: Path) -> int:
 )
 def test_types_of_file_systems(type_name: str, number: int, expected: bool) -> None:
     assert is_network_type(number) is expected
+
+
+@pytest.mark.parametrize("kind", ["reads", "replaced"])
+async def test_what_a_block_says_that_it_saw_may_be_too_much_to_look_through_here(tmp_path: Path, kind: str) -> None:
+    memory = Memory(tmp_path / "m")
+    await commit(memory, SMALL)
+    for count, here in ((STEP_NAMES, {True}), (STEP_NAMES + 1, {False})):
+        notes = {f"{number}.md": None for number in range(count)}
+        seen = SeenNotes(reads=notes) if kind == "reads" else SeenNotes(replaced=notes)
+        changes = ChangeSet(writes={"entities/a.md": b"%d" % count})
+        assert await commit(memory, changes, seen=seen) == here

@@ -20,7 +20,7 @@ import base64
 import contextlib
 import os
 import stat
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import attrs
 
@@ -32,6 +32,7 @@ from .._errors import (
     MemoryRejectedError,
     MemoryStorageError,
 )
+from .._steps import STEP_NAMES
 from . import _fsops
 from ._apply import OvertakenError, StepError, carry_out, give_to, take_back, tidy
 from ._changes import ChangeSet, NoteChange
@@ -155,13 +156,17 @@ def preview(
     return tuple(NoteChange(path, contents[path], plan.writes.get(path)) for path in paths), seen
 
 
-def is_small(leased: LeasedMemory, changes: ChangeSet) -> bool:
+def is_small(
+    leased: LeasedMemory, changes: ChangeSet, reads: Sequence[str] = (), seen: SeenNotes = NOTHING_SEEN
+) -> bool:
     """Whether committing *changes* costs less than handing it to a thread, which takes some 70 us of CPU.
 
     A small commit is some 60 system calls; nothing is flushed and no notes are counted, however many there are.
     """
     return (
         not leased.sync
+        and len(reads) <= _SMALL_CHANGES
+        and len(seen.reads) + len(seen.replaced) <= STEP_NAMES
         and len(changes) <= _SMALL_CHANGES
         and sum(map(len, changes.writes.values())) <= _SMALL_BYTES
         and 0 < leased.cache.folders_of(leased.path) <= _SMALL_FOLDERS

@@ -69,17 +69,19 @@ class Lease:
         """
         if self.unsettled is not None and (changes or receipt is not None):
             raise self.unsettled
+        reads = tuple(reads)
         work = partial(
             commit,
             self._leased,
             changes,
             knowledge=knowledge,
-            reads=tuple(reads),
+            reads=reads,
             seen=seen,
             receipt=receipt,
             undo=undo,
         )
-        changed = await run_inline_or_in_thread(self._leased.path, work, small=is_small(self._leased, changes))
+        small = is_small(self._leased, changes, reads, seen)
+        changed = await run_inline_or_in_thread(self._leased.path, work, small=small)
         self.hide = self.hide or receipt is not None
         return changed
 

@@ -15,7 +15,7 @@ from .._config import SandboxLimits
 from .._descriptors import BLOCK, Hold, descriptor_budget
 from .._errors import SandboxError
 from .._exceptions import leaves
-from .._steps import run_steps
+from .._steps import STEP_NAMES, Steps, run_steps
 from ..memory import SeenNotes
 from . import _frames
 from ._guest.limits import HEADER_BYTES
@@ -177,7 +177,7 @@ class BlockSession:
                             locals=shown.locals,
                             error=shown.error,
                             printed=shown.printed,
-                            seen=_seen(shown),
+                            seen=await run_steps(_seen(shown)),
                             scanned=shown.scanned,
                         )
                     case _frames.Call() as call:
@@ -287,7 +287,12 @@ def _cause_of_death(status: int | None, limits: SandboxLimits) -> str:
     return f"RuntimeError: the block was killed ({name}), most likely for using too much memory or processor time."
 
 
-def _seen(reply: _frames.Reply) -> SeenNotes:
+def _seen(reply: _frames.Reply) -> Steps[SeenNotes]:
     """What the block says that it saw of the notes; it harms itself only if that is not true."""
-    notes = {how: {path: version or None for path, version, each in reply.reads if each == how} for how in _SEEN}
+    notes: dict[str, dict[str, str | None]] = {how: {} for how in _SEEN}
+    for start in range(0, len(reply.reads), STEP_NAMES):
+        if start:
+            yield
+        for path, version, how in reply.reads[start : start + STEP_NAMES]:
+            notes[how][path] = version or None
     return SeenNotes(reads=notes["read"], replaced=notes["replaced"], complete=reply.complete)

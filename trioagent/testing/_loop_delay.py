@@ -66,5 +66,7 @@ async def probe_loop_delay(interval: float = 0.001) -> AsyncIterator[LoopDelay]:
 async def _measure(delay: LoopDelay, interval: float) -> None:
     while True:
         began = time.perf_counter()
-        await trio.sleep(interval)
-        delay.book(max(0.0, time.perf_counter() - began - interval))
+        try:
+            await trio.sleep(interval)
+        finally:  # also of the last one, which the end of the body cancels
+            delay.book(max(0.0, time.perf_counter() - began - interval))

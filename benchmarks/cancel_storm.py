@@ -108,7 +108,7 @@ async def storm(tier: str, cancels: int, seed: int = 7) -> Storm:
                 short.append(trio.current_time() - began)
             longest = 3 * statistics.median(short)
             # No part of the interface, and only looked at.
-            scratch: str | None = sandbox._executor.hello.get("scratch")  # type: ignore[attr-defined]
+            scratch: str | None = sandbox._executor.handshake.get("scratch")  # type: ignore[attr-defined]
             before = await _settled(scratch, None)
             async with trio.open_nursery() as nursery:
                 for memory in memories:

@@ -28,7 +28,7 @@ LEFT_OUT = [
     "tests/sandbox/test_corpus.py",
     "tests/sandbox/test_monty_corpus.py",
     # On a 3.13 built with a shared libpython Monty's worker does not start from the copy that a plain user runs.
-    "tests/sandbox/test_monty_walls.py::test_as_a_plain_user",
+    "tests/sandbox/test_monty_confinement.py::test_as_a_plain_user",
     "tests/sandbox/test_spares.py",
     "tests/slow",
     "tests/test_benchmarks.py",

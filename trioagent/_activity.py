@@ -1,6 +1,6 @@
 """What a job is doing, for how long, and its deadline on working time.
 
-A job's `Activity` is found by the code below it through a context variable, so that the model's retry loop can book
+A job's `Activity` is found by the code below it through a context variable, so that the model's retry loop can record
 its waits without knowing of batches. Time spent waiting for a rate limit, a retry, a server that is away or a review
 is not working time: the deadline stands still while the job does nothing else.
 """
@@ -91,7 +91,7 @@ class Activity:
         self._update()
 
     def _update(self) -> None:
-        """Book the time since the last change, and go over to the state that the job is in now."""
+        """Add the time since the last change, and change to the state that the job is in now."""
         states = [block.state for block in self._now]
         working = [state for state in states if state not in WAITING]
         state = (working or states)[-1] if states else ""
@@ -105,7 +105,7 @@ class Activity:
 
 
 class doing:  # noqa: N801 - reads as a statement: with doing("sandbox")
-    """Book the time of this block to *state*, if a job is watched.
+    """Count the time of this block as *state*, if a job is watched.
 
     Within another such block, in the same task or in a task below it, it takes that one's place meanwhile.
 

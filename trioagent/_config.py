@@ -1,4 +1,4 @@
-"""Settings: frozen, keyword-only, checked at birth. The environment is read at the edges (CLI, shim) only."""
+"""Settings: frozen, keyword-only, validated on construction. The environment is read at the edges (CLI, shim) only."""
 
 from __future__ import annotations
 

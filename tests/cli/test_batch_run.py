@@ -169,7 +169,7 @@ async def test_a_server_that_refuses_everything(home: Path, nursery: trio.Nurser
 
 
 async def test_a_storm_of_429(home: Path, nursery: trio.Nursery) -> None:
-    """Every other request is refused; all jobs get through, and what waited is booked as waiting."""
+    """Every other request is refused; all jobs get through, and what waited counts as waiting."""
     asked = 0
 
     def fault(request: ModelRequest) -> Wire | None:

@@ -82,7 +82,7 @@ async def main() -> None:
             first = await sandbox.run("create_file('a', 'x')\ny = 6 * 7", memory_path=folder)
             second = await sandbox.run("t = read_file('a')\nu = open('/etc/hostname').read()", memory_path=folder)
             left = sorted(os.listdir(folder))
-    print(json.dumps([os.getuid(), dict(tier.hello), first.locals, second.locals, second.error, left]))
+    print(json.dumps([os.getuid(), dict(tier.handshake), first.locals, second.locals, second.error, left]))
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 
 
 def views(sandbox: Sandbox) -> list[str]:
-    return os.listdir(str(sandbox._executor.hello["scratch"]))  # type: ignore[attr-defined]
+    return os.listdir(str(sandbox._executor.handshake["scratch"]))  # type: ignore[attr-defined]
 
 
 async def test_all_kinds_of_changes_come_back(sandbox: Sandbox, memory: Path) -> None:
@@ -158,7 +158,7 @@ async def test_notes_of_several_users(sandbox: Sandbox, memory: Path) -> None:
 
 async def test_a_killed_zygotes_views_are_removed(sandbox: Sandbox, memory: Path) -> None:
     executor = sandbox._executor
-    scratch = str(executor.hello["scratch"])  # type: ignore[attr-defined]
+    scratch = str(executor.handshake["scratch"])  # type: ignore[attr-defined]
 
     async def die() -> None:
         os.kill(executor.pid, signal.SIGKILL)  # type: ignore[attr-defined]

@@ -125,7 +125,7 @@ async def main():
             nursery.start_soon(run)
         for _ in range(3):
             await at_work.receive()
-        print(sandbox._executor.hello["scratch"], flush=True)
+        print(sandbox._executor.handshake["scratch"], flush=True)
         await trio.sleep_forever()
 trio.run(main)
 """

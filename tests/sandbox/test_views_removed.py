@@ -51,9 +51,9 @@ class View:
         self.place = folder / "scratch"
         self.place.mkdir()
         self.scratch = Scratch(str(self.place))
-        self.around, view, path = self.scratch.make("a-block")
+        self.container, view, path = self.scratch.make("a-block")
         memory = os.open(self.memory, copying.FOLDER)
-        self.scratch.fill(self.around, view, memory, None)
+        self.scratch.fill(self.container, view, memory, None)
         os.close(memory)
         os.close(view)
         self.path = Path(path)
@@ -64,10 +64,10 @@ class View:
         (self.path / "places").rmdir()
 
     def compare(self) -> ChangeSet:
-        return compare_copy(self.around, max_bytes=1 << 20, max_files=100)
+        return compare_copy(self.container, max_bytes=1 << 20, max_files=100)
 
     def close(self) -> None:
-        os.close(self.around)
+        os.close(self.container)
         os.close(self.scratch.folder)
 
 
@@ -130,7 +130,7 @@ def removed_until(view: View, remove: Callable[[View], None], steps: int) -> boo
     return False
 
 
-def test_a_whole_view_is_compared_with_what_was_copied(tmp_path: Path) -> None:
+def test_an_intact_view_is_compared_with_what_was_copied(tmp_path: Path) -> None:
     view = View(tmp_path)
     assert view.compare() == DONE
     view.close()
@@ -181,20 +181,20 @@ def test_the_mark_goes_before_any_content(remove: Callable[[View], None], tmp_pa
         view = View(tmp_path / str(steps))
         unfinished = removed_until(view, remove, steps)
         here = {str(path.relative_to(view.place)) for path in view.place.rglob("*.md")}
-        assert len(here) == 4 or not views.is_whole(view.around), steps
+        assert len(here) == 4 or not views.is_intact(view.container), steps
         view.close()
         if not unfinished:
             assert not here
             break
 
 
-def test_a_view_that_is_made_while_its_folder_is_removed_is_not_whole(tmp_path: Path) -> None:
+def test_a_view_that_is_made_while_its_folder_is_removed_is_not_intact(tmp_path: Path) -> None:
     """The child of a dead zygote may live for an instant longer: nobody makes the mark again."""
     view = View(tmp_path)
     view.scratch.remove()
     with pytest.raises(OSError):
         view.scratch.make("another")
-    assert not views.is_whole(view.around)
+    assert not views.is_intact(view.container)
     view.close()
 
 

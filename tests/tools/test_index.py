@@ -54,7 +54,7 @@ class Host:
             places.append((at, len(part)))
             at += len(part)
         if self.parts:
-            index.lend(memoryview(b"".join(self.parts)), places, self.changed)
+            index.attach(memoryview(b"".join(self.parts)), places, self.changed)
         return index
 
     def renew(self, keep: int) -> None:

@@ -109,7 +109,7 @@ class Budget:
         )
 
     def spend(self, usage: Usage) -> Spending:
-        """Book an answer; returns what it cost.
+        """Count an answer; returns what it cost.
 
         Raises:
             PriceUnknownError: a money budget is set and this answer's price cannot be known.
@@ -122,7 +122,7 @@ class Budget:
         return spending
 
     def waste(self, messages: Sequence[ChatMessage], chars: int) -> None:
-        """Book an answer that came to nothing after *chars* of text: it failed, or was cut off by a cancellation.
+        """Count an answer that came to nothing after *chars* of text: it failed, or was cut off by a cancellation.
 
         Nobody says what it cost, so that is estimated. It is journaled with the next write (`take_waste`).
         """
@@ -132,7 +132,7 @@ class Budget:
         self._waste += spending
 
     def take_waste(self) -> Spending:
-        """What was booked by `waste` and is not journaled yet; the caller journals it."""
+        """What was counted by `waste` and is not journaled yet; the caller journals it."""
         waste, self._waste = self._waste, NOTHING
         return waste
 
@@ -167,7 +167,7 @@ class BudgetedModel:
                 yield counted
         except BaseException:
             if counted is not None:
-                counted.book()
+                counted.record()
             raise
 
     async def _parts(self, messages: Sequence[ChatMessage]) -> AsyncGenerator[AnswerPart, None]:
@@ -198,9 +198,9 @@ class BudgetedModel:
 
 
 class _CountedParts(AsyncIterator[AnswerPart]):
-    """The parts of an answer; text of attempts that failed is booked as waste.
+    """The parts of an answer; text of attempts that failed is counted as waste.
 
-    Whoever leaves the answer in good order, at its end or before, books the last attempt.
+    Whoever leaves the answer in good order, at its end or before, counts the last attempt.
     """
 
     def __init__(self, parts: AsyncIterator[AnswerPart], waste: Callable[[int], None]) -> None:
@@ -212,10 +212,10 @@ class _CountedParts(AsyncIterator[AnswerPart]):
             case TextDelta() | ReasoningDelta():
                 self._chars += len(part.text)
             case Retrying():
-                self.book()
+                self.record()
         return part
 
-    def book(self) -> None:
+    def record(self) -> None:
         """What came so far came to nothing. An attempt without any text cost nothing that could be known."""
         chars, self._chars = self._chars, 0
         if chars:

@@ -17,7 +17,7 @@ from .._errors import MemoryLimitError, MemoryStorageError, SandboxError
 from ..memory import ChangeSet
 from ._guest.copying import Manifest, file_detail, new_digest
 from ._guest.limits import MAX_DEPTH, RESERVED
-from ._guest.views import MANIFEST, VIEW, is_whole
+from ._guest.views import MANIFEST, VIEW, is_intact
 
 _OPAQUE = "user.overlay.opaque"
 _CHUNK = 1 << 20
@@ -53,8 +53,8 @@ def read_changes(upper: int, root: int, *, max_bytes: int, max_names: float = ma
     return reader.changes()
 
 
-def compare_copy(around: int, *, max_bytes: int, max_files: int) -> ChangeSet:
-    """The changes in the copied view in the folder behind descriptor *around* (see :mod:`._guest.views`).
+def compare_copy(container: int, *, max_bytes: int, max_files: int) -> ChangeSet:
+    """The changes in the copied view in the folder behind descriptor *container* (see :mod:`._guest.views`).
 
     Judged by what was copied, not by what the memory holds now: a note that its owner has made or changed since is none
     of the block's deletions or writes.
@@ -66,16 +66,16 @@ def compare_copy(around: int, *, max_bytes: int, max_files: int) -> ChangeSet:
     """
     try:
         try:
-            before = _manifest(around)
-            view = os.open(VIEW, _FOLDER, dir_fd=around)
+            before = _manifest(container)
+            view = os.open(VIEW, _FOLDER, dir_fd=container)
             try:
                 comparison = _Comparison(before, max_bytes)
                 comparison.walk(view, "", 0)
             finally:
                 os.close(view)
         finally:
-            # After the last look, and whatever became of it: what is missing is deleted only in a view that is whole.
-            if not is_whole(around):
+            # After the last look, and whatever became of it: what is missing is deleted only in a view that is intact.
+            if not is_intact(container):
                 raise ViewRemovedError("the view of a block was removed before it had been read; nothing was saved")
     except (OSError, ValueError) as error:
         raise SandboxError(f"the view of a block cannot be read: {error}") from error
@@ -87,8 +87,8 @@ def compare_copy(around: int, *, max_bytes: int, max_files: int) -> ChangeSet:
     return changes
 
 
-def _manifest(around: int) -> Manifest:
-    with open(os.open(MANIFEST, _FILE, dir_fd=around), "rb") as file:
+def _manifest(container: int) -> Manifest:
+    with open(os.open(MANIFEST, _FILE, dir_fd=container), "rb") as file:
         return Manifest.decode(file.read())
 
 
@@ -111,7 +111,7 @@ class _Comparison:
         self._same_kind: set[str] = set()
 
     def walk(self, folder: int, prefix: str, depth: int) -> None:
-        """Book all below *folder*. Recursion, and with it the descriptors that are open, is bounded by MAX_DEPTH."""
+        """Record all below *folder*. Recursion, and with it the descriptors that are open, is bounded by MAX_DEPTH."""
         if depth > MAX_DEPTH:
             raise MemoryLimitError(prefix[:200], f"is nested deeper than {MAX_DEPTH} folders; make it flatter")
         for name in sorted(os.listdir(folder)):
@@ -192,7 +192,7 @@ class _Reader:
         )
 
     def compare(self, upper: int, lower: int | None, prefix: str, depth: int, *, opaque: bool = False) -> None:
-        """Book one folder of the upper layer against its counterpart, None if there is none.
+        """Record one folder of the upper layer against its counterpart, None if there is none.
 
         *opaque*: nothing of the counterpart shows through. Recursion is bounded by MAX_DEPTH, which also bounds the
         descriptors that are open at a time.
@@ -267,7 +267,7 @@ class _Reader:
         self.writes[path] = content
 
     def _remove(self, lower: int | None, name: str, path: str, before: os.stat_result | None, depth: int) -> None:
-        """Book that *name* of the lower folder, whatever it was, is gone."""
+        """Record that *name* of the lower folder, whatever it was, is gone."""
         if before is None:
             return
         if not stat.S_ISDIR(before.st_mode):
@@ -281,7 +281,7 @@ class _Reader:
             os.close(old)
 
     def remove_contents(self, old: int, prefix: str, depth: int, keep: int | None) -> None:
-        """Book all in folder *old* as gone, save for names that folder *keep* has: ``compare`` judges those."""
+        """Record all in folder *old* as gone, save for names that folder *keep* has: ``compare`` judges those."""
         if depth > MAX_DEPTH:
             raise MemoryLimitError(
                 prefix[:200], f"is nested deeper than {MAX_DEPTH} folders; it cannot be removed here"

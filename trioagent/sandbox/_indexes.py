@@ -93,7 +93,7 @@ class Watch:
         return None
 
     def _take(self, number: int, what: int, name: str, found: set[str]) -> bool:
-        """Book one event; False if it leaves no telling what has changed."""
+        """Record one event; False if what has changed cannot be known from it."""
         if what & (_OVERFLOW | _UNMOUNT):
             return False
         if what & _IGNORED:
@@ -228,8 +228,8 @@ class _CachedIndex:
     def size(self) -> int:
         return sum(part.size for part in self.parts)
 
-    def look(self) -> bool:
-        """Book what has changed; False if there is no telling."""
+    def update(self) -> bool:
+        """Record what has changed; False if that cannot be known."""
         changed = self.watch.changed()
         if changed is None:
             return False
@@ -294,7 +294,7 @@ class Indexes:
         """The index of a memory, if there is one, with a descriptor that lasts as long as this."""
         key = _key(root_fd)
         kept = self._kept.get(key)
-        if kept is None or not kept.look():
+        if kept is None or not kept.update():
             self._drop(key)
             kept = None
         layout = kept.layout() if kept is not None and kept.file >= 0 else None
@@ -351,7 +351,7 @@ class Indexes:
         kept = self._kept.get(key)
         if kept is None:
             kept = self._kept[key] = _CachedIndex(await trio.to_thread.run_sync(Watch, folder, self._bounds.folders))
-        if not kept.look():
+        if not kept.update():
             self._drop(key)
             return
         keep, notes = len(kept.parts), len(kept.changed)

@@ -21,7 +21,7 @@ from .._steps import STEP_BYTES, STEP_NAMES
 from ..memory import ChangeSet
 from ._block_session import Attempts, BlockLostError, BlockSession, ChildDied, RunSlot
 from ._collect_changes import TooManyNamesError, ViewRemovedError, compare_copy, read_changes
-from ._guest.views import is_whole
+from ._guest.views import is_intact
 from ._indexes import IndexBounds, Indexes, SharedIndex
 from ._mixed_ownership import MixedOwnership
 from ._pressure import MemoryPressure
@@ -68,7 +68,7 @@ class KernelTier:
         self._running = trio.CapacityLimiter(limits.parallel)
         self._pressure = MemoryPressure(limits.memory_bytes)
         # Where every view is a copy, whoever owns the notes makes no difference.
-        self._mixed_ownership = MixedOwnership(all_ids=bool(self.hello["all_ids"])) if tier == "kernel" else None
+        self._mixed_ownership = MixedOwnership(all_ids=bool(self.handshake["all_ids"])) if tier == "kernel" else None
         # Where a view is a copy, every note has been looked at already.
         self.indexes = Indexes(self._build, limits.file_bytes, index_bounds) if tier == "kernel" else None
 
@@ -84,14 +84,14 @@ class KernelTier:
         return cls(limits, tier, await Zygotes.start(limits, tier), index_bounds)
 
     @property
-    def hello(self) -> Mapping[str, object]:
+    def handshake(self) -> Mapping[str, object]:
         """What the zygote said of itself when it started."""
-        return self._zygotes.usual.hello
+        return self._zygotes.common.handshake
 
     @property
     def pid(self) -> int:
         """The zygote's outer process."""
-        return self._zygotes.usual.pid
+        return self._zygotes.common.pid
 
     @property
     def zygotes(self) -> int:
@@ -129,18 +129,18 @@ class KernelTier:
         )
         run.descriptors = await run.slot.begin()
         try:
-            whole = needs_full_library(code, self._zygotes.present)
-            outcome = await self._run(run, whole=whole)
+            full = needs_full_library(code, self._zygotes.present)
+            outcome = await self._run(run, full=full)
             # Of a block that failed nothing is left, unless a tool of the host's was called: it can be run again.
-            if not whole and lacks_module(outcome.error) and not run.attempts.called and run.seconds > 0:
-                outcome = await self._run(run, whole=True)
+            if not full and lacks_module(outcome.error) and not run.attempts.called and run.seconds > 0:
+                outcome = await self._run(run, full=True)
             return outcome
         finally:
             run.slot.end()
 
-    async def _run(self, run: _Run, *, whole: bool) -> Outcome:
+    async def _run(self, run: _Run, *, full: bool) -> Outcome:
         async def once() -> Outcome:
-            return await self._run_once(run, await self._zygotes.get(whole=whole))
+            return await self._run_once(run, await self._zygotes.get(full=full))
 
         return await run.attempts.run(once)
 
@@ -173,7 +173,7 @@ class KernelTier:
                     raise BlockLostError
                 if session.ended_unseen and await zygote.is_ending():
                     raise BlockLostError
-            if outcome.error and self.tier != "kernel" and not is_whole(child.upper):
+            if outcome.error and self.tier != "kernel" and not is_intact(child.upper):
                 raise BlockLostError  # its view was removed while it ran
             run.seconds -= trio.current_time() - began
             if run.root_fd is None or outcome.error:
@@ -197,7 +197,7 @@ class KernelTier:
         run = _Run(code, root_fd, root_fd, False, {}, RunSlot(trio.CapacityLimiter(1)), self.limits.wall_seconds)
         run.descriptors = await run.slot.begin()
         try:
-            return await self._run(run, whole=False)
+            return await self._run(run, full=False)
         finally:
             run.slot.end()
 

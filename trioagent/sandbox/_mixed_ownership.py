@@ -20,7 +20,7 @@ import trio
 from .._errors import MemoryPathError, MemoryStorageError, SandboxError
 from ._guest.copying import TooLarge, copy_tree, walk
 from ._guest.limits import MAX_COPY_ENTRIES
-from ._guest.views import Scratch, is_whole
+from ._guest.views import Scratch, is_intact
 
 T = TypeVar("T")
 
@@ -40,7 +40,7 @@ class MixedOwnership:
         self._known: OrderedDict[tuple[int, int], bool] = OrderedDict()
 
     def forget(self, root: int) -> None:
-        """A block met a permission error: notes of others may have come in since the memory was looked through."""
+        """A block met a permission error: notes of others may have come in since the memory was scanned."""
         self._known.pop(_key(root), None)
 
     @asynccontextmanager
@@ -61,15 +61,15 @@ class MixedOwnership:
             yield root
             return
         copy = Scratch(self._place or tempfile.gettempdir())
-        around = view = -1
+        container = view = -1
         try:
-            around, view, _ = copy.make("copy")
+            container, view, _ = copy.make("copy")
             await _in_thread(root, _copy, root, view)
             yield view
-            if not is_whole(around):  # what the block saw was not the memory
+            if not is_intact(container):  # what the block saw was not the memory
                 raise SandboxError("the copy of a memory was removed while a block ran over it; nothing was saved")
         finally:
-            for descriptor in (around, view):
+            for descriptor in (container, view):
                 if descriptor >= 0:
                     os.close(descriptor)
             with trio.CancelScope(shield=True):  # bounded by the copy's size

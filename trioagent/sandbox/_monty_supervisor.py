@@ -90,7 +90,7 @@ class Supervisor:
         self._process, self._control = process, control
         self._asking = trio.Lock()
         self._stalled = False
-        self.hello: dict[str, Any] = {}
+        self.handshake: dict[str, Any] = {}
         self.pid = process.pid
 
     @property
@@ -127,9 +127,9 @@ class Supervisor:
             if line is None:
                 supervisor._stalled = True
                 raise TierStartError(SILENT, f"it said nothing within {START_SECONDS:.0f} s")
-            supervisor.hello = json.loads(line) if line else {"step": SILENT, "detail": "it died at once"}
-            if supervisor.hello.get("ok") is not True:
-                raise TierStartError(str(supervisor.hello.get("step")), str(supervisor.hello.get("detail")))
+            supervisor.handshake = json.loads(line) if line else {"step": SILENT, "detail": "it died at once"}
+            if supervisor.handshake.get("ok") is not True:
+                raise TierStartError(str(supervisor.handshake.get("step")), str(supervisor.handshake.get("detail")))
         except BaseException:
             await supervisor.aclose()
             raise
@@ -168,10 +168,12 @@ class Supervisor:
                 frame = await _first_frame(ours)
             if frame is None:
                 raise not_answered(f"a tool server was not set up within {START_SECONDS:.0f} s")
-            hello = json.loads(frame) if frame else {"step": SILENT, "detail": "a tool server died while it was set up"}
-            if hello.get("ok") is not True:
-                raise TierStartError(str(hello.get("step")), str(hello.get("detail")))
-            return Pair(ours, tool_server, int(hello.get("worker") or 0))
+            handshake = (
+                json.loads(frame) if frame else {"step": SILENT, "detail": "a tool server died while it was set up"}
+            )
+            if handshake.get("ok") is not True:
+                raise TierStartError(str(handshake.get("step")), str(handshake.get("detail")))
+            return Pair(ours, tool_server, int(handshake.get("worker") or 0))
         except BaseException:
             await self.end(Pair(ours, tool_server, 0))
             raise

@@ -176,9 +176,9 @@ class MontyTier:
         return tier
 
     @property
-    def hello(self) -> Mapping[str, object]:
+    def handshake(self) -> Mapping[str, object]:
         """What the supervisor said when it started: ``landlock`` (the ABI, 0 for none) and ``seccomp``."""
-        return self._supervisor.hello
+        return self._supervisor.handshake
 
     @property
     def pid(self) -> int:

@@ -203,15 +203,22 @@ async def _report(tier: str, limits: SandboxLimits) -> TierReport:
 
 def _isolation_checks(executor: KernelTier) -> list[Check]:
     """A kernel tier's isolation, as its zygote reported it."""
-    hello = executor.hello
-    landlock = Check("landlock", True, f"ABI {hello['landlock']}")
+    handshake = executor.handshake
+    landlock = Check("landlock", True, f"ABI {handshake['landlock']}")
     if executor.tier == "kernel":
-        who = "root: blocks run as the owner of the notes" if hello["all_ids"] else "your user only"
+        who = "root: blocks run as the owner of the notes" if handshake["all_ids"] else "your user only"
         what = f"user, pid, network, IPC, UTS and mount namespaces can be made (as {who})"
         return [Check("namespaces", True, what), landlock]
-    who = "nobody" if hello["all_ids"] else "your user"
-    seen = "chroot to it" if hello["changes_root"] else "no chroot: names, sizes and times of outside files can be seen"
-    return [landlock, Check("view", True, f"copied to {os.path.dirname(str(hello['scratch']))}; {seen}; runs as {who}")]
+    who = "nobody" if handshake["all_ids"] else "your user"
+    seen = (
+        "chroot to it"
+        if handshake["changes_root"]
+        else "no chroot: names, sizes and times of outside files can be seen"
+    )
+    return [
+        landlock,
+        Check("view", True, f"copied to {os.path.dirname(str(handshake['scratch']))}; {seen}; runs as {who}"),
+    ]
 
 
 def _advice(tier: str, step: str, number: int | None, detail: str) -> str:

@@ -36,7 +36,7 @@ DEATH_SECONDS = 10.0  # SIGKILL cannot be refused; only a kernel stuck on a dead
 ANSWER_SECONDS = 5.0
 """A fork takes milliseconds: a zygote that has not answered after so long hangs (stopped, frozen, out of memory)."""
 START_SECONDS = 20.0
-"""A zygote starts in some 0.2 s, with the whole library in 1 s."""
+"""A zygote starts in some 0.2 s, with the full library in 1 s."""
 STARTS = 5
 """A zygote that dies or hangs while it starts is started so often."""
 SILENT = "start"
@@ -102,8 +102,8 @@ def _environment() -> dict[str, str]:
     return wanted
 
 
-# Does a block need more of the standard library than the usual zygote has imported? A guess from its text decides
-# where it runs. It may be wrong: then it costs time, and nothing else. A block sent to the whole library for no reason
+# Does a block need more of the standard library than the common zygote has imported? A guess from its text decides
+# where it runs. It may be wrong: then it costs time, and nothing else. A block sent to the full library for no reason
 # runs there as well; one that misses something fails, saves nothing, and is run again.
 _NAME = re.compile(r"[^\W\d][\w.]*")
 _MISSING = re.compile(r"(?:ModuleNotFoundError: No module named|ImportError: cannot import name) '(\w+)")
@@ -127,7 +127,7 @@ def needs_full_library(code: str, present: frozenset[str]) -> bool:
 
 
 def lacks_module(error: str) -> bool:
-    """Did a block end with this *error* for want of something that the whole library has?"""
+    """Did a block end with this *error* for want of something that the full library has?"""
     found = _MISSING.match(error)
     return error.startswith(_UNKNOWN_ENCODING) or (found is not None and found[1] in sys.stdlib_module_names)
 
@@ -198,7 +198,7 @@ class Zygote:
         self._spare_children = spare_children
         self._queue_full = trio.Lock()
         self._stalled = False
-        self.hello: dict[str, object] = {}
+        self.handshake: dict[str, object] = {}
         self.pid = process.pid
 
     @property
@@ -222,18 +222,18 @@ class Zygote:
         return False
 
     @classmethod
-    async def start(cls, limits: SandboxLimits, tier: str, *, whole: bool) -> Zygote:
+    async def start(cls, limits: SandboxLimits, tier: str, *, full: bool) -> Zygote:
         """Start a zygote for "kernel" or "kernel-lite" and wait until it serves.
 
         Args:
-            whole: with all C extensions of the standard library.
+            full: with all C extensions of the standard library.
 
         Raises:
             TierStartError: with the step that failed.
         """
         settings = attrs.asdict(limits) | {
             "tier": tier,
-            "whole": whole,
+            "full": full,
             "libraries": _LIBRARIES,
             "temporary": tempfile.gettempdir(),
         }
@@ -241,14 +241,14 @@ class Zygote:
         zygote = cls(process, ours, limits.spare_children)
         try:
             message = await zygote._first_message()
-            zygote.hello = (
+            zygote.handshake = (
                 json.loads(message) if message else {"ok": False, "step": SILENT, "detail": "it died at once"}
             )
-            if zygote.hello.get("ok") is not True:
-                number = zygote.hello.get("errno")
+            if zygote.handshake.get("ok") is not True:
+                number = zygote.handshake.get("errno")
                 raise TierStartError(
-                    str(zygote.hello.get("step")),
-                    str(zygote.hello.get("detail")),
+                    str(zygote.handshake.get("step")),
+                    str(zygote.handshake.get("detail")),
                     number if isinstance(number, int) else None,
                 )
         except BaseException:
@@ -284,7 +284,7 @@ class Zygote:
 
     def _clear_away(self) -> None:
         """Remove its views, if it was killed, by us or others, before it could."""
-        scratch = self.hello.get("scratch")
+        scratch = self.handshake.get("scratch")
         if isinstance(scratch, str) and os.path.lexists(scratch):
             parent = os.open(os.path.dirname(scratch), FOLDER)
             try:
@@ -397,7 +397,7 @@ class Zygote:
             "device": info.st_dev,
             "inode": info.st_ino,
             "hide": hide,
-            "owner": [info.st_uid, info.st_gid] if self.hello.get("all_ids") else None,
+            "owner": [info.st_uid, info.st_gid] if self.handshake.get("all_ids") else None,
             **extra,
         }
 
@@ -483,53 +483,53 @@ async def start_again(start: Callable[[], Awaitable[T]], what: str) -> T:
 class Zygotes:
     """Both zygotes of one tier. Each is started again if something (the kernel's out-of-memory killer) ended it."""
 
-    def __init__(self, limits: SandboxLimits, tier: str, usual: Zygote) -> None:
+    def __init__(self, limits: SandboxLimits, tier: str, common: Zygote) -> None:
         self._limits, self._tier = limits, tier
-        self.usual = usual
-        modules = usual.hello["modules"]
+        self.common = common
+        modules = common.handshake["modules"]
         assert isinstance(modules, list)
         self.present = frozenset(modules)
-        """The modules of the standard library that the usual one has imported."""
-        self._whole: Zygote | None = None
+        """The modules of the standard library that the common one has imported."""
+        self._full: Zygote | None = None
         self._starting = trio.Lock()
 
     @classmethod
     async def start(cls, limits: SandboxLimits, tier: str) -> Zygotes:
-        """Start the usual one. Raises TierStartError."""
-        return cls(limits, tier, await Zygote.start(limits, tier, whole=False))
+        """Start the common one. Raises TierStartError."""
+        return cls(limits, tier, await Zygote.start(limits, tier, full=False))
 
     @property
     def alive(self) -> int:
         """How many are alive: 0, 1 or 2. One that has ended is started again when it is needed."""
-        return sum(zygote is not None and zygote.alive for zygote in (self.usual, self._whole))
+        return sum(zygote is not None and zygote.alive for zygote in (self.common, self._full))
 
-    async def get(self, *, whole: bool) -> Zygote:
+    async def get(self, *, full: bool) -> Zygote:
         """A living zygote.
 
         Raises:
             SandboxError: it cannot be started.
         """
-        if (zygote := self._current(whole)) is not None and zygote.alive:
+        if (zygote := self._current(full)) is not None and zygote.alive:
             return zygote
         async with self._starting:
-            if (zygote := self._current(whole)) is not None:
+            if (zygote := self._current(full)) is not None:
                 if zygote.alive:
                     return zygote
                 await zygote.aclose()
-            zygote = await start_again(lambda: Zygote.start(self._limits, self._tier, whole=whole), "a zygote")
-            if whole:
-                self._whole = zygote
+            zygote = await start_again(lambda: Zygote.start(self._limits, self._tier, full=full), "a zygote")
+            if full:
+                self._full = zygote
             else:
-                self.usual = zygote
+                self.common = zygote
             return zygote
 
-    def _current(self, whole: bool) -> Zygote | None:
-        return self._whole if whole else self.usual
+    def _current(self, full: bool) -> Zygote | None:
+        return self._full if full else self.common
 
     async def aclose(self) -> None:
         """End both, and with them every child."""
         try:
-            await self.usual.aclose()
+            await self.common.aclose()
         finally:
-            if self._whole is not None:
-                await self._whole.aclose()
+            if self._full is not None:
+                await self._full.aclose()

@@ -34,7 +34,7 @@ RAN = "ran"
 class Ledger:
     """What one persona's attempts have used, in the budget and in the journal.
 
-    A kill loses the message that is under way, and no more: it is booked after each one.
+    A kill loses the message that is under way, and no more: usage is recorded after each one.
     """
 
     def __init__(self, journal: Journal, budget: Budget, record: JobRecord) -> None:
@@ -54,7 +54,7 @@ class Ledger:
             self._new += self._budget.spend(usage)
 
     async def record(self, body: Mapping[str, Any] | None = None) -> None:
-        """Journal what was booked since, with *body*. Ends even if cancelled."""
+        """Journal what was used since, with *body*. Ends even if cancelled."""
         new, self._new = self._new + self._budget.take_waste(), Spending()
         if body is None and new == Spending():
             return
@@ -114,7 +114,7 @@ async def attempt(
         ModelError: a refusal that no further attempt can change.
         MemoryStorageError: the disk is full.
 
-    Cancelling, like every error, leaves no memory behind, and books what was used.
+    Cancelling, like every error, leaves no memory behind, and records what was used.
     """
     agent = Agent(
         settings.runtime,

@@ -18,7 +18,7 @@ PersonaFactory: TypeAlias = Callable[..., Any]
 class PersonaModel(Protocol):
     """Plays the user of a conversation. A sync ``chat`` in the place of ``achat`` runs in a worker thread.
 
-    An optional attribute ``usage`` (a `Usage`, summed up so far) is booked to the conversation, and an optional
+    An optional attribute ``usage`` (a `Usage`, summed up so far) is counted for the conversation, and an optional
     ``name`` stands in its row.
     """
 

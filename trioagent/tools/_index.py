@@ -53,7 +53,7 @@ class Index:
     def usable(self) -> bool:
         return self._data is not None
 
-    def lend(self, data: memoryview, places: Sequence[Sequence[int]], changed: Iterable[str]) -> None:
+    def attach(self, data: memoryview, places: Sequence[Sequence[int]], changed: Iterable[str]) -> None:
         """Begin to use what the host has.
 
         Args:

@@ -257,9 +257,9 @@ class NoNamespaces(IsolationBackend):
         self.path = self._scratch.path
 
     def prepare(self, name: str) -> str:
-        around, root, path = self._scratch.make(name)
-        assert (around, root) == (ROOT, BASE)  # the lowest numbers that were free
-        os.dup2(around, UPPER_FD, inheritable=False)
+        container, root, path = self._scratch.make(name)
+        assert (container, root) == (ROOT, BASE)  # the lowest numbers that were free
+        os.dup2(container, UPPER_FD, inheritable=False)
         os.close(ROOT)
         return "/" if self.changes_root else path
 

@@ -6,7 +6,7 @@ everything up front would make each fork dearer, for its cost grows with what th
 a mapped file cost a fork nothing.
 
 A child may not map code, so C extensions must be there before the fork, and each is five mappings more for it to copy.
-A zygote therefore has either USUAL, which is all that most blocks want, or the WHOLE library with all extensions; the
+A zygote therefore has either COMMON, which is all that most blocks want, or the FULL library with all extensions; the
 host knows which a block needs (see ``needs_full_library``).
 """
 
@@ -29,15 +29,15 @@ from types import CodeType, ModuleType
 from typing import Any
 
 # Imported before the fork: what blocks ask for most, and what brings along little else.
-USUAL = """
+COMMON = """
 abc bisect calendar collections collections.abc contextlib copy datetime difflib enum fnmatch functools glob heapq io
 itertools json keyword linecache locale math operator os pathlib posixpath random re reprlib string struct textwrap time
 traceback types typing unicodedata warnings weakref _strptime encodings.ascii encodings.cp1252 encodings.latin_1
 encodings.utf_8 encodings.utf_8_sig encodings.utf_16
 """.split()
 
-# Imported as well where the whole library is wanted: common in blocks, or needed by what is.
-WHOLE = """
+# Imported as well where the full library is wanted: common in blocks, or needed by what is.
+FULL = """
 ast base64 binascii codecs csv dataclasses decimal errno fractions hashlib numbers pickle pprint shutil socket
 statistics tempfile urllib.parse zoneinfo
 """.split()
@@ -118,7 +118,7 @@ class ArchiveImporter:
         return self._name(fullname).endswith("/__init__.py")
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> None:
-        return None  # the usual one will do
+        return None  # the one of the common zygote will do
 
     def exec_module(self, module: ModuleType) -> None:
         exec(self.get_code(module.__name__), module.__dict__)
@@ -136,11 +136,11 @@ class ArchiveImporter:
         return compile(content, f"<library>/{name}", "exec", dont_inherit=True)
 
 
-def import_up_front(*, whole: bool) -> None:
-    """Import what blocks use most, or with *whole* all that cannot be imported later."""
+def import_up_front(*, full: bool) -> None:
+    """Import what blocks use most, or with *full* all that cannot be imported later."""
     warnings.simplefilter("ignore")  # a DeprecationWarning is noise to a model
     _prefer_builtin_hashes()
-    for name in [*USUAL, *WHOLE, *_extensions()] if whole else USUAL:
+    for name in [*COMMON, *FULL, *_extensions()] if full else COMMON:
         try:
             importlib.import_module(name)
         except ImportError:

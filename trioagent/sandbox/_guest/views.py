@@ -8,7 +8,7 @@ that lives, so that whoever comes later can tell what a killed one left behind, 
 where that is a large enough tmpfs; else among the temporary files.
 
 That a note is not in a copy means that the block has deleted it only if nobody else has taken anything out of that
-copy. So beside each lies a file named WHOLE, made before the copy and never again. Whoever removes a copy removes that
+copy. So beside each lies a file named INTACT, made before the copy and never again. Whoever removes a copy removes that
 file before anything else, and whoever has read a copy looks for it *afterwards*: if it is there, no removal had begun
 when the last entry was read. If it is not, what was read is evidence of nothing.
 """
@@ -135,7 +135,7 @@ def open_memory(request: Mapping[str, Any]) -> int:
 
 PREFIX = "trioagent-view-"
 SHARED_MEMORY = "/dev/shm"
-VIEW, WHOLE, MANIFEST = "view", "whole", "manifest"
+VIEW, INTACT, MANIFEST = "view", "intact", "manifest"
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
@@ -189,13 +189,13 @@ def remove_scratch(name: str, parent: int) -> None:
 
 def _unmark(name: str, folder: int) -> None:
     with suppress(FileNotFoundError, NotADirectoryError):
-        os.unlink(f"{name}/{WHOLE}", dir_fd=folder)
+        os.unlink(f"{name}/{INTACT}", dir_fd=folder)
 
 
-def is_whole(around: int) -> bool:
-    """Has nobody begun to remove the view in the folder *around*? To be asked after the view has been read."""
+def is_intact(container: int) -> bool:
+    """Has nobody begun to remove the view in the folder *container*? To be asked after the view has been read."""
     try:
-        os.stat(WHOLE, dir_fd=around, follow_symlinks=False)
+        os.stat(INTACT, dir_fd=container, follow_symlinks=False)
     except OSError:
         return False
     return True
@@ -246,17 +246,17 @@ class Scratch:
         """Make an empty view. A child, which does this, has nothing of the zygote's open: so it goes by path.
 
         Returns:
-            The descriptor of the folder around it, its own, and its path.
+            The descriptor of the folder that contains it, its own, and its path.
         """
         path = f"{self.path}/{name}"
         os.mkdir(path, 0o711)
-        around = os.open(path, FOLDER)
-        os.close(os.open(WHOLE, _NEW, 0o600, dir_fd=around))  # first: no view is ever there without it
-        os.mkdir(VIEW, 0o700, dir_fd=around)
-        return around, os.open(VIEW, FOLDER, dir_fd=around), f"{path}/{VIEW}"
+        container = os.open(path, FOLDER)
+        os.close(os.open(INTACT, _NEW, 0o600, dir_fd=container))  # first: no view is ever there without it
+        os.mkdir(VIEW, 0o700, dir_fd=container)
+        return container, os.open(VIEW, FOLDER, dir_fd=container), f"{path}/{VIEW}"
 
     @staticmethod
-    def fill(around: int, view: int, memory: int | None, owner: tuple[int, int] | None) -> None:
+    def fill(container: int, view: int, memory: int | None, owner: tuple[int, int] | None) -> None:
         """Copy the folder behind descriptor *memory*, if there is one, to a view that `make` made.
 
         Raises:
@@ -267,7 +267,7 @@ class Scratch:
             manifest = _copied(memory, view, owner)
         elif owner is not None:
             os.fchown(view, *owner)
-        with open(os.open(MANIFEST, _NEW, 0o600, dir_fd=around), "wb", buffering=0) as file:
+        with open(os.open(MANIFEST, _NEW, 0o600, dir_fd=container), "wb", buffering=0) as file:
             rest = memoryview(manifest.encode())
             while rest:
                 rest = rest[file.write(rest) :]

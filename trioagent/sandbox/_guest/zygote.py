@@ -265,7 +265,7 @@ def main(control_text: str, settings_text: str) -> None:
     reserve()
     backend: IsolationBackend | None = None
     children: Children | None = None
-    hello: dict[str, object] = {}
+    handshake: dict[str, object] = {}
     step = "environment"
     try:
         os.environ.clear()
@@ -284,7 +284,7 @@ def main(control_text: str, settings_text: str) -> None:
         library_started = time.perf_counter()
         archive = library.Archive()
         library.archive_packages(archive, settings["libraries"])
-        library.import_up_front(whole=settings["whole"])
+        library.import_up_front(full=settings["full"])
         library.archive_library(archive)
         library.replace_functions()
         _hide_own_modules()
@@ -303,7 +303,7 @@ def main(control_text: str, settings_text: str) -> None:
         )
         poll = select.epoll()
         children = Children(backend, poll)
-        hello = {
+        handshake = {
             "ok": True,
             "landlock": confinement.landlock_abi,
             "all_ids": backend.all_ids,
@@ -312,13 +312,13 @@ def main(control_text: str, settings_text: str) -> None:
             "modules": [name for name in sys.modules if name.partition(".")[0] in sys.stdlib_module_names],
             "library_ms": round((time.perf_counter() - library_started) * 1000),
         }
-        channel.send(json.dumps(hello).encode())
+        channel.send(json.dumps(handshake).encode())
         serve(channel, poll, maker, children)
     except BaseException as error:  # noqa: BLE001  # reported to the host, then the end
-        if not hello:
+        if not handshake:
             number = error.errno if isinstance(error, OSError) else None
-            hello = {"ok": False, "step": step, "errno": number, "detail": f"{type(error).__name__}: {error}"}
-            channel.send(json.dumps(hello).encode())
+            handshake = {"ok": False, "step": step, "errno": number, "detail": f"{type(error).__name__}: {error}"}
+            channel.send(json.dumps(handshake).encode())
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         if children is not None:
@@ -389,7 +389,7 @@ class ChildMaker:
             return
         self._index.scanned = 0  # the zygote's own, at its warm-up
         if index is not None:
-            self._index.lend(index, **request["index"])
+            self._index.attach(index, **request["index"])
         self.reads.root = path
         environment = self._environment_at_root if path == "/" else self.new_environment(path)
         run(Channel(CHANNEL), environment, self.reads, self._settings, self._index)

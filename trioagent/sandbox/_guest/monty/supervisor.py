@@ -37,11 +37,11 @@ def main(control_text: str, settings_text: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         try:
-            hello = _prepare(settings)
+            handshake = _prepare(settings)
         except Exception as error:  # noqa: BLE001  # reported to the host, whatever it is
-            hello = {"ok": False, "step": "monty", "detail": f"{type(error).__name__}: {error}"}
-        control.sendall(json.dumps(hello).encode() + b"\n")
-        if hello["ok"]:
+            handshake = {"ok": False, "step": "monty", "detail": f"{type(error).__name__}: {error}"}
+        control.sendall(json.dumps(handshake).encode() + b"\n")
+        if handshake["ok"]:
             _serve(control, settings, tool_servers)
     except (Terminated, OSError):
         pass

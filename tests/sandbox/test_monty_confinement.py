@@ -39,8 +39,8 @@ async def test_both_are_confined_by_the_kernels_own_account(tmp_path: Path) -> N
     (tmp_path / "user.md").write_text("notes")
     async with open_monty() as (sandbox, tier):
         assert (await sandbox.run("t = read_file('user')", memory_path=tmp_path)).locals["t"] == "'notes'"
-        assert tier.hello["seccomp"] is True
-        assert isinstance(tier.hello["landlock"], int) and tier.hello["landlock"] > 0
+        assert tier.handshake["seccomp"] is True
+        assert isinstance(tier.handshake["landlock"], int) and tier.handshake["landlock"] > 0
         ((_, pair),) = tier._idle
         for pid in (pair.tool_server, pair.worker):
             seen = status(pid)
@@ -209,10 +209,10 @@ def test_numbers_are_the_kernels() -> None:
 
 
 def check(output: str, *, uid: int, landlock: bool, seccomp: bool) -> None:
-    who, hello, first, second, error, left = json.loads(output)
+    who, handshake, first, second, error, left = json.loads(output)
     assert (who, first, second, left) == (uid, {"y": "42"}, {"t": "'x'"}, ["a.md"])
     assert error.startswith("FileNotFoundError: [Errno 2] No such file or directory: '/etc/hostname'")
-    assert (bool(hello["landlock"]), hello["seccomp"]) == (landlock, seccomp)
+    assert (bool(handshake["landlock"]), handshake["seccomp"]) == (landlock, seccomp)
 
 
 def test_a_kernel_that_has_neither(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from .foreign_notes import OTHER_GROUP, change_notes, make_notes
+from .mixed_ownership import OTHER_GROUP, change_notes, make_notes
 from .plain_user import NOBODY, PlainUser
 
 pytestmark = pytest.mark.real
@@ -37,7 +37,7 @@ async def test_root_works_on_a_memory_of_several_users(tmp_path: Path, monkeypat
 
 
 def test_plain_user_works_on_notes_of_another_group(plain_user: PlainUser) -> None:
-    run = plain_user.run("tests.sandbox.foreign_notes", groups=[OTHER_GROUP])
+    run = plain_user.run("tests.sandbox.mixed_ownership", groups=[OTHER_GROUP])
     assert run.returncode == 0, run.stderr
     assert json.loads(run.stdout) == GOOD
 

@@ -1,4 +1,4 @@
-"""Blocks get the whole standard library, though most run where only the usual part of it is imported."""
+"""Blocks get the whole standard library, though most run where only the common part of it is imported."""
 
 from __future__ import annotations
 
@@ -102,12 +102,12 @@ async def test_a_block_that_called_the_host_is_not_run_again() -> None:
 async def test_the_whole_library_is_made_when_it_is_wanted_and_again_if_it_dies() -> None:
     before = descendants(os.getpid())
     async with open_sandbox() as sandbox:
-        usual = await _zygotes(sandbox, "x = 1", before)
+        common = await _zygotes(sandbox, "x = 1", before)
         both = await _zygotes(sandbox, "import sqlite3", before)
-        assert both > usual
-        for pid in both - usual:
+        assert both > common
+        for pid in both - common:
             os.kill(pid, signal.SIGKILL)
-        while alive(both - usual):
+        while alive(both - common):
             await trio.sleep(0.005)
         assert (await sandbox.run("import sqlite3\nx = 1")).locals["x"] == "1"
         assert (await sandbox.run("x = 2")).locals["x"] == "2"

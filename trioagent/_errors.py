@@ -12,9 +12,9 @@
     │   └── MemoryProtectedError     a note or folder that may not be changed
     ├── AgentBusyError               a second chat with one agent, while the first goes on
     ├── ReplayMismatchError          a journaled event is not what the conversation asks for at that place
-    ├── DeadlineExceededError             a job's working time is used up
+    ├── DeadlineExceededError        a job's working time is used up
     ├── FatalError                   an error of the run itself, never of one job
-    ├── SandboxUnavailableError           no sandbox tier works on this machine, or not the one asked for
+    ├── SandboxUnavailableError      no sandbox tier works on this machine, or not the one asked for
     ├── SandboxError                 the sandbox broke (not: the block failed)
     ├── WrongContextError            a call of `trioagent.compat` from where it cannot wait
     ├── BridgeClosedError            the Trio thread of `trioagent.compat` ended under a call

@@ -114,7 +114,7 @@ _PARTLY_THERE = frozenset({"encodings", "importlib", "urllib"})
 
 def needs_full_library(code: str, present: frozenset[str]) -> bool:
     """Does a line of *code* that imports something name a module of the library that is not *present*?"""
-    if len(code) > STEP_BYTES:  # too much to look through: the whole library has all that it may name
+    if len(code) > STEP_BYTES:  # too long to search: the full library has all that it may name
         return True
     if "import" not in code:
         return False

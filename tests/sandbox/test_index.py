@@ -363,8 +363,8 @@ async def test_a_note_that_may_not_be_read_is_not_counted(big: tuple[Sandbox, Pa
 def test_a_build_that_answers_nonsense_is_no_index(tmp_path: Path) -> None:
     memory = filled(tmp_path / "memory")
 
-    async def nonsense(code: str, root_fd: int) -> Outcome:
-        return Outcome(locals={"notes": "many"})
+    async def nonsense(code: str, root_fd: int) -> tuple[Outcome, list[bytes]]:
+        return Outcome(locals={"size": "1", "notes": "many"}), [b"x"]
 
     async def main() -> None:
         made = Indexes(nonsense, 1000)

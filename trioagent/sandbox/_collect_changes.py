@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from .._errors import MemoryLimitError, MemoryStorageError, SandboxError
 from ..memory import ChangeSet
 from ._guest.copying import Manifest, file_detail, new_digest
-from ._guest.limits import MAX_DEPTH, RESERVED
+from ._guest.limits import MAX_DEPTH, RESERVED, is_reserved
 from ._guest.views import MANIFEST, VIEW, is_intact
 
 _OPAQUE = "user.overlay.opaque"
@@ -50,7 +50,33 @@ def read_changes(upper: int, root: int, *, max_bytes: int, max_names: float = ma
     reader = _Reader(max_bytes, max_names)
     with _memory_errors(root):
         reader.compare(upper, root, "", 0)
-    return reader.changes()
+    return _checked(reader.changes())
+
+
+def _checked(changes: ChangeSet) -> ChangeSet:
+    """Refuse changes of what has our own name, or begins with it, in any spelling."""
+    for path in (*changes.writes, *changes.deletes, *changes.made_dirs, *changes.removed_dirs):
+        if is_reserved(path.partition("/")[0]):
+            raise MemoryLimitError(path[:200], "is a reserved name; use another one")
+    return changes
+
+
+def read_pieces(upper: int, prefix: str, *, size: int, piece_bytes: int) -> list[bytes]:
+    """What a block of our own has written to its upper layer, piece by piece: *size* bytes in all.
+
+    By descriptors from the layer itself, whatever the memory has under these names.
+
+    Raises:
+        OSError, ValueError: it is not that.
+    """
+    pieces: list[bytes] = []
+    while (left := size - sum(map(len, pieces))) > 0:
+        with open(os.open(f"{prefix}{len(pieces):06}", _FILE, dir_fd=upper), "rb") as file:
+            piece = file.read(piece_bytes + 1)
+        if len(piece) != min(left, piece_bytes):
+            raise ValueError(f"piece {len(pieces)} has {len(piece)} bytes, not {min(left, piece_bytes)}")
+        pieces.append(piece)
+    return pieces
 
 
 def compare_copy(container: int, *, max_bytes: int, max_files: int) -> ChangeSet:
@@ -79,7 +105,7 @@ def compare_copy(container: int, *, max_bytes: int, max_files: int) -> ChangeSet
                 raise ViewRemovedError("the view of a block was removed before it had been read; nothing was saved")
     except (OSError, ValueError) as error:
         raise SandboxError(f"the view of a block cannot be read: {error}") from error
-    changes = comparison.changes()
+    changes = _checked(comparison.changes())
     if len(changes) > max_files:
         raise MemoryLimitError(
             ".", f"{len(changes)} files and folders were changed, more than the {max_files} one block may"

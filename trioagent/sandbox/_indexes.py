@@ -1,11 +1,12 @@
 """The indexes of the memories that are searched: made in the background, shared with blocks, gone with the sandbox.
 
 A memory gets an index after a block had to look at a hundred of its notes or more. It is made by a block of our own, in
-a confined child like any other and so off the event loop; what that child writes to its view is the index, and is never
-committed. Blocks get it as one sealed file in memory, through a descriptor, with the list of the notes that have
-changed since (:class:`Watch`). When that list grows, another small part is made of them. Parts are merged so that each
-is at least four times as large as the next: a note is indexed again a few times at most, however many there are. Where
-there are more memories in use than indexes are kept, those that have one keep it.
+a confined child like any other and so off the event loop; what that child writes to its view is the index: read from
+there, with its length, and never as changes of the notes. Blocks get it as one sealed file in memory, through a
+descriptor, with the list of the notes that have changed since (:class:`Watch`). When that list grows, another small
+part is made of them. Parts are merged so that each is at least four times as large as the next: a note is indexed again
+a few times at most, however many there are. Where there are more memories in use than indexes are kept, those that
+have one keep it.
 
 A block that does not search pays for one read of an empty queue and one descriptor.
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
+import json
 import os
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator
@@ -154,23 +156,24 @@ WORTH = 100
 RENEW = 16
 """So many changed notes are worth a new part."""
 
-_MAX_CHANGED, _MAX_CHANGED_CHARS = 256, 30_000  # in a setup request, which must find room in its socket at once
+_MAX_CHANGED, _MAX_CHANGED_BYTES = 256, 30_000  # in a setup request, as JSON, in which a name may grow sixfold
 _FORGET = 20_000  # changed notes, after which an index that nobody asks for is not kept up
 _GROWTH = 4
 _NOT_AGAIN = 600.0  # s until the next try for a memory of which no index could be made
-_PIECE = ".trioagent-index-"
+PIECE = ".trioagent-index-"
 _BUILD = """
 def build():
     data, notes = search.__self__.renewed_index({keep})
     for number, start in enumerate(range(0, len(data), {size})):
         with open(f"{piece}{{number:06}}", "wb") as file:
             file.write(data[start : start + {size}])
-    return notes
-notes = build()
+    return len(data), notes
+size, notes = build()
 """
 
-Build = Callable[[str, int], Awaitable[Outcome]]
-"""Runs a block over the memory behind a descriptor."""
+Build = Callable[[str, int], Awaitable[tuple[Outcome, list[bytes]]]]
+"""Runs a block of our own over the memory behind a descriptor, and reads the pieces that it has written: as many bytes
+as its variable ``size`` says, and from its own layer, whatever the memory has under their names."""
 
 Key = tuple[int, int]
 
@@ -241,7 +244,9 @@ class _CachedIndex:
         if len(self.renewed) + len(self.changed) > 2 * _MAX_CHANGED:
             return None
         changed = list(self.renewed | self.changed)
-        if len(changed) > _MAX_CHANGED or sum(map(len, changed)) > _MAX_CHANGED_CHARS:
+        if len(changed) > _MAX_CHANGED or sum(map(len, changed)) > _MAX_CHANGED_BYTES:
+            return None
+        if len(json.dumps(changed)) > _MAX_CHANGED_BYTES:  # never less than without escapes
             return None
         places, at = [], 0
         for part in self.parts:
@@ -361,13 +366,14 @@ class Indexes:
             keep -= 1
             notes += kept.parts[keep].notes
         kept.renewed, kept.changed = kept.changed, {}
-        outcome = await self._build(_BUILD.format(keep=keep, size=self._piece_bytes, piece=_PIECE), folder)
+        outcome, pieces = await self._build(_BUILD.format(keep=keep, size=self._piece_bytes, piece=PIECE), folder)
         if outcome.error and keep and kept.layout() is None:
             self._drop(key)  # so much has changed meanwhile that the block did not get the parts to keep
             return
         if outcome.error:
             raise ValueError(outcome.error)
-        pieces = [content for path, content in sorted(outcome.changes.writes.items()) if path.startswith(_PIECE)]
+        if not pieces:
+            raise ValueError("an index of no bytes")
         part = _Part(sum(map(len, pieces)), int(outcome.locals["notes"]))
         if self._kept.get(key) is not kept:
             return  # dropped meanwhile

@@ -20,9 +20,9 @@ from .._errors import MemoryRejectedError
 from .._steps import STEP_BYTES, STEP_NAMES
 from ..memory import ChangeSet
 from ._block_session import Attempts, BlockLostError, BlockSession, ChildDied, RunSlot
-from ._collect_changes import TooManyNamesError, ViewRemovedError, compare_copy, read_changes
+from ._collect_changes import TooManyNamesError, ViewRemovedError, compare_copy, read_changes, read_pieces
 from ._guest.views import is_intact
-from ._indexes import IndexBounds, Indexes, SharedIndex
+from ._indexes import PIECE, IndexBounds, Indexes, SharedIndex
 from ._mixed_ownership import MixedOwnership
 from ._pressure import MemoryPressure
 from ._sandbox import HostTool, Outcome, not_answered, not_set_up
@@ -53,6 +53,7 @@ class _Run:
     host_tools: Mapping[str, HostTool]
     slot: RunSlot
     seconds: float  # that it may still run
+    pieces: list[bytes] | None = None  # for a block of our own: what it wrote
     attempts: Attempts = attrs.field(factory=Attempts)
     descriptors: Hold = attrs.field(init=False)  # once it has its slot
 
@@ -178,6 +179,11 @@ class KernelTier:
             run.seconds -= trio.current_time() - began
             if run.root_fd is None or outcome.error:
                 return outcome
+            if run.pieces is not None:
+                size, piece_bytes = int(outcome.locals["size"]), self.limits.file_bytes
+                read = partial(read_pieces, child.upper, PIECE, size=size, piece_bytes=piece_bytes)
+                run.pieces = await trio.to_thread.run_sync(read)
+                return outcome
             try:
                 return attrs.evolve(outcome, changes=await self._changes(child.upper, run.root_fd))
             except MemoryRejectedError as error:
@@ -192,12 +198,13 @@ class KernelTier:
             return nullcontext()
         return self.indexes.share(run.root_fd)
 
-    async def _build(self, code: str, root_fd: int) -> Outcome:
-        """Run a block of our own, which takes no place from those of others."""
+    async def _build(self, code: str, root_fd: int) -> tuple[Outcome, list[bytes]]:
+        """Run a block of our own, which takes no place from those of others, and read the pieces that it wrote."""
         run = _Run(code, root_fd, root_fd, False, {}, RunSlot(trio.CapacityLimiter(1)), self.limits.wall_seconds)
+        run.pieces = []
         run.descriptors = await run.slot.begin()
         try:
-            return await self._run(run, full=False)
+            return await self._run(run, full=False), run.pieces
         finally:
             run.slot.end()
 

@@ -353,9 +353,11 @@ class Zygote:
             if child is None:
                 raise NoDescriptorError() if problem == _NO_DESCRIPTORS else not_set_up(problem)
         with contextlib.suppress(ConnectionError):  # it died; what is left to read says why
-            # Small, and the first on its way: there is room for it.
+            # The first on its way, and smaller than any socket's room: but for a memory with a path of many kilobytes.
             sent = socket.send_fds(child.channel, [request], [] if index is None else [index.descriptor])
-            child.channel.sendall(request[sent:])
+            if sent < len(request):
+                child.close()
+                raise CodeNotSentError(f"a setup request of {len(request)} bytes found no room", cost=20)
         return child
 
     async def _made(self, ours: socket.socket, *, spare: bool) -> tuple[Child | None, str]:

@@ -34,6 +34,7 @@ from ._names import nfc as nfc
 from ._names import usual_forms as usual_forms
 from ._paths import RESERVED as RESERVED
 from ._paths import is_hidden as is_hidden
+from ._paths import is_reserved as is_reserved
 from ._policy import NOTE_SUFFIXES as NOTE_SUFFIXES
 from ._policy import WriteRules as WriteRules
 from ._policy import glob_matches as glob_matches

@@ -7,6 +7,7 @@ works as long as it stays inside. Which spellings mean the same note is told in 
 from __future__ import annotations
 
 import os
+from unicodedata import category, normalize
 
 from ._results import Refused, ToolError
 from ._text import encode
@@ -17,6 +18,19 @@ MAX_DEPTH = 64
 RESERVED = ".trioagent"
 """The host's own folder in a memory: staged notes, the commit record, receipts. Tools neither show nor touch it, and it
 is there only while one of them is."""
+
+
+def is_reserved(name: str) -> bool:
+    """Is this name, in the memory's own folder, the host's, or one that begins with that, in any spelling?
+
+    File systems take names for one another that differ in case, in characters that nobody sees, in their Unicode form,
+    and FAT has short names.
+    """
+    if name.isascii():
+        plain = name.lower()
+    else:
+        plain = "".join(char for char in normalize("NFKC", name) if category(char) != "Cf").casefold()
+    return plain.lstrip().startswith((RESERVED, "trioag~"))
 
 
 def as_text(value: object, name: str, example: str) -> str:
@@ -61,7 +75,7 @@ def relative(value: object, name: str = "file_path") -> str:
             parts.append(part)
     if len(parts) > MAX_DEPTH:
         raise Refused(f"{path[:100]!r} has more than {MAX_DEPTH} folders; use a shorter path")
-    if parts and parts[0].casefold() == RESERVED:
+    if parts and is_reserved(parts[0]):
         raise Refused(f"{RESERVED} is no part of the notes; choose another name")
     try:
         os.fsencode(path)

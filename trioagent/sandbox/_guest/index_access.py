@@ -17,17 +17,16 @@ _map.restype = ctypes.c_void_p
 _map.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long)
 
 
-def map_index(descriptor: int) -> memoryview:
+def map_index(descriptor: int) -> memoryview | None:
     """Map the index: the bytes of a file that is sealed, so that they cannot vanish, and was opened for reading only.
 
-    Closes *descriptor*.
+    Closes *descriptor*. None if it cannot be mapped: no block fails for want of an index.
     """
     try:
         size = os.fstat(descriptor).st_size
         address = _map(None, size, PROT_READ, MAP_SHARED, descriptor, 0)
         if address in (None, _FAILED):
-            number = ctypes.get_errno()
-            raise OSError(number, f"mmap: {os.strerror(number)}")
+            return None
     finally:
         os.close(descriptor)
     return memoryview((ctypes.c_char * size).from_address(address)).cast("B").toreadonly()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ...tools import MAX_SEEN
 from ...tools import RESERVED as RESERVED
+from ...tools import is_reserved as is_reserved
 
 MIB = 1024 * 1024
 

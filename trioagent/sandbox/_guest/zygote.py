@@ -373,7 +373,7 @@ class ChildMaker:
             self._introduce.run()
             # Up to here nothing depends on the block: a child forked ahead waits here.
             request, index_fd = Channel(CHANNEL).read_with_descriptor()
-            index = map_index(index_fd) if index_fd is not None else None  # first: a view needs the descriptor's number
+            index = None if index_fd is None else map_index(index_fd)  # first: a view needs the descriptor's number
             self.backend.view(request)
             step = "root"
             self._confinement.enter()
@@ -389,7 +389,10 @@ class ChildMaker:
             return
         self._index.scanned = 0  # the zygote's own, at its warm-up
         if index is not None:
-            self._index.attach(index, **request["index"])
+            try:
+                self._index.attach(index, **request["index"])
+            except Exception:  # noqa: BLE001  # the block goes without: its tools look at every note
+                self._index.lose()
         self.reads.root = path
         environment = self._environment_at_root if path == "/" else self.new_environment(path)
         run(Channel(CHANNEL), environment, self.reads, self._settings, self._index)

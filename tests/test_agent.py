@@ -19,6 +19,7 @@ from trioagent._errors import (
     InvalidInputError,
     MemoryPathError,
     ModelStatusError,
+    ReplayMismatchError,
 )
 from trioagent._events import Answered, CodeResult, CodeStarted, Replied
 from trioagent._messages import AgentResponse, ChatMessage, Usage
@@ -530,7 +531,7 @@ async def test_a_journal_of_other_settings_is_refused(tmp_path: Path) -> None:
 
     async with agent_with([reply("unused")], tmp_path) as agent:
         past = [CodeResult(BlockResult(locals={}, error="", printed="", saved=False, tier="kernel"))]
-        with pytest.raises(InvalidInputError, match="needs Answered and has CodeResult"):
+        with pytest.raises(ReplayMismatchError, match="has a block's result where the conversation asks for an answer"):
             await agent._drive("Go", emit, past=past)
         assert len(agent.messages) == 1
 

@@ -117,7 +117,9 @@ class Files:
         return count
 
     def _changes(self, whole: str) -> None:
-        """A note is about to be changed, made or removed."""
+        """A note is about to be changed, made or removed; what is no note has no version, and no call changes it."""
+        if self._view.kind(whole) in ("folder", "other"):
+            return
         self._seen.change(whole, None if self._seen.knows(whole) else self._view.version(whole))
 
     def _append(self, path: Any, data: bytes, count: int) -> int:

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from trioagent._config import BatchConfig
-from trioagent.batch import BatchReport, Job, run_batch
+from trioagent._errors import InvalidInputError, ModelProtocolError
+from trioagent.batch import BatchReport, Dropped, Job, drop_failed, read_rows, run_batch
 from trioagent.batch._images import MOST_BYTES
 from trioagent.models import Model
 from trioagent.runtime import open_runtime
@@ -152,3 +153,39 @@ async def test_taken_back_twice(where: Path, caplog: pytest.LogCaptureFixture) -
         assert (await run(where, REPLY, REPLY, retry_failed=True)).done == 1
     assert caplog.text == ""
     assert notes(where)["log.md"] == b"before\n"
+
+
+async def test_dropped(where: Path) -> None:
+    """Nothing of it can be read from the run directory; the job begins again, and its notes stay as they are."""
+    answers = [append("SECRET CHANGE\n"), append("more\n"), REPLY, ModelProtocolError("the stream ended")]
+    assert (await run(where, *answers)).failed == 1
+    with pytest.raises(InvalidInputError, match="have not failed in this run: 'b'"):
+        drop_failed(where / "run", ["a", "b"])
+    assert len(events(where)) == 5
+    assert drop_failed(where / "run", ["a"]) == Dropped(1, 5)
+    assert drop_failed(where / "run") == Dropped(0, 0)
+    assert all(b"CHANGE" not in path.read_bytes() for path in (where / "run").glob("journal.db*"))
+    (row,) = read_rows(where / "run" / "failures.jsonl")
+    assert "resumable" not in row
+    again = Watching(where, REPLY, REPLY)
+    assert (await run(where, model=again, retry_failed=True)).done == 1
+    assert again.seen[0]["log.md"] == b"before\nSECRET CHANGE\nmore\n"
+
+
+async def test_totals_of_all_starts(where: Path) -> None:
+    first = await run(where, append("x"), REPLY, ModelProtocolError("the stream ended"))
+    status = json.loads((where / "run" / "status.json").read_text())
+    status["ended"] = False  # as a start that was killed leaves it
+    status["progress"]["seconds"] = 100.0
+    (where / "run" / "status.json").write_text(json.dumps(status))
+    last = await run(where, REPLY, retry_failed=True)
+    for report, starts, done, failed in ((first, 1, 0, 1), (last, 2, 1, 0)):
+        totals = report.all_starts
+        assert totals is not None
+        assert (totals.starts, totals.done, totals.failed, totals.no_reply, totals.left) == (starts, done, failed, 0, 0)
+        assert (totals.tokens, totals.cost) == (report.tokens_total, report.cost_total)
+    assert first.all_starts is not None and last.all_starts is not None
+    assert last.all_starts.seconds == pytest.approx(first.seconds + 100.0 + last.seconds)
+    states = first.all_starts.seconds_by_state, last.seconds_by_state
+    assert last.all_starts.seconds_by_state["model"] == pytest.approx(sum(each["model"] for each in states))
+    assert json.loads((where / "run" / "report.json").read_text())["all_starts"]["starts"] == 2

@@ -316,3 +316,28 @@ async def test_jobs_from_stdin(home: Path, nursery: trio.Nursery) -> None:
     assert done.out.startswith("stdin: 3 jobs, every row is good\nwould run: 2 ")
     assert (await trioagent(*given, home=home, stdin=rows)).code == 0
     assert (len(conversations(home)), model.total) == (3, 3 * REQUESTS)
+
+
+async def test_drop_failed(home: Path, nursery: trio.Nursery) -> None:
+    """What is kept of a failed job is gone, and the job begins again from the start."""
+    broken = True
+
+    def fault(request: ModelRequest) -> Wire | None:
+        return Fault.status(400) if broken and request.messages[-1]["content"] == "two" else None
+
+    model = Model(fault=fault)
+    server = await nursery.start(serve_model, model)
+    write_jobs(home, 2)
+    assert (await batch(home, server)).code == 1
+    done = await trioagent("batch", "drop-failed", "run", "job-0", "job-9", home=home)
+    assert (done.code, done.out, done.err) == (2, "", "error: jobs: have not failed in this run: 'job-9'\n")
+    done = await trioagent("batch", "drop-failed", "run", "job-0", home=home)
+    assert (done.code, done.out) == (0, "dropped 3 events of 1 failed jobs in run\n")
+    broken = False
+    model.asked.clear()
+    assert (await batch(home, server, "--retry-failed")).code == 0
+    assert model.total == REQUESTS + 2  # the one from the start, the other from where it was
+    notes = outcome(home)[1]
+    assert notes["0/log.md"].startswith("turn 0\n")
+    assert notes["1/log.md"] == "turn 0\nturn 2\n"
+    assert report(home)["all_starts"]["starts"] == 2

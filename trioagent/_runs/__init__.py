@@ -7,6 +7,8 @@ from ._budget import Budget as Budget
 from ._budget import BudgetedModel as BudgetedModel
 from ._budget import BudgetExhaustedError as BudgetExhaustedError
 from ._budget import PriceUnknownError as PriceUnknownError
+from ._drop import Dropped as Dropped
+from ._drop import drop_failed as drop_failed
 from ._engine import Run as Run
 from ._engine import run_journaled as run_journaled
 from ._events import AnswerEvent as AnswerEvent
@@ -41,6 +43,7 @@ from ._reader import look_up_jobs as look_up_jobs
 from ._report import BatchReport as BatchReport
 from ._report import FailureCause as FailureCause
 from ._report import RunStatus as RunStatus
+from ._report import RunTotals as RunTotals
 from ._report import read_run_status as read_run_status
 from ._rows import BadJobsError as BadJobsError
 from ._rows import BadRow as BadRow

@@ -33,7 +33,7 @@ from ._outages import DiskWait, Outages, health_of
 from ._outputs import BATCH_FILES, REPORT, OutputFiles, Outputs, RunDirError, open_outputs, write_json
 from ._pins import pin
 from ._progress import Progress, ProgressTracker
-from ._report import BatchReport, FailureCause, StatusFile, StopCause, Stopped
+from ._report import BatchReport, FailureCause, StatusFile, StopCause, Stopped, count_start, with_totals
 from ._spending import Spending
 from ._work import J, JobEnd, Work
 
@@ -70,6 +70,7 @@ async def run_journaled(
         stack.enter_context(runtime.endpoints.hold_outages())
         run: Run[J] = Run(runtime, journal, outputs, config, Budget(config, await journal.spent()), total, models)
         work = await make_work(run)
+        await count_start(journal)
         status = StatusFile(run_dir, runtime.model.name)
         try:
             async with trio.open_nursery() as nursery:
@@ -85,6 +86,7 @@ async def run_journaled(
             with trio.CancelScope(shield=True):  # bounded: one journal write and two small local files
                 with _unless_full(run):
                     await run.book_waste()
+                    report = await with_totals(journal, report)
                 with _unless_full(run):
                     await trio.to_thread.run_sync(partial(status.write, run.progress(), ended=True))
                     await trio.to_thread.run_sync(write_json, run_dir / REPORT, attrs.asdict(report))

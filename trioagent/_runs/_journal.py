@@ -251,6 +251,15 @@ class Journal:
         """What all answers recorded so far have cost."""
         return await self._write(spent)
 
+    async def counts(self) -> dict[str, int]:
+        """How many jobs are in each state, and how many of those that are done got no reply ("no_reply")."""
+
+        def read(cursor: sqlite3.Cursor) -> dict[str, int]:
+            rows = cursor.execute("SELECT state, count(*), sum(no_reply) FROM jobs GROUP BY state").fetchall()
+            return {state: count for state, count, _ in rows} | {"no_reply": sum(silent for *_, silent in rows)}
+
+        return await self._write(read)
+
     async def has_outcomes(self) -> bool:
         """Has anything come of the run yet: an answer, a job that ended?"""
         return await self._write(has_outcomes)
@@ -401,7 +410,7 @@ async def open_journal(run_dir: Path, holds: str = BATCH) -> AsyncIterator[Journ
         JournalError: the directory or the file cannot be used, holds another kind, or another process runs this batch.
     """
     path = run_dir / FILE_NAME
-    lock, connection, run_id = await trio.to_thread.run_sync(_open, run_dir, path, holds)
+    lock, connection, run_id = await trio.to_thread.run_sync(lock_and_connect, run_dir, path, holds)
     try:
         yield Journal(connection, path, run_id)
     finally:
@@ -412,7 +421,8 @@ async def open_journal(run_dir: Path, holds: str = BATCH) -> AsyncIterator[Journ
             lock.release()
 
 
-def _open(run_dir: Path, path: Path, holds: str) -> tuple[RunLock, sqlite3.Connection, str]:
+def lock_and_connect(run_dir: Path, path: Path, holds: str) -> tuple[RunLock, sqlite3.Connection, str]:
+    """The run lock, the journal at *path*, and the run's own id; see `open_journal`. Synchronous."""
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
         lock = take_run_lock(run_dir)

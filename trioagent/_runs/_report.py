@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import attrs
+import trio
 
 from .._files import user_path
+from ._journal import Journal
 from ._lock import is_running
 from ._outputs import REPORT, STATUS, write_json
 from ._progress import Progress
@@ -22,6 +25,9 @@ StopCause = Literal["", "asked", "budget", "outage", "quota", "refused", "disk"]
 Stopped = StopCause | Literal["limit", "cancelled"]
 
 
+STARTS = "starts"
+
+
 @attrs.frozen(kw_only=True)
 class FailureCause:
     """Why so many jobs failed: an error's type (with a server's status), and one of the jobs with its message."""
@@ -30,6 +36,30 @@ class FailureCause:
     count: int
     example: str
     message: str
+
+
+@attrs.frozen(kw_only=True)
+class RunTotals:
+    """What came of all starts with one run directory, up to and with this one.
+
+    Attributes:
+        starts: how many there were.
+        done, failed, no_reply: jobs by what came of them at last; *no_reply* are among those that are done.
+        left: jobs that were begun and can go on.
+        tokens, cost: spent.
+        seconds: wall time; of a start that was killed up to its last ``status.json``.
+        seconds_by_state: what all jobs together spent their time on; nothing is known of it of starts that were killed.
+    """
+
+    starts: int
+    done: int
+    failed: int
+    no_reply: int
+    left: int
+    tokens: int
+    cost: float
+    seconds: float
+    seconds_by_state: Mapping[str, float]
 
 
 @attrs.frozen(kw_only=True)
@@ -56,6 +86,7 @@ class BatchReport:
         seconds: wall time of this run.
         seconds_by_state: what all jobs together spent their time on.
         run_dir: where the outputs are.
+        all_starts: the totals of all starts with this run directory; None if the journal could not be read in the end.
     """
 
     done: int
@@ -76,6 +107,40 @@ class BatchReport:
     seconds: float
     seconds_by_state: Mapping[str, float]
     run_dir: str
+    all_starts: RunTotals | None = None
+
+
+async def count_start(journal: Journal) -> None:
+    """Journal that a run starts, and how long the one before it ran if that was killed."""
+    before = await journal.read_meta(STARTS) or {}
+    last = await trio.to_thread.run_sync(_read_json, journal.path.with_name(STATUS))
+    seconds = before.get("seconds", 0.0)
+    if before and last is not None and not last.get("ended"):
+        seconds += last["progress"]["seconds"]
+    await journal.write_meta({STARTS: {**before, "starts": before.get("starts", 0) + 1, "seconds": seconds}})
+
+
+async def with_totals(journal: Journal, report: BatchReport) -> BatchReport:
+    """*report* with the totals of all starts, which are journaled."""
+    before = await journal.read_meta(STARTS) or {}
+    seconds = before.get("seconds", 0.0) + report.seconds
+    states = Counter(before.get("seconds_by_state", {}))
+    states.update(report.seconds_by_state)
+    starts = before.get("starts", 1)
+    await journal.write_meta({STARTS: {"starts": starts, "seconds": seconds, "seconds_by_state": dict(states)}})
+    counts = await journal.counts()
+    totals = RunTotals(
+        starts=starts,
+        done=counts.get("done", 0),
+        failed=counts.get("failed", 0),
+        no_reply=counts.get("no_reply", 0),
+        left=counts.get("running", 0),
+        tokens=report.tokens_total,
+        cost=report.cost_total,
+        seconds=seconds,
+        seconds_by_state=dict(states),
+    )
+    return attrs.evolve(report, all_starts=totals)
 
 
 class StatusFile:

@@ -13,6 +13,7 @@ from .._runs import BadJobsError as BadJobsError
 from .._runs import BadRow as BadRow
 from .._runs import BatchReport as BatchReport
 from .._runs import BudgetExhaustedError as BudgetExhaustedError
+from .._runs import Dropped as Dropped
 from .._runs import EndpointUse as EndpointUse
 from .._runs import FailureCause as FailureCause
 from .._runs import JobChangedError as JobChangedError
@@ -24,8 +25,10 @@ from .._runs import Progress as Progress
 from .._runs import RunChangedError as RunChangedError
 from .._runs import RunDirError as RunDirError
 from .._runs import RunStatus as RunStatus
+from .._runs import RunTotals as RunTotals
 from .._runs import Spending as Spending
 from .._runs import Straggler as Straggler
+from .._runs import drop_failed as drop_failed
 from .._runs import is_running as is_running
 from .._runs import read_rows as read_rows
 from .._runs import read_run_status as read_run_status

@@ -9,6 +9,7 @@ import click
 from .._config import BatchConfig, RateLimits, SandboxLimits
 from .._descriptors import hard_limit
 from ..batch import BadJobsError, fit_to_descriptors, survey_jobs
+from ._batch_drop import drop_failed_command
 from ._batch_dry_run import print_plan
 from ._batch_run import BatchCommand, execute_batch
 from ._batch_source import open_jobs
@@ -66,6 +67,7 @@ def batch() -> None:
 
 
 batch.add_command(status)
+batch.add_command(drop_failed_command)
 
 
 @batch.command(_RUN, cls=_Jobs)

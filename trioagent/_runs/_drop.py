@@ -1,0 +1,88 @@
+"""Dropping what a run directory keeps of failed jobs."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+import attrs
+
+from .._errors import InvalidInputError
+from .._files import user_path
+from ._journal import BATCH, FILE_NAME, RESUMABLE, UNREADABLE, JournalError, lock_and_connect, read_object
+from ._outputs import BATCH_FILES, Outputs
+
+
+@attrs.frozen
+class Dropped:
+    """How many failed jobs something was kept of, and how many events (with their images) that was."""
+
+    jobs: int
+    events: int
+
+
+def drop_failed(run_dir: str | Path, job_ids: Sequence[str] = ()) -> Dropped:
+    """Drop the journaled answers and results of failed jobs, and the images of the notes that they changed.
+
+    The jobs stay failed. Tried again, they begin from the start, and nothing of theirs is taken back. The space is
+    given back to the file system. Synchronous; not while a process runs the batch.
+
+    Args:
+        job_ids: which; all that have failed if there are none.
+
+    Raises:
+        InvalidInputError: nothing was run there, or a job has not failed; nothing was dropped.
+        JournalError: the journal cannot be used, or another process runs the batch.
+    """
+    folder = user_path(run_dir, "run_dir")
+    path = folder / FILE_NAME
+    if not path.is_file():
+        raise InvalidInputError("run directory", f"{str(folder)!r} holds no {FILE_NAME}: nothing was run there")
+    lock, connection, _ = lock_and_connect(folder, path, BATCH)
+    try:
+        try:
+            dropped = _drop(connection, job_ids)
+        finally:
+            connection.close()
+        Outputs(folder, False, BATCH_FILES).close()  # whose rows say which jobs can go on
+    except sqlite3.Error as error:
+        raise JournalError(str(path), f"cannot be written: {error}; run it again") from error
+    finally:
+        lock.release()
+    return dropped
+
+
+def _drop(connection: sqlite3.Connection, job_ids: Sequence[str]) -> Dropped:
+    connection.execute("PRAGMA secure_delete = ON")  # nothing of it can be read from the file any more
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        failed = {
+            job_id: (seq, outcome)
+            for seq, job_id, outcome in connection.execute("SELECT seq, id, outcome FROM jobs WHERE state = 'failed'")
+        }
+        if others := [job_id for job_id in job_ids if job_id not in failed]:
+            raise InvalidInputError("jobs", f"have not failed in this run: {', '.join(map(repr, others))}")
+        jobs = events = 0
+        for job_id in dict.fromkeys(job_ids or failed):
+            seq, outcome = failed[job_id]
+            count = connection.execute("DELETE FROM events WHERE seq = ?", (seq,)).rowcount
+            jobs, events = jobs + (count > 0), events + count
+            connection.execute("UPDATE jobs SET outcome = ? WHERE seq = ?", (_from_the_start(outcome), seq))
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            connection.rollback()
+    if events:
+        connection.execute("VACUUM")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return Dropped(jobs, events)
+
+
+def _from_the_start(outcome: str) -> str:
+    """An outcome that does not say any more that its job can go on from its events."""
+    try:
+        return json.dumps({name: value for name, value in read_object(outcome).items() if name != RESUMABLE})
+    except UNREADABLE:
+        return outcome

@@ -6,19 +6,23 @@ import json
 import logging
 import sqlite3
 import stat
-from contextlib import closing
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
 from trioagent._config import BatchConfig
 from trioagent._errors import InvalidInputError, ModelProtocolError
+from trioagent._messages import ChatMessage
 from trioagent.batch import BatchReport, Dropped, Job, drop_failed, read_rows, run_batch
 from trioagent.batch._images import MOST_BYTES
-from trioagent.models import Model
+from trioagent.models import AnswerPart, Model
 from trioagent.runtime import open_runtime
 from trioagent.testing import ScriptedModel
+from trioagent.tools import version_of
 
 pytestmark = pytest.mark.real
 
@@ -141,6 +145,39 @@ async def test_a_block_whose_result_was_not_journaled(where: Path, caplog: pytes
     with caplog.at_level(logging.WARNING, "trioagent"):
         assert (await run(where, REPLY, REPLY, retry_failed=True)).done == 1
     assert caplog.text.rstrip().endswith("not kept: log.md")
+    assert notes(where)["log.md"] == b"before\nfirst\n"
+
+
+async def test_what_a_receipt_told_is_journaled(where: Path) -> None:
+    """Killed before a result was journaled, and once more after it was taken from the receipt in the notes' folder."""
+
+    class Cancelled(ScriptedModel):
+        """Gives its answers, and then has its run cancelled."""
+
+        @asynccontextmanager
+        async def answer(self, messages: Sequence[ChatMessage]) -> AsyncIterator[AsyncIterator[AnswerPart]]:
+            if len(self.calls) == self.answers:
+                self.scope.cancel()
+                await trio.sleep_forever()
+            async with super().answer(messages) as parts:
+                yield parts
+
+        def __init__(self, *answers: str) -> None:
+            super().__init__(answers)
+            self.answers, self.scope = len(answers), trio.CancelScope()
+
+    for answers in ((append("first\n"),), ()):
+        with (model := Cancelled(*answers)).scope:
+            await run(where, model=model)
+        assert model.scope.cancelled_caught
+        with closing(sqlite3.connect(where / "run" / "journal.db")) as connection:
+            told = connection.execute("SELECT read, written FROM events WHERE kind = 'result'").fetchall()
+            if answers:
+                connection.execute("DELETE FROM events WHERE kind = 'result'")
+                connection.commit()
+        ((read, written),) = told
+        assert json.loads(written) == {"log.md": version_of(b"before\nfirst\n")}
+        assert set(json.loads(read)) <= {"log.md"}
     assert notes(where)["log.md"] == b"before\nfirst\n"
 
 

@@ -38,15 +38,18 @@ def test_whoever_waited_for_its_turn_does_not_wait_again() -> None:
     assert breaker.admit(100.5, ahead=True) is None
 
 
-def test_pauses_double_up_to_a_limit() -> None:
+def test_pauses_grow_up_to_a_limit() -> None:
+    """So slowly that a server is found soon after it is back, in proportion to the time that it was away."""
     breaker, now, pauses = opened(), 100.0, []
-    for _ in range(8):
+    for _ in range(30):
         pauses.append(breaker.next_probe - now)
         now = breaker.next_probe
         assert breaker.admit(now) is True
         breaker.open(now, probe=True)
-    assert pauses == [1, 2, 4, 8, 16, 32, 60, 60]
-    assert breaker.probes == 8
+    assert pauses[:4] == pytest.approx([1, 1.2, 1.44, 1.728])
+    assert pauses[-7:] == [60] * 7
+    assert all(pause <= 1 + 0.2 * sum(pauses[:number]) + 1e-6 for number, pause in enumerate(pauses))
+    assert breaker.probes == 30
 
 
 def test_a_wait_that_the_server_asks_for_is_kept() -> None:

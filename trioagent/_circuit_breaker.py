@@ -9,8 +9,8 @@ class CircuitBreaker:
     """Stops requests that cannot succeed, and lets one through from time to time to see whether that is still so.
 
     It opens when it is told to, or after `THRESHOLD` refusals in a row; any success closes it. While it is open, one
-    request at a time (a probe) may be sent after a pause that doubles with each probe that fails, from `FIRST_PAUSE` to
-    `LONGEST_PAUSE` seconds.
+    request at a time (a probe) may be sent after a pause that grows with each probe that fails, from `FIRST_PAUSE` to
+    `LONGEST_PAUSE` seconds: by a fifth, so that a server that is back is found after some 10 % of the time it was away.
 
     Attributes:
         is_open: requests are stopped, but for a probe.
@@ -19,7 +19,7 @@ class CircuitBreaker:
     """
 
     THRESHOLD = 8
-    FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
+    FIRST_PAUSE, LONGEST_PAUSE, GROWTH = 1.0, 60.0, 1.2
 
     def __init__(self) -> None:
         self.is_open = False
@@ -66,7 +66,7 @@ class CircuitBreaker:
             return  # a request that was sent before it opened tells nothing new
         self.probes = self.probes + 1 if self.is_open else 0
         self.is_open, self._probing = True, False
-        pause = min(self.LONGEST_PAUSE, self.FIRST_PAUSE * 2.0 ** min(self.probes, 16))
+        pause = min(self.LONGEST_PAUSE, self.FIRST_PAUSE * self.GROWTH ** min(self.probes, 64))
         self.next_probe = now + max(pause, at_least)
 
     def gave_up_probe(self) -> None:

@@ -180,8 +180,10 @@ async def test_waiters_go_on_when_one_of_them_has_found_the_server_well(autojump
         async with trio.open_nursery() as nursery:
             for _ in range(20):
                 nursery.start_soon(job)
-    assert asked[:4] == pytest.approx([1.0, 3.25, 7.5, 15.75]), "pauses of 1, 2, 4 and 8 s, and requests of 0.25 s"
-    assert done == pytest.approx([16.0] + [16.25] * 19)
+    assert asked[:4] == pytest.approx([1.0, 2.45, 4.14, 6.118]), (
+        "pauses of 1 s and a fifth more each time, requests of 0.25 s"
+    )
+    assert done == pytest.approx([11.42992] + [11.67992] * 19)
     assert health.state.value == Available()
 
 

@@ -165,12 +165,15 @@ def test_a_class_name_means_one_class() -> None:
 
 # Words that only their author understands, and what the field calls it.
 PRIVATE_WORDS = {
+    "around": "container, enclosing",
     "foreigners": "mixed ownership",
     "ground": "isolation backend",
     "grounds": "isolation backends",
+    "hello": "handshake",
     "keeper": "tool server",
     "lane": "connection",
     "lanes": "connection pool",
+    "lend": "map, share",
     "lent": "mapped, shared",
     "pacer": "rate limiter",
     "told": "what was described, stated, reported",

@@ -1,7 +1,7 @@
 """The batch's durable record: one SQLite database in WAL mode in the run directory.
 
 A job has a row from its first start, and one event for each thing that must not happen twice: a model's answer (it
-was paid for) and a block's result (its changes are in the notes); see `_events`. Events are told by job, attempt and
+was paid for) and a block's result (its changes are in the notes); see `_events`. An event's key is job, attempt and
 number. Those of a job that is done are dropped, those of one that failed are kept until it is tried again, with images
 of the notes that it changed; the outcome stays. What the answers have cost is added up in the same transactions, so
 that a budget holds over any number of runs.
@@ -294,7 +294,7 @@ class Journal:
         return result
 
     async def _write_group(self) -> None:
-        """Write all that wait by now in one transaction. Every one of them is told what became of it."""
+        """Write all that wait by now in one transaction. Each of them learns whether it was written."""
         group, self._waiting = self._waiting, []
         try:
             await trio.to_thread.run_sync(self._commit, group)

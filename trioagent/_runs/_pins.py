@@ -2,7 +2,8 @@
 
 They are recorded at the first start that came to anything. A later start with others is refused by name, unless its
 changes are accepted: else one conversation could be of two models, and a journal would not fit its conversation. What
-decides only where and how fast a run goes (address, version, sandbox tier, rates) is recorded too, and a change told.
+decides only where and how fast a run goes (address, version, sandbox tier, rates) is recorded too, and a change is
+reported.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Whether a wait for a memory can ever end: it cannot where the wait is part of what the holder itself waits for.
 
 A block holds its memory while its host tools run. A tool that wants that memory again, in its own task or in one below
-it, or two tools that want each other's, would wait for ever; whoever closes such a circle is told at once. Which
+it, or two tools that want each other's, would wait for ever; whoever closes such a cycle gets an error at once. Which
 memories a task is part of the holding of is known from a context variable, which tasks inherit. Only those held by the
 task itself or by one above it count: a task that a tool has started elsewhere is not waited for by the tool.
 """

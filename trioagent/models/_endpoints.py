@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 import attrs
 import trio
-from trio_util import AsyncValue
+from trio_util import AsyncValue, RepeatedEvent
 
 from .._circuit_breaker import CircuitBreaker
 from .._config import ModelConfig
@@ -129,7 +129,7 @@ class EndpointHealth:
         self._failing: list[object] = []  # two answers, at most, whose requests failed since the last success
         self._queue = trio.StrictFIFOLock()  # held by the waiter whose turn to probe comes next
         self._prober: object | None = None  # the waiter whose turn it is
-        self._changed = trio.Event()
+        self._changed = RepeatedEvent()
 
     def __repr__(self) -> str:
         return f"<EndpointHealth of {self.name}: {self.state.value!r}>"
@@ -191,7 +191,7 @@ class EndpointHealth:
         finally:
             if self._prober is me:
                 self._prober = None
-                self._wake()
+                self._changed.set()
 
     def others_fail(self, answer: object) -> bool:
         """Whether requests for other answers have failed, and none has succeeded since."""
@@ -253,17 +253,12 @@ class EndpointHealth:
 
     def _on_probe_given_up(self) -> None:
         self._breaker.gave_up_probe()
-        self._wake()
+        self._changed.set()
 
     def _set(self, state: EndpointState) -> None:
         if state != self.state.value:
             self.state.value = state
-            self._wake()
-
-    def _wake(self) -> None:
-        if self._changed.statistics().tasks_waiting:
             self._changed.set()
-            self._changed = trio.Event()
 
 
 class Endpoints:

@@ -6,6 +6,7 @@ import math
 
 import attrs
 import trio
+from trio_util import RepeatedEvent
 
 from .._activity import doing
 from .._config import RateLimits
@@ -82,7 +83,7 @@ class RateLimiter:
         self._in_flight = trio.CapacityLimiter(limits.max_in_flight)
         self._turn = trio.Lock()
         self._hold_until = -math.inf
-        self._changed = trio.Event()
+        self._changed = RepeatedEvent()
 
     def statistics(self) -> RateLimiterStatistics:
         now = trio.current_time()
@@ -131,7 +132,7 @@ class RateLimiter:
 
     def _settle(self, reserved: RateEntry, tokens: float) -> None:
         self._tokens.settle(reserved, tokens)
-        self._wake()
+        self._changed.set()
 
     def _on_success(self) -> None:
         self._adaptive.on_success()
@@ -147,13 +148,8 @@ class RateLimiter:
             self._allow()
             if error.retry_after is not None:
                 self._hold_until = max(self._hold_until, now + min(error.retry_after, self.limits.max_hold_seconds))
-            self._wake()
+            self._changed.set()
 
     def _allow(self) -> None:
         if self._in_flight.total_tokens != self._adaptive.tokens:
             self._in_flight.total_tokens = self._adaptive.tokens
-
-    def _wake(self) -> None:
-        if self._turn.locked():  # a request is waiting
-            self._changed.set()
-            self._changed = trio.Event()

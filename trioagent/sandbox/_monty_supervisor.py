@@ -71,7 +71,7 @@ def _folders() -> tuple[str, ...]:
     return tuple(folders)
 
 
-_HELLO_BYTES = 65536
+_HANDSHAKE_BYTES = 65536
 
 
 @attrs.frozen
@@ -141,7 +141,7 @@ class Supervisor:
             async with self._asking:  # an order that is under way gets its answer first
                 with contextlib.suppress(OSError):
                     self._control.shutdown(socket.SHUT_WR)
-                await _receive(self._control, _HELLO_BYTES)  # to the end: it ends as the last of it does
+                await _receive(self._control, _HANDSHAKE_BYTES)  # to the end: it ends as the last of it does
         self._control.close()
         if self._process.poll() is None:
             self._process.kill()  # no effect on one that is ending
@@ -229,7 +229,7 @@ class Supervisor:
 
     async def _line(self) -> bytes:
         line = bytearray()
-        while not line.endswith(b"\n") and len(line) < _HELLO_BYTES:
+        while not line.endswith(b"\n") and len(line) < _HANDSHAKE_BYTES:
             part = await _receive(self._control, 1)
             if not part:
                 return b""
@@ -256,7 +256,7 @@ async def _receive(channel: socket.socket, size: int) -> bytes:
 
 async def _first_frame(channel: socket.socket) -> bytes:
     size = int.from_bytes(await _receive(channel, HEADER_BYTES), "big")
-    return await _receive(channel, min(size, _HELLO_BYTES))
+    return await _receive(channel, min(size, _HANDSHAKE_BYTES))
 
 
 def _interpreter() -> str:

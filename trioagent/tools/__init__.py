@@ -76,7 +76,7 @@ def make_tools(
 
     Args:
         root: the memory's folder, ``/`` in a child that has changed its root to it; or what stands for a folder.
-        seen: told of each note whose content, or absence, is shown, and of each that is changed.
+        seen: gets each note whose content, or absence, is shown, and of each that is changed.
         index: what may know where in the memory to look; without, every note is looked at.
     """
     tools = NoteTools(root, seen, index)

@@ -1,7 +1,7 @@
 """Paths as a model writes them, made into paths relative to the memory. Pure text: no file is touched here.
 
 A path is relative to the memory and ``/``-separated; a leading ``/`` or ``./`` means the memory's own folder; ``..``
-works as long as it stays inside. Which spellings mean the same note is told in :mod:`._names`.
+works as long as it stays inside. Which spellings mean the same note is decided in :mod:`._names`.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from _blake2 import blake2b  # hashlib would load OpenSSL as well, and a child p
 Version = str
 
 MAX_HASHED = 64 * 1024 * 1024
-"""Bytes; a larger file is an attachment that no block reads whole, and is told by its size."""
+"""Bytes; a larger file is an attachment that no block reads whole, and is identified by its size."""
 
 _DIGEST_BYTES = 16
 _PIECE = 1024 * 1024

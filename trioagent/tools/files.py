@@ -34,7 +34,7 @@ class NoteTools:
     Args:
         root: the memory's folder, ``/`` inside of a chroot; or what stands for a folder. Nothing outside of it can be
             reached.
-        seen: told of each note whose content, or absence, a tool shows to the block, and of each that it changes.
+        seen: gets each note whose content, or absence, a tool shows to the block, and of each that it changes.
         index: what may know where in the memory to look.
     """
 

@@ -21,7 +21,7 @@ class Files:
     """Answers Monty's calls to the operating system. The memory is ``/``; there is nothing else.
 
     Args:
-        seen: told of each note that the block opens to read, and of each that it changes.
+        seen: gets each note that the block opens to read, and of each that it changes.
     """
 
     def __init__(self, view: View, seen: SeenLog) -> None:

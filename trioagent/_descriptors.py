@@ -96,6 +96,7 @@ class _Raised:
     after: int = 0
 
 
+# Of the module and not of a runtime: the limit is the process's own, and all of its threads' runs share it.
 _raised = _Raised()
 
 

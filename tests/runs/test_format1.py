@@ -117,6 +117,18 @@ async def test_a_damaged_event_leaves_the_journal_as_it_was(body: str, run_dir: 
     assert not is_running(run_dir)
 
 
+@pytest.mark.parametrize("outcome", ["5", '{"stop_reasons": 5}', '{"stop_reasons": [null]}'])
+async def test_a_damaged_outcome_leaves_the_journal_as_it_was(outcome: str, run_dir: Path) -> None:
+    with closing(sqlite3.connect(run_dir / FILE_NAME)) as connection:
+        connection.execute("UPDATE jobs SET outcome = ? WHERE state = 'done'", (outcome,))
+        connection.commit()
+    before = contents(run_dir / FILE_NAME, ("jobs", "events"))
+    with pytest.raises(JournalError, match="cannot be brought up to date: job 1"):
+        async with open_journal(run_dir):
+            pass
+    assert contents(run_dir / FILE_NAME, ("jobs", "events")) == before
+
+
 @pytest.mark.parametrize("where", ["_back_up", "_convert"])
 async def test_interrupted(where: str, run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever stops it, it is done again from the beginning."""

@@ -70,7 +70,8 @@ def _convert(connection: sqlite3.Connection, events_schema: str) -> list[tuple[s
     """Convert the events of the jobs that run; returns the jobs that begin again, and why."""
     connection.execute("ALTER TABLE jobs ADD COLUMN no_reply INTEGER NOT NULL DEFAULT 0")
     for seq, outcome in connection.execute("SELECT seq, outcome FROM jobs WHERE state = 'done'").fetchall():
-        reasons = _object(outcome, f"job {seq}").get("stop_reasons", ())
+        reasons = _object(outcome, f"job {seq}").get("stop_reasons", [])
+        reasons = read_value(_converter, reasons, list[str], f"job {seq}.stop_reasons")
         if any(reason != "reply" for reason in reasons):
             connection.execute("UPDATE jobs SET no_reply = 1 WHERE seq = ?", (seq,))
     connection.execute("ALTER TABLE events RENAME TO events_of_format_1")

@@ -57,7 +57,7 @@ def run_sync(function: Callable[[Unpack[Ts]], Awaitable[T]], *args: *Ts, name: s
             if not wake.acquire(timeout=seconds):
                 check()
     except BaseException:
-        _cancel_and_wait(call, wake)
+        cancel_and_wait(call, wake)
         raise
     return call.result()
 
@@ -66,13 +66,15 @@ def _interruption(name: str) -> tuple[Callable[[], object], float]:
     """What raises if the wait of this thread is to be given up, and how often to ask: seconds between."""
     if _bridge.is_worker_of_trio():
         return trio.from_thread.check_cancelled, _bridge.WORKER_SECONDS
-    if (anyio := sys.modules.get("anyio.from_thread")) is not None:
+    if "anyio.to_thread" in sys.modules:
+        from anyio import from_thread
+
         try:
-            anyio.check_cancelled()
+            from_thread.check_cancelled()
         except RuntimeError:  # no worker thread of anyio's
             pass
         else:
-            return anyio.check_cancelled, _ANYIO_SECONDS
+            return from_thread.check_cancelled, _ANYIO_SECONDS
     task = _running_task()
     if task is None:
         return _nothing, _INJECTED_SECONDS
@@ -102,7 +104,7 @@ def _running_task() -> asyncio.Task[Any] | None:
         return None
 
 
-def _cancel_and_wait(call: BridgeCall[Any], wake: threading.Lock) -> None:
+def cancel_and_wait(call: BridgeCall[Any], wake: threading.Lock) -> None:
     """Cancel *call* and wait until it has ended, however many exceptions (such as Ctrl-C) interrupt the wait."""
     while call.cancel():
         try:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
+from .._events import AgentEvent
 from ._facade import AgentFacade, conversation_folder, save
 from ._interop import run_sync
+from ._stream import stream_in_thread
 from .schemas import AgentResponse
 
 
@@ -20,13 +24,21 @@ class Agent(AgentFacade):
         """Say *message* and wait for the reply.
 
         Raises:
-            WrongContextError: called in a running event loop. ``await loop.run_in_executor(None, agent.chat, message)``
-                works, and so does `AsyncAgent`.
+            WrongContextError: called in Trio, or in a process that gevent or eventlet has patched.
             TrioAgentError: see `trioagent.Agent.chat`.
 
-        Ctrl-C stops the chat and is raised once that is cleaned up: the notes are as the last finished block left them.
+        In a running event loop it blocks that, and a warning says so once; `AsyncAgent` does not, nor does
+        ``await loop.run_in_executor(None, agent.chat, message)``. Ctrl-C and other exceptions that come from outside
+        stop the chat and are raised once that is cleaned up: the notes are as the last finished block left them.
         """
         return run_sync(self.say, message, name="Agent.chat")
+
+    def stream_chat(self, message: str) -> AbstractContextManager[Iterator[AgentEvent]]:
+        """Like `chat`, giving what happens as it happens: ``with agent.stream_chat(text) as events: ...``.
+
+        See `trioagent.Agent.stream_chat`; leaving the block early stops the chat.
+        """
+        return stream_in_thread(self, message, name="Agent.stream_chat")
 
     def save_conversation(self, log: bool = False, save_folder: str | os.PathLike[str] | None = None) -> Path:
         """Write the conversation to ``convo_<uuid>.json`` and return its path.

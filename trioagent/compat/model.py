@@ -59,7 +59,7 @@ def get_model_response(
     """See `trioagent.compat.async_agent.async_model.get_model_response`; this one waits in its thread.
 
     Raises:
-        WrongContextError: called in a running event loop.
+        WrongContextError: called in Trio, which it would block.
     """
     choice, asked = choice_of(model, use_vllm=use_vllm, client=client), conversation(messages, message, system_prompt)
     return run_sync(ask, choice, asked, schema, name="get_model_response")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import trio
 
 from ..._errors import InvalidInputError
+from ..._events import AgentEvent
 from .._facade import AgentFacade, conversation_folder, save, say_all
 from .._interop import run_async
+from .._stream import stream_in_loop
 from ..schemas import AgentResponse
 
 
@@ -32,6 +35,13 @@ class AsyncAgent(AgentFacade):
         connection of the chat is left.
         """
         return await run_async(self.say, message, name="AsyncAgent.chat")
+
+    def stream_chat(self, message: str) -> AbstractAsyncContextManager[AsyncIterator[AgentEvent]]:
+        """Like `chat`, giving what happens as it happens: ``async with agent.stream_chat(text) as events: ...``.
+
+        See `trioagent.Agent.stream_chat`; leaving the block early, and cancelling, stop the chat.
+        """
+        return stream_in_loop(self, message, name="AsyncAgent.stream_chat")
 
     async def save_conversation(self, log: bool = False, save_folder: str | os.PathLike[str] | None = None) -> Path:
         """Write the conversation to ``convo_<uuid>.json`` and return its path; the file system is not waited for here.

@@ -17,7 +17,7 @@ from ._facade import AgentFacade
 from ._interop import cancel_and_wait, run_async, run_sync, running_loop
 
 
-class _EventStream:
+class _BridgedStream:
     """The Trio side: one call that holds the chat, and answers each request for an event."""
 
     def __init__(
@@ -56,7 +56,7 @@ def stream_in_thread(facade: AgentFacade, message: str, *, name: str) -> Iterato
     """Events for a thread, which waits for each."""
     wake = threading.Lock()
     wake.acquire()
-    stream = _EventStream(facade, message, wake.release, None)
+    stream = _BridgedStream(facade, message, wake.release, None)
 
     def events() -> Iterator[AgentEvent]:
         while (event := run_sync(stream.next, name=name)) is not None:
@@ -80,7 +80,7 @@ async def stream_in_loop(facade: AgentFacade, message: str, *, name: str) -> Asy
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             loop.call_soon_threadsafe(ended.set)
 
-    stream = _EventStream(facade, message, wake, loop)
+    stream = _BridgedStream(facade, message, wake, loop)
     _bridge.submit(stream.call)
     try:
         yield _LoopEvents(stream, ended, name)
@@ -90,7 +90,7 @@ async def stream_in_loop(facade: AgentFacade, message: str, *, name: str) -> Asy
 
 
 class _LoopEvents(AsyncIterator[AgentEvent]):
-    def __init__(self, stream: _EventStream, ended: asyncio.Event, name: str) -> None:
+    def __init__(self, stream: _BridgedStream, ended: asyncio.Event, name: str) -> None:
         self._stream, self._ended, self._name = stream, ended, name
 
     async def __anext__(self) -> AgentEvent:

@@ -30,7 +30,7 @@ def test_killed_again_and_again(tmp_path: Path) -> None:
     """At a later write each time; then it is left alone."""
     run_dir, kills, left_behind = tmp_path / "run", 0, 0
     # Write 1 reads what was spent, and 2 looks the jobs up; what follows depends on how they interleave.
-    for write, when in ((3, "after"), (5, "before"), (6, "after"), (8, "after")):
+    for write, when in ((3, "after"), (5, "before"), (6, "after"), (7, "after"), (8, "after"), (9, "before")):
         if run_child(run_dir, write, when) == 0:
             break
         kills += 1

@@ -417,7 +417,9 @@ class Run(Generic[J]):
         self.watch.skipped_no_reply += seen.no_reply
 
     async def _room(self) -> None:
-        """Wait until no more jobs wait for servers than may be held in memory."""
+        """Wait until no more jobs wait for servers than may be held in memory; no checkpoint, if there is room."""
+        if self.outages.waiting.value < _MOST_HELD:
+            return
         with trio.CancelScope() as self._source_wait:
             if not self.is_stopping():
                 await self.outages.waiting.wait_value(lambda waiting: waiting < _MOST_HELD)

@@ -30,6 +30,7 @@ from types import FrameType
 from trioagent import _config
 from trioagent.sandbox import BlockResult
 from trioagent.sandbox._guest.limits import ERROR_CHARS
+from trioagent.tools import NOTE_SUFFIXES, hidden_part
 
 from .background import Background
 from .corpus import CASES, Case
@@ -280,6 +281,11 @@ class Arena:
                     signs.append(f"set-id {path.name!r}")
                 if info.st_ino in secrets_here:
                     signs.append(f"hard link {path.name!r}")
+                if stat.S_ISREG(info.st_mode) and info.st_mode & 0o111:
+                    signs.append(f"{path.name!r} can be run")
+                other = stat.S_ISREG(info.st_mode) and path.suffix.lower() not in NOTE_SUFFIXES
+                if other or hidden_part(path.name):
+                    signs.append(f"outside of the policy: {path.name!r}")
                 if path.name.startswith("late"):
                     signs.append("code ran after the answer")
                 if path.name == ".trioagent":

@@ -63,6 +63,12 @@ def check_policy(plan: CommitPlan, policy: VaultPolicy, folders: Folders) -> Non
     Raises:
         MemoryProtectedError: names the note or folder, and why.
     """
+    for folder in plan.removed:
+        fd = folders.at(folder.path)
+        hidden = sorted(filter(hidden_part, _fsops.names(fd) if fd is not None else ()))
+        if hidden:
+            what = f"it holds hidden files ({', '.join(hidden[:3])}), which stay where they are"
+            raise MemoryProtectedError(folder.path, f"{what}; it cannot be moved or removed")
     rules = policy.rules
     made_and_removed = [folder.path for folder in (*plan.made, *plan.removed)]
     for paths, is_folder in (((*plan.deletes, *plan.writes), False), (made_and_removed, True)):
@@ -70,9 +76,3 @@ def check_policy(plan: CommitPlan, policy: VaultPolicy, folders: Folders) -> Non
             problem = write_problem(path, rules, is_folder=is_folder)
             if problem:
                 raise MemoryProtectedError(path, problem)
-    for folder in plan.removed:
-        fd = folders.at(folder.path)
-        hidden = sorted(filter(hidden_part, _fsops.names(fd) if fd is not None else ()))
-        if hidden:
-            what = f"it holds hidden files ({', '.join(hidden[:3])}), which stay where they are"
-            raise MemoryProtectedError(folder.path, f"{what}; it cannot be moved or removed")

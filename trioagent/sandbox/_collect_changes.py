@@ -15,8 +15,9 @@ from contextlib import contextmanager
 
 from .._errors import MemoryLimitError, MemoryStorageError, SandboxError
 from ..memory import ChangeSet
+from ..tools import hidden_part
 from ._guest.copying import Manifest, file_detail, new_digest
-from ._guest.limits import MAX_DEPTH, RESERVED, is_reserved
+from ._guest.limits import MAX_DEPTH, RESERVED, TEMPORARY, is_reserved
 from ._guest.views import MANIFEST, VIEW, is_intact
 
 _OPAQUE = "user.overlay.opaque"
@@ -146,6 +147,8 @@ class _Comparison:
             kind, detail = self._before.get(path, ("", ""))
             if path == RESERVED:
                 raise MemoryLimitError(path, "is a reserved name; use another one")
+            if name == TEMPORARY:
+                continue
             if stat.S_ISDIR(info.st_mode):
                 self._note(path, kind == "d", self._made)
                 below = _open(name, _FOLDER, folder, path)
@@ -233,8 +236,12 @@ class _Reader:
             if path == RESERVED:
                 if not whiteout:
                     raise MemoryLimitError(path, "is a reserved name; use another one")
+            elif whiteout and hidden_part(name):
+                continue  # ours, over what the block must not see; it could not delete that
             elif whiteout:
                 self._remove(lower, name, path, before, depth)
+            elif name == TEMPORARY:
+                continue
             elif stat.S_ISDIR(info.st_mode):
                 self._folder(upper, lower, name, path, before, depth, opaque)
             elif stat.S_ISREG(info.st_mode):

@@ -28,6 +28,7 @@ import trio
 
 from .._steps import STEP_NAMES
 from ..memory import Folders
+from ..tools import hidden_part
 from ._sandbox import Outcome
 
 _EVENT = Struct("iIII")
@@ -47,12 +48,20 @@ class Watch:
     writes through a shared mapping or under another name of the same file (a hard link), and changes that another
     machine makes on a network file system. Takes some 5 ms for 10,000 notes.
 
+    Args:
+        names_only: what is written into notes is not asked for.
+
+    Attributes:
+        hidden: the paths that have a hidden name, as of the last call of `changed`; not what is in a hidden folder.
+
     Raises:
         OSError: there are too many folders, or this user has too many watches.
     """
 
-    def __init__(self, root_fd: int, max_folders: int) -> None:
+    def __init__(self, root_fd: int, max_folders: int, *, names_only: bool = False) -> None:
+        self.hidden: set[str] = set()
         self._max_folders = max_folders
+        self._wanted = _WANTED & ~(_MODIFY | _ATTRIB) if names_only else _WANTED
         self._names_left = STEP_NAMES
         self._folders: dict[int, str] = {}
         self._root = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root_fd)
@@ -101,9 +110,15 @@ class Watch:
         if what & _IGNORED:
             return self._folders.pop(number, None) != ""
         folder = self._folders.get(number)
-        if folder is None or not name or name.startswith("."):
+        if folder is None or not name:
             return True
         path = f"{folder}/{name}" if folder else name
+        if hidden_part(name):
+            if what & (_CREATE | _MOVED_TO):
+                self.hidden.add(path)
+            elif what & (_DELETE | _MOVED_FROM):
+                self.hidden.discard(path)
+            return True
         if not what & _IS_FOLDER:
             found.add(path)
         elif what & (_MOVED_FROM | _MOVED_TO):
@@ -126,7 +141,7 @@ class Watch:
                 fd = folders.at(here)
                 if fd is None:
                     continue  # gone again
-                watched = _libc.inotify_add_watch(self._queue, f"/proc/self/fd/{fd}".encode(), _WANTED)
+                watched = _libc.inotify_add_watch(self._queue, f"/proc/self/fd/{fd}".encode(), self._wanted)
                 self._folders[_checked(watched)] = here
                 if len(self._folders) > self._max_folders:
                     raise OSError(errno.ENOSPC, "too many folders")
@@ -135,9 +150,9 @@ class Watch:
                         if found is not None:
                             self._count()
                         inner = f"{here}/{entry.name}" if here else entry.name
-                        if entry.name.startswith("."):
-                            continue
-                        if entry.is_dir(follow_symlinks=False):
+                        if hidden_part(entry.name):
+                            self.hidden.add(inner)
+                        elif entry.is_dir(follow_symlinks=False):
                             waiting.append(inner)
                         elif found is not None:
                             found.add(inner)

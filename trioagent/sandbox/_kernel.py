@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
@@ -22,6 +22,7 @@ from ..memory import ChangeSet
 from ._block_session import Attempts, BlockLostError, BlockSession, ChildDied, RunSlot
 from ._collect_changes import TooManyNamesError, ViewRemovedError, compare_copy, read_changes, read_pieces
 from ._guest.views import is_intact
+from ._hidden_names import HiddenNames
 from ._indexes import PIECE, IndexBounds, Indexes, SharedIndex
 from ._mixed_ownership import MixedOwnership
 from ._pressure import MemoryPressure
@@ -49,7 +50,7 @@ class _Run:
     code: str
     root_fd: int | None
     lower_fd: int | None
-    hide: bool
+    hide: Sequence[str]
     host_tools: Mapping[str, HostTool]
     slot: RunSlot
     seconds: float  # that it may still run
@@ -70,6 +71,7 @@ class KernelTier:
         self._pressure = MemoryPressure(limits.memory_bytes)
         # Where every view is a copy, whoever owns the notes makes no difference.
         self._mixed_ownership = MixedOwnership(all_ids=bool(self.handshake["all_ids"])) if tier == "kernel" else None
+        self._hidden = HiddenNames()  # where a view is a copy, they are not copied
         # Where a view is a copy, every note has been looked at already.
         self.indexes = Indexes(self._build, limits.file_bytes, index_bounds) if tier == "kernel" else None
 
@@ -107,15 +109,17 @@ class KernelTier:
             if self.indexes is not None:
                 await self.indexes.aclose()
         finally:
+            self._hidden.close()
             await self._zygotes.aclose()
 
     async def execute(
         self, code: str, *, root_fd: int | None, hide: bool, host_tools: Mapping[str, HostTool]
     ) -> Outcome:
         if root_fd is None or self._mixed_ownership is None:
-            return await self._execute(code, root_fd, root_fd, hide=hide, host_tools=host_tools)
-        async with self._mixed_ownership.lower(root_fd) as lower_fd:
-            outcome = await self._execute(code, root_fd, lower_fd, hide=hide, host_tools=host_tools)
+            return await self._execute(code, root_fd, root_fd, hide=(), host_tools=host_tools)
+        hidden = await self._hidden.find(root_fd)
+        async with self._mixed_ownership.lower(root_fd, copy=hidden is None) as lower_fd:
+            outcome = await self._execute(code, root_fd, lower_fd, hide=hidden or (), host_tools=host_tools)
             if self.indexes is not None and lower_fd == root_fd:
                 self.indexes.learn(root_fd, outcome.scanned)
         if any(f"[Errno {number}]" in outcome.error for number in (errno.EACCES, errno.EPERM, errno.EOVERFLOW)):
@@ -123,7 +127,13 @@ class KernelTier:
         return outcome
 
     async def _execute(
-        self, code: str, root_fd: int | None, lower_fd: int | None, *, hide: bool, host_tools: Mapping[str, HostTool]
+        self,
+        code: str,
+        root_fd: int | None,
+        lower_fd: int | None,
+        *,
+        hide: Sequence[str],
+        host_tools: Mapping[str, HostTool],
     ) -> Outcome:
         run = _Run(
             code, root_fd, lower_fd, hide, host_tools, RunSlot(self._running, self._pressure), self.limits.wall_seconds
@@ -200,7 +210,8 @@ class KernelTier:
 
     async def _build(self, code: str, root_fd: int) -> tuple[Outcome, list[bytes]]:
         """Run a block of our own, which takes no place from those of others, and read the pieces that it wrote."""
-        run = _Run(code, root_fd, root_fd, False, {}, RunSlot(trio.CapacityLimiter(1)), self.limits.wall_seconds)
+        hide = await self._hidden.find(root_fd) or ()
+        run = _Run(code, root_fd, root_fd, hide, {}, RunSlot(trio.CapacityLimiter(1)), self.limits.wall_seconds)
         run.pieces = []
         run.descriptors = await run.slot.begin()
         try:

@@ -44,8 +44,11 @@ class MixedOwnership:
         self._known.pop(_key(root), None)
 
     @asynccontextmanager
-    async def lower(self, root: int) -> AsyncIterator[int]:
+    async def lower(self, root: int, *, copy: bool = False) -> AsyncIterator[int]:
         """The folder to lay the view over: *root* itself, or a copy that lasts as long as this.
+
+        Args:
+            copy: make one, whoever owns the notes.
 
         Raises:
             SandboxError: on leaving: somebody removed the copy meanwhile.
@@ -53,17 +56,17 @@ class MixedOwnership:
             MemoryStorageError: the copy cannot be made.
         """
         key = _key(root)
-        if key not in self._known:
+        if not copy and key not in self._known:
             self._known[key] = await _in_thread(root, self._has_others, root)
             if len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
-        if not self._known.get(key):
+        if not copy and not self._known.get(key):
             yield root
             return
-        copy = Scratch(self._place or tempfile.gettempdir())
+        scratch = Scratch(self._place or tempfile.gettempdir())
         container = view = -1
         try:
-            container, view, _ = copy.make("copy")
+            container, view, _ = scratch.make("copy")
             await _in_thread(root, _copy, root, view)
             yield view
             if not is_intact(container):  # what the block saw was not the memory
@@ -73,8 +76,8 @@ class MixedOwnership:
                 if descriptor >= 0:
                     os.close(descriptor)
             with trio.CancelScope(shield=True):  # bounded by the copy's size
-                await trio.to_thread.run_sync(copy.remove)
-            os.close(copy.folder)
+                await trio.to_thread.run_sync(scratch.remove)
+            os.close(scratch.folder)
 
     def _has_others(self, root: int) -> bool:
         uid = os.fstat(root).st_uid if self._all_ids else os.geteuid()
@@ -110,6 +113,6 @@ def _copy(root: int, copy: int) -> None:
     except TooLarge as error:
         raise MemoryPathError(
             os.readlink(f"/proc/self/fd/{root}"),
-            f"its notes belong to several users, and it holds {error}, too much to copy for each block; "
-            "chown -R it to one",
+            f"its notes belong to several users, or it has too many hidden names to leave out one by one, and it holds "
+            f"{error}, too much to copy for each block; chown -R it to one user, or move the hidden files away",
         ) from None

@@ -96,7 +96,7 @@ class Executor(Protocol):
         left. A block's own failure, of whatever kind, is an outcome.
 
         Args:
-            hide: leave the memory's own ``.trioagent`` out of the view.
+            hide: the memory has its own ``.trioagent``; hidden names are never in the view.
 
         Raises:
             SandboxError: the sandbox itself broke.

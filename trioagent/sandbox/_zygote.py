@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -325,11 +325,17 @@ class Zygote:
                 return  # its queue is full, or it is gone: the next block finds out which
 
     async def fork(
-        self, root_fd: int | None, *, hide: bool, may_be_spare: bool = True, index: SharedIndex | None = None
+        self,
+        root_fd: int | None,
+        *,
+        hide: Sequence[str] = (),
+        may_be_spare: bool = True,
+        index: SharedIndex | None = None,
     ) -> Child:
         """Reuse a pre-forked child or fork one, and send its setup request.
 
         Args:
+            hide: paths in the memory that the child must not see.
             index: the memory's index.
 
         Raises:
@@ -383,7 +389,7 @@ class Zygote:
         ours.close()
         return None, problem
 
-    def _setup_request(self, root_fd: int | None, hide: bool, index: SharedIndex | None) -> dict[str, object]:
+    def _setup_request(self, root_fd: int | None, hide: Sequence[str], index: SharedIndex | None) -> dict[str, object]:
         """What the child needs to make its view, and where the index has what.
 
         The folder goes by name, with its device and inode for the child to check: an overlay takes layers only from the
@@ -391,14 +397,14 @@ class Zygote:
         """
         extra: dict[str, object] = {} if index is None else {"index": index.layout}
         if root_fd is None:
-            return {"memory": None, "hide": False, "owner": None, **extra}
+            return {"memory": None, "hide": [], "owner": None, **extra}
         info = os.fstat(root_fd)
         path = os.readlink(f"/proc/self/fd/{root_fd}".encode())
         return {
             "memory": path.decode("latin-1"),  # any bytes: a path need not be UTF-8
             "device": info.st_dev,
             "inode": info.st_ino,
-            "hide": hide,
+            "hide": [os.fsencode(path).decode("latin-1") for path in hide],
             "owner": [info.st_uid, info.st_gid] if self.handshake.get("all_ids") else None,
             **extra,
         }

@@ -13,6 +13,7 @@ from . import (
     processes,
     protocol,
     tampering,
+    vaults,
     views,
     writes,
 )
@@ -33,4 +34,5 @@ CASES: tuple[Case, ...] = (
     *hostile_objects.CASES,
     *tampering.CASES,
     *exhaustion.CASES,
+    *vaults.CASES,
 )

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
+from ...tools import hidden_part
 from .limits import MAX_COPY_BYTES, MAX_COPY_ENTRIES, MAX_DEPTH, RESERVED
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -85,7 +86,10 @@ def copy_tree(
     max_entries: int = MAX_COPY_ENTRIES,
     max_depth: int = MAX_DEPTH,
 ) -> Manifest:
-    """Copy all below folder *source* to the empty folder *target*; links stay links, devices and the like are left out.
+    """Copy all below folder *source* to the empty folder *target*; links stay links.
+
+    Left out are devices and the like, and what has a hidden name (see `trioagent.tools.hidden_part`): blocks do not see
+    that.
 
     Args:
         owner: who owns what is made, if not we ourselves.
@@ -115,7 +119,7 @@ class _Copier:
 
     def copy(self, old: int, new: int, prefix: str, depth: int) -> None:
         for name in os.listdir(old):
-            if depth == 0 and name == RESERVED:
+            if hidden_part(name):
                 continue
             info = os.stat(name, dir_fd=old, follow_symlinks=False)
             self.count += 1

@@ -28,6 +28,8 @@ from collections.abc import Mapping, Sequence
 from types import CodeType, ModuleType
 from typing import Any
 
+from .limits import TEMPORARY
+
 # Imported before the fork: what blocks ask for most, and what brings along little else.
 COMMON = """
 abc bisect calendar collections collections.abc contextlib copy datetime difflib enum fnmatch functools glob heapq io
@@ -122,6 +124,8 @@ class ArchiveImporter:
 
     def exec_module(self, module: ModuleType) -> None:
         exec(self.get_code(module.__name__), module.__dict__)
+        if module.__name__ == "tempfile":
+            _prepare(module)
 
     def get_source(self, fullname: str) -> None:
         return None
@@ -272,6 +276,20 @@ def replace_functions() -> None:
     os.utime = utime
     os.rename = rename
     os.replace = replace
+    if "tempfile" in sys.modules:
+        _prepare(sys.modules["tempfile"])
+
+
+def _prepare(module: Any) -> None:
+    """Have the module ``tempfile`` make its files in a folder that is not saved; there is no other place for them."""
+    module._get_default_tempdir = temporary_folder
+
+
+def temporary_folder() -> str:
+    """The folder for temporary files, made when one is asked for first."""
+    folder = os.path.join(os.getcwd(), TEMPORARY)
+    os.makedirs(folder, exist_ok=True)
+    return folder
 
 
 def utime(path: Any, *args: Any, dir_fd: int | None = None, follow_symlinks: bool = True, **kwargs: Any) -> None:

@@ -17,6 +17,8 @@ MAX_READS = 2 * MAX_SEEN
 """Notes that a block may list, as read and as changed."""
 MAX_ARGUMENTS = 100_000
 """Values, in all, in the arguments of one call of a host tool: lists that share their items count them each time."""
+TEMPORARY = ".trioagent-tmp"
+"""A folder for the temporary files of a block; nothing in it is saved."""
 MAX_DEPTH = 64
 """Levels of folders in a view."""
 MAX_PATH_CHARS = MAX_DEPTH * 256

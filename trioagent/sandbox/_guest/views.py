@@ -24,7 +24,7 @@ from contextlib import suppress
 from typing import Any
 
 from .copying import FOLDER, Manifest, TooLarge, copy_tree, remove_tree, removing_tree, walk
-from .limits import MAX_COPY_BYTES, RESERVED
+from .limits import MAX_COPY_BYTES
 from .syscalls import BASE, MOUNTED, MOUNTING, ROOT, UPPER_FD, Script
 
 FSCONFIG_SET_FLAG, FSCONFIG_SET_STRING, FSCONFIG_CREATE = 0, 1, 6
@@ -54,9 +54,6 @@ class OverlayView:
             self._upper.add("mkdirat", BASE, name, 0o700)
         self._upper.add("openat", BASE, b"upper", _FOLDER, 0, result=UPPER_FD)
         self._upper.add("close", ROOT)
-        self._hide = Script()
-        # Character device 0:0 is the overlay's mark for "deleted".
-        self._hide.add("mknodat", UPPER_FD, os.fsencode(RESERVED), stat.S_IFCHR, 0)
         self._over_memory = _overlay(b"/proc/self/fd/%d" % ROOT)
         self._over_nothing = Script()
         self._over_nothing.add("mkdirat", BASE, EMPTY, 0o700)
@@ -72,8 +69,6 @@ class OverlayView:
 
     def mount_overlay(self, request: Mapping[str, Any]) -> None:
         """Mount the view (MOUNTED) of the memory that *request* names, or of an empty one, over `make_upper`."""
-        if request["hide"]:
-            self._hide.run()
         if request["owner"] is not None:
             os.fchown(UPPER_FD, *request["owner"])
         if request["memory"] is None:
@@ -81,10 +76,31 @@ class OverlayView:
         else:
             folder, over = open_memory(request), self._over_memory
             assert folder == ROOT
+            for path in request["hide"]:
+                _hide(path.encode("latin-1"), request["owner"])
         try:
             over.run()
         except OSError as error:
             raise _explained(error, MOUNTING) from None
+
+
+def _hide(path: bytes, owner: tuple[int, int] | None) -> None:
+    """Leave the file or folder at *path* of the memory (ROOT) out of the view, by a mark in the upper layer."""
+    folders = path.split(b"/")[:-1]
+    for depth in range(1, len(folders) + 1):
+        folder = b"/".join(folders[:depth])
+        try:
+            mode = stat.S_IMODE(os.stat(folder, dir_fd=ROOT, follow_symlinks=False).st_mode)
+            os.mkdir(folder, 0o700, dir_fd=UPPER_FD)
+        except FileExistsError:
+            continue
+        except FileNotFoundError:
+            return  # its folder has been removed since
+        if owner is not None:
+            os.chown(folder, *owner, dir_fd=UPPER_FD)
+        os.chmod(folder, mode, dir_fd=UPPER_FD)  # as if the overlay had copied it up
+    # Character device 0:0 is the overlay's mark for "deleted".
+    os.mknod(path, stat.S_IFCHR, 0, dir_fd=UPPER_FD)
 
 
 def _overlay(lower: bytes) -> Script:

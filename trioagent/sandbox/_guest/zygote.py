@@ -202,7 +202,7 @@ def warm_up(
     since it keeps a descriptor of its own; a child has none, and no right to ask.
     """
     request = json.dumps({"code": BLOCK, "tools": []}).encode()
-    setup = json.dumps({"memory": None, "hide": False, "owner": None}).encode()
+    setup = json.dumps({"memory": None, "hide": [], "owner": None}).encode()
     for number in range(ROUNDS):
         # The ends' numbers must be none of a child's own.
         ours, theirs = (_socket.socket(fileno=set_aside(end.detach())) for end in _socket.socketpair())

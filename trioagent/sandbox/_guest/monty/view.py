@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any, NoReturn, cast
 
-from ....tools import Disk, Folder
-from ..limits import MAX_DEPTH, RESERVED, is_reserved
+from ....tools import Disk, Folder, hidden_part
+from ..limits import MAX_DEPTH, RESERVED
 
 
 class Entry:
@@ -120,7 +120,7 @@ class ViewFolder(Folder):
 
     def _beneath(self, name: str) -> Folder | None:
         """The memory's folder to ask for *name*, None if nothing of that name shows through."""
-        return None if self._start + name in self._view.gone else self._lower
+        return None if hidden_part(name) or self._start + name in self._view.gone else self._lower
 
     def enter(self, name: str) -> ViewFolder:
         path = self._start + name
@@ -156,7 +156,9 @@ class ViewFolder(Folder):
             found = [
                 entry
                 for entry in self._lower.scan()
-                if entry.name not in own and self._start + entry.name not in self._view.gone
+                if entry.name not in own
+                and not hidden_part(entry.name)
+                and self._start + entry.name not in self._view.gone
             ]
         added = [Entry(name, self._start + name in self._view.made) for name in sorted(own)]
         return found + cast("list[os.DirEntry[str]]", added)
@@ -233,7 +235,7 @@ class ViewFolder(Folder):
 
     def _check(self, name: str) -> None:
         """Refuse a name that no note can be saved under."""
-        if not self.path and is_reserved(name):
+        if hidden_part(name):
             fail(errno.EACCES, name)
         try:
             encoded = name.encode()

@@ -319,7 +319,7 @@ with tempfile.TemporaryDirectory() as d:
     open(os.path.join(d, "x"), "w").close()
 with tempfile.TemporaryFile() as f:
     f.write(b"x")
-left = os.listdir(".")
+left = [name for name in os.listdir(".") if not name.startswith(".")]
 """,
         {"scratch": "'scratch'", "left": "['user.md']"},
     ),

@@ -17,7 +17,7 @@ from ..tools import hidden_part
 from ._indexes import Watch
 
 _FEW = 200  # files and folders: looking at them takes less than 0.1 ms
-_MOST, _MOST_CHARS = 256, 20_000  # hidden names in a setup request, which must find room in its socket at once
+MAX_HIDDEN, _HIDDEN_CHARS = 256, 20_000  # hidden names in a setup request, which must find room in its socket at once
 _WATCHED = 8  # memories; each takes two descriptors
 _MAX_FOLDERS = 4096  # of one of them; each takes a watch
 
@@ -46,7 +46,7 @@ class HiddenNames:
             found = look_for_hidden(root, _FEW)
         if found is None:
             found = await self._watch(root, key)
-        if len(found) > _MOST or sum(map(len, found)) > _MOST_CHARS:
+        if len(found) > MAX_HIDDEN or sum(map(len, found)) > _HIDDEN_CHARS:
             return None
         return sorted(found)
 

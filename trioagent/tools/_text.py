@@ -23,14 +23,14 @@ class NoteText:
     """
 
     def __init__(self, data: bytes) -> None:
-        self.raw = data.decode("utf-8", "surrogateescape")
-        self.bom = self.raw.startswith(BOM)
+        self.raw: str = data.decode("utf-8", "surrogateescape")
+        self.bom: bool = self.raw.startswith(BOM)
         pairs = self.raw.count("\r\n")
         self.newline = "\r\n" if pairs * 2 > self.raw.count("\n") else "\n"
         body = self.raw[1:] if self.bom else self.raw
         self._body = body
         text = body.replace("\r\n", "\n") if pairs else body
-        self.shown = text if text.isascii() else _ESCAPED.sub("\ufffd", text)
+        self.shown: str = text if text.isascii() else _ESCAPED.sub("\ufffd", text)
 
     def splice(self, start: int, end: int, new: str) -> bytes:
         """The note's bytes with ``shown[start:end]`` replaced by *new*."""

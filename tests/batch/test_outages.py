@@ -202,10 +202,12 @@ async def test_an_endpoint_that_refuses_everything(fault: Wire, stopped: str, tm
     assert set(server.answered.values()) == {1}
 
 
-async def test_a_long_but_bearable_wait_is_waited(tmp_path: Path, clock: MockClock) -> None:
+@pytest.mark.parametrize("refused", [2, 4])
+async def test_a_long_but_bearable_wait_is_waited(refused: int, tmp_path: Path, clock: MockClock) -> None:
+    """By those, too, whose request was not sent since another's was refused, and after a probe that was refused."""
     server = Server()
     slow_down = Fault.status(429, "slow down", retry_after=300)
-    server.wrong = lambda request: slow_down if server.asked.total() <= 2 else None
+    server.wrong = lambda request: slow_down if server.asked.total() <= refused else None
     async with opened(server, clock) as runtime:
         began = trio.current_time()
         report = await run(tmp_path, jobs(tmp_path, "job", 3), runtime, max_concurrent=2)

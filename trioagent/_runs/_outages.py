@@ -135,7 +135,8 @@ class Outages:
     async def _take_turn(self, turn: AsyncExitStack, health: EndpointHealth, error: ModelError) -> bool:
         """Wait for the turn and enter it; returns whether it came before the patience was over.
 
-        Where the endpoint refuses everything, whoever was refused without being sent waits for one probe and no more.
+        Where the endpoint refuses everything, whoever was refused without being sent waits for one probe and no more;
+        where it has said how long to wait, and that is bearable, everybody waits as long as the patience lasts.
         """
         state, now = health.state.value, trio.current_time()
         if isinstance(state, Available):
@@ -144,7 +145,7 @@ class Outages:
         since = now if isinstance(error, ModelRefusedError) else state.since
         entered = False
         with trio.move_on_at(since + self.patience):
-            async with move_on_when(partial(_refused_again, health, error)):
+            async with move_on_when(partial(self._refused_again, health, error)):
                 await turn.enter_async_context(health.turn())
                 entered = True
         return entered
@@ -170,9 +171,19 @@ class Outages:
                 return None
         if isinstance(error, ModelRefusedError) and action_of(error) != CloseEndpoint("model"):
             return health  # it was not sent: somebody's request may find the endpoint well by now
+        return health if self._is_bearable(error) else None
+
+    def _is_bearable(self, error: ModelError) -> bool:
+        """Whether the server has said how long to wait, and the patience lasts as long."""
         asked = error.retry_after if isinstance(error, ModelStatusError) else None
-        is_bearable = asked is not None and asked <= self.patience and action_of(error) == CloseEndpoint("wait")
-        return health if is_bearable else None
+        return asked is not None and asked <= self.patience and action_of(error) == CloseEndpoint("wait")
+
+    async def _refused_again(self, health: EndpointHealth, error: ModelError) -> None:
+        """Return when a request after *error* has found the endpoint closed; never, if that is not waited for."""
+        state, probes = health.state.value, math.inf
+        if isinstance(error, ModelRefusedError) and isinstance(state, Closed) and not self._is_bearable(error):
+            probes = state.probes
+        await health.state.wait_value(lambda now: isinstance(now, Closed) and now.probes > probes)
 
 
 class DiskWait:
@@ -211,13 +222,6 @@ class DiskWait:
         """There is room, or nobody waits for it any more."""
         self._since, self._pause = None, _FIRST_PAUSE
         self._outages._full.pop(self, None)
-
-
-async def _refused_again(health: EndpointHealth, error: ModelError) -> None:
-    """Return when a request after *error* has found the endpoint closed; never, if that is not waited for."""
-    state = health.state.value
-    probes = state.probes if isinstance(error, ModelRefusedError) and isinstance(state, Closed) else math.inf
-    await health.state.wait_value(lambda now: isinstance(now, Closed) and now.probes > probes)
 
 
 def _problem(state: Held | Closed) -> str:

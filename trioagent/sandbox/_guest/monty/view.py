@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import Any, NoReturn, cast
 
 from ....tools import Disk, Folder, hidden_part
-from ..limits import MAX_DEPTH, RESERVED
+from ..limits import MAX_DEPTH, RESERVED, is_reserved
 
 
 class Entry:
@@ -235,7 +235,7 @@ class ViewFolder(Folder):
 
     def _check(self, name: str) -> None:
         """Refuse a name that no note can be saved under."""
-        if hidden_part(name):
+        if hidden_part(name) or (not self.path and is_reserved(name)):
             fail(errno.EACCES, name)
         try:
             encoded = name.encode()

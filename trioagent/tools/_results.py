@@ -26,6 +26,15 @@ class ToolError(str):
     def __bool__(self) -> bool:
         return False
 
+    def __eq__(self, other: object) -> bool:
+        """Also equal to False: memory-agent models were taught tools that answer with that."""
+        return other is False or str.__eq__(self, other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = str.__hash__
+
     def __add__(self, other: str) -> ToolError:
         return ToolError(str.__add__(self, other))
 

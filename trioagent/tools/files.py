@@ -86,8 +86,12 @@ class NoteTools:
         return self._disk.files(folder)
 
     @tool(ToolError)
-    def get_size(self, path: str = "") -> int:
-        """Bytes of a note, or of all in a folder and below it that are not hidden; of the memory without *path*."""
+    def get_size(self, path: str = "", *, file_or_dir_path: str = "") -> int:
+        """Bytes of a note, or of all in a folder and below it that are not hidden; of the memory without *path*.
+
+        *file_or_dir_path* is the name for *path* that memory-agent models were trained on.
+        """
+        path = path or file_or_dir_path
         wanted = relative(path, "path")
         folder = self._lookup.folder(wanted)
         if folder is None:
@@ -172,8 +176,12 @@ class NoteTools:
     # Finding
 
     @tool(ToolError)
-    def go_to_link(self, link: str) -> str:
-        """The note that a link means, or the section or block of it that the link names."""
+    def go_to_link(self, link: str = "", *, link_string: str = "") -> str:
+        """The note that a link means, or the section or block of it that the link names.
+
+        *link_string* is the name for *link* that memory-agent models were trained on.
+        """
+        link = link or link_string
         wanted = read_link(as_text(link, "link", "[[entities/ada]]"))
         if not wanted.target:
             raise Refused(f"{link!r} names no note; write [[note]] or [[note#Heading]]")

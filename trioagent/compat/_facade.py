@@ -116,9 +116,10 @@ class AgentFacade:
     async def _agent(self) -> _FamilyAgent:
         """The `trioagent.Agent` that does the work; a new one in a new Trio run (after a fork or a shutdown)."""
         runtime = await runtime_for(self._choice)
-        place = str(absolute(self.memory_path, "memory_path"))  # users assign to it
-        if self._delegate is None or self._delegate[:2] != (runtime.sandbox, place):
-            self._delegate = runtime.sandbox, place, _FamilyAgent(self, runtime, place)
+        path = self.memory_path  # users assign to it
+        if self._delegate is None or self._delegate[:2] != (runtime.sandbox, path):
+            place = str(absolute(path, "memory_path"))
+            self._delegate = runtime.sandbox, path, _FamilyAgent(self, runtime, place)
         agent = self._delegate[2]
         if agent.config.max_tool_turns != self.max_tool_turns:
             agent.config = attrs.evolve(agent.config, max_tool_turns=self.max_tool_turns)

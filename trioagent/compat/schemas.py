@@ -102,6 +102,9 @@ class ChatMessage(PydanticStyle, _messages.ChatMessage):
         return Role.TOOL if self.from_tool or self.content.startswith("<result>") else self.role
 
 
+_RESPONSE_DEFAULTS = {field.name: field.default for field in attrs.fields(_messages.AgentResponse)}
+
+
 @attrs.define(init=False, kw_only=True)
 class AgentResponse(PydanticStyle, _messages.AgentResponse):
     """What one chat came to; see `trioagent.AgentResponse`. Its fields may be assigned."""
@@ -112,9 +115,8 @@ class AgentResponse(PydanticStyle, _messages.AgentResponse):
         self, thoughts: str, python_block: str | None = None, reply: str | None = None, **more: object
     ) -> None:
         given = {"thoughts": thoughts, "python_block": python_block, "reply": reply, **more}
-        for field in attrs.fields(_messages.AgentResponse):
-            default = {} if field.name == "repairs" else field.default
-            setattr(self, field.name, given.get(field.name, default))
+        for name, default in _RESPONSE_DEFAULTS.items():
+            setattr(self, name, given.get(name, {} if name == "repairs" else default))
 
     def __setattr__(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
@@ -122,7 +124,9 @@ class AgentResponse(PydanticStyle, _messages.AgentResponse):
     @classmethod
     def of(cls, response: _messages.AgentResponse) -> AgentResponse:
         """The same response as one of these."""
-        return response if isinstance(response, cls) else cls(**attrs.asdict(response, recurse=False))
+        if isinstance(response, cls):
+            return response
+        return cls(**{name: getattr(response, name) for name in _RESPONSE_DEFAULTS})
 
     def __str__(self) -> str:
         return f"Thoughts: {self.thoughts}\nPython block:\n{self.python_block or ''}\nReply: {self.reply or ''}"

@@ -33,7 +33,8 @@ class ToolError(str):
     def __ne__(self, other: object) -> bool:
         return not self == other
 
-    __hash__ = str.__hash__
+    def __hash__(self) -> int:
+        return str.__hash__(self)
 
     def __add__(self, other: str) -> ToolError:
         return ToolError(str.__add__(self, other))

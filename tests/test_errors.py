@@ -29,6 +29,7 @@ VALUES: dict[Any, Any] = {
     bool: True,
     tuple[str, ...]: ("a", "b"),
     tuple[tuple[str, str], ...]: (("kernel", "no Landlock"),),
+    tuple[tuple[str, str, str], ...]: (("model", "'m'", "'n'"),),
     tuple[BadRow, ...]: (BadRow(3, "no id"),),
     trioagent.Usage: trioagent.Usage(prompt_tokens=3),
 }

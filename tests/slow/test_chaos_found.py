@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from trioagent import ChatMessage, InvalidInputError, open_runtime
+from trioagent._runs._events import ResultEvent
 from trioagent._runs._journal import JobRecord, Journal
 from trioagent.batch import FAILURES, Job, read_rows, read_run_status, run_batch
 from trioagent.testing import ScriptedModel
@@ -45,7 +46,7 @@ async def test_a_job_that_fails_before_it_goes_on_leaves_no_receipt(
         return record
 
     async def commit_and_stop(self: Journal, *args: Any) -> None:
-        if "result" in args[2]:
+        if isinstance(args[2], ResultEvent):
             stop.set()
         await add_event(self, *args)
 

@@ -91,7 +91,7 @@ class NoteTools:
 
         *file_or_dir_path* is the name for *path* that memory-agent models were trained on.
         """
-        path = path or file_or_dir_path
+        path = file_or_dir_path if path == "" else path
         wanted = relative(path, "path")
         folder = self._lookup.folder(wanted)
         if folder is None:
@@ -181,7 +181,7 @@ class NoteTools:
 
         *link_string* is the name for *link* that memory-agent models were trained on.
         """
-        link = link or link_string
+        link = link_string if link == "" else link
         wanted = read_link(as_text(link, "link", "[[entities/ada]]"))
         if not wanted.target:
             raise Refused(f"{link!r} names no note; write [[note]] or [[note#Heading]]")

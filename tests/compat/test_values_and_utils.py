@@ -24,7 +24,7 @@ def test_values_are_dumped_and_made_again() -> None:
     assert AgentResponse.model_validate(RESPONSE.model_dump()).reply == "hi"
     assert AgentResponse.model_validate_json(RESPONSE.model_dump_json()).thoughts == "t"
     message = ChatMessage(role="user", content="hello")
-    message.content = "changed"
+    message.content = "changed"  # type: ignore[misc]
     assert message.model_dump()["content"] == "changed"
 
 

@@ -163,3 +163,16 @@ async def _rest(process: trio.Process) -> tuple[int, str, str]:
         out = b"".join([piece async for piece in process.stdout])
         err = b"".join([piece async for piece in process.stderr])
         return await process.wait(), out.decode(), err.decode()
+
+
+async def test_ctrl_c_again_and_again_leaves_nothing_and_is_said_once(home: Path, serve: Serve) -> None:
+    server = await serve(WRITE, Fault.hang())
+    async with started(["run", "hi", "--memory", "notes", *at(server)], home=home) as process:
+        await _until_exists(home / "notes" / "entities" / "ada.md")
+        with trio.move_on_after(SECONDS):
+            while process.returncode is None:  # through the rollback, the sandbox's end and the interpreter's
+                process.send_signal(signal.SIGINT)
+                await trio.sleep(0.001)
+        code, out, err = await _rest(process)
+    assert (code, out, err) == (130, "", "interrupted; the notes are as they were before this message\n")
+    assert notes_in(home / "notes") == {}

@@ -6,16 +6,16 @@ Only in the main thread can Ctrl-C interrupt `input`, and a main thread that wai
 from __future__ import annotations
 
 import contextlib
-import math
 import queue
 import signal
 import threading
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from types import FrameType
 from typing import Generic, Protocol, TypeVar
 
 import trio
+
+from ._interrupts import Interrupts
 
 T = TypeVar("T")
 
@@ -42,9 +42,9 @@ class Foreground(Generic[T]):
         self._main, self._lines = main, lines
         self._requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
         self._token: trio.lowlevel.TrioToken | None = None
-        self._whole = trio.CancelScope()
-        self._interrupts: trio.MemorySendChannel[int] | None = None
-        self._reading = self._interrupted = False
+        self._interrupts = Interrupts()
+        self.open_interrupts = self._interrupts.open
+        self._reading = False
         self._result: list[T] = []
         self._error: BaseException | None = None
 
@@ -72,28 +72,9 @@ class Foreground(Generic[T]):
             raise request.error
         return request.line
 
-    @contextmanager
-    def open_interrupts(self) -> Iterator[trio.MemoryReceiveChannel[int]]:
-        """Receive the SIGINTs that come while no line is read; outside of this they end the whole program."""
-        self._interrupts, signals = trio.open_memory_channel[int](math.inf)
-        try:
-            yield signals
-        finally:
-            self._interrupts = None
-
     async def _run(self) -> None:
         self._token = trio.lowlevel.current_trio_token()
-        with self._whole:
-            if self._interrupted:
-                self._whole.cancel()
-            self._result.append(await self._main(self))
-
-    def _interrupt(self) -> None:
-        if self._interrupts is not None:
-            self._interrupts.send_nowait(signal.SIGINT)
-        else:
-            self._interrupted = True
-            self._whole.cancel()
+        self._result.append(await self._interrupts.run(lambda: self._main(self)))
 
     def _thread(self) -> None:
         try:
@@ -118,8 +99,6 @@ class Foreground(Generic[T]):
             signal.signal(signal.SIGINT, previous)
         if self._error is not None:
             raise self._error
-        if not self._result:
-            raise KeyboardInterrupt
         return self._result[0]
 
     def _answer(self, request: _Request) -> None:
@@ -137,11 +116,7 @@ class Foreground(Generic[T]):
         if self._reading:
             self._reading = False  # one exception for one read
             raise KeyboardInterrupt
-        if self._token is None:
-            self._interrupted = True
-            return
-        with contextlib.suppress(trio.RunFinishedError):
-            self._token.run_sync_soon(self._interrupt)
+        self._interrupts.on_signal(number, frame)
 
 
 def run_beside_terminal(main: Callable[[Foreground[T]], Awaitable[T]], lines: LineSource) -> T:

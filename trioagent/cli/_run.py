@@ -7,13 +7,13 @@ import sys
 
 import attrs
 import click
-import trio
 
 from .._config import AgentConfig
 from .._events import AgentEvent
 from .._messages import AgentResponse
 from ..models import Retrying
 from ._errors import INTERRUPTED
+from ._interrupts import Interrupts, run_interruptible
 from ._line_input import without_bom
 from ._model_options import AgentOptions, agent_options, open_agent
 from ._send import Interrupted, send_message
@@ -43,12 +43,13 @@ def run(message: str, options: AgentOptions, as_json: bool) -> int:
 
     Exit code 1 if there is no reply, also when the model went on writing code past its --max-tool-turns.
     """
-    return trio.run(_run, without_bom(sys.stdin.read()) if message == STDIN else message, options, as_json)
+    text = without_bom(sys.stdin.read()) if message == STDIN else message
+    return run_interruptible(lambda interrupts: _run(text, options, as_json, interrupts))
 
 
-async def _run(message: str, options: AgentOptions, as_json: bool) -> int:
+async def _run(message: str, options: AgentOptions, as_json: bool, interrupts: Interrupts) -> int:
     async with open_agent(options) as (runtime, agent):
-        outcome = await send_message(agent, message, _show_retry)
+        outcome = await send_message(agent, message, _show_retry, open_interrupts=interrupts.open)
         if isinstance(outcome, Interrupted):
             click.echo(safe(str(outcome)), err=True)
             return INTERRUPTED

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager
-from functools import partial
 
 import attrs
 import trio
 
-from .._errors import MemoryConflictError, TrioAgentError
+from .._errors import MemoryConflictError
 from .._events import AgentEvent, Replied
 from .._exceptions import open_helper_nursery
 from .._messages import AgentResponse
@@ -41,7 +39,6 @@ class Interrupted:
 
 
 OpenInterrupts = Callable[[], AbstractContextManager[AsyncIterator[int]]]
-_receive_sigint = partial(trio.open_signal_receiver, signal.SIGINT)
 
 
 async def send_message(
@@ -49,7 +46,7 @@ async def send_message(
     message: str,
     show: Callable[[AgentEvent], None],
     *,
-    open_interrupts: OpenInterrupts = _receive_sigint,
+    open_interrupts: OpenInterrupts,
     undo: UndoLog | None = None,
 ) -> AgentResponse | Interrupted:
     """Send *message*, and give every event to *show*.
@@ -58,7 +55,7 @@ async def send_message(
     the notes; further ones, while that is done, change nothing.
 
     Args:
-        open_interrupts: opens a stream of interrupts; SIGINT, received in the main thread, if not given.
+        open_interrupts: opens a stream of interrupts, see `Interrupts.open`.
         undo: collects what the message changes, for `Memory.roll_back`.
 
     Raises:
@@ -105,24 +102,13 @@ async def _run_interruptible(
     Raises:
         TrioAgentError: of *work* or *on_interrupt*, as it is and not in a group.
     """
-    failure: TrioAgentError | None = None
-    scope = trio.CancelScope()
-    try:
-        with open_interrupts() as interrupts:
-            try:
-                async with open_helper_nursery() as nursery:
-                    with scope:
-                        nursery.start_soon(_cancel_on_interrupt, interrupts, scope)
-                        await work()
-                    if scope.cancelled_caught:
-                        await on_interrupt()
-            except TrioAgentError as error:  # raised below, where no signal can take its place any more
-                failure = error
-    except KeyboardInterrupt:  # a signal that was not read is delivered again when the signal receiver closes
-        if not scope.cancelled_caught:
-            raise
-    if failure is not None:
-        raise failure
+    with open_interrupts() as interrupts:
+        async with open_helper_nursery() as nursery:
+            with trio.CancelScope() as scope:
+                nursery.start_soon(_cancel_on_interrupt, interrupts, scope)
+                await work()
+            if scope.cancelled_caught:
+                await on_interrupt()
 
 
 async def _cancel_on_interrupt(interrupts: AsyncIterator[int], scope: trio.CancelScope) -> None:

@@ -10,16 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import trio
-
 from .._events import AgentEvent, CodeResult
 from ..agent import Agent
 from ..models import OFFLINE_RULES
 from ..runtime import open_runtime
 from ..sandbox import BlockResult
 from ._errors import exit_code_of
+from ._interrupts import run_interruptible
 from ._memory import print_tree
-from ._send import Interrupted, send_message
 from ._terminal import GlobalOptions, console, prepare_streams
 from ._turn_view import TurnView
 
@@ -54,7 +52,7 @@ def _demo() -> int:
     screen.print(_INTRODUCTION, style="dim")
     with tempfile.TemporaryDirectory(prefix="trioagent-demo-") as folder:
         notes = Path(folder) / "notes"
-        results = trio.run(_conversations, screen, notes)
+        results = run_interruptible(lambda _: _conversations(screen, notes))
         screen.print("\n3. The notes it made: plain markdown", style="bold")
         print_tree(screen, notes, contents=True)
     screen.print(
@@ -78,8 +76,10 @@ async def _conversations(screen: Console, notes: Path) -> list[BlockResult]:
                 )
                 agent = Agent(runtime, memory_path=notes)
             screen.print(f"\nyou> {message}")
-            if isinstance(await send_message(agent, message, _shown(screen, results)), Interrupted):
-                raise KeyboardInterrupt
+            show = _shown(screen, results)
+            async with agent.stream_chat(message) as events:
+                async for event in events:
+                    show(event)
     return results
 
 

@@ -1,0 +1,89 @@
+"""Ctrl-C for a command that runs Trio: received by whoever listens, else it cancels the command."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import signal
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TypeVar
+
+import trio
+
+T = TypeVar("T")
+
+
+class Interrupts:
+    """SIGINT as the code in a Trio run sees it.
+
+    Attributes:
+        cancelled: whether one has cancelled the whole command, or will as soon as that begins.
+    """
+
+    def __init__(self) -> None:
+        self.cancelled = False
+        self._token: trio.lowlevel.TrioToken | None = None
+        self._command = trio.CancelScope()
+        self._listener: trio.MemorySendChannel[int] | None = None
+
+    @contextmanager
+    def open(self) -> Iterator[trio.MemoryReceiveChannel[int]]:
+        """Receive the SIGINTs that come meanwhile; outside of this they cancel the whole command."""
+        self._listener, signals = trio.open_memory_channel[int](math.inf)
+        try:
+            yield signals
+        finally:
+            self._listener = None
+
+    async def run(self, main: Callable[[], Awaitable[T]]) -> T:
+        """Run *main*, which is cancelled by a SIGINT that nobody receives.
+
+        Raises:
+            KeyboardInterrupt: that happened, and *main* has cleaned up.
+        """
+        self._token = trio.lowlevel.current_trio_token()
+        with self._command:
+            if self.cancelled:
+                self._command.cancel()
+            return await main()
+        raise KeyboardInterrupt
+
+    def on_signal(self, number: int, frame: FrameType | None) -> None:
+        """The handler of SIGINT, for the main thread; Trio may run in another one."""
+        if self._token is None:
+            self.cancelled = True
+            return
+        with contextlib.suppress(trio.RunFinishedError):
+            self._token.run_sync_soon(self._deliver)
+
+    def _deliver(self) -> None:
+        if self._listener is not None:
+            self._listener.send_nowait(signal.SIGINT)
+        else:
+            self.cancelled = True
+            self._command.cancel()
+
+
+def run_interruptible(main: Callable[[Interrupts], Awaitable[T]]) -> T:
+    """Run ``main(interrupts)`` with Trio in this thread, the main thread.
+
+    A SIGINT never raises where code happens to be: a second one while the first is being dealt with, or while the
+    process ends because of it, would cut the cleanup short and leave children behind.
+
+    Raises:
+        KeyboardInterrupt: see `Interrupts.run`.
+    """
+    interrupts, received = Interrupts(), False
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        nonlocal received
+        received = True
+        interrupts.on_signal(number, frame)
+
+    previous = signal.signal(signal.SIGINT, on_signal)
+    try:
+        return trio.run(interrupts.run, lambda: main(interrupts))
+    finally:  # an interrupted command is about to exit: a further Ctrl-C finds nothing left to stop
+        signal.signal(signal.SIGINT, signal.SIG_IGN if received else previous)

@@ -17,8 +17,8 @@ import trio
 from trioagent._config import BatchConfig
 from trioagent._errors import InvalidInputError, ModelProtocolError
 from trioagent._messages import ChatMessage
+from trioagent._runs._images import MOST_BYTES
 from trioagent.batch import BatchReport, Dropped, Job, drop_failed, read_rows, run_batch
-from trioagent.batch._images import MOST_BYTES
 from trioagent.models import AnswerPart, Model
 from trioagent.runtime import open_runtime
 from trioagent.testing import ScriptedModel

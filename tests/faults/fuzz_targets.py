@@ -17,13 +17,13 @@ from trioagent._parsed_reply import REPAIRS
 from trioagent._reply_parser import ReplyParser, parse_reply
 from trioagent._retry_policy import parse_http_date, parse_retry_after
 from trioagent._runs import Event
+from trioagent._runs._episode import read_receipt_of, replay
 from trioagent._runs._events import COLUMNS, decode_event, encode_event
 from trioagent._runs._format1 import _events as old_events
 from trioagent._runs._format1 import _ReadOtherwise as ReadOtherwise
 from trioagent._runs._rows import _read_row
 from trioagent._steps import run_all_steps
 from trioagent.batch import BadRow, Job, JournalError
-from trioagent.batch._episode import read_receipt_of, replay
 from trioagent.batch._jobs import job_from_row
 from trioagent.memory import Knowledge
 from trioagent.memory._paths import is_inside

@@ -11,11 +11,14 @@ from ._drop import Dropped as Dropped
 from ._drop import drop_failed as drop_failed
 from ._engine import Run as Run
 from ._engine import run_journaled as run_journaled
+from ._episode import drop_receipt as drop_receipt
+from ._episode import run_episode as run_episode
 from ._events import AnswerEvent as AnswerEvent
 from ._events import Event as Event
 from ._events import NoteImage as NoteImage
 from ._events import ResultEvent as ResultEvent
 from ._events import WorkEvent as WorkEvent
+from ._images import take_back as take_back
 from ._journal import JobChangedError as JobChangedError
 from ._journal import JobRecord as JobRecord
 from ._journal import Journal as Journal

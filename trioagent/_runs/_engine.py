@@ -444,6 +444,8 @@ class Run(Generic[J]):
             waste = self.budget.take_waste()
             await self.journal.finish(job.key, ended.state, ended.outcome, waste, no_reply=ended.no_reply)
             await self._write_row(partial(self._outputs.add, ended.state, job.key, record.attempts, ended.outcome))
+        if ended.afterwards is not None:
+            await ended.afterwards()
         self.watch.no_reply += ended.no_reply
         if ended.state == "done":
             self.watch.done += 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Literal, Protocol, TypeVar
 
 import attrs
@@ -38,6 +38,8 @@ class JobEnd:
     outcome: Mapping[str, Any]
     no_reply: bool = False
     """The job is done, and a message of it got no reply."""
+    afterwards: Callable[[], Awaitable[None]] | None = None
+    """Called when the journal has the outcome, to remove what was needed for going on until then."""
 
 
 class Work(Protocol[J_contra]):

@@ -6,14 +6,18 @@ A job is run as an episode that journals every answer and every result; see `_en
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import attrs
 import trio
 
 from .._config import BatchConfig, ModelConfig
+from .._errors import InvalidInputError
 from .._files import user_path
+from .._messages import AgentResponse, Usage
 from .._runs import (
     BatchReport,
     JobEnd,
@@ -23,18 +27,19 @@ from .._runs import (
     ResultEvent,
     Run,
     check_pins,
+    drop_receipt,
     failure,
     memory_folder,
     pins_of,
     prompt_hash,
+    run_episode,
     run_journaled,
+    take_back,
 )
 from ..agent import Agent
 from ..memory import Memory
 from ..models import EndpointHealth
 from ..runtime import Runtime
-from ._episode import drop_receipt, memory_path, run_episode
-from ._images import take_back
 from ._jobs import Job
 
 _log = logging.getLogger("trioagent")
@@ -141,14 +146,14 @@ class _Episodes:
             max_tool_turns=run.config.max_tool_turns,
             model=await run.model(job.model, job.options),
         )
-        outcome = await run_episode(
-            job, record, agent, journal=run.journal, budget=run.budget, is_stopping=run.is_stopping
+        responses = await run_episode(
+            job.id, job.messages, record, agent, journal=run.journal, budget=run.budget, is_stopping=run.is_stopping
         )
         del self._agents[job.id]
-        if outcome is None:
+        if responses is None:
             return None
-        silent = any(reason != "reply" for reason in outcome["stop_reasons"])
-        return JobEnd("done", {**outcome, **_provenance(run, job, agent)}, no_reply=silent)
+        silent = any(response.stop_reason != "reply" for response in responses)
+        return JobEnd("done", {**_outcome(job, agent, responses), **_provenance(run, job, agent)}, no_reply=silent)
 
     def endpoints(self, job: Job) -> Iterable[EndpointHealth]:
         return self._run.endpoints_of(job.model, job.options)
@@ -160,7 +165,8 @@ class _Episodes:
         self._agents.pop(job.id, None)
 
     async def failure(self, job: Job, record: JobRecord, error: Exception) -> Mapping[str, Any]:
-        await drop_receipt(self._folder, job, record, self._run.journal)
+        with suppress(InvalidInputError):  # its memory's path is no good, and is why it failed
+            await drop_receipt(Memory(memory_path(self._folder, job)), job.id, record, self._run.journal)
         # None: its model could not be opened, its memory's path is no good, or its time was over before it went on
         agent = self._agents.pop(job.id, None)
         if agent is None:
@@ -181,6 +187,28 @@ class _Episodes:
                 ", ".join(left),
             )
         await self._run.journal.forget_former(record)
+
+
+def memory_path(folder: Path, job: Job) -> Path:
+    """Where the job's notes are: relative to *folder*, if not absolute.
+
+    Raises:
+        InvalidInputError: it begins with a ``~`` that means no home folder.
+    """
+    return folder / user_path(job.memory, "memory")
+
+
+def _outcome(job: Job, agent: Agent, responses: Sequence[AgentResponse]) -> dict[str, Any]:
+    usage = sum((response.usage for response in responses), Usage())
+    return {
+        "messages": [attrs.asdict(message) for message in agent.messages],
+        "usage": attrs.asdict(usage),
+        "turns": sum(response.turns for response in responses),
+        "stop_reasons": [response.stop_reason for response in responses],
+        "finish_reasons": [reason for response in responses for reason in response.finish_reasons],
+        "tier": next((response.tier for response in responses if response.tier), ""),
+        "metadata": dict(job.metadata),
+    }
 
 
 def _provenance(run: Run[Job], job: Job, agent: Agent | None) -> dict[str, Any]:

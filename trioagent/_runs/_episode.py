@@ -1,4 +1,4 @@
-"""One job's conversation, journaled so that it can be killed at any instant and goes on exactly once.
+"""A conversation with an agent, journaled so that it can be killed at any instant and goes on exactly once.
 
 Order of things, for every turn: the model's answer is journaled, then its block runs and commits its changes together
 with a *receipt* (which event it is, and its result), then the result is journaled. So after a crash
@@ -14,24 +14,23 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
 
 import attrs
 import trio
 
-from .._errors import InvalidInputError, MemoryPathError, MemoryStorageError
+from .._errors import MemoryPathError, MemoryStorageError
 from .._events import AgentEvent, Answered, CodeResult
-from .._files import user_path
-from .._messages import AgentResponse, Usage
-from .._runs import AnswerEvent, Budget, Event, JobRecord, Journal, JournalError, ResultEvent, Spending, WorkEvent
+from .._messages import AgentResponse
 from .._wire import read_value, strict_converter
 from ..agent import Agent
 from ..memory import ChangeSet, Knowledge, Memory, Receipt, SeenNotes, UndoLog
 from ..sandbox import BlockResult
 from ..tools import version_of
+from ._budget import Budget
+from ._events import AnswerEvent, Event, ResultEvent, WorkEvent
 from ._images import MOST_BYTES, images_of
-from ._jobs import Job
+from ._journal import JobRecord, Journal, JournalError
+from ._spending import Spending
 
 _converter = strict_converter()
 
@@ -52,9 +51,22 @@ class _Stopped(Exception):
 
 
 async def run_episode(
-    job: Job, record: JobRecord, agent: Agent, *, journal: Journal, budget: Budget, is_stopping: Callable[[], bool]
-) -> dict[str, Any] | None:
-    """Run *job* from where *record* left it; returns the outcome to journal, or None if *is_stopping* came first.
+    job: str,
+    messages: Sequence[str],
+    record: JobRecord,
+    agent: Agent,
+    *,
+    journal: Journal,
+    budget: Budget,
+    is_stopping: Callable[[], bool],
+) -> list[AgentResponse] | None:
+    """Say *messages* to *agent*, going on from where *record* left it.
+
+    Returns:
+        A response for each message; None if *is_stopping* came first.
+
+    Args:
+        job: the key of the job whose record it is.
 
     Cancelling, like every error, loses at most the answer or block that is under way; a finished one is in the journal.
     """
@@ -88,52 +100,29 @@ async def run_episode(
             raise _Stopped
 
     try:
-        for message in job.messages:
+        for message in messages:
             responses.append(await agent._drive(message, journal_event, past=known, receipt=receipt, undo=undo))
     except _Stopped:
         return None
     if any(response.blocks_saved for response in responses):
         await agent.memory.drop_receipt(key)
-    return _outcome(job, agent, responses)
+    return responses
 
 
-def memory_path(folder: Path, job: Job) -> Path:
-    """Where the job's notes are: relative to *folder*, if not absolute.
-
-    Raises:
-        InvalidInputError: it begins with a ``~`` that means no home folder.
-    """
-    return folder / user_path(job.memory, "memory")
-
-
-async def drop_receipt(folder: Path, job: Job, record: JobRecord, journal: Journal) -> None:
+async def drop_receipt(memory: Memory, job: str, record: JobRecord, journal: Journal) -> None:
     """Forget what a job that failed may have left in its memory for going on. Makes no memory that is not there.
 
     A memory that cannot be used is left alone: a receipt names the attempt it belongs to, so that it misleads nobody.
     """
     try:
-        memory = Memory(memory_path(folder, job))
         if await trio.Path(memory.path).is_dir():
             await memory.drop_receipt(_receipt_key(job, record, journal))
-    except (InvalidInputError, MemoryPathError, MemoryStorageError):
+    except (MemoryPathError, MemoryStorageError):
         pass
 
 
-def _receipt_key(job: Job, record: JobRecord, journal: Journal) -> str:
-    return f"{journal.run_id}/{job.id}/{record.attempts}"
-
-
-def _outcome(job: Job, agent: Agent, responses: Sequence[AgentResponse]) -> dict[str, Any]:
-    usage = sum((response.usage for response in responses), Usage())
-    return {
-        "messages": [attrs.asdict(message) for message in agent.messages],
-        "usage": attrs.asdict(usage),
-        "turns": sum(response.turns for response in responses),
-        "stop_reasons": [response.stop_reason for response in responses],
-        "finish_reasons": [reason for response in responses for reason in response.finish_reasons],
-        "tier": next((response.tier for response in responses if response.tier), ""),
-        "metadata": dict(job.metadata),
-    }
+def _receipt_key(job: str, record: JobRecord, journal: Journal) -> str:
+    return f"{journal.run_id}/{job}/{record.attempts}"
 
 
 class _VersionLog:

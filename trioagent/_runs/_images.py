@@ -8,9 +8,9 @@ import attrs
 import trio
 
 from .._errors import MemoryConflictError, MemoryRejectedError
-from .._runs import NoteImage, ResultEvent
 from ..memory import ChangeSet, Knowledge, Memory, UndoLog, UndoStep
 from ..tools import version_of
+from ._events import NoteImage, ResultEvent
 
 MOST_BYTES = 1024 * 1024
 """Of one block's images; larger notes are not kept."""

@@ -1,8 +1,10 @@
 """The benchmarks' one entry: ``make bench``.
 
-python -m benchmarks              all systems side by side, some ten minutes (``suite``), and the streaming cut
+python -m benchmarks              all systems side by side (``suite``), the sandbox's tiers, the streaming cut;
+                                  some ten minutes
 python -m benchmarks --full       everything there is, over an hour
 python -m benchmarks NAME ...     one benchmark, with its own arguments
+python -m benchmarks --against CHECKOUT [FIGURE ...]    this checkout and another in turns (``paired``)
 """
 
 from __future__ import annotations
@@ -21,8 +23,17 @@ _SUITE = {
     "growth": "benchmarks.suite.growth",
     "peers": "benchmarks.suite.environments",
 }
-_QUICK = [["load"], ["suite"], ["cut"]]
-_FULL = [["load"], ["suite", "--full"], ["cut"], ["growth"], ["one_agent"], ["many_agents"], ["model_requests"]]
+_QUICK = [["load"], ["suite"], ["tiers"], ["cut"]]
+_FULL = [
+    ["load"],
+    ["suite", "--full"],
+    ["tiers"],
+    ["cut"],
+    ["growth"],
+    ["one_agent"],
+    ["many_agents"],
+    ["model_requests"],
+]
 
 
 def names() -> dict[str, str]:
@@ -40,6 +51,8 @@ def main(arguments: list[str]) -> int:
             return max(
                 subprocess.run([sys.executable, "-m", "benchmarks", *part], check=False).returncode for part in todo
             )
+        case ["--against", *_]:
+            return main(["paired", *arguments])
         case [name, *_] if name in names():
             sys.argv = arguments
             runpy.run_module(names()[name], run_name="__main__", alter_sys=True)

@@ -18,6 +18,8 @@ import pytest
 import trio
 
 from benchmarks import structure
+from benchmarks._paired_worker import FIGURES
+from benchmarks.paired import Cost, row
 from benchmarks.suite import systems
 from benchmarks.suite.chart import Panel, chart
 from benchmarks.suite.drivers.harness import Figures, Order
@@ -269,3 +271,26 @@ def test_names_of_benchmarks_are_modules() -> None:
     )
     for module in entry["names"]().values():
         assert (ROOT / f"{module.replace('.', '/')}.py").is_file()
+
+
+def test_a_paired_row_shows_the_ratio_of_the_rounds_not_of_the_medians() -> None:
+    figure = FIGURES["chat"]
+    # The machine got slower and slower; in each round one side took 1.1 times as long as the other.
+    costs = [(Cost(0, ms, 600), Cost(0, 1.1 * ms, 630)) for ms in (1.0, 2.0, 4.0, 8.0, 16.0)]
+    shown = row(figure, costs)
+    assert shown.split()[-6:] == ["1.100", "(1.100", "to", "1.100)", "600", "630"]
+    assert "4.000" in shown and "4.400" in shown
+
+
+def test_two_checkouts_are_measured_in_turns() -> None:
+    command = [sys.executable, "-m", "benchmarks", "--against", str(ROOT), "--rounds", "2", "chat"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=120)
+    (line,) = (line for line in done.stdout.splitlines() if line.startswith(FIGURES["chat"].what))
+    base, now = map(float, line[52:].split()[1:3])
+    assert base > 0 and now > 0
+
+
+def test_only_a_checkout_can_be_measured(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks", "--against", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2 and "no checkout of this project" in done.stderr

@@ -55,6 +55,7 @@ LAYERS = [
     ["nursery_runner"],
     ["_runs"],
     ["batch", "sft"],
+    ["server"],
     ["compat"],
     ["testing"],
     ["cli", "__main__"],

@@ -14,6 +14,7 @@ from ._memory import memory
 from ._model_options import debug_option
 from ._prompt import prompt
 from ._run import run
+from ._serve import serve
 from ._sft import sft
 from ._terminal import GlobalOptions, prepare_streams
 
@@ -37,6 +38,7 @@ def trioagent(ctx: click.Context) -> None:
       trioagent memory tree notes                        what the agent has written down
       trioagent batch jobs.jsonl --run-dir runs/july     many jobs; run it again to go on
       trioagent sft generate --help                      training conversations with personas
+      trioagent serve memories                           over HTTP, for other programs and a page
 
     \b
     Which model answers (see `trioagent chat --help`):
@@ -53,7 +55,7 @@ def trioagent(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
-for command in (chat, run, batch, sft, memory, prompt, doctor):
+for command in (chat, run, batch, sft, memory, serve, prompt, doctor):
     trioagent.add_command(command)
 
 

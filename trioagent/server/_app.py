@@ -1,0 +1,31 @@
+"""The application: the routes of each module, behind the border."""
+
+from __future__ import annotations
+
+from starlette.exceptions import HTTPException
+from starlette.routing import Router
+from starlette.types import Receive, Scope, Send
+
+from . import _rest
+from ._border import Border
+from ._context import ServerContext
+
+# Each has `routes(context)`. The first that matches counts.
+_ROUTES = (_rest.routes,)
+
+
+def make_app(context: ServerContext, token: str) -> Border:
+    """The ASGI application of one server."""
+    router = Router(
+        [route for routes in _ROUTES for route in routes(context)], redirect_slashes=False, default=_not_found
+    )
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["app"] = router  # so that Starlette raises errors instead of answering in a shape of its own
+        await router(scope, receive, send)
+
+    return Border(app, context.config, token)
+
+
+async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
+    raise HTTPException(404, f"there is nothing at {scope['path']!r:.200}")

@@ -1,0 +1,141 @@
+"""The server's settings: frozen, keyword-only, checked when they are made."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import attrs
+
+from .._config import MIB, AgentConfig, ModelConfig
+from .._errors import InvalidInputError
+from ..models import Model
+
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{16,200}")
+
+
+def _in_range(low: float, high: float = math.inf, *, whole: bool = False) -> Any:
+    def validate(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+        number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+        if not number or not low <= value <= high:
+            most = "" if high == math.inf else f" to {high:g}"
+            wanted = f"a {'whole ' if whole else ''}number{' from' if most else ', at least'} {low:g}{most}"
+            name = f"{type(instance).__name__}.{attribute.name}"
+            raise InvalidInputError(name, f"must be {wanted}, not {value!r}")
+
+    return validate
+
+
+def _count(default: int) -> Any:
+    return attrs.field(default=default, validator=_in_range(1, whole=True))
+
+
+def _seconds(default: float, low: float = 0.001) -> Any:
+    return attrs.field(default=default, validator=_in_range(low, 86_400))
+
+
+@attrs.frozen(kw_only=True)
+class ServerLimits:
+    """What clients may take of the server.
+
+    Attributes:
+        connections: open at once.
+        unidentified: connections at once that have shown no token yet; of more, the oldest is closed.
+        header_bytes: of one request's head.
+        body_bytes: of one request's body.
+        message_bytes: of one WebSocket message.
+        chats: turns of a model going on at once.
+        sessions: conversations kept at once.
+        subscribers: of one session.
+        event_bytes: of a session's latest events, kept for who comes back; at least the last event is kept.
+        head_seconds: from a request's first byte to the end of its head.
+        body_seconds: for the rest of a request, and for one WebSocket message.
+        idle_seconds: between the requests of one connection.
+        token_seconds: for the first message of a WebSocket that is to hold the token.
+        write_seconds: for a client to take 64 KiB.
+    """
+
+    connections: int = _count(4096)
+    unidentified: int = _count(256)
+    header_bytes: int = attrs.field(default=16 * 1024, validator=_in_range(1024, whole=True))
+    body_bytes: int = attrs.field(default=4 * MIB, validator=_in_range(1024, whole=True))
+    message_bytes: int = attrs.field(default=1 * MIB, validator=_in_range(1024, whole=True))
+    chats: int = _count(100)
+    sessions: int = _count(4096)
+    subscribers: int = _count(16)
+    event_bytes: int = attrs.field(default=32 * 1024, validator=_in_range(1024, whole=True))
+    head_seconds: float = _seconds(10.0)
+    body_seconds: float = _seconds(30.0)
+    idle_seconds: float = _seconds(60.0)
+    token_seconds: float = _seconds(10.0)
+    write_seconds: float = _seconds(30.0)
+
+
+def _port(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    _in_range(0, 65535, whole=True)(instance, attribute, value)
+
+
+def _given_token(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    """The value stays out of the words: it is a secret."""
+    if value is not None and not (isinstance(value, str) and _TOKEN.fullmatch(value)):
+        raise InvalidInputError("ServerConfig.token", "must be 16 to 200 letters, digits or any of ._~+/=-")
+
+
+def _hosts(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    for host in value:
+        if not isinstance(host, str) or not re.fullmatch(r"[A-Za-z0-9.:\[\]-]+", host):
+            raise InvalidInputError("ServerConfig.allowed_hosts", f"must be names like notes.example.org, not {host!r}")
+
+
+def _origins(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    for origin in value:
+        parts = urlsplit(origin) if isinstance(origin, str) else None
+        if parts is None or parts.scheme not in ("http", "https") or origin != f"{parts.scheme}://{parts.netloc}":
+            words = f"must be origins like https://chat.example.org, not {origin!r}"
+            raise InvalidInputError("ServerConfig.allowed_origins", words)
+
+
+def _texts(values: Iterable[str]) -> tuple[str, ...]:
+    return tuple(values)
+
+
+def _root(path: Any) -> Path | None:
+    return None if path is None else Path(path).expanduser().absolute()
+
+
+@attrs.frozen(kw_only=True)
+class ServerConfig:
+    """What is served, where, and to whom.
+
+    Attributes:
+        root: a folder with one memory in each of its folders, or a memory itself (a folder that holds notes). None:
+            no memories.
+        model: which model answers; see `open_runtime`. None: none does, and what takes one is refused.
+        host, port: where to listen; port 0 is any free one.
+        unix_socket: listen at this path instead, for this user only (mode 0600); no token is asked for there.
+        token: what clients have to show; None: one is made.
+        allowed_hosts: further names, with the port if it is not the scheme's own, that clients may call the server
+            by, such as that of a proxy in front of it.
+        allowed_origins: of other pages that may use the server from a browser.
+        agent: how agents behave.
+        limits: what clients may take.
+        linger_seconds: how long a session outlives its last subscriber.
+        grace_seconds: how long chats may go on after a request to stop.
+    """
+
+    root: Path | None = attrs.field(default=None, converter=_root)
+    model: str | ModelConfig | Model | None = None
+    host: str = "127.0.0.1"
+    port: int = attrs.field(default=8460, validator=_port)
+    unix_socket: Path | None = attrs.field(default=None, converter=_root)
+    token: str | None = attrs.field(default=None, validator=_given_token, repr=False)
+    allowed_hosts: tuple[str, ...] = attrs.field(default=(), converter=_texts, validator=_hosts)
+    allowed_origins: tuple[str, ...] = attrs.field(default=(), converter=_texts, validator=_origins)
+    agent: AgentConfig = AgentConfig()
+    limits: ServerLimits = ServerLimits()
+    linger_seconds: float = _seconds(60.0, 0)
+    grace_seconds: float = _seconds(10.0, 0)

@@ -1,0 +1,391 @@
+"""hypercorn's HTTP/1.1 and WebSocket protocols over Trio streams, with the bounds that hypercorn does not set.
+
+This is the only module that knows hypercorn. Its `TCPServer` is run for each connection, with these differences:
+
+- Each step of a request has a time limit: the head, the pause between requests, a WebSocket message that has begun, a
+  write that the client does not take. (Bodies are read, and bounded, by `_border`.)
+- No per-message compression: it takes 100 KiB a WebSocket. No HTTP/2, no pipelining: no client here needs them.
+- What goes wrong in one connection ends that connection, and nothing else.
+- A connection can be closed while a write to it hangs, which hypercorn shields.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from itertools import chain
+from math import inf
+from typing import Any, NoReturn
+
+import h11
+import trio
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.config import Config
+from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.protocol.ws_stream import WSStream
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ConnectionState
+from wsproto.utilities import ProtocolError
+
+from .._exceptions import without_cancelled
+from ._config import ServerLimits
+from ._request_error import RequestError, log
+
+CONNECTION = "trioagent.connection"  # the key of a connection in the ASGI scope's state
+
+_CHUNK = 64 * 1024
+_LINGER_SECONDS = 2.0
+_INBOX = 10  # messages of a client that wait for the application
+_QUIET_ERRORS = (OSError, h11.ProtocolError, ProtocolError, trio.BrokenResourceError, trio.ClosedResourceError)
+_STATUS_WORDS = {
+    400: ("bad_request", "the request is not valid HTTP/1.1", "correct it"),
+    431: ("head_too_large", "the request's head is too large", "send fewer or shorter headers"),
+}
+_KEEP_ALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
+
+
+class Connections:
+    """All connections of a server.
+
+    Args:
+        app: the ASGI application.
+        limits: what they may take.
+    """
+
+    def __init__(self, app: Any, limits: ServerLimits) -> None:
+        self._app, self.limits = ASGIWrapper(app), limits
+        self._config = _hypercorn_config(limits)
+        self._context = WorkerContext(None)
+        self._unidentified: dict[Connection, None] = {}  # the oldest first
+        self._open: set[Connection] = set()
+
+    @property
+    def open(self) -> int:
+        """How many there are."""
+        return len(self._open)
+
+    async def serve(self, stream: trio.SocketStream) -> None:
+        """Serve one connection until either side closes it."""
+        if len(self._open) >= self.limits.connections:
+            await trio.aclose_forcefully(stream)
+            return
+        _set_options(stream)
+        connection = Connection(self, stream, self._app, self._config, self._context)
+        async with self._registered(connection):
+            await connection.run()
+
+    def identified(self, connection: Connection) -> None:
+        """*connection* has shown the token."""
+        self._unidentified.pop(connection, None)
+
+    async def finish(self) -> None:
+        """Close idle connections, and each other one with the end of its request."""
+        await self._context.terminated.set()
+        for connection in tuple(self._open):
+            connection.close_if_idle()
+
+    def abort(self) -> None:
+        """Close all connections at once."""
+        for connection in tuple(self._open):
+            connection.abort()
+
+    @asynccontextmanager
+    async def _registered(self, connection: Connection) -> AsyncIterator[None]:
+        self._open.add(connection)
+        self._unidentified[connection] = None
+        if len(self._unidentified) > self.limits.unidentified:
+            oldest = next(iter(self._unidentified))
+            self._unidentified.pop(oldest)
+            oldest.abort()
+        try:
+            yield
+        finally:
+            self._open.discard(connection)
+            self._unidentified.pop(connection, None)
+
+
+class Connection(TCPServer):
+    """One connection, see the module."""
+
+    def __init__(
+        self,
+        connections: Connections,
+        stream: trio.SocketStream,
+        app: ASGIWrapper,
+        config: Config,
+        context: WorkerContext,
+    ) -> None:
+        limits = connections.limits
+        self.socket_stream = _BoundedStream(stream, limits.write_seconds)
+        super().__init__(app, config, context, ConnectionState({}), self.socket_stream)  # type: ignore[arg-type]
+        self._connections, self._limits = connections, limits
+        self._idle, self._finishing = True, False
+        self._discards = False  # what the client sends is of no more use
+        self._deadline = trio.current_time() + limits.head_seconds
+        self._scope = trio.CancelScope()
+        self._reading = trio.CancelScope()
+
+    def identified(self) -> None:
+        """The client has shown the token."""
+        self._connections.identified(self)
+
+    def abort(self) -> None:
+        """End everything that goes on for this connection, at once."""
+        self._scope.cancel()
+        self.socket_stream.abort()
+
+    def close_if_idle(self) -> None:
+        self._finishing = True
+        if self._idle:
+            self._set_deadline(-inf)
+
+    async def run(self) -> None:
+        try:
+            with self._scope:
+                await self._run()
+        except Exception as error:  # noqa: BLE001 - one connection's failure is no other's
+            if without_cancelled(error) is not None:
+                quiet = isinstance(error, _QUIET_ERRORS)
+                log.log(logging.DEBUG if quiet else logging.ERROR, "a connection failed", exc_info=error)
+        finally:
+            self.socket_stream.abort()
+            await trio.lowlevel.checkpoint_if_cancelled()
+
+    async def _run(self) -> None:
+        peer = self.stream.socket.getpeername() if self.stream.socket.family != socket.AF_UNIX else None
+        own = self.stream.socket.getsockname() if peer is not None else None
+        async with trio.open_nursery() as nursery:
+            state = ConnectionState({CONNECTION: self})
+            tasks = _Applications(nursery)
+            self.protocol = _Protocol(  # type: ignore[assignment]
+                self.app,
+                self.config,
+                self.context,
+                tasks,
+                state,
+                False,
+                peer[:2] if peer else None,
+                own[:2] if own else None,
+                self.protocol_send,
+            )
+            await self._read_data()
+            await self.protocol.handle(Closed())
+
+    async def _read_data(self) -> None:
+        while True:
+            with trio.CancelScope(deadline=self._deadline) as self._reading:
+                try:
+                    data = bytes(await self.stream.receive_some(_CHUNK))
+                except (trio.BrokenResourceError, trio.ClosedResourceError):
+                    return
+            if self._reading.cancelled_caught or not data:
+                return
+            if self._discards:
+                continue
+            if self._idle and self._deadline > (limit := trio.current_time() + self._limits.head_seconds):
+                self._deadline = limit
+            try:
+                await self.protocol.handle(RawData(data))
+            except _PipelinedError:
+                self._discards = True
+            if not self._idle and not self._discards:
+                self._bound_message()
+
+    def _bound_message(self) -> None:
+        """A WebSocket message that has begun is to end in time."""
+        stream = self.protocol.stream  # type: ignore[attr-defined]
+        if not isinstance(stream, WSStream) or stream.buffer.value is None:
+            self._deadline = inf
+        elif self._deadline == inf:
+            self._deadline = trio.current_time() + self._limits.body_seconds
+
+    def _set_deadline(self, deadline: float) -> None:
+        self._deadline = self._reading.deadline = deadline
+
+    async def protocol_send(self, event: Event) -> None:
+        match event:
+            case RawData(data=data):
+                async with self.send_lock:
+                    try:
+                        with trio.CancelScope(shield=True):  # half a frame would make all that follows unreadable
+                            await self.stream.send_all(data)
+                        return
+                    except (trio.BrokenResourceError, trio.ClosedResourceError):
+                        self.socket_stream.abort()
+                await self.protocol.handle(Closed())
+            case Closed():  # the client is to read what it was sent: closing while it sends would reset the connection
+                self._discards = True
+                with suppress(trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
+                    await self.stream.send_eof()
+                self._set_deadline(trio.current_time() + _LINGER_SECONDS)
+                await self.protocol.handle(Closed())
+            case Updated(idle=idle):
+                self._idle = idle
+                ended = idle and (self._finishing or self._discards)
+                wait = self._limits.idle_seconds if idle else inf
+                self._set_deadline(-inf if ended else trio.current_time() + wait)
+
+
+class _BoundedStream(trio.abc.HalfCloseableStream):
+    """A socket whose writes end, one way or the other."""
+
+    def __init__(self, stream: trio.SocketStream, write_seconds: float) -> None:
+        self._stream, self._write_seconds = stream, write_seconds
+        self.socket = stream.socket
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        view = memoryview(data)
+        for start in range(0, len(view), _CHUNK):
+            with trio.move_on_after(self._write_seconds) as scope:
+                await self._stream.send_all(view[start : start + _CHUNK])
+            if scope.cancelled_caught:
+                self.abort()
+                raise trio.BrokenResourceError("the client does not read")
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        return await self._stream.receive_some(max_bytes)
+
+    async def send_eof(self) -> None:
+        await self._stream.send_eof()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    def abort(self) -> None:
+        """Close at once; whoever waits for the socket gets a `trio.ClosedResourceError`."""
+        self.socket.close()
+
+
+class _PipelinedError(Exception):
+    """The client sends its next request before it has the answer to this one."""
+
+
+class _NoSecondRequest:
+    """In place of the event that hypercorn waits for with the client's next request in hand.
+
+    While it waits it reads nothing, and so never sees that the client has left.
+    """
+
+    async def clear(self) -> None:
+        pass
+
+    async def set(self) -> None:
+        pass
+
+    async def wait(self) -> NoReturn:
+        raise _PipelinedError
+
+    def is_set(self) -> bool:
+        return False
+
+
+class _Protocol(H11Protocol):
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.can_read = _NoSecondRequest()
+
+    async def _check_protocol(self, event: h11.Request) -> None:
+        """No change to HTTP/2."""
+
+    async def _create_stream(self, request: h11.Request) -> None:
+        headers = [(name, value) for name, value in request.headers if name != b"sec-websocket-extensions"]
+        await super()._create_stream(
+            h11.Request(
+                method=request.method, target=request.target, headers=headers, http_version=request.http_version
+            )
+        )
+
+    async def _send_error_response(self, status_code: int) -> None:
+        kind, problem, advice = _STATUS_WORDS.get(status_code, _STATUS_WORDS[400])
+        body = RequestError(status_code, kind, problem, advice).json()
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+            (b"connection", b"close"),
+        ]
+        head = h11.Response(status_code=status_code, headers=list(chain(headers, self.config.response_headers("h11"))))
+        for event in (head, h11.Data(data=body), h11.EndOfMessage()):
+            await self._send_h11_event(event)
+
+
+class _Inbox:
+    """What a client has sent to the application: bounded, but for the news that it has left."""
+
+    def __init__(self) -> None:
+        self._messages: deque[Any] = deque()
+        self._closed = False
+        self._room, self._news = trio.lowlevel.ParkingLot(), trio.lowlevel.ParkingLot()
+
+    async def put(self, message: Any) -> None:
+        while len(self._messages) >= _INBOX and not self._closed and not message["type"].endswith(".disconnect"):
+            await self._room.park()
+        if not self._closed:
+            self._messages.append(message)
+            self._news.unpark()
+
+    async def receive(self) -> Any:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while not self._messages:
+            await self._news.park()
+        self._room.unpark()
+        return self._messages.popleft()
+
+    def close(self) -> None:
+        """Nobody will receive anything more."""
+        self._closed = True
+        self._room.unpark_all()
+
+
+class _Applications:
+    """Runs the application for a connection's requests (hypercorn's `TaskGroup`)."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self._nursery = nursery
+
+    async def spawn_app(
+        self, app: Any, config: Config, scope: Any, send: Callable[[Any], Awaitable[None]]
+    ) -> Callable[[Any], Awaitable[None]]:
+        inbox = _Inbox()
+        self._nursery.start_soon(self._run, app, scope, inbox, send)
+        return inbox.put
+
+    def spawn(self, func: Callable[..., Awaitable[Any]], *args: Any) -> None:
+        self._nursery.start_soon(func, *args)
+
+    async def __aenter__(self) -> _Applications:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        pass
+
+    async def _run(self, app: Any, scope: Any, inbox: _Inbox, send: Callable[[Any], Awaitable[None]]) -> None:
+        try:
+            await app(scope, inbox.receive, send, trio.to_thread.run_sync, trio.from_thread.run)
+        finally:
+            inbox.close()
+        await send(None)
+
+
+def _set_options(stream: trio.SocketStream) -> None:
+    if stream.socket.family == socket.AF_UNIX:
+        return
+    stream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in _KEEP_ALIVE:  # the kernel finds clients that are gone without a word
+        stream.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def _hypercorn_config(limits: ServerLimits) -> Config:
+    config = Config()
+    config.errorlog, config.accesslog = log, None
+    config.include_server_header = False
+    config.h11_max_incomplete_size = limits.header_bytes
+    config.websocket_max_message_size = limits.message_bytes
+    return config

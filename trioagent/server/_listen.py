@@ -1,0 +1,97 @@
+"""Where a server listens: a TCP port, or a Unix socket that only this user can open."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import stat
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import trio
+
+from .._errors import InvalidInputError
+from ._config import ServerConfig
+
+_BACKLOG = 512
+_LONGEST_PATH = 107  # bytes in the kernel's address of a Unix socket
+
+
+@asynccontextmanager
+async def listening(config: ServerConfig) -> AsyncIterator[tuple[list[trio.SocketListener], str]]:
+    """Listeners, and the host and port that clients call ("" on a Unix socket); closed when the block ends.
+
+    Raises:
+        OSError: the address is in use, or may not be used.
+        InvalidInputError: the socket's path is too long, or something else is there.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        if config.unix_socket is not None:
+            bound = await trio.to_thread.run_sync(_bind_unix, config.unix_socket)
+            stack.callback(_remove, config.unix_socket, os.stat(config.unix_socket).st_ino)
+            bound.listen(_BACKLOG)
+            listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(bound))]
+            authority = ""
+        else:
+            listeners = await trio.open_tcp_listeners(config.port, host=config.host, backlog=_BACKLOG)
+            port = listeners[0].socket.getsockname()[1]
+            authority = f"[{config.host}]:{port}" if ":" in config.host else f"{config.host}:{port}"
+        for listener in listeners:
+            await stack.enter_async_context(listener)
+        yield listeners, authority
+
+
+def _bind_unix(path: Path) -> socket.socket:
+    """A socket bound to *path*, which this user alone can open from its first instant."""
+    if len(os.fsencode(path)) > _LONGEST_PATH:
+        raise InvalidInputError(
+            "unix_socket", f"{str(path)!r} is longer than {_LONGEST_PATH} bytes; choose a shorter path"
+        )
+    _remove_dead(path)
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        with tempfile.TemporaryDirectory(prefix=".", dir=path.parent) as private:  # mode 0700
+            own = os.open(private, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                here = f"/proc/self/fd/{own}/s"  # short, whatever the folder is called
+                bound.bind(here)
+                os.chmod(here, 0o600)
+                os.rename(here, path)
+            finally:
+                os.close(own)
+        bound.setblocking(False)
+    except BaseException:
+        bound.close()
+        raise
+    return bound
+
+
+def _remove_dead(path: Path) -> None:
+    """Remove a socket that nobody listens on any more.
+
+    Raises:
+        InvalidInputError: somebody does, or it is no socket.
+    """
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise InvalidInputError("unix_socket", f"{str(path)!r} is there and is no socket; choose another path")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(os.fspath(path))
+        except ConnectionRefusedError:
+            path.unlink(missing_ok=True)
+            return
+    raise InvalidInputError("unix_socket", f"another server listens at {str(path)!r}; stop it, or choose another path")
+
+
+def _remove(path: Path, inode: int) -> None:
+    """Remove our own socket; another server may have put one in its place."""
+    with contextlib.suppress(FileNotFoundError):
+        if os.lstat(path).st_ino == inode:
+            path.unlink()

@@ -1,0 +1,109 @@
+"""The memories that are served, by name. A name is no path: it is looked up, never joined unchecked."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import trio
+
+from .._config import MemoryLimits
+from .._errors import MemoryPathError
+from ..memory import Memory, check_memory_path
+from ._request_error import RequestError
+
+NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_ -]|\.(?!\.)){0,63}(?<![. ])")
+_WORDS = "a name has up to 64 letters, digits, blanks, and -_. inside of it"
+
+
+class Memories:
+    """Memories below one folder.
+
+    Args:
+        root: a folder with a memory in each of its folders, or a memory itself; None for none.
+
+    Attributes:
+        single: the name, if *root* itself is a memory.
+    """
+
+    def __init__(self, root: Path | None, *, limits: MemoryLimits = MemoryLimits(), sync: bool = False) -> None:
+        self._root, self._limits, self._sync = root, limits, sync
+        self.single: str | None = None
+        if root is not None:
+            check_memory_path(root, create=True)
+            if _holds_notes(root):
+                self.single = root.name if NAME.fullmatch(root.name) else "memory"
+
+    async def names(self) -> list[str]:
+        """The names of all memories, sorted."""
+        if self.single is not None or self._root is None:
+            return [self.single] if self.single is not None else []
+        return await trio.to_thread.run_sync(_folders, self._root)
+
+    async def get(self, name: str) -> Memory:
+        """The memory of this name.
+
+        Raises:
+            RequestError: there is none, or the name cannot be one.
+        """
+        path = self._path(name)
+        if self.single is None and not await trio.to_thread.run_sync(_is_memory, path):
+            raise _unknown(name)
+        return Memory(path, limits=self._limits, sync=self._sync)
+
+    async def create(self, name: str) -> Memory:
+        """A new, empty memory.
+
+        Raises:
+            RequestError: there is one, the name cannot be one, or memories cannot be added here.
+        """
+        path = self._path(name)
+        if self.single is not None:
+            problem = f"the server has the one memory {self.single!r}"
+            raise RequestError(409, "single_memory", problem, "serve the folder above it to have several")
+        if not await trio.to_thread.run_sync(_make, path):
+            raise RequestError(409, "memory_exists", f"there is a memory {name!r}", "choose another name, or use it")
+        return Memory(path, limits=self._limits, sync=self._sync)
+
+    def _path(self, name: str) -> Path:
+        if not NAME.fullmatch(name):
+            raise RequestError(404, "bad_memory_name", f"{name!r:.100} is not the name of a memory", _WORDS)
+        if self._root is None:
+            raise RequestError(404, "unknown_memory", "no memories are served here", "start `trioagent serve DIR`")
+        if self.single is None:
+            return self._root / name
+        if name != self.single:
+            raise _unknown(name)
+        return self._root
+
+
+def _unknown(name: str) -> RequestError:
+    problem = f"there is no memory {name!r}"
+    return RequestError(404, "unknown_memory", problem, "see /api/memories for those there are")
+
+
+def _holds_notes(root: Path) -> bool:
+    with os.scandir(root) as entries:
+        return any(entry.name.endswith(".md") and not entry.name.startswith(".") for entry in entries)
+
+
+def _folders(root: Path) -> list[str]:
+    with os.scandir(root) as entries:
+        return sorted(
+            entry.name for entry in entries if NAME.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)
+        )
+
+
+def _is_memory(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
+
+
+def _make(path: Path) -> bool:
+    try:
+        path.mkdir()
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise MemoryPathError(str(path), error.strerror or str(error)) from error
+    return True

@@ -1,0 +1,97 @@
+"""Errors as clients see them: one JSON shape, with what to do, and never a traceback.
+
+``{"error": {"type": "memory_conflict", "message": "…", "advice": "…", "status": 409}}``
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.exceptions import HTTPException
+
+from .. import _errors
+from .._errors import TrioAgentError
+from .._exceptions import leaves
+
+log = logging.getLogger("trioagent.server")
+
+# By class of error, the most specific first: the status, and what a client can do.
+_KNOWN: tuple[tuple[type[TrioAgentError], int, str], ...] = (
+    (_errors.InvalidInputError, 400, "correct what the message names, and send the request again"),
+    (_errors.MemoryPathError, 409, "the folder has to be put right where the server runs"),
+    (_errors.MemoryConflictError, 409, "read the note again, and apply the change to what it says now"),
+    (_errors.MemoryUnreadError, 409, "read the note first"),
+    (_errors.MemoryLimitError, 413, "store less: split the note, or delete others"),
+    (_errors.MemoryRejectedError, 403, "change another note"),
+    (_errors.AgentBusyError, 409, "wait until the present answer has ended, or cancel it"),
+    (_errors.EndpointHeldError, 503, "the model's server is away; try again later"),
+    (_errors.ModelError, 502, "the model's server failed; try again, or choose another model"),
+    (_errors.SandboxUnavailableError, 503, "run `trioagent doctor` where the server runs"),
+    (_errors.SandboxError, 500, "try again; nothing was saved"),
+)
+_PLAIN: Mapping[int, tuple[str, str]] = {
+    404: ("not_found", "see /api/openapi.json for what is served"),
+    405: ("method_not_allowed", "see the Allow header for what is served at this address"),
+}
+
+
+class RequestError(TrioAgentError):
+    """A request that the server refuses.
+
+    Attributes:
+        status: of HTTP.
+        type: which error it is, for programs.
+        problem: what happened, with the value.
+        advice: what to do.
+        param: the member of the request that is meant, if it is one.
+    """
+
+    def __init__(self, status: int, type: str, problem: str, advice: str, param: str | None = None) -> None:
+        super().__init__(status, type, problem, advice, param)
+        self.status: int = status
+        self.type: str = type
+        self.problem: str = problem
+        self.advice: str = advice
+        self.param: str | None = param
+
+    def __str__(self) -> str:
+        return f"{self.problem}; {self.advice}"
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """For a client."""
+        return {"type": self.type, "message": self.problem, "advice": self.advice, "status": self.status}
+
+    def json(self) -> bytes:
+        """The body of an answer."""
+        return json.dumps({"error": self.body}).encode()
+
+
+def as_request_error(error: BaseException) -> RequestError:
+    """*error* as a client is to see it. What is no error of ours is logged, and its words are not shown."""
+    first = next(leaves(error))
+    match first:
+        case RequestError():
+            return first
+        case HTTPException(status_code=status, detail=detail):
+            kind, advice = _PLAIN.get(status, ("http_error", "correct the request"))
+            return RequestError(status, kind, str(detail), advice)
+        case _errors.MemoryStorageError():
+            status = 507 if first.disk_full else 500
+            return RequestError(status, "memory_storage", str(first), "make room where the server runs, and try again")
+        case TrioAgentError():
+            for kind_of_error, status, advice in _KNOWN:
+                if isinstance(first, kind_of_error):
+                    return RequestError(status, type_name(first), str(first), advice)
+    log.error("a request failed", exc_info=error)
+    return RequestError(500, "internal", "the server failed", "see the server's log, and report it")
+
+
+def type_name(error: TrioAgentError) -> str:
+    """`MemoryConflictError` is ``memory_conflict``."""
+    name = type(error).__name__.removesuffix("Error")
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()

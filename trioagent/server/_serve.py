@@ -1,0 +1,132 @@
+"""`serve`: a server for as long as its task runs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+
+import trio
+
+from .._config import MemoryLimits
+from ..runtime import Runtime, open_runtime
+from ._app import make_app
+from ._border import new_token
+from ._config import ServerConfig
+from ._connections import Connections
+from ._context import ServerContext
+from ._listen import listening
+from ._memories import Memories
+
+
+class Server:
+    """A running server; what `nursery.start(serve, config)` returns.
+
+    Attributes:
+        url: where it listens, ``http://127.0.0.1:8460``; of a Unix socket ``http://localhost``, for a client that has
+            been given the socket.
+        token: what clients have to show.
+    """
+
+    def __init__(self, context: ServerContext, connections: Connections, url: str, token: str) -> None:
+        self._context, self._connections = context, connections
+        self.url: str = url
+        self.token: str = token
+        self._stop = trio.Event()
+
+    @property
+    def link(self) -> str:
+        """The address of the page, with the token in its fragment, which browsers send to nobody."""
+        return f"{self.url}/#token={self.token}"
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        return self._connections.open
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it has been asked to end."""
+        return self._context.stopping
+
+    def stop(self) -> None:
+        """Ask the server to end: no new work, and what goes on may end within the grace. Returns at once."""
+        self._context.stopping = True
+        self._stop.set()
+
+    async def wait_stopping(self) -> None:
+        """Wait until somebody has called `stop`."""
+        await self._stop.wait()
+
+
+async def serve(
+    config: ServerConfig,
+    *,
+    runtime: Runtime | None = None,
+    task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve memories over HTTP until cancelled, or until `Server.stop`; start it with ``nursery.start``.
+
+    ::
+
+        async with trio.open_nursery() as nursery:
+            server = await nursery.start(serve, ServerConfig(root="memories", model="offline-rules"))
+            print(server.link)
+
+    Cancelling ends all connections and chats at once: the children that ran their blocks are dead, and the notes are
+    as the last finished block left them.
+
+    Args:
+        runtime: serve with this one, which stays open; by default one is opened for ``config.model``.
+
+    Raises:
+        InvalidInputError: the model's name is unknown.
+        MemoryPathError: the folder cannot be used.
+        SandboxUnavailableError: no sandbox tier works here.
+        OSError: the port or the socket cannot be used.
+    """
+    async with AsyncExitStack() as stack:
+        if runtime is None and config.model is not None:
+            runtime = await stack.enter_async_context(open_runtime(config.model))
+        limits, sync = (MemoryLimits(), False) if runtime is None else (runtime.memory_limits, runtime.sync_notes)
+        memories = await trio.to_thread.run_sync(partial(Memories, config.root, limits=limits, sync=sync))
+        context = ServerContext(config=config, memories=memories, runtime=runtime)
+        token = new_token() if config.token is None else config.token
+        app = make_app(context, token)
+        connections = Connections(app, config.limits)
+        listeners, authority = await stack.enter_async_context(listening(config))
+        app.authority = authority
+        server = Server(context, connections, f"http://{authority or 'localhost'}", token)
+        async with _aborted_at_end(connections) as nursery:
+            accepting = trio.CancelScope()
+            nursery.start_soon(_accept, accepting, connections, listeners, nursery)
+            task_status.started(server)
+            await server.wait_stopping()
+            accepting.cancel()
+            await connections.finish()
+
+
+async def _accept(
+    scope: trio.CancelScope,
+    connections: Connections,
+    listeners: list[trio.SocketListener],
+    nursery: trio.Nursery,
+) -> None:
+    with scope:
+        await trio.serve_listeners(connections.serve, listeners, handler_nursery=nursery)
+
+
+@asynccontextmanager
+async def _aborted_at_end(connections: Connections) -> AsyncIterator[trio.Nursery]:
+    """A nursery for connections: when the block has ended, and if it is cancelled, they are closed at once."""
+    async with trio.open_nursery() as nursery:
+
+        async def abort_when_cancelled() -> None:
+            try:
+                await trio.sleep_forever()
+            finally:
+                connections.abort()
+
+        nursery.start_soon(abort_when_cancelled)
+        yield nursery
+        nursery.cancel_scope.cancel()

@@ -79,7 +79,9 @@ def test_show_a_part(part: str, text: str, notes: Path, memory: Run) -> None:
 def test_show_what_is_not_there(notes: Path, memory: Run) -> None:
     said = memory("show", "notes", "adda")
     assert (said.code, said.out) == (2, "")
-    assert said.err == "error: NOTE: no note is called [[adda]]: did you mean [[entities/ada]]?\n"
+    assert (
+        said.err == "error: NOTE: File 'adda' not found: no note is called [[adda]]: did you mean [[entities/ada]]?\n"
+    )
     said = memory("show", "notes", "ada#Wrok")
     assert said.code == 2
     assert (

@@ -11,10 +11,11 @@ import tempfile
 from pathlib import Path
 
 from .background import Background
+from .family_blocks import FAMILY
 from .library_blocks import LIBRARY
 from .simple_blocks import SIMPLE, USER, Block
 
-BLOCKS = (*SIMPLE, *LIBRARY)
+BLOCKS = (*SIMPLE, *LIBRARY, *FAMILY)
 
 
 def run_block(background: Background, folder: Path, block: Block) -> list[str]:

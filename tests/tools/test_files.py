@@ -113,7 +113,8 @@ def test_a_missing_note_names_the_nearest(memory: Memory) -> None:
     memory.put("entities/john.md")
     error = memory.read_file("entities/jon.md")
     assert error == (
-        "Error: entities/jon.md does not exist. Did you mean entities/john.md? Use list_files() to see all notes."
+        "Error: File 'entities/jon.md' does not exist. Did you mean entities/john.md? "
+        "Use list_files() to see all notes."
     )
     assert isinstance(error, ToolError) and not error
     assert "Did you mean entities/john.md" in memory.delete_file("John")
@@ -196,7 +197,7 @@ def test_a_large_note_is_shown_in_part(memory: Memory) -> None:
 
 def test_an_error_text_is_never_saved_as_a_note(memory: Memory) -> None:
     refused = memory.create_file("copy.md", memory.read_file("missing.md") + "\n- more")
-    assert not refused and "missing.md does not exist" in refused
+    assert not refused and "'missing.md' does not exist" in refused
     assert memory.list_files() == []
 
 

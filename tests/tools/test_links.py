@@ -344,7 +344,7 @@ def test_backlinks(memory: Memory) -> None:
     memory.put("my note.md", "nearer")
     assert memory.backlinks("my note.md") == ["a.md", "entities/my note.md", "g.md"]
     missing: object = memory.backlinks("nope")
-    assert missing == [] and "nope does not exist" in repr(missing)
+    assert missing == [] and "'nope' does not exist" in repr(missing)
 
 
 def test_aliases_in_front_matter_do_not_resolve(memory: Memory) -> None:

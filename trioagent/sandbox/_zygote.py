@@ -26,6 +26,7 @@ from .._errors import SandboxError
 from .._steps import STEP_BYTES
 from . import _frames
 from ._guest.copying import FOLDER
+from ._guest.ready import FULL_MODULES
 from ._guest.views import remove_scratch
 from ._indexes import SharedIndex
 from ._sandbox import CodeNotSentError, TierStartError, not_answered, not_set_up
@@ -106,6 +107,7 @@ def _environment() -> dict[str, str]:
 # where it runs. It may be wrong: then it costs time, and nothing else. A block sent to the full library for no reason
 # runs there as well; one that misses something fails, saves nothing, and is run again.
 _NAME = re.compile(r"[^\W\d][\w.]*")
+_BARE = re.compile(rf"(?<![\w.'\"/])(?:{'|'.join(FULL_MODULES)})\.[A-Za-z]")
 _MISSING = re.compile(r"(?:ModuleNotFoundError: No module named|ImportError: cannot import name) '(\w+)")
 _UNKNOWN_ENCODING = "LookupError: unknown encoding:"
 # Packages of which only a part is imported: their bare name may mean any other.
@@ -113,8 +115,10 @@ _PARTLY_THERE = frozenset({"encodings", "importlib", "urllib"})
 
 
 def needs_full_library(code: str, present: frozenset[str]) -> bool:
-    """Does a line of *code* that imports something name a module of the library that is not *present*?"""
+    """Does *code* import, or use by its bare name, a module of the library that is not *present*?"""
     if len(code) > STEP_BYTES:  # too long to search: the full library has all that it may name
+        return True
+    if _BARE.search(code):
         return True
     if "import" not in code:
         return False

@@ -41,6 +41,7 @@ from ._policy import glob_matches as glob_matches
 from ._policy import hidden_part as hidden_part
 from ._policy import write_problem as write_problem
 from ._results import NoResults as NoResults
+from ._results import PathList as PathList
 from ._results import ToolError as ToolError
 from ._results import quiet as quiet
 from ._seen import MAX_SEEN as MAX_SEEN

@@ -29,7 +29,11 @@ def part_of(path: str, text: str, link: Link) -> str:
 
 
 def not_found(path: str, text: str, old: str) -> str:
-    """Why *old* is not in the note, with what is there instead."""
+    """Why *old* is not in the note, with what is there instead; begins as memory-agent models were taught."""
+    return f"Could not find the specified content in the file. {_what_is_there(path, text, old)}"
+
+
+def _what_is_there(path: str, text: str, old: str) -> str:
     words = old.split()
     if words:
         spaced = _with_other_blanks(text, words)

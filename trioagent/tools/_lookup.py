@@ -35,7 +35,18 @@ class Lookup:
             found = self.find(name)
             if found[1] in ("file", "other"):
                 return found
-        return path, ""
+        return self.said_twice(path) or (path, "")
+
+    def said_twice(self, path: str) -> tuple[str, Kind] | None:
+        """The note ``a/b.md`` for ``a/a/b.md``, where no folder ``a/a`` is: a block joined ``a`` and a listed path."""
+        parts = path.split("/")
+        for size in range(1, len(parts) // 2 + 1):
+            if parts[:size] == parts[size : 2 * size] and self.folder("/".join(parts[: 2 * size])) is None:
+                for name in spellings("/".join(parts[size:])):
+                    found = self.find(name)
+                    if found[1] == "file":
+                        return found
+        return None
 
     def folder(self, path: str) -> str | None:
         """The folder that *path* means, if there is one."""
@@ -53,6 +64,12 @@ class Lookup:
         """
         found, kind = self.note(path)
         if kind == "file":
+            if self.said_twice(path) == (found, kind):
+                folder = path.rpartition("/")[0]
+                raise Refused(
+                    f"{path!r} would be a new note in a new folder, and {found!r} exists; name that if you mean it, "
+                    f"or make the folder first with create_dir({folder!r})"
+                )
             return found
         if kind:
             raise Refused(f"{found} is no plain note (a link or device); choose another name")

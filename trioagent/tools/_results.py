@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -40,10 +40,67 @@ class ToolError(str):
         return ToolError(str.__add__(self, other))
 
 
-class NoResults(list[str]):
+class PathList(list[str]):
+    """Paths of notes, as a list that also answers as a text: the tree that other versions of ``list_files`` return.
+
+    Memory-agent models were trained on either: ``for path in files`` and ``files.split("\\n")`` both work. What a list
+    and a text both have (``len``, ``[...]``, ``count``, ``index``) is the list's.
+    """
+
+    __slots__ = ()
+
+    @property
+    def text(self) -> str:
+        """The tree."""
+        return tree(self)
+
+    def __contains__(self, item: object) -> bool:
+        """Whether a path is in the list, or is how one of its paths ends; whether any other text is in the tree."""
+        if list.__contains__(self, item):
+            return True
+        if not isinstance(item, str) or not item:
+            return False
+        if item.endswith(".md"):  # "new.md" is not meant by "renew.md"
+            return any(path.endswith(f"/{item}") for path in self)
+        return item in self.text
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or not hasattr(str, name):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(self.text, name)
+
+    def __add__(self, other: Any) -> Any:
+        return self.text + other if isinstance(other, str) else list(self) + other
+
+    def __radd__(self, other: str) -> str:
+        return other + self.text
+
+
+def tree(paths: Iterable[str]) -> str:
+    """Sorted *paths* as a drawing of their folders, which begins with ``./``."""
+    inside: dict[str, Any] = {}
+    for path in paths:
+        folder = inside
+        for name in path.split("/"):
+            folder = folder.setdefault(name, {})
+    lines, waiting = ["./"], [("", iter(sorted(inside.items())), len(inside))]
+    while waiting:
+        margin, entries, left = waiting.pop()
+        for name, below in entries:
+            left -= 1
+            lines.append(f"{margin}{'├' if left else '└'}── {name}{'/' if below else ''}")
+            if below:
+                waiting.append((margin, entries, left))
+                waiting.append((f"{margin}{'│   ' if left else '    '}", iter(sorted(below.items())), len(below)))
+                break
+    return "\n".join(lines)
+
+
+class NoResults(PathList):
     """An empty list that says why: what a list-returning tool answers when it fails.
 
-    Loops over it do nothing, and its ``repr`` (what a model is shown) ends with the text in ``error``.
+    Loops over it do nothing, and its ``repr`` (what a model is shown) ends with the text in ``error``, which is what it
+    is as a text.
     """
 
     __slots__ = ("error",)
@@ -51,6 +108,13 @@ class NoResults(list[str]):
     def __init__(self, error: str) -> None:
         super().__init__()
         self.error: ToolError = ToolError(error)
+
+    @property
+    def text(self) -> str:
+        return self.error
+
+    def __contains__(self, item: object) -> bool:
+        return False
 
     def __repr__(self) -> str:
         return f"[]  # {self.error}"

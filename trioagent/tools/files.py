@@ -14,7 +14,7 @@ from ._listing import Listing
 from ._lookup import Lookup
 from ._names import as_searched, for_new_note, is_attachment, is_text, nfc, spellings, tidy
 from ._paths import as_bytes, as_count, as_text, is_hidden, relative
-from ._results import NoResults, Refused, ToolError, tool
+from ._results import NoResults, PathList, Refused, ToolError, tool
 from ._seen import SeenLog
 from ._text import NoteText, cut
 from ._text import shown as shown_line
@@ -73,7 +73,10 @@ class NoteTools:
 
     @tool(NoResults)
     def list_files(self, dir_path: str | None = None) -> list[str]:
-        """The paths of all notes, or of those in one folder and below it, sorted. Hidden ones are left out."""
+        """The paths of all notes, or of those in one folder and below it, sorted. Hidden ones are left out.
+
+        The list also answers as the text of a tree (see `PathList`).
+        """
         path = relative(dir_path or "", "dir_path")
         folder = self._lookup.folder(path)
         if folder is None:
@@ -83,7 +86,7 @@ class NoteTools:
                 if is_note
                 else f"the folder {path} does not exist. Use list_files() to see all notes"
             )
-        return self._disk.files(folder)
+        return PathList(self._disk.files(folder))
 
     @tool(ToolError)
     def get_size(self, path: str = "", *, file_or_dir_path: str = "") -> int:
@@ -268,7 +271,7 @@ class NoteTools:
         if kind == "other":
             raise Refused(f"{found} is no plain note (a link or device); use another note")
         if self._lookup.folder(path) is not None:
-            raise Refused(f"{path} is a folder; use list_files({path!r}) to see its notes")
+            raise Refused(f"{path!r} is not a file: it is a folder; use list_files({path!r}) to see its notes")
         raise Refused(self._missing(path))
 
     def _saw_nothing(self, path: str) -> None:
@@ -286,7 +289,7 @@ class NoteTools:
             hint = "Use list_files() to see all notes"
         else:
             hint = "There are no notes yet; create_file(file_path, content) makes one"
-        return f"{cut(path, 300)} does not exist. {hint}."
+        return f"File {cut(path, 300)!r} does not exist. {hint}."
 
     def _write(self, path: str, text: str) -> None:
         self._save(path, as_bytes(text, "content"))
@@ -361,5 +364,8 @@ class NoteTools:
             self._seen.read(for_new_note(relative(_UPWARDS.sub("", target), "link")), None)
             near = " or ".join(f"[[{path.removesuffix('.md')}]]" for path in found.suggestions)
             hint = f"did you mean {near}? " if near else ""
-            raise Refused(f"no note is called [[{cut(target, 200)}]]: {hint}Use list_files() to see all notes.")
+            raise Refused(
+                f"File {cut(target, 200)!r} not found: no note is called [[{cut(target, 200)}]]: "
+                f"{hint}Use list_files() to see all notes."
+            )
         return found.path, list(found.candidates[1:])

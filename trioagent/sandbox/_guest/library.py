@@ -41,7 +41,7 @@ encodings.utf_8 encodings.utf_8_sig encodings.utf_16
 # Imported as well where the full library is wanted: common in blocks, or needed by what is.
 FULL = """
 ast base64 binascii codecs csv dataclasses decimal errno fractions hashlib numbers pickle pprint shutil socket
-statistics tempfile urllib.parse zoneinfo
+statistics tempfile urllib.parse uuid zoneinfo
 """.split()
 
 # All other C extensions are imported too, since a child may not map code. Not these: encryption, terminals, databases

@@ -15,6 +15,7 @@ from typing import Any
 
 from ...tools import SeenLog, version_of_open
 from .limits import MAX_ARGUMENTS, MAX_PATH_CHARS
+from .ready import ready_names
 from .values import BLOCK, clean, error_text, local_values
 from .wire import Channel
 
@@ -227,7 +228,7 @@ class BlockEnvironment:
 
     def __init__(self, tools: dict[str, Callable[..., object]], limits: dict[str, int]) -> None:
         self.main = type(sys)("__main__")
-        self.main.__dict__.update(tools, __builtins__=builtins)
+        self.main.__dict__.update(ready_names() | tools, __builtins__=builtins)
         self.hidden = {id(tool) for tool in tools.values()}
         self.printed = Printed(limits["printed_chars"])
         self._nothing = io.StringIO()

@@ -2,86 +2,20 @@
 
 from __future__ import annotations
 
-import ast
 import time
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 import pydantic_monty as monty
 
-from ....tools import NoResults, ToolError, make_tools
+from ....tools import NoResults, PathList, ToolError, make_tools
 from .. import values
 from ..limits import NAME_CHARS
 from ..run_block import HostToolError, Printed, Reads, host_tool
 from ..wire import Channel
+from .adapt import IN, TEXT, TRUTH, adapted, bare_imports
 from .files import Files
 from .view import View
-
-TRUTH = "__truth__"
-_KNOWN = (ast.Compare, ast.Constant, ast.JoinedStr, ast.List, ast.Tuple, ast.Dict, ast.Set, ast.ListComp, ast.Lambda)
-
-
-def with_conditions(code: str) -> str:
-    """Let a tool's error text count as false in the block's conditions, as it does in the other tiers.
-
-    There such a text is a string that says it is false. Monty has no subclasses of ``str`` and asks no instance for its
-    truth, so each condition of the code is wrapped in a call that does.
-
-    Returns:
-        *code* with ``if x`` as ``if __truth__(x)``, and so on; its lines stay where they are. Code that this Python
-        cannot parse is left as it is: whatever is wrong with it, Monty will say.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            tree = ast.parse(code)
-        spans = {span for test in _conditions(tree) if (span := _span(test)) is not None}
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return code
-    # Line ends as the parser counts them: a form feed or U+2028 ends no line.
-    lines = [line.encode() for line in code.split("\n")]
-    marks: list[tuple[int, int, int, bytes]] = []
-    for start_line, start, end_line, end in spans:
-        marks.append((end_line, end, 0, b")"))
-        marks.append((start_line, start, 1, TRUTH.encode() + b"("))
-    for line, column, _, text in sorted(marks, reverse=True, key=lambda mark: mark[:3]):
-        old = lines[line - 1]
-        lines[line - 1] = old[:column] + text + old[column:]
-    return b"\n".join(lines).decode()
-
-
-def _conditions(tree: ast.AST) -> list[ast.expr]:
-    found: list[ast.expr] = []
-    waiting: list[ast.AST] = [tree]
-    while waiting:
-        node = waiting.pop()
-        match node:
-            case ast.JoinedStr():
-                continue  # this Python has no true positions inside of f-strings
-            case ast.If(test=test) | ast.While(test=test) | ast.IfExp(test=test) | ast.Assert(test=test):
-                found.append(test)
-            case ast.UnaryOp(op=ast.Not(), operand=operand):
-                found.append(operand)
-            case ast.BoolOp(values=values):
-                found += values[:-1]
-            case ast.match_case(guard=ast.expr() as guard):
-                found.append(guard)
-            case ast.comprehension(ifs=tests):
-                found += tests
-            case ast.Call(func=ast.Name(id="bool"), args=[argument]) if not isinstance(argument, ast.Starred):
-                found.append(argument)
-        waiting.extend(ast.iter_child_nodes(node))
-    return found
-
-
-def _span(test: ast.expr) -> tuple[int, int, int, int] | None:
-    if isinstance(test, _KNOWN) or (isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not)):
-        return None
-    if isinstance(test, ast.GeneratorExp) or test.end_lineno is None or test.end_col_offset is None:
-        return None
-    return test.lineno, test.col_offset, test.end_lineno, test.end_col_offset
-
 
 TOOLING = tuple(
     f"<class '{name}'>"
@@ -91,6 +25,12 @@ TOOLING = tuple(
 PRELUDE = f"""\
 def {TRUTH}(value):
     return False if type(value) is str and value[:5] == "Error" and __is_error__(value) else value
+def {TEXT}(value):
+    return __tree__(value) if type(value) is list else value
+def {IN}(item, value):
+    if type(value) is list and type(item) is str:
+        return item in value or __in_tree__(item, value)
+    return item in value
 def __values__(names, most, room):
     shown = []
     for name, value in names.items():
@@ -121,6 +61,7 @@ quit = exit
 PRELUDE_LINES = PRELUDE.count("\n")
 MAX_CALLS = 1_000_000  # tools and file operations; what bounds them is time
 MAX_ERRORS = 1000
+MAX_LISTINGS = 100
 UNSUPPORTED = "The monty syntax parser does not yet support "
 
 
@@ -136,7 +77,12 @@ class Block:
         self._errors: list[str] = []
         self._host_errors: set[str] = set()
         self._files = Files(view, self._reads)
-        self._names: dict[str, Any] = {"__is_error__": self._errors.__contains__}
+        self._listings: dict[tuple[str, ...], PathList] = {}
+        self._names: dict[str, Any] = {
+            "__is_error__": self._errors.__contains__,
+            "__tree__": self._tree,
+            "__in_tree__": self._in_tree,
+        }
         for name, function in make_tools(view, self._reads).items():
             self._names[name] = self._tool(name, function)
         for name in host_tools:
@@ -150,7 +96,8 @@ class Block:
         try:
             try:
                 # The block's last expression must not be what is handed out: Monty 1.4.0 crashes on some values.
-                variables = self._feed(session, f"{PRELUDE}{with_conditions(source)}\n{shown}")
+                prelude = PRELUDE.removesuffix("\n") + "".join(f"; {line}" for line in bare_imports(source))
+                variables = self._feed(session, f"{prelude}\n{adapted(source)}\n{shown}")
             except (monty.MontyRuntimeError, monty.MontySyntaxError) as problem:
                 error = self._error(problem, source)
                 if not _out_of_limits(problem):
@@ -182,14 +129,30 @@ class Block:
                 *(self._as_it_was(value) for value in args),
                 **{key: self._as_it_was(value) for key, value in kwargs.items()},
             )
+            if isinstance(result, PathList) and len(self._listings) < MAX_LISTINGS:
+                self._listings[tuple(result)] = result
             if isinstance(result, NoResults):
                 self._printed.write(f"{name}(): {result.error}\n")  # a list in Monty has no text of its own
                 return []
             if isinstance(result, ToolError) and len(self._errors) < MAX_ERRORS:
                 self._errors.append(str(result))
+            if isinstance(result, PathList):
+                return list(result)
             return str(result) if isinstance(result, ToolError) else result
 
         return call
+
+    def _tree(self, value: list[Any]) -> object:
+        """The text that a list from ``list_files`` also is; any other list as it is."""
+        found = self._listing(value)
+        return value if found is None else found.text
+
+    def _in_tree(self, item: str, value: list[Any]) -> bool:
+        found = self._listing(value)
+        return found is not None and item in found
+
+    def _listing(self, value: list[Any]) -> PathList | None:
+        return self._listings.get(tuple(value)) if all(type(one) is str for one in value) else None
 
     def _as_it_was(self, value: object) -> object:
         """A tool's error text, or what begins with one, is an error text again when it comes back as an argument."""

@@ -26,7 +26,8 @@ from .. import values
 from ..limits import TOOL_SERVER_BYTES, TOOL_SERVER_CPU_SECONDS, TOOL_SERVER_FILES
 from ..wire import Channel
 from . import files
-from .block import Block, session_of, with_conditions
+from .adapt import adapted
+from .block import Block, session_of
 from .view import View, collect
 
 # What Monty's client imports when a value or an exception of such a kind first passes through it.
@@ -71,7 +72,7 @@ def warm_up() -> None:
     calls(name="Path.read_text", args=("/entities/ada.md",), kwargs={})
     calls(name="Path.scan", args=("/",), kwargs={})
     collect(view)
-    with_conditions(BLOCK)
+    adapted(BLOCK)
     try:
         compile("x = (", values.BLOCK, "exec")
     except SyntaxError as error:

@@ -1,6 +1,6 @@
 """120 blocks as models of the memory-agent family write them: without imports, for a list of files or a tree's text.
 
-Each is run over the same notes, and must end without an error; ``--- name = value`` lines say what its variables must be.
+Each runs over the same notes and must end without an error; ``--- name = value`` says what a variable must be then.
 """
 
 from __future__ import annotations
@@ -118,8 +118,8 @@ for f in list_files():
     names.append(f)
 --- names = ['entities/acme_corp.md', 'entities/jane_doe.md', 'entities/paris.md', 'user.md']
 === list_comprehension_read
-contents = {f: read_file(f)[:4] for f in list_files() if f.endswith(".md")}
---- contents = {'entities/acme_corp.md': '# Ac', 'entities/jane_doe.md': '# Ja', 'entities/paris.md': '# Pa', 'user.md': '# Us'}
+contents = {f: read_file(f)[2:4] for f in list_files() if f.endswith(".md")}
+--- contents = {'entities/acme_corp.md': 'Ac', 'entities/jane_doe.md': 'Ja', 'entities/paris.md': 'Pa', 'user.md': 'Us'}
 === list_index
 first = list_files()[0]
 last = list_files()[-1]

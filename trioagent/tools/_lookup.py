@@ -39,8 +39,8 @@ class Lookup:
 
     def said_twice(self, path: str) -> tuple[str, Kind] | None:
         """The note ``a/b.md`` for ``a/a/b.md``, where no folder ``a/a`` is: a block joined ``a`` and a listed path."""
-        parts = path.split("/")
-        for size in range(1, len(parts) // 2 + 1):
+        parts = tidy(path).split("/")
+        for size in range(1, (len(parts) + 1) // 2):
             if parts[:size] == parts[size : 2 * size] and self.folder("/".join(parts[: 2 * size])) is None:
                 for name in spellings("/".join(parts[size:])):
                     found = self.find(name)

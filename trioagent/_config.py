@@ -92,6 +92,74 @@ class MemoryLimits:
     depth: int = attrs.field(default=32, validator=_positive_int)
 
 
+def _several(value: Any) -> Any:
+    return value if isinstance(value, str) or not hasattr(value, "__iter__") else tuple(value)
+
+
+def _globs(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if not isinstance(value, tuple) or not value or not all(isinstance(item, str) and item for item in value):
+        raise InvalidInputError(attribute.name, f"must be one or more texts, not {value!r:.200}")
+    for glob in value:
+        plain = glob.removeprefix("!")
+        if not plain or plain.startswith(("/", "!")) or plain.endswith("/") or ".." in plain.split("/"):
+            raise InvalidInputError(attribute.name, f"must have globs such as 'entities/**', not {glob!r:.200}")
+
+
+def _suffixes(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if value is not None and not isinstance(value, tuple):
+        raise InvalidInputError(attribute.name, f"must be a list of suffixes such as '.md', not {value!r:.200}")
+    for suffix in value or ():
+        if not isinstance(suffix, str) or not suffix.startswith(".") or suffix != suffix.lower():
+            raise InvalidInputError(attribute.name, f"must be like '.md', in lower case, not {suffix!r:.200}")
+
+
+def _boolean(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if not isinstance(value, bool):
+        raise InvalidInputError(attribute.name, f"must be True or False, not {value!r:.200}")
+
+
+def _folder(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    good = isinstance(value, str) and value.isprintable() and not set(value) & set("\\*?:|#^[]")
+    if not good or (value and any(not name.strip(" .") or name.startswith(".") for name in value.split("/"))):
+        raise InvalidInputError(attribute.name, f"must be a folder in the memory such as 'agent', not {value!r:.200}")
+
+
+@attrs.frozen(kw_only=True)
+class VaultPolicy:
+    """What blocks may read and change in a memory.
+
+    Whatever it says, names that begin with a dot are neither shown nor made, changed or removed, at any depth, and no
+    commit sets an executable bit or changes the permissions of a note that is there.
+
+    A list of globs admits a path that matches one of them, and none of those in it that begin with ``!``; a list of
+    such exceptions alone admits all others. ``*`` and ``?`` stay within a folder, ``**`` crosses folders. Exceptions
+    hold for names in upper and lower case alike.
+
+    Attributes:
+        readable: globs of the notes that are shown, such as ``**`` and ``!journal/**``. Blocks find nothing else, by
+            whatever call, and cannot write it either.
+        writable: globs of the notes that may be made, changed and deleted, such as ``entities/**``.
+        suffixes: of the files that may be written, such as ``.md``; None for those of notes and attachments, which are
+            no scripts and no build files.
+        read_only: nothing may be changed.
+        agent_folder: the folder of the agent's own notes, ``user.md`` and ``entities/``, of which its prompt speaks;
+            ``""`` for the memory itself. For a vault that belongs to a person, ``agent``. It counts as one of the
+            *readable* and *writable* globs.
+    """
+
+    readable: tuple[str, ...] = attrs.field(default=("**",), converter=_several, validator=_globs)
+    writable: tuple[str, ...] = attrs.field(default=("**",), converter=_several, validator=_globs)
+    suffixes: tuple[str, ...] | None = attrs.field(default=None, converter=_several, validator=_suffixes)
+    read_only: bool = attrs.field(default=False, validator=_boolean)
+    agent_folder: str = attrs.field(default="", validator=_folder)
+
+    def as_data(self) -> dict[str, Any]:
+        """What differs from the default, as JSON has it."""
+        fields = attrs.fields(VaultPolicy)
+        data = {field.name: getattr(self, field.name) for field in fields if getattr(self, field.name) != field.default}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in data.items()}
+
+
 @attrs.frozen(kw_only=True)
 class RetryPolicy:
     """How often, and how patiently, a failed model request is sent again. Never without end.

@@ -9,7 +9,7 @@ import pytest
 
 from trioagent._errors import InvalidInputError, MemoryProtectedError
 from trioagent.memory import ChangeSet, Memory, VaultPolicy
-from trioagent.tools import WriteRules, glob_matches, write_problem
+from trioagent.tools import AccessRules, glob_matches, write_problem
 
 DOT = "\uff0e"  # a full-width full stop
 UNSEEN = "\u200c"  # a zero-width non-joiner, which macOS ignores in names
@@ -36,7 +36,7 @@ UNSEEN = "\u200c"  # a zero-width non-joiner, which macOS ignores in names
     ],
 )
 def test_names_that_may_not_be_written(path: str) -> None:
-    assert write_problem(path, WriteRules())
+    assert write_problem(path, AccessRules())
 
 
 @pytest.mark.parametrize(
@@ -44,14 +44,14 @@ def test_names_that_may_not_be_written(path: str) -> None:
     ["user.md", "a/b/c.MD", "a.txt", "b.json", "picture.PNG", "St. Pauli.md", "1. Notes/v1.2.md", "…/x.md"],
 )
 def test_names_that_may(path: str) -> None:
-    assert write_problem(path, WriteRules()) == ""
+    assert write_problem(path, AccessRules()) == ""
 
 
 def test_globs_and_read_only() -> None:
-    rules = WriteRules(writable=("entities/**", "*.md"))
+    rules = AccessRules(writable=("entities/**", "*.md"))
     assert not write_problem("entities/a/b.md", rules) and not write_problem("user.md", rules)
     assert "only notes that match entities/** or *.md" in write_problem("other/a.md", rules)
-    assert "read-only" in write_problem("user.md", WriteRules(read_only=True))
+    assert "read-only" in write_problem("user.md", AccessRules(read_only=True))
     assert glob_matches("a/**/b.md", "a/b.md") and glob_matches("a/**/b.md", "a/x/y/b.md")
     assert not glob_matches("*.md", "a/b.md") and not glob_matches("a?.md", "a/.md")
 

@@ -94,7 +94,7 @@ from trioagent.sandbox import _probe, open_sandbox
 
 class Deadly:
     tier = "kernel"
-    async def execute(self, code, *, root_fd, hide, host_tools):
+    async def execute(self, code, *, root_fd, hide, host_tools, rules):
         os.kill(os.getpid(), signal.SIGKILL)
 
 async def start(tier, limits):

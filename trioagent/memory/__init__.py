@@ -1,5 +1,6 @@
 """The vault on the host: leases, transactional commits and their recovery, limits, lost updates, receipts, links."""
 
+from .._config import VaultPolicy as VaultPolicy
 from ._changes import ChangeSet as ChangeSet
 from ._changes import NoteChange as NoteChange
 from ._commit import Receipt as Receipt
@@ -10,7 +11,6 @@ from ._memory import Lease as Lease
 from ._memory import Memory as Memory
 from ._paths import Folders as Folders
 from ._paths import is_inside as is_inside
-from ._policy import VaultPolicy as VaultPolicy
 from ._root import check_memory_path as check_memory_path
 from ._undo import UndoLog as UndoLog
 from ._undo import UndoStep as UndoStep

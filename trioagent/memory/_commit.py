@@ -33,6 +33,7 @@ from .._errors import (
     MemoryStorageError,
 )
 from .._steps import STEP_NAMES
+from ..tools import AccessRules
 from . import _fsops
 from ._apply import OvertakenError, StepError, carry_out, give_to, take_back, tidy
 from ._changes import ChangeSet, NoteChange
@@ -40,7 +41,7 @@ from ._knowledge import NOTHING_SEEN, Knowledge, SeenNotes
 from ._obstacles import check_places, reason_of
 from ._paths import Folders, is_inside
 from ._plan import CommitPlan, check_limits, make_plan
-from ._policy import VaultPolicy, check_policy
+from ._policy import check_policy
 from ._private import private_folder, remove_private
 from ._record import REDO, UNDO, UNFINISHED, CommitRecord, Deletion, StagedWrite, receipt_name
 from ._sizes import Sizes, SizesCache, stamp_now
@@ -76,7 +77,7 @@ class LeasedMemory:
         cache: the sizes of the memories used last.
         limits: what the memory may hold.
         sync: flush every file and folder, so that commits survive a power cut.
-        policy: what may be changed.
+        rules: what may be changed; None for anything.
     """
 
     path: str
@@ -84,7 +85,7 @@ class LeasedMemory:
     cache: SizesCache
     limits: MemoryLimits = MemoryLimits()
     sync: bool = False
-    policy: VaultPolicy | None = None
+    rules: AccessRules | None = None
 
 
 def commit(
@@ -200,8 +201,8 @@ def _checked_plan(
 ) -> CommitPlan:
     try:
         plan = make_plan(folders, changes)
-        if leased.policy is not None:
-            check_policy(plan, leased.policy, folders)
+        if leased.rules is not None:
+            check_policy(plan, leased.rules, folders)
         if knowledge is not None:
             knowledge.check(plan, seen)
     finally:  # the model is shown what the block read, whatever becomes of its changes
@@ -210,7 +211,7 @@ def _checked_plan(
                 if is_inside(path):
                     knowledge.saw(path, version)
     sizes.refresh(folders, plan.touched())
-    check_limits(plan, leased.limits, sizes, folders, leased.path)
+    check_limits(plan, leased.limits, sizes, folders, leased.path, leased.rules)
     if plan:
         check_places(plan, folders)
     return plan

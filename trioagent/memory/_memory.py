@@ -8,13 +8,16 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
-from .._config import MemoryLimits
+import attrs
+
+from .._config import MemoryLimits, VaultPolicy
 from .._errors import MemoryStorageError
+from ..tools import DEFAULT_RULES, AccessRules
 from ._changes import ChangeSet, NoteChange
 from ._commit import LeasedMemory, Receipt, commit, count_if_empty, is_small, preview
 from ._knowledge import NOTHING_SEEN, Knowledge, SeenNotes
 from ._lease import exclusive, in_thread, run_inline_or_in_thread, run_state
-from ._policy import VaultPolicy
+from ._policy import access_rules
 from ._receipts import drop_receipt, read_receipt
 from ._recovery import check_clean, recover
 from ._root import OUT_OF_RESOURCES, checked_path, open_ready, open_root
@@ -38,6 +41,16 @@ class Lease:
         self.root_fd: int = leased.root_fd
         self.hide: bool = hide
         self.unsettled: MemoryStorageError | None = unsettled
+
+    @property
+    def rules(self) -> AccessRules:
+        """What blocks may touch, by the memory's policy and `restrict`."""
+        return DEFAULT_RULES if self._leased.rules is None else self._leased.rules
+
+    def restrict(self, readable: tuple[str, ...]) -> None:
+        """Until the lease ends, show only notes that these globs admit, too (see `VaultPolicy`)."""
+        rules = self.rules
+        self._leased = attrs.evolve(self._leased, rules=rules._replace(readable=(*rules.readable, readable)))
 
     async def commit(
         self,
@@ -112,7 +125,7 @@ class Memory:
         path: the folder; it may not be a symbolic link.
         limits: what it may hold.
         sync: commits survive a power cut, not only the death of the process.
-        policy: what commits may change.
+        policy: what blocks may read, and commits may change.
 
     Raises:
         MemoryPathError: here for a path that cannot be one, at the lease for a folder that cannot be used.
@@ -156,7 +169,7 @@ class Memory:
             yield lease
 
     def _leased(self, cache: SizesCache, root_fd: int) -> LeasedMemory:
-        return LeasedMemory(str(self.path), root_fd, cache, self.limits, self.sync, self.policy)
+        return LeasedMemory(str(self.path), root_fd, cache, self.limits, self.sync, access_rules(self.policy))
 
     def _begin_ready(self, cache: SizesCache, root_fd: int) -> Lease | None:
         leased = self._leased(cache, root_fd)

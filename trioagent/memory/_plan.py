@@ -15,7 +15,7 @@ import attrs
 
 from .._config import MemoryLimits
 from .._errors import MemoryConflictError, MemoryLimitError
-from ..tools import Version, is_hidden, nfc, usual_forms, version_of
+from ..tools import DEFAULT_RULES, AccessRules, Version, is_hidden, nfc, usual_forms, version_of
 from . import _fsops
 from ._changes import ChangeSet
 from ._paths import Folders, is_inside, parents, split
@@ -197,8 +197,18 @@ def _becomes_empty(folders: Folders, path: str, gone: Set[str]) -> bool:
     return all(item in gone and (folders.at(item) is None or _becomes_empty(folders, item, gone)) for item in inside)
 
 
-def check_limits(plan: CommitPlan, limits: MemoryLimits, sizes: Sizes, folders: Folders, root: str) -> None:
-    """Refuse a plan that makes anything grow beyond a limit. What is too large already may shrink, and may stay."""
+def check_limits(
+    plan: CommitPlan,
+    limits: MemoryLimits,
+    sizes: Sizes,
+    folders: Folders,
+    root: str,
+    rules: AccessRules | None = None,
+) -> None:
+    """Refuse a plan that makes anything grow beyond a limit. What is too large already may shrink, and may stay.
+
+    What *rules* do not show is not named.
+    """
     for path, data in plan.writes.items():
         before = plan.replaced.get(path)
         if before is None:
@@ -222,7 +232,7 @@ def check_limits(plan: CommitPlan, limits: MemoryLimits, sizes: Sizes, folders: 
         total = sizes.totals.get(grown, 0) + delta
         if delta > 0 and total > allowed:
             what, setting = ("a folder", "dir_bytes") if grown else ("the whole memory", "total_bytes")
-            largest = sizes.largest(folders, grown, plan.growth())
+            largest = sizes.largest(folders, grown, plan.growth(), DEFAULT_RULES if rules is None else rules)
             problem = (
                 f"would hold {total:,} bytes, {what} may hold {allowed:,} (MemoryLimits.{setting}); "
                 f"most is taken by {', '.join(f'{path} ({size:,})' for path, size in largest)}; "

@@ -2,63 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from functools import lru_cache
 
-import attrs
-
-from .._errors import InvalidInputError, MemoryProtectedError
-from ..tools import NOTE_SUFFIXES, WriteRules, hidden_part, write_problem
+from .._config import VaultPolicy
+from .._errors import MemoryProtectedError
+from ..tools import NOTE_SUFFIXES, AccessRules, hidden_part, is_shown, write_problem
 from . import _fsops
 from ._paths import Folders
 from ._plan import CommitPlan
 
-
-def _texts(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
-    if not value or not all(isinstance(item, str) and item for item in value):
-        raise InvalidInputError(attribute.name, f"must be one or more texts, not {value!r:.200}")
+_NOT_SHOWN = "it holds notes that may not be read here, which stay where they are; it cannot be moved or removed"
 
 
-def _suffixes(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
-    for suffix in value:
-        if not isinstance(suffix, str) or not suffix.startswith(".") or suffix != suffix.lower():
-            raise InvalidInputError(attribute.name, f"must be like '.md', in lower case, not {suffix!r:.200}")
+@lru_cache(maxsize=256)
+def access_rules(policy: VaultPolicy) -> AccessRules:
+    """A policy, as :mod:`trioagent.tools` has it."""
+    readable = _with_own(policy.readable, policy.agent_folder)
+    return AccessRules(
+        () if readable == ("**",) else (readable,),
+        _with_own(policy.writable, policy.agent_folder),
+        NOTE_SUFFIXES if policy.suffixes is None else frozenset(policy.suffixes),
+        policy.read_only,
+    )
 
 
-def _boolean(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
-    if not isinstance(value, bool):
-        raise InvalidInputError(attribute.name, f"must be True or False, not {value!r:.200}")
+def _with_own(globs: tuple[str, ...], folder: str) -> tuple[str, ...]:
+    """*globs*, and all in the agent's own folder, where globs say what is admitted and not only what is not."""
+    if not folder or "**" in globs or all(glob.startswith("!") for glob in globs):
+        return globs
+    return (*globs, f"{folder}/**")
 
 
-def _several(value: Any) -> Any:
-    return value if isinstance(value, str) or not hasattr(value, "__iter__") else tuple(value)
-
-
-@attrs.frozen(kw_only=True)
-class VaultPolicy:
-    """What blocks may change in a memory.
-
-    Whatever it says, names that begin with a dot are never made, changed or removed, at any depth, and no commit sets
-    an executable bit or changes the permissions of a note that is there.
-
-    Attributes:
-        writable: globs of the notes that may be made, changed and deleted, such as ``entities/**``. ``*`` and ``?``
-            stay within a folder, ``**`` crosses folders.
-        suffixes: of the files that may be: by default those of notes and attachments, no scripts and no build files.
-        read_only: nothing may be changed.
-    """
-
-    writable: tuple[str, ...] = attrs.field(default=("**",), converter=_several, validator=_texts)
-    suffixes: frozenset[str] = attrs.field(default=NOTE_SUFFIXES, converter=frozenset, validator=_suffixes)
-    read_only: bool = attrs.field(default=False, validator=_boolean)
-
-    @property
-    def rules(self) -> WriteRules:
-        """The same for :mod:`trioagent.tools`."""
-        return WriteRules(self.writable, self.suffixes, self.read_only)
-
-
-def check_policy(plan: CommitPlan, policy: VaultPolicy, folders: Folders) -> None:
-    """Refuse a plan that changes what its policy does not allow.
+def check_policy(plan: CommitPlan, rules: AccessRules, folders: Folders) -> None:
+    """Refuse a plan that changes what its rules do not allow.
 
     Raises:
         MemoryProtectedError: names the note or folder, and why.
@@ -69,10 +46,25 @@ def check_policy(plan: CommitPlan, policy: VaultPolicy, folders: Folders) -> Non
         if hidden:
             what = f"it holds hidden files ({', '.join(hidden[:3])}), which stay where they are"
             raise MemoryProtectedError(folder.path, f"{what}; it cannot be moved or removed")
-    rules = policy.rules
+        if rules.readable and fd is not None:
+            inside = _fsops.entries(fd)
+            if not all(is_shown(f"{folder.path}/{name}", rules, is_folder=below) for name, below, _ in inside):
+                raise MemoryProtectedError(folder.path, _NOT_SHOWN)
+    if rules.readable:
+        _check_not_shown((*plan.deletes, *(folder.path for folder in plan.removed)), rules)
     made_and_removed = [folder.path for folder in (*plan.made, *plan.removed)]
     for paths, is_folder in (((*plan.deletes, *plan.writes), False), (made_and_removed, True)):
         for path in sorted(paths):
             problem = write_problem(path, rules, is_folder=is_folder)
             if problem:
                 raise MemoryProtectedError(path, problem)
+
+
+def _check_not_shown(gone: Iterable[str], rules: AccessRules) -> None:
+    """Refuse that a folder is removed with notes that the block was not shown; their names are not told."""
+    for path in sorted(gone):
+        if not is_shown(path, rules) and not is_shown(path, rules, is_folder=True):
+            above = path
+            while above and not is_shown(above, rules, is_folder=True):
+                above = above.rpartition("/")[0]
+            raise MemoryProtectedError(above or ".", _NOT_SHOWN)

@@ -31,7 +31,7 @@ from contextlib import contextmanager, suppress
 
 import attrs
 
-from ..tools import is_hidden
+from ..tools import AccessRules, is_hidden, is_shown
 from . import _fsops
 from ._paths import Folders, parents, split
 
@@ -157,11 +157,14 @@ class Sizes:
             if not path:
                 self.stamp = stamp
 
-    def largest(self, folders: Folders, path: str, grown: dict[str, int], count: int = 3) -> list[tuple[str, int]]:
+    def largest(
+        self, folders: Folders, path: str, grown: dict[str, int], rules: AccessRules, count: int = 3
+    ) -> list[tuple[str, int]]:
         """The notes and folders (with a ``/``) directly in a folder that take most, with their bytes.
 
         Args:
             grown: by how many bytes notes anywhere are going to grow.
+            rules: what they do not show is left out.
         """
         start = f"{path}/" if path else ""
         known, fd = self._folders.get(path), folders.at(path)
@@ -175,6 +178,9 @@ class Sizes:
             if note.startswith(start):
                 child, deeper, _ = note[len(start) :].partition("/")
                 found[start + child + deeper] = found.get(start + child + deeper, 0) + more
+        if rules.readable:
+            shown = (each for each in found if is_shown(each.rstrip("/"), rules, is_folder=each.endswith("/")))
+            found = {each: found[each] for each in shown}
         return sorted(found.items(), key=lambda each: (-each[1], each[0]))[:count]
 
     def _add(self, path: str, delta: int) -> None:

@@ -17,6 +17,7 @@ from .._errors import SandboxError
 from .._exceptions import leaves
 from .._steps import STEP_NAMES, Steps, run_steps
 from ..memory import SeenNotes
+from ..tools import DEFAULT_RULES, AccessRules
 from . import _frames
 from ._guest.limits import HEADER_BYTES
 from ._pressure import MemoryPressure
@@ -138,7 +139,9 @@ class BlockSession:
         limits: SandboxLimits,
         host_tools: Mapping[str, HostTool],
         slot: RunSlot,
+        rules: AccessRules = DEFAULT_RULES,
     ) -> None:
+        self._rules = rules
         self._channel = child.channel
         self._limits, self._host_tools, self._slot = limits, host_tools, slot
         self.called = False  # a host tool
@@ -151,7 +154,7 @@ class BlockSession:
 
     async def run(self, code: str, *, seconds: float | None = None) -> Outcome:
         """The block's outcome, whatever becomes of it. *seconds*: how long it may run, if not as long as any."""
-        pieces = await run_steps(_frames.encode_code(code, self._host_tools))
+        pieces = await run_steps(_frames.encode_code(code, self._host_tools, self._rules))
         # What fits into the socket goes at once, so that the child finds it when it is ready; its time begins then.
         rest = self._send_now(b"".join(pieces))
         await self._wait_until_confined()

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 
 from .._errors import MemoryLimitError, MemoryStorageError, SandboxError
 from ..memory import ChangeSet
-from ..tools import hidden_part
+from ..tools import DEFAULT_RULES, AccessRules, hidden_part, is_shown
 from ._guest.copying import Manifest, file_detail, new_digest
 from ._guest.limits import MAX_DEPTH, RESERVED, TEMPORARY, is_reserved
 from ._guest.views import MANIFEST, VIEW, is_intact
@@ -35,12 +35,15 @@ class TooManyNamesError(Exception):  # internal
     """There is more to look at than one step of the event loop may."""
 
 
-def read_changes(upper: int, root: int, *, max_bytes: int, max_names: float = math.inf) -> ChangeSet:
+def read_changes(
+    upper: int, root: int, rules: AccessRules = DEFAULT_RULES, *, max_bytes: int, max_names: float = math.inf
+) -> ChangeSet:
     """The changes in the layer behind descriptor *upper*, relative to the memory behind descriptor *root*.
 
     A note that the block opened for writing but left as it was is no change.
 
     Args:
+        rules: what the block was shown; the marks that left the rest out of its view are no changes.
         max_names: how many names to look at.
 
     Raises:
@@ -48,7 +51,7 @@ def read_changes(upper: int, root: int, *, max_bytes: int, max_names: float = ma
         MemoryLimitError: for anything that is not a plain note or folder, or is too deep or too large.
         MemoryStorageError: the memory itself cannot be read, or is changed by others while it is.
     """
-    reader = _Reader(max_bytes, max_names)
+    reader = _Reader(rules, max_bytes, max_names)
     with _memory_errors(root):
         reader.compare(upper, root, "", 0)
     return _checked(reader.changes())
@@ -204,7 +207,8 @@ def _has_content(name: str, folder: int, path: str, info: os.stat_result, detail
 class _Reader:
     """Collects the changes of an overlay's upper layer."""
 
-    def __init__(self, max_bytes: int, max_names: float) -> None:
+    def __init__(self, rules: AccessRules, max_bytes: int, max_names: float) -> None:
+        self._rules = rules
         self._names_left = max_names
         self.writes: dict[str, bytes] = {}
         self.deletes: set[str] = set()
@@ -236,7 +240,7 @@ class _Reader:
             if path == RESERVED:
                 if not whiteout:
                     raise MemoryLimitError(path, "is a reserved name; use another one")
-            elif whiteout and hidden_part(name):
+            elif whiteout and self._is_left_out(path, name, before):
                 continue  # ours, over what the block must not see; it could not delete that
             elif whiteout:
                 self._remove(lower, name, path, before, depth)
@@ -248,6 +252,12 @@ class _Reader:
                 self._file(upper, lower, name, path, info, before, depth)
             else:
                 raise MemoryLimitError(path, "is not a plain file or folder; a memory holds only those")
+
+    def _is_left_out(self, path: str, name: str, before: os.stat_result | None) -> bool:
+        if hidden_part(name):
+            return True
+        is_folder = before is not None and stat.S_ISDIR(before.st_mode)
+        return not is_shown(path, self._rules, is_folder=is_folder)
 
     def _folder(
         self,

@@ -15,6 +15,7 @@ import attrs
 from .._config import SandboxLimits
 from .._json_steps import decode_steps
 from .._steps import STEP_BYTES, STEP_NAMES, Steps
+from ..tools import DEFAULT_RULES, AccessRules
 from ._guest.limits import ERROR_CHARS, HEADER_BYTES, MAX_PATH_CHARS, MAX_READS, NAME_CHARS
 from ._guest.wire import DEATH as DEATH
 from ._guest.wire import DEATH_MARK as DEATH_MARK
@@ -59,15 +60,18 @@ def encode(frame: dict[str, object]) -> bytes:
     return len(body).to_bytes(HEADER_BYTES, "big") + body
 
 
-def encode_code(code: str, tools: Iterable[str]) -> Steps[list[bytes]]:
-    """The frame of a block's code and the names of the host's tools, in pieces."""
+def encode_code(code: str, tools: Iterable[str], rules: AccessRules = DEFAULT_RULES) -> Steps[list[bytes]]:
+    """The frame of a block's code, the names of the host's tools and what the block may touch, in pieces."""
     pieces = [b'{"code":"']
     for start in range(0, len(code), STEP_BYTES):
         piece = json.dumps(code[start : start + STEP_BYTES], ensure_ascii=False)[1:-1]
         pieces.append(piece.encode("utf-8", "replace"))
         if start + STEP_BYTES < len(code):
             yield
-    pieces.append(b'","tools":%b}' % json.dumps(list(tools)).encode())
+    rest: dict[str, object] = {"tools": list(tools)}
+    if rules != DEFAULT_RULES:
+        rest["rules"] = rules.as_data()
+    pieces.append(b'",%b' % json.dumps(rest).encode()[1:])
     return [sum(map(len, pieces)).to_bytes(HEADER_BYTES, "big"), *pieces]
 
 

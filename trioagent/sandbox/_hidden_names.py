@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeVar
 
 import trio
 
 from ..memory import Folders
-from ..tools import hidden_part
+from ..tools import DEFAULT_RULES, AccessRules, hidden_part, is_shown
 from ._indexes import Watch
 
+T = TypeVar("T")
 _FEW = 200  # files and folders: looking at them takes less than 0.1 ms
 MAX_HIDDEN, _HIDDEN_CHARS = 256, 20_000  # hidden names in a setup request, which must find room in its socket at once
 _WATCHED = 8  # memories; each takes two descriptors
@@ -34,21 +37,31 @@ class HiddenNames:
         while self._watches:
             self._watches.popitem()[1].close()
 
-    async def find(self, root: int) -> Sequence[str] | None:
-        """The paths with a hidden name in the memory behind descriptor *root*, not those in a hidden folder.
+    async def find(self, root: int, rules: AccessRules = DEFAULT_RULES) -> Sequence[str] | None:
+        """The paths in the memory behind descriptor *root* that a view leaves out, not those in such a folder.
+
+        They have a hidden name, or *rules* do not show them; with rules that do not show all notes, the memory is
+        looked through each time.
 
         None: there are more of them than can be left out of a view one by one.
         """
+        if rules.readable:
+            found = look_for_hidden(root, _FEW, rules)
+            if found is None:
+                found = await _in_thread(root, partial(look_for_hidden, rules=rules)) or set()
+        else:
+            found = await self._hidden(root)
+        if len(found) > MAX_HIDDEN or sum(map(len, found)) > _HIDDEN_CHARS:
+            return None
+        return sorted(found)
+
+    async def _hidden(self, root: int) -> set[str]:
         info = os.fstat(root)
         key = info.st_dev, info.st_ino
         found = self._watched(key)
         if found is None:
             found = look_for_hidden(root, _FEW)
-        if found is None:
-            found = await self._watch(root, key)
-        if len(found) > MAX_HIDDEN or sum(map(len, found)) > _HIDDEN_CHARS:
-            return None
-        return sorted(found)
+        return await self._watch(root, key) if found is None else found
 
     def _watched(self, key: Key) -> set[str] | None:
         watch = self._watches.get(key)
@@ -63,13 +76,9 @@ class HiddenNames:
 
     async def _watch(self, root: int, key: Key) -> set[str]:
         """Look through a large memory, in a thread, and watch it; without watches it is looked through each time."""
-        own = os.dup(root)  # the thread may outlive the caller's scope
-        try:
-            watch = await trio.to_thread.run_sync(_watch_names, own)
-            if watch is None:
-                return await trio.to_thread.run_sync(look_for_hidden, own) or set()
-        finally:
-            os.close(own)
+        watch = await _in_thread(root, _watch_names)
+        if watch is None:
+            return await _in_thread(root, look_for_hidden) or set()
         old = self._watches.pop(key, None)
         if old is not None:
             old.close()
@@ -79,6 +88,14 @@ class HiddenNames:
         return watch.hidden
 
 
+async def _in_thread(root: int, function: Callable[[int], T]) -> T:
+    own = os.dup(root)  # the thread may outlive the caller's scope
+    try:
+        return await trio.to_thread.run_sync(function, own)
+    finally:
+        os.close(own)
+
+
 def _watch_names(root: int) -> Watch | None:
     try:
         return Watch(root, _MAX_FOLDERS, names_only=True)
@@ -86,8 +103,8 @@ def _watch_names(root: int) -> Watch | None:
         return None
 
 
-def look_for_hidden(root: int, most: int | None = None) -> set[str] | None:
-    """The paths with a hidden name below *root*; None if there are more than *most* files and folders."""
+def look_for_hidden(root: int, most: int | None = None, rules: AccessRules = DEFAULT_RULES) -> set[str] | None:
+    """The paths below *root* that have a hidden name or are not shown; None if it has more than *most* entries."""
     found: set[str] = set()
     seen = 0
     waiting = [""]
@@ -106,7 +123,9 @@ def look_for_hidden(root: int, most: int | None = None) -> set[str] | None:
                     if most is not None and seen > most:
                         return None
                     path = f"{here}/{entry.name}" if here else entry.name
-                    if hidden_part(entry.name):
+                    if hidden_part(entry.name) or (
+                        rules.readable and not is_shown(path, rules, is_folder=entry.is_dir(follow_symlinks=False))
+                    ):
                         found.add(path)
                     elif entry.is_dir(follow_symlinks=False):
                         waiting.append(path)

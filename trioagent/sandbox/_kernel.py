@@ -19,6 +19,7 @@ from .._descriptors import Hold
 from .._errors import MemoryRejectedError
 from .._steps import STEP_BYTES, STEP_NAMES
 from ..memory import ChangeSet
+from ..tools import DEFAULT_RULES, AccessRules
 from ._block_session import Attempts, BlockLostError, BlockSession, ChildDied, RunSlot
 from ._collect_changes import TooManyNamesError, ViewRemovedError, compare_copy, read_changes, read_pieces
 from ._guest.views import is_intact
@@ -51,6 +52,7 @@ class _Run:
     root_fd: int | None
     lower_fd: int | None
     hide: Sequence[str]
+    rules: AccessRules
     host_tools: Mapping[str, HostTool]
     slot: RunSlot
     seconds: float  # that it may still run
@@ -113,14 +115,16 @@ class KernelTier:
             await self._zygotes.aclose()
 
     async def execute(
-        self, code: str, *, root_fd: int | None, hide: bool, host_tools: Mapping[str, HostTool]
+        self, code: str, *, root_fd: int | None, hide: bool, host_tools: Mapping[str, HostTool], rules: AccessRules
     ) -> Outcome:
         if root_fd is None or self._mixed_ownership is None:
-            return await self._execute(code, root_fd, root_fd, hide=(), host_tools=host_tools)
-        hidden = await self._hidden.find(root_fd)
-        async with self._mixed_ownership.lower(root_fd, copy=hidden is None) as lower_fd:
-            outcome = await self._execute(code, root_fd, lower_fd, hide=hidden or (), host_tools=host_tools)
-            if self.indexes is not None and lower_fd == root_fd:
+            return await self._execute(code, root_fd, root_fd, hide=(), host_tools=host_tools, rules=rules)
+        hidden = await self._hidden.find(root_fd, rules)
+        async with self._mixed_ownership.lower(root_fd, rules, copy=hidden is None) as lower_fd:
+            outcome = await self._execute(
+                code, root_fd, lower_fd, hide=hidden or (), host_tools=host_tools, rules=rules
+            )
+            if self.indexes is not None and lower_fd == root_fd and not rules.readable:
                 self.indexes.learn(root_fd, outcome.scanned)
         if any(f"[Errno {number}]" in outcome.error for number in (errno.EACCES, errno.EPERM, errno.EOVERFLOW)):
             self._mixed_ownership.forget(root_fd)
@@ -134,9 +138,17 @@ class KernelTier:
         *,
         hide: Sequence[str],
         host_tools: Mapping[str, HostTool],
+        rules: AccessRules,
     ) -> Outcome:
         run = _Run(
-            code, root_fd, lower_fd, hide, host_tools, RunSlot(self._running, self._pressure), self.limits.wall_seconds
+            code,
+            root_fd,
+            lower_fd,
+            hide,
+            rules,
+            host_tools,
+            RunSlot(self._running, self._pressure),
+            self.limits.wall_seconds,
         )
         run.descriptors = await run.slot.begin()
         try:
@@ -165,10 +177,12 @@ class KernelTier:
         # A spare child may have died, or hang, unseen: after a failure a new one is asked for.
         with self._index(run) as index:
             may_be_spare = not run.attempts.count
-            fork = partial(zygote.fork, run.lower_fd, hide=run.hide, may_be_spare=may_be_spare, index=index)
+            fork = partial(
+                zygote.fork, run.lower_fd, hide=run.hide, rules=run.rules, may_be_spare=may_be_spare, index=index
+            )
             child = await run.descriptors.open_when_possible(fork)
         try:
-            session = _ConfinedSession(child, self.limits, run.host_tools, run.slot, self.tier)
+            session = _ConfinedSession(child, self.limits, run.host_tools, run.slot, run.rules, self.tier)
             began = trio.current_time()
             try:
                 outcome = await session.run(run.code, seconds=run.seconds)
@@ -195,7 +209,7 @@ class KernelTier:
                 run.pieces = await trio.to_thread.run_sync(read)
                 return outcome
             try:
-                return attrs.evolve(outcome, changes=await self._changes(child.upper, run.root_fd))
+                return attrs.evolve(outcome, changes=await self._changes(child.upper, run.root_fd, run.rules))
             except MemoryRejectedError as error:
                 return attrs.evolve(outcome, error=f"{type(error).__name__}: {error}")
             except ViewRemovedError:
@@ -204,14 +218,15 @@ class KernelTier:
             child.close()
 
     def _index(self, run: _Run) -> AbstractContextManager[SharedIndex | None]:
-        if self.indexes is None or run.root_fd is None or run.lower_fd != run.root_fd:
-            return nullcontext()
+        if self.indexes is None or run.root_fd is None or run.lower_fd != run.root_fd or run.rules.readable:
+            return nullcontext()  # an index knows what all notes hold
         return self.indexes.share(run.root_fd)
 
     async def _build(self, code: str, root_fd: int) -> tuple[Outcome, list[bytes]]:
         """Run a block of our own, which takes no place from those of others, and read the pieces that it wrote."""
-        hide = await self._hidden.find(root_fd) or ()
-        run = _Run(code, root_fd, root_fd, hide, {}, RunSlot(trio.CapacityLimiter(1)), self.limits.wall_seconds)
+        rules = DEFAULT_RULES
+        hide = await self._hidden.find(root_fd, rules) or ()
+        run = _Run(code, root_fd, root_fd, hide, rules, {}, RunSlot(trio.CapacityLimiter(1)), self.limits.wall_seconds)
         run.pieces = []
         run.descriptors = await run.slot.begin()
         try:
@@ -219,7 +234,7 @@ class KernelTier:
         finally:
             run.slot.end()
 
-    async def _changes(self, upper: int, root: int) -> ChangeSet:
+    async def _changes(self, upper: int, root: int, rules: AccessRules) -> ChangeSet:
         """What the block did; read in a worker thread if there is much, uncancellable there (the view is bounded)."""
         limits = self.limits
         if self.tier != "kernel":
@@ -232,19 +247,25 @@ class KernelTier:
         ) * layer.f_frsize <= _SMALL_BYTES and layer.f_files - layer.f_ffree <= _SMALL_FILES
         if small:
             try:
-                return read_changes(upper, root, max_bytes=limits.view_bytes, max_names=STEP_NAMES)
+                return read_changes(upper, root, rules, max_bytes=limits.view_bytes, max_names=STEP_NAMES)
             except TooManyNamesError:
                 pass  # a removed folder is one entry of the layer, whatever it held
-        return await trio.to_thread.run_sync(lambda: read_changes(upper, root, max_bytes=limits.view_bytes))
+        return await trio.to_thread.run_sync(lambda: read_changes(upper, root, rules, max_bytes=limits.view_bytes))
 
 
 class _ConfinedSession(BlockSession):
     """With a child whose first byte tells whether it could be confined."""
 
     def __init__(
-        self, child: Child, limits: SandboxLimits, host_tools: Mapping[str, HostTool], slot: RunSlot, tier: str
+        self,
+        child: Child,
+        limits: SandboxLimits,
+        host_tools: Mapping[str, HostTool],
+        slot: RunSlot,
+        rules: AccessRules,
+        tier: str,
     ) -> None:
-        super().__init__(child, limits, host_tools, slot)
+        super().__init__(child, limits, host_tools, slot, rules)
         self._tier = tier
 
     async def _wait_until_confined(self) -> None:

@@ -13,11 +13,13 @@ import tempfile
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TypeVar
 
 import trio
 
 from .._errors import MemoryPathError, MemoryStorageError, SandboxError
+from ..tools import DEFAULT_RULES, AccessRules
 from ._guest.copying import TooLarge, copy_tree, walk
 from ._guest.limits import MAX_COPY_ENTRIES
 from ._guest.views import Scratch, is_intact
@@ -44,10 +46,11 @@ class MixedOwnership:
         self._known.pop(_key(root), None)
 
     @asynccontextmanager
-    async def lower(self, root: int, *, copy: bool = False) -> AsyncIterator[int]:
+    async def lower(self, root: int, rules: AccessRules = DEFAULT_RULES, *, copy: bool = False) -> AsyncIterator[int]:
         """The folder to lay the view over: *root* itself, or a copy that lasts as long as this.
 
         Args:
+            rules: what a copy holds.
             copy: make one, whoever owns the notes.
 
         Raises:
@@ -67,7 +70,7 @@ class MixedOwnership:
         container = view = -1
         try:
             container, view, _ = scratch.make("copy")
-            await _in_thread(root, _copy, root, view)
+            await _in_thread(root, partial(_copy, rules), root, view)
             yield view
             if not is_intact(container):  # what the block saw was not the memory
                 raise SandboxError("the copy of a memory was removed while a block ran over it; nothing was saved")
@@ -105,11 +108,11 @@ def _key(root: int) -> tuple[int, int]:
     return info.st_dev, info.st_ino
 
 
-def _copy(root: int, copy: int) -> None:
-    """Copy all below *root* to the empty folder *copy*, as the owner of *root*."""
+def _copy(rules: AccessRules, root: int, copy: int) -> None:
+    """Copy what *rules* show below *root* to the empty folder *copy*, as the owner of *root*."""
     owner = os.fstat(root)
     try:
-        copy_tree(root, copy, (owner.st_uid, owner.st_gid) if os.geteuid() == 0 else None)
+        copy_tree(root, copy, (owner.st_uid, owner.st_gid) if os.geteuid() == 0 else None, rules)
     except TooLarge as error:
         raise MemoryPathError(
             os.readlink(f"/proc/self/fd/{root}"),

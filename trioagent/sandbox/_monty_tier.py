@@ -21,6 +21,7 @@ from .._errors import SandboxError
 from .._json_steps import decode_steps
 from .._steps import STEP_NAMES, Steps, run_steps
 from ..memory import ChangeSet, is_inside
+from ..tools import AccessRules
 from . import _frames
 from ._block_session import Attempts, BlockLostError, BlockSession, ChildDied, RunSlot
 from ._guest.limits import HEADER_BYTES, MAX_CHANGES_BYTES, MAX_PATH_CHARS
@@ -199,14 +200,14 @@ class MontyTier:
         await self._supervisor.aclose()
 
     async def execute(
-        self, code: str, *, root_fd: int | None, hide: bool, host_tools: Mapping[str, HostTool]
+        self, code: str, *, root_fd: int | None, hide: bool, host_tools: Mapping[str, HostTool], rules: AccessRules
     ) -> Outcome:
         slot, attempts = RunSlot(self._running, self._pressure), Attempts()
         descriptors = await slot.begin()
 
         async def once() -> Outcome:
             pair = await descriptors.open_when_possible(self._pair)
-            return await self._run_once(pair, code, root_fd, host_tools, slot, attempts)
+            return await self._run_once(pair, code, root_fd, host_tools, rules, slot, attempts)
 
         try:
             return await attempts.run(once)
@@ -219,6 +220,7 @@ class MontyTier:
         code: str,
         root_fd: int | None,
         host_tools: Mapping[str, HostTool],
+        rules: AccessRules,
         slot: RunSlot,
         attempts: Attempts,
     ) -> Outcome:
@@ -231,7 +233,7 @@ class MontyTier:
         supervisor, pair = found
         healthy = False
         try:
-            exchange = ToolServerSession(cast(Child, pair), self.limits, host_tools, slot)
+            exchange = ToolServerSession(cast(Child, pair), self.limits, host_tools, slot, rules)
             await exchange.order(root_fd)
             try:
                 outcome, healthy = await self._run(exchange, code)

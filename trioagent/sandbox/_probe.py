@@ -16,6 +16,7 @@ from .._config import SandboxLimits
 from .._descriptors import BLOCK, descriptor_budget
 from .._errors import InvalidInputError, SandboxError, SandboxUnavailableError
 from .._exceptions import open_helper_nursery
+from ..tools import DEFAULT_RULES
 from ._guest.views import Scratch, remove_left_behind
 from ._kernel import KernelTier
 from ._sandbox import TIERS, Executor, Sandbox, TierStartError
@@ -167,7 +168,7 @@ async def _run_probe_block(executor: Executor) -> str:
             with open(os.path.join(memory.path, name), "w") as note:  # noqa: ASYNC230  # two tiny files, once
                 note.write("note\n")
         os.mkdir(os.path.join(memory.path, "folder"))
-        outcome = await executor.execute(code, root_fd=memory.folder, hide=False, host_tools={})
+        outcome = await executor.execute(code, root_fd=memory.folder, hide=False, host_tools={}, rules=DEFAULT_RULES)
     except SandboxError as error:
         return error.problem
     finally:

@@ -15,6 +15,7 @@ from .._activity import doing
 from .._config import SandboxLimits
 from .._errors import InvalidInputError, MemoryRejectedError
 from ..memory import NOTHING_SEEN, ChangeSet, Knowledge, Lease, Memory, Receipt, SeenNotes, UndoLog
+from ..tools import DEFAULT_RULES, AccessRules
 from ._review import RejectChanges, Reviewer, request_for, reviewed
 
 TIERS = ("kernel", "kernel-lite", "monty")
@@ -88,7 +89,7 @@ class Executor(Protocol):
         ...
 
     async def execute(
-        self, code: str, *, root_fd: int | None, hide: bool, host_tools: Mapping[str, HostTool]
+        self, code: str, *, root_fd: int | None, hide: bool, host_tools: Mapping[str, HostTool], rules: AccessRules
     ) -> Outcome:
         """Run *code* over a private view of the folder behind *root_fd* (an empty one for None).
 
@@ -97,6 +98,7 @@ class Executor(Protocol):
 
         Args:
             hide: the memory has its own ``.trioagent``; hidden names are never in the view.
+            rules: what is in the view, and what the tools refuse to write.
 
         Raises:
             SandboxError: the sandbox itself broke.
@@ -187,10 +189,14 @@ class Sandbox:
         if memory_path is not None:
             memory = Memory(memory_path)
         if memory is None:
-            outcome = await self._executor.execute(code, root_fd=None, hide=False, host_tools=tools)
+            outcome = await self._executor.execute(
+                code, root_fd=None, hide=False, host_tools=tools, rules=DEFAULT_RULES
+            )
             return self._result(outcome)
         async with memory.lease() as lease:
-            outcome = await self._executor.execute(code, root_fd=lease.root_fd, hide=lease.hide, host_tools=tools)
+            outcome = await self._executor.execute(
+                code, root_fd=lease.root_fd, hide=lease.hide, host_tools=tools, rules=lease.rules
+            )
             result = self._result(outcome, saved=bool(outcome.changes) and not outcome.error)
             if outcome.error:
                 return attrs.evolve(result, error=f"{outcome.error} {NOTHING_SAVED}")

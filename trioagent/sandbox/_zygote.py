@@ -24,6 +24,7 @@ import trio
 from .._config import SandboxLimits
 from .._errors import SandboxError
 from .._steps import STEP_BYTES
+from ..tools import DEFAULT_RULES, AccessRules
 from . import _frames
 from ._guest.copying import FOLDER
 from ._guest.ready import FULL_MODULES
@@ -333,6 +334,7 @@ class Zygote:
         root_fd: int | None,
         *,
         hide: Sequence[str] = (),
+        rules: AccessRules = DEFAULT_RULES,
         may_be_spare: bool = True,
         index: SharedIndex | None = None,
     ) -> Child:
@@ -340,13 +342,14 @@ class Zygote:
 
         Args:
             hide: paths in the memory that the child must not see.
+            rules: what a view that is a copy holds.
             index: the memory's index.
 
         Raises:
             CodeNotSentError: the zygote is gone, or did not answer, or could not make a child.
             NoDescriptorError: there is no descriptor left.
         """
-        request = _frames.encode(self._setup_request(root_fd, hide, index))
+        request = _frames.encode(self._setup_request(root_fd, hide, rules, index))
         while may_be_spare and self._spares:
             child, problem = await self._made(self._spares.popleft(), spare=True)
             if child is not None:
@@ -393,13 +396,17 @@ class Zygote:
         ours.close()
         return None, problem
 
-    def _setup_request(self, root_fd: int | None, hide: Sequence[str], index: SharedIndex | None) -> dict[str, object]:
+    def _setup_request(
+        self, root_fd: int | None, hide: Sequence[str], rules: AccessRules, index: SharedIndex | None
+    ) -> dict[str, object]:
         """What the child needs to make its view, and where the index has what.
 
         The folder goes by name, with its device and inode for the child to check: an overlay takes layers only from the
         mount namespace it is made in, and a descriptor of ours lies in another.
         """
         extra: dict[str, object] = {} if index is None else {"index": index.layout}
+        if rules.readable:
+            extra["rules"] = rules.as_data()
         if root_fd is None:
             return {"memory": None, "hide": [], "owner": None, **extra}
         info = os.fstat(root_fd)

@@ -35,10 +35,14 @@ from ._names import usual_forms as usual_forms
 from ._paths import RESERVED as RESERVED
 from ._paths import is_hidden as is_hidden
 from ._paths import is_reserved as is_reserved
+from ._policy import DEFAULT_RULES as DEFAULT_RULES
 from ._policy import NOTE_SUFFIXES as NOTE_SUFFIXES
-from ._policy import WriteRules as WriteRules
+from ._policy import Access as Access
+from ._policy import AccessRules as AccessRules
 from ._policy import glob_matches as glob_matches
 from ._policy import hidden_part as hidden_part
+from ._policy import is_shown as is_shown
+from ._policy import read_problem as read_problem
 from ._policy import write_problem as write_problem
 from ._results import NoResults as NoResults
 from ._results import PathList as PathList
@@ -71,7 +75,10 @@ NAMES = (
 
 
 def make_tools(
-    root: str | Disk = "/", seen: SeenLog | None = None, index: Index | None = None
+    root: str | Disk = "/",
+    seen: SeenLog | None = None,
+    index: Index | None = None,
+    access: Access | None = None,
 ) -> dict[str, Callable[..., object]]:
     """The tools on one memory, by name.
 
@@ -79,6 +86,8 @@ def make_tools(
         root: the memory's folder, ``/`` in a child that has changed its root to it; or what stands for a folder.
         seen: gets each note whose content, or absence, is shown, and of each that is changed.
         index: what may know where in the memory to look; without, every note is looked at.
+        access: what the block may touch: what it may not is refused with the reason. Leaving it out of the view, and
+            refusing it at the commit, is the host's.
     """
-    tools = NoteTools(root, seen, index)
+    tools = NoteTools(root, seen, index, access)
     return {name: getattr(tools, name) for name in NAMES}

@@ -14,6 +14,7 @@ from ._listing import Listing
 from ._lookup import Lookup
 from ._names import as_searched, for_new_note, is_attachment, is_text, nfc, spellings, tidy
 from ._paths import as_bytes, as_count, as_text, is_hidden, relative
+from ._policy import Access, hidden_part, is_shown, read_problem, write_problem
 from ._results import NoResults, PathList, Refused, ToolError, tool
 from ._seen import SeenLog
 from ._text import NoteText, cut
@@ -36,6 +37,7 @@ class NoteTools:
             reached.
         seen: gets each note whose content, or absence, a tool shows to the block, and of each that it changes.
         index: what may know where in the memory to look.
+        access: what the block may touch.
     """
 
     def __init__(
@@ -43,10 +45,12 @@ class NoteTools:
         root: str | Disk = "/",
         seen: SeenLog | None = None,
         index: Index | None = None,
+        access: Access | None = None,
     ) -> None:
         self._disk = root if isinstance(root, Disk) else Disk(root)
         self._seen = SeenLog() if seen is None else seen
         self._index = Index() if index is None else index
+        self._access = Access() if access is None else access
         self._listing = Listing(self._disk, self._index)
         self._lookup = Lookup(self._disk, self._index)
 
@@ -64,12 +68,20 @@ class NoteTools:
     @tool(ToolError)
     def check_if_file_exists(self, file_path: str) -> bool:
         """Whether there is such a note."""
-        return self._find(relative(file_path)) is not None
+        path = relative(file_path)
+        if self._find(path) is not None:
+            return True
+        self._check_readable(path)
+        return False
 
     @tool(ToolError)
     def check_if_dir_exists(self, dir_path: str) -> bool:
         """Whether there is such a folder."""
-        return self._lookup.folder(relative(dir_path, "dir_path")) is not None
+        path = relative(dir_path, "dir_path")
+        if self._lookup.folder(path) is not None:
+            return True
+        self._check_readable(path, is_folder=True)
+        return False
 
     @tool(NoResults)
     def list_files(self, dir_path: str | None = None) -> list[str]:
@@ -81,6 +93,8 @@ class NoteTools:
         folder = self._lookup.folder(path)
         if folder is None:
             is_note = self._lookup.find(path)[1] == "file"
+            if not is_note:
+                self._check_readable(path, is_folder=True)
             raise Refused(
                 f"{path} is a note, not a folder; use read_file({path!r})"
                 if is_note
@@ -162,6 +176,7 @@ class NoteTools:
     def delete_file(self, file_path: str) -> bool:
         """Delete a note."""
         path = self._existing(file_path)
+        self._check_writable(path)
         self._changes(path)
         self._disk.remove(path)
         self._listing.forget()
@@ -173,6 +188,7 @@ class NoteTools:
         path = self._lookup.for_folder(relative(dir_path, "dir_path"))
         if self._disk.kind(path) not in ("", "folder"):
             raise Refused(f"{path} is a note; choose another name for the folder")
+        self._check_writable(path, is_folder=True)
         with self._disk.folder(path, make=True):
             return True
 
@@ -272,7 +288,22 @@ class NoteTools:
             raise Refused(f"{found} is no plain note (a link or device); use another note")
         if self._lookup.folder(path) is not None:
             raise Refused(f"{path!r} is not a file: it is a folder; use list_files({path!r}) to see its notes")
+        self._check_readable(path)
         raise Refused(self._missing(path))
+
+    def _check_readable(self, path: str, *, is_folder: bool = False) -> None:
+        """Refuse a name that nothing is shown under, in words that do not tell whether something is there."""
+        rules, names = self._access.rules, [path] if is_folder else spellings(path)
+        if not any(hidden_part(name) or not is_shown(name, rules, is_folder=is_folder) for name in names):
+            return
+        problems = [read_problem(name, rules, is_folder=is_folder) for name in names]
+        if all(problems):
+            raise Refused(f"{cut(path, 300)} is not shown: {problems[-1]}")
+
+    def _check_writable(self, path: str, *, is_folder: bool = False) -> None:
+        problem = write_problem(path, self._access.rules, is_folder=is_folder)
+        if problem:
+            raise Refused(f"{cut(path, 300)} cannot be changed: {problem}")
 
     def _saw_nothing(self, path: str) -> None:
         """No note has any of the names that *path* may mean, and the block knows that now."""
@@ -295,6 +326,7 @@ class NoteTools:
         self._save(path, as_bytes(text, "content"))
 
     def _save(self, path: str, data: bytes) -> None:
+        self._check_writable(path)
         self._changes(path)
         try:
             self._disk.write(path, data)

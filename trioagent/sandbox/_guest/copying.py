@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-from ...tools import hidden_part
+from ...tools import DEFAULT_RULES, AccessRules, hidden_part, is_shown
 from .limits import MAX_COPY_BYTES, MAX_COPY_ENTRIES, MAX_DEPTH, RESERVED
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -81,6 +81,7 @@ def copy_tree(
     source: int,
     target: int,
     owner: tuple[int, int] | None,
+    rules: AccessRules = DEFAULT_RULES,
     *,
     max_bytes: int = MAX_COPY_BYTES,
     max_entries: int = MAX_COPY_ENTRIES,
@@ -88,8 +89,8 @@ def copy_tree(
 ) -> Manifest:
     """Copy all below folder *source* to the empty folder *target*; links stay links.
 
-    Left out are devices and the like, and what has a hidden name (see `trioagent.tools.hidden_part`): blocks do not see
-    that.
+    Left out are devices and the like, what has a hidden name (see `trioagent.tools.hidden_part`), and what *rules* do
+    not show: blocks do not see that.
 
     Args:
         owner: who owns what is made, if not we ourselves.
@@ -101,7 +102,7 @@ def copy_tree(
         TooLarge: there is more than may be copied; a part may have been.
         OSError: something may not be read, or the disk is full.
     """
-    copier = _Copier(owner, max_bytes, max_entries, max_depth)
+    copier = _Copier(owner, rules, max_bytes, max_entries, max_depth)
     if owner is not None:
         os.fchown(target, *owner)
     copier.copy(source, target, "", 0)
@@ -111,8 +112,10 @@ def copy_tree(
 class _Copier:
     """Copies folder by folder, with descriptors open along one way down only; the depth bounds the recursion."""
 
-    def __init__(self, owner: tuple[int, int] | None, max_bytes: int, max_entries: int, max_depth: int) -> None:
-        self.owner = owner
+    def __init__(
+        self, owner: tuple[int, int] | None, rules: AccessRules, max_bytes: int, max_entries: int, max_depth: int
+    ) -> None:
+        self.owner, self._rules = owner, rules
         self._max_bytes, self._max_entries, self._max_depth = max_bytes, max_entries, max_depth
         self.count = 0
         self.manifest = Manifest()
@@ -122,9 +125,11 @@ class _Copier:
             if hidden_part(name):
                 continue
             info = os.stat(name, dir_fd=old, follow_symlinks=False)
+            path = f"{prefix}{name}"
+            if not is_shown(path, self._rules, is_folder=stat.S_ISDIR(info.st_mode)):
+                continue
             self.count += 1
             self._check(depth)
-            path = f"{prefix}{name}"
             if stat.S_ISDIR(info.st_mode):
                 os.mkdir(name, 0o700, dir_fd=new)
                 self.manifest.entries[path] = "d", ""

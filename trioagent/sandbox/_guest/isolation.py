@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
+from ...tools import DEFAULT_RULES, AccessRules
 from .copying import FOLDER, new_digest
 from .syscalls import BASE, MOUNTED, PR_SET_PDEATHSIG, ROOT, UPPER_FD, call, libc, prctl
 from .views import OverlayView, Scratch, best_place, open_memory, remove_left_behind
@@ -267,7 +268,8 @@ class NoNamespaces(IsolationBackend):
         readable = None
         if request["memory"] is not None:
             readable = os.open(".", FOLDER, dir_fd=open_memory(request))
-        self._scratch.fill(UPPER_FD, BASE, readable, self.owner(request))
+        rules = AccessRules.from_data(request["rules"]) if "rules" in request else DEFAULT_RULES
+        self._scratch.fill(UPPER_FD, BASE, readable, self.owner(request), rules)
 
     def owner(self, request: SetupRequest) -> Owner | None:
         # Whoever owns the notes: the view is a copy, so a block needs to own no more than that.

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from ...tools import SeenLog, version_of_open
+from ...tools import Access, AccessRules, SeenLog, version_of_open
 from .limits import MAX_ARGUMENTS, MAX_PATH_CHARS
 from .ready import ready_names
 from .values import BLOCK, clean, error_text, local_values
@@ -223,10 +223,12 @@ class BlockEnvironment:
 
     Args:
         tools: what the block can call.
+        access: what they let it touch.
         limits: of what it may print.
     """
 
-    def __init__(self, tools: dict[str, Callable[..., object]], limits: dict[str, int]) -> None:
+    def __init__(self, tools: dict[str, Callable[..., object]], access: Access, limits: dict[str, int]) -> None:
+        self.access = access
         self.main = type(sys)("__main__")
         self.main.__dict__.update(ready_names() | tools, __builtins__=builtins)
         self.hidden = {id(tool) for tool in tools.values()}
@@ -258,6 +260,9 @@ def run(
     """Read the request, run its code, write the reply. The caller ends the process."""
     request = channel.read()
     source, offered = request["code"], request["tools"]
+    rules = request.get("rules")
+    if isinstance(rules, dict):
+        environment.access.rules = AccessRules.from_data(rules)
     assert isinstance(source, str) and isinstance(offered, list)
     namespace = environment.enter(source, offered, channel)
     error = _execute(source, namespace)

@@ -23,6 +23,7 @@ from collections.abc import Generator, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
+from ...tools import AccessRules
 from .copying import FOLDER, Manifest, TooLarge, copy_tree, remove_tree, removing_tree, walk
 from .limits import MAX_COPY_BYTES
 from .syscalls import BASE, MOUNTED, MOUNTING, ROOT, UPPER_FD, Script
@@ -272,15 +273,15 @@ class Scratch:
         return container, os.open(VIEW, FOLDER, dir_fd=container), f"{path}/{VIEW}"
 
     @staticmethod
-    def fill(container: int, view: int, memory: int | None, owner: tuple[int, int] | None) -> None:
-        """Copy the folder behind descriptor *memory*, if there is one, to a view that `make` made.
+    def fill(container: int, view: int, memory: int | None, owner: tuple[int, int] | None, rules: AccessRules) -> None:
+        """Copy what *rules* show of the folder behind descriptor *memory*, if there is one, to a view that `make` made.
 
         Raises:
             OSError: it may not be read, or is too large (EFBIG).
         """
         manifest = Manifest()
         if memory is not None:
-            manifest = _copied(memory, view, owner)
+            manifest = _copied(memory, view, owner, rules)
         elif owner is not None:
             os.fchown(view, *owner)
         with open(os.open(MANIFEST, _NEW, 0o600, dir_fd=container), "wb", buffering=0) as file:
@@ -314,8 +315,8 @@ class Scratch:
         return False
 
 
-def _copied(memory: int, view: int, owner: tuple[int, int] | None) -> Manifest:
+def _copied(memory: int, view: int, owner: tuple[int, int] | None, rules: AccessRules) -> Manifest:
     try:
-        return copy_tree(memory, view, owner)
+        return copy_tree(memory, view, owner, rules)
     except TooLarge as error:
         raise OSError(27, f"the memory holds {error}, too much to copy for each block as this tier must") from None

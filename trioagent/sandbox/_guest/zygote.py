@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from ...tools import Index, make_tools, quiet
+from ...tools import Access, Index, make_tools, quiet
 from . import confine, library, syscalls
 from .index_access import Writes, map_index
 from .isolation import BACKENDS, IsolationBackend
@@ -343,7 +343,7 @@ class ChildMaker:
         self._pid = os.getpid()
         self.reads = Reads()
         self.reads.quiet = quiet
-        self._index = Index()
+        self._index, self._access = Index(), Access()
         install_builtins()
         self._environment_at_root = self.new_environment("/")
         sys.addaudithook(self.reads.watch)
@@ -355,8 +355,8 @@ class ChildMaker:
 
     def new_environment(self, path: str) -> BlockEnvironment:
         """For a block whose view of the memory is at *path*."""
-        tools: dict[str, Callable[..., object]] = make_tools(path, self.reads, self._index)
-        return BlockEnvironment(tools, self._settings)
+        tools: dict[str, Callable[..., object]] = make_tools(path, self.reads, self._index, self._access)
+        return BlockEnvironment(tools, self._access, self._settings)
 
     def run_child(self, channel: int, name: str) -> None:
         """What a child does, from the fork to its reply."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pydantic_monty as monty
 
-from ....tools import NoResults, PathList, ToolError, make_tools
+from ....tools import Access, NoResults, PathList, ToolError, make_tools
 from .. import values
 from ..limits import NAME_CHARS
 from ..run_block import HostToolError, Printed, Reads, host_tool
@@ -69,10 +69,13 @@ class Block:
     """One block.
 
     Args:
+        access: what the block may touch.
         host_tools: names of the host's tools, asked for over *channel*.
     """
 
-    def __init__(self, view: View, channel: Channel, host_tools: list[str], limits: dict[str, Any]) -> None:
+    def __init__(
+        self, view: View, access: Access, channel: Channel, host_tools: list[str], limits: dict[str, Any]
+    ) -> None:
         self._limits, self._printed, self._reads = limits, Printed(limits["printed_chars"]), Reads()
         self._errors: list[str] = []
         self._host_errors: set[str] = set()
@@ -83,7 +86,7 @@ class Block:
             "__tree__": self._tree,
             "__in_tree__": self._in_tree,
         }
-        for name, function in make_tools(view, self._reads).items():
+        for name, function in make_tools(view, self._reads, access=access).items():
             self._names[name] = self._tool(name, function)
         for name in host_tools:
             self._names[name] = self._host_tool(host_tool(name, channel))

@@ -21,7 +21,7 @@ from typing import Any
 
 import pydantic_monty as monty
 
-from ....tools import SeenLog, make_tools
+from ....tools import Access, AccessRules, SeenLog, make_tools
 from .. import values
 from ..limits import TOOL_SERVER_BYTES, TOOL_SERVER_CPU_SECONDS, TOOL_SERVER_FILES
 from ..wire import Channel
@@ -185,13 +185,17 @@ class ToolServer:
     def _answer(self, session: monty.MontySession, root: int | None, held: ExitStack) -> bool:
         limits = self._settings
         request: dict[str, Any] = self._talk.read()
+        access = Access()
+        if "rules" in request:
+            access.rules = AccessRules.from_data(request["rules"])
         view = View(
             root,
+            access.rules,
             file_bytes=limits["file_bytes"],
             view_bytes=limits["view_bytes"],
             view_files=limits["view_files"],
         )
-        reply, alive = Block(view, self._talk, request["tools"], limits).run(session, request["code"])
+        reply, alive = Block(view, access, self._talk, request["tools"], limits).run(session, request["code"])
         index: dict[str, Any] = {}
         contents: list[bytes] = []
         if root is not None and not reply["error"]:

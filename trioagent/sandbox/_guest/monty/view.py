@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any, NoReturn, cast
 
-from ....tools import Disk, Folder, hidden_part
+from ....tools import DEFAULT_RULES, AccessRules, Disk, Folder, hidden_part, is_shown
 from ..limits import MAX_DEPTH, RESERVED, is_reserved
 
 
@@ -37,7 +37,7 @@ class Entry:
 
 
 class View(Disk):
-    """The view of the folder behind descriptor *root*, or of an empty one.
+    """The view of the folder behind descriptor *root*, or of an empty one, as far as *rules* show it.
 
     Attributes:
         written: the content of each note that was written.
@@ -45,9 +45,11 @@ class View(Disk):
         gone: notes and folders of the memory that show through no more, and nothing below them does.
     """
 
-    def __init__(self, root: int | None, *, file_bytes: int, view_bytes: int, view_files: int) -> None:
+    def __init__(
+        self, root: int | None, rules: AccessRules = DEFAULT_RULES, *, file_bytes: int, view_bytes: int, view_files: int
+    ) -> None:
         super().__init__("/")
-        self._root_fd = root
+        self._root_fd, self.rules = root, rules
         self._file_bytes, self._left, self._entries_left = file_bytes, view_bytes, view_files
         self.written: dict[str, bytes] = {}
         self.made: set[str] = set()
@@ -120,7 +122,16 @@ class ViewFolder(Folder):
 
     def _beneath(self, name: str) -> Folder | None:
         """The memory's folder to ask for *name*, None if nothing of that name shows through."""
-        return None if hidden_part(name) or self._start + name in self._view.gone else self._lower
+        if self._lower is None or hidden_part(name) or self._start + name in self._view.gone:
+            return None
+        return self._lower if not self._view.rules.readable or self._is_shown(self._lower, name) else None
+
+    def _is_shown(self, lower: Folder, name: str) -> bool:
+        try:
+            is_folder = stat.S_ISDIR(lower.stat(name).st_mode)
+        except OSError:
+            return False
+        return is_shown(self._start + name, self._view.rules, is_folder=is_folder)
 
     def enter(self, name: str) -> ViewFolder:
         path = self._start + name
@@ -158,6 +169,7 @@ class ViewFolder(Folder):
                 for entry in self._lower.scan()
                 if entry.name not in own
                 and not hidden_part(entry.name)
+                and is_shown(self._start + entry.name, self._view.rules, is_folder=entry.is_dir(follow_symlinks=False))
                 and self._start + entry.name not in self._view.gone
             ]
         added = [Entry(name, self._start + name in self._view.made) for name in sorted(own)]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+
+from ._config import VaultPolicy
 
 SYSTEM_PROMPT = """\
 You are an assistant with a memory of your own: a folder of linked markdown notes that only you read and write. It \
@@ -61,10 +64,56 @@ Assign what you want to see to a variable: `user = read_file("user.md")`. A fail
 """
 
 
-def system_prompt(replacement: str | None = None, append: str | None = None) -> str:
-    """The prompt of an agent: the built-in one or its *replacement*, and *append* after a blank line."""
-    prompt = SYSTEM_PROMPT if replacement is None else replacement
+_VAULT = """\
+The folder is a person's own vault. The notes of your own lie in `{folder}/`:
+"""
+_OTHERS = """\
+All other notes are the person's. Search them and follow their links for what a question needs, and change one only if \
+you are asked to.
+"""
+
+
+def system_prompt(replacement: str | None = None, append: str | None = None, policy: VaultPolicy | None = None) -> str:
+    """The prompt of an agent: the built-in one or its *replacement*, what *policy* says, and *append* at the end."""
+    policy = VaultPolicy() if policy is None else policy
+    if replacement is None:
+        prompt = _built_in(policy.agent_folder)
+        rules = _rules(policy, folder="")
+    else:
+        prompt, rules = replacement, _rules(policy, folder=policy.agent_folder)
+    if rules:
+        prompt = f"{prompt.rstrip()}\n\n# What you may touch\n{rules}\n"
     return prompt if append is None else f"{prompt.rstrip()}\n\n{append.strip()}\n"
+
+
+@lru_cache(maxsize=16)
+def _built_in(folder: str) -> str:
+    if not folder:
+        return SYSTEM_PROMPT
+    text = SYSTEM_PROMPT.replace("user.md", f"{folder}/user.md").replace("entities/", f"{folder}/entities/")
+    text = text.replace("that only you read and write", "that a person reads and writes, too")
+    text = text.replace("# Your notes\n", f"# Your notes\n{_VAULT.format(folder=folder)}")
+    return text.replace("\n# Your tools\n", f"{_OTHERS}\n# Your tools\n")
+
+
+def _rules(policy: VaultPolicy, *, folder: str) -> str:
+    """What an agent has to know of its policy; ``""`` if that is the default."""
+    lines = [f"The notes of your own go into `{folder}/`."] if folder else []
+    if policy.readable != ("**",):
+        lines.append(f"You are shown only notes that match {_listed(policy.readable)}.")
+    if policy.read_only:
+        lines.append("You can read the notes, and change none of them.")
+    elif policy.writable != ("**",):
+        lines.append(f"You may write only notes that match {_listed(policy.writable)}.")
+    if policy.agent_folder and not policy.read_only and lines and not folder:
+        lines.append(f"What is in `{policy.agent_folder}/` is yours to read and write.")
+    return "\n".join(lines)
+
+
+def _listed(globs: Sequence[str]) -> str:
+    wanted = [f"`{glob}`" for glob in globs if not glob.startswith("!")] or ["anything"]
+    unwanted = [f"`{glob[1:]}`" for glob in globs if glob.startswith("!")]
+    return " or ".join(wanted) + (f", but not {' or '.join(unwanted)}" if unwanted else "")
 
 
 def with_host_tools(prompt: str, names: Iterable[str]) -> str:

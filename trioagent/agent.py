@@ -55,7 +55,7 @@ class Agent:
         memory_path: the folder of notes; made at first use. Many agents, in many processes, may use one.
         max_tool_turns, system_prompt, system_prompt_append, message_chars, blind_overwrite: see `AgentConfig`, whose
             defaults these are.
-        policy: what blocks may change in the notes; by default all notes and attachments.
+        policy: what blocks may read and change in the notes; by default all notes and attachments. The prompt says it.
         host_tools: async functions of yours that blocks may call by these names, with JSON values. They run in the
             caller's own scope; cancelling the chat cancels them.
         model: instead of the runtime's.
@@ -105,7 +105,7 @@ class Agent:
         self._host_tools = dict(host_tools or {})
         for name, tool in self._host_tools.items():
             check_host_tool(name, tool)
-        prompt = effective_prompt(self.config.system_prompt, self.config.system_prompt_append)
+        prompt = effective_prompt(self.config.system_prompt, self.config.system_prompt_append, self.memory.policy)
         self.messages: list[ChatMessage] = [_system_message(prompt, tuple(self._host_tools))]
         self._review = review
         self._turn: Turn | None = None  # the one that goes on

@@ -115,7 +115,13 @@ class KernelTier:
             await self._zygotes.aclose()
 
     async def execute(
-        self, code: str, *, root_fd: int | None, hide: bool, host_tools: Mapping[str, HostTool], rules: AccessRules
+        self,
+        code: str,
+        *,
+        root_fd: int | None,
+        hide: bool,
+        host_tools: Mapping[str, HostTool],
+        rules: AccessRules = DEFAULT_RULES,
     ) -> Outcome:
         if root_fd is None or self._mixed_ownership is None:
             return await self._execute(code, root_fd, root_fd, hide=(), host_tools=host_tools, rules=rules)

@@ -112,7 +112,7 @@ def _copy(rules: AccessRules, root: int, copy: int) -> None:
     """Copy what *rules* show below *root* to the empty folder *copy*, as the owner of *root*."""
     owner = os.fstat(root)
     try:
-        copy_tree(root, copy, (owner.st_uid, owner.st_gid) if os.geteuid() == 0 else None, rules)
+        copy_tree(root, copy, (owner.st_uid, owner.st_gid) if os.geteuid() == 0 else None, rules=rules)
     except TooLarge as error:
         raise MemoryPathError(
             os.readlink(f"/proc/self/fd/{root}"),

@@ -21,7 +21,7 @@ from .._errors import SandboxError
 from .._json_steps import decode_steps
 from .._steps import STEP_NAMES, Steps, run_steps
 from ..memory import ChangeSet, is_inside
-from ..tools import AccessRules
+from ..tools import DEFAULT_RULES, AccessRules
 from . import _frames
 from ._block_session import Attempts, BlockLostError, BlockSession, ChildDied, RunSlot
 from ._guest.limits import HEADER_BYTES, MAX_CHANGES_BYTES, MAX_PATH_CHARS
@@ -200,7 +200,13 @@ class MontyTier:
         await self._supervisor.aclose()
 
     async def execute(
-        self, code: str, *, root_fd: int | None, hide: bool, host_tools: Mapping[str, HostTool], rules: AccessRules
+        self,
+        code: str,
+        *,
+        root_fd: int | None,
+        hide: bool,
+        host_tools: Mapping[str, HostTool],
+        rules: AccessRules = DEFAULT_RULES,
     ) -> Outcome:
         slot, attempts = RunSlot(self._running, self._pressure), Attempts()
         descriptors = await slot.begin()

@@ -89,7 +89,13 @@ class Executor(Protocol):
         ...
 
     async def execute(
-        self, code: str, *, root_fd: int | None, hide: bool, host_tools: Mapping[str, HostTool], rules: AccessRules
+        self,
+        code: str,
+        *,
+        root_fd: int | None,
+        hide: bool,
+        host_tools: Mapping[str, HostTool],
+        rules: AccessRules = DEFAULT_RULES,
     ) -> Outcome:
         """Run *code* over a private view of the folder behind *root_fd* (an empty one for None).
 

@@ -317,6 +317,6 @@ class Scratch:
 
 def _copied(memory: int, view: int, owner: tuple[int, int] | None, rules: AccessRules) -> Manifest:
     try:
-        return copy_tree(memory, view, owner, rules)
+        return copy_tree(memory, view, owner, rules=rules)
     except TooLarge as error:
         raise OSError(27, f"the memory holds {error}, too much to copy for each block as this tier must") from None

@@ -44,7 +44,7 @@ def test_folders_that_are_none(folder: object) -> None:
 @pytest.mark.parametrize("globs", ["**", ["/a"], ["a/"], ["!"], ["!!a"], [], ["../a"]])
 def test_globs_that_are_none(globs: object) -> None:
     with pytest.raises(InvalidInputError, match="readable"):
-        VaultPolicy(readable=globs)  # type: ignore[arg-type]
+        VaultPolicy(readable=globs)
 
 
 def test_a_policy_as_data() -> None:

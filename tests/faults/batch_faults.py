@@ -48,7 +48,7 @@ class Appending:
         pass
 
     async def execute(
-        self, code: str, *, root_fd: int | None, hide: bool, host_tools: Mapping[str, HostTool], rules: object
+        self, code: str, *, root_fd: int | None, hide: bool, host_tools: Mapping[str, HostTool], rules: object = None
     ) -> Outcome:
         assert root_fd is not None
         await trio.lowlevel.checkpoint()

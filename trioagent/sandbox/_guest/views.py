@@ -273,7 +273,13 @@ class Scratch:
         return container, os.open(VIEW, FOLDER, dir_fd=container), f"{path}/{VIEW}"
 
     @staticmethod
-    def fill(container: int, view: int, memory: int | None, owner: tuple[int, int] | None, rules: AccessRules) -> None:
+    def fill(
+        container: int,
+        view: int,
+        memory: int | None,
+        owner: tuple[int, int] | None,
+        rules: AccessRules = DEFAULT_RULES,
+    ) -> None:
         """Copy what *rules* show of the folder behind descriptor *memory*, if there is one, to a view that `make` made.
 
         Raises:

@@ -23,7 +23,7 @@ from collections.abc import Generator, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
-from ...tools import AccessRules
+from ...tools import DEFAULT_RULES, AccessRules
 from .copying import FOLDER, Manifest, TooLarge, copy_tree, remove_tree, removing_tree, walk
 from .limits import MAX_COPY_BYTES
 from .syscalls import BASE, MOUNTED, MOUNTING, ROOT, UPPER_FD, Script

@@ -3,6 +3,11 @@
 Batches and training conversations stand beside each other on it, and take from it what is named here.
 """
 
+from ._browse import Filter as Filter
+from ._browse import JobPage as JobPage
+from ._browse import JobRow as JobRow
+from ._browse import JobStory as JobStory
+from ._browse import RunBrowser as RunBrowser
 from ._budget import Budget as Budget
 from ._budget import BudgetedModel as BudgetedModel
 from ._budget import BudgetExhaustedError as BudgetExhaustedError
@@ -21,6 +26,7 @@ from ._events import WorkEvent as WorkEvent
 from ._images import take_back as take_back
 from ._journal import JobChangedError as JobChangedError
 from ._journal import JobRecord as JobRecord
+from ._journal import JobState as JobState
 from ._journal import Journal as Journal
 from ._journal import JournalError as JournalError
 from ._journal import KnownJob as KnownJob

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from .._errors import InvalidInputError
 from ._journal import (
@@ -33,6 +33,9 @@ class JournalReader:
     Raises:
         InvalidInputError: nothing was run in that directory.
         JournalError: the file cannot be read (also raised by the methods).
+
+    Attributes:
+        version: the format of the journal.
     """
 
     def __init__(self, run_dir: Path) -> None:
@@ -48,12 +51,12 @@ class JournalReader:
         except sqlite3.Error as error:
             raise self._error(error) from error
         try:
-            self._check_version()
+            self.version: int = self._check_version()
         except BaseException:
             self._connection.close()
             raise
 
-    def __enter__(self) -> JournalReader:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *args: object) -> None:
@@ -98,13 +101,14 @@ class JournalReader:
                 str(self._path), f"the outcome of job {job_id!r} cannot be read back: {error}"
             ) from error
 
-    def _check_version(self) -> None:
+    def _check_version(self) -> int:
         (version,) = self._read(lambda cursor: cursor.execute("PRAGMA user_version").fetchone())
         if version == 0:  # whoever made it was killed before the first transaction
             problem = f"the {FILE_NAME} in {str(self._path.parent)!r} is empty: nothing was run there"
             raise InvalidInputError("run directory", problem)
         if version not in READABLE:
             raise JournalError(str(self._path), UNKNOWN_FORMAT.format(version=version))
+        return int(version)
 
     def _read(self, query: Callable[[sqlite3.Cursor], T]) -> T:
         try:

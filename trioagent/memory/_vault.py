@@ -98,7 +98,7 @@ class Vault:
 
     def links(self, path: str) -> list[OutLink]:
         """The links in a note, in order."""
-        return [self._meaning(link, path) for link in parse_links(self._text(path))]
+        return [self.meaning(link, path) for link in parse_links(self.text(path))]
 
     def problems(self, limits: MemoryLimits = MemoryLimits()) -> Iterator[Problem]:
         """Everything that an agent will stumble over: broken links and notes, what it cannot see, broken limits."""
@@ -118,7 +118,19 @@ class Vault:
             self._index = NoteIndex(self._disk.files())
         return self._index
 
-    def _text(self, path: str) -> str:
+    def data(self, path: str) -> bytes:
+        """The content of a note.
+
+        Raises:
+            InvalidInputError: it cannot be read, or is gone by now.
+        """
+        try:
+            return self._disk.read(path)
+        except OSError as error:
+            raise InvalidInputError("NOTE", f"{path!r} cannot be read: {error.strerror}") from error
+
+    def text(self, path: str) -> str:
+        """A note as agents see it; "" if it cannot be read."""
         if path not in self._texts:
             try:
                 self._texts[path] = NoteText(self._disk.read(path)).shown
@@ -126,9 +138,9 @@ class Vault:
                 self._texts[path] = ""
         return self._texts[path]
 
-    def _meaning(self, link: Link, source: str) -> OutLink:
-        """What a link means; the same link, in another line of the same note, means the same."""
-        key = (source, link._replace(line=0, alias=""))
+    def meaning(self, link: Link, source: str) -> OutLink:
+        """What a link in the note *source* means."""
+        key = (source, link._replace(line=0, alias=""))  # in another line it means the same
         if key not in self._meanings:
             self._meanings[key] = self._resolved(link, source)
         return attrs.evolve(self._meanings[key], link=link)
@@ -140,9 +152,9 @@ class Vault:
             return OutLink(link, None, f"no such note; did you mean {near}?" if near else "no such note")
         if not has_sections(found.path):
             return OutLink(link, found.path, "")
-        if link.block and block_text(self._text(found.path), link.block) is None:
+        if link.block and block_text(self.text(found.path), link.block) is None:
             return OutLink(link, found.path, f"{found.path} has no block ^{link.block}")
-        if link.heading and section(self._text(found.path), link.heading) is None:
+        if link.heading and section(self.text(found.path), link.heading) is None:
             return OutLink(link, found.path, f"{found.path} has no heading {link.heading!r}")
         return OutLink(link, found.path, "")
 

@@ -114,6 +114,7 @@ class ServerConfig:
     Attributes:
         root: a folder with one memory in each of its folders, or a memory itself (a folder that holds notes). None:
             no memories.
+        runs: a run directory that the page shows, or a folder with some. None: no runs.
         model: which model answers; see `open_runtime`. None: none does, and what takes one is refused.
         host, port: where to listen; port 0 is any free one.
         unix_socket: listen at this path instead, for this user only (mode 0600); no token is asked for there.
@@ -128,6 +129,7 @@ class ServerConfig:
     """
 
     root: Path | None = attrs.field(default=None, converter=_root)
+    runs: Path | None = attrs.field(default=None, converter=_root)
     model: str | ModelConfig | Model | None = None
     host: str = "127.0.0.1"
     port: int = attrs.field(default=8460, validator=_port)

@@ -8,6 +8,7 @@ from ..runtime import Runtime
 from ._config import ServerConfig
 from ._memories import Memories
 from ._request_error import RequestError
+from ._run_dirs import RunDirectories
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -21,6 +22,7 @@ class ServerContext:
 
     config: ServerConfig
     memories: Memories
+    runs: RunDirectories
     runtime: Runtime | None
     stopping: bool = False
 

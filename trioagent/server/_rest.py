@@ -1,29 +1,419 @@
-"""REST: memories, notes, chats and runs as JSON."""
+"""REST: memories, notes and runs as JSON. One table says what there is; see `_operations` and `_openapi`."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+import attrs
+import trio
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from .._errors import InvalidInputError
+from .._runs import Filter, JobPage, RunBrowser
+from ..memory import Memory
+from . import _graph, _notes, _writes
 from ._context import ServerContext
+from ._openapi import document
+from ._operations import Answer, Operation, RestCall, make_route, require_precondition
+from ._request_error import RequestError
+from ._run_dirs import Failures, RunView, read_run
+from ._transcript import JobView, job_view
+
+T = TypeVar("T")
+MOST_HITS = 100
+MOST_ROWS = 500
+
+
+@attrs.frozen
+class Status:
+    """Whether the server is "ok", "ready" or "stopping"."""
+
+    status: str
+
+
+@attrs.frozen
+class MemoryNames:
+    """The names of all memories, sorted."""
+
+    memories: Sequence[str]
+
+
+@attrs.frozen
+class NewMemory:
+    """The name of a memory that is to be made."""
+
+    name: str
+
+
+@attrs.frozen
+class RunNames:
+    """The names of all runs, sorted."""
+
+    runs: Sequence[str]
+
+
+@attrs.frozen
+class Hits:
+    """Lines that fit a query, the best first."""
+
+    hits: Sequence[_notes.SearchHit]
+
+
+@attrs.frozen
+class Backlinks:
+    """The notes that link to a note, sorted."""
+
+    paths: Sequence[str]
+
+
+@attrs.frozen(kw_only=True)
+class SearchQuery:
+    """
+    Attributes:
+        q: words to look for.
+        limit: the most lines, up to 100.
+    """
+
+    q: str
+    limit: int = 20
+
+
+@attrs.frozen(kw_only=True)
+class GraphQuery:
+    """
+    Attributes:
+        cluster: only the notes of this one; "" for all.
+    """
+
+    cluster: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class JobsQuery:
+    """
+    Attributes:
+        state: only jobs in it; "no_reply" are those that are done and left a message without a reply.
+        cause: only jobs that failed for it, as the failures name it.
+        contains: only jobs with this text in their id.
+        offset: of the first row, from 0.
+        limit: the most rows, up to 500.
+    """
+
+    state: Filter = ""
+    cause: str = ""
+    contains: str = ""
+    offset: int = 0
+    limit: int = 100
+
+
+async def _health(context: ServerContext, call: RestCall) -> Answer:
+    await trio.lowlevel.checkpoint()
+    return Answer(value=Status("ok"))
+
+
+async def _readiness(context: ServerContext, call: RestCall) -> Answer:
+    await trio.lowlevel.checkpoint()
+    if context.stopping:
+        return Answer(value=Status("stopping"), status=503)
+    return Answer(value=Status("ready"))
+
+
+async def _memories(context: ServerContext, call: RestCall) -> Answer:
+    return Answer(value=MemoryNames(await context.memories.names()))
+
+
+async def _new_memory(context: ServerContext, call: RestCall) -> Answer:
+    await context.memories.create(call.body.name)
+    return Answer(value=MemoryNames(await context.memories.names()), status=201)
+
+
+async def _tree(context: ServerContext, call: RestCall) -> Answer:
+    memory = await _memory(context, call)
+    return Answer(value=await _in_thread(_notes.read_tree, memory.path))
+
+
+async def _note(context: ServerContext, call: RestCall) -> Answer:
+    memory = await _memory(context, call)
+    note = await _in_thread(_if_found(_notes.read_note), memory.path, call.path["path"])
+    return Answer(value=note, version=note.version)
+
+
+async def _write_note(context: ServerContext, call: RestCall) -> Answer:
+    version = require_precondition(call)
+    memory = await _memory(context, call)
+    written = await _writes.write_note(memory, call.path["path"], call.body.text, version)
+    return Answer(value=written, version=written.version or "")
+
+
+async def _delete_note(context: ServerContext, call: RestCall) -> Answer:
+    version = require_precondition(call)
+    memory = await _memory(context, call)
+    return Answer(value=await _writes.delete_note(memory, call.path["path"], version))
+
+
+async def _search(context: ServerContext, call: RestCall) -> Answer:
+    memory = await _memory(context, call)
+    limit = _within("limit", call.query.limit, 1, MOST_HITS)
+    return Answer(value=Hits(await _in_thread(_notes.search, memory.path, call.query.q, limit)))
+
+
+async def _backlinks(context: ServerContext, call: RestCall) -> Answer:
+    memory = await _memory(context, call)
+    read = _if_found(_notes.read_backlinks)
+    return Answer(value=Backlinks(await _in_thread(read, memory.path, call.path["path"])))
+
+
+async def _graph_view(context: ServerContext, call: RestCall) -> Answer:
+    memory = await _memory(context, call)
+
+    def read() -> _graph.GraphView:
+        return _graph.view(_graph.read_graph(memory.path), call.query.cluster)
+
+    return Answer(value=await _in_thread(read))
+
+
+async def _runs(context: ServerContext, call: RestCall) -> Answer:
+    return Answer(value=RunNames(await _in_thread(context.runs.names)))
+
+
+async def _run(context: ServerContext, call: RestCall) -> Answer:
+    name = call.path["run"]
+    return Answer(value=await _in_thread(lambda: read_run(name, context.runs.path(name))))
+
+
+async def _jobs(context: ServerContext, call: RestCall) -> Answer:
+    query = call.query
+    offset, limit = _within("offset", query.offset, 0, 2**40), _within("limit", query.limit, 1, MOST_ROWS)
+
+    def read(browser: RunBrowser) -> JobPage:
+        return browser.page(query.state, query.cause, query.contains, offset, limit)
+
+    return Answer(value=await _of_run(context, call, read))
+
+
+async def _job(context: ServerContext, call: RestCall) -> Answer:
+    def read(browser: RunBrowser) -> JobView:
+        return job_view(_if_found(browser.job)(call.path["job"]))
+
+    return Answer(value=await _of_run(context, call, read))
+
+
+async def _failures(context: ServerContext, call: RestCall) -> Answer:
+    return Answer(value=await _of_run(context, call, lambda browser: Failures(browser.causes())))
+
+
+_MEMORY = "/api/memories/{memory}"
+_RUN = "/api/runs/{run}"
+
+OPERATIONS: Sequence[Operation] = (
+    Operation(
+        method="GET",
+        path="/healthz",
+        name="get_health",
+        summary="Whether the server lives. Takes no token.",
+        answer=Status,
+        handler=_health,
+        public=True,
+    ),
+    Operation(
+        method="GET",
+        path="/readyz",
+        name="get_readiness",
+        summary="Whether the server takes on work. Takes no token.",
+        answer=Status,
+        handler=_readiness,
+        errors=(503,),
+        public=True,
+    ),
+    Operation(
+        method="GET",
+        path="/api/memories",
+        name="list_memories",
+        summary="The memories that are served.",
+        answer=MemoryNames,
+        handler=_memories,
+    ),
+    Operation(
+        method="POST",
+        path="/api/memories",
+        name="create_memory",
+        summary="Make an empty memory.",
+        answer=MemoryNames,
+        handler=_new_memory,
+        body=NewMemory,
+        status=201,
+        errors=(404, 409),
+    ),
+    Operation(
+        method="GET",
+        path=f"{_MEMORY}/tree",
+        name="list_notes",
+        summary="Every file in a memory, with its size.",
+        answer=_notes.NoteTree,
+        handler=_tree,
+        errors=(404,),
+    ),
+    Operation(
+        method="GET",
+        path=f"{_MEMORY}/notes/{{path:path}}",
+        name="read_note",
+        summary="A note by its path, or by what a link to it says.",
+        answer=_notes.NoteView,
+        handler=_note,
+        errors=(404,),
+        versioned=True,
+    ),
+    Operation(
+        method="PUT",
+        path=f"{_MEMORY}/notes/{{path:path}}",
+        name="write_note",
+        summary="Make a note, or replace the version of it that If-Match names.",
+        answer=_writes.Written,
+        handler=_write_note,
+        body=_writes.NewText,
+        errors=(403, 404, 412, 413, 428),
+        versioned=True,
+        conditional=True,
+    ),
+    Operation(
+        method="DELETE",
+        path=f"{_MEMORY}/notes/{{path:path}}",
+        name="delete_note",
+        summary="Delete the version of a note that If-Match names.",
+        answer=_writes.Written,
+        handler=_delete_note,
+        errors=(403, 404, 412, 428),
+        conditional=True,
+    ),
+    Operation(
+        method="GET",
+        path=f"{_MEMORY}/search",
+        name="search_notes",
+        summary="The lines that fit a query best.",
+        answer=Hits,
+        handler=_search,
+        query=SearchQuery,
+        errors=(404,),
+    ),
+    Operation(
+        method="GET",
+        path=f"{_MEMORY}/backlinks/{{path:path}}",
+        name="list_backlinks",
+        summary="The notes that link to a note.",
+        answer=Backlinks,
+        handler=_backlinks,
+        errors=(404,),
+    ),
+    Operation(
+        method="GET",
+        path=f"{_MEMORY}/graph",
+        name="read_graph",
+        summary="Notes and the links between them; clusters of notes, if there are more than 2,000.",
+        answer=_graph.GraphView,
+        handler=_graph_view,
+        query=GraphQuery,
+        errors=(404,),
+    ),
+    Operation(
+        method="GET",
+        path="/api/runs",
+        name="list_runs",
+        summary="The runs that can be looked at.",
+        answer=RunNames,
+        handler=_runs,
+    ),
+    Operation(
+        method="GET",
+        path=_RUN,
+        name="read_run",
+        summary="Where a run stands.",
+        answer=RunView,
+        handler=_run,
+        errors=(404,),
+    ),
+    Operation(
+        method="GET",
+        path=f"{_RUN}/jobs",
+        name="list_jobs",
+        summary="A run's jobs by page, in the order in which they were first begun.",
+        answer=JobPage,
+        handler=_jobs,
+        query=JobsQuery,
+        errors=(404,),
+    ),
+    Operation(
+        method="GET",
+        path=f"{_RUN}/jobs/{{job:path}}",
+        name="read_job",
+        summary="A job with its transcript.",
+        answer=JobView,
+        handler=_job,
+        errors=(404,),
+    ),
+    Operation(
+        method="GET",
+        path=f"{_RUN}/failures",
+        name="list_failures",
+        summary="Why jobs failed, grouped by cause.",
+        answer=Failures,
+        handler=_failures,
+        errors=(404,),
+    ),
+)
 
 
 def routes(context: ServerContext) -> list[BaseRoute]:
     """The routes of REST."""
 
-    async def health(request: Request) -> Response:
-        return JSONResponse({"status": "ok"})
+    async def openapi(request: Request) -> Response:
+        return Response(await _in_thread(_document), media_type="application/json")
 
-    async def readiness(request: Request) -> Response:
-        ready = not context.stopping
-        return JSONResponse({"status": "ready" if ready else "stopping"}, status_code=200 if ready else 503)
+    return [*(make_route(context, operation) for operation in OPERATIONS), Route("/api/openapi.json", openapi)]
 
-    async def memories(request: Request) -> Response:
-        return JSONResponse({"memories": await context.memories.names()})
 
-    return [
-        Route("/healthz", health),
-        Route("/readyz", readiness),
-        Route("/api/memories", memories),
-    ]
+def _document() -> bytes:
+    return json.dumps(document(OPERATIONS)).encode()
+
+
+async def _memory(context: ServerContext, call: RestCall) -> Memory:
+    return await context.memories.get(call.path["memory"])
+
+
+async def _of_run(context: ServerContext, call: RestCall, read: Callable[[RunBrowser], T]) -> T:
+    """What *read* finds in the journal of a run."""
+
+    def work() -> T:
+        with RunBrowser(context.runs.path(call.path["run"])) as browser:
+            return read(browser)
+
+    return await _in_thread(work)
+
+
+async def _in_thread(work: Callable[..., T], *args: object) -> T:
+    """In proportion to a memory or a run, so never on the event loop. Waited for, even if the client has left."""
+    return await trio.to_thread.run_sync(partial(work, *args))
+
+
+def _if_found(read: Callable[..., T]) -> Callable[..., T]:
+    """Like *read*; what is not there is 404, not the fault of a parameter."""
+
+    def reading(*args: Any) -> T:
+        try:
+            return read(*args)
+        except InvalidInputError as error:
+            raise RequestError(
+                404, "not_found", error.problem, "list what there is, and ask for one of these"
+            ) from None
+
+    return reading
+
+
+def _within(name: str, value: int, low: int, high: int) -> int:
+    if not low <= value <= high:
+        raise InvalidInputError(name, f"must be from {low} to {high}, not {value!r}")
+    return value

@@ -17,6 +17,7 @@ from ._connections import Connections
 from ._context import ServerContext
 from ._listen import listening
 from ._memories import Memories
+from ._run_dirs import RunDirectories
 
 
 class Server:
@@ -90,7 +91,7 @@ async def serve(
             runtime = await stack.enter_async_context(open_runtime(config.model))
         limits, sync = (MemoryLimits(), False) if runtime is None else (runtime.memory_limits, runtime.sync_notes)
         memories = await trio.to_thread.run_sync(partial(Memories, config.root, limits=limits, sync=sync))
-        context = ServerContext(config=config, memories=memories, runtime=runtime)
+        context = ServerContext(config=config, memories=memories, runs=RunDirectories(config.runs), runtime=runtime)
         token = new_token() if config.token is None else config.token
         app = make_app(context, token)
         connections = Connections(app, config.limits)

@@ -1,0 +1,226 @@
+"""A run's jobs for whoever looks at them: by page, by cause, one by one. Read-only.
+
+A page costs about the same in any run: rows are counted in indexes, and only those of the page are read.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import attrs
+
+from .._errors import InvalidInputError
+from . import _format1
+from ._events import COLUMNS, Event, decode_event
+from ._journal import SCHEMA_VERSION, JobState
+from ._reader import JournalReader
+from ._report import FailureCause
+
+MOST_ROWS = 500
+MOST_EVENTS = 2_000
+"""Of one job that are read."""
+Filter = Literal["", "running", "done", "failed", "no_reply"]
+
+# An error's type, with a server's status: what a run counts by as well (`BatchReport.causes`).
+_CAUSE = (
+    "CASE WHEN json_valid(outcome) THEN coalesce(json_extract(outcome, '$.error.type'), '') "
+    "|| coalesce(' ' || json_extract(outcome, '$.error.fields.status'), '') ELSE '' END"
+)
+_MESSAGE = "CASE WHEN json_valid(outcome) THEN substr(json_extract(outcome, '$.error.message'), 1, 300) END"
+_NUMBERS = (
+    "CASE WHEN json_valid(outcome) THEN coalesce(json_extract(outcome, '$.usage.prompt_tokens'), 0) "
+    "+ coalesce(json_extract(outcome, '$.usage.completion_tokens'), 0) END, "
+    "CASE WHEN json_valid(outcome) THEN json_extract(outcome, '$.turns') END"
+)
+
+
+@attrs.frozen(kw_only=True)
+class JobRow:
+    """A job in a list.
+
+    Attributes:
+        cause: of one that failed: the error's type, with a server's status.
+        message: of one that failed: the error's words, cut.
+        tokens, turns: of one that is done, where its outcome says so.
+    """
+
+    id: str
+    state: JobState
+    attempts: int
+    no_reply: bool
+    cause: str
+    message: str
+    tokens: int | None
+    turns: int | None
+
+
+@attrs.frozen
+class JobPage:
+    """Some of the jobs that fit a filter, in the order in which they were first begun, and how many fit."""
+
+    total: int
+    rows: Sequence[JobRow]
+
+
+@attrs.frozen(kw_only=True)
+class JournaledEvent:
+    """An event of a job, and the attempt that it belongs to."""
+
+    attempt: int
+    event: Event
+
+
+@attrs.frozen(kw_only=True)
+class JobStory:
+    """All that a journal holds of one job.
+
+    Attributes:
+        outcome: None while it runs.
+        events: of the present attempt and of those before it that are kept; none of a job that is done.
+        left_out: events beyond `MOST_EVENTS`.
+    """
+
+    id: str
+    state: JobState
+    attempts: int
+    no_reply: bool
+    outcome: Mapping[str, Any] | None
+    events: Sequence[JournaledEvent]
+    left_out: int
+
+
+class RunBrowser(JournalReader):
+    """Reads a run's jobs, also while it runs. Synchronous; for use in a worker thread."""
+
+    def __init__(self, run_dir: Path) -> None:
+        super().__init__(run_dir)
+        # A model may send half a surrogate pair, which SQLite takes out of JSON as it is.
+        self._connection.text_factory = lambda data: data.decode("utf-8", "replace")
+
+    def page(
+        self, state: Filter = "", cause: str = "", contains: str = "", offset: int = 0, limit: int = 100
+    ) -> JobPage:
+        """Jobs by number of row.
+
+        Args:
+            state: only those in it; "no_reply" are those that are done and left a message without a reply.
+            cause: only those that failed for it (see `JobRow.cause`).
+            contains: only those with this text in their id.
+            offset: of the first row.
+            limit: the most rows; at most `MOST_ROWS`.
+        """
+        where, values = self._where(state, cause, contains)
+        limit = min(limit, MOST_ROWS)
+
+        def read(cursor: sqlite3.Cursor) -> JobPage:
+            (total,) = cursor.execute(f"SELECT count(*) FROM jobs{where}", values).fetchone()
+            # "+seq" has the numbers come from the index on states or ids: rows are large, and not all to be read.
+            numbers = [
+                seq
+                for (seq,) in cursor.execute(
+                    f"SELECT seq FROM jobs{where} ORDER BY +seq LIMIT ? OFFSET ?", (*values, limit, offset)
+                )
+            ]
+            marks = ", ".join("?" * len(numbers))
+            select = (
+                f"SELECT id, state, attempts, {self._no_reply}, {_CAUSE}, {_MESSAGE}, {_NUMBERS} "
+                f"FROM jobs WHERE seq IN ({marks}) ORDER BY seq"
+            )
+            return JobPage(total, [_job_row(row) for row in cursor.execute(select, numbers)])
+
+        return self._read(read)
+
+    def causes(self) -> list[FailureCause]:
+        """Why jobs failed, the most frequent first, each with the first job that failed for it."""
+
+        def read(cursor: sqlite3.Cursor) -> list[FailureCause]:
+            rows = cursor.execute(
+                f"SELECT {_CAUSE} AS cause, count(*), min(seq) FROM jobs WHERE state = 'failed' "
+                "GROUP BY cause ORDER BY 2 DESC, 3"
+            ).fetchall()
+            found = []
+            for cause, count, seq in rows:
+                (example, message) = cursor.execute(f"SELECT id, {_MESSAGE} FROM jobs WHERE seq = ?", (seq,)).fetchone()
+                found.append(FailureCause(cause=cause, count=count, example=example, message=message or ""))
+            return found
+
+        return self._read(read)
+
+    def job(self, job_id: str) -> JobStory:
+        """What the journal holds of one job.
+
+        Raises:
+            InvalidInputError: the run has not begun such a job.
+            JournalError: a row of it is damaged.
+        """
+        row = self._read(
+            lambda cursor: cursor.execute(
+                f"SELECT seq, state, attempts, {self._no_reply}, outcome FROM jobs WHERE id = ?", (job_id,)
+            ).fetchone()
+        )
+        if row is None:
+            raise InvalidInputError("job", f"there is no job {job_id!r:.200} in this run; it may not have begun yet")
+        seq, state, attempts, silent, outcome = row
+        events, left_out = self._events(seq, job_id)
+        return JobStory(
+            id=job_id,
+            state=state,
+            attempts=attempts,
+            no_reply=bool(silent),
+            outcome=None if outcome is None else self._outcome(job_id, outcome),
+            events=events,
+            left_out=left_out,
+        )
+
+    def _events(self, seq: int, job_id: str) -> tuple[list[JournaledEvent], int]:
+        if self.version != SCHEMA_VERSION:  # those of format 1 are read when a run brings the journal up to date
+            return [], 0
+
+        def read(cursor: sqlite3.Cursor) -> tuple[list[JournaledEvent], int]:
+            select = f"SELECT attempt, {', '.join(COLUMNS)} FROM events WHERE seq = ? ORDER BY attempt, n LIMIT ?"
+            events = [
+                JournaledEvent(attempt=attempt, event=decode_event(row, f"job {job_id!r}.events[{n}]"))
+                for n, (attempt, *row) in enumerate(cursor.execute(select, (seq, MOST_EVENTS)))
+            ]
+            (total,) = cursor.execute("SELECT count(*) FROM events WHERE seq = ?", (seq,)).fetchone()
+            return events, total - len(events)
+
+        return self._read(read)
+
+    @property
+    def _no_reply(self) -> str:
+        return "0" if self.version == _format1.VERSION else "no_reply"
+
+    def _where(self, state: Filter, cause: str, contains: str) -> tuple[str, list[object]]:
+        parts: list[str] = []
+        values: list[object] = []
+        if state == "no_reply":
+            parts.append(f"state = 'done' AND {self._no_reply} = 1")
+        elif state:
+            parts.append("state = ?")
+            values.append(state)
+        if cause:
+            parts.append(f"state = 'failed' AND {_CAUSE} = ?")
+            values.append(cause)
+        if contains:
+            parts.append("instr(id, ?)")
+            values.append(contains)
+        return (f" WHERE {' AND '.join(parts)}" if parts else ""), values
+
+
+def _job_row(row: Sequence[Any]) -> JobRow:
+    job_id, state, attempts, silent, cause, message, tokens, turns = row
+    failed, done = state == "failed", state == "done"
+    return JobRow(
+        id=job_id,
+        state=state,
+        attempts=attempts,
+        no_reply=bool(silent),
+        cause=cause if failed else "",
+        message=(message or "") if failed else "",
+        tokens=tokens if done and isinstance(tokens, int) else None,
+        turns=turns if done and isinstance(turns, int) else None,
+    )

@@ -1,0 +1,54 @@
+"""What changed in a note, line by line, as plain JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import SequenceMatcher
+
+import attrs
+
+from ..tools import NoteText
+
+MOST_LINES = 3_000
+"""Of one side that are compared; finding what two texts have in common takes time in proportion to their product."""
+MOST_BYTES = 256 * 1024
+_CONTEXT = 3
+
+
+@attrs.frozen
+class DiffHunk:
+    """Lines that changed, with some around them.
+
+    Attributes:
+        before, after: the first line's number in either text, from 1.
+        lines: a sign and a text each: " " in both, "-" only before, "+" only after.
+    """
+
+    before: int
+    after: int
+    lines: Sequence[tuple[str, str]]
+
+
+def diff_notes(before: bytes | None, after: bytes | None) -> list[DiffHunk]:
+    """What changed between two contents; None where there is no note."""
+    old, new = _lines(before), _lines(after)
+    if max(len(old), len(new)) > MOST_LINES:
+        removed = [("-", line) for line in old[:MOST_LINES]]
+        return [DiffHunk(1, 1, [*removed, *(("+", line) for line in new[:MOST_LINES])])]
+    hunks = []
+    for group in SequenceMatcher(None, old, new, autojunk=False).get_grouped_opcodes(_CONTEXT):
+        lines: list[tuple[str, str]] = []
+        for kind, a, b, c, d in group:
+            if kind == "equal":
+                lines += [(" ", line) for line in old[a:b]]
+                continue
+            lines += [("-", line) for line in old[a:b]]
+            lines += [("+", line) for line in new[c:d]]
+        hunks.append(DiffHunk(group[0][1] + 1, group[0][3] + 1, lines))
+    return hunks
+
+
+def _lines(data: bytes | None) -> list[str]:
+    if not data:
+        return []
+    return NoteText(data[:MOST_BYTES]).shown.removesuffix("\n").split("\n")

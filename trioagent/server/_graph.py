@@ -1,0 +1,186 @@
+"""The graph of a memory's notes and the links between them, and its clusters where it is too large to be drawn."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import attrs
+
+from .._errors import InvalidInputError
+from ..memory import Vault
+
+MOST_NOTES = 2_000
+"""Notes that are drawn one by one; above that, clusters are."""
+MOST_CLUSTERS = 300
+_ROUNDS = 8
+
+
+@attrs.frozen
+class Graph:
+    """Notes, and the links between two of them, each pair once.
+
+    Attributes:
+        paths: sorted.
+        edges: pairs of positions in *paths*, the lower one first.
+        degrees: with how many notes each is linked.
+    """
+
+    paths: Sequence[str]
+    edges: Sequence[tuple[int, int]]
+    degrees: Sequence[int]
+
+
+@attrs.frozen
+class GraphNode:
+    """A note or a cluster of notes.
+
+    Attributes:
+        path: of the note, or of the one that the cluster is named after.
+        links: notes that the note is linked with, or links that leave the cluster.
+        notes: in the cluster; 1 for a note.
+    """
+
+    path: str
+    links: int
+    notes: int
+
+
+@attrs.frozen(kw_only=True)
+class GraphView:
+    """What is drawn of a graph.
+
+    Attributes:
+        total: notes in the memory.
+        clustered: the nodes are clusters, and each can be asked for.
+        cluster: the one that was asked for, or "".
+        edges: two positions in *nodes*, and how many links there are between the two.
+        left_out: notes that are in no node.
+    """
+
+    total: int
+    clustered: bool
+    nodes: Sequence[GraphNode]
+    edges: Sequence[tuple[int, int, int]]
+    cluster: str = ""
+    left_out: int = 0
+
+
+def read_graph(folder: Path) -> Graph:
+    """Read every note's links. In proportion to the memory: for a worker thread."""
+    vault = Vault(folder)
+    paths = [path for path in vault.sizes() if path.endswith(".md")]
+    numbers = {path: number for number, path in enumerate(paths)}
+    edges: set[tuple[int, int]] = set()
+    for source, path in enumerate(paths):
+        for out in vault.links(path):
+            target = numbers.get(out.target or "", source)
+            if target != source:
+                edges.add((min(source, target), max(source, target)))
+    degrees = Counter(number for edge in edges for number in edge)
+    return Graph(paths, sorted(edges), [degrees[number] for number in range(len(paths))])
+
+
+def view(graph: Graph, cluster: str = "") -> GraphView:
+    """The notes of a graph, or its clusters above `MOST_NOTES`, or the notes of one of these.
+
+    Args:
+        graph: all of it.
+        cluster: the name of one of its clusters; "" for all.
+
+    Raises:
+        InvalidInputError: it has no cluster of this name.
+    """
+    if len(graph.paths) <= MOST_NOTES and not cluster:
+        return _notes(graph, range(len(graph.paths)))
+    labels = _clusters(graph)
+    names = {label: graph.paths[label] for label in set(labels)}
+    if not cluster:
+        return _overview(graph, labels, names)
+    chosen = next((label for label, name in names.items() if name == cluster), None)
+    if chosen is None:
+        raise InvalidInputError("cluster", f"there is no cluster {cluster!r:.200}; the graph without it names them all")
+    inside = [number for number, label in enumerate(labels) if label == chosen]
+    inside.sort(key=lambda number: (-graph.degrees[number], number))
+    found = _notes(graph, sorted(inside[:MOST_NOTES]))
+    return attrs.evolve(found, cluster=cluster, left_out=max(0, len(inside) - MOST_NOTES))
+
+
+def _notes(graph: Graph, numbers: Sequence[int]) -> GraphView:
+    places = {number: place for place, number in enumerate(numbers)}
+    return GraphView(
+        total=len(graph.paths),
+        clustered=False,
+        nodes=[GraphNode(graph.paths[number], graph.degrees[number], 1) for number in numbers],
+        edges=[(places[a], places[b], 1) for a, b in graph.edges if a in places and b in places],
+    )
+
+
+def _overview(graph: Graph, labels: Sequence[int], names: Mapping[int, str]) -> GraphView:
+    """The largest clusters, and how many links lead from one to another."""
+    sizes = Counter(labels)
+    largest = sorted(sizes, key=lambda label: (-sizes[label], label))[:MOST_CLUSTERS]
+    places = {label: place for place, label in enumerate(largest)}
+    between: Counter[tuple[int, int]] = Counter()
+    for a, b in graph.edges:
+        ends = [places[labels[number]] for number in (a, b) if labels[number] in places]
+        if len(ends) == 2 and ends[0] != ends[1]:
+            between[min(ends), max(ends)] += 1
+    outside: Counter[int] = Counter()
+    for (a, b), weight in between.items():
+        outside[a] += weight
+        outside[b] += weight
+    return GraphView(
+        total=len(graph.paths),
+        clustered=True,
+        nodes=[GraphNode(names[label], outside[place], sizes[label]) for place, label in enumerate(largest)],
+        edges=[(a, b, weight) for (a, b), weight in sorted(between.items())],
+        left_out=len(graph.paths) - sum(sizes[label] for label in largest),
+    )
+
+
+def _clusters(graph: Graph) -> Sequence[int]:
+    """For each note the number of the note that its cluster is named after.
+
+    Each note joins the cluster that most of its neighbours are in, in a few rounds (label propagation); one without
+    links joins those of its folder. The same graph has the same clusters.
+    """
+    near: list[list[int]] = [[] for _ in graph.paths]
+    for a, b in graph.edges:
+        near[a].append(b)
+        near[b].append(a)
+    labels = _by_folder(graph)
+    # Those with few links first: they gather around the hubs, before hubs ask what most of their neighbours are.
+    order = sorted(range(len(labels)), key=lambda number: (graph.degrees[number], number))
+    for _ in range(_ROUNDS):
+        changed = False
+        for number in order:
+            if not near[number]:
+                continue
+            votes = Counter(labels[other] for other in near[number])
+            most = max(votes.values())
+            if votes[labels[number]] < most:
+                labels[number] = min(label for label, count in votes.items() if count == most)
+                changed = True
+        if not changed:
+            break
+    return _named_after_hubs(graph, labels)
+
+
+def _by_folder(graph: Graph) -> list[int]:
+    """Each linked note is a cluster of its own; those without links are one in each folder."""
+    first: dict[str, int] = {}
+    return [
+        number if graph.degrees[number] else first.setdefault(path.rpartition("/")[0], number)
+        for number, path in enumerate(graph.paths)
+    ]
+
+
+def _named_after_hubs(graph: Graph, labels: Sequence[int]) -> Sequence[int]:
+    hubs: dict[int, int] = {}
+    for number, label in enumerate(labels):
+        hub = hubs.setdefault(label, number)
+        if graph.degrees[number] > graph.degrees[hub]:
+            hubs[label] = number
+    return [hubs[label] for label in labels]

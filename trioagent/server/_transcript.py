@@ -1,0 +1,224 @@
+"""A job's conversation: what was said, thought and run, and what it changed, over all attempts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import attrs
+
+from .._parsed_reply import ParsedReply
+from .._reply_parser import parse_reply
+from .._runs import AnswerEvent, JobState, JobStory, NoteImage, ResultEvent, WorkEvent
+from ..tools import version_of
+from ._diff import DiffHunk, diff_notes
+
+MOST_CHARACTERS = 200_000
+"""Of one text that are shown."""
+_PARSED_CHARACTERS = 100_000
+_SHOWN_APART = ("messages", "usage", "error", "metadata", "last_response")
+
+
+@attrs.frozen
+class Said:
+    """A message that no model wrote, or one whose parts are not known."""
+
+    role: str
+    text: str
+    kind: Literal["said"] = "said"
+
+
+@attrs.frozen(kw_only=True)
+class AnswerEntry:
+    """A model's answer.
+
+    Attributes:
+        attempt: of the job; null if the journal does not say any more.
+        text: all of it, if it has neither code nor a reply; else "".
+        partial: of a reply that was cut.
+        repairs: how often each repair was needed to read it.
+        tokens: that it took, or null.
+    """
+
+    attempt: int | None
+    thoughts: str
+    code: str
+    reply: str
+    text: str
+    partial: str
+    repairs: Mapping[str, int]
+    tokens: int | None = None
+    finish_reason: str = ""
+    kind: Literal["answer"] = "answer"
+
+
+@attrs.frozen(kw_only=True)
+class ChangeEntry:
+    """What a block did to a note.
+
+    Attributes:
+        action: "made", "changed" or "deleted".
+        hunks: null where the journal does not hold both contents.
+    """
+
+    path: str
+    action: Literal["made", "changed", "deleted"]
+    hunks: Sequence[DiffHunk] | None
+
+
+@attrs.frozen(kw_only=True)
+class ResultEntry:
+    """What a block came to (see `BlockResult`)."""
+
+    attempt: int
+    locals: Mapping[str, str]
+    error: str
+    printed: str
+    saved: bool
+    tier: str
+    changes: Sequence[ChangeEntry]
+    kind: Literal["result"] = "result"
+
+
+@attrs.frozen(kw_only=True)
+class WorkEntry:
+    """Whatever else the job's kind of run has journaled."""
+
+    attempt: int
+    body: Mapping[str, Any]
+    kind: Literal["work"] = "work"
+
+
+Entry = Said | AnswerEntry | ResultEntry | WorkEntry
+
+
+@attrs.frozen(kw_only=True)
+class JobView:
+    """A job with its transcript.
+
+    Attributes:
+        error: why it failed, with its fields; or null.
+        last_response: the last thing that the model of a failed job said.
+        usage: tokens and cost of one that is done; or null.
+        outcome: what else came of it.
+        left_out: entries that are not shown.
+    """
+
+    id: str
+    state: JobState
+    attempts: int
+    no_reply: bool
+    error: Mapping[str, Any] | None
+    last_response: str
+    usage: Mapping[str, Any] | None
+    metadata: Mapping[str, Any]
+    outcome: Mapping[str, Any]
+    entries: Sequence[Entry]
+    left_out: int
+
+
+def job_view(story: JobStory) -> JobView:
+    """All that is known of a job. In proportion to its conversation: for a worker thread."""
+    outcome = story.outcome or {}
+    messages = outcome.get("messages")
+    return JobView(
+        id=story.id,
+        state=story.state,
+        attempts=story.attempts,
+        no_reply=story.no_reply,
+        error=_object(outcome.get("error")),
+        last_response=_cut(str(outcome.get("last_response") or "")),
+        usage=_object(outcome.get("usage")),
+        metadata=_object(outcome.get("metadata")) or {},
+        outcome={name: value for name, value in outcome.items() if name not in _SHOWN_APART},
+        entries=list(_said(messages)) if isinstance(messages, list) else list(_journaled(story)),
+        left_out=story.left_out,
+    )
+
+
+def _object(value: object) -> Mapping[str, Any] | None:
+    return value if isinstance(value, dict) else None
+
+
+def _said(messages: Sequence[Any]) -> Iterator[Entry]:
+    """The messages of a conversation that has ended; its events are gone by then."""
+    for message in messages:
+        if not isinstance(message, dict):
+            continue
+        role, text = str(message.get("role", "")), str(message.get("content", ""))
+        if role == "assistant" and len(text) <= _PARSED_CHARACTERS:
+            yield _answer(parse_reply(text), None)
+        else:
+            yield Said(role, _cut(text))
+
+
+def _journaled(story: JobStory) -> Iterator[Entry]:
+    """The events of a job that has not ended well, with what its blocks changed."""
+    contents = _Contents([entry.event for entry in story.events if isinstance(entry.event, ResultEvent)])
+    for entry in story.events:
+        match entry.event:
+            case AnswerEvent() as event:
+                answer = _answer(event.answer, entry.attempt)
+                reason = event.finish_reason or ""
+                yield attrs.evolve(answer, tokens=event.usage.total_tokens, finish_reason=reason)
+            case ResultEvent(result=result) as event:
+                yield ResultEntry(
+                    attempt=entry.attempt,
+                    locals=result.locals,
+                    error=_cut(result.error),
+                    printed=_cut(result.printed),
+                    saved=result.saved,
+                    tier=result.tier,
+                    changes=list(contents.changes(event)),
+                )
+            case WorkEvent(body):
+                yield WorkEntry(attempt=entry.attempt, body=body)
+
+
+def _answer(answer: ParsedReply, attempt: int | None) -> AnswerEntry:
+    return AnswerEntry(
+        attempt=attempt,
+        thoughts=_cut(answer.thoughts),
+        code=_cut(answer.code),
+        reply=_cut(answer.reply),
+        text="" if answer.usable else _cut(answer.text),
+        partial=_cut(answer.partial),
+        repairs=answer.repairs,
+    )
+
+
+def _cut(text: str) -> str:
+    if len(text) <= MOST_CHARACTERS:
+        return text
+    return f"{text[:MOST_CHARACTERS]}\n… {len(text) - MOST_CHARACTERS:,} more characters"
+
+
+class _Contents:
+    """Finds what notes were after a block: what the journal holds is what they were before it.
+
+    A note's content after one block is what lay there before the next that changed it, if nobody else changed it in
+    between, which its version says; after the last block it is not kept.
+    """
+
+    def __init__(self, results: Sequence[ResultEvent]) -> None:
+        self._known: dict[str, dict[str, bytes]] = {}
+        for result in results:
+            for path, image in (result.images or {}).items():
+                if image.data is not None and not path.endswith("/"):
+                    self._known.setdefault(path, {})[version_of(image.data)] = image.data
+
+    def changes(self, event: ResultEvent) -> Iterator[ChangeEntry]:
+        for path, version in (event.written or {}).items():
+            image = (event.images or {}).get(path)
+            after = None if version is None else self._known.get(path, {}).get(version)
+            known = image is not None and not image.lost and (version is None or after is not None)
+            hunks = diff_notes(image.data, after) if image is not None and known else None
+            yield ChangeEntry(path=path, action=_action(image, version), hunks=hunks)
+
+
+def _action(image: NoteImage | None, version: str | None) -> Literal["made", "changed", "deleted"]:
+    if version is None:
+        return "deleted"
+    if image is None or image.lost:
+        return "changed"
+    return "made" if image.data is None else "changed"

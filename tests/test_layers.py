@@ -21,6 +21,7 @@ PACKAGE = Path(trioagent.__file__).parent
 LAYERS = [
     [
         "_errors",
+        "_model_profile",
         "_config",
         "_network",
         "_messages",

@@ -7,8 +7,9 @@ import ast
 import pytest
 
 from trioagent._messages import ChatMessage, Usage
+from trioagent._model_profile import DEFAULT
 from trioagent._reply_parser import parse_reply
-from trioagent._turn import CUT, FILTERED, HINT, NOT_RUN, AskModel, Finish, RunCode, Turn, format_result
+from trioagent._turn import CUT, FILTERED, HINT, NOT_RUN, AskModel, Finish, RunCode, Turn
 
 USER = ChatMessage("user", "Where do I live?")
 CODE = "<think>look</think><python>x = read_file('user.md')</python>"
@@ -85,7 +86,7 @@ def test_tool_turns_run_out_without_running_the_last_code() -> None:
     last = answer(turn, CODE)
     assert isinstance(last, Finish)
     assert (last.response.stop_reason, last.response.reply, last.response.turns) == ("max_tool_turns", "", 3)
-    assert turn.messages[-1] == ChatMessage("tool", format_result({}, NOT_RUN))
+    assert turn.messages[-1] == ChatMessage("tool", DEFAULT.format_result({}, NOT_RUN))
 
 
 def test_a_reply_still_counts_when_no_tool_turn_is_left() -> None:
@@ -117,7 +118,7 @@ def test_the_history_given_is_not_touched() -> None:
 
 
 def test_result_is_a_readable_tuple_whatever_is_in_it() -> None:
-    text = format_result({"a": "'it\\'s'", "n": "[1, 2]"}, "boom 'x'\nline", 'said "hi"\n')
+    text = DEFAULT.format_result({"a": "'it\\'s'", "n": "[1, 2]"}, "boom 'x'\nline", 'said "hi"\n')
     body = text.removeprefix("<result>\n").removesuffix("\n</result>")
     assert ast.literal_eval(body) == ({"a": "it's", "n": [1, 2], "(printed)": 'said "hi"\n'}, "boom 'x'\nline")
 

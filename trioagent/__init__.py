@@ -6,6 +6,7 @@ Start with `open_runtime` and `Agent`; `run_agents` and `open_runner` run many; 
 # The layers, lowest first. A module imports only from those above it (see tests/test_layers.py).
 #
 #   _errors, _config, _messages      what everything else speaks in
+#   _model_profile                   how a family of models was trained to be told results
 #   _lazy, _deprecated               names that are imported when they are used; names of the last release
 #   _exceptions                      exception groups
 #   _network                         how model servers are reached

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 import attrs
 
 from ._errors import InvalidInputError
+from ._model_profile import check_profile_name
 
 type_ = type  # keeps the builtin's name readable below
 
@@ -38,6 +39,12 @@ _positive_int = _checked(lambda v: isinstance(v, int) and v > 0, "a whole number
 _not_negative = _checked(lambda v: v >= 0, "a number, 0 or more")
 _finite = _checked(lambda v: 0 <= v < math.inf, "a number, 0 or more")
 _count = _checked(lambda v: isinstance(v, int) and v >= 0, "a whole number, 0 or more")
+
+
+def _profile_name(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if value is not None:
+        check_profile_name(value)
+
 
 MIB = 1024 * 1024
 
@@ -333,7 +340,8 @@ class BatchConfig:
     Attributes:
         max_concurrent: episodes at once.
         deadline: working seconds for one episode, not counting waits for a rate limit or a retry; None for no limit.
-        max_tool_turns, system_prompt, system_prompt_append: see `AgentConfig`; a job may have prompts of its own.
+        max_tool_turns, system_prompt, system_prompt_append, model_profile: see `AgentConfig`; a job may have prompts of
+            its own.
         max_tokens_total: no request is sent that would bring what is spent and reserved above this, earlier runs of the
             same run directory counted; None for no limit.
         max_cost: the same for cost, in the currency of the prices; None for no limit.
@@ -356,6 +364,7 @@ class BatchConfig:
     max_tool_turns: int = attrs.field(default=8, validator=_count)
     system_prompt: str | None = None
     system_prompt_append: str | None = None
+    model_profile: str | None = attrs.field(default=None, validator=_profile_name)
     max_tokens_total: int | None = attrs.field(default=None, validator=attrs.validators.optional(_positive_int))
     max_cost: float | None = attrs.field(default=None, validator=attrs.validators.optional(_positive))
     prompt_price: float | None = attrs.field(default=None, validator=attrs.validators.optional(_not_negative))
@@ -379,6 +388,7 @@ class SftConfig:
             accepted.
         max_concurrent: conversations at once.
         max_tool_turns: of the agent for each message (see `AgentConfig`).
+        model_profile: see `AgentConfig`; the conversations have its shape of results.
         deadline: working seconds for one persona with all its attempts, not counting waits for a rate limit or a retry;
             None for no limit.
         max_tokens_total, max_cost: the budget, as in `BatchConfig`; what persona and judge use counts too.
@@ -395,6 +405,7 @@ class SftConfig:
     max_retries: int = attrs.field(default=2, validator=_count)
     max_concurrent: int = attrs.field(default=10, validator=_positive_int)
     max_tool_turns: int = attrs.field(default=8, validator=_count)
+    model_profile: str | None = attrs.field(default=None, validator=_profile_name)
     deadline: float | None = attrs.field(default=None, validator=attrs.validators.optional(_positive))
     max_tokens_total: int | None = attrs.field(default=None, validator=attrs.validators.optional(_positive_int))
     max_cost: float | None = attrs.field(default=None, validator=attrs.validators.optional(_positive))
@@ -415,6 +426,7 @@ class AgentConfig:
         message_chars: the longest user message that is taken.
         blind_overwrite: what becomes of a block that writes over a note which this conversation has never read:
             "refuse" (it saves nothing, and the model is told to read the note first) or "allow".
+        model_profile: how the model is told results and hints, "default" or "mem-agent"; None for what fits its name.
     """
 
     max_tool_turns: int = attrs.field(default=8, validator=_count)
@@ -424,3 +436,4 @@ class AgentConfig:
     blind_overwrite: Literal["refuse", "allow"] = attrs.field(
         default="refuse", validator=_checked(lambda v: v in ("refuse", "allow"), "'refuse' or 'allow'")
     )
+    model_profile: str | None = attrs.field(default=None, validator=_profile_name)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from ._config import VaultPolicy
+from ._model_profile import DEFAULT, ModelProfile
 
 SYSTEM_PROMPT = """\
 You are an assistant with a memory of your own: a folder of linked markdown notes that only you read and write. It \
@@ -63,6 +64,7 @@ Assign what you want to see to a variable: `user = read_file("user.md")`. A fail
 "Error" and counts as false. A block is a transaction: if it raises an error, none of its changes are kept.
 """
 
+_RESULT = DEFAULT.format_result({"variable": "'value'"}, "error")
 
 _VAULT = """\
 The folder is a person's own vault. The notes of your own lie in `{folder}/`:
@@ -73,11 +75,23 @@ you are asked to.
 """
 
 
-def system_prompt(replacement: str | None = None, append: str | None = None, policy: VaultPolicy | None = None) -> str:
+def built_in_prompt(profile: ModelProfile = DEFAULT) -> str:
+    """`SYSTEM_PROMPT`, with the result as *profile* shows it."""
+    shown = _RESULT if profile is DEFAULT else profile.format_result({"variable": "'value'"}, "error")
+    return SYSTEM_PROMPT.replace(_RESULT, shown)
+
+
+def system_prompt(
+    replacement: str | None = None,
+    append: str | None = None,
+    policy: VaultPolicy | None = None,
+    *,
+    profile: ModelProfile = DEFAULT,
+) -> str:
     """The prompt of an agent: the built-in one or its *replacement*, what *policy* says, and *append* at the end."""
     policy = VaultPolicy() if policy is None else policy
     if replacement is None:
-        prompt = _built_in(policy.agent_folder)
+        prompt = _built_in(policy.agent_folder, profile)
         rules = _rules(policy, folder="")
     else:
         prompt, rules = replacement, _rules(policy, folder=policy.agent_folder)
@@ -87,10 +101,11 @@ def system_prompt(replacement: str | None = None, append: str | None = None, pol
 
 
 @lru_cache(maxsize=16)
-def _built_in(folder: str) -> str:
+def _built_in(folder: str, profile: ModelProfile) -> str:
+    text = built_in_prompt(profile)
     if not folder:
-        return SYSTEM_PROMPT
-    text = SYSTEM_PROMPT.replace("user.md", f"{folder}/user.md").replace("entities/", f"{folder}/entities/")
+        return text
+    text = text.replace("user.md", f"{folder}/user.md").replace("entities/", f"{folder}/entities/")
     text = text.replace("that only you read and write", "that a person reads and writes, too")
     text = text.replace("# Your notes\n", f"# Your notes\n{_VAULT.format(folder=folder)}")
     return text.replace("\n# Your tools\n", f"{_OTHERS}\n# Your tools\n")

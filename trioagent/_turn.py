@@ -22,6 +22,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import attrs
 
 from ._messages import AgentResponse, ChatMessage, StopReason, Usage
+from ._model_profile import DEFAULT, ModelProfile
 from ._parsed_reply import ParsedReply
 from ._server_behaviour import CUT_BY_FILTER
 
@@ -39,18 +40,6 @@ FILTERED = (
 )
 NOT_RUN = "This code was not run: no tool turn was left. Nothing was saved."
 STOPPED = "The block was stopped before it ended. Nothing was saved."
-
-
-def format_result(values: Mapping[str, str], error: str, printed: str = "") -> str:
-    """The message that tells the model a block's result, in the format that memory-agent models were trained on.
-
-    ``<result>\\n({'name': 'value'}, '')\\n</result>``: a tuple of the variables (*values* are reprs already) and the
-    error. Printed text, for which that format has no field, is added under a key that is no valid variable name.
-    """
-    items = [f"{name!r}: {value}" for name, value in values.items()]
-    if printed:
-        items.append(f"'(printed)': {printed!r}")
-    return f"<result>\n({{{', '.join(items)}}}, {error!r})\n</result>"
 
 
 @attrs.frozen
@@ -83,10 +72,12 @@ class Turn:
     Args:
         history: the conversation so far, with the user's message at its end. The turn appends to a copy, `messages`.
         max_tool_turns: how often the model may run code, or be given a hint.
+        profile: how the model is told results and hints.
     """
 
-    def __init__(self, history: Iterable[ChatMessage], *, max_tool_turns: int) -> None:
+    def __init__(self, history: Iterable[ChatMessage], *, max_tool_turns: int, profile: ModelProfile = DEFAULT) -> None:
         self.messages: list[ChatMessage] = list(history)
+        self._profile = profile
         self._left = max_tool_turns
         self._answer: ParsedReply | None = None
         self._usage = Usage()
@@ -113,12 +104,12 @@ class Turn:
             return self._finish("reply", answer.reply)
         if self._left <= 0:
             if answer.code:
-                self.messages.append(ChatMessage("tool", format_result({}, NOT_RUN)))
+                self.messages.append(ChatMessage("tool", self._profile.format_result({}, NOT_RUN)))
             return self._finish("cut" if answer.cut and not answer.code else "max_tool_turns", "")
         self._left -= 1
         if answer.code:
             return RunCode(answer.code)
-        self.messages.append(ChatMessage("tool", _hint(answer, usage, finish_reason)))
+        self.messages.append(ChatMessage("tool", self._profile.format_hint(_hint(answer, usage, finish_reason))))
         return AskModel(self.messages)
 
     def on_result(
@@ -126,7 +117,7 @@ class Turn:
     ) -> Step:
         """Record a block's result; *error* is "" if it succeeded."""
         answer = self._running()
-        self.messages.append(ChatMessage("tool", format_result(values, error, printed)))
+        self.messages.append(ChatMessage("tool", self._profile.format_result(values, error, printed)))
         self._code, self._tier = answer.code, tier
         self._saved += saved
         if answer.reply and not error:
@@ -136,7 +127,7 @@ class Turn:
     def on_stopped(self) -> None:
         """Record that the block was cancelled or the sandbox failed; the history says so."""
         self._running()
-        self.messages.append(ChatMessage("tool", format_result({}, STOPPED)))
+        self.messages.append(ChatMessage("tool", self._profile.format_result({}, STOPPED)))
 
     def _running(self) -> ParsedReply:
         if self._answer is None or not self._answer.code or self.messages[-1].role != "assistant":

@@ -26,6 +26,7 @@ from ._event_stream import open_event_stream
 from ._events import AgentEvent, Replied
 from ._files import user_path, write_whole
 from ._messages import AgentResponse, ChatMessage
+from ._model_profile import ModelProfile, profile_for
 from ._parsed_reply import Delta
 from ._prompt import system_prompt as effective_prompt
 from ._prompt import with_host_tools
@@ -53,8 +54,8 @@ class Agent:
     Args:
         runtime: what agents share, from `open_runtime`.
         memory_path: the folder of notes; made at first use. Many agents, in many processes, may use one.
-        max_tool_turns, system_prompt, system_prompt_append, message_chars, blind_overwrite: see `AgentConfig`, whose
-            defaults these are.
+        max_tool_turns, system_prompt, system_prompt_append, message_chars, blind_overwrite, model_profile: see
+            `AgentConfig`, whose defaults these are.
         policy: what blocks may read and change in the notes; by default all notes and attachments. The prompt says it.
         host_tools: async functions of yours that blocks may call by these names, with JSON values. They run in the
             caller's own scope; cancelling the chat cancels them.
@@ -79,6 +80,7 @@ class Agent:
         system_prompt_append: str | None = None,
         message_chars: int | None = None,
         blind_overwrite: Literal["refuse", "allow"] | None = None,
+        model_profile: str | None = None,
         policy: VaultPolicy | None = None,
         host_tools: Mapping[str, HostTool] | None = None,
         model: Model | None = None,
@@ -90,6 +92,7 @@ class Agent:
             "system_prompt_append": system_prompt_append,
             "message_chars": message_chars,
             "blind_overwrite": blind_overwrite,
+            "model_profile": model_profile,
         }
         settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         self.config: AgentConfig = AgentConfig(**settings)
@@ -105,7 +108,10 @@ class Agent:
         self._host_tools = dict(host_tools or {})
         for name, tool in self._host_tools.items():
             check_host_tool(name, tool)
-        prompt = effective_prompt(self.config.system_prompt, self.config.system_prompt_append, self.memory.policy)
+        self.profile: ModelProfile = profile_for(self._model.name, self.config.model_profile)
+        prompt = effective_prompt(
+            self.config.system_prompt, self.config.system_prompt_append, self.memory.policy, profile=self.profile
+        )
         self.messages: list[ChatMessage] = [_system_message(prompt, tuple(self._host_tools))]
         self._review = review
         self._turn: Turn | None = None  # the one that goes on
@@ -192,7 +198,11 @@ class Agent:
         self._check_message(message)
         if self._turn is not None:
             raise AgentBusyError(str(self.memory_path))
-        turn = Turn([*self.messages, ChatMessage("user", message)], max_tool_turns=self.config.max_tool_turns)
+        turn = Turn(
+            [*self.messages, ChatMessage("user", message)],
+            max_tool_turns=self.config.max_tool_turns,
+            profile=self.profile,
+        )
 
         async def run_block(code: str) -> BlockResult:
             with doing("sandbox"):

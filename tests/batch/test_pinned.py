@@ -70,6 +70,7 @@ async def run(where: Path, *answers: str, name: str = "A", memory: object = None
         ({"max_tool_turns": 1}, "max_tool_turns was 8 and is 1"),
         ({"system_prompt": "Be brief."}, "prompt was '"),
         ({"system_prompt_append": "Be brief."}, "prompt was '"),
+        ({"model_profile": "mem-agent"}, "profile was None and is 'mem-agent'"),
         ({"name": "B", "max_tool_turns": 2}, "model was 'A' and is 'B'; max_tool_turns was 8 and is 2"),
     ],
 )
@@ -113,7 +114,7 @@ async def test_a_journal_that_does_not_fit_fails_the_job(tmp_path: Path) -> None
     assert report is not None and report.failed == 1
     (row,) = read_rows(tmp_path / "run" / FAILURES)
     assert row["error"]["type"] == ReplayMismatchError.__name__
-    assert (row["model"], len(row["prompt"])) == ("A", 16)
+    assert (row["model"], row["profile"], len(row["prompt"])) == ("A", "default", 16)
     assert (tmp_path / "memory" / "log.md").read_text() == "block\n" * 4
 
 

@@ -18,9 +18,9 @@ pytestmark = pytest.mark.real
 
 
 def rows(run_dir: Path) -> dict[str, Any]:
-    """All rows by job, without the version and without the names of the classes that spoke."""
+    """All rows by job, without the version, the names of the classes that spoke, and what 0.1 did not say."""
     return {
-        row["id"]: {name: value for name, value in row.items() if name not in ("trioagent", "models")}
+        row["id"]: {name: value for name, value in row.items() if name not in ("trioagent", "models", "profile")}
         for file in (CONVERSATIONS, REJECTED)
         for row in read_rows(run_dir / file)
     }

@@ -21,6 +21,7 @@ import trio
 
 from .._config import ModelConfig
 from .._errors import FatalError, InvalidInputError
+from .._model_profile import DEFAULT, profile_for
 from .._prompt import system_prompt
 from .._wire import short
 from ..runtime import Runtime
@@ -59,16 +60,25 @@ def prompt_hash(prompt: str) -> str:
 
 
 def pins_of(
-    model: str, config: ModelConfig | None, *, prompt: str | None, append: str | None, **others: Any
+    model: str,
+    config: ModelConfig | None,
+    *,
+    prompt: str | None,
+    append: str | None,
+    profile: str | None,
+    **others: Any,
 ) -> dict[str, Any]:
     """What a run with these settings is pinned to.
 
     Args:
         model, config: the run's own model: its name, and its settings if it is one of a server.
         prompt, append: the run's system prompt in place of the built-in one, and what is added to it.
+        profile: the name of the model's profile, if it is said.
         others: settings of this kind of run.
     """
-    pins = {"model": model, "prompt": prompt_hash(system_prompt(prompt, append)), **others}
+    resolved = profile_for(model, profile)
+    pins = {"model": model, "prompt": prompt_hash(system_prompt(prompt, append, profile=resolved)), **others}
+    pins["profile"] = None if resolved is DEFAULT else resolved.name  # which runs of before profiles were had none
     if config is not None:
         for name in ("temperature", "top_p", "max_tokens", "seed", "stop"):
             value = getattr(config, name)

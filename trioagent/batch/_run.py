@@ -115,6 +115,7 @@ def _pins(model: str, settings: ModelConfig | None, config: BatchConfig) -> dict
         settings,
         prompt=config.system_prompt,
         append=config.system_prompt_append,
+        profile=config.model_profile,
         max_tool_turns=config.max_tool_turns,
     )
 
@@ -144,6 +145,7 @@ class _Episodes:
                 run.config.system_prompt_append if job.system_prompt_append is None else job.system_prompt_append
             ),
             max_tool_turns=run.config.max_tool_turns,
+            model_profile=run.config.model_profile,
             model=await run.model(job.model, job.options),
         )
         responses = await run_episode(
@@ -212,8 +214,9 @@ def _outcome(job: Job, agent: Agent, responses: Sequence[AgentResponse]) -> dict
 
 
 def _provenance(run: Run[Job], job: Job, agent: Agent | None) -> dict[str, Any]:
-    """Where a row comes from: the model, and the hash of the system prompt ("" if none is known)."""
+    """Where a row comes from: the model, its profile and the hash of the system prompt ("" if none is known)."""
     return {
         "model": run.runtime.model.name if job.model is None else job.model,
+        "profile": "" if agent is None else agent.profile.name,
         "prompt": "" if agent is None else prompt_hash(agent.messages[0].content),
     }

@@ -210,6 +210,7 @@ def run_jobs(
             max_tool_turns=agent.max_tool_turns,
             system_prompt=agent.system_prompt,
             system_prompt_append=agent.system_prompt_append,
+            model_profile=agent.model_profile,
         ),
         arguments=ctx.meta[_ARGUMENTS],
     )

@@ -257,6 +257,7 @@ def agent_config(
     config = AgentConfig(
         system_prompt=first(system_prompt, profile.system_prompt),
         system_prompt_append=first(system_prompt_append, profile.system_prompt_append),
+        model_profile=profile.model_profile,
     )
     turns = first(max_tool_turns, profile.max_tool_turns)
     return config if turns is None else attrs.evolve(config, max_tool_turns=turns)

@@ -39,7 +39,7 @@ class Profile:
         temperature, top_p, max_tokens, seed, stop, stream: see `ModelConfig`.
         options: further request parameters.
         rpm, tpm: requests and tokens per minute.
-        max_tool_turns, system_prompt, system_prompt_append: see `AgentConfig`.
+        max_tool_turns, system_prompt, system_prompt_append, model_profile: see `AgentConfig`.
     """
 
     model: str | None = None
@@ -59,6 +59,7 @@ class Profile:
     max_tool_turns: int | None = None
     system_prompt: str | None = None
     system_prompt_append: str | None = None
+    model_profile: str | None = None
 
     @property
     def parameters(self) -> dict[str, Any]:

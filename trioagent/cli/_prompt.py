@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from .._model_profile import profile_for
 from .._prompt import system_prompt as effective_prompt
 from ._model_options import FileType, agent_config, debug_option, prompt_options
 from ._profiles import load_profile
@@ -35,5 +36,6 @@ def show(
     """Print the system prompt that an agent with these options gets."""
     chosen = load_profile(profile, config_file, os.environ)
     config = agent_config(chosen, None, system_prompt, system_prompt_append)
-    text = safe(effective_prompt(config.system_prompt, config.system_prompt_append))
+    resolved = profile_for(chosen.model or "", config.model_profile)
+    text = safe(effective_prompt(config.system_prompt, config.system_prompt_append, profile=resolved))
     click.echo(text, nl=not text.endswith("\n"))

@@ -177,6 +177,7 @@ def generate(
         tpm=model.profile.tpm if tpm is None else tpm,
     )
     notes = [line for line in (*resolved.notes, note) if line]
+    agent = agent_config(model.profile, max_tool_turns, None, None)
     command = SftCommand(
         personas=people,
         facts=facts,
@@ -196,7 +197,8 @@ def generate(
             accept_changes=accept_changes,
             outage_patience=outage_patience,
             grace_seconds=grace,
-            max_tool_turns=agent_config(model.profile, max_tool_turns, None, None).max_tool_turns,
+            max_tool_turns=agent.max_tool_turns,
+            model_profile=agent.model_profile,
         ),
         arguments=ctx.meta[_ARGUMENTS],
     )

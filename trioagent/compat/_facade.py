@@ -18,6 +18,7 @@ from .._driver import Emit
 from .._errors import AgentBusyError, InvalidInputError
 from .._events import AgentEvent, Replied
 from .._files import write_whole
+from .._model_profile import profile_for
 from .._prompt import with_host_tools
 from ..agent import Agent
 from ..memory import Knowledge
@@ -79,7 +80,9 @@ class AgentFacade:
         self.use_vllm = use_vllm
         self._choice = choice_of(model, use_vllm=use_vllm, memory_path=self.memory_path)
         self.model: str = model if isinstance(model, str) else name_of(self._choice)
-        self.system_prompt: str = with_host_tools(utils.load_system_prompt(), tuple(config.host_tools))
+        self.system_prompt: str = with_host_tools(
+            utils.load_system_prompt(profile_for(self.model)), tuple(config.host_tools)
+        )
         self.messages: list[ChatMessage] = [ChatMessage(Role.SYSTEM, self.system_prompt)]
         self._knowledge = Knowledge(blind_overwrite=config.blind_overwrite)
         self._delegate: tuple[Sandbox, str, _FamilyAgent] | None = None

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from .._errors import InvalidInputError
-from .._prompt import SYSTEM_PROMPT
+from .._model_profile import DEFAULT, ModelProfile
+from .._prompt import built_in_prompt
 from . import settings
 from ._folders import absolute
 
@@ -51,15 +52,15 @@ def format_results(results: Mapping[str, object] | tuple[object, str] | None, er
     return f"<result>\n{inside}\n</result>"
 
 
-def load_system_prompt() -> str:
-    """The system prompt: the file at ``SYSTEM_PROMPT_PATH`` if that is set, else the built-in one.
+def load_system_prompt(profile: ModelProfile = DEFAULT) -> str:
+    """The system prompt: the file at ``SYSTEM_PROMPT_PATH`` if that is set, else the built-in one for *profile*.
 
     Raises:
         InvalidInputError: the file cannot be read.
     """
     path = settings.SYSTEM_PROMPT_PATH
     if not path:
-        return SYSTEM_PROMPT
+        return built_in_prompt(profile)
     try:
         return absolute(path, "SYSTEM_PROMPT_PATH").read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -120,6 +120,7 @@ async def attempt(
         settings.runtime,
         memory_path=memory,
         max_tool_turns=settings.config.max_tool_turns,
+        model_profile=settings.config.model_profile,
         blind_overwrite="allow",  # as the models were trained whose conversations these are to be like
         model=settings.model,
     )

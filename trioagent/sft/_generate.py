@@ -109,6 +109,7 @@ async def generate_conversations(
                 runtime.config,
                 prompt=None,
                 append=None,
+                profile=config.model_profile,
                 judge=None if judge is None else judge.name,
                 max_tool_turns=config.max_tool_turns,
             ),

@@ -11,6 +11,7 @@ import trio
 
 from .._config import SftConfig
 from .._messages import Usage
+from .._model_profile import profile_for
 from .._runs import JobEnd, JobRecord, Run, WorkEvent, failure
 from ..models import EndpointHealth, Model
 from ._attempt import Attempt, AttemptSettings, Ledger, attempt
@@ -155,6 +156,7 @@ class Conversations:
                 "persona": attempts[-1]["persona_model"] if attempts else "",
                 "judge": None if self._judge is None else self._judge.name,
             },
+            "profile": profile_for(self._run.runtime.model.name, self._config.model_profile).name,
             "trioagent": __version__,
         }
 

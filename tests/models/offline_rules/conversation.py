@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 from trioagent._messages import ChatMessage
+from trioagent._model_profile import DEFAULT
 from trioagent._reply_parser import parse_reply
-from trioagent._turn import format_result
 from trioagent.models.offline_rules import library, respond
 from trioagent.sandbox._guest.values import local_values
 from trioagent.tools import make_tools
@@ -40,7 +40,7 @@ class Conversation:
         names: dict[str, object] = dict(tools)
         exec(compile(code, "<block>", "exec"), names)
         values = local_values(names, {id(tool) for tool in tools.values()}, 20_000, 100_000)
-        return format_result(values, "")
+        return DEFAULT.format_result(values, "")
 
     def tell(self, *texts: str) -> None:
         for text in texts:

@@ -13,8 +13,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from trioagent._messages import ChatMessage
+from trioagent._model_profile import DEFAULT
 from trioagent._reply_parser import parse_reply
-from trioagent._turn import format_result
 from trioagent.models import AnswerEnd, Model, TextDelta
 from trioagent.models.offline_rules import OfflineRulesModel, read_result, respond
 
@@ -82,7 +82,7 @@ print(respond([ChatMessage("user", "I moved to Rome. When was my sister's employ
 
 
 def test_a_failed_block_is_admitted() -> None:
-    failed = format_result({}, "note.md: too large. Nothing was saved.")
+    failed = DEFAULT.format_result({}, "note.md: too large. Nothing was saved.")
     messages = [ChatMessage("user", "I live in Rome"), ChatMessage("assistant", "…"), ChatMessage("tool", failed)]
     reply = parse_reply(respond(messages)).reply
     assert "did not work: note.md: too large. Nothing was saved." in reply
@@ -147,7 +147,7 @@ def test_a_sandbox_without_the_library_is_told_apart() -> None:
         "ModuleNotFoundError: No module named 'offline_rules' (line 1: from offline_rules import look_up)",
         "ImportError: cannot import name 'look_up' from 'offline_rules' (unknown location) (line 1)",
     ):
-        messages = [ChatMessage("user", "Who am I?"), ChatMessage("tool", format_result({}, error))]
+        messages = [ChatMessage("user", "Who am I?"), ChatMessage("tool", DEFAULT.format_result({}, error))]
         reply = parse_reply(respond(messages)).reply
         assert "need the library offline_rules, and this sandbox does not offer it: use the kernel tier" in reply
         assert error in reply

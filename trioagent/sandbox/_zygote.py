@@ -96,9 +96,10 @@ def spawn(
 def _environment() -> dict[str, str]:
     """What the interpreter needs to start, and nothing else; the program forgets that too before it forks anything.
 
-    A fixed hash seed makes the order of sets the same in every run.
+    A fixed hash seed makes the order of sets the same in every run. LD_BIND_NOW has the linker look up every symbol at
+    the start: each child would look up those that it is the first to use, on pages of its own.
     """
-    wanted = {"PYTHONHASHSEED": "0"}
+    wanted = {"PYTHONHASHSEED": "0", "LD_BIND_NOW": "1"}
     if "LD_LIBRARY_PATH" in os.environ:  # where a relocated interpreter finds its libpython
         wanted["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
     return wanted

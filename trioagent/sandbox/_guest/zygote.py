@@ -252,6 +252,8 @@ def _state_kept(backend: IsolationBackend) -> Iterator[None]:
 FORKED, CONFINED = b"U", b"R"
 ONE_DESCRIPTOR, TWO_DESCRIPTORS = struct.Struct("i"), struct.Struct("2i")
 _libc = ctypes.PyDLL(None, use_errno=True)  # calls with the interpreter's lock held, as a fork must be
+# Of the one generator behind `random`'s functions: seeds it from the system, without the Python around it.
+_seed_random = super(random.Random, random._inst).seed  # type: ignore[attr-defined]
 
 Settings = dict[str, Any]
 
@@ -445,14 +447,14 @@ def _fork(maker: ChildMaker, children: Children, channel: int, name: str) -> int
     if waiting.poll(0):
         return None  # cancelled while it waited here
     # Not os.fork: its hooks for threads, locks and the import system, none of which a process without threads needs,
-    # cost a child 0.3 ms and 60 copied pages. What one of them did is done by hand: see random.seed.
+    # cost a child 0.3 ms and 60 copied pages. What one of them did is done by hand: see _seed_random.
     pid = _libc.fork()
     if pid < 0:
         _report_failure(channel, f"fork: {os.strerror(ctypes.get_errno())}")
         return None
     if pid == 0:
         try:
-            random.seed()
+            _seed_random()
             if maker.backend.keeps_views:
                 children.forget()  # their views' names, which are all that keeps them from being looked for
             maker.run_child(channel, name)

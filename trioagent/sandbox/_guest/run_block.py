@@ -247,6 +247,11 @@ class BlockEnvironment:
         return namespace
 
 
+def forget_source() -> None:
+    """Drop a block's source, which `BlockEnvironment.enter` has put up; the next one would have to, on pages of its own."""
+    linecache.cache.clear()
+
+
 def install_builtins() -> None:
     """Give builtins what the ``site`` module would have made, and take the debugger away. Once for all."""
     sys.breakpointhook = _no_debugger

@@ -27,7 +27,7 @@ from . import confine, library, syscalls
 from .index_access import Writes, map_index
 from .isolation import BACKENDS, IsolationBackend
 from .limits import CHILD_FILES
-from .run_block import BlockEnvironment, Reads, install_builtins, run
+from .run_block import BlockEnvironment, Reads, forget_source, install_builtins, run
 from .syscalls import (
     CHANNEL,
     PR_SET_PDEATHSIG,
@@ -246,6 +246,7 @@ def _state_kept(backend: IsolationBackend) -> Iterator[None]:
         os.close(outside)
         sys.stdin, sys.stdout, sys.stderr = streams
         sys.modules["__main__"] = main
+        forget_source()
 
 
 # First byte: U = forked, pidfd and upper layer attached; R = confined, ready. (E = set-up failed: the text follows.)

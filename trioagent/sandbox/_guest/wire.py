@@ -18,6 +18,11 @@ from typing import Any
 from .limits import HEADER_BYTES, MAX_REQUEST_BYTES
 
 
+# What `json.loads` and `json.dumps` come to: each function of Python that a child runs costs it one or two pages.
+_decode = json.JSONDecoder().scan_once
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+
+
 class Channel:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -30,7 +35,7 @@ class Channel:
         size = int.from_bytes(start, "big")
         if size > MAX_REQUEST_BYTES:
             os._exit(1)
-        frame = json.loads(self._exactly(size))
+        frame, _ = _decode(self._exactly(size).decode(), 0)
         assert type(frame) is dict
         return frame
 
@@ -53,7 +58,7 @@ class Channel:
     @staticmethod
     def encode(frame: dict[str, object]) -> bytes:
         # Lone surrogates have no UTF-8 form: they become "?", as in any text file.
-        return json.dumps(frame, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
+        return _encode(frame).encode("utf-8", "replace")
 
     def write_encoded(self, body: bytes) -> None:
         rest = memoryview(len(body).to_bytes(HEADER_BYTES, "big") + body)

@@ -24,6 +24,7 @@ from typing import Any
 
 from ...tools import Access, Index, make_tools, quiet
 from . import confine, library, syscalls
+from .heap import fill_gaps
 from .index_access import Writes, map_index
 from .isolation import BACKENDS, IsolationBackend
 from .limits import CHILD_FILES
@@ -418,6 +419,7 @@ def serve(control: _socket.socket, poll: select.epoll, maker: ChildMaker, childr
     poll.register(control.fileno(), select.EPOLLIN)
     space = _socket.CMSG_SPACE(ONE_DESCRIPTOR.size)
     gc.collect()
+    filling = fill_gaps()  # noqa: F841  # kept
     gc.freeze()  # no collection in a child walks, and so copies, what was here before it
     while True:
         for descriptor, _ in poll.poll(children.seconds_to_next_work()):

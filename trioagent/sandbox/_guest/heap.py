@@ -1,0 +1,48 @@
+"""The zygote's heap before the first fork: no gaps, so that what a child allocates lies on a few pages of its own.
+
+A child pays for each page that it is the first to write to. Allocators use the holes between older objects first,
+wherever they lie, and write to the page of the hole and to that of its pool's header. So the holes are filled for good:
+then each size of object begins with a page that holds nothing else.
+"""
+
+from __future__ import annotations
+
+import sys
+
+_POOL, _POOL_HEADER = 16 * 1024, 48  # CPython's small objects: where an empty pool gives its first
+_SMALL, _STEP = 512, 16  # bytes; the size classes of pools
+_CLOSE = 2048  # up to here the C library keeps freed pieces by their exact size
+_LARGE = 64 * 1024
+_MOST = 20_000  # objects that fill the holes of one size
+
+_EMPTY_BYTES = sys.getsizeof(b"")
+
+
+def fill_gaps() -> list[bytes]:
+    """Fill the holes of this process's heap; they stay filled for as long as the list is kept."""
+    filling: list[bytes] = []
+    _fill_heap(filling)
+    _fill_pools(filling)
+    return filling
+
+
+def _fill_pools(filling: list[bytes]) -> None:
+    for size in range(_SMALL, _EMPTY_BYTES, -_STEP):
+        for _ in range(_MOST):
+            piece = bytes(size - _EMPTY_BYTES)
+            if id(piece) % _POOL == _POOL_HEADER:
+                break  # the first of a pool that was empty, and is again when this is dropped
+            filling.append(piece)
+
+
+def _fill_heap(filling: list[bytes]) -> None:
+    """The same for the C library's heap, which has the larger objects: until each size is taken from its end."""
+    end = id(bytes(_LARGE))
+    size = _LARGE // 2
+    while size > _SMALL:
+        for _ in range(_MOST):
+            piece = bytes(size - _EMPTY_BYTES)
+            if id(piece) >= end:
+                break
+            filling.append(piece)
+        size = size - _STEP if size <= _CLOSE else max(_CLOSE, size // 2)

@@ -294,6 +294,8 @@ def main(control_text: str, settings_text: str) -> None:
         _hide_own_modules()
         confinement.drop_privileges()
         step = "warm-up"
+        gc.collect()
+        filling = fill_gaps()
         release()
         maker = ChildMaker(settings, backend, confinement)
         warm_up(backend, maker.new_environment, maker.reads, settings)
@@ -305,6 +307,8 @@ def main(control_text: str, settings_text: str) -> None:
             descriptors=CHILD_FILES,
             start=CONFINED,
         )
+        gc.collect()
+        filling += fill_gaps()
         poll = select.epoll()
         children = Children(backend, poll)
         handshake = {
@@ -419,7 +423,6 @@ def serve(control: _socket.socket, poll: select.epoll, maker: ChildMaker, childr
     poll.register(control.fileno(), select.EPOLLIN)
     space = _socket.CMSG_SPACE(ONE_DESCRIPTOR.size)
     gc.collect()
-    filling = fill_gaps()  # noqa: F841  # kept
     gc.freeze()  # no collection in a child walks, and so copies, what was here before it
     while True:
         for descriptor, _ in poll.poll(children.seconds_to_next_work()):

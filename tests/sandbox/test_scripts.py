@@ -48,6 +48,23 @@ def test_another_answer_than_expected_is_an_error() -> None:
         assert caught.value.errno == errno.EBADF
 
 
+def test_a_rehearsal_leaves_out_what_is_final(tmp_path: Path) -> None:
+    folder = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+    script, more = Script(), Script()
+    script.add("mkdirat", folder, b"a", 0o700)
+    more.add("mkdirat", folder, b"b", 0o700, final=True)
+    more.add("mkdirat", folder, b"c", 0o700)
+    script.extend(more)
+    with script.rehearsed():
+        script.run()
+    assert sorted(os.listdir(tmp_path)) == ["a", "c"]
+    for name in ("a", "c"):
+        os.rmdir(tmp_path / name)
+    script.run()
+    assert sorted(os.listdir(tmp_path)) == ["a", "b", "c"]
+    os.close(folder)
+
+
 def test_a_message_carries_its_descriptors(tmp_path: Path) -> None:
     ours, theirs = socket.socketpair()
     first, second = (os.open(tmp_path, os.O_RDONLY) for _ in range(2))

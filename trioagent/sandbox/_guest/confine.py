@@ -11,6 +11,8 @@ import ctypes
 import errno
 import os
 import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from . import seccomp
 from .syscalls import CHANNEL, MACHINE, PR_CAPBSET_DROP, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS, ROOT, Script, call, prctl
@@ -74,9 +76,10 @@ class Confinement:
         assert MACHINE is not None  # or the calls above would have failed
         self._filter = seccomp.Filter(seccomp.program(MACHINE, chrooted=chrooted))
         self._enter, self._confine = Script(), Script()
+        self._rehearsed = False
         # Of what the child has open, nothing stays but its socket and its root.
         self._enter.add("dup3", root, ROOT, os.O_CLOEXEC, result=ROOT)
-        self._enter.add("close_range", ROOT + 1, ALL, 0)
+        self._enter.add("close_range", ROOT + 1, ALL, 0, final=True)
         self._enter.add("fchdir", ROOT)
         if chrooted:
             self._enter.add("chroot", b".")
@@ -93,17 +96,16 @@ class Confinement:
                 break  # past the last one this kernel knows
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
-    def prepare(self, *, memory: int, cpu: int, file_size: int, descriptors: int, start: bytes) -> None:
-        """Prepare what `confine` does.
+    def prepare(self, *, cpu: int, file_size: int, descriptors: int, start: bytes) -> None:
+        """Prepare what `confine` does, but for `limit_memory`.
 
         Args:
-            memory: address space in bytes, in all.
             cpu: processor seconds; SIGXCPU ends the child there, SIGKILL one second later if that was ignored.
             file_size: the most bytes of a file.
             descriptors: how many there may be.
             start: what the child sends when it is confined.
         """
-        self._memory = Limit(memory, memory)
+        self._memory = Limit()
         limits = {
             resource.RLIMIT_CPU: (cpu, cpu + 1),
             resource.RLIMIT_FSIZE: (file_size, file_size),
@@ -113,21 +115,48 @@ class Confinement:
             resource.RLIMIT_MSGQUEUE: (0, 0),
         }
         script = self._confine
-        script.add("prlimit64", 0, resource.RLIMIT_AS, self._memory, 0)
+        script.add("prlimit64", 0, resource.RLIMIT_AS, self._memory, 0, final=True)
         for kind, (soft, hard) in limits.items():  # hard as well, so that the child cannot raise them again
-            script.add("prlimit64", 0, kind, Limit(soft, hard), 0)
+            script.add("prlimit64", 0, kind, Limit(soft, hard), 0, final=True)
         ruleset = ROOT + 1
-        script.add("landlock_create_ruleset", self._ruleset, self._ruleset_size, 0, result=ruleset)
-        script.add("landlock_add_rule", ruleset, 1, PathBeneath(self._granted, ROOT), 0)
-        script.add("landlock_restrict_self", ruleset, 0)
-        script.add("close_range", ROOT, ALL, 0)
-        script.add("capset", CapabilityHeader(0x20080522, 0), (ctypes.c_uint32 * 6)())
-        script.add("seccomp", seccomp.SET_FILTER, 0, self._filter.program)
+        script.add("landlock_create_ruleset", self._ruleset, self._ruleset_size, 0, result=ruleset, final=True)
+        script.add("landlock_add_rule", ruleset, 1, PathBeneath(self._granted, ROOT), 0, final=True)
+        script.add("landlock_restrict_self", ruleset, 0, final=True)
+        script.add("close_range", ROOT, ALL, 0, final=True)
+        script.add("capset", CapabilityHeader(0x20080522, 0), (ctypes.c_uint32 * 6)(), final=True)
+        script.add("seccomp", seccomp.SET_FILTER, 0, self._filter.program, final=True)
         script.add("write", CHANNEL, start, len(start), result=len(start))
+
+    def limit_memory(self, size: int) -> None:
+        """Let a child have *size* bytes of address space, in all."""
+        self._memory.soft = self._memory.hard = size
+
+    @contextmanager
+    def rehearsed(self) -> Iterator[None]:
+        """Meanwhile, `enter`, `become` and `confine` do only what can be taken back."""
+        self._rehearsed = True
+        with self._enter.rehearsed(), self._confine.rehearsed():
+            try:
+                yield
+            finally:
+                self._rehearsed = False
 
     def enter(self) -> None:
         """In a child: go into the view, and close all that is open besides."""
         self._enter.run()
+
+    def become(self, owner: tuple[int, int]) -> None:
+        """In a child: run as the owner of the notes (only where we may become anybody)."""
+        uid, gid = owner
+        groups: list[int] = []
+        if self._rehearsed:
+            uid, gid, groups = os.getuid(), os.getgid(), os.getgroups()
+        try:
+            os.setgroups(groups)
+        except PermissionError:
+            pass  # "deny" in /proc/self/setgroups: then there are none to keep either
+        os.setresgid(gid, gid, gid)
+        os.setresuid(uid, uid, uid)
 
     def confine(self, *, spared: int = 0) -> None:
         """In a child: set limits, Landlock and seccomp, drop all capabilities, and send CONFINED.
@@ -139,17 +168,6 @@ class Confinement:
             self._memory.soft += spared
             self._memory.hard += spared
         self._confine.run()
-
-
-def become(owner: tuple[int, int]) -> None:
-    """Run as the owner of the notes (only where all ids are mapped, that is, when the host runs as root)."""
-    uid, gid = owner
-    try:
-        os.setgroups([])
-    except PermissionError:
-        pass  # "deny" in /proc/self/setgroups: then there are none to keep either
-    os.setresgid(gid, gid, gid)
-    os.setresuid(uid, uid, uid)
 
 
 def address_space() -> int:

@@ -183,6 +183,10 @@ class IsolationBackend(ABC):
     def owner(self, request: SetupRequest) -> Owner | None:
         """Whom a child is to become, None for nobody else."""
 
+    def own_ids(self) -> Owner | None:
+        """Whom the zygote would have to become to stay who it is, where it may become anybody."""
+        return (os.getuid(), os.getgid()) if self.all_ids else None
+
     def die_with(self, zygote: int) -> None:  # noqa: B027  # a namespace's process 1 takes all others with it
         """In a child: end when the zygote, process *zygote*, ends."""
 

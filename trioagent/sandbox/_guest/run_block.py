@@ -248,7 +248,7 @@ class BlockEnvironment:
 
 
 def forget_source() -> None:
-    """Drop a block's source, which `BlockEnvironment.enter` has put up; the next one would have to, on pages of its own."""
+    """Drop the last block's source, which `BlockEnvironment.enter` has put up. A child would do it on its own pages."""
     linecache.cache.clear()
 
 

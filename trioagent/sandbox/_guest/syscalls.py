@@ -7,7 +7,8 @@ import errno
 import fcntl
 import os
 import signal
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
 X86_64, AARCH64 = 0, 1
@@ -25,6 +26,7 @@ OWN_CALLS = {
     "fsconfig": (431, 431),
     "fsmount": (432, 432),
     "fsopen": (430, 430),
+    "getpid": (39, 172),
     "landlock_add_rule": (445, 445),
     "landlock_create_ruleset": (444, 444),
     "landlock_restrict_self": (446, 446),
@@ -88,12 +90,36 @@ class Script:
         self._calls: list[tuple[tuple[int, ...], int]] = []
         self._names: list[str] = []
         self._kept: list[object] = []  # what the calls point to
+        self._final: list[int] = []  # the calls that cannot be taken back
 
-    def add(self, name: str, *arguments: int | bytes | ctypes.Structure | ctypes.Array[Any], result: int = 0) -> None:
-        """Append a call that must answer *result*; bytes and ctypes objects go as pointers to them."""
+    def add(
+        self,
+        name: str,
+        *arguments: int | bytes | ctypes.Structure | ctypes.Array[Any],
+        result: int = 0,
+        final: bool = False,
+    ) -> None:
+        """Append a call that must answer *result*; bytes and ctypes objects go as pointers to them.
+
+        Args:
+            final: it cannot be taken back, so that a rehearsal leaves it out.
+        """
+        if final:
+            self._final.append(len(self._calls))
         words = (_number(name), *map(self._word, arguments))
         self._calls.append((words + (0,) * (_WORDS - len(words)), result))
         self._names.append(name)
+
+    @contextmanager
+    def rehearsed(self) -> Iterator[None]:
+        """Meanwhile, `run` asks for the process id instead of each call that is final."""
+        calls = self._calls
+        nothing = ((_number("getpid"),) + (0,) * (_WORDS - 1), os.getpid())
+        self._calls = [nothing if number in self._final else each for number, each in enumerate(calls)]
+        try:
+            yield
+        finally:
+            self._calls = calls
 
     def _word(self, argument: object) -> int:
         if isinstance(argument, int):
@@ -104,6 +130,7 @@ class Script:
 
     def extend(self, other: Script) -> None:
         """Append all calls of another one."""
+        self._final += [len(self._calls) + number for number in other._final]
         self._calls += other._calls
         self._names += other._names
         self._kept += other._kept

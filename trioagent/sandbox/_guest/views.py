@@ -33,6 +33,7 @@ CLOEXEC = 1
 NOSUID, NODEV, NOEXEC = 2, 4, 8
 OWN_FILES = 8  # folders we make in the tmpfs ourselves, and the overlay's work files
 EMPTY = b"empty"
+_PLACE = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -143,7 +144,7 @@ def open_memory(request: Mapping[str, Any]) -> int:
         OSError: it is not here, or the path now leads to another folder than the one the host holds.
     """
     path = request["memory"].encode("latin-1")
-    folder = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    folder = os.open(path, _PLACE)
     info = os.fstat(folder)
     if (info.st_dev, info.st_ino) != (request["device"], request["inode"]):
         raise OSError(errno.ESTALE, "the memory was moved, or something was mounted over it, since the sandbox started")

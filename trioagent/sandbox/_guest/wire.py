@@ -17,9 +17,8 @@ from typing import Any
 
 from .limits import HEADER_BYTES, MAX_REQUEST_BYTES
 
-
 # What `json.loads` and `json.dumps` come to: each function of Python that a child runs costs it one or two pages.
-_decode = json.JSONDecoder().scan_once
+_decode = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 

@@ -27,7 +27,7 @@ from . import confine, library, syscalls
 from .heap import fill_gaps
 from .index_access import Writes, map_index
 from .isolation import BACKENDS, IsolationBackend
-from .limits import CHILD_FILES
+from .limits import CHILD_FILES, HEADER_BYTES
 from .run_block import BlockEnvironment, Reads, forget_source, install_builtins, run
 from .syscalls import (
     CHANNEL,
@@ -187,48 +187,48 @@ print("done", len(numbers))
 """
 
 
-def warm_up(
-    backend: IsolationBackend,
-    new_environment: Callable[[str], BlockEnvironment],
-    reads: Reads,
-    settings: dict[str, Any],
-) -> None:
-    """Run a block `ROUNDS` times in the zygote itself, before it forks anything.
+def warm_up(maker: ChildMaker) -> None:
+    """Do all that a child does `ROUNDS` times in the zygote itself, before it forks anything.
 
     A child pays for every page of memory that it is the first to write to after the fork, some 3 us each. Much of that
     is Python getting used to its work: caches of method look-ups fill, functions count their calls and specialise
     themselves (PEP 659). Done here once, little of it happens in the children.
 
-    What runs is our own constant text, over an empty view like any child's. The zygote can come back from that root,
-    since it keeps a descriptor of its own; a child has none, and no right to ask.
+    What runs is our own constant text, over an empty view like any child's. What cannot be taken back is left out, and
+    the zygote can come back from that root, since it keeps a descriptor of its own; a child has none, and no right to
+    ask.
     """
+    setup = json.dumps({"memory": None, "hide": [], "owner": maker.backend.own_ids()}).encode()
     request = json.dumps({"code": BLOCK, "tools": []}).encode()
-    setup = json.dumps({"memory": None, "hide": [], "owner": None}).encode()
     for number in range(ROUNDS):
         # The ends' numbers must be none of a child's own.
         ours, theirs = (_socket.socket(fileno=set_aside(end.detach())) for end in _socket.socketpair())
-        with _state_kept(backend):
+        with _state_kept(maker.backend), maker.rehearsed():
             for body in (setup, request):
                 ours.sendall(len(body).to_bytes(4, "big") + body)
-            channel = Channel(theirs.fileno())
-            path = backend.prepare(f"warm-up-{number}")
-            backend.view(channel.read())
-            os.fchdir(backend.root)
-            if backend.changes_root:
-                os.chroot(".")
-                os.chdir("/")
             release()
-            reads.root = path
-            run(channel, new_environment(path), reads, settings)
-            reply = json.loads(ours.recv(1 << 20)[4:])
-            if reply["error"]:
-                raise RuntimeError(reply["error"])
+            maker.run_child(theirs.fileno(), f"warm-up-{number}")
+        _check_rehearsal(ours)
         ours.close()
         theirs.close()
-        reads.clear()
-        reads.root = ""
-        for _ in backend.drop(f"warm-up-{number}"):
+        for _ in maker.backend.drop(f"warm-up-{number}"):
             pass
+
+
+def _check_rehearsal(ours: _socket.socket) -> None:
+    """Read what a rehearsed child has said.
+
+    Raises:
+        RuntimeError: something went wrong.
+    """
+    forked, rights, _, _ = ours.recvmsg(len(FORKED), _socket.CMSG_SPACE(TWO_DESCRIPTORS.size))
+    for descriptor in TWO_DESCRIPTORS.unpack(rights[0][2]) if rights else ():
+        os.close(descriptor)
+    said = forked + ours.recv(1 << 20)
+    start = FORKED + CONFINED
+    problem = json.loads(said[len(start) + HEADER_BYTES :])["error"] if said.startswith(start) else said.decode()
+    if problem:
+        raise RuntimeError(problem)
 
 
 @contextmanager
@@ -248,6 +248,8 @@ def _state_kept(backend: IsolationBackend) -> Iterator[None]:
         sys.stdin, sys.stdout, sys.stderr = streams
         sys.modules["__main__"] = main
         forget_source()
+        os.dup2(0, CHANNEL, inheritable=False)
+        release()
 
 
 # First byte: U = forked, pidfd and upper layer attached; R = confined, ready. (E = set-up failed: the text follows.)
@@ -255,7 +257,7 @@ FORKED, CONFINED = b"U", b"R"
 ONE_DESCRIPTOR, TWO_DESCRIPTORS = struct.Struct("i"), struct.Struct("2i")
 _libc = ctypes.PyDLL(None, use_errno=True)  # calls with the interpreter's lock held, as a fork must be
 # Of the one generator behind `random`'s functions: seeds it from the system, without the Python around it.
-_seed_random = super(random.Random, random._inst).seed  # type: ignore[attr-defined]
+_seed_random = super(random.Random, random._inst).seed
 
 Settings = dict[str, Any]
 
@@ -294,19 +296,16 @@ def main(control_text: str, settings_text: str) -> None:
         _hide_own_modules()
         confinement.drop_privileges()
         step = "warm-up"
+        release()
         gc.collect()
         filling = fill_gaps()
-        release()
-        maker = ChildMaker(settings, backend, confinement)
-        warm_up(backend, maker.new_environment, maker.reads, settings)
-        step = "memory accounting"
         confinement.prepare(
-            memory=confine.address_space() + settings["memory_bytes"],
-            cpu=settings["cpu_seconds"],
-            file_size=settings["file_bytes"],
-            descriptors=CHILD_FILES,
-            start=CONFINED,
+            cpu=settings["cpu_seconds"], file_size=settings["file_bytes"], descriptors=CHILD_FILES, start=CONFINED
         )
+        maker = ChildMaker(settings, backend, confinement)
+        warm_up(maker)
+        step = "memory accounting"
+        confinement.limit_memory(confine.address_space() + settings["memory_bytes"])
         gc.collect()
         filling += fill_gaps()
         poll = select.epoll()
@@ -349,6 +348,7 @@ class ChildMaker:
     def __init__(self, settings: Settings, backend: IsolationBackend, confinement: confine.Confinement) -> None:
         self._settings, self.backend, self._confinement = settings, backend, confinement
         self._pid = os.getpid()
+        self._rehearsed = False
         self.reads = Reads()
         self.reads.quiet = quiet
         self._index, self._access = Index(), Access()
@@ -357,7 +357,7 @@ class ChildMaker:
         sys.addaudithook(self.reads.watch)
         sys.addaudithook(Writes(self._index, quiet).watch)
         self._close_all, self._introduce = Script(), Script()
-        self._close_all.add("close_range", CHANNEL + 1, confine.ALL, 0)
+        self._close_all.add("close_range", CHANNEL + 1, confine.ALL, 0, final=True)
         self._introduce.add("sendmsg", CHANNEL, Message(FORKED, ROOT, UPPER_FD), 0, result=len(FORKED))
         self._introduce.add("close", ROOT)
 
@@ -366,11 +366,25 @@ class ChildMaker:
         tools: dict[str, Callable[..., object]] = make_tools(path, self.reads, self._index, self._access)
         return BlockEnvironment(tools, self._access, self._settings)
 
+    @contextmanager
+    def rehearsed(self) -> Iterator[None]:
+        """Meanwhile, `run_child` does only what the zygote can take back, and it is taken back afterwards."""
+        self._rehearsed = True
+        with self._close_all.rehearsed(), self._confinement.rehearsed():
+            try:
+                yield
+            finally:
+                self._rehearsed = False
+                self._environment_at_root = self.new_environment("/")
+                self.reads.clear()
+                self.reads.root = ""
+
     def run_child(self, channel: int, name: str) -> None:
         """What a child does, from the fork to its reply."""
         step = "view"
         try:
-            self.backend.die_with(self._pid)
+            if not self._rehearsed:
+                self.backend.die_with(self._pid)
             # Of what the zygote has open, nothing stays, least of all the sockets of other children.
             os.dup2(channel, CHANNEL, inheritable=False)
             self._close_all.run()
@@ -388,8 +402,9 @@ class ChildMaker:
             owner = self.backend.owner(request)
             if owner is not None:
                 step = "owner"
-                confine.become(owner)
-                self.backend.die_with(self._pid)  # undone by becoming someone else
+                self._confinement.become(owner)
+                if not self._rehearsed:
+                    self.backend.die_with(self._pid)  # undone by becoming someone else
             step = "confinement"
             self._confinement.confine(spared=0 if index is None else len(index))
         except BaseException as error:  # noqa: BLE001  # no block has run yet: tell the host and end

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from ._errors import InvalidInputError as InvalidInputError
     from ._errors import MemoryConflictError as MemoryConflictError
     from ._errors import MemoryDeadlockError as MemoryDeadlockError
+    from ._errors import MemoryHistoryError as MemoryHistoryError
     from ._errors import MemoryLimitError as MemoryLimitError
     from ._errors import MemoryPathError as MemoryPathError
     from ._errors import MemoryProtectedError as MemoryProtectedError
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     from ._errors import ModelProtocolError as ModelProtocolError
     from ._errors import ModelRefusedError as ModelRefusedError
     from ._errors import ModelStatusError as ModelStatusError
+    from ._errors import RevisionNotFoundError as RevisionNotFoundError
     from ._errors import SandboxError as SandboxError
     from ._errors import SandboxUnavailableError as SandboxUnavailableError
     from ._errors import StructuredOutputError as StructuredOutputError
@@ -84,10 +86,20 @@ if TYPE_CHECKING:
     from .batch import JournalError as JournalError
     from .batch import Progress as Progress
     from .batch import run_batch as run_batch
+    from .memory import BlameLine as BlameLine
+    from .memory import CommitOrigin as CommitOrigin
+    from .memory import ForgottenNote as ForgottenNote
+    from .memory import HistoryConfig as HistoryConfig
+    from .memory import HistoryDiff as HistoryDiff
+    from .memory import HistoryUpdate as HistoryUpdate
     from .memory import Knowledge as Knowledge
     from .memory import Memory as Memory
     from .memory import NoteChange as NoteChange
+    from .memory import NoteContent as NoteContent
+    from .memory import RevisedNote as RevisedNote
+    from .memory import Revision as Revision
     from .memory import UndoLog as UndoLog
+    from .memory import UndoneChanges as UndoneChanges
     from .memory import VaultPolicy as VaultPolicy
     from .models import AnswerEnd as AnswerEnd
     from .models import Completion as Completion
@@ -124,9 +136,11 @@ _PLACES = {
     "_config": "AgentConfig BatchConfig MemoryLimits ModelConfig RateLimits RetryPolicy SandboxLimits",
     "_errors": (
         "AgentBusyError DeadlineExceededError EndpointHeldError FatalError InvalidInputError MemoryConflictError "
-        "MemoryDeadlockError MemoryLimitError MemoryPathError MemoryProtectedError MemoryRejectedError "
+        "MemoryDeadlockError MemoryHistoryError MemoryLimitError MemoryPathError MemoryProtectedError "
+        "MemoryRejectedError "
         "MemoryStorageError MemoryUnreadError ModelCertificateError "
-        "ModelConnectionError ModelError ModelProtocolError ModelRefusedError ModelStatusError SandboxError "
+        "ModelConnectionError ModelError ModelProtocolError ModelRefusedError ModelStatusError "
+        "RevisionNotFoundError SandboxError "
         "SandboxUnavailableError StructuredOutputError TrioAgentError"
     ),
     "_events": "AgentEvent Answered CodeResult CodeStarted Replied",
@@ -135,7 +149,10 @@ _PLACES = {
     "_parsed_reply": "Delta ParsedReply",
     "agent": "Agent",
     "batch": "BadJobsError BatchReport Job JobChangedError JournalError Progress run_batch",
-    "memory": "Knowledge Memory NoteChange UndoLog VaultPolicy",
+    "memory": (
+        "BlameLine CommitOrigin ForgottenNote HistoryConfig HistoryDiff HistoryUpdate Knowledge Memory NoteChange "
+        "NoteContent RevisedNote Revision UndoLog UndoneChanges VaultPolicy"
+    ),
     "models": "AnswerEnd Completion Model ReasoningDelta Retrying TextDelta complete",
     "nursery_runner": (
         "AgentFailure AgentJob AgentsFailedError JobCancelled JobDone JobFailed Outcome OutcomeChannel Runner "

@@ -5,6 +5,8 @@
     ├── MemoryPathError              the memory folder cannot be used as one
     ├── MemoryDeadlockError          a host tool wants the memory of the block that waits for it
     ├── MemoryStorageError           the disk refused: full, broken, read-only; the notes are as they were
+    ├── MemoryHistoryError           the history of a memory cannot be used: planted or damaged data, no git
+    ├── RevisionNotFoundError        the history has no such revision, or no such note at it
     ├── MemoryRejectedError          a block's changes were refused; the text goes to the model
     │   ├── MemoryLimitError         too large, too many, or not a plain note
     │   ├── MemoryConflictError      someone else changed a note since this agent read it
@@ -128,6 +130,47 @@ class MemoryStorageError(TrioAgentError):
                 "it can be read, and the change is completed or taken back when the disk allows it"
             )
         return f"could not save to the memory {self.path!r}: {self.detail}; its notes are unchanged"
+
+
+class MemoryHistoryError(TrioAgentError):
+    """The history of a memory cannot be used. Notes are as they were before the call.
+
+    Attributes:
+        path: the memory folder.
+        problem: why, and what to do.
+    """
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(path, problem)
+        self.path: str = path
+        self.problem: str = problem
+
+    def __str__(self) -> str:
+        return f"the history of the memory {self.path!r} cannot be used: {self.problem}"
+
+
+class RevisionNotFoundError(TrioAgentError):
+    """The history has no such revision, or no such note at it.
+
+    Attributes:
+        path: the memory folder.
+        revision: what was asked for.
+        note: the note that is not there at that revision; "" if the revision itself is unknown.
+    """
+
+    def __init__(self, path: str, revision: str, note: str = "") -> None:
+        super().__init__(path, revision, note)
+        self.path: str = path
+        self.revision: str = revision
+        self.note: str = note
+
+    def __str__(self) -> str:
+        if self.note:
+            return f"there is no note {self.note!r} in the memory {self.path!r} at revision {self.revision!r}"
+        return (
+            f"the history of the memory {self.path!r} has no revision {self.revision!r}; give the first digits of an "
+            "id, at least 4, or a time such as 2026-08-01T12:00"
+        )
 
 
 class MemoryRejectedError(TrioAgentError):

@@ -32,9 +32,11 @@ CHANGING = (
     "unlink",
     "mkdir",
     "rmdir",
+    "open_append",
+    "truncate",
 )
 LOOKING = ("open_dir", "fstat", "lstat", "may_change", "read", "version", "settled_version", "attributes", "sha256")
-ALL = (*CHANGING, *LOOKING, "names", "entries", "mark", "set_mark")
+ALL = (*CHANGING, *LOOKING, "names", "entries", "read_at", "mark", "set_mark")
 
 
 @attrs.define

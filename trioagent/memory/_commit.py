@@ -2,7 +2,8 @@
 
 1. The plan is made and checked against conflicts, limits and what the system will refuse; nothing is written yet.
 2. New contents are written to files in ``.trioagent``, on the same file system as the notes.
-3. The record is written beside them and renamed into place: *now* the commit has happened.
+3. The record is written beside them. Where a history is kept, the commit's row is appended to its journal. Then the
+   record is renamed into place: *now* the commit has happened.
 4. Exchanges, deletions and folders are carried out (:mod:`._apply`); then ``.trioagent`` is emptied and removed. A
    commit with a receipt keeps its record, under the receipt's name.
 
@@ -27,6 +28,7 @@ import attrs
 from .._config import MemoryLimits
 from .._errors import (
     MemoryConflictError,
+    MemoryHistoryError,
     MemoryLimitError,
     MemoryProtectedError,
     MemoryRejectedError,
@@ -37,6 +39,8 @@ from ..tools import AccessRules
 from . import _fsops
 from ._apply import OvertakenError, StepError, carry_out, give_to, take_back, tidy
 from ._changes import ChangeSet, NoteChange
+from ._history._journal import CommitJournal, JournalPlace, open_journal
+from ._history._revisions import CommitOrigin
 from ._knowledge import NOTHING_SEEN, Knowledge, SeenNotes
 from ._obstacles import check_places, reason_of
 from ._paths import Folders, is_inside
@@ -47,6 +51,7 @@ from ._record import REDO, UNDO, UNFINISHED, CommitRecord, Deletion, StagedWrite
 from ._sizes import Sizes, SizesCache, stamp_now
 from ._undo import UndoLog, UndoStep
 
+NO_ORIGIN, UNDO_ORIGIN = CommitOrigin(), CommitOrigin(kind="undo")
 _SMALL_CHANGES, _SMALL_BYTES, _SMALL_FOLDERS = 16, 256 * 1024, 64
 
 
@@ -78,6 +83,7 @@ class LeasedMemory:
         limits: what the memory may hold.
         sync: flush every file and folder, so that commits survive a power cut.
         rules: what may be changed; None for anything.
+        history: where commits are kept; None: they are not.
     """
 
     path: str
@@ -86,6 +92,7 @@ class LeasedMemory:
     limits: MemoryLimits = MemoryLimits()
     sync: bool = False
     rules: AccessRules | None = None
+    history: JournalPlace | None = None
 
 
 def commit(
@@ -97,6 +104,7 @@ def commit(
     seen: SeenNotes = NOTHING_SEEN,
     receipt: Receipt | Callable[[SeenNotes], Receipt] | None = None,
     undo: UndoLog | None = None,
+    origin: CommitOrigin = NO_ORIGIN,
 ) -> bool:
     """Do it; see :meth:`trioagent.memory.Lease.commit`. To be called under the lease, in any thread."""
     sizes = leased.cache.take(leased.path)
@@ -109,8 +117,8 @@ def commit(
             if not plan and receipt is None:
                 leased.cache.put(leased.path, sizes)
                 return False
-            _save(leased, folders, plan, receipt(seen) if callable(receipt) else receipt)
-        except MemoryRejectedError:
+            _save(leased, folders, plan, receipt(seen) if callable(receipt) else receipt, origin)
+        except (MemoryRejectedError, MemoryHistoryError):
             leased.cache.put(leased.path, sizes)
             raise
         except OSError as error:
@@ -243,23 +251,38 @@ def _undo_step(plan: CommitPlan, before: Mapping[str, bytes | None]) -> UndoStep
     )
 
 
-def _save(leased: LeasedMemory, folders: Folders, plan: CommitPlan, receipt: Receipt | None) -> None:
+def _save(
+    leased: LeasedMemory, folders: Folders, plan: CommitPlan, receipt: Receipt | None, origin: CommitOrigin
+) -> None:
     """Stage and carry out a plan.
 
     Raises:
-        OSError, MemoryRejectedError: nothing was changed, or all of it was taken back.
+        OSError, MemoryRejectedError, MemoryHistoryError: nothing was changed, or all of it was taken back.
         MemoryStorageError: the disk refused; *pending* if it refused the taking back, too.
     """
-    with_record = leased.sync or receipt is not None or len(plan) > 1
-    with private_folder(leased.root_fd, make=True) as fd:
+    # A deletion leaves no staged file to tell by that it did not happen, so with a history it has a record.
+    with_record = (
+        leased.sync or receipt is not None or len(plan) > 1 or (leased.history is not None and not plan.writes)
+    )
+    owner = _fsops.fstat(leased.root_fd) if os.geteuid() == 0 else None
+    with private_folder(leased.root_fd, make=True) as fd, contextlib.ExitStack() as stack:
+        journal: CommitJournal | None = None
         try:
-            record = _stage(leased, plan, receipt, fd)
+            if leased.history is not None:
+                journal = stack.enter_context(open_journal(leased.history, leased.path, fd, owner))
+            record = _stage(leased, plan, receipt, fd, owner)
             stamp_now(leased.root_fd)  # if we die from here on, every other process sees that something was committed
             if with_record:
                 _write_staged(UNFINISHED, _encoded(record), fd, sync=leased.sync)
+            row = None if journal is None else journal.row(record.commit, plan, folders, origin)
+            if journal is not None and row is not None:
+                journal.append(row, sync=leased.sync)
+            if with_record:
                 _fsops.rename(UNFINISHED, fd, REDO, fd)
-        except (OSError, MemoryLimitError):
-            with contextlib.suppress(OSError):
+        except (OSError, MemoryLimitError, MemoryHistoryError):
+            with contextlib.suppress(OSError):  # else the next lease finds the row, and the files that disprove it
+                if journal is not None:
+                    journal.take_back()
                 remove_private(leased.root_fd, fd)
             raise
         try:
@@ -268,13 +291,23 @@ def _save(leased: LeasedMemory, folders: Folders, plan: CommitPlan, receipt: Rec
                 _fsops.fsync(leased.root_fd)
             carry_out(record, folders, fd, sync=leased.sync)
         except (OSError, StepError, OvertakenError) as error:
-            _take_back(leased, folders, record, fd, with_record=with_record)
+            _take_back(leased, folders, record, fd, journal, with_record=with_record)
             raise _refusal(leased, error) from error
+        if journal is not None:
+            journal.keep()
         with contextlib.suppress(OSError):  # all is done; what cannot be removed now, the next lease removes
             remove_private(leased.root_fd, fd)
 
 
-def _take_back(leased: LeasedMemory, folders: Folders, record: CommitRecord, fd: int, *, with_record: bool) -> None:
+def _take_back(
+    leased: LeasedMemory,
+    folders: Folders,
+    record: CommitRecord,
+    fd: int,
+    journal: CommitJournal | None,
+    *,
+    with_record: bool,
+) -> None:
     try:
         if with_record:  # who dies now, or cannot go on, leaves word that it is to be taken back
             try:
@@ -282,6 +315,8 @@ def _take_back(leased: LeasedMemory, folders: Folders, record: CommitRecord, fd:
             except FileNotFoundError:  # it had become the receipt already
                 _fsops.rename(record.receipt, fd, UNDO, fd)
         take_back(record, folders, fd, sync=leased.sync)
+        if journal is not None:
+            journal.take_back()  # before the files go that would disprove it
         tidy(fd)
     except StepError as error:
         raise storage_error(leased, error.error, pending=True) from error
@@ -312,9 +347,10 @@ def _encoded(record: CommitRecord) -> bytes:
     return data
 
 
-def _stage(leased: LeasedMemory, plan: CommitPlan, receipt: Receipt | None, fd: int) -> CommitRecord:
+def _stage(
+    leased: LeasedMemory, plan: CommitPlan, receipt: Receipt | None, fd: int, owner: os.stat_result | None
+) -> CommitRecord:
     """Write all new contents to ``.trioagent``."""
-    owner = _fsops.fstat(leased.root_fd) if os.geteuid() == 0 else None
     commit_id = os.urandom(4).hex()  # so that what an earlier commit could not remove is in nobody's way
     writes = []
     for number, (path, data) in enumerate(plan.writes.items()):
@@ -327,7 +363,7 @@ def _stage(leased: LeasedMemory, plan: CommitPlan, receipt: Receipt | None, fd: 
         for number, (path, found) in enumerate(plan.deletes.items())
     ]
     kept, payload = ("", "") if receipt is None else (receipt.file, base64.b64encode(receipt.payload).decode())
-    return CommitRecord(tuple(deletes), plan.removed, plan.made, tuple(writes), kept, payload)
+    return CommitRecord(tuple(deletes), plan.removed, plan.made, tuple(writes), kept, payload, commit_id)
 
 
 def _write_staged(

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 from ..tools import Version, version_of, version_of_open
 
 _DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_APPEND = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 MAX_READ = 64 * 1024 * 1024
 _MAX_STAGED, _PIECE = 1024 * 1024 * 1024, 1024 * 1024
@@ -42,6 +43,32 @@ def open_dir(name: str, dir_fd: int) -> int:
 def create(name: str, dir_fd: int, mode: int = 0o666) -> int:
     """A new file, open for writing; the process's umask applies to *mode*."""
     return os.open(name, _CREATE, mode, dir_fd=dir_fd)
+
+
+def open_append(name: str, dir_fd: int) -> int:
+    """A regular file for reading and appending, made for its owner alone if it is not there.
+
+    Raises:
+        OSError: among others EINVAL, if it is no regular file, or has another name somewhere.
+    """
+    fd = os.open(name, _APPEND, 0o600, dir_fd=dir_fd)
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+        os.close(fd)
+        raise OSError(errno.EINVAL, "not a file of its own", name)
+    return fd
+
+
+def read_at(fd: int, count: int, offset: int) -> bytes:
+    """Up to *count* bytes from *offset*; fewer only at the end of the file."""
+    data = os.pread(fd, count, offset)
+    while data and len(data) < count and (more := os.pread(fd, count - len(data), offset + len(data))):
+        data += more
+    return data
+
+
+def truncate(fd: int, size: int) -> None:
+    os.ftruncate(fd, size)
 
 
 def write(fd: int, data: bytes) -> None:

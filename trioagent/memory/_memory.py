@@ -11,17 +11,34 @@ from pathlib import Path
 import attrs
 
 from .._config import MemoryLimits, VaultPolicy
-from .._errors import MemoryStorageError
+from .._errors import InvalidInputError, MemoryStorageError
 from ..tools import DEFAULT_RULES, AccessRules
 from ._changes import ChangeSet, NoteChange
-from ._commit import LeasedMemory, Receipt, commit, count_if_empty, is_small, preview
+from ._commit import NO_ORIGIN, UNDO_ORIGIN, LeasedMemory, Receipt, commit, count_if_empty, is_small, preview
+from ._history import _reading
+from ._history._git import Git
+from ._history._history import History, check_note_path
+from ._history._journal import JournalPlace
+from ._history._reading import Selection
+from ._history._revisions import (
+    BlameLine,
+    CommitOrigin,
+    ForgottenNote,
+    HistoryConfig,
+    HistoryDiff,
+    HistorySetting,
+    HistoryUpdate,
+    NoteContent,
+    Revision,
+    UndoneChanges,
+    history_config,
+)
 from ._knowledge import NOTHING_SEEN, Knowledge, SeenNotes
-from ._lease import exclusive, in_thread, run_inline_or_in_thread, run_state
+from ._lease import RunState, exclusive, in_thread, run_inline_or_in_thread, run_state
 from ._policy import access_rules
 from ._receipts import drop_receipt, read_receipt
 from ._recovery import check_clean, recover
 from ._root import OUT_OF_RESOURCES, checked_path, open_ready, open_root
-from ._sizes import SizesCache
 from ._undo import UndoLog
 
 
@@ -61,6 +78,7 @@ class Lease:
         seen: SeenNotes = NOTHING_SEEN,
         receipt: Receipt | Callable[[SeenNotes], Receipt] | None = None,
         undo: UndoLog | None = None,
+        origin: CommitOrigin = NO_ORIGIN,
     ) -> bool:
         """Make all of *changes* at one instant; were any notes or folders changed?
 
@@ -75,9 +93,11 @@ class Lease:
             receipt: written in the same instant, even if no note changes; or what makes it, in whatever thread, of all
                 that the block saw.
             undo: collects how to take the commit back.
+            origin: who makes the commit and why, for the memory's history, if one is kept.
 
         Raises:
             MemoryRejectedError: refused, for a limit, a conflict or a protected note; nothing was changed.
+            MemoryHistoryError: what lies in the place of the history is not ours; nothing was changed.
             MemoryStorageError: the disk refused; nothing was changed, unless the error is *pending*.
         """
         if self.unsettled is not None and (changes or receipt is not None):
@@ -92,6 +112,7 @@ class Lease:
             seen=seen,
             receipt=receipt,
             undo=undo,
+            origin=origin,
         )
         small = is_small(self._leased, changes, reads, seen)
         changed = await run_inline_or_in_thread(self._leased.path, work, small=small)
@@ -126,6 +147,9 @@ class Memory:
         limits: what it may hold.
         sync: commits survive a power cut, not only the death of the process.
         policy: what blocks may read, and commits may change.
+        history: keep every commit, so that it can be looked at and taken back: ``True`` for in the memory itself
+            (``.trioagent/history``), or a folder elsewhere, or a `HistoryConfig`. What is there already can be read
+            and used in any case, with the folder given here if it is elsewhere.
 
     Raises:
         MemoryPathError: here for a path that cannot be one, at the lease for a folder that cannot be used.
@@ -138,11 +162,13 @@ class Memory:
         limits: MemoryLimits = MemoryLimits(),
         sync: bool = False,
         policy: VaultPolicy = VaultPolicy(),  # noqa: B008 - frozen
+        history: HistorySetting = False,
     ) -> None:
         self.path: Path = checked_path(path)
         self.limits = limits
         self.sync = sync
         self.policy = policy
+        self.history: HistoryConfig | None = history_config(history)
 
     def __repr__(self) -> str:
         return f"Memory({str(self.path)!r})"
@@ -158,26 +184,29 @@ class Memory:
             MemoryPathError: the folder cannot be used.
             MemoryStorageError: this process or machine is out of what it takes, such as file descriptors.
         """
-        cache = run_state().sizes
+        state = run_state()
         async with exclusive(
             str(self.path),
             open_ready=partial(open_ready, self.path),
-            begin_ready=partial(self._begin_ready, cache),
+            begin_ready=partial(self._begin_ready, state),
             open_root=partial(open_root, self.path, create=True),
-            begin=partial(self._begin, cache),
+            begin=partial(self._begin, state),
         ) as lease:
             yield lease
 
-    def _leased(self, cache: SizesCache, root_fd: int) -> LeasedMemory:
-        return LeasedMemory(str(self.path), root_fd, cache, self.limits, self.sync, access_rules(self.policy))
+    def _leased(self, state: RunState, root_fd: int) -> LeasedMemory:
+        config = self.history
+        place = None if config is None else JournalPlace(config.folder, config.keep_messages, state.journals)
+        rules = access_rules(self.policy)
+        return LeasedMemory(str(self.path), root_fd, state.sizes, self.limits, self.sync, rules, place)
 
-    def _begin_ready(self, cache: SizesCache, root_fd: int) -> Lease | None:
-        leased = self._leased(cache, root_fd)
+    def _begin_ready(self, state: RunState, root_fd: int) -> Lease | None:
+        leased = self._leased(state, root_fd)
         hide = check_clean(leased)
         return None if hide is None else Lease(leased, hide)
 
-    def _begin(self, cache: SizesCache, root_fd: int) -> Lease:
-        leased = self._leased(cache, root_fd)
+    def _begin(self, state: RunState, root_fd: int) -> Lease:
+        leased = self._leased(state, root_fd)
         try:
             hide = recover(leased)
         except MemoryStorageError as error:
@@ -199,10 +228,13 @@ class Memory:
             small = is_small(lease._leased, ChangeSet())
             await run_inline_or_in_thread(lease._leased.path, work, small=small)
 
-    async def roll_back(self, undo: UndoLog, *, knowledge: Knowledge | None = None) -> bool:
+    async def roll_back(
+        self, undo: UndoLog, *, knowledge: Knowledge | None = None, origin: CommitOrigin = UNDO_ORIGIN
+    ) -> bool:
         """Take back all the commits in *undo* at one instant, and empty it; were any notes changed?
 
-        Contents and folders come back; a note's time of change is new. *knowledge* is brought up to date.
+        Contents and folders come back; a note's time of change is new. *knowledge* is brought up to date. *origin* is
+        for the history.
 
         Raises:
             MemoryConflictError: somebody else has changed one of the notes since; nothing was changed.
@@ -210,9 +242,147 @@ class Memory:
         """
         as_we_left_it = Knowledge(seen=undo.versions())
         async with self.lease() as lease:
-            changed = await lease.commit(undo.changes(), knowledge=as_we_left_it)
+            changed = await lease.commit(undo.changes(), knowledge=as_we_left_it, origin=origin)
         undo.steps.clear()
         if knowledge is not None:
             for path, version in as_we_left_it.seen.items():
                 knowledge.saw(path, version)
         return changed
+
+    async def update_history(self) -> HistoryUpdate:
+        """Fill the history's store with what was committed, and with what others changed, since the last time.
+
+        Every method that reads the history does so first; done at times by itself, it leaves them little to do. It
+        runs in threads and in ``git`` processes, and holds the lease for an instant only. Cancelling: nothing is lost;
+        the next one goes on.
+
+        Raises:
+            MemoryPathError: there is no such memory.
+            MemoryHistoryError: git is not installed, or something in the history is not ours.
+            MemoryStorageError: the disk refused.
+        """
+        return await self._history().update()
+
+    async def log(
+        self,
+        path: str | None = None,
+        *,
+        limit: int = 100,
+        before: str | None = None,
+        chat: str | None = None,
+        job: str | None = None,
+        batch: str | None = None,
+    ) -> tuple[Revision, ...]:
+        """The newest revisions, newest first; none where no history is kept.
+
+        Args:
+            path: only those that changed this note, or a note in this folder.
+            limit: how many at most.
+            before: only those before this revision: the id of the last one of a page, for the next page.
+            chat, job, batch: only those of one conversation, job or batch.
+
+        Raises:
+            RevisionNotFoundError: there is no revision *before*.
+            MemoryPathError, MemoryHistoryError, MemoryStorageError: see `update_history`.
+        """
+        if path is not None:
+            check_note_path(path)
+        if type(limit) is not int or limit < 1:
+            raise InvalidInputError("limit", f"must be a whole number above 0, not {limit!r:.200}")
+        selection = Selection(chat=chat, job=job, batch=batch)
+        nothing: tuple[Revision, ...] = ()
+        return await self._history().read(lambda git: _reading.log(git, path, limit, before, selection), nothing)
+
+    async def diff(self, path: str | None = None, *, since: str | None = None, at: str | None = None) -> HistoryDiff:
+        """The difference between two revisions, of one note or of all.
+
+        Args:
+            path: the note, or a folder of notes.
+            since: the older revision; None for the one before the other.
+            at: the newer one; None for the newest, or the newest that changed *path* if *since* is not given either.
+
+        Raises:
+            RevisionNotFoundError: there is no such revision.
+            MemoryPathError, MemoryHistoryError, MemoryStorageError: see `update_history`.
+        """
+        if path is not None:
+            check_note_path(path)
+        return await self._history().read(lambda git: _reading.diff(git, path, since, at))
+
+    async def show(self, path: str, *, at: str | None = None) -> NoteContent:
+        """A note as it was at a revision, bit by bit.
+
+        Args:
+            path: the note.
+            at: the first digits of a revision's id, at least 4; or a time in ISO format (local, if it names no zone),
+                for the newest revision until then; None for the newest.
+
+        Raises:
+            RevisionNotFoundError: there is no such revision, or no such note at it.
+            MemoryPathError, MemoryHistoryError, MemoryStorageError: see `update_history`.
+        """
+        check_note_path(path)
+        return await self._history().read(lambda git: _reading.show(git, path, at))
+
+    async def blame(self, path: str, *, at: str | None = None) -> tuple[BlameLine, ...]:
+        """Each line of a note, with the revision that it comes from. Arguments and errors are those of `show`."""
+        check_note_path(path)
+        return await self._history().read(lambda git: _reading.blame(git, path, at))
+
+    async def restore(self, path: str, *, at: str) -> bool:
+        """Make a note what it was at a revision, as a new commit; did that change it?
+
+        Raises:
+            MemoryRejectedError: the memory's policy or limits do not allow it.
+            RevisionNotFoundError, MemoryPathError, MemoryHistoryError, MemoryStorageError: see `show`.
+        """
+        check_note_path(path)
+
+        def read(git: Git) -> tuple[NoteContent, int | None]:
+            return _reading.show(git, path, at), _reading.mode_before_deletion(git, path)
+
+        content, mode = await self._history().read(read)
+        changes = ChangeSet(writes={path: content.data}, modes={} if mode is None else {path: mode & 0o666})
+        said = f"restored {path} from {content.revision[:10]}"
+        async with self._with_history().lease() as lease:
+            return await lease.commit(changes, origin=CommitOrigin(kind="restore", said=said))
+
+    async def undo(self, *, chat: str | None = None, job: str | None = None, batch: str | None = None) -> UndoneChanges:
+        """Take back, as one new commit, every commit of one conversation, job or batch.
+
+        Raises:
+            InvalidInputError: nothing is named, or the history has no commit of it.
+            MemoryConflictError: names the notes that others have changed since, or in between; nothing was changed.
+            MemoryPathError, MemoryHistoryError, MemoryStorageError: see `update_history`; among others if what a note
+                held before was not kept, or is forgotten.
+        """
+        selection = Selection(chat=chat, job=job, batch=batch)
+        if not selection.given():
+            raise InvalidInputError("undo", "name the chat, the job or the batch to take back")
+        nothing = UndoLog(), 0
+        undo, revisions = await self._history().read(lambda git: _reading.undo_of(git, selection), nothing)
+        if not revisions:
+            raise InvalidInputError("undo", f"the history of {str(self.path)!r} has no commit of {selection}")
+        paths = tuple(sorted(undo.versions()))
+        origin = CommitOrigin(kind="undo", said=f"undid {selection}")
+        changed = await self._with_history().roll_back(undo, origin=origin)
+        return UndoneChanges(revisions=revisions, paths=paths, changed=changed)
+
+    async def forget(self, path: str) -> ForgottenNote:
+        """Remove a note, or a folder of notes, from the history: what they held, and what was said when it changed.
+
+        The note itself is not touched. What it holds now is kept again once it changes. Every later revision gets
+        another id. What was copied or moved from it to other notes is theirs.
+
+        Raises:
+            MemoryPathError, MemoryHistoryError, MemoryStorageError: see `update_history`.
+        """
+        return await self._history().forget(path)
+
+    def _history(self) -> History:
+        return History(self.path, self.history or HistoryConfig(), access_rules(self.policy).suffixes, self.lease)
+
+    def _with_history(self) -> Memory:
+        """This memory, keeping what is committed: what is taken back is part of the history that it is taken from."""
+        config = self.history or HistoryConfig()
+        return Memory(self.path, limits=self.limits, sync=self.sync, policy=self.policy, history=config)

@@ -106,6 +106,7 @@ class CommitRecord:
         writes: notes to write.
         receipt: the name under which the record itself is kept once it is carried out, or "".
         payload: what the receipt holds, in base64.
+        commit: what the names of the commit's files have in common, where it is known; it is not part of the file.
     """
 
     deletes: tuple[Deletion, ...] = ()
@@ -114,6 +115,7 @@ class CommitRecord:
     writes: tuple[StagedWrite, ...] = ()
     receipt: str = ""
     payload: str = ""
+    commit: str = attrs.field(default="", eq=False)
 
     def encode(self) -> bytes:
         # Part by part: one call for all of a large commit would hold the interpreter, and with it the event loop.

@@ -10,6 +10,7 @@ from ..tools import RESERVED
 from . import _fsops
 from ._apply import StepError, carry_out, take_back
 from ._commit import LeasedMemory, storage_error
+from ._history._journal import open_existing, settle_last_row
 from ._paths import Folders
 from ._private import private_folder, remove_private
 from ._record import REDO, UNDO, CommitRecord, leftovers
@@ -54,6 +55,7 @@ def recover(leased: LeasedMemory) -> bool:
             has_record = REDO in names or UNDO in names
             if has_record:
                 _settle(leased, fd)
+            _settle_history(leased, fd, names)
             return _clean_up(leased, fd, must=has_record)
     except IsADirectoryError as error:
         raise MemoryPathError(leased.path, f"its {RESERVED} holds a folder, which is not ours; move it away") from error
@@ -76,6 +78,18 @@ def _settle(leased: LeasedMemory, fd: int) -> None:
         except StepError:
             _fsops.rename(REDO, fd, UNDO, fd)
             take_back(redo, folders, fd, sync=leased.sync)
+
+
+def _settle_history(leased: LeasedMemory, fd: int, names: list[str]) -> None:
+    """The journal in the memory, and the one that is kept elsewhere, say no more than what happened."""
+    for folder in {None, leased.history.folder if leased.history is not None else None}:
+        history_fd = open_existing(folder, fd)
+        if history_fd is not None:
+            try:
+                with Folders(leased.root_fd) as folders:
+                    settle_last_row(history_fd, fd, folders, names)
+            finally:
+                _fsops.close(history_fd)
 
 
 def _clean_up(leased: LeasedMemory, fd: int, *, must: bool) -> bool:

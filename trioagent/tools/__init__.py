@@ -31,6 +31,7 @@ from ._disk import Disk as Disk
 from ._disk import Folder as Folder
 from ._index import Index as Index
 from ._names import nfc as nfc
+from ._names import suffix_of as suffix_of
 from ._names import usual_forms as usual_forms
 from ._paths import RESERVED as RESERVED
 from ._paths import is_hidden as is_hidden

@@ -1,0 +1,219 @@
+"""A memory's history: every commit can be read, with every git tool, and taken back."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import zlib
+from pathlib import Path
+
+import attrs
+import pytest
+
+from trioagent._errors import InvalidInputError, MemoryConflictError, MemoryHistoryError, RevisionNotFoundError
+from trioagent.memory import ChangeSet, CommitOrigin, HistoryConfig, Memory
+
+from .support import PRIVATE
+
+pytestmark = pytest.mark.real
+
+
+async def save(
+    memory: Memory,
+    writes: dict[str, str | bytes] | None = None,
+    *,
+    deletes: frozenset[str] = frozenset(),
+    **origin: str | int,
+) -> None:
+    contents = {path: data if isinstance(data, bytes) else data.encode() for path, data in (writes or {}).items()}
+    async with memory.lease() as lease:
+        await lease.commit(
+            ChangeSet(writes=contents, deletes=deletes),
+            origin=CommitOrigin(**origin),  # type: ignore[arg-type]
+        )
+
+
+def git(memory: Memory, *arguments: str) -> str:
+    """What the owner's git says of the store."""
+    store = memory.path / PRIVATE / "history" / "notes.git"
+    command = ["git", "--git-dir", str(store), *arguments]
+    env = {"PATH": os.environ["PATH"], "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+    return subprocess.run(command, check=True, capture_output=True, text=True, env=env).stdout
+
+
+async def test_commits_of_agents_and_their_owner(tmp_path: Path) -> None:
+    (tmp_path / "old.md").write_text("old\n")
+    (tmp_path / "user.md").write_text("first\n")
+    memory = Memory(tmp_path, history=True)
+    await save(memory, {"user.md": "second\n"}, author="gpt", chat="c1", turn=1, said="I moved to Berlin.")
+    (tmp_path / "user.md").write_text("second\nby hand\n")
+    await save(memory, {"user.md": "second\nby hand\nthird\n", "a/b.md": "b\n"}, author="gpt", chat="c1", turn=2)
+    await memory.update_history()
+    (tmp_path / "old.md").write_text("edited\n")
+    (tmp_path / "new.md").write_text("new\n")
+    revisions = await memory.log()
+    assert [each.kind for each in revisions] == ["external", "agent", "external", "agent", "baseline"]
+    assert [each.author for each in revisions] == ["external", "gpt", "external", "gpt", "baseline"]
+    assert [(each.path, each.action) for each in revisions[0].changes] == [("new.md", "added"), ("old.md", "changed")]
+    assert [(each.path, each.action) for each in revisions[1].changes] == [("user.md", "changed"), ("a/b.md", "added")]
+    assert (revisions[3].chat, revisions[3].turn, revisions[3].said) == ("c1", 1, "I moved to Berlin.")
+    assert revisions[4].notes == 2
+    assert (await memory.show("user.md", at=revisions[4].id[:7])).data == b"first\n"
+    assert (await memory.show("user.md", at=revisions[2].id)).content == "second\nby hand\n"
+    blamed = await memory.blame("user.md")
+    assert [(line.text, line.author) for line in blamed] == [
+        ("second", "gpt"),
+        ("by hand", "external"),
+        ("third", "gpt"),
+    ]
+    assert [line.revision for line in blamed] == [revisions[3].id, revisions[2].id, revisions[1].id]
+    assert "+third" in (await memory.diff(at=revisions[1].id)).text
+    assert (await memory.diff("old.md")).text.endswith("-old\n+edited\n")
+    assert [each.id for each in await memory.log("a")] == [revisions[1].id]
+    json.dumps([attrs.asdict(each) for each in revisions])
+    pages = [await memory.log(limit=2), await memory.log(limit=2, before=revisions[1].id)]
+    assert [*pages[0], *pages[1]] == list(revisions[:4])
+    assert git(memory, "log", "--format=%an") == "external\ngpt\nexternal\ngpt\nbaseline\n"
+    assert "dangling" not in git(memory, "fsck", "--strict")
+
+
+async def test_nothing_is_kept_unless_asked_for(tmp_path: Path) -> None:
+    memory = Memory(tmp_path / "notes")
+    await save(memory, {"user.md": "x"})
+    assert await memory.log() == ()
+    with pytest.raises(RevisionNotFoundError):
+        await memory.show("user.md")
+    assert os.listdir(memory.path) == ["user.md"]
+
+
+async def test_undo(tmp_path: Path) -> None:
+    memory = Memory(tmp_path, history=True)
+    (tmp_path / "kept.md").write_text("kept\n")
+    (tmp_path / "private.md").write_text("private\n")
+    (tmp_path / "private.md").chmod(0o600)
+    await save(memory, {"people/ada.md": "1\n", "user.md": "1\n"}, chat="a")
+    await save(memory, {"people/ada.md": "2\n"}, chat="a")
+    await save(memory, {"other.md": "1\n"}, chat="b", job="7", batch="july")
+    await save(memory, deletes=frozenset({"private.md"}), chat="a")
+    undone = await memory.undo(chat="a")
+    assert (undone.revisions, undone.changed) == (3, True)
+    assert undone.paths == ("people/ada.md", "private.md", "user.md")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [PRIVATE, "kept.md", "other.md", "private.md"]
+    assert (tmp_path / "private.md").stat().st_mode & 0o777 == 0o600
+    assert not (await memory.undo(chat="a")).changed
+    assert (await memory.log())[0].kind == "undo"
+    assert (await memory.undo(batch="july")).paths == ("other.md",)
+    with pytest.raises(InvalidInputError, match="no commit of job 8"):
+        await memory.undo(job="8")
+    with pytest.raises(InvalidInputError):
+        await memory.undo()
+    with pytest.raises(InvalidInputError, match="chat"):
+        await memory.undo(chat="")
+
+
+async def test_undo_refuses_what_others_changed(tmp_path: Path) -> None:
+    memory = Memory(tmp_path, history=True)
+    await save(memory, {"a.md": "1\n", "b.md": "1\n", "c.md": "1\n"}, chat="a")
+    await save(memory, {"b.md": "2\n"}, chat="b")
+    await save(memory, {"b.md": "3\n"}, chat="a")
+    with pytest.raises(MemoryConflictError) as caught:
+        await memory.undo(chat="a")
+    assert caught.value.paths == ("b.md",)
+    await save(memory, {"a.md": "2\n"}, chat="c")
+    (tmp_path / "a.md").write_text("by hand\n")
+    with pytest.raises(MemoryConflictError) as caught:
+        await memory.undo(chat="c")
+    assert caught.value.paths == ("a.md",)
+    assert (tmp_path / "a.md").read_text() == "by hand\n"
+
+
+async def test_restore(tmp_path: Path) -> None:
+    memory = Memory(tmp_path, history=True)
+    data = bytes(range(256)) * 10
+    await save(memory, {"a.png": data})
+    await save(memory, deletes=frozenset({"a.png"}))
+    first = (await memory.log())[-1]
+    content = await memory.show("a.png", at=first.id)
+    assert content.encoding == "base64" and content.data == data
+    assert await memory.restore("a.png", at=first.id)
+    assert (tmp_path / "a.png").read_bytes() == data
+    assert not await memory.restore("a.png", at=first.id)
+    assert [each.kind for each in await memory.log()] == ["restore", "agent", "agent"]
+    with pytest.raises(RevisionNotFoundError, match=r"b\.md"):
+        await memory.restore("b.md", at=first.id)
+    for at in ("", "beef" * 10, "HEAD", "--all", "2020-01-01"):
+        with pytest.raises(RevisionNotFoundError):
+            await memory.show("a.png", at=at)
+    assert (await memory.show("a.png", at="2999-01-01T00:00+00:00")).data == data
+
+
+def everything_in(folder: Path) -> bytes:
+    """What all files hold, unpacked where git has packed it."""
+    found = b""
+    for path in folder.rglob("*"):
+        if path.is_file() and path.suffix not in (".pack", ".idx"):
+            data = path.read_bytes()
+            found += data
+            if path.parent.parent.name == "objects" and len(path.parent.name) == 2:
+                found += zlib.decompress(data)
+        elif path.suffix == ".idx":
+            listed = subprocess.run(["git", "show-index"], input=path.read_bytes(), capture_output=True, check=True)
+            for line in listed.stdout.decode().splitlines():
+                command = ["git", "--git-dir", str(path.parents[2]), "cat-file", "--batch"]
+                found += subprocess.run(command, input=line.split()[1].encode(), capture_output=True).stdout
+    return found
+
+
+async def test_forgotten_notes_are_gone(tmp_path: Path) -> None:
+    memory = Memory(tmp_path, history=True)
+    history = tmp_path / PRIVATE / "history"
+    await save(memory, {"user.md": "1\n", "secrets/key.md": "swordfish 1\n"}, said="my key is swordfish")
+    await save(memory, {"secrets/key.md": "swordfish 2\n"}, said="now it is swordfish 2")
+    await save(memory, {"user.md": "2\n"}, said="something else")
+    await memory.update_history()
+    await save(memory, {"secrets/key.md": "swordfish 3\n"})
+    assert b"swordfish" in everything_in(history)
+    forgotten = await memory.forget("secrets")
+    assert forgotten.paths == ("secrets/key.md",) and forgotten.revisions == 3
+    assert b"swordfish" not in everything_in(history)
+    assert [(each.said, len(each.changes)) for each in await memory.log()] == [("something else", 1), ("", 1)]
+    assert b"swordfish" not in everything_in(history)  # though the note still has it
+    assert git(memory, "fsck", "--strict") == ""
+    assert (await memory.show("user.md")).content == "2\n"
+    await save(memory, {"secrets/key.md": "none any more\n"}, chat="x")
+    assert b"swordfish" not in everything_in(history)
+    assert (await memory.log("secrets"))[0].changes[0].path == "secrets/key.md"
+    with pytest.raises(MemoryHistoryError, match=r"secrets/key\.md held before was not kept"):
+        await memory.undo(chat="x")
+    assert (await memory.forget("nothing.md")).paths == ()
+
+
+async def test_all_is_forgotten(tmp_path: Path) -> None:
+    memory = Memory(tmp_path, history=True)
+    await save(memory, {"a.md": "1\n"})
+    assert (await memory.forget("a.md")).revisions == 1
+    (tmp_path / "a.md").unlink()
+    assert await memory.log() == ()
+    await save(memory, {"b.md": "1\n"})
+    assert len(await memory.log()) == 1
+
+
+async def test_a_folder_elsewhere(tmp_path: Path) -> None:
+    memory = Memory(tmp_path / "notes", history=tmp_path / "history")
+    await save(memory, {"a.md": "1\n"}, said="x")
+    assert os.listdir(memory.path) == ["a.md"]
+    assert len(await memory.log()) == 1
+    quiet = Memory(memory.path, history=HistoryConfig(folder=tmp_path / "history", keep_messages=False))
+    await save(quiet, {"a.md": "2\n"}, said="not kept")
+    assert [each.said for each in await quiet.log()] == ["", "x"]
+    assert (tmp_path / "history").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "history" / ".gitignore").read_text() == "*\n"
+
+
+@pytest.mark.parametrize("history", ["", 7, None, 1.5])
+def test_bad_settings(tmp_path: Path, history: object) -> None:
+    with pytest.raises(InvalidInputError, match="history"):
+        Memory(tmp_path, history=history)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInputError, match="max_bytes"):
+        HistoryConfig(max_bytes=0)

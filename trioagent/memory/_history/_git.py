@@ -1,0 +1,302 @@
+"""Running git over a store of objects that may come from somebody else, with a git folder of our own.
+
+A memory is a folder that people send each other, so whatever lies in its history may have been planted. Git takes
+commands from a repository's configuration, hooks and attributes, and objects from wherever its alternates lead. So it
+is never run in a folder that lies in a memory: each time a private one is made elsewhere, with our configuration and no
+hooks, and the memory lends its objects only, once it has been looked at what lies among them (`check_objects`). The
+environment is ours too: no configuration of the system or the user is read, and no variable of the caller's is passed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import stat
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import IO
+
+import attrs
+
+from ..._errors import MemoryHistoryError
+
+HEAD = "refs/heads/main"
+_CONFIG = """[core]
+\trepositoryformatversion = 0
+\tbare = true
+\thooksPath = /dev/null
+\tattributesFile = /dev/null
+\texcludesFile = /dev/null
+\tfsmonitor = false
+\tcommitGraph = false
+\tmultiPackIndex = false
+\tprotectNTFS = false
+\tprotectHFS = false
+\tlogAllRefUpdates = false
+\tuseReplaceRefs = false
+\tquotePath = true
+[fastimport]
+\tunpackLimit = 0
+[gc]
+\tauto = 0
+[maintenance]
+\tauto = false
+[pack]
+\tthreads = 1
+[repack]
+\twriteBitmaps = false
+[protocol]
+\tallow = never
+"""
+STORE_CONFIG = "[core]\n\trepositoryformatversion = 0\n\tbare = true\n"
+"""Of the store itself, for people who look at it with git."""
+
+_OBJECT_FOLDER, _OBJECT = re.compile(r"[0-9a-f]{2}"), re.compile(r"[0-9a-f]{38}")
+_PACK = re.compile(r"pack-[0-9a-f]{40}\.(?:pack|idx|rev|keep)")
+_UNFINISHED = re.compile(r"\.?tmp_?[A-Za-z0-9_.-]*|\.tmp-[A-Za-z0-9_.-]*")
+_INFO = {"packs"}
+_POLL = 0.05  # s between two looks at whether the caller has been cancelled
+_ERROR_BYTES = 2000
+
+
+@attrs.frozen
+class Git:
+    """Git with a private folder, which is removed in the end.
+
+    Attributes:
+        memory: the path of the memory, for errors.
+        folder: the private folder.
+        objects: the store's.
+        check_cancelled: raises if the caller has been cancelled.
+    """
+
+    memory: str
+    folder: Path
+    objects: Path
+    check_cancelled: Callable[[], None]
+
+    def output(self, *arguments: str, given: bytes = b"", missing: bool = False) -> bytes | None:
+        """What git prints for *arguments*.
+
+        Args:
+            given: to its standard input.
+            missing: a failure means that there is no such thing, and is None.
+
+        Raises:
+            MemoryHistoryError: git failed.
+        """
+        with self._process(arguments) as process:
+            data, errors, rest = b"", b"", given
+            while True:
+                try:
+                    data, errors = process.communicate(rest, timeout=_POLL)
+                    break
+                except subprocess.TimeoutExpired:
+                    rest = b""  # it goes on with what it was given first
+                    self.check_cancelled()
+        if process.returncode:
+            if missing:
+                return None
+            raise self._failure(arguments, errors)
+        return data
+
+    def text(self, *arguments: str) -> str:
+        """What git prints, without the last line break."""
+        return (self.output(*arguments) or b"").decode("utf-8", "surrogateescape").rstrip("\n")
+
+    def feed(self, arguments: Sequence[str], pieces: Iterable[bytes]) -> None:
+        """Run git with *pieces* as its standard input; they are made as it reads them.
+
+        Raises:
+            MemoryHistoryError: git failed.
+        """
+        with tempfile.TemporaryFile() as errors, self._process(arguments, errors=errors) as process:
+            assert process.stdin is not None
+            try:
+                for piece in pieces:
+                    self.check_cancelled()
+                    process.stdin.write(piece)
+                process.stdin.close()
+            except BrokenPipeError:
+                pass  # it has ended, and said why
+            while True:
+                try:
+                    process.wait(_POLL)
+                    break
+                except subprocess.TimeoutExpired:
+                    self.check_cancelled()
+            if process.returncode:
+                errors.seek(0)
+                raise self._failure(arguments, errors.read(_ERROR_BYTES))
+
+    def head(self) -> str:
+        """The newest revision's id; "" if there is none."""
+        try:
+            return (self.folder / HEAD).read_text(encoding="ascii").strip()
+        except FileNotFoundError:
+            return ""
+
+    def set_head(self, revision: str) -> None:
+        path = self.folder / HEAD
+        if revision:
+            path.write_text(f"{revision}\n", encoding="ascii")
+        else:
+            path.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _process(
+        self, arguments: Sequence[str], *, errors: IO[bytes] | int = subprocess.PIPE
+    ) -> Iterator[subprocess.Popen[bytes]]:
+        """A git process; it is gone in the end."""
+        command = [_git_path(self.memory), "--no-pager", "--literal-pathspecs", *arguments]
+        env = {
+            "PATH": os.defpath,
+            "HOME": str(self.folder),
+            "LC_ALL": "C",
+            "TZ": "UTC",
+            "GIT_DIR": str(self.folder),
+            "GIT_OBJECT_DIRECTORY": str(self.objects),
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            "GIT_ATTR_NOSYSTEM": "1",
+            "GIT_NO_REPLACE_OBJECTS": "1",
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_OPTIONAL_LOCKS": "0",
+        }
+        process = subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env=env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL if errors is not subprocess.PIPE else subprocess.PIPE,
+            stderr=errors,
+            start_new_session=True,
+        )
+        try:
+            yield process
+        finally:
+            if process.returncode is None:
+                process.kill()
+            for pipe in (process.stdin, process.stdout, process.stderr):
+                if pipe is not None:
+                    with contextlib.suppress(OSError):
+                        pipe.close()
+            process.wait()
+
+    def _failure(self, arguments: Sequence[str], errors: bytes) -> MemoryHistoryError:
+        said = errors[:_ERROR_BYTES].decode("utf-8", "replace").strip() or "it said nothing"
+        return MemoryHistoryError(self.memory, f"git {arguments[0]} failed: {said}")
+
+
+def _git_path(memory: str) -> str:
+    """Where git is: on the system's path first, so that no folder of a user's comes before it."""
+    found = shutil.which("git", path=os.defpath) or shutil.which("git")
+    if found is None:
+        problem = "git is not installed, which reads and fills it; install it (as with `apt install git`)"
+        raise MemoryHistoryError(memory, f"{problem}. Commits go on being kept, in the journal.")
+    return os.path.abspath(found)
+
+
+@contextlib.contextmanager
+def open_git(memory: str, store: Path, check_cancelled: Callable[[], None]) -> Iterator[Git]:
+    """Git over the objects of *store*, which is there, with a private folder for this block.
+
+    Raises:
+        MemoryHistoryError: among the objects lies what may not, or git is not installed.
+    """
+    _git_path(memory)
+    check_objects(memory, store)
+    with tempfile.TemporaryDirectory(prefix="trioagent-git-") as name:
+        folder = Path(name)
+        (folder / "refs" / "heads").mkdir(parents=True)
+        (folder / "objects").mkdir()
+        (folder / "HEAD").write_text(f"ref: {HEAD}\n", encoding="ascii")
+        (folder / "config").write_text(_CONFIG, encoding="ascii")
+        git = Git(memory, folder, store / "objects", check_cancelled)
+        git.set_head(read_head(memory, store))
+        yield git
+
+
+def read_head(memory: str, store: Path) -> str:
+    """The newest revision's id in a store; "" if there is none.
+
+    Raises:
+        MemoryHistoryError: the file says something else.
+    """
+    for folder in (store / "refs", store / "refs" / "heads"):
+        _check_folder(memory, folder)
+    path = store / HEAD
+    try:
+        status = path.lstat()
+        if not stat.S_ISREG(status.st_mode) or status.st_size > 100:
+            raise _planted(memory, path)
+        text = path.read_text(encoding="ascii", errors="replace").strip()
+    except FileNotFoundError:
+        return ""
+    if not re.fullmatch(r"[0-9a-f]{40}", text):
+        raise _planted(memory, path)
+    return text
+
+
+def check_objects(memory: str, store: Path) -> None:
+    """Look at what lies among a store's objects: nothing but objects, and no link.
+
+    What git has left unfinished is removed.
+
+    Raises:
+        MemoryHistoryError: names what may not be there, such as alternates, which would lend other objects.
+    """
+    objects = store / "objects"
+    for folder in (store, objects):
+        _check_folder(memory, folder)
+    for entry in _entries(objects):
+        if _UNFINISHED.fullmatch(entry.name):
+            _remove(Path(entry.path))
+        elif entry.name in ("pack", "info") or _OBJECT_FOLDER.fullmatch(entry.name):
+            _check_folder(memory, Path(entry.path))
+            for inner in _entries(Path(entry.path)):
+                _check_object(memory, entry.name, inner)
+        else:
+            raise _planted(memory, Path(entry.path))
+
+
+def _check_object(memory: str, folder: str, entry: os.DirEntry[str]) -> None:
+    if _UNFINISHED.fullmatch(entry.name):
+        _remove(Path(entry.path))
+        return
+    if folder == "pack":
+        known = _PACK.fullmatch(entry.name) is not None
+    else:
+        known = entry.name in _INFO if folder == "info" else _OBJECT.fullmatch(entry.name) is not None
+    if not known or not entry.is_file(follow_symlinks=False):
+        raise _planted(memory, Path(entry.path))
+
+
+def _check_folder(memory: str, folder: Path) -> None:
+    try:
+        if stat.S_ISDIR(folder.lstat().st_mode):
+            return
+    except FileNotFoundError:
+        raise MemoryHistoryError(memory, f"{str(folder)!r} is missing; restore it, or move the store away") from None
+    raise _planted(memory, folder)
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        return list(entries)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+def _planted(memory: str, path: Path) -> MemoryHistoryError:
+    problem = f"{str(path)!r} is nothing that was put there by trioagent; look at it, and move it away"
+    return MemoryHistoryError(memory, problem)

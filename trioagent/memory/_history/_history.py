@@ -1,0 +1,202 @@
+"""A memory's history behind its lock: brought up to date before it is read, by one task of one process at a time."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import attrs
+import trio
+
+from ..._errors import InvalidInputError, MemoryHistoryError, MemoryStorageError, RevisionNotFoundError
+from ...tools import RESERVED
+from .. import _fsops
+from .._lease import in_thread
+from .._paths import is_inside
+from .._root import open_root
+from . import _store
+from ._git import Git, open_git
+from ._journal import FOLDER, close_journal
+from ._revisions import ForgottenNote, HistoryConfig, HistoryUpdate
+from ._store import STORE, Filling, FoundNotes
+
+_POLL_FIRST, _POLL_LAST = 0.002, 0.05  # s
+_CANNOT_WRITE = {errno.EROFS, errno.EACCES, errno.EPERM}
+
+T = TypeVar("T")
+
+
+class _Lease(Protocol):
+    """What is needed of a lease."""
+
+    unsettled: MemoryStorageError | None
+
+
+@attrs.frozen
+class _OpenHistory:
+    """A history whose lock is held."""
+
+    path: Path
+    fd: int
+    root_fd: int
+
+    @property
+    def store(self) -> Path:
+        return self.path / STORE
+
+
+class History:
+    """The history of one memory.
+
+    Args:
+        path: the memory.
+        config: of its history.
+        suffixes: of the files that are kept besides those that commits change.
+        lease: holds the memory.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        config: HistoryConfig,
+        suffixes: Collection[str],
+        lease: Callable[[], AbstractAsyncContextManager[_Lease]],
+    ) -> None:
+        self._path, self._config, self._suffixes, self._lease = path, config, suffixes, lease
+
+    async def update(self) -> HistoryUpdate:
+        """Fill the store with what is new; see `Memory.update_history`."""
+        async with self._locked() as opened:
+            return HistoryUpdate() if opened is None else await self._fill(opened)
+
+    async def read(self, function: Callable[[Git], T], default: T | None = None) -> T:
+        """What *function* reads in the store, once it is up to date; *default*, if given, where there is no store yet.
+
+        Cancelling: git is killed, and nothing has changed.
+        """
+        async with self._locked() as opened:
+            if opened is not None:
+                await self._fill(opened)
+                if opened.store.is_dir():
+                    return await in_thread(partial(self._with_git, opened, function))
+        if default is None:
+            raise RevisionNotFoundError(str(self._path), "newest")
+        return default
+
+    async def forget(self, path: str) -> ForgottenNote:
+        """See `Memory.forget`."""
+        check_note_path(path)
+        async with self._locked() as opened:
+            if opened is None:
+                return ForgottenNote(path=path, paths=(), revisions=0)
+            await self._fill(opened)
+            return await in_thread(partial(self._forget, opened, path))
+
+    def _forget(self, opened: _OpenHistory, path: str) -> ForgottenNote:
+        if not opened.store.is_dir():
+            return ForgottenNote(path=path, paths=(), revisions=0)
+        with open_git(str(self._path), opened.store, trio.from_thread.check_cancelled) as git:
+            paths, revisions = _store.forget(git, path) if git.head() else ((), 0)
+            if paths or revisions:
+                _store.remember_forgotten(opened.path, opened.fd, opened.root_fd, paths)
+                _store.keep_head(git, opened.store, opened.fd)
+        return ForgottenNote(path=path, paths=paths, revisions=revisions)
+
+    async def _fill(self, opened: _OpenHistory) -> HistoryUpdate:
+        """Three steps: look at the notes, close the journal under the lease, and put both into the store.
+
+        What an agent commits after the look is in the journal, and what a row has changed is not taken from the look;
+        so no commit of an agent's is taken for another's, and the lease is held for two renames only.
+        """
+        try:
+            known, found = await in_thread(partial(self._look, opened))
+            async with self._lease() as lease:
+                files = [] if lease.unsettled is not None else await in_thread(partial(close_journal, opened.fd))
+            return await in_thread(partial(self._put, opened, known, found, files))
+        except OSError as error:
+            if error.errno in _CANNOT_WRITE:
+                return HistoryUpdate()  # it can be read as it is
+            raise MemoryStorageError(str(self._path), error.errno or 0, error.strerror or str(error)) from error
+
+    def _look(self, opened: _OpenHistory) -> tuple[dict[str, str], FoundNotes]:
+        store = _store.make_store(opened.path, opened.fd)
+        with open_git(str(self._path), store, trio.from_thread.check_cancelled) as git:
+            known = _store.newest_notes(git)
+        return known, _store.look_at_notes(opened.root_fd, known, opened.fd, self._suffixes)
+
+    def _put(self, opened: _OpenHistory, known: dict[str, str], found: FoundNotes, files: list[str]) -> HistoryUpdate:
+        if not files and not found.changed and not found.gone:
+            return HistoryUpdate()
+        with open_git(str(self._path), opened.store, trio.from_thread.check_cancelled) as git:
+            update = Filling(git, opened.fd, opened.root_fd, known, found).run(files)
+            if git.head():
+                _store.keep_head(git, opened.store, opened.fd)
+            for name in files:
+                _fsops.unlink(name, opened.fd)
+            _store.tidy_packs(git, opened.store)
+            pruned = _store.prune(git, opened.store, self._config.max_bytes)
+            if pruned:
+                _store.keep_head(git, opened.store, opened.fd)
+            _store.give_files(opened.store, opened.fd)
+        return attrs.evolve(update, pruned=pruned)
+
+    def _with_git(self, opened: _OpenHistory, function: Callable[[Git], T]) -> T:
+        with open_git(str(self._path), opened.store, trio.from_thread.check_cancelled) as git:
+            return function(git)
+
+    @asynccontextmanager
+    async def _locked(self) -> AsyncIterator[_OpenHistory | None]:
+        """The history, alone among all tasks and processes; None if there is none."""
+        root_fd = await in_thread(partial(open_root, self._path, create=False))
+        history_fd: int | None = None
+        try:
+            history_fd = await in_thread(partial(_open_history, self._path, self._config.folder, root_fd))
+            if history_fd is None:
+                yield None
+                return
+            delay = _POLL_FIRST
+            while not _try_lock(history_fd):
+                await trio.sleep(delay)
+                delay = min(2 * delay, _POLL_LAST)
+            path = self._config.folder or self._path / RESERVED / FOLDER
+            yield _OpenHistory(path, history_fd, root_fd)
+        finally:
+            if history_fd is not None:
+                fcntl.flock(history_fd, fcntl.LOCK_UN)
+                os.close(history_fd)
+            os.close(root_fd)
+
+
+def check_note_path(path: object) -> None:
+    """Raises InvalidInputError for what is no path of a note."""
+    if not isinstance(path, str) or not is_inside(path):
+        raise InvalidInputError("path", f"must be a note's path such as 'entities/ada.md', not {path!r:.200}")
+
+
+def _open_history(path: Path, folder: Path | None, root_fd: int) -> int | None:
+    try:
+        if folder is not None:
+            return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        private_fd = _fsops.open_dir(RESERVED, root_fd)
+        try:
+            return _fsops.open_dir(FOLDER, private_fd)
+        finally:
+            _fsops.close(private_fd)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise MemoryHistoryError(str(path), f"its folder cannot be opened: {error.strerror}; move it away") from error
+
+
+def _try_lock(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,573 @@
+"""The part of the history that is in a commit's way: one row, appended to a journal before the notes are renamed.
+
+A row holds everything that the store needs: the notes as the commit leaves them, and, unless the row before it has the
+same, as the commit found them; so what their owner changed in between is not lost either. A row that its commit took
+back is cut off again. Where a process died in between, the next lease decides by the files that the commit left
+whether the row happened (`settle_last_row`).
+
+The file ``journal`` is appended to under the lease. Closed, it is renamed to ``rows-N``, N being its last sequence
+number, and goes when the store has it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import re
+import struct
+import time
+from collections.abc import Iterator, Mapping
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from ..._errors import MemoryHistoryError
+from ...tools import Version
+from .. import _fsops
+from .._apply import give_to
+from .._paths import Folders, is_inside
+from .._plan import CommitPlan
+from .._record import REDO, UNDO, UNFINISHED
+from ._revisions import CommitOrigin
+from ._tips import JournalTip, JournalTips
+
+FOLDER, JOURNAL, IGNORE, FORGOTTEN = "history", "journal", ".gitignore", "forgotten.json"
+LARGEST_NOTE = 16 * 1024 * 1024
+"""Bytes; what a larger file holds is not kept."""
+
+_CLOSED = re.compile(r"rows-([0-9]{1,18})")
+_HEAD, _TAIL = struct.Struct(">8sIQ16s"), struct.Struct(">Q8s")
+_BEGIN, _END = b"\0triorow", b"rowend\n\0"
+_PREFIX = b"trioagent journal 1\n%018d\n"
+_PREFIX_BYTES = len(_PREFIX % 0)
+_CLOSE_ABOVE = 64 * 1024 * 1024  # bytes: so that a torn end is found quickly
+_MAX_HEADER = 64 * 1024 * 1024
+_LONGEST_MESSAGE = 4000
+_NOT_OURS = {errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.ENXIO}
+
+
+@attrs.frozen
+class RowChange:
+    """One note in a row.
+
+    Attributes:
+        path: the note.
+        before, after: versions; None where there is no note.
+        mode: the permissions that it had before.
+        base: its content before, None if that is not in the row.
+        content: its content after, None if it is deleted.
+    """
+
+    path: str
+    before: Version | None
+    after: Version | None
+    mode: int | None
+    base: bytes | None
+    content: bytes | None
+
+
+@attrs.frozen(kw_only=True)
+class CommitRow:
+    """What one commit did.
+
+    Attributes:
+        id: 16 hexadecimal digits; the names of the commit's files in ``.trioagent`` have the first 8.
+        time: seconds since 1970.
+        origin: whose commit it is.
+        changes: the notes.
+        made, removed: folders, with the permissions of the removed ones.
+        sequence: its number in the memory's history, from 1.
+        void: for a row that says what became of the one before it: the notes that were not changed after all.
+    """
+
+    id: str
+    time: float
+    origin: CommitOrigin = attrs.field(factory=CommitOrigin)
+    changes: tuple[RowChange, ...] = ()
+    made: tuple[str, ...] = ()
+    removed: Mapping[str, int | None] = attrs.field(factory=dict)
+    sequence: int = 0
+    void: tuple[str, ...] | None = None
+
+    def encode(self) -> bytes:
+        bodies: list[bytes] = []
+        changes = []
+        for change in self.changes:
+            lengths = []
+            for data in (change.base, change.content):
+                lengths.append(-1 if data is None else len(data))
+                bodies.append(data or b"")
+            changes.append([change.path, change.before, change.after, change.mode, *lengths])
+        fields = {
+            "n": self.sequence,
+            "id": self.id,
+            "time": self.time,
+            "origin": attrs.asdict(self.origin),
+            "changes": changes,
+            "made": self.made,
+            "removed": self.removed,
+            "void": self.void,
+        }
+        header, body = json.dumps(fields).encode(), b"".join(bodies)
+        head = _HEAD.pack(_BEGIN, len(header), len(body), _digest(header, body))
+        total = _HEAD.size + len(header) + len(body) + _TAIL.size
+        return b"".join((head, header, body, _TAIL.pack(total, _END)))
+
+    @classmethod
+    def decode(cls, header: bytes, body: bytes) -> CommitRow:
+        """Inverse of :meth:`encode`; ValueError if it is no row."""
+        try:
+            fields = json.loads(header)
+            changes, at = [], 0
+            for path, before, after, mode, *lengths in fields["changes"]:
+                if not isinstance(path, str) or not is_inside(path):
+                    raise ValueError(f"{path!r} is not a path inside a memory")
+                parts: list[bytes | None] = []
+                for length in lengths:
+                    parts.append(None if length < 0 else body[at : at + length])
+                    at += max(length, 0)
+                base, content = parts
+                changes.append(RowChange(path, before, after, mode, base, content))
+            if at != len(body):
+                raise ValueError("its contents have another length")
+            void = fields["void"]
+            return cls(
+                id=str(fields["id"]),
+                time=float(fields["time"]),
+                origin=CommitOrigin(**fields["origin"]),
+                changes=tuple(changes),
+                made=tuple(map(str, fields["made"])),
+                removed=dict(fields["removed"]),
+                sequence=int(fields["n"]),
+                void=None if void is None else tuple(map(str, void)),
+            )
+        except (KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise ValueError(f"not a row of a journal: {error!r}") from error
+
+
+def _digest(header: bytes, body: bytes) -> bytes:
+    digest = blake2b(header, digest_size=16)
+    digest.update(body)
+    return digest.digest()
+
+
+@attrs.frozen
+class JournalPlace:
+    """Where the journal of a memory is, and what is kept in it.
+
+    Attributes:
+        folder: of the history; None for the one in the memory.
+        keep_messages: see `HistoryConfig`.
+        tips: of all journals.
+    """
+
+    folder: Path | None
+    keep_messages: bool
+    tips: JournalTips
+
+
+class CommitJournal:
+    """A journal that is open for one commit, under its memory's lease."""
+
+    def __init__(self, place: JournalPlace, path: str, history_fd: int, owner: os.stat_result | None) -> None:
+        self._place, self._path, self._history_fd, self._owner = place, path, history_fd, owner
+        self._fd = _fsops.open_append(JOURNAL, history_fd)
+        try:
+            self._tip = self._known_tip() or self._read_tip()
+        except BaseException:
+            _fsops.close(self._fd)
+            raise
+        self._appended: CommitRow | None = None
+
+    def close(self) -> None:
+        _fsops.close(self._fd)
+
+    def row(self, commit_id: str, plan: CommitPlan, folders: Folders, origin: CommitOrigin) -> CommitRow | None:
+        """The row for a plan; None if it changes no notes."""
+        forgotten = read_forgotten(self._history_fd)
+        changes = []
+        for path in (*plan.deletes, *plan.writes):
+            found, data = plan.before(path), plan.writes.get(path)
+            before = None if found is None else found.version
+            mode = None if found is None else found.status.st_mode & 0o7777
+            base = None
+            if found is not None and before != self._tip.versions.get(path) and before != forgotten.get(path):
+                base = _content(folders, path, found.status.st_size)
+            changes.append(RowChange(path, before, plan.after.get(path), mode, base, data))
+        if not changes:
+            return None
+        return CommitRow(
+            id=commit_id + os.urandom(4).hex(),
+            time=time.time(),
+            origin=attrs.evolve(origin, said=origin.said[:_LONGEST_MESSAGE] if self._place.keep_messages else ""),
+            changes=tuple(changes),
+            made=tuple(folder.path for folder in plan.made),
+            removed={folder.path: folder.mode for folder in plan.removed},
+        )
+
+    def append(self, row: CommitRow, *, sync: bool) -> None:
+        """Add a row. Nothing is added if that fails.
+
+        Raises:
+            OSError: the disk refused.
+        """
+        size = self._tip.stamp[1]
+        if size > _CLOSE_ABOVE:
+            self._close_file()
+            size = 0
+        row = attrs.evolve(row, sequence=self._tip.sequence + 1)
+        begin = b"" if size else _PREFIX % row.sequence
+        try:
+            _fsops.write(self._fd, begin + row.encode())
+            if sync:
+                _fsops.fsync(self._fd)
+        except OSError:
+            _fsops.truncate(self._fd, size)
+            raise
+        self._appended = row
+
+    def take_back(self) -> None:
+        """Cut the row off again: its commit did not happen."""
+        if self._appended is not None:
+            _fsops.truncate(self._fd, self._tip.stamp[1])
+            self._appended = None
+
+    def keep(self) -> None:
+        """Its commit happened."""
+        if self._appended is not None:
+            self._tip.sequence = self._appended.sequence
+            self._tip.versions.update((change.path, change.after) for change in self._appended.changes)
+            self._tip.stamp = _stamp(self._fd)
+            self._place.tips.put(self._path, self._tip)
+
+    def _known_tip(self) -> JournalTip | None:
+        tip = self._place.tips.take(self._path)
+        return tip if tip is not None and tip.stamp == _stamp(self._fd) else None
+
+    def _read_tip(self) -> JournalTip:
+        """The tip by the file itself, whose torn end is cut off, and by the names of those closed before."""
+        if self._owner is not None:
+            give_to(self._owner, self._fd)
+        stamp = _stamp(self._fd)
+        if stamp[1]:
+            sequence, size = _end_of(self._fd, stamp[1])
+            if size != stamp[1]:
+                _fsops.truncate(self._fd, size)
+                stamp = _stamp(self._fd)
+            if size:
+                return JournalTip(stamp, sequence)
+        return JournalTip(stamp, last_closed(_fsops.names(self._history_fd)))
+
+    def _close_file(self) -> None:
+        """Go on in a new file; this one is large enough."""
+        _fsops.rename(JOURNAL, self._history_fd, f"rows-{self._tip.sequence:018}", self._history_fd)
+        fd, self._fd = self._fd, _fsops.open_append(JOURNAL, self._history_fd)
+        _fsops.close(fd)
+        if self._owner is not None:
+            give_to(self._owner, self._fd)
+        self._tip.stamp = _stamp(self._fd)
+
+
+@contextlib.contextmanager
+def open_journal(
+    place: JournalPlace, path: str, private_fd: int, owner: os.stat_result | None
+) -> Iterator[CommitJournal]:
+    """The journal of the memory at *path*, made with its folder if it is not there.
+
+    Args:
+        private_fd: ``.trioagent``.
+        owner: whose it is to be; None: this process's user.
+
+    Raises:
+        MemoryHistoryError: what lies in its place is not ours.
+        OSError: the disk refused.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            history_fd = _open_folder(place.folder, private_fd, owner)
+            stack.callback(_fsops.close, history_fd)
+            journal = CommitJournal(place, path, history_fd, owner)
+        except OSError as error:
+            if error.errno not in _NOT_OURS:
+                raise
+            problem = f"its folder or journal is a link, or no file of ours ({error.strerror}); move it away"
+            raise MemoryHistoryError(path, problem) from error
+        stack.callback(journal.close)
+        yield journal
+
+
+def open_existing(folder: Path | None, private_fd: int) -> int | None:
+    """A descriptor of the history's folder; None if it is not there, or is no folder."""
+    try:
+        return _fsops.open_dir(FOLDER, private_fd) if folder is None else _open_at(folder)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, *_NOT_OURS):
+            return None
+        raise
+
+
+def _open_at(folder: Path) -> int:
+    return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+
+def _open_folder(folder: Path | None, private_fd: int, owner: os.stat_result | None) -> int:
+    """The history's folder, for its owner alone: notes may be private."""
+    try:
+        return _fsops.open_dir(FOLDER, private_fd) if folder is None else _open_at(folder)
+    except FileNotFoundError:
+        pass
+    if folder is None:
+        _fsops.mkdir(FOLDER, private_fd, 0o700)
+        fd = _fsops.open_dir(FOLDER, private_fd)
+    else:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fd = _open_at(folder)
+    try:
+        ignore = _fsops.open_append(IGNORE, fd)
+        try:
+            if not _fsops.fstat(ignore).st_size:
+                _fsops.write(ignore, b"*\n")
+            if owner is not None:
+                give_to(owner, ignore)
+                give_to(owner, fd)
+        finally:
+            _fsops.close(ignore)
+    except BaseException:
+        _fsops.close(fd)
+        raise
+    return fd
+
+
+def close_journal(history_fd: int) -> list[str]:
+    """Close the journal, if it has rows; the names of all closed files, oldest first. To be called under the lease."""
+    if _fsops.lstat(JOURNAL, history_fd) is not None:
+        fd = _fsops.open_append(JOURNAL, history_fd)
+        try:
+            size = _fsops.fstat(fd).st_size
+            sequence, end = _end_of(fd, size) if size else (0, 0)
+            if end != size:
+                _fsops.truncate(fd, end)
+        finally:
+            _fsops.close(fd)
+        if end > _PREFIX_BYTES:
+            _fsops.rename(JOURNAL, history_fd, f"rows-{sequence:018}", history_fd)
+            _begin_file(history_fd, sequence + 1)
+    return sorted(name for name in _fsops.names(history_fd) if _CLOSED.fullmatch(name))
+
+
+def _begin_file(history_fd: int, sequence: int) -> None:
+    """A new journal, which knows its first number: the closed ones go once the store has them."""
+    owner = _fsops.fstat(history_fd) if os.geteuid() == 0 else None
+    fd = _fsops.open_append(JOURNAL, history_fd)
+    try:
+        if owner is not None:
+            give_to(owner, fd)
+        _fsops.write(fd, _PREFIX % sequence)
+    finally:
+        _fsops.close(fd)
+
+
+def last_closed(names: list[str]) -> int:
+    """The last sequence number in the closed files of a history; 0 if there are none."""
+    return max((int(match[1]) for match in map(_CLOSED.fullmatch, names) if match), default=0)
+
+
+def read_rows(name: str, history_fd: int) -> Iterator[CommitRow]:
+    """The rows of a closed file. What is damaged in between is passed over."""
+    fd = _fsops.open_append(name, history_fd)
+    try:
+        size, at = _fsops.fstat(fd).st_size, _PREFIX_BYTES
+        while at < size:
+            row, end = _row_at(fd, at, size)
+            if row is not None:
+                yield row
+            at = end if row is not None else _next_begin(fd, at + 1, size)
+    finally:
+        _fsops.close(fd)
+
+
+def read_forgotten(history_fd: int) -> dict[str, Version]:
+    """Path to the version of the notes whose present content is not to be kept (see `Memory.forget`)."""
+    try:
+        text = _fsops.read(FORGOTTEN, history_fd, 1024 * 1024)
+        found = {} if text is None else json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(found, dict):
+        return {}
+    return {path: version for path, version in found.items() if isinstance(version, str)}
+
+
+def settle_last_row(history_fd: int, private_fd: int, folders: Folders, names: list[str]) -> None:
+    """After a commit died: take its row back as far as the notes and the commit's own files disprove it.
+
+    To be called before these files are removed, and after the record was carried out or taken back.
+
+    Args:
+        names: what lay in ``.trioagent`` when the lease began.
+
+    Raises:
+        OSError: the disk refused.
+    """
+    if _fsops.lstat(JOURNAL, history_fd) is None:
+        return
+    try:
+        fd = _fsops.open_append(JOURNAL, history_fd)
+    except OSError as error:
+        if error.errno in _NOT_OURS:  # planted; whoever wants to append is told
+            return
+        raise
+    try:
+        size = _fsops.fstat(fd).st_size
+        _, end = _end_of(fd, size) if size else (0, 0)
+        if end != size:
+            _fsops.truncate(fd, end)
+        start = _start_of_last(fd, end)
+        if start is None:
+            return
+        row, _ = _row_at(fd, start, end)
+        if row is None or row.void is not None or not _is_of(row, names, private_fd):
+            return
+        undone = UNDO in names or (UNFINISHED in names and REDO not in names)
+        void = [change.path for change, file in _files_of(row) if _disproved(change, file, folders, private_fd, undone)]
+        if len(void) == len(row.changes):
+            _fsops.truncate(fd, start)
+        elif void:
+            verdict = CommitRow(id=row.id, time=row.time, sequence=row.sequence + 1, void=tuple(void))
+            try:
+                _fsops.write(fd, verdict.encode())
+            except OSError:
+                _fsops.truncate(fd, end)
+                raise
+    finally:
+        _fsops.close(fd)
+
+
+def _is_of(row: CommitRow, names: list[str], private_fd: int) -> bool:
+    """Did the commit of this row leave one of the files?"""
+    commit_id = row.id[:8]
+    if any(f"-{commit_id}-" in name for name in names):
+        return True
+    for name in (REDO, UNDO, UNFINISHED):
+        if name in names:
+            try:
+                text = _fsops.read(name, private_fd)
+            except OSError as error:
+                if error.errno != errno.EFBIG:
+                    raise
+                continue
+            if text is not None and f"-{commit_id}-".encode() in text:
+                return True
+    return False
+
+
+def _files_of(row: CommitRow) -> Iterator[tuple[RowChange, str]]:
+    """Each note of a row with the file that the commit has for it in ``.trioagent`` (see `_commit._stage`)."""
+    writes = [change for change in row.changes if change.after is not None]
+    deletes = [change for change in row.changes if change.after is None]
+    for number, change in enumerate((*writes, *deletes)):
+        yield change, f"{'new' if number < len(writes) else 'old'}-{row.id[:8]}-{number}"
+
+
+def _disproved(change: RowChange, file: str, folders: Folders, private_fd: int, undone: bool) -> bool:
+    """Whether a note was not changed: its new content is still staged, or the deleted one was not moved away."""
+    found = _fsops.version(file, private_fd)
+    if change.after is not None:
+        return found == change.after
+    if found is not None:
+        return False
+    present = folders.version(change.path)
+    return present is not None and (undone or present == change.before)
+
+
+def _content(folders: Folders, path: str, size: int) -> bytes | None:
+    if size > LARGEST_NOTE:
+        return None
+    try:
+        return folders.read(path, LARGEST_NOTE)
+    except OSError as error:
+        if error.errno == errno.EFBIG:
+            return None
+        raise
+
+
+def _stamp(fd: int) -> tuple[int, int, int]:
+    status = _fsops.fstat(fd)
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _end_of(fd: int, size: int) -> tuple[int, int]:
+    """The sequence number of the last whole row, and where that ends; (0, 0) if the file has no whole beginning."""
+    first = _first_sequence(fd)
+    if first is None:
+        return 0, 0
+    start = _start_of_last(fd, size)
+    if start is not None:
+        row, end = _row_at(fd, start, size, whole=False)
+        if row is not None and end == size:
+            return row.sequence, size
+    sequence, at = first - 1, _PREFIX_BYTES
+    while at < size:
+        row, end = _row_at(fd, at, size)
+        if row is None:
+            break
+        sequence, at = row.sequence, end
+    return sequence, at
+
+
+def _first_sequence(fd: int) -> int | None:
+    prefix = _fsops.read_at(fd, _PREFIX_BYTES, 0)
+    digits = prefix[-19:-1]
+    if len(prefix) != _PREFIX_BYTES or not digits.isdigit() or _PREFIX % int(digits) != prefix:
+        return None
+    return int(digits)
+
+
+def _start_of_last(fd: int, size: int) -> int | None:
+    if size < _PREFIX_BYTES + _HEAD.size + _TAIL.size:
+        return None
+    length, end = _TAIL.unpack(_fsops.read_at(fd, _TAIL.size, size - _TAIL.size))
+    start: int = size - length
+    return start if end == _END and _PREFIX_BYTES <= start <= size - _HEAD.size - _TAIL.size else None
+
+
+def _row_at(fd: int, at: int, size: int, *, whole: bool = True) -> tuple[CommitRow | None, int]:
+    """The row that begins there and where it ends; None if there is no whole one.
+
+    Args:
+        whole: with its contents, whose checksum is looked at; else without its notes.
+    """
+    head = _fsops.read_at(fd, _HEAD.size, at)
+    if len(head) < _HEAD.size:
+        return None, at
+    begin, header_bytes, body_bytes, digest = _HEAD.unpack(head)
+    end = at + _HEAD.size + header_bytes + body_bytes + _TAIL.size
+    if begin != _BEGIN or header_bytes > _MAX_HEADER or end > size:
+        return None, at
+    header = _fsops.read_at(fd, header_bytes, at + _HEAD.size)
+    try:
+        if not whole:
+            fields: dict[str, Any] = json.loads(header)
+            return CommitRow(id=str(fields["id"]), time=0, sequence=int(fields["n"])), end
+        body = _fsops.read_at(fd, body_bytes, at + _HEAD.size + header_bytes)
+        if _digest(header, body) != digest:
+            return None, at
+        return CommitRow.decode(header, body), end
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None, at
+
+
+def _next_begin(fd: int, at: int, size: int) -> int:
+    """Where the next row may begin."""
+    piece = 1024 * 1024
+    while at < size:
+        data = _fsops.read_at(fd, piece + len(_BEGIN), at)
+        found = data.find(_BEGIN)
+        if found >= 0:
+            return at + found
+        at += piece
+    return size

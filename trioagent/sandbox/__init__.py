@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ._review import AcceptChanges as AcceptChanges
     from ._review import EditChanges as EditChanges
     from ._review import RejectChanges as RejectChanges
+    from ._review import ReviewDecision as ReviewDecision
     from ._review import Reviewer as Reviewer
     from ._review import ReviewPolicy as ReviewPolicy
     from ._review import ReviewRequest as ReviewRequest
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 _PLACES = {
     "_probe": "Check TierReport diagnose open_sandbox",
-    "_review": "AcceptChanges EditChanges RejectChanges Reviewer ReviewPolicy ReviewRequest",
+    "_review": "AcceptChanges EditChanges RejectChanges ReviewDecision Reviewer ReviewPolicy ReviewRequest",
     "_sandbox": "BlockResult HostTool Sandbox",
 }
 

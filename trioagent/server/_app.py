@@ -6,15 +6,15 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Router
 from starlette.types import Receive, Scope, Send
 
-from . import _rest
+from . import _chats, _rest
 from ._border import Border
 from ._context import ServerContext
 
 # Each has `routes(context)`. The first that matches counts.
-_ROUTES = (_rest.routes,)
+_ROUTES = (_rest.routes, _chats.routes)
 
 
-def make_app(context: ServerContext, token: str) -> Border:
+def make_app(context: ServerContext) -> Border:
     """The ASGI application of one server."""
     router = Router(
         [route for routes in _ROUTES for route in routes(context)], redirect_slashes=False, default=_not_found
@@ -24,7 +24,7 @@ def make_app(context: ServerContext, token: str) -> Border:
         scope["app"] = router  # so that Starlette raises errors instead of answering in a shape of its own
         await router(scope, receive, send)
 
-    return Border(app, context.config, token)
+    return Border(app, context.config, context.check_token)
 
 
 async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:

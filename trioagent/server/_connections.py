@@ -39,6 +39,7 @@ from ._request_error import RequestError, log
 CONNECTION = "trioagent.connection"  # the key of a connection in the ASGI scope's state
 
 _CHUNK = 64 * 1024
+_SEND_BUFFER = 128 * 1024
 _LINGER_SECONDS = 2.0
 _INBOX = 10  # messages of a client that wait for the application
 _QUIET_ERRORS = (OSError, h11.ProtocolError, ProtocolError, trio.BrokenResourceError, trio.ClosedResourceError)
@@ -63,6 +64,7 @@ class Connections:
         self._context = WorkerContext(None)
         self._unidentified: dict[Connection, None] = {}  # the oldest first
         self._open: set[Connection] = set()
+        self._closed = trio.lowlevel.ParkingLot()
 
     @property
     def open(self) -> int:
@@ -84,10 +86,12 @@ class Connections:
         self._unidentified.pop(connection, None)
 
     async def finish(self) -> None:
-        """Close idle connections, and each other one with the end of its request."""
+        """Close idle connections, and each other one with the end of its request; wait until all are closed."""
         await self._context.terminated.set()
         for connection in tuple(self._open):
             connection.close_if_idle()
+        while self._open:
+            await self._closed.park()
 
     def abort(self) -> None:
         """Close all connections at once."""
@@ -107,6 +111,7 @@ class Connections:
         finally:
             self._open.discard(connection)
             self._unidentified.pop(connection, None)
+            self._closed.unpark_all()
 
 
 class Connection(TCPServer):
@@ -375,6 +380,8 @@ class _Applications:
 
 
 def _set_options(stream: trio.SocketStream) -> None:
+    # What the kernel keeps for a client that does not read would otherwise grow to 4 MB.
+    stream.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
     if stream.socket.family == socket.AF_UNIX:
         return
     stream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

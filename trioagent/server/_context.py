@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hmac
+
 import attrs
 
 from ..runtime import Runtime
@@ -9,6 +11,7 @@ from ._config import ServerConfig
 from ._memories import Memories
 from ._request_error import RequestError
 from ._run_dirs import RunDirectories
+from ._sessions import Sessions, stopping_error
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -17,14 +20,20 @@ class ServerContext:
 
     Attributes:
         runtime: None if no model answers here.
-        stopping: the server has been asked to stop, and takes on no new work.
+        token: what clients have to show.
     """
 
     config: ServerConfig
     memories: Memories
     runs: RunDirectories
     runtime: Runtime | None
-    stopping: bool = False
+    sessions: Sessions
+    token: str = attrs.field(repr=False)
+
+    @property
+    def stopping(self) -> bool:
+        """The server has been asked to stop, and takes on no new work."""
+        return self.sessions.stopping
 
     def require_runtime(self) -> Runtime:
         """The runtime, for work that takes a model.
@@ -33,7 +42,20 @@ class ServerContext:
             RequestError: there is none, or the server is about to stop.
         """
         if self.stopping:
-            raise RequestError(503, "stopping", "the server is about to stop", "try again when it is back")
+            raise stopping_error()
         if self.runtime is None:
             raise RequestError(503, "no_model", "no model answers on this server", "start it with --model")
         return self.runtime
+
+    def check_token(self, given: str) -> None:
+        """
+        Raises:
+            RequestError: it is not the server's.
+        """
+        if not hmac.compare_digest(given.encode("utf-8", "replace"), self.token.encode()):
+            raise RequestError(
+                401,
+                "wrong_token",
+                "the token is not the server's",
+                "use the one that the server printed when it started, or TRIOAGENT_SERVER_TOKEN",
+            )

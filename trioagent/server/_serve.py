@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from functools import partial
 
 import trio
@@ -18,6 +17,9 @@ from ._context import ServerContext
 from ._listen import listening
 from ._memories import Memories
 from ._run_dirs import RunDirectories
+from ._sessions import Sessions
+
+_LAST_WORDS_SECONDS = 1.0  # for answers on their way, after the last chat has ended
 
 
 class Server:
@@ -52,7 +54,7 @@ class Server:
 
     def stop(self) -> None:
         """Ask the server to end: no new work, and what goes on may end within the grace. Returns at once."""
-        self._context.stopping = True
+        self._context.sessions.stopping = True
         self._stop.set()
 
     async def wait_stopping(self) -> None:
@@ -91,20 +93,34 @@ async def serve(
             runtime = await stack.enter_async_context(open_runtime(config.model))
         limits, sync = (MemoryLimits(), False) if runtime is None else (runtime.memory_limits, runtime.sync_notes)
         memories = await trio.to_thread.run_sync(partial(Memories, config.root, limits=limits, sync=sync))
-        context = ServerContext(config=config, memories=memories, runs=RunDirectories(config.runs), runtime=runtime)
-        token = new_token() if config.token is None else config.token
-        app = make_app(context, token)
-        connections = Connections(app, config.limits)
         listeners, authority = await stack.enter_async_context(listening(config))
-        app.authority = authority
-        server = Server(context, connections, f"http://{authority or 'localhost'}", token)
-        async with _aborted_at_end(connections) as nursery:
+        async with trio.open_nursery() as nursery:
+            sessions = Sessions(config, nursery)
+            token = new_token() if config.token is None else config.token
+            context = ServerContext(
+                config=config,
+                memories=memories,
+                runs=RunDirectories(config.runs),
+                runtime=runtime,
+                sessions=sessions,
+                token=token,
+            )
+            app = make_app(context)
+            app.authority = authority
+            connections = Connections(app, config.limits)
+            server = Server(context, connections, f"http://{authority or 'localhost'}", token)
             accepting = trio.CancelScope()
+            nursery.start_soon(_abort_when_cancelled, connections)
             nursery.start_soon(_accept, accepting, connections, listeners, nursery)
             task_status.started(server)
             await server.wait_stopping()
             accepting.cancel()
-            await connections.finish()
+            with trio.move_on_after(config.grace_seconds):
+                await sessions.wait_no_chats()
+            sessions.close()
+            with trio.move_on_after(_LAST_WORDS_SECONDS):
+                await connections.finish()
+            nursery.cancel_scope.cancel()
 
 
 async def _accept(
@@ -117,17 +133,9 @@ async def _accept(
         await trio.serve_listeners(connections.serve, listeners, handler_nursery=nursery)
 
 
-@asynccontextmanager
-async def _aborted_at_end(connections: Connections) -> AsyncIterator[trio.Nursery]:
-    """A nursery for connections: when the block has ended, and if it is cancelled, they are closed at once."""
-    async with trio.open_nursery() as nursery:
-
-        async def abort_when_cancelled() -> None:
-            try:
-                await trio.sleep_forever()
-            finally:
-                connections.abort()
-
-        nursery.start_soon(abort_when_cancelled)
-        yield nursery
-        nursery.cancel_scope.cancel()
+async def _abort_when_cancelled(connections: Connections) -> None:
+    """Close all connections when the server is cancelled: writes to clients that do not read are shielded."""
+    try:
+        await trio.sleep_forever()
+    finally:
+        connections.abort()

@@ -1,0 +1,58 @@
+"""Pieces of an answer on their way to clients: the first one at once, later ones joined."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import trio
+
+from .._parsed_reply import Delta, Kind
+
+JOIN_SECONDS = 0.1  # a frame costs 0.1 ms of processor time, and a piece often is one word
+
+
+class DeltaBuffer:
+    """Joins the pieces that come within `JOIN_SECONDS` of the last one that went out.
+
+    Args:
+        publish: takes a piece; must not wait.
+    """
+
+    def __init__(self, publish: Callable[[Delta], None]) -> None:
+        self._publish = publish
+        self._kind: Kind = "reply"
+        self._texts: list[str] = []
+        self._quiet_until = -1.0
+        self._waiting = trio.lowlevel.ParkingLot()
+
+    def add(self, delta: Delta) -> None:
+        """Publish *delta*, now or soon."""
+        if self._texts and delta.kind != self._kind:
+            self.flush()
+        self._kind = delta.kind
+        self._texts.append(delta.text)
+        if trio.current_time() >= self._quiet_until:
+            self.flush()
+        elif len(self._texts) == 1:
+            self._waiting.unpark()
+
+    def flush(self) -> None:
+        """Publish what waits."""
+        if self._texts:
+            text = "".join(self._texts)
+            self._texts.clear()
+            self._quiet_until = trio.current_time() + JOIN_SECONDS
+            self._publish(Delta(self._kind, text))
+
+    def restart(self) -> None:
+        """What waits has been published; the next piece goes out at once."""
+        self.flush()
+        self._quiet_until = -1.0
+
+    async def run(self) -> None:
+        """Publish in time what waits, until cancelled."""
+        while True:
+            if not self._texts:
+                await self._waiting.park()
+            await trio.sleep_until(self._quiet_until)
+            self.flush()

@@ -61,7 +61,7 @@ _DECISIONS: Mapping[type, str] = {AcceptChanges: "accept", RejectChanges: "rejec
 
 
 @attrs.define(eq=False)
-class _Chat:
+class _RunningChat:
     """A message and the answer to it, while that goes on."""
 
     number: int
@@ -124,7 +124,7 @@ class Session:
         self._agent = make_agent(self)
         self._subscribers = 0
         self._linger: trio.CancelScope | None = None
-        self._chat: _Chat | None = None
+        self._chat: _RunningChat | None = None
         self._chats = 0
         self._pending: _PendingReview | None = None
         self._reviews = 0
@@ -188,7 +188,7 @@ class Session:
         self._require_rest()
         self._sessions.begin_chat()
         self._chats += 1
-        self._chat = _Chat(self._chats, text)
+        self._chat = _RunningChat(self._chats, text)
         self._publish("said", chat=self._chats, text=text, **({"id": id} if id else {}))
         self._sessions.nursery.start_soon(self._run, self._chat)
         return self._chats
@@ -274,7 +274,7 @@ class Session:
         self._publish("reviewed", review=pending.number, decision=_DECISIONS[type(pending.decision)])
         return pending.decision
 
-    async def _run(self, chat: _Chat) -> None:
+    async def _run(self, chat: _RunningChat) -> None:
         undo, before = UndoLog(most_bytes=_UNDO_BYTES), self._agent.messages
         try:
             with chat.scope:
@@ -314,7 +314,7 @@ class Session:
             self._chat.so_far.setdefault(delta.kind, []).append(delta.text)
             self._publish("event", chat=self._chat.number, event=to_json(delta))
 
-    def _end(self, chat: _Chat, outcome: str, **more: Any) -> None:
+    def _end(self, chat: _RunningChat, outcome: str, **more: Any) -> None:
         if self._chat is chat:
             self._deltas.restart()
             self._chat = None

@@ -30,7 +30,7 @@ from . import _configuration, settings, utils
 from ._choice import choice_of, name_of
 from ._folders import absolute, memory_folder, path_text
 from ._host_tools import for_trio
-from ._runtimes import runtime_for
+from ._runtimes import current_sandbox, runtime_for
 from .schemas import AgentResponse, ChatMessage, Role
 
 
@@ -118,9 +118,9 @@ class AgentFacade:
 
     async def _agent(self) -> _FamilyAgent:
         """The `trioagent.Agent` that does the work; a new one in a new Trio run (after a fork or a shutdown)."""
-        runtime = await runtime_for(self._choice)
         path = self.memory_path  # users assign to it
-        if self._delegate is None or self._delegate[:2] != (runtime.sandbox, path):
+        if self._delegate is None or self._delegate[:2] != (current_sandbox(), path):
+            runtime = await runtime_for(self._choice)
             place = str(absolute(path, "memory_path"))
             self._delegate = runtime.sandbox, path, _FamilyAgent(self, runtime, place)
         agent = self._delegate[2]

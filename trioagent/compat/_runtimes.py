@@ -122,6 +122,11 @@ async def runtime_for(choice: Settings | Model) -> Runtime:
     return attrs.evolve(await runtimes.any(), model=choice, config=None)
 
 
+def current_sandbox() -> Sandbox | None:
+    """The sandbox that this run's agents share; None until the first chat."""
+    return _current.get().sandbox
+
+
 async def sandbox_for(seconds: float) -> Sandbox:
     """A sandbox of this run whose blocks may run for *seconds*."""
     return await _current.get().sandbox_for(seconds)

@@ -27,10 +27,15 @@ class Role(StrEnum):
 
 
 def _role(value: object) -> Role:
+    if type(value) is Role:
+        return value
     try:
         return Role(str(value))
     except ValueError:
         raise InvalidInputError("role", f"must be one of {', '.join(Role)}, not {value!r}") from None
+
+
+_ROLES_HERE = {role.value: Role.USER if role is Role.TOOL else role for role in Role}
 
 
 def _text(what: str, value: object) -> str:
@@ -59,8 +64,10 @@ class ChatMessage(PydanticStyle, _messages.ChatMessage):
     from_tool: bool = attrs.field(default=False, eq=False, repr=False)
 
     def __init__(self, role: str, content: str, *, from_tool: bool = False, **ignored: object) -> None:
-        for field, value in (("role", role), ("content", content), ("from_tool", from_tool)):
-            setattr(self, field, value)
+        put = object.__setattr__  # nothing is made of the content yet
+        put(self, "role", _role(role))
+        put(self, "content", _text("content", content))
+        put(self, "from_tool", from_tool)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "role":
@@ -84,8 +91,12 @@ class ChatMessage(PydanticStyle, _messages.ChatMessage):
         if isinstance(message, cls):
             return message
         if isinstance(message, _messages.ChatMessage):
-            from_tool = message.role == "tool"
-            return cls(Role.USER if from_tool else message.role, message.content, from_tool=from_tool)
+            made = cls.__new__(cls)  # past the checks: this is done for every message of every chat
+            put = object.__setattr__
+            put(made, "role", _ROLES_HERE[message.role])
+            put(made, "content", message.content)
+            put(made, "from_tool", message.role == "tool")
+            return made
         try:
             role, content = message["role"], message["content"]
         except (TypeError, LookupError):
@@ -126,7 +137,10 @@ class AgentResponse(PydanticStyle, _messages.AgentResponse):
         """The same response as one of these."""
         if isinstance(response, cls):
             return response
-        return cls(**{name: getattr(response, name) for name in _RESPONSE_DEFAULTS})
+        made = cls.__new__(cls)
+        for name in _RESPONSE_DEFAULTS:
+            object.__setattr__(made, name, getattr(response, name))
+        return made
 
     def __str__(self) -> str:
         return f"Thoughts: {self.thoughts}\nPython block:\n{self.python_block or ''}\nReply: {self.reply or ''}"

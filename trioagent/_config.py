@@ -39,6 +39,8 @@ _positive_int = _checked(lambda v: isinstance(v, int) and v > 0, "a whole number
 _not_negative = _checked(lambda v: v >= 0, "a number, 0 or more")
 _finite = _checked(lambda v: 0 <= v < math.inf, "a number, 0 or more")
 _count = _checked(lambda v: isinstance(v, int) and v >= 0, "a whole number, 0 or more")
+BlindOverwrite = Literal["refuse", "allow"]
+_overwrite = _checked(lambda v: v in get_args(BlindOverwrite), "'refuse' or 'allow'")
 
 
 def _profile_name(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -340,8 +342,9 @@ class BatchConfig:
     Attributes:
         max_concurrent: episodes at once.
         deadline: working seconds for one episode, not counting waits for a rate limit or a retry; None for no limit.
-        max_tool_turns, system_prompt, system_prompt_append, model_profile: see `AgentConfig`; a job may have prompts of
-            its own.
+        max_tool_turns, system_prompt, system_prompt_append, model_profile, blind_overwrite: see `AgentConfig`; a job may
+            have prompts and a blind_overwrite of its own.
+        policy: what blocks may read and change in the memories; a job may have its own.
         max_tokens_total: no request is sent that would bring what is spent and reserved above this, earlier runs of the
             same run directory counted; None for no limit.
         max_cost: the same for cost, in the currency of the prices; None for no limit.
@@ -350,8 +353,8 @@ class BatchConfig:
             the journal where the failure was outside of the conversation (the model's server, the sandbox), and begin
             again from the start otherwise; what those that failed had changed in their notes is taken back first, but
             for notes that somebody has changed since, which are named in a warning.
-        accept_changes: go on with a run that was begun with another model, prompt, sampling or number of tool turns;
-            without it a difference is refused by name.
+        accept_changes: go on with a run that was begun with another model, prompt, policy, sampling or number of tool
+            turns; without it a difference is refused by name.
         limit: take only so many of the jobs that are not finished yet.
         outage_patience: how many seconds the run waits for a model server that is away, or for room on a full disk,
             before it stops and leaves the jobs concerned to be gone on with; 0 for not at all.
@@ -365,6 +368,8 @@ class BatchConfig:
     system_prompt: str | None = None
     system_prompt_append: str | None = None
     model_profile: str | None = attrs.field(default=None, validator=_profile_name)
+    blind_overwrite: BlindOverwrite = attrs.field(default="refuse", validator=_overwrite)
+    policy: VaultPolicy = attrs.field(default=VaultPolicy(), validator=attrs.validators.instance_of(VaultPolicy))
     max_tokens_total: int | None = attrs.field(default=None, validator=attrs.validators.optional(_positive_int))
     max_cost: float | None = attrs.field(default=None, validator=attrs.validators.optional(_positive))
     prompt_price: float | None = attrs.field(default=None, validator=attrs.validators.optional(_not_negative))
@@ -433,7 +438,5 @@ class AgentConfig:
     system_prompt: str | None = None
     system_prompt_append: str | None = None
     message_chars: int = attrs.field(default=200_000, validator=_positive_int)
-    blind_overwrite: Literal["refuse", "allow"] = attrs.field(
-        default="refuse", validator=_checked(lambda v: v in ("refuse", "allow"), "'refuse' or 'allow'")
-    )
+    blind_overwrite: BlindOverwrite = attrs.field(default="refuse", validator=_overwrite)
     model_profile: str | None = attrs.field(default=None, validator=_profile_name)

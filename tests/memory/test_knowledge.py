@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trioagent._config import BlindOverwrite
 from trioagent._errors import MemoryConflictError, MemoryLimitError, MemoryUnreadError
 from trioagent.memory import ChangeSet, Knowledge, SeenNotes, _knowledge
-from trioagent.memory._knowledge import BlindOverwrite
 from trioagent.tools._version import version_of
 
 from .support import commit_now, read_tree

@@ -19,7 +19,7 @@ from typing import Any
 import attrs
 import trio
 
-from .._config import ModelConfig
+from .._config import ModelConfig, VaultPolicy
 from .._errors import FatalError, InvalidInputError
 from .._model_profile import DEFAULT, profile_for
 from .._prompt import system_prompt
@@ -66,6 +66,7 @@ def pins_of(
     prompt: str | None,
     append: str | None,
     profile: str | None,
+    policy: VaultPolicy | None = None,
     **others: Any,
 ) -> dict[str, Any]:
     """What a run with these settings is pinned to.
@@ -74,11 +75,15 @@ def pins_of(
         model, config: the run's own model: its name, and its settings if it is one of a server.
         prompt, append: the run's system prompt in place of the built-in one, and what is added to it.
         profile: the name of the model's profile, if it is said.
+        policy: what the run's blocks may touch.
         others: settings of this kind of run.
     """
     resolved = profile_for(model, profile)
-    pins = {"model": model, "prompt": prompt_hash(system_prompt(prompt, append, profile=resolved)), **others}
-    pins["profile"] = None if resolved is DEFAULT else resolved.name  # which runs of before profiles were had none
+    hashed = prompt_hash(system_prompt(prompt, append, policy, profile=resolved))
+    pins: dict[str, Any] = {"model": model, "prompt": hashed, **others}
+    # None as in runs of before there were profiles and policies, which can go on.
+    pins["profile"] = None if resolved is DEFAULT else resolved.name
+    pins["policy"] = (policy and policy.as_data()) or None
     if config is not None:
         for name in ("temperature", "top_p", "max_tokens", "seed", "stop"):
             value = getattr(config, name)

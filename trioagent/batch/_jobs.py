@@ -7,11 +7,11 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import attrs
 
-from .._config import AgentConfig, ModelConfig
+from .._config import AgentConfig, BlindOverwrite, ModelConfig, VaultPolicy
 from .._errors import InvalidInputError
 from .._runs import BadJobsError, BadRow, checked_rows
 from .._wire import read_value, short, strict_converter, text_problem
@@ -79,6 +79,16 @@ def _options(instance: object, attribute: attrs.Attribute[Any], value: object) -
         raise InvalidInputError(f"options.{error.what}", error.problem) from error
 
 
+def _policy(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if value is not None and not isinstance(value, VaultPolicy):
+        raise InvalidInputError("policy", f"must be a VaultPolicy, not {short(value)}")
+
+
+def _overwrite(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if value not in (None, *get_args(BlindOverwrite)):
+        raise InvalidInputError("blind_overwrite", f"must be 'refuse' or 'allow', not {short(value)}")
+
+
 def _tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
@@ -94,6 +104,8 @@ class Job:
         model: a model's name, if not the runtime's own.
         options: request parameters such as ``temperature``, over those of the model (see `Runtime.open_model`).
         system_prompt, system_prompt_append: in place of the batch's own (see `AgentConfig`).
+        policy: what blocks may read and change in the memory, if not the batch's own.
+        blind_overwrite: see `AgentConfig`, if not the batch's own.
         deadline: working seconds for the whole episode, if not the batch's own.
         metadata: any JSON object; copied to the outputs.
     """
@@ -105,6 +117,8 @@ class Job:
     system_prompt: str | None = attrs.field(default=None, validator=attrs.validators.optional(_text))
     system_prompt_append: str | None = attrs.field(default=None, validator=attrs.validators.optional(_text))
     options: Mapping[str, Any] = attrs.field(factory=dict, validator=_options)
+    policy: VaultPolicy | None = attrs.field(default=None, validator=_policy)
+    blind_overwrite: BlindOverwrite | None = attrs.field(default=None, validator=_overwrite)
     deadline: float | None = attrs.field(default=None, validator=_seconds)
     metadata: Mapping[str, Any] = attrs.field(factory=dict, validator=_mapping)
 
@@ -118,6 +132,8 @@ class Job:
         what: list[Any] = [self.memory, list(self.messages), self.model, self.system_prompt]
         if self.options or self.system_prompt_append is not None:  # else as in 0.1, whose runs can go on
             what += [dict(self.options), self.system_prompt_append]
+        if self.policy is not None or self.blind_overwrite is not None:
+            what += [None if self.policy is None else self.policy.as_data(), self.blind_overwrite]
         return hashlib.sha256(json.dumps(what, ensure_ascii=True, sort_keys=True).encode()).hexdigest()[:32]
 
 

@@ -68,7 +68,7 @@ async def run_batch(
 
     Raises:
         JournalError: the run directory cannot be used, or another process runs this batch.
-        RunChangedError: the run was begun with another model, prompt, sampling or number of tool turns, or its
+        RunChangedError: the run was begun with another model, prompt, policy, sampling or number of tool turns, or its
             memories' folder is gone, and ``config.accept_changes`` is not set; nothing was spent.
         ExceptionGroup: of errors that stop a whole run: the input itself raised, an id occurs twice
             (`InvalidInputError`), a job is not what it was when the run began (`JobChangedError`), the journal cannot
@@ -116,7 +116,9 @@ def _pins(model: str, settings: ModelConfig | None, config: BatchConfig) -> dict
         prompt=config.system_prompt,
         append=config.system_prompt_append,
         profile=config.model_profile,
+        policy=config.policy,
         max_tool_turns=config.max_tool_turns,
+        blind_overwrite=None if config.blind_overwrite == "refuse" else config.blind_overwrite,
     )
 
 
@@ -137,9 +139,12 @@ class _Episodes:
         run = self._run
         if record.former:
             await self._take_back(job, record)
+        policy = run.config.policy if job.policy is None else job.policy
         agent = self._agents[job.id] = Agent(
             run.runtime,
             memory_path=memory_path(self._folder, job),
+            policy=policy,
+            blind_overwrite=run.config.blind_overwrite if job.blind_overwrite is None else job.blind_overwrite,
             system_prompt=run.config.system_prompt if job.system_prompt is None else job.system_prompt,
             system_prompt_append=(
                 run.config.system_prompt_append if job.system_prompt_append is None else job.system_prompt_append
@@ -148,6 +153,7 @@ class _Episodes:
             model_profile=run.config.model_profile,
             model=await run.model(job.model, job.options),
         )
+        await agent.memory.check()  # before the model is asked, which costs
         responses = await run_episode(
             job.id, job.messages, record, agent, journal=run.journal, budget=run.budget, is_stopping=run.is_stopping
         )

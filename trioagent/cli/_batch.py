@@ -18,10 +18,12 @@ from ._errors import USAGE
 from ._model_options import (
     FileType,
     FolderType,
+    PolicyChoice,
     agent_config,
     display_options,
     model_options,
     outage_option,
+    policy_options,
     prompt_options,
     rate_options,
     resolve_model,
@@ -81,6 +83,7 @@ batch.add_command(drop_failed_command)
 )
 @model_options
 @prompt_options
+@policy_options
 @click.option(
     "--max-concurrent", metavar="N", type=click.IntRange(min=1), default=100, show_default=True, help="Jobs at once."
 )
@@ -110,7 +113,7 @@ batch.add_command(drop_failed_command)
 @click.option(
     "--accept-changes",
     is_flag=True,
-    help="Go on with another model, prompt, sampling or number of tool turns.",
+    help="Go on with another model, prompt, policy, sampling or number of tool turns.",
 )
 @click.option("--limit", metavar="N", type=click.IntRange(min=1), help="Run only N of the jobs that have not ended.")
 @outage_option
@@ -131,6 +134,7 @@ def run_jobs(
     jobs: Path,
     run_dir: Path,
     model: ModelChoice,
+    policy: PolicyChoice,
     system_prompt: str | None,
     system_prompt_append: str | None,
     max_concurrent: int,
@@ -154,9 +158,9 @@ def run_jobs(
     """Run the jobs in JOBS, or go on with them. `trioagent batch status DIR` looks at a run from outside.
 
     JOBS, or stdin if it is -, has a JSON object a line: {"id": "a", "memory": "memories/a", "messages": ["I moved to
-    Berlin."]}, where "model", "options" (such as {"temperature": 0}), "system_prompt", "system_prompt_append",
-    "deadline" and "metadata" may be added. Every row is checked before anything is spent. A run has no default model:
-    name one.
+    Berlin."]}, where "model", "options" (such as {"temperature": 0}), "system_prompt", "system_prompt_append", "policy"
+    (such as {"read_only": true}), "blind_overwrite", "deadline" and "metadata" may be added. Every row is checked
+    before anything is spent. A run has no default model: name one.
 
     The same command again goes on where it was, whatever ended it: no answer that was paid for is asked for again, and
     no code runs twice. The first Ctrl-C (or SIGTERM, or a terminal that closes) starts no new job and lets
@@ -211,6 +215,8 @@ def run_jobs(
             system_prompt=agent.system_prompt,
             system_prompt_append=agent.system_prompt_append,
             model_profile=agent.model_profile,
+            blind_overwrite=agent.blind_overwrite,
+            policy=policy.over(model.profile),
         ),
         arguments=ctx.meta[_ARGUMENTS],
     )

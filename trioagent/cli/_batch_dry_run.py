@@ -89,7 +89,8 @@ def _count(plan: _Plan, job: Job, known: KnownJob | None, config: BatchConfig) -
     plan.again += ended
     prompt = config.system_prompt if job.system_prompt is None else job.system_prompt
     append = config.system_prompt_append if job.system_prompt_append is None else job.system_prompt_append
-    said = [ChatMessage("system", system_prompt(prompt, append))]
+    policy = config.policy if job.policy is None else job.policy
+    said = [ChatMessage("system", system_prompt(prompt, append, policy))]
     for message in job.messages:
         said.append(ChatMessage("user", message))
         plan.requests += 1

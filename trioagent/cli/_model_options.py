@@ -13,15 +13,19 @@ from typing import Any
 import attrs
 import click
 
-from .._config import AgentConfig, BatchConfig, ModelConfig, RateLimits
+from .._config import AgentConfig, BatchConfig, ModelConfig, RateLimits, VaultPolicy
 from .._errors import InvalidInputError
 from .._network import NetworkConfig
 from ..agent import Agent
-from ..memory import check_memory_path
+from ..memory import check_memory_path, is_writable
 from ..models import OFFLINE_RULES, OfflineRules
 from ..runtime import Runtime, open_runtime
+from ..sandbox import Reviewer
 from ._profiles import ModelChoice, Profile, load_profile
 from ._terminal import GlobalOptions, one_line
+
+AGENT_FOLDER = "agent"
+"""For the agent's own notes in a vault that is somebody's."""
 
 
 @attrs.frozen(kw_only=True)
@@ -32,11 +36,13 @@ class AgentOptions:
         memory: the folder of notes.
         model: what they say of the model.
         config: how the agent behaves.
+        policy: what it may touch.
     """
 
     memory: Path
     model: ModelChoice
     config: AgentConfig
+    policy: PolicyChoice
 
 
 def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -259,8 +265,67 @@ def agent_config(
         system_prompt_append=first(system_prompt_append, profile.system_prompt_append),
         model_profile=profile.model_profile,
     )
+    if profile.blind_overwrite is not None:
+        config = attrs.evolve(config, blind_overwrite=profile.blind_overwrite)
     turns = first(max_tool_turns, profile.max_tool_turns)
     return config if turns is None else attrs.evolve(config, max_tool_turns=turns)
+
+
+@attrs.frozen
+class PolicyChoice:
+    """What the command line's options say of what an agent may touch; None for what they do not say."""
+
+    read_only: bool | None = None
+    readable: tuple[str, ...] | None = None
+    writable: tuple[str, ...] | None = None
+    agent_folder: str | None = None
+
+    def over(self, profile: Profile) -> VaultPolicy:
+        """The policy of the profile, with what the options say."""
+        given = {name: value for name, value in attrs.asdict(self).items() if value is not None}
+        return attrs.evolve(profile.policy or VaultPolicy(), **given)
+
+    def says_folder(self, profile: Profile) -> bool:
+        """Whether anybody has said where the agent's own notes go."""
+        return self.agent_folder is not None or (profile.policy is not None and bool(profile.policy.agent_folder))
+
+
+def policy_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options; the command gets them as one argument ``policy``, a `PolicyChoice`."""
+
+    @functools.wraps(command)
+    def gathered(
+        *args: Any,
+        read_only: bool,
+        readable: tuple[str, ...],
+        writable: tuple[str, ...],
+        agent_folder: str | None,
+        **kwargs: Any,
+    ) -> Any:
+        choice = PolicyChoice(read_only or None, readable or None, writable or None, agent_folder)
+        return command(*args, policy=choice, **kwargs)
+
+    options: list[Callable[[Callable[..., Any]], Callable[..., Any]]] = [
+        click.option("--read-only", is_flag=True, help="The agent reads the notes and changes none."),
+        click.option(
+            "--readable",
+            metavar="GLOB",
+            multiple=True,
+            help="Notes that the agent is shown, such as 'entities/**', or is not: '!journal/**'. May be repeated.",
+        ),
+        click.option(
+            "--writable", metavar="GLOB", multiple=True, help="Notes that the agent may change. May be repeated."
+        ),
+        click.option(
+            "--agent-folder",
+            metavar="NAME",
+            help="The folder in the notes for the agent's own; '' for none.",
+        ),
+    ]
+    decorated: Callable[..., Any] = gathered
+    for option in reversed(options):
+        decorated = option(decorated)
+    return decorated
 
 
 def agent_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -274,10 +339,12 @@ def agent_options(command: Callable[..., Any]) -> Callable[..., Any]:
         max_tool_turns: int | None,
         system_prompt: str | None,
         system_prompt_append: str | None,
+        policy: PolicyChoice,
         **kwargs: Any,
     ) -> Any:
         config = agent_config(model.profile, max_tool_turns, system_prompt, system_prompt_append)
-        return command(*args, options=AgentOptions(memory=memory, model=model, config=config), **kwargs)
+        options = AgentOptions(memory=memory, model=model, config=config, policy=policy)
+        return command(*args, options=options, **kwargs)
 
     memory_option = click.option(
         "--memory",
@@ -292,21 +359,58 @@ def agent_options(command: Callable[..., Any]) -> Callable[..., Any]:
         type=click.IntRange(min=0),
         help=f"How often the model may run code before it must reply.  [default: {AgentConfig().max_tool_turns}]",
     )
-    return memory_option(model_options(turns_option(prompt_options(debug_option(gathered)))))
+    return memory_option(model_options(turns_option(prompt_options(policy_options(debug_option(gathered))))))
 
 
 @asynccontextmanager
-async def open_agent(options: AgentOptions) -> AsyncIterator[tuple[Runtime, Agent]]:
-    """An agent as the options say. A model that nobody chose is announced on stderr."""
+async def open_agent(options: AgentOptions, *, review: Reviewer | None = None) -> AsyncIterator[tuple[Runtime, Agent]]:
+    """An agent as the options say. A model that nobody chose is announced on stderr.
+
+    Args:
+        review: see `Agent`.
+    """
     resolved = resolve_model(options.model)
     profile = options.model.profile
-    if options.memory.exists() or options.memory.is_symlink():
-        check_memory_path(options.memory)  # now, and not only once the model has written code
-    for note in resolved.notes:
+    policy, said = policy_for(options.memory, options.policy, profile)
+    for note in (*resolved.notes, *said):
         click.echo(f"note: {one_line(note)}", err=True)
     rate = RateLimits(requests_per_minute=profile.rpm, tokens_per_minute=profile.tpm)
     async with open_runtime(resolved.with_rate(rate), network=resolved.network) as runtime:
-        yield runtime, Agent(runtime, memory_path=options.memory, **attrs.asdict(options.config))
+        config = attrs.asdict(options.config)
+        yield runtime, Agent(runtime, memory_path=options.memory, policy=policy, review=review, **config)
+
+
+def policy_for(memory: Path, choice: PolicyChoice, profile: Profile) -> tuple[VaultPolicy, tuple[str, ...]]:
+    """What an agent may touch in *memory*, and lines for the user about it.
+
+    In a vault that agents have not kept notes in yet, unless somebody has said it, the agent's own notes go into
+    ``agent/``; one that may not be written is only read.
+
+    Raises:
+        MemoryPathError: it cannot be a memory, which is known now and not only once the model has written code.
+    """
+    policy, notes = choice.over(profile), []
+    if not (memory.exists() or memory.is_symlink()):
+        return policy, ()
+    check_memory_path(memory, read_only=True)
+    if not policy.read_only and not is_writable(memory):
+        policy = attrs.evolve(policy, read_only=True)
+        notes.append(f"{str(memory)!r} may not be written by this user, so the agent only reads it")
+    if not choice.says_folder(profile) and not policy.read_only and _is_somebodys_vault(memory):
+        policy = attrs.evolve(policy, agent_folder=AGENT_FOLDER)
+        notes.append(
+            f"{str(memory)!r} holds notes of somebody's, so the agent's own go into {AGENT_FOLDER}/ there "
+            "(--agent-folder NAME for another folder, --agent-folder '' for none)"
+        )
+    return policy, tuple(notes)
+
+
+def _is_somebodys_vault(memory: Path) -> bool:
+    """Whether a folder holds notes, and none that agents keep."""
+    if (memory / "user.md").exists() or (memory / "entities").is_dir():
+        return False
+    names = [path for path in memory.iterdir() if path.name != AGENT_FOLDER]
+    return any(path.name == ".obsidian" or not path.name.startswith(".") for path in names)
 
 
 def expanded(path: str, ctx: click.Context | None = None, parameter: click.Parameter | None = None) -> str:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from .._config import ModelConfig
+from .._config import BlindOverwrite, ModelConfig, VaultPolicy
 from .._errors import InvalidInputError
 from .._wire import read_value, strict_converter
 from ..models import OfflineRules, model_config, names_a_server, with_options
@@ -39,7 +39,9 @@ class Profile:
         temperature, top_p, max_tokens, seed, stop, stream: see `ModelConfig`.
         options: further request parameters.
         rpm, tpm: requests and tokens per minute.
-        max_tool_turns, system_prompt, system_prompt_append, model_profile: see `AgentConfig`.
+        max_tool_turns, system_prompt, system_prompt_append, model_profile, blind_overwrite: see `AgentConfig`.
+        policy: what blocks may read and change in the notes; see `VaultPolicy`.
+        review: which notes may change without being asked for; see `ReviewPolicy.parse`.
     """
 
     model: str | None = None
@@ -60,6 +62,9 @@ class Profile:
     system_prompt: str | None = None
     system_prompt_append: str | None = None
     model_profile: str | None = None
+    blind_overwrite: BlindOverwrite | None = None
+    policy: VaultPolicy | None = None
+    review: str | None = None
 
     @property
     def parameters(self) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from ._memory import Memory as Memory
 from ._paths import Folders as Folders
 from ._paths import is_inside as is_inside
 from ._root import check_memory_path as check_memory_path
+from ._root import is_writable as is_writable
 from ._undo import UndoLog as UndoLog
 from ._undo import UndoStep as UndoStep
 from ._vault import OutLink as OutLink

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import attrs
 
+from .._config import BlindOverwrite
 from .._errors import MemoryConflictError, MemoryUnreadError
 from ..tools import Version
 from ._plan import CommitPlan
 
 MAX_PATHS = 20_000
 MAX_CHARS = 2_000_000
-BlindOverwrite = Literal["refuse", "allow"]
 
 
 @attrs.frozen

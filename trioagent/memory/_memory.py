@@ -38,7 +38,7 @@ from ._lease import RunState, exclusive, in_thread, run_inline_or_in_thread, run
 from ._policy import access_rules
 from ._receipts import drop_receipt, read_receipt
 from ._recovery import check_clean, recover
-from ._root import OUT_OF_RESOURCES, checked_path, open_ready, open_root
+from ._root import OUT_OF_RESOURCES, check_usable, checked_path, open_ready, open_root
 from ._undo import UndoLog
 
 
@@ -193,6 +193,14 @@ class Memory:
             begin=partial(self._begin, state),
         ) as lease:
             yield lease
+
+    async def check(self) -> None:
+        """Find out whether blocks can work here, before it costs anything. Nothing is made.
+
+        Raises:
+            MemoryPathError: the folder cannot be used, or may not be written though the policy lets blocks write.
+        """
+        await in_thread(partial(check_usable, self.path, read_only=self.policy.read_only))
 
     def _leased(self, state: RunState, root_fd: int) -> LeasedMemory:
         config = self.history

@@ -29,9 +29,10 @@ def access_rules(policy: VaultPolicy) -> AccessRules:
 
 def _with_own(globs: tuple[str, ...], folder: str) -> tuple[str, ...]:
     """*globs*, and all in the agent's own folder, where globs say what is admitted and not only what is not."""
-    if not folder or "**" in globs or all(glob.startswith("!") for glob in globs):
+    own = f"{folder}/**"
+    if not folder or "**" in globs or own in globs or all(glob.startswith("!") for glob in globs):
         return globs
-    return (*globs, f"{folder}/**")
+    return (*globs, own)
 
 
 def check_policy(plan: CommitPlan, rules: AccessRules, folders: Folders) -> None:

@@ -16,20 +16,54 @@ _NOT_THE_PATHS_FAULT = OUT_OF_RESOURCES | {errno.ENOSPC, errno.EDQUOT, errno.EIO
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def check_memory_path(path: str | os.PathLike[str], create: bool = False) -> None:
+def check_memory_path(path: str | os.PathLike[str], create: bool = False, *, read_only: bool = False) -> None:
     """Raise unless *path* is a folder that can be a memory. With *create* a missing one is made, with those above it.
 
     Raises:
-        MemoryPathError: it is empty, a file, a symbolic link, missing (without *create*), or may not be read and
-            written.
+        MemoryPathError: it is empty, a file, a symbolic link, missing (without *create*), may not be read, or, unless
+            *read_only*, may not be written.
     """
     fd = open_root(checked_path(path), create=create)
     try:
-        if not _fsops.may_change(fd):
-            problem = f"it may not be written by this user (uid {os.geteuid()}); check its permissions"
-            raise MemoryPathError(os.fspath(path), problem)
+        if not read_only and not _fsops.may_change(fd):
+            raise MemoryPathError(os.fspath(path), _not_writable())
     finally:
         os.close(fd)
+
+
+def check_usable(path: Path, *, read_only: bool) -> None:
+    """Raise unless blocks can work on the memory at an absolute path, which need not be there yet; nothing is made.
+
+    Args:
+        read_only: they only read it.
+
+    Raises:
+        MemoryPathError: as `check_memory_path`; or the folder could not be made.
+    """
+    if os.path.lexists(path):
+        return check_memory_path(path, read_only=read_only)
+    above = next(folder for folder in path.parents if os.path.lexists(folder))
+    if not above.is_dir():
+        raise MemoryPathError(str(path), _why(path, NotADirectoryError()))
+    if not os.access(above, os.W_OK | os.X_OK, effective_ids=True):
+        raise MemoryPathError(str(path), f"it cannot be made: {str(above)!r} may not be written by {_this_user()}")
+    return None
+
+
+def is_writable(path: Path) -> bool:
+    """Whether this user may make and remove notes in the folder *path*."""
+    return os.access(path, os.W_OK | os.X_OK, effective_ids=True)
+
+
+def _not_writable() -> str:
+    return (
+        f"it may not be written by {_this_user()}; check its permissions, or let agents only read it "
+        "(VaultPolicy(read_only=True), --read-only)"
+    )
+
+
+def _this_user() -> str:
+    return f"this user (uid {os.geteuid()})"
 
 
 def checked_path(path: str | os.PathLike[str]) -> Path:
@@ -91,5 +125,5 @@ def _why(path: Path, error: OSError) -> str:
     if isinstance(error, FileNotFoundError):
         return "there is no such folder"
     if isinstance(error, PermissionError):
-        return f"this user (uid {os.geteuid()}) may not open it; check its permissions and those of the folders above"
+        return f"{_this_user()} may not open it; check its permissions and those of the folders above"
     return error.strerror or str(error)

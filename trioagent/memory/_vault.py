@@ -207,7 +207,7 @@ def _check_readable(root: Path) -> None:
     try:
         os.close(os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC))
     except OSError:
-        check_memory_path(root)  # says why in words
+        check_memory_path(root, read_only=True)  # says why in words
         raise
 
 

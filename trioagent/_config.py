@@ -342,8 +342,8 @@ class BatchConfig:
     Attributes:
         max_concurrent: episodes at once.
         deadline: working seconds for one episode, not counting waits for a rate limit or a retry; None for no limit.
-        max_tool_turns, system_prompt, system_prompt_append, model_profile, blind_overwrite: see `AgentConfig`; a job may
-            have prompts and a blind_overwrite of its own.
+        max_tool_turns, system_prompt, system_prompt_append, model_profile, blind_overwrite: see `AgentConfig`; a
+            job may have prompts and a blind_overwrite of its own.
         policy: what blocks may read and change in the memories; a job may have its own.
         max_tokens_total: no request is sent that would bring what is spent and reserved above this, earlier runs of the
             same run directory counted; None for no limit.

@@ -9,8 +9,8 @@ class CircuitBreaker:
     """Stops requests that cannot succeed, and lets one through from time to time to see whether that is still so.
 
     It opens when it is told to, or after `THRESHOLD` refusals in a row; any success closes it. While it is open, one
-    request at a time (a probe) may be sent after a pause that grows with each probe that fails, from `FIRST_PAUSE` to
-    `LONGEST_PAUSE` seconds: by a fifth, so that a server that is back is found after some 10 % of the time it was away.
+    request at a time (a probe) may be sent after a pause: `FIRST_PAUSE` seconds and a share of the time that it has
+    been open, `LONGEST_PAUSE` at most. So whoever is back is found after a time in proportion to that of being away.
 
     Attributes:
         is_open: requests are stopped, but for a probe.
@@ -19,12 +19,13 @@ class CircuitBreaker:
     """
 
     THRESHOLD = 8
-    FIRST_PAUSE, LONGEST_PAUSE, GROWTH = 1.0, 60.0, 1.2
+    FIRST_PAUSE, LONGEST_PAUSE, SHARE = 1.0, 60.0, 0.2
 
     def __init__(self) -> None:
         self.is_open = False
         self.next_probe = -math.inf
         self.probes = 0
+        self._opened = -math.inf
         self._refusals = 0
         self._probing = False
 
@@ -60,13 +61,30 @@ class CircuitBreaker:
         self._refusals += 1
         return self.is_open or self._refusals >= self.THRESHOLD
 
-    def open(self, now: float, *, probe: bool, at_least: float = 0.0) -> None:
-        """Open it, or keep it open after a *probe* that failed; no probe for *at_least* seconds."""
+    def open(
+        self,
+        now: float,
+        *,
+        probe: bool,
+        at_least: float = 0.0,
+        since: float | None = None,
+        first: float = FIRST_PAUSE,
+        share: float = SHARE,
+    ) -> None:
+        """Open it, or keep it open after a *probe* that failed.
+
+        Args:
+            at_least: seconds until the next probe, however short the pause is.
+            since: when what opens it began, if that was before; the pauses grow from there.
+            first, share: of the pause until the next probe.
+        """
         if self.is_open and not probe:
             return  # a request that was sent before it opened tells nothing new
+        if not self.is_open:
+            self._opened = now if since is None else since
         self.probes = self.probes + 1 if self.is_open else 0
         self.is_open, self._probing = True, False
-        pause = min(self.LONGEST_PAUSE, self.FIRST_PAUSE * self.GROWTH ** min(self.probes, 64))
+        pause = min(self.LONGEST_PAUSE, first + share * (now - self._opened))
         self.next_probe = now + max(pause, at_least)
 
     def gave_up_probe(self) -> None:

@@ -14,10 +14,11 @@ import re
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from ._steps import STEP_BYTES, STEP_NAMES, Steps
+from ._steps import STEP_BYTES, STEP_NAMES, Steps, run_all_steps
 
 MAX_DEPTH = 100
 """Levels of lists and objects."""
+_AS_DEEP_AS_JSON = 1000
 CONTAINER = 4
 """What a list or an object counts as, in values: every full garbage collection looks at each of them, in one step."""
 
@@ -56,6 +57,15 @@ def decode_steps(
         return _decode_small(data, max_depth, surrogates, strict)
     text = data if isinstance(data, str) else (yield from text_steps(data))
     return (yield from _Decoder(text, max_values, max_depth, surrogates, strict).document())
+
+
+def decode_in_thread(data: str | bytes) -> Any:
+    """What ``json.loads(data)`` gives, but a step at a time: a thread that decodes does not hold up the event loop.
+
+    Raises:
+        ValueError: not JSON, or nested too deep.
+    """
+    return run_all_steps(decode_steps(data, max_depth=_AS_DEEP_AS_JSON, strict=False))
 
 
 def _most_values(data: bytes | str) -> int:

@@ -11,6 +11,7 @@ Two ways to run many agents:
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import os
@@ -28,6 +29,7 @@ from ._activity import Activity
 from ._deprecated import old_names
 from ._errors import FatalError, InvalidInputError
 from ._exceptions import leaves, open_helper_nursery, without_cancelled
+from ._job_slots import JobSlot, JobSlots
 from ._messages import AgentResponse
 from ._outcomes import AgentFailure, AgentsFailedError, JobCancelled, JobDone, JobFailed, Outcome
 from .agent import Agent
@@ -36,7 +38,7 @@ from .runtime import Runtime
 T = TypeVar("T")
 
 _log = logging.getLogger("trioagent")
-_place: ContextVar[object] = ContextVar("trioagent_place", default=None)  # the job's, within its task
+_slot: ContextVar[JobSlot | None] = ContextVar("trioagent_slot", default=None)  # the job's, within its task
 
 
 class RunnerJob(Protocol):
@@ -179,8 +181,8 @@ class Runner:
     def __init__(self, runtime: Runtime, nursery: trio.Nursery, max_concurrent: float, deadline: float) -> None:
         self._runtime = runtime
         self._nursery = nursery
-        self._places = trio.CapacityLimiter(max_concurrent)
-        self._idle: set[object] = set()  # places taken for jobs that have not come yet
+        self._slots = JobSlots(max_concurrent)
+        self._begun = itertools.count()
         self._paused: AsyncValue[bool] = AsyncValue(False)
         self._deadline = deadline
         self._running: dict[trio.CancelScope, str] = {}
@@ -189,11 +191,11 @@ class Runner:
     @property
     def max_concurrent(self) -> float:
         """How many jobs run at once; may be set while they do. Lowering it lets running jobs end."""
-        return self._places.total_tokens
+        return self._slots.total
 
     @max_concurrent.setter
     def max_concurrent(self, value: float) -> None:
-        self._places.total_tokens = _checked_places(value)
+        self._slots.total = _checked_places(value)
 
     @property
     def running(self) -> tuple[str, ...]:
@@ -231,22 +233,17 @@ class Runner:
     async def give_up_place(self) -> AsyncIterator[None]:
         """For a job that waits for long: inside the block it does not count towards `max_concurrent`.
 
-        Leaving the block waits for a place, unless the job was cancelled or failed. Outside of a job it does nothing.
+        Leaving the block waits for a place, unless the job was cancelled or failed; jobs that began earlier come first.
+        Outside of a job it does nothing.
         """
-        place = _place.get()
-        if place not in self._places.statistics().borrowers:
+        slot = _slot.get()
+        if slot is None or not self._slots.holds(slot):
             yield
             return
-        self._places.release_on_behalf_of(place)
+        self._slots.release(slot)
         yield
-        await self._take_place(place)
-        await self._may_start(place)
-
-    async def _take_place(self, place: object) -> None:
-        """Wait for a place. One that waits for a job to come is free for a job that is there."""
-        if self._idle and not self._places.available_tokens > 0:
-            self._places.release_on_behalf_of(self._idle.pop())
-        await self._places.acquire_on_behalf_of(place)
+        await self._slots.reacquire(slot)
+        await self._may_start(slot)
 
     def run(
         self,
@@ -291,44 +288,43 @@ class Runner:
 
     async def _take(self, run: _JobStream[J, T], source: AsyncIterator[J], nursery: trio.Nursery) -> None:
         while True:
-            place = object()
-            await self._places.acquire_on_behalf_of(place)
+            slot = JobSlot()
+            await self._slots.acquire(slot)
             try:
-                await self._may_start(place)
-                self._idle.add(place)
+                await self._may_start(slot)
+                self._slots.idle.add(slot)
                 try:
                     job = await anext(source)
                 finally:
-                    self._idle.discard(place)
-                if place not in self._places.statistics().borrowers:  # it was taken meanwhile
-                    await self._places.acquire_on_behalf_of(place)
-                await self._may_start(place)  # once more: the source may have taken its time
+                    self._slots.idle.discard(slot)
+                if not self._slots.holds(slot):  # it was taken meanwhile
+                    await self._slots.acquire(slot)
+                await self._may_start(slot)  # once more: the source may have taken its time
                 if job.key in run.running:
                     raise InvalidInputError("jobs", f"the key {job.key!r} is running already; keys must be unique")
             except StopAsyncIteration:
-                if place in self._places.statistics().borrowers:
-                    self._places.release_on_behalf_of(place)
+                self._slots.release(slot)
                 break
             except BaseException:
-                if place in self._places.statistics().borrowers:  # else cancelled while it was given up for another
-                    self._places.release_on_behalf_of(place)
+                self._slots.release(slot)
                 raise
             # Registered here, not in the task, so that `cancel` and the check above see it at once.
             scope = run.running[job.key] = trio.CancelScope()
             self._running[scope] = job.key
-            nursery.start_soon(self._one, run, job, scope, place, name=f"job {job.key}")
+            slot.order = next(self._begun)
+            nursery.start_soon(self._one, run, job, scope, slot, name=f"job {job.key}")
 
-    async def _may_start(self, place: object) -> None:
-        """Wait until the runner is not paused and *place* is within what it may run; each wait may change the other."""
-        while self._paused.value or self._places.borrowed_tokens > self._places.total_tokens:
+    async def _may_start(self, slot: JobSlot) -> None:
+        """Wait until the runner is not paused and *slot* is within what it may run; each wait may change the other."""
+        while self._paused.value or self._slots.is_overdrawn:
             if self._paused.value:
                 await self._paused.wait_value(False)
             else:  # `max_concurrent` was lowered meanwhile
-                self._places.release_on_behalf_of(place)
-                await self._places.acquire_on_behalf_of(place)
+                self._slots.release(slot)
+                await self._slots.acquire(slot)
 
-    async def _one(self, run: _JobStream[J, T], job: J, scope: trio.CancelScope, place: object) -> None:
-        _place.set(place)
+    async def _one(self, run: _JobStream[J, T], job: J, scope: trio.CancelScope, slot: JobSlot) -> None:
+        _slot.set(slot)
         try:
             outcome = await self._outcome(run, job, scope)
             run.running.pop(job.key)
@@ -338,8 +334,7 @@ class Runner:
         finally:
             run.running.pop(job.key, None)
             self._running.pop(scope, None)
-            if place in self._places.statistics().borrowers:  # else cancelled while it had given it up
-                self._places.release_on_behalf_of(place)
+            self._slots.release(slot)
 
     async def _hand_over(self, run: _JobStream[J, T], outcome: Outcome[T]) -> None:
         taken = False

@@ -173,6 +173,33 @@ async def test_waiters_go_on_when_one_of_them_has_found_the_server_well(autojump
                     request.succeeded()
                     done.append(trio.current_time() - start)
                     return
+                request.failed(ModelStatusError(503, "restarting"))
+
+    with health.hold_outages():
+        health.hold(ModelStatusError(503, "restarting"))
+        async with trio.open_nursery() as nursery:
+            for _ in range(20):
+                nursery.start_soon(job)
+    assert asked[:3] == pytest.approx([1.0, 2.35, 3.808]), "pauses of 1 s and 8 % of the time away, requests of 0.25 s"
+    assert done == pytest.approx([done[0]] + [done[0] + 0.25] * 19)
+    assert health.state.value == Available()
+
+
+async def test_a_connection_that_lasts_where_others_failed_has_found_the_server(autojump_clock: MockClock) -> None:
+    """Its answer may take minutes, and nobody waits for that; nor for long, to find that connections are possible."""
+    health, start = EndpointHealth("any at nowhere"), trio.current_time()
+    done = list[float]()
+
+    async def job() -> None:
+        while True:
+            async with health.turn():
+                request = health.admit(object())
+                if trio.current_time() - start > 30:
+                    await trio.sleep(100)
+                    request.succeeded()
+                    done.append(trio.current_time() - start)
+                    return
+                await trio.sleep(0.01)
                 request.failed(ModelConnectionError("http://nowhere", "refused"))
 
     with health.hold_outages():
@@ -180,11 +207,52 @@ async def test_waiters_go_on_when_one_of_them_has_found_the_server_well(autojump
         async with trio.open_nursery() as nursery:
             for _ in range(20):
                 nursery.start_soon(job)
-    assert asked[:4] == pytest.approx([1.0, 2.45, 4.14, 6.118]), (
-        "pauses of 1 s and a fifth more each time, requests of 0.25 s"
-    )
-    assert done == pytest.approx([11.42992] + [11.67992] * 19)
-    assert health.state.value == Available()
+    assert all(130 < when < 132 for when in done)
+    assert done[1:] == pytest.approx([done[0] + 0.07] * 19)
+
+
+async def test_an_outage_ends_when_a_request_has_succeeded(autojump_clock: MockClock) -> None:
+    """Connections that last and then fail are signs of life, and the patience with the server is over nevertheless."""
+    health, start = EndpointHealth("any at nowhere"), trio.current_time()
+    refused = ModelConnectionError("http://nowhere", "refused")
+    with health.hold_outages():
+        for _ in range(5):
+            health.hold(refused)
+            async with health.turn():
+                probe = health.admit(object())
+                probe.answering()
+                assert health.state.value == Available()
+                await trio.sleep(10)
+                probe.failed(refused)
+                assert health.state.value == Available()
+            health.hold(refused)
+            state = health.state.value
+            assert isinstance(state, Held) and state.since == start
+        async with health.turn():
+            health.admit(object()).succeeded()
+        await trio.sleep(1)
+        health.hold(refused)
+        state = health.state.value
+        assert isinstance(state, Held) and state.since == trio.current_time()
+
+
+async def test_the_first_text_of_an_answer_shows_that_the_server_is_back(fast_clock: MockClock) -> None:
+    endpoints = Endpoints()
+    away = [Fault.status(503), Fault.status(503)]
+    async with serving([*away, Say("a slow answer", chunk=1, pace=1.0), "hello"]) as server:
+        async with opened(server.base_url, endpoints, retry=TWICE) as model:
+            with endpoints.hold_outages(), pytest.raises(EndpointHeldError):
+                await ask(model)
+            async with trio.open_nursery() as nursery:
+
+                async def probe() -> None:
+                    async with model.health.turn():
+                        await ask(model)
+
+                nursery.start_soon(probe)
+                await model.health.state.wait_value(Available())
+                assert (await ask(model)).text == "hello"
+                nursery.cancel_scope.cancel()
 
 
 async def test_jobs_that_wait_for_a_server_get_their_answers(fast_clock: MockClock) -> None:

@@ -20,6 +20,7 @@ import trio
 
 from .._errors import MemoryPathError, MemoryStorageError
 from .._events import AgentEvent, Answered, CodeResult
+from .._json_steps import decode_in_thread
 from .._messages import AgentResponse
 from .._wire import read_value, strict_converter
 from ..agent import Agent
@@ -162,7 +163,7 @@ async def _known(
     past = replay(record.events, agent.knowledge, path, key)
     payload = await agent.memory.read_receipt(key)
     if payload is not None:
-        left = read_receipt_of(payload, path, key)
+        left = await trio.to_thread.run_sync(read_receipt_of, payload, path, key)
         if left.event == len(past):
             past.append(CodeResult(left.result))
             unjournaled = ResultEvent(result=left.result, read=left.read, written=left.written)
@@ -200,7 +201,7 @@ def replay(events: Sequence[Event], knowledge: Knowledge, path: str, key: str) -
 def read_receipt_of(payload: bytes, path: str, key: str) -> BlockReceipt:
     """What a block left in the memory; raises as `replay`."""
     with _reading(path, key):
-        return read_value(_converter, json.loads(payload), BlockReceipt, "receipt")
+        return read_value(_converter, decode_in_thread(payload), BlockReceipt, "receipt")
 
 
 @contextmanager

@@ -28,6 +28,7 @@ import attrs
 
 from .._errors import InvalidInputError
 from .._events import Answered, CodeResult
+from .._json_steps import decode_in_thread
 from .._messages import Usage
 from .._parsed_reply import PARSER_VERSION, ParsedReply
 from .._wire import read_value, strict_converter
@@ -183,6 +184,8 @@ def _decoded(name: str, value: object, where: str) -> object:
     if name in ("kind", "parser") or value is None:
         return value
     try:
-        return json.loads(value)  # type: ignore[arg-type]
+        if not isinstance(value, str):
+            raise TypeError(f"a text was expected, not {value!r:.60}")
+        return decode_in_thread(value)
     except (ValueError, TypeError, RecursionError) as error:
         raise InvalidInputError(f"{where}.{name}", f"is not JSON: {error}") from error

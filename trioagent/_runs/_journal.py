@@ -26,6 +26,7 @@ import attrs
 import trio
 
 from .._errors import DISK_FULL, FatalError, InvalidInputError
+from .._json_steps import decode_in_thread
 from . import _format1
 from ._events import COLUMNS, Event, decode_event, encode_event
 from ._lock import RunLock, take_run_lock
@@ -383,7 +384,7 @@ def read_meta(cursor: sqlite3.Cursor, key: str) -> Mapping[str, Any] | None:
 
 def read_object(text: str) -> Mapping[str, Any]:
     """What a row holds; ValueError, TypeError or RecursionError if it is damaged."""
-    value = json.loads(text)
+    value = decode_in_thread(text)
     if not isinstance(value, dict):
         raise ValueError(f"not an object: {text[:100]!r}")
     return value

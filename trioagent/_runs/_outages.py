@@ -54,7 +54,7 @@ class Outages:
 
     Args:
         endpoints: of the models that the run's runtime opens.
-        patience: seconds that an outage is waited for, from its beginning.
+        patience: seconds that an outage is waited for, from its beginning or the run's.
 
     Attributes:
         waiting: how many jobs wait for a server.
@@ -64,6 +64,7 @@ class Outages:
 
     def __init__(self, endpoints: Endpoints, patience: float) -> None:
         self.patience: float = patience
+        self._began = trio.current_time()
         self.waiting: AsyncValue[int] = AsyncValue(0)
         self.last_error: tuple[float, str] | None = None
         self.give_up_place: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
@@ -141,8 +142,8 @@ class Outages:
         state, now = health.state.value, trio.current_time()
         if isinstance(state, Available):
             return True
-        # That an earlier run has found it closed is no reason for this one to give up at once.
-        since = now if isinstance(error, ModelRefusedError) else state.since
+        # That an earlier run has found it closed or away is no reason for this one to give up at once.
+        since = now if isinstance(error, ModelRefusedError) else max(state.since, self._began)
         entered = False
         with trio.move_on_at(since + self.patience):
             async with move_on_when(partial(self._refused_again, health, error)):

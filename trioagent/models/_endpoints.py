@@ -7,16 +7,22 @@ An *endpoint* is one model at one address with one key. Its health is its circui
 - An endpoint whose server is away is *held*, if somebody waits for it (`Endpoints.hold_outages`): requests raise
   `EndpointHeldError`, and `EndpointHealth.turn` waits until it is available again, or until it is the caller's turn to
   find out. Where nobody waits, a request fails when its retries are used up, and nothing is held.
+
+The one request that finds out, the probe, need not have its whole answer: that may take minutes, and everybody else
+waits for it. The server is back when the first text of the answer has come, and also, where no connection could be made
+before, when the probe has not failed for some time in which the one before it had.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 
 import attrs
 import trio
-from trio_util import AsyncValue, RepeatedEvent
+from trio_util import AsyncValue, RepeatedEvent, move_on_when
 
 from .._circuit_breaker import CircuitBreaker
 from .._config import ModelConfig
@@ -32,6 +38,14 @@ from .._server_behaviour import Change, CloseEndpoint, HoldEndpoint, Retry, acti
 from ._rate_limiter import RateLimiter
 
 _LONGEST_WAIT = 600.0  # of a Retry-After that closes an endpoint, before it is probed all the same
+
+# First pause before a server that is away is probed, and what is added of the time that it has been away. A connection
+# that is refused costs the server nothing; an answer such as 503 does.
+_PAUSES_OF_CONNECTIONS = (0.05, 0.03)
+_PAUSES_OF_ANSWERS = (1.0, 0.08)
+# A probe where connections had failed has found the server when it has lasted so long without failing: these seconds,
+# and twice what the last failure took.
+_LASTS_SECONDS, _LASTS_TIMES = 0.05, 2.0
 
 
 @attrs.frozen
@@ -81,13 +95,19 @@ _AVAILABLE = Available()
 class RequestFate:
     """One request on its way, whose outcome its sender reports to the endpoint's health."""
 
-    __slots__ = ("_answer", "_health", "_open", "_probe")
+    __slots__ = ("_answer", "_health", "_open", "_probe", "_sent")
 
     def __init__(self, health: EndpointHealth, answer: object, probe: bool) -> None:
         self._health = health
         self._answer = answer
         self._probe = probe
+        self._sent = trio.current_time()
         self._open = True
+
+    def answering(self) -> None:
+        """The first text of an answer came. It may yet fail, as any request may."""
+        if self._probe and self._open:
+            self._health._on_sign_of_life(self)
 
     def succeeded(self) -> None:
         """An answer came, complete or as far as it was wanted."""
@@ -99,7 +119,7 @@ class RequestFate:
         """It failed."""
         if self._open:
             self._open = False
-            self._health._on_failure(error, self._answer, probe=self._probe)
+            self._health._on_failure(error, self._answer, self._probe, self._sent)
 
     def close(self) -> None:
         """Nothing more will be reported: without an outcome, such as when it was cancelled, a probe tells nothing."""
@@ -129,6 +149,10 @@ class EndpointHealth:
         self._failing: list[object] = []  # two answers, at most, whose requests failed since the last success
         self._queue = trio.StrictFIFOLock()  # held by the waiter whose turn to probe comes next
         self._prober: object | None = None  # the waiter whose turn it is
+        self._probe: RequestFate | None = None  # on its way
+        self._lasts = math.inf  # seconds without failing after which the probe has found the server
+        self._took = 0.0  # seconds until the last request failed
+        self._away_since: float | None = None  # of the outage that no request has succeeded since
         self._changed = RepeatedEvent()
 
     def __repr__(self) -> str:
@@ -169,29 +193,48 @@ class EndpointHealth:
         probe = self._breaker.admit(trio.current_time(), ahead=self._prober is not None)
         if probe is None:
             raise self.held_error()
-        return RequestFate(self, answer, probe)
+        fate = RequestFate(self, answer, probe)
+        if probe:
+            self._probe = fate
+            self._changed.set()
+        return fate
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
         """Wait until the endpoint is available, or until it is the caller's turn to probe it.
 
         Inside the block, the first request to the endpoint is sent even though it is held or closed; its outcome counts
-        for all. Leaving the block, by cancellation too, passes the turn on. Waiters take turns in order of asking.
+        for all. Leaving the block, by cancellation too, passes the turn on. Waiters take turns in order of asking, and
+        all go on at once when the endpoint is available.
         """
         me = object()
-        async with self._queue:
-            while not isinstance(state := self.state.value, Available):
-                if self._prober is None and trio.current_time() >= state.next_probe:
-                    self._prober = me
-                    break
-                with trio.move_on_at(state.next_probe if self._prober is None else float("inf")):
-                    await self._changed.wait()
         try:
+            if not isinstance(self.state.value, Available):
+                async with move_on_when(partial(self.state.wait_value, _AVAILABLE)):
+                    await self._wait_to_probe(me)
             yield
         finally:
             if self._prober is me:
                 self._prober = None
                 self._changed.set()
+
+    async def _wait_to_probe(self, me: object) -> None:
+        """Wait until it is the turn of *me*, or until the probe of another one has lasted long enough."""
+        async with self._queue:
+            while not isinstance(state := self.state.value, Available):
+                now = trio.current_time()
+                if self._probe is not None:
+                    wake = self._probe._sent + self._lasts
+                    if now >= wake:
+                        self._on_sign_of_life(self._probe)
+                        return
+                elif self._prober is not None:
+                    wake = math.inf
+                elif now >= (wake := state.next_probe):
+                    self._prober = me
+                    return
+                with trio.move_on_at(wake):
+                    await self._changed.wait()
 
     def others_fail(self, answer: object) -> bool:
         """Whether requests for other answers have failed, and none has succeeded since."""
@@ -199,11 +242,15 @@ class EndpointHealth:
 
     def hold(self, error: ModelError, *, probe: bool = False) -> EndpointHeldError:
         """The server is away, as *error* shows; returns the error for whoever asked."""
+        unreachable = isinstance(error, ModelConnectionError)
         problem = error.problem if isinstance(error, ModelConnectionError) else str(error)
         now = trio.current_time()
-        since = self.state.value.since if isinstance(self.state.value, Held) else now
-        self._breaker.open(now, probe=probe)
-        self._set(Held(since, problem, self._breaker.probes, self._breaker.next_probe))
+        if self._away_since is None:
+            self._away_since = now
+        first, share = _PAUSES_OF_CONNECTIONS if unreachable else _PAUSES_OF_ANSWERS
+        self._breaker.open(now, probe=probe, since=self._away_since, first=first, share=share)
+        self._lasts = _LASTS_SECONDS + _LASTS_TIMES * self._took if unreachable else math.inf
+        self._set(Held(self._away_since, problem, self._breaker.probes, self._breaker.next_probe))
         return EndpointHeldError(self.name, problem)
 
     def adapt(self, change: Change) -> None:
@@ -222,22 +269,36 @@ class EndpointHealth:
     def _on_success(self) -> None:
         self._successes += 1
         self._failing.clear()
+        self._is_there()
+
+    def _on_sign_of_life(self, probe: RequestFate) -> None:
+        """*probe* has found the server. How long it has been away is forgotten when a request has succeeded."""
+        probe._probe = False
+        since = self._away_since
+        self._is_there()
+        self._away_since = since
+
+    def _is_there(self) -> None:
+        self._away_since = None
         self._breaker.succeeded()
         if self.state.value is not _AVAILABLE:
+            self._probe = self._prober = None
             self._set(_AVAILABLE)
 
-    def _on_failure(self, error: ModelError, answer: object, *, probe: bool) -> None:
+    def _on_failure(self, error: ModelError, answer: object, probe: bool, sent: float) -> None:
         if len(self._failing) < 2 and answer not in self._failing:
             self._failing.append(answer)
         now = trio.current_time()
+        self._took = now - sent
         if probe:
-            self._prober = None  # the turn of whoever sent it is over
+            self._probe = self._prober = None  # the turn of whoever sent it is over
         match action_of(error):
             case CloseEndpoint() as action:
                 if self._breaker.refused(now) or self.holds:
                     asked = error.retry_after if isinstance(error, ModelStatusError) else None
                     since = self.state.value.since if isinstance(self.state.value, Closed) else now
                     self._breaker.open(now, probe=probe, at_least=min(asked or 0.0, _LONGEST_WAIT))
+                    self._away_since, self._lasts = None, math.inf
                     self._set(Closed(since, error, action, self._breaker.probes, self._breaker.next_probe))
             case Retry() | HoldEndpoint():
                 if probe and isinstance(self.state.value, Closed):
@@ -248,10 +309,10 @@ class EndpointHealth:
                     self.hold(error, probe=True)
             case _:  # it refused this request, so that it is there
                 if probe:
-                    self._breaker.succeeded()
-                    self._set(_AVAILABLE)
+                    self._is_there()
 
     def _on_probe_given_up(self) -> None:
+        self._probe = None
         self._breaker.gave_up_probe()
         self._changed.set()
 

@@ -135,15 +135,16 @@ class HttpModel:
         Raises:
             ModelError: no attempt that made sense succeeded (raised by the iterator).
         """
-        kept = tuple(messages)
-        answer, before = object(), self.health.successes
+        kept, answer, before = tuple(messages), object(), 0
+
+        def judge(failures: Sequence[ModelError]) -> Wait | GiveUp | None:
+            nonlocal before
+            if len(failures) == 1:  # what had succeeded earlier says nothing of the server since
+                before = self.health.successes
+            return self._judge(failures, answer, before)
+
         return aclosing(
-            retrying(
-                lambda: aclosing(self._attempt(kept, answer)),
-                self._config.retry,
-                self._jitter,
-                lambda failures: self._judge(failures, answer, before),
-            )
+            retrying(lambda: aclosing(self._attempt(kept, answer)), self._config.retry, self._jitter, judge)
         )
 
     async def _attempt(self, messages: Sequence[ChatMessage], answer: object) -> AsyncGenerator[AnswerPart, None]:
@@ -163,6 +164,8 @@ class HttpModel:
                 try:
                     reader = AnswerReader(response, self._endpoint)
                     while (parts := await reader.next()) is not None:
+                        if reader.chars:
+                            fate.answering()
                         for part in parts:
                             yield part
                     self._gives_finish_reason = self._gives_finish_reason or bool(reader.finish_reason)
@@ -187,7 +190,7 @@ class HttpModel:
             raise failure
 
     def _judge(self, failures: Sequence[ModelError], answer: object, before: int) -> Wait | GiveUp | None:
-        """What to do after *failures* of *answer*'s requests, before which *before* requests had succeeded, ever."""
+        """What to do after *failures* of *answer*'s requests; at the first, *before* requests had succeeded, ever."""
         last = failures[-1]
         if isinstance(last, EndpointHeldError | ModelRefusedError):
             return GiveUp("it was not sent")

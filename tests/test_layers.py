@@ -55,7 +55,7 @@ LAYERS = [
     ["_outcomes"],
     ["nursery_runner"],
     ["_runs"],
-    ["batch", "sft"],
+    ["batch", "sft", "evals"],
     ["server"],
     ["compat"],
     ["testing"],

@@ -10,6 +10,7 @@ from ._batch import batch
 from ._chat import chat
 from ._doctor import doctor
 from ._errors import exit_code_of
+from ._eval import evaluate
 from ._memory import memory
 from ._model_options import debug_option
 from ._prompt import prompt
@@ -38,6 +39,7 @@ def trioagent(ctx: click.Context) -> None:
       trioagent memory tree notes                        what the agent has written down
       trioagent batch jobs.jsonl --run-dir runs/july     many jobs; run it again to go on
       trioagent sft generate --help                      training conversations with personas
+      trioagent eval list                                how good a memory is
       trioagent serve memories                           over HTTP, for other programs and a page
 
     \b
@@ -55,7 +57,7 @@ def trioagent(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
-for command in (chat, run, batch, sft, memory, serve, prompt, doctor):
+for command in (chat, run, batch, sft, evaluate, memory, serve, prompt, doctor):
     trioagent.add_command(command)
 
 

@@ -1,0 +1,169 @@
+"""What came of an evaluation: scores by category with their confidence, and two runs compared."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from .._errors import InvalidInputError
+from .._files import write_whole
+from .._runs import FAILURES as FAILURES
+from .._runs import BatchReport, read_rows
+from ._statistics import Comparison, compare_scores, confidence_interval
+from ._suite import Sample
+
+SAMPLES = "samples.jsonl"
+SUMMARY = "eval.json"
+
+
+@attrs.frozen(kw_only=True)
+class CategoryScore:
+    """The samples of one category, or all of them.
+
+    Attributes:
+        samples: how many ended; *failed* of them without an answer, which counts as a score of 0.
+        score: the mean, with the 95 % interval from *low* to *high* (Wilson's for scores of 0 and 1, else a bootstrap).
+        correct: how many have a score of at least one half.
+        tokens, turns, blocks, repairs, cuts, seconds, cost: means over the samples that were answered.
+    """
+
+    category: str
+    samples: int
+    failed: int
+    correct: int
+    score: float
+    low: float
+    high: float
+    tokens: float
+    turns: float
+    blocks: float
+    repairs: float
+    cuts: float
+    seconds: float
+    cost: float
+
+
+@attrs.frozen(kw_only=True)
+class EvalReport:
+    """What came of an evaluation.
+
+    Attributes:
+        categories: in the order of the suite.
+        total: all of them.
+        told_tokens: what the set-ups took that were told.
+        run: counts, spending and why the run ended, as of a batch; told set-ups are jobs, too.
+        samples_file, failures_file: the outputs.
+    """
+
+    suite: str
+    model: str
+    baseline: str
+    categories: tuple[CategoryScore, ...]
+    total: CategoryScore
+    told_tokens: int
+    run: BatchReport
+    samples_file: str
+    failures_file: str
+
+
+def make_report(samples: Sequence[Sample], run: BatchReport, *, suite: str, model: str, baseline: str) -> EvalReport:
+    """The report, which is written as ``eval.json`` too. Synchronous; for a worker thread."""
+    run_dir = Path(run.run_dir)
+    graded: dict[str, Mapping[str, Any]] = {}
+    told_tokens = 0
+    wanted = {sample.id: sample.category for sample in samples}
+    for row in _rows(run_dir / SAMPLES):
+        if row.get("kind") == "set-up":
+            told_tokens += _tokens(row["usage"])
+        elif row["id"] in wanted:
+            graded[row["id"]] = row
+    failed = {row["id"] for row in _rows(run_dir / FAILURES) if row["id"] in wanted} - graded.keys()
+    categories = [
+        _score(category, [key for key, of in wanted.items() if of == category], graded, failed)
+        for category in dict.fromkeys(wanted.values())
+    ]
+    report = EvalReport(
+        suite=suite,
+        model=model,
+        baseline=baseline,
+        categories=tuple(category for category in categories if category.samples),
+        total=_score("all", list(wanted), graded, failed),
+        told_tokens=told_tokens,
+        run=run,
+        samples_file=str(run_dir / SAMPLES),
+        failures_file=str(run_dir / FAILURES),
+    )
+    write_whole(run_dir / SUMMARY, json.dumps(attrs.asdict(report), indent=2).encode(), sync=False)
+    return report
+
+
+def _score(
+    category: str, keys: Sequence[str], graded: Mapping[str, Mapping[str, Any]], failed: set[str]
+) -> CategoryScore:
+    rows = [graded[key] for key in keys if key in graded]
+    failures = sum(key in failed for key in keys)
+    scores = [float(row["score"]) for row in rows] + [0.0] * failures
+    low, high = confidence_interval(scores)
+
+    def mean(values: Iterable[float]) -> float:
+        return math.fsum(values) / len(rows) if rows else 0.0
+
+    return CategoryScore(
+        category=category,
+        samples=len(scores),
+        failed=failures,
+        correct=sum(score >= 0.5 for score in scores),
+        score=math.fsum(scores) / len(scores) if scores else 0.0,
+        low=low,
+        high=high,
+        tokens=mean(_tokens(row["usage"]) for row in rows),
+        turns=mean(row["turns"] for row in rows),
+        blocks=mean(row["blocks"] for row in rows),
+        repairs=mean(sum(row["repairs"].values()) for row in rows),
+        cuts=mean(row["cuts"] for row in rows),
+        seconds=mean(row["seconds"] for row in rows),
+        cost=mean(row["usage"]["cost"] for row in rows),
+    )
+
+
+def _tokens(usage: Mapping[str, Any]) -> int:
+    return int(usage["prompt_tokens"]) + int(usage["completion_tokens"])
+
+
+def _rows(path: Path) -> Iterable[Mapping[str, Any]]:
+    return read_rows(path) if path.exists() else ()
+
+
+def compare_runs(first: Path, second: Path) -> tuple[Comparison, dict[str, Comparison]]:
+    """Compare two evaluations on the samples that both have graded; also by category.
+
+    Raises:
+        InvalidInputError: one is no evaluation, they are of different suites, or have no sample in common.
+    """
+    a, b = _graded(first), _graded(second)
+    suites = sorted({str(row["suite"]) for row in (*a.values(), *b.values())})
+    if len(suites) > 1:
+        raise InvalidInputError("runs", f"are of different suites: {' and '.join(suites)}")
+    common = [key for key in a if key in b]
+    if not common:
+        raise InvalidInputError("runs", f"{str(first)!r} and {str(second)!r} have no graded sample in common")
+    by_category: dict[str, list[str]] = {}
+    for key in common:
+        by_category.setdefault(str(a[key]["category"]), []).append(key)
+
+    def compared(keys: Sequence[str]) -> Comparison:
+        return compare_scores([float(a[key]["score"]) for key in keys], [float(b[key]["score"]) for key in keys])
+
+    return compared(common), {category: compared(keys) for category, keys in by_category.items()}
+
+
+def _graded(run_dir: Path) -> dict[str, Mapping[str, Any]]:
+    path = run_dir / SAMPLES
+    if not path.is_file():
+        raise InvalidInputError("run", f"{str(run_dir)!r} holds no evaluation: there is no {SAMPLES} in it")
+    return {str(row["id"]): row for row in read_rows(path) if row.get("kind") == "sample"}

@@ -25,6 +25,7 @@ Start with `open_runtime` and `Agent`; `run_agents` and `open_runner` run many; 
 #   _outcomes, nursery_runner        many agents
 #   batch                            many jobs, journaled
 #   sft                              training conversations: personas, facts, verdicts
+#   evals                            evaluations: suites, graders, baselines
 #   server                           chats, REST, an OpenAI-compatible endpoint and the page, over HTTP
 #   compat                           the documented API over one Trio thread; asyncio is imported nowhere else
 #   testing                          scripted models, a loopback model server

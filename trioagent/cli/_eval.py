@@ -369,7 +369,7 @@ def table(report: EvalReport) -> list[str]:
     total = report.total
     lines.append(
         f"accuracy {total.score:.3f} ({total.low:.3f} to {total.high:.3f}) {report.suite} {report.baseline} "
-        f"{report.model}, {total.samples:,} samples"
+        f"{report.model or 'no model'}, {total.samples:,} samples"
     )
     return lines
 

@@ -17,7 +17,9 @@ _ARTICLES = frozenset({"a", "an", "the"})
 _APOSTROPHES = re.compile(r"(?<=\w)['’](?=\w)")
 _NUMBER_COMMA = re.compile(r"(?<=\d),(?=\d{3}\b)")
 _NOT_A_WORD = re.compile(r"[^\w.%$€£+-]+|(?<!\d)[.]|[.](?!\d)|[-+](?!\d)|(?<=\w)[-+]")
-_PARTS = re.compile(r"\s*(?:,|;|\band\b|&)\s*")
+_PARTS = re.compile(r"\s*(?:,(?!\d)|;|\band\b|&)\s*")
+# Kana, Han, Thai, Lao, Khmer, Burmese: written without blanks between words.
+_UNSPACED = re.compile("[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]")
 _NOT_KNOWN = ("no information available", "not mentioned")
 
 
@@ -59,6 +61,8 @@ class Contains:
 
 
 def _holds(words: Sequence[str], wanted: Sequence[str]) -> bool:
+    if any(_UNSPACED.search(word) for word in wanted):
+        return "".join(wanted) in "".join(words)
     size = len(wanted)
     return size > 0 and any(list(words[at : at + size]) == list(wanted) for at in range(len(words) - size + 1))
 

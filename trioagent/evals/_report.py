@@ -53,7 +53,8 @@ class EvalReport:
     """What came of an evaluation.
 
     Attributes:
-        categories: in the order of the suite.
+        model: "" where none was asked.
+        categories: by name.
         total: all of them.
         told_tokens: what the set-ups took that were told.
         run: counts, spending and why the run ended, as of a batch; told set-ups are jobs, too.
@@ -85,7 +86,7 @@ def make_report(samples: Sequence[Sample], run: BatchReport, *, suite: str, mode
     failed = {row["id"] for row in _rows(run_dir / FAILURES) if row["id"] in wanted} - graded.keys()
     categories = [
         _score(category, [key for key, of in wanted.items() if of == category], graded, failed)
-        for category in dict.fromkeys(wanted.values())
+        for category in sorted(set(wanted.values()))
     ]
     report = EvalReport(
         suite=suite,

@@ -150,7 +150,8 @@ async def run_eval(
             on_progress=on_progress,
             files=_FILES,
         )
-    made = partial(make_report, samples, report, suite=suite, model=runtime.model.name, baseline=baseline)
+    model = "" if baseline == "search-only" else runtime.model.name
+    made = partial(make_report, samples, report, suite=suite, model=model, baseline=baseline)
     return await trio.to_thread.run_sync(made)
 
 

@@ -68,7 +68,7 @@ def compare_scores(first: Sequence[float], second: Sequence[float]) -> Compariso
         difference=math.fsum(differences) / len(differences),
         low=low,
         high=high,
-        p_bootstrap=min(1.0, 2 * min(below, above) / len(means)),
+        p_bootstrap=min(1.0, 2 * (min(below, above) + 1) / (len(means) + 1)),
         only_first=only_first,
         only_second=only_second,
         p_mcnemar=_mcnemar(only_first, only_second),

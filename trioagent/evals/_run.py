@@ -204,6 +204,7 @@ def _pins(
         settings,
         prompt=config.system_prompt,
         append=config.system_prompt_append,
+        profile=config.model_profile,
         max_tool_turns=config.max_tool_turns,
         suite=suite,
         baseline=baseline,
@@ -417,6 +418,7 @@ class _Samples:
             system_prompt=run.config.system_prompt,
             system_prompt_append=run.config.system_prompt_append,
             max_tool_turns=run.config.max_tool_turns,
+            model_profile=run.config.model_profile,
             model=await run.model(),
         )
         responses = await run_episode(

@@ -23,8 +23,10 @@ from ._errors import INTERRUPTED, STOPPED
 from ._model_options import (
     FileType,
     FolderType,
+    RunCommand,
     agent_config,
     display_options,
+    given_arguments,
     model_options,
     outage_option,
     prompt_options,
@@ -38,7 +40,6 @@ if TYPE_CHECKING:
     from .._config import RateLimits
     from ..evals import Baseline, CategoryScore, Comparison, EvalReport, Sample
 
-_ARGUMENTS = "trioagent.eval.arguments"
 _DEFAULTS = BatchConfig()
 _RUN = "run"
 
@@ -54,12 +55,6 @@ class _EvalGroup(click.Group):
         return super().resolve_command(ctx, args)
 
 
-class _KeepsArguments(click.Command):
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        ctx.meta[_ARGUMENTS] = tuple(args)
-        return super().parse_args(ctx, args)
-
-
 @click.group("eval", cls=_EvalGroup, subcommand_metavar="SUITE [OPTIONS] | list | compare A B")
 def evaluate() -> None:
     """Find out how good an agent's memory is, on a suite of samples.
@@ -71,7 +66,7 @@ def evaluate() -> None:
     """
 
 
-@evaluate.command(_RUN, cls=_KeepsArguments)
+@evaluate.command(_RUN, cls=RunCommand)
 @click.argument("suite")
 @click.option(
     "--data", metavar="PATH", type=FileType(path_type=Path), help="The suite's data, if it does not bring them along."
@@ -218,7 +213,7 @@ def run(
             system_prompt=agent.system_prompt,
             system_prompt_append=agent.system_prompt_append,
         ),
-        arguments=ctx.meta[_ARGUMENTS],
+        arguments=given_arguments(ctx),
     )
     notes = [line for line in (*resolved.notes, note) if line]
     return execute_eval(command, as_json=json_progress, quiet=quiet, notes=notes)

@@ -26,6 +26,7 @@ from ._terminal import GlobalOptions, one_line
 
 AGENT_FOLDER = "agent"
 """For the agent's own notes in a vault that is somebody's."""
+_ARGUMENTS = "trioagent.arguments"
 
 
 @attrs.frozen(kw_only=True)
@@ -187,6 +188,20 @@ def resolve_model(choice: ModelChoice, *, required: bool = False) -> ResolvedMod
         )
     model = OFFLINE_RULES if isinstance(found, OfflineRules) else found
     return ResolvedModel(model=model, notes=notes, network=NetworkConfig.from_env(os.environ))
+
+
+class RunCommand(click.Command):
+    """A command that remembers its own arguments, for the command line that goes on with its run."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[_ARGUMENTS] = tuple(args)
+        return super().parse_args(ctx, args)
+
+
+def given_arguments(ctx: click.Context) -> tuple[str, ...]:
+    """The arguments of a `RunCommand`, as they were typed."""
+    arguments: tuple[str, ...] = ctx.meta[_ARGUMENTS]
+    return arguments
 
 
 def debug_option(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -14,8 +14,10 @@ from ._batch import fit_concurrency, report_bad_rows
 from ._model_options import (
     FileType,
     FolderType,
+    RunCommand,
     agent_config,
     display_options,
+    given_arguments,
     model_options,
     outage_option,
     rate_options,
@@ -24,14 +26,7 @@ from ._model_options import (
 from ._profiles import ModelChoice
 from ._sft_run import SftCommand, execute_sft
 
-_ARGUMENTS = "trioagent.sft.arguments"
 _DEFAULTS = SftConfig()
-
-
-class _KeepsArguments(click.Command):
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        ctx.meta[_ARGUMENTS] = tuple(args)
-        return super().parse_args(ctx, args)
 
 
 def _language_model(ctx: click.Context, parameter: click.Parameter, name: str | None) -> str | None:
@@ -45,7 +40,7 @@ def sft() -> None:
     """Make training conversations (`sft generate --help`)."""
 
 
-@sft.command(cls=_KeepsArguments)
+@sft.command(cls=RunCommand)
 @click.option(
     "--personas",
     required=True,
@@ -200,6 +195,6 @@ def generate(
             max_tool_turns=agent.max_tool_turns,
             model_profile=agent.model_profile,
         ),
-        arguments=ctx.meta[_ARGUMENTS],
+        arguments=given_arguments(ctx),
     )
     return execute_sft(command, as_json=json_progress, quiet=quiet, notes=notes)

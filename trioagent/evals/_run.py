@@ -129,7 +129,7 @@ async def run_eval(
     check_baseline(baseline, runtime.model.name)
     if noise < 0:
         raise InvalidInputError("noise", f"must be 0 or more, not {noise!r}")
-    plan = _Plan(samples, noise, is_told=baseline == "agent")
+    plan = _JobOrder(samples, noise, is_told=baseline == "agent")
     known = await trio.to_thread.run_sync(look_up_jobs, run_dir, list(plan.jobs))
     retried = config.retry_failed
     async with plan.open_source(known, retry_failed=retried) as source:
@@ -213,7 +213,7 @@ def _pins(
     )
 
 
-class _Plan:
+class _JobOrder:
     """The jobs of an evaluation, and in which order they may begin: a told set-up before its samples.
 
     Args:
@@ -311,7 +311,9 @@ class _Samples:
 
     can_cut_waits = True  # all that came before the wait is journaled
 
-    def __init__(self, run: Run[EvalJob], plan: _Plan, *, suite: str, baseline: Baseline, judge: Model | None) -> None:
+    def __init__(
+        self, run: Run[EvalJob], plan: _JobOrder, *, suite: str, baseline: Baseline, judge: Model | None
+    ) -> None:
         self._run, self._plan, self._judge = run, plan, judge
         self._suite, self._baseline = suite, baseline
         self._dir = run.journal.path.parent

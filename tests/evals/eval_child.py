@@ -14,7 +14,7 @@ from tests.batch.batch_child import die_at
 from trioagent import BatchConfig, ModelConfig, open_runtime
 from trioagent.evals import Contains, Grader, NotesSay, Sample, SetUp, run_eval
 
-TOLD = SetUp(id="told", notes={"user.md": "# Ada\n"}, told=("Fact: I live in Porto.", "Fact: I have a cat."))
+TOLD = SetUp(id="told", notes={"user.md": "# Ada\n"}, messages=("Fact: I live in Porto.", "Fact: I have a cat."))
 GIVEN = SetUp(id="given/notes", notes={"log.md": "I play chess.\n"})
 
 

@@ -104,7 +104,7 @@ async def test_samples_start_from_what_was_told_once(tmp_path: Path, serve: Serv
     }
     assert max(model.asked.values()) == 2  # "What do you know?" is asked of both set-ups, before any note is read
     told = [json.loads(asked)[-1]["content"] for asked in model.asked]
-    assert told.count(TOLD.told[0]) == 1
+    assert told.count(TOLD.messages[0]) == 1
     assert found["told/2"]["changed"] == ["log.md"]
     assert found["told/2"]["notes_before"] == {"log.md": "I live in Porto.\nI have a cat.\n"}
     assert found["told/2"]["notes_after"] == {"log.md": "I live in Porto.\nI have a cat.\nI have a dog.\n"}
@@ -116,7 +116,7 @@ async def test_samples_start_from_what_was_told_once(tmp_path: Path, serve: Serv
     total = report.total
     assert (total.samples, total.correct, total.failed, total.score) == (5, 4, 0, 0.8)
     assert [(one.category, one.score) for one in report.categories] == [("asked", pytest.approx(2 / 3)), ("changed", 1)]
-    assert report.told_tokens > 0
+    assert report.set_up_tokens > 0
     assert json.loads((tmp_path / "run" / "eval.json").read_text())["total"]["score"] == 0.8
     assert list((tmp_path / "run" / "memories").iterdir()) == []
     kept = sorted(str(path.relative_to(tmp_path)) for path in (tmp_path / "run" / "set-ups").rglob("*.md"))
@@ -159,7 +159,7 @@ async def test_samples_of_a_set_up_that_failed_fail_and_are_tried_again(tmp_path
     model, wrong = Model(), True
 
     async def answer(request: ModelRequest) -> Any:
-        if wrong and request.body["messages"][-1]["content"] == TOLD.told[1]:
+        if wrong and request.body["messages"][-1]["content"] == TOLD.messages[1]:
             return Fault.status(400, "no")
         return await model(request)
 

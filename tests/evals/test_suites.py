@@ -63,7 +63,7 @@ def test_mem_agent(data: Path) -> None:
 
 def test_letta(data: Path) -> None:
     (read,), (update,), (files,) = (loaded(f"letta-{one}", data) for one in ("core-read", "core-update", "filesystem"))
-    assert read.set_up.told == update.set_up.told == ("Ada sails.", "Bo paints.")
+    assert read.set_up.messages == update.set_up.messages == ("Ada sails.", "Bo paints.")
     assert len(read.messages) == 1
     assert update.messages[0] == "Ada rows."
     assert files.messages == ("Look in your notes: who sails?",)
@@ -80,7 +80,7 @@ def test_locomo(data: Path) -> None:
         "single-hop",
         "adversarial",
     ]
-    first, second = samples[0].set_up.told  # the empty session is not told, and 10 comes after 2
+    first, second = samples[0].set_up.messages  # the empty session is not told, and 10 comes after 2
     assert "between Ada and Bo on 8 May, 2023" in first
     assert "9 May, 2024" in second
     assert "Ada: I went sailing. (shares a picture: a boat)" in first

@@ -56,7 +56,7 @@ class EvalReport:
         model: "" where none was asked.
         categories: by name.
         total: all of them.
-        told_tokens: what the set-ups took that were told.
+        set_up_tokens: what the set-ups took that were told.
         run: counts, spending and why the run ended, as of a batch; told set-ups are jobs, too.
         samples_file, failures_file: the outputs.
     """
@@ -66,7 +66,7 @@ class EvalReport:
     baseline: str
     categories: tuple[CategoryScore, ...]
     total: CategoryScore
-    told_tokens: int
+    set_up_tokens: int
     run: BatchReport
     samples_file: str
     failures_file: str
@@ -76,11 +76,11 @@ def make_report(samples: Sequence[Sample], run: BatchReport, *, suite: str, mode
     """The report, which is written as ``eval.json`` too. Synchronous; for a worker thread."""
     run_dir = Path(run.run_dir)
     graded: dict[str, Mapping[str, Any]] = {}
-    told_tokens = 0
+    set_up_tokens = 0
     wanted = {sample.id: sample.category for sample in samples}
     for row in _rows(run_dir / SAMPLES):
         if row.get("kind") == "set-up":
-            told_tokens += _tokens(row["usage"])
+            set_up_tokens += _tokens(row["usage"])
         elif row["id"] in wanted:
             graded[row["id"]] = row
     failed = {row["id"] for row in _rows(run_dir / FAILURES) if row["id"] in wanted} - graded.keys()
@@ -94,7 +94,7 @@ def make_report(samples: Sequence[Sample], run: BatchReport, *, suite: str, mode
         baseline=baseline,
         categories=tuple(category for category in categories if category.samples),
         total=_score("all", list(wanted), graded, failed),
-        told_tokens=told_tokens,
+        set_up_tokens=set_up_tokens,
         run=run,
         samples_file=str(run_dir / SAMPLES),
         failures_file=str(run_dir / FAILURES),

@@ -129,7 +129,7 @@ async def run_eval(
     check_baseline(baseline, runtime.model.name)
     if noise < 0:
         raise InvalidInputError("noise", f"must be 0 or more, not {noise!r}")
-    plan = _JobOrder(samples, noise, is_told=baseline == "agent")
+    plan = _JobOrder(samples, noise, with_agents=baseline == "agent")
     known = await trio.to_thread.run_sync(look_up_jobs, run_dir, list(plan.jobs))
     retried = config.retry_failed
     async with plan.open_source(known, retry_failed=retried) as source:
@@ -217,27 +217,27 @@ class _JobOrder:
     """The jobs of an evaluation, and in which order they may begin: a told set-up before its samples.
 
     Args:
-        is_told: what is told is told to an agent; otherwise it stands in notes of its own, word for word.
+        with_agents: the messages of set-ups are said to agents; otherwise they stand in notes, word for word.
 
     Attributes:
         jobs: by key, the set-ups that are told first.
     """
 
-    def __init__(self, samples: Sequence[Sample], noise: int, *, is_told: bool) -> None:
+    def __init__(self, samples: Sequence[Sample], noise: int, *, with_agents: bool) -> None:
         self._noise = noise
-        if not is_told:
+        if not with_agents:
             samples = [attrs.evolve(sample, set_up=_written_down(sample.set_up)) for sample in samples]
         set_ups: dict[str, SetUp] = {}
         for sample in samples:
             if set_ups.setdefault(sample.set_up.id, sample.set_up) != sample.set_up:
                 raise InvalidInputError("samples", f"two set-ups have the id {sample.set_up.id!r}")
         self.set_ups = set_ups
-        told = [self._set_up_job(one) for one in set_ups.values() if one.told]
-        self.jobs = {job.key: job for job in (*told, *map(_sample_job, samples))}
-        if len(self.jobs) < len(told) + len(samples):
+        first = [self._set_up_job(one) for one in set_ups.values() if one.messages]
+        self.jobs = {job.key: job for job in (*first, *map(_sample_job, samples))}
+        if len(self.jobs) < len(first) + len(samples):
             raise InvalidInputError("samples", "an id occurs twice; give each sample an id of its own")
-        self.states: dict[str, str] = {}  # of told set-ups: "done", "failed" or "left"
-        self._ended, self._next_ended = trio.open_memory_channel[str](len(told) + 1)
+        self.states: dict[str, str] = {}  # of set-ups with messages: "done", "failed" or "left"
+        self._ended, self._next_ended = trio.open_memory_channel[str](len(first) + 1)
 
     def notes(self, set_up: SetUp) -> dict[str, str]:
         """What its memory holds before anybody is told anything."""
@@ -266,10 +266,10 @@ class _JobOrder:
         for job in self.jobs.values():
             if job.sample is None:
                 yield job
-            elif job.set_up.told:
+            elif job.set_up.messages:
                 by_set_up.setdefault(job.set_up.id, []).append(job)
         for job in self.jobs.values():
-            if job.sample is not None and not job.set_up.told:
+            if job.sample is not None and not job.set_up.messages:
                 yield job
         for _ in pending:
             set_up = await self._next_ended.receive()
@@ -282,8 +282,8 @@ class _JobOrder:
 
 
 def _written_down(set_up: SetUp) -> SetUp:
-    told = {f"told/{number:04}.md": text for number, text in enumerate(set_up.told, 1)}
-    return SetUp(id=set_up.id, notes={**set_up.notes, **told})
+    written = {f"messages/{number:04}.md": text for number, text in enumerate(set_up.messages, 1)}
+    return SetUp(id=set_up.id, notes={**set_up.notes, **written})
 
 
 def _sample_job(sample: Sample) -> EvalJob:
@@ -345,14 +345,18 @@ class _Samples:
         memory = folder_of(self._dir, SET_UPS, job.set_up.id)
         if not record.events:
             await _in_thread(write_notes, memory, self._plan.notes(job.set_up))
-        said = await self._ask_agent(job, job.set_up.told, record, memory)
+        said = await self._ask_agent(job, job.set_up.messages, record, memory)
         if said is None:
             return None
 
         async def afterwards() -> None:
             self._plan.end(job, "done")
 
-        row = {"told": list(job.set_up.told), "folder": str(memory.relative_to(self._dir)), **self._costs(said, began)}
+        row = {
+            "said": list(job.set_up.messages),
+            "folder": str(memory.relative_to(self._dir)),
+            **self._costs(said, began),
+        }
         return JobEnd("done", {**self._provenance(job), **row}, afterwards=afterwards)
 
     async def _try(self, job: EvalJob, sample: Sample, record: JobRecord, began: float) -> JobEnd | None:
@@ -402,7 +406,7 @@ class _Samples:
     async def _set_up(self, set_up: SetUp) -> Path:
         """The folder that samples of *set_up* are copied from; written if nobody has to be told anything."""
         folder = folder_of(self._dir, SET_UPS, set_up.id)
-        if set_up.told:
+        if set_up.messages:
             if self._plan.states.get(set_up.id) != "done":
                 raise SetUpFailedError(set_up.id)
             return folder

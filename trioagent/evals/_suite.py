@@ -24,13 +24,13 @@ class SetUp:
     Attributes:
         id: names it within its suite; samples of one set-up share it.
         notes: texts by path.
-        told: what is then said to an agent in one conversation, a message each. That happens once; all samples of the
-            set-up get copies of the notes that it leads to, and nothing of the conversation.
+        messages: what is then said to an agent in one conversation. That happens once; all samples of the set-up get
+            copies of the notes that it leads to, and nothing of the conversation.
     """
 
     id: str
     notes: Mapping[str, str] = attrs.field(factory=dict)
-    told: tuple[str, ...] = ()
+    messages: tuple[str, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
@@ -126,7 +126,7 @@ class Suite(Protocol):
 
 def digest_of(set_up: SetUp) -> str:
     """Of all that decides what a set-up's notes come to be."""
-    body = [sorted(set_up.notes.items()), set_up.told]
+    body = [sorted(set_up.notes.items()), set_up.messages]
     return hashlib.sha256(json.dumps(body).encode()).hexdigest()
 
 

@@ -42,7 +42,7 @@ class CoreMemory:
             yield Sample(
                 id=f"{self.name}/{number}",
                 category="update" if self.changes else "read",
-                set_up=SetUp(id=hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16], told=facts),
+                set_up=SetUp(id=hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16], messages=facts),
                 messages=(*change, message),
                 expected=expected,
                 grader=Contains(expected),

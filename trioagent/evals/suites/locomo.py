@@ -18,7 +18,7 @@ from .._suite import Sample, SetUp, need_data
 from ._json import as_object, read_json, text_at
 
 _CATEGORIES = {1: "multi-hop", 2: "temporal", 3: "open-domain", 4: "single-hop", 5: "adversarial"}
-_TOLD = "This is a conversation between {who} on {date}. Keep what is worth knowing later, with its date.\n\n{text}"
+_SESSION = "This is a conversation between {who} on {date}. Keep what is worth knowing later, with its date.\n\n{text}"
 _ASKED = (
     "{question}\nAnswer in a few words, with the date where it asks for one. If it was not mentioned, answer: not "
     "mentioned."
@@ -49,7 +49,9 @@ class Locomo:
 
 def _samples(row: Mapping[str, Any], where: str, number: int) -> Iterator[Sample]:
     name = str(row.get("sample_id") or number)
-    set_up = SetUp(id=name, told=tuple(_sessions(as_object(row.get("conversation"), f"{where}: conversation"), where)))
+    set_up = SetUp(
+        id=name, messages=tuple(_sessions(as_object(row.get("conversation"), f"{where}: conversation"), where))
+    )
     for place, asked in enumerate(row.get("qa") or []):
         at = f"{where}: qa[{place}]"
         question = as_object(asked, at)
@@ -74,7 +76,7 @@ def _sessions(conversation: Mapping[str, Any], where: str) -> Iterator[str]:
         turns = [as_object(turn, where) for turn in conversation[f"session_{number}"] or []]
         if turns:
             date = str(conversation.get(f"session_{number}_date_time") or "an unknown day")
-            yield _TOLD.format(who=who, date=date, text="\n".join(_line(turn) for turn in turns))
+            yield _SESSION.format(who=who, date=date, text="\n".join(_line(turn) for turn in turns))
 
 
 def _line(turn: Mapping[str, Any]) -> str:

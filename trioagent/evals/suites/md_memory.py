@@ -68,8 +68,8 @@ def _grader(kind: str, row: Mapping[str, Any], where: str) -> Grader:
         case "clarification":
             return All((Asks(tuple(row["choices"])), NotesUntouched()))
         case "filter":
-            told = tuple(Contains(text) for text in row.get("present") or ())
-            return All((Withholds(absent), *told))
+            present = tuple(Contains(text) for text in row.get("present") or ())
+            return All((Withholds(absent), *present))
     raise InvalidInputError(f"{where}: kind", f"must be retrieval, update, clarification or filter, not {kind!r}")
 
 

@@ -16,7 +16,7 @@ from .._graders import Contains, NotesChanged, facts_of_diff
 from .._suite import Sample, SetUp, need_data
 from ._json import as_object, read_json, text_at
 
-_BASE, _ASKED, _TOLD = "base_memory.json", "retrieval_questions.json", "update_queries.json"
+_BASE, _ASKED, _UPDATES = "base_memory.json", "retrieval_questions.json", "update_queries.json"
 
 
 @attrs.frozen
@@ -27,7 +27,7 @@ class MemAgent:
     summary: str = "questions 0, 1 and 2 links away, and changes with the diff they should lead to"
     source: str = (
         "the memories that mem-agent models are trained and tested with: <person>/<memory>/ folders with "
-        f"{_BASE}, {_ASKED} and {_TOLD}"
+        f"{_BASE}, {_ASKED} and {_UPDATES}"
     )
 
     def load(self, data: Path | None) -> Iterator[Sample]:
@@ -38,8 +38,8 @@ class MemAgent:
             set_up = SetUp(id=folder.relative_to(root).as_posix(), notes=_notes(path))
             if (folder / _ASKED).exists():
                 yield from _questions(set_up, folder / _ASKED)
-            if (folder / _TOLD).exists():
-                yield from _changes(set_up, folder / _TOLD)
+            if (folder / _UPDATES).exists():
+                yield from _changes(set_up, folder / _UPDATES)
 
 
 def _notes(path: Path) -> dict[str, str]:

@@ -56,6 +56,7 @@ LAYERS = [
     ["nursery_runner"],
     ["_runs"],
     ["batch", "sft", "evals"],
+    ["export"],
     ["server"],
     ["compat"],
     ["testing"],

@@ -26,6 +26,7 @@ Start with `open_runtime` and `Agent`; `run_agents` and `open_runner` run many; 
 #   batch                            many jobs, journaled
 #   sft                              training conversations: personas, facts, verdicts
 #   evals                            evaluations: suites, graders, baselines
+#   export                           conversations of runs as data sets
 #   server                           chats, REST, an OpenAI-compatible endpoint and the page, over HTTP
 #   compat                           the documented API over one Trio thread; asyncio is imported nowhere else
 #   testing                          scripted models, a loopback model server

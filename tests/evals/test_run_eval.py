@@ -111,7 +111,7 @@ async def test_samples_start_from_what_was_told_once(tmp_path: Path, serve: Serv
     wrong = found["told/1"]
     assert wrong["reason"] == "the reply does not say 'London'"
     assert wrong["notes_before"] == {"user.md": "# Ada\n", "log.md": "I live in Porto.\nI have a cat.\n"}
-    assert [message["role"] for message in wrong["messages"]] == ["user", "assistant", "tool", "assistant"]
+    assert [message["role"] for message in wrong["messages"]] == ["system", "user", "assistant", "tool", "assistant"]
     assert (wrong["model"], wrong["baseline"], wrong["turns"], wrong["blocks"]) == ("test", "agent", 2, 1)
     total = report.total
     assert (total.samples, total.correct, total.failed, total.score) == (5, 4, 0, 0.8)

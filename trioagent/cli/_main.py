@@ -11,6 +11,7 @@ from ._chat import chat
 from ._doctor import doctor
 from ._errors import exit_code_of
 from ._eval import evaluate
+from ._export import export
 from ._memory import memory
 from ._model_options import debug_option
 from ._prompt import prompt
@@ -57,7 +58,7 @@ def trioagent(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
-for command in (chat, run, batch, sft, evaluate, memory, serve, prompt, doctor):
+for command in (chat, run, batch, sft, evaluate, export, memory, serve, prompt, doctor):
     trioagent.add_command(command)
 
 

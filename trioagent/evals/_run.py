@@ -458,7 +458,7 @@ class _Samples:
             messages.append(ChatMessage("assistant", answers[number]["answer"]))
         replies = tuple(body["answer"] for body in answers)
         hashed = prompt_hash(messages[0].content)
-        return _Said(replies=replies, messages=messages[1:], usage=usage, turns=len(replies), cuts=cuts, prompt=hashed)
+        return _Said(replies=replies, messages=messages, usage=usage, turns=len(replies), cuts=cuts, prompt=hashed)
 
     async def _ask_judge(self, judge: Model, sample: Sample, said: _Said, record: JobRecord) -> Mapping[str, Any]:
         grade, usage = await judge_answer(judge, sample.messages, sample.expected, said.replies[-1])
@@ -505,7 +505,7 @@ def _of_agent(agent: Agent, responses: Sequence[AgentResponse]) -> _Said:
             repairs[name] = repairs.get(name, 0) + count
     return _Said(
         replies=tuple(response.reply for response in responses),
-        messages=agent.messages[1:],
+        messages=agent.messages,
         usage=sum((response.usage for response in responses), Usage()),
         turns=sum(response.turns for response in responses),
         blocks_saved=sum(response.blocks_saved for response in responses),

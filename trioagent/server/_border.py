@@ -82,7 +82,7 @@ class Border:
             await self._http(scope, receive, send)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        answer = _Answer(scope, send)
+        answer = _HttpAnswer(scope, send)
         try:
             headers = _headers(scope)
             self._check_host(headers)
@@ -206,7 +206,7 @@ class _ClientLeft(Exception):
     """There is nobody to answer."""
 
 
-class _Answer:
+class _HttpAnswer:
     """What is sent for one request; adds the headers that every answer has.
 
     Attributes:

@@ -47,7 +47,7 @@ class _TokenMessage:
 
 def routes(context: ServerContext) -> list[BaseRoute]:
     """The routes of sessions."""
-    handlers = _Handlers(context)
+    handlers = _ChatRoutes(context)
     return [
         WebSocketRoute("/ws/memories/{name}/chat", handlers.websocket),
         Route("/api/memories/{name}/chats", handlers.create, methods=["POST"]),
@@ -59,7 +59,7 @@ def routes(context: ServerContext) -> list[BaseRoute]:
     ]
 
 
-class _Handlers:
+class _ChatRoutes:
     def __init__(self, context: ServerContext) -> None:
         self._context = context
 

@@ -80,7 +80,7 @@ class _Completion:
 
 def routes(context: ServerContext) -> list[BaseRoute]:
     """The routes of OpenAI's interface."""
-    handlers = _Handlers(context)
+    handlers = _OpenAIRoutes(context)
     return [
         Route("/v1/models", handlers.models, methods=["GET"]),
         Route("/v1/models/{id:path}", handlers.model, methods=["GET"]),
@@ -88,7 +88,7 @@ def routes(context: ServerContext) -> list[BaseRoute]:
     ]
 
 
-class _Handlers:
+class _OpenAIRoutes:
     def __init__(self, context: ServerContext) -> None:
         self._context = context
         self._completions = Completions(context.sessions)
@@ -113,7 +113,7 @@ class _Handlers:
         async def begin() -> None:
             await run.begin(lambda: self._agent(asked, runtime, memory), asked.message)
 
-        answer = _Answer(run, asked)
+        answer = _CompletionAnswer(run, asked)
         if asked.stream:
 
             async def produce(write: Write) -> None:
@@ -149,7 +149,7 @@ class _Handlers:
         return {"id": id, "object": "model", "created": self._since, "owned_by": "trioagent"}
 
 
-class _Answer:
+class _CompletionAnswer:
     """What one client is sent of a chat."""
 
     def __init__(self, run: CompletionRun, asked: _Completion) -> None:

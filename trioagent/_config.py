@@ -393,7 +393,8 @@ class SftConfig:
             accepted.
         max_concurrent: conversations at once.
         max_tool_turns: of the agent for each message (see `AgentConfig`).
-        model_profile: see `AgentConfig`; the conversations have its shape of results.
+        system_prompt, system_prompt_append, model_profile: see `AgentConfig`; the conversations have that prompt and
+            that shape of results.
         deadline: working seconds for one persona with all its attempts, not counting waits for a rate limit or a retry;
             None for no limit.
         max_tokens_total, max_cost: the budget, as in `BatchConfig`; what persona and judge use counts too.
@@ -410,6 +411,8 @@ class SftConfig:
     max_retries: int = attrs.field(default=2, validator=_count)
     max_concurrent: int = attrs.field(default=10, validator=_positive_int)
     max_tool_turns: int = attrs.field(default=8, validator=_count)
+    system_prompt: str | None = None
+    system_prompt_append: str | None = None
     model_profile: str | None = attrs.field(default=None, validator=_profile_name)
     deadline: float | None = attrs.field(default=None, validator=attrs.validators.optional(_positive))
     max_tokens_total: int | None = attrs.field(default=None, validator=attrs.validators.optional(_positive_int))

@@ -131,11 +131,23 @@ def test_a_run_that_was_begun_otherwise(home: Path, run: Run) -> None:
     assert ended.err.startswith("error: 'persona-0' is not what it was when the run in 'out' began (its place, ")
 
 
+@pytest.mark.parametrize("which", ["persona", "judge"])
+def test_options_of_a_model_that_nobody_asked_for(which: str, home: Path, run: Run) -> None:
+    write_personas(home, 1)
+    ended = run(*arguments("--model", "offline-rules", f"--{which}-option", "temperature=0"))
+    assert ended.code == 2
+    assert f"--{which}-option needs --{which}-model" in ended.err
+
+
 async def test_rejected_and_tried_again(home: Path, nursery: trio.Nursery) -> None:
     """With a model that plays the personas, and one that judges, at one server."""
     good = False
+    (home / "more.txt").write_text("Write notes in Dutch.")
 
     def answer(request: ModelRequest) -> str:
+        who = request.body["model"]
+        assert request.body["temperature"] == {"player": 0.9, "judge": 0, "any": 0.5}[who]
+        assert (who == "any") == ("Dutch." in request.messages[0]["content"])
         if request.body["model"] == "player":
             return "I live in Porto."
         if request.body["model"] == "judge":
@@ -155,6 +167,8 @@ async def test_rejected_and_tried_again(home: Path, nursery: trio.Nursery) -> No
         "judge",
         "--retries",
         "1",
+        *("-o", "temperature=0.5", "--persona-option", "temperature=0.9", "--judge-option", "temperature=0"),
+        *("--system-prompt-append", "more.txt"),
     )
     ended = await trioagent(*command, home=home)
     assert (ended.code, ended.out) == (1, "")
@@ -181,6 +195,10 @@ async def test_rejected_and_tried_again(home: Path, nursery: trio.Nursery) -> No
     assert [row["models"] for row in rows] == [{"agent": "any", "persona": "player", "judge": "judge"}]
     assert set(rows[0]["tokens"]) == {"agent", "persona", "judge"}
     assert last["report"]["personas"][1]["duplicate_of"] == "persona-0"
+    (home / "more.txt").write_text("Write Dutch. Notes too.")
+    ended = await trioagent(*command, "--judge-option", "temperature=1", home=home)
+    assert ended.code == 2
+    assert "judge's temperature was 0 and is 1" in ended.err and "prompt was " in ended.err
 
 
 async def test_interrupted_and_gone_on_with(home: Path, nursery: trio.Nursery) -> None:

@@ -9,7 +9,6 @@ reported.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 from collections.abc import Iterable, Mapping
@@ -24,6 +23,7 @@ from .._errors import FatalError, InvalidInputError
 from .._model_profile import DEFAULT, profile_for
 from .._prompt import system_prompt
 from .._wire import short
+from ..models import sampling_of
 from ..runtime import Runtime
 from ._journal import Journal
 from ._reader import JournalReader
@@ -85,12 +85,7 @@ def pins_of(
     pins["profile"] = None if resolved is DEFAULT else resolved.name
     pins["policy"] = (policy and policy.as_data()) or None
     if config is not None:
-        for name in ("temperature", "top_p", "max_tokens", "seed", "stop"):
-            value = getattr(config, name)
-            pins[name] = list(value) if isinstance(value, tuple) else value
-        # By its hash: it may hold what is nobody's business.
-        body = json.dumps(dict(config.extra_body), sort_keys=True, default=repr)
-        pins["extra_body"] = hashlib.sha256(body.encode()).hexdigest()[:16] if config.extra_body else None
+        pins |= sampling_of(config)
     return pins
 
 

@@ -97,7 +97,7 @@ def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--option",
             metavar="KEY=VALUE",
             multiple=True,
-            callback=_read_options,
+            callback=read_options,
             help="A request parameter, e.g. temperature=0.2, max_tokens=500, seed=1, stop=END or top_k=20; the value "
             "is JSON if it can be read as such, else text. May be repeated.",
         ),
@@ -124,9 +124,8 @@ def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return decorated
 
 
-def _read_options(
-    ctx: click.Context, parameter: click.Parameter, given: tuple[str, ...]
-) -> tuple[tuple[str, Any], ...]:
+def read_options(ctx: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> tuple[tuple[str, Any], ...]:
+    """A click callback for request parameters: their names, and values from JSON or as texts."""
     options: list[tuple[str, Any]] = []
     for text in given:
         name, equals, value = text.partition("=")

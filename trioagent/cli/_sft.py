@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import click
 
@@ -20,7 +20,9 @@ from ._model_options import (
     given_arguments,
     model_options,
     outage_option,
+    prompt_options,
     rate_options,
+    read_options,
     resolve_model,
 )
 from ._profiles import ModelChoice
@@ -67,6 +69,22 @@ def sft() -> None:
     "--judge-model", metavar="NAME", callback=_language_model, help="A model that has the last word; none otherwise."
 )
 @click.option(
+    "--persona-option",
+    "persona_options",
+    metavar="KEY=VALUE",
+    multiple=True,
+    callback=read_options,
+    help="A request parameter of the model that plays the personas, as -o is one of the agent's.",
+)
+@click.option(
+    "--judge-option",
+    "judge_options",
+    metavar="KEY=VALUE",
+    multiple=True,
+    callback=read_options,
+    help="A request parameter of the judge, e.g. temperature=0.",
+)
+@click.option(
     "--turns",
     metavar="N",
     type=click.IntRange(min=1),
@@ -93,11 +111,12 @@ def sft() -> None:
 @click.option(
     "--max-tool-turns", metavar="N", type=click.IntRange(min=0), help="For each message; see `trioagent run`."
 )
+@prompt_options
 @rate_options
 @click.option(
     "--max-tokens-total", metavar="N", type=click.IntRange(min=1), help="Stop before more than N tokens are spent."
 )
-@click.option("--accept-changes", is_flag=True, help="Go on with another model, judge or number of tool turns.")
+@click.option("--accept-changes", is_flag=True, help="Go on with another model, judge, prompt or number of tool turns.")
 @click.option("--retry-rejected", is_flag=True, help="Begin personas that were rejected again, with all attempts.")
 @outage_option
 @click.option(
@@ -119,10 +138,14 @@ def generate(
     model: ModelChoice,
     persona_model: str | None,
     judge_model: str | None,
+    persona_options: tuple[tuple[str, Any], ...],
+    judge_options: tuple[tuple[str, Any], ...],
     turns: int,
     retries: int,
     max_concurrent: int,
     max_tool_turns: int | None,
+    system_prompt: str | None,
+    system_prompt_append: str | None,
     rpm: float | None,
     tpm: float | None,
     max_tokens_total: int | None,
@@ -157,6 +180,13 @@ def generate(
     """
     from ..sft import read_personas  # 30 ms that other commands need not pay
 
+    for given, option, needed, name in (
+        (persona_options, "--persona-option", "--persona-model", persona_model),
+        (judge_options, "--judge-option", "--judge-model", judge_model),
+    ):
+        if given and name is None:
+            raise click.UsageError(f"{option} needs {needed}: there is no model that it could be for.", ctx)
+
     chosen_flow = cast(Flow, flow)
     try:
         people, facts = read_personas(personas, chosen_flow, scripted=persona_model is None)
@@ -172,7 +202,7 @@ def generate(
         tpm=model.profile.tpm if tpm is None else tpm,
     )
     notes = [line for line in (*resolved.notes, note) if line]
-    agent = agent_config(model.profile, max_tool_turns, None, None)
+    agent = agent_config(model.profile, max_tool_turns, system_prompt, system_prompt_append)
     command = SftCommand(
         personas=people,
         facts=facts,
@@ -181,6 +211,8 @@ def generate(
         network=resolved.network,
         persona_model=persona_model,
         judge_model=judge_model,
+        persona_options=dict(persona_options),
+        judge_options=dict(judge_options),
         rate=rate,
         config=SftConfig(
             flow=chosen_flow,
@@ -193,6 +225,8 @@ def generate(
             outage_patience=outage_patience,
             grace_seconds=grace,
             max_tool_turns=agent.max_tool_turns,
+            system_prompt=agent.system_prompt,
+            system_prompt_append=agent.system_prompt_append,
             model_profile=agent.model_profile,
         ),
         arguments=given_arguments(ctx),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -34,6 +34,7 @@ class SftCommand:
 
     Attributes:
         persona_model, judge_model: names; None for scripted personas and for no judge.
+        persona_options, judge_options: their request parameters.
         arguments: the command's own arguments, for the command line that resumes the run.
     """
 
@@ -43,6 +44,8 @@ class SftCommand:
     model: str | ModelConfig
     persona_model: str | None
     judge_model: str | None
+    persona_options: Mapping[str, Any]
+    judge_options: Mapping[str, Any]
     rate: RateLimits
     network: NetworkConfig
     config: SftConfig
@@ -72,10 +75,11 @@ async def _run(command: SftCommand, display: Display, stop: trio.Event) -> SftRe
     rate = command.rate if isinstance(command.model, str) else None  # a ModelConfig has it already
     async with open_runtime(command.model, rate=rate, network=command.network) as runtime, AsyncExitStack() as models:
 
-        async def opened(name: str | None) -> Model | None:
-            return None if name is None else await models.enter_async_context(runtime.open_model(name))
+        async def opened(name: str | None, options: Mapping[str, Any]) -> Model | None:
+            return None if name is None else await models.enter_async_context(runtime.open_model(name, options))
 
-        playing, judge = await opened(command.persona_model), await opened(command.judge_model)
+        playing = await opened(command.persona_model, command.persona_options)
+        judge = await opened(command.judge_model, command.judge_options)
         factory: Callable[..., Any] = ScriptedPersona if playing is None else partial(ModelPersona, playing)
         return await generate_conversations(
             command.personas,

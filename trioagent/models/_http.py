@@ -100,6 +100,7 @@ class HttpModel:
         health: EndpointHealth,
         proxy: Proxy | None = None,
     ) -> None:
+        self.config: ModelConfig = config
         self._config, self._transport, self._jitter, self.rate_limiter = config, transport, jitter, rate_limiter
         self.health: EndpointHealth = health
         self._gives_finish_reason = False  # has any answer had a finish reason

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +14,25 @@ from .._errors import InvalidInputError
 
 OPTIONS = ("temperature", "top_p", "max_tokens", "seed", "stop", "stream")
 """Options with a field of their own in `ModelConfig`; any other one is a member of its ``extra_body``."""
+
+
+def sampling_of(model: object) -> dict[str, Any]:
+    """What decides how a model samples its answers, by name, for comparing; what is left to its server is None.
+
+    Args:
+        model: a configuration, or an open model that has one as ``config``; of any other model nothing is known.
+    """
+    config = model if isinstance(model, ModelConfig) else getattr(model, "config", None)
+    if not isinstance(config, ModelConfig):
+        return {}
+    sampling: dict[str, Any] = {}
+    for name in ("temperature", "top_p", "max_tokens", "seed", "stop"):
+        value = getattr(config, name)
+        sampling[name] = list(value) if isinstance(value, tuple) else value
+    # By its hash: it may hold what is nobody's business.
+    body = json.dumps(dict(config.extra_body), sort_keys=True, default=repr)
+    sampling["extra_body"] = hashlib.sha256(body.encode()).hexdigest()[:16] if config.extra_body else None
+    return sampling
 
 
 def with_options(config: ModelConfig, options: Mapping[str, Any]) -> ModelConfig:

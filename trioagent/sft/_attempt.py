@@ -120,6 +120,8 @@ async def attempt(
         settings.runtime,
         memory_path=memory,
         max_tool_turns=settings.config.max_tool_turns,
+        system_prompt=settings.config.system_prompt,
+        system_prompt_append=settings.config.system_prompt_append,
         model_profile=settings.config.model_profile,
         blind_overwrite="allow",  # as the models were trained whose conversations these are to be like
         model=settings.model,

@@ -24,7 +24,7 @@ from .._runs import (
     run_journaled,
 )
 from .._wire import short
-from ..models import Model
+from ..models import Model, sampling_of
 from ..runtime import Runtime
 from ._flows import check_facts
 from ._memories import FOLDER, remove_tree
@@ -73,7 +73,8 @@ async def generate_conversations(
             gets an instruction with them instead of None. All personas' first models are made before anything else.
         runtime: the agents' model and sandbox.
         run_dir: the journal, ``conversations.jsonl``, ``rejected.jsonl`` and ``report.json``.
-        judge: a model that has the last word on conversations that pass all checks.
+        judge: a model that has the last word on conversations that pass all checks, such as one of
+            ``runtime.open_model(name, {"temperature": 0})``. The run is pinned to its name and request parameters.
         stop: set it to end early: no attempt begins, and those under way may end within ``config.grace_seconds``.
         on_progress: called at once, every second, and at the end.
 
@@ -107,10 +108,11 @@ async def generate_conversations(
             pins=pins_of(
                 runtime.model.name,
                 runtime.config,
-                prompt=None,
-                append=None,
+                prompt=config.system_prompt,
+                append=config.system_prompt_append,
                 profile=config.model_profile,
                 judge=None if judge is None else judge.name,
+                **{f"judge's {name}": value for name, value in sampling_of(judge).items() if value not in (None, [])},
                 max_tool_turns=config.max_tool_turns,
             ),
             config=BatchConfig(

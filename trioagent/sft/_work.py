@@ -12,7 +12,8 @@ import trio
 from .._config import SftConfig
 from .._messages import Usage
 from .._model_profile import profile_for
-from .._runs import JobEnd, JobRecord, Run, WorkEvent, failure
+from .._prompt import system_prompt
+from .._runs import JobEnd, JobRecord, Run, WorkEvent, failure, prompt_hash
 from ..models import EndpointHealth, Model
 from ._attempt import Attempt, AttemptSettings, Ledger, attempt
 from ._flows import instruction
@@ -150,6 +151,7 @@ class Conversations:
                 "persona": digest(job.persona),
                 "facts": digest(*job.facts),
                 "messages": digest([message for message in messages if message["role"] != "system"]),
+                "prompt": prompt_hash(system_prompt(self._config.system_prompt, self._config.system_prompt_append)),
             },
             "models": {
                 "agent": self._run.runtime.model.name,

@@ -31,7 +31,17 @@ from ._parsed_reply import Delta
 from ._prompt import system_prompt as effective_prompt
 from ._prompt import with_host_tools
 from ._turn import Turn
-from .memory import ChangeSet, Knowledge, Memory, Receipt, SeenNotes, UndoLog, VaultPolicy
+from .memory import (
+    ChangeSet,
+    CommitOrigin,
+    HistorySetting,
+    Knowledge,
+    Memory,
+    Receipt,
+    SeenNotes,
+    UndoLog,
+    VaultPolicy,
+)
 from .models import Model, Retrying
 from .runtime import Runtime
 from .sandbox import BlockResult, HostTool, Reviewer
@@ -63,6 +73,9 @@ class Agent:
         review: an async function that is given a `ReviewRequest` after a block ran and before anything is saved, and
             returns `AcceptChanges`, `RejectChanges` or `EditChanges`. The notes are not locked while it thinks; if
             somebody else changes one of them meanwhile, nothing is saved and the model is told.
+        history: keep what blocks commit, see `Memory`; by default as the runtime has it.
+        origin: whose the conversation is, for the history. By default the author is the model, and the chat has an id
+            of its own, `chat_id`.
 
     Raises:
         InvalidInputError: a setting or a host tool's name cannot be used.
@@ -85,6 +98,8 @@ class Agent:
         host_tools: Mapping[str, HostTool] | None = None,
         model: Model | None = None,
         review: Reviewer | None = None,
+        history: HistorySetting | None = None,
+        origin: CommitOrigin | None = None,
     ) -> None:
         given = {
             "max_tool_turns": max_tool_turns,
@@ -101,6 +116,7 @@ class Agent:
             limits=runtime.memory_limits,
             sync=runtime.sync_notes,
             policy=VaultPolicy() if policy is None else policy,
+            history=(runtime.history or False) if history is None else history,
         )
         self.knowledge: Knowledge = Knowledge(blind_overwrite=self.config.blind_overwrite)
         self._runtime = runtime
@@ -114,8 +130,15 @@ class Agent:
         )
         self.messages: list[ChatMessage] = [_system_message(prompt, tuple(self._host_tools))]
         self._review = review
+        own = CommitOrigin(author=self._model.name, chat=uuid.uuid4().hex[:12])
+        self._origin = own if origin is None else _with_defaults(origin, own)
         self._turn: Turn | None = None  # the one that goes on
         self._tier = ""
+
+    @property
+    def chat_id(self) -> str:
+        """What the history calls this conversation, as in `Memory.undo`."""
+        return self._origin.chat
 
     @property
     def memory_path(self) -> Path:
@@ -204,6 +227,9 @@ class Agent:
             profile=self.profile,
         )
 
+        number = 1 + sum(each.role == "user" for each in self.messages)
+        origin = attrs.evolve(self._origin, turn=number, said=message)
+
         async def run_block(code: str) -> BlockResult:
             with doing("sandbox"):
                 result = await self._runtime.sandbox.run(
@@ -214,7 +240,10 @@ class Agent:
                     undo=undo,
                     receipt=receipt,
                     review=self._review,
+                    origin=origin,
                 )
+            if result.saved and self.memory.history is not None:
+                self._runtime.history_updater.note_commit(str(self.memory_path), self.memory.update_history)
             self._tier = result.tier
             return result
 
@@ -261,6 +290,10 @@ class Agent:
 def _system_message(prompt: str, host_tools: tuple[str, ...]) -> ChatMessage:
     """One message for all agents that are told the same: it is the longest of most conversations."""
     return ChatMessage("system", with_host_tools(prompt, host_tools))
+
+
+def _with_defaults(origin: CommitOrigin, own: CommitOrigin) -> CommitOrigin:
+    return attrs.evolve(origin, author=origin.author or own.author, chat=origin.chat or own.chat)
 
 
 def check_host_tool(name: str, tool: HostTool) -> None:

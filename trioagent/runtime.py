@@ -12,8 +12,10 @@ import attrs
 from ._config import MemoryLimits, ModelConfig, RateLimits, SandboxLimits
 from ._descriptors import raised_limit
 from ._errors import InvalidInputError
+from ._exceptions import open_helper_nursery
 from ._network import NetworkConfig
 from ._reply_parser import ThoughtStyle
+from .memory import HistoryConfig, HistoryUpdater, history_config
 from .models import (
     OFFLINE_RULES,
     Endpoints,
@@ -42,6 +44,8 @@ class Runtime:
     config: ModelConfig | None = None
     network: NetworkConfig = attrs.field(factory=NetworkConfig)
     thought_styles: dict[str, ThoughtStyle] = attrs.field(factory=dict)
+    history: HistoryConfig | None = None
+    history_updater: HistoryUpdater = attrs.field(factory=HistoryUpdater)
 
     @property
     def rate_limiters(self) -> Mapping[str, RateLimiter]:
@@ -89,6 +93,7 @@ async def open_runtime(
     memory_limits: MemoryLimits = MemoryLimits(),
     sync_notes: bool = False,
     network: NetworkConfig = NetworkConfig(),
+    history: bool | HistoryConfig = False,
 ) -> AsyncIterator[Runtime]:
     """Start what agents share; everything is gone when the block ends.
 
@@ -106,11 +111,16 @@ async def open_runtime(
         sync_notes: flush every commit to the disk, so that notes survive a power cut, not only a killed process.
         network: proxies and certificate authorities for model servers. The environment is not read; the command line
             and `trioagent.compat` pass `NetworkConfig.from_env`.
+        history: keep every commit of the agents' blocks in their memories (see `Memory`). The histories are filled
+            behind the agents, and in the end for a few seconds at most.
 
     Raises:
         InvalidInputError: what is given is no model, its key is missing, or a setting is given in two places.
         SandboxUnavailableError: no sandbox tier works here, or not the one asked for.
     """
+    kept = history_config(history)
+    if kept is not None and kept.folder is not None:
+        raise InvalidInputError("history", "a folder belongs to one memory; give it to the Agent")
     async with AsyncExitStack() as stack:
         stack.enter_context(raised_limit())
         endpoints = Endpoints()
@@ -123,6 +133,10 @@ async def open_runtime(
             limits = model.rate if isinstance(model, ModelConfig) else RateLimits()
         opened = await stack.enter_async_context(_open(chosen, endpoints, network))
         sandbox = await stack.enter_async_context(open_sandbox(tier, limits=sandbox_limits))
+        updater = HistoryUpdater()
+        if kept is not None:
+            background = await stack.enter_async_context(open_helper_nursery())
+            background.start_soon(updater.run)
         yield Runtime(
             model=opened,
             sandbox=sandbox,
@@ -132,7 +146,10 @@ async def open_runtime(
             endpoints=endpoints,
             config=chosen if isinstance(chosen, ModelConfig) else None,
             network=network,
+            history=kept,
+            history_updater=updater,
         )
+        await updater.finish()
 
 
 def _called(model: OfflineRules | Model) -> str:

@@ -175,5 +175,6 @@ async def terminal(*arguments: str, home: Path, env: Mapping[str, str] | None = 
 
 
 def notes_in(folder: Path) -> dict[str, bytes]:
-    """Everything in a folder of notes."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    """Everything in a folder of notes but their history."""
+    files = {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {name: path.read_bytes() for name, path in files.items() if not name.startswith(".trioagent/history/")}

@@ -115,7 +115,7 @@ async def test_ctrl_c_takes_back_what_the_message_changed(home: Path, serve: Ser
     assert (code, out) == (130, "")
     assert err == "interrupted; the notes are as they were before this message\n"
     assert notes_in(home / "notes") == {"user.md": b"# Me\r\n"}
-    assert sorted(path.name for path in (home / "notes").iterdir()) == ["user.md"]
+    assert sorted(path.name for path in (home / "notes").iterdir()) == [".trioagent", "user.md"]
 
 
 async def test_ctrl_c_does_not_undo_what_somebody_else_has_changed(home: Path, serve: Serve) -> None:

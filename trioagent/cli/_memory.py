@@ -1,4 +1,4 @@
-"""``trioagent memory``: look at the notes. Nothing here changes anything."""
+"""``trioagent memory``: look at the notes, and at their history (`_memory_history`)."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from .._errors import InvalidInputError
 from ..memory import Vault
 from ..tools import NoResults, ToolError
 from ._errors import FAILED
+from ._memory_history import COMMANDS, history_command, note_path, on_memory
 from ._model_options import debug_option, given_folder
 from ._terminal import console, one_line, safe
 
@@ -29,7 +30,7 @@ def _notes_argument(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.group(invoke_without_command=True)
 @click.pass_context
 def memory(ctx: click.Context) -> None:
-    """Look at an agent's notes, without changing anything.
+    """Look at an agent's notes and at their history. Only restore, undo and forget change anything.
 
     \b
     Examples:
@@ -40,6 +41,12 @@ def memory(ctx: click.Context) -> None:
       trioagent memory backlinks notes ada
       trioagent memory search notes where does ada work
       trioagent memory check notes
+      trioagent memory log notes
+      trioagent memory diff notes user.md
+      trioagent memory show notes user.md --at 2026-08-01
+      trioagent memory restore notes user.md --at 1f7a051173
+      trioagent memory undo notes --chat 3f2a9c01be77
+      trioagent memory forget notes entities/secret.md
 
     A NOTE is a path such as entities/ada.md, or whatever a link could say: ada, ada#Heading, ada#^block. Hidden files
     and symbolic links are not followed.
@@ -56,10 +63,19 @@ def tree(folder: Path) -> None:
 
 
 @memory.command()
-@_notes_argument
+@history_command
 @click.argument("note")
-def show(folder: Path, note: str) -> None:
-    """The text of a NOTE, or of one heading (ada#Work) or block (ada#^id) in it."""
+@click.option("--at", metavar="REVISION", help="The note as it was then: an id's beginning (see log), or a time.")
+def show(folder: Path, history: Path | None, note: str, at: str | None) -> None:
+    """The text of a NOTE, or of one heading (ada#Work) or block (ada#^id) in it; or a whole note as it was."""
+    if at is not None:
+        path = note_path(folder, note)
+        content = on_memory(folder, history, lambda memory: memory.show(path, at=at))
+        if content.encoding == "utf-8":
+            click.echo(safe(content.content), nl=False)
+        else:
+            click.echo(content.data, nl=False)
+        return
     vault = Vault(folder)
     whole = vault.tools.read_file(note) if note in vault.index else vault.tools.go_to_link(note)
     text = safe(_good(whole))
@@ -119,6 +135,10 @@ def check(folder: Path) -> int:
         return FAILED
     click.echo(f"no problems in {len(vault.sizes())} files")
     return 0
+
+
+for _command in COMMANDS:
+    memory.add_command(_command)
 
 
 def print_tree(screen: Console, folder: Path, *, contents: bool = False) -> None:

@@ -17,7 +17,7 @@ from .._config import AgentConfig, BatchConfig, ModelConfig, RateLimits, VaultPo
 from .._errors import InvalidInputError
 from .._network import NetworkConfig
 from ..agent import Agent
-from ..memory import check_memory_path, is_writable
+from ..memory import HistorySetting, check_memory_path, is_writable
 from ..models import OFFLINE_RULES, OfflineRules
 from ..runtime import Runtime, open_runtime
 from ..sandbox import Reviewer
@@ -38,12 +38,14 @@ class AgentOptions:
         model: what they say of the model.
         config: how the agent behaves.
         policy: what it may touch.
+        history: where every commit is kept, see `Memory`.
     """
 
     memory: Path
     model: ModelChoice
     config: AgentConfig
     policy: PolicyChoice
+    history: HistorySetting = True
 
 
 def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -342,6 +344,25 @@ def policy_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return decorated
 
 
+def history_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--history`` and ``--no-history``; the command gets them as one argument ``history``."""
+
+    @functools.wraps(command)
+    def gathered(*args: Any, history: Path | None, no_history: bool, **kwargs: Any) -> Any:
+        if history is not None and no_history:
+            raise InvalidInputError("--no-history", "is given together with --history; use one of them")
+        return command(*args, history=not no_history if history is None else history, **kwargs)
+
+    where = click.option(
+        "--history",
+        metavar="DIR",
+        type=FolderType(file_okay=False, path_type=Path),
+        help="Where every change of the notes is kept, in place of .trioagent/history in their folder.",
+    )
+    off = click.option("--no-history", is_flag=True, help="Do not keep the changes of the notes.")
+    return where(off(gathered))
+
+
 def agent_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options; the command gets them as one argument ``options``, an `AgentOptions`."""
 
@@ -354,10 +375,11 @@ def agent_options(command: Callable[..., Any]) -> Callable[..., Any]:
         system_prompt: str | None,
         system_prompt_append: str | None,
         policy: PolicyChoice,
+        history: HistorySetting,
         **kwargs: Any,
     ) -> Any:
         config = agent_config(model.profile, max_tool_turns, system_prompt, system_prompt_append)
-        options = AgentOptions(memory=memory, model=model, config=config, policy=policy)
+        options = AgentOptions(memory=memory, model=model, config=config, policy=policy, history=history)
         return command(*args, options=options, **kwargs)
 
     memory_option = click.option(
@@ -373,7 +395,9 @@ def agent_options(command: Callable[..., Any]) -> Callable[..., Any]:
         type=click.IntRange(min=0),
         help=f"How often the model may run code before it must reply.  [default: {AgentConfig().max_tool_turns}]",
     )
-    return memory_option(model_options(turns_option(prompt_options(policy_options(debug_option(gathered))))))
+    return memory_option(
+        model_options(turns_option(prompt_options(policy_options(history_options(debug_option(gathered))))))
+    )
 
 
 @asynccontextmanager
@@ -389,9 +413,10 @@ async def open_agent(options: AgentOptions, *, review: Reviewer | None = None) -
     for note in (*resolved.notes, *said):
         click.echo(f"note: {one_line(note)}", err=True)
     rate = RateLimits(requests_per_minute=profile.rpm, tokens_per_minute=profile.tpm)
-    async with open_runtime(resolved.with_rate(rate), network=resolved.network) as runtime:
-        config = attrs.asdict(options.config)
-        yield runtime, Agent(runtime, memory_path=options.memory, policy=policy, review=review, **config)
+    keeps = options.history is not False
+    async with open_runtime(resolved.with_rate(rate), network=resolved.network, history=keeps) as runtime:
+        settings: dict[str, Any] = {**attrs.asdict(options.config), "policy": policy, "history": options.history}
+        yield runtime, Agent(runtime, memory_path=options.memory, review=review, **settings)
 
 
 def policy_for(memory: Path, choice: PolicyChoice, profile: Profile) -> tuple[VaultPolicy, tuple[str, ...]]:

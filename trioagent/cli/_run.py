@@ -51,6 +51,7 @@ async def _run(message: str, options: AgentOptions, as_json: bool, interrupts: I
     async with open_agent(options) as (runtime, agent):
         outcome = await send_message(agent, message, _show_retry, open_interrupts=interrupts.open)
         if isinstance(outcome, Interrupted):
+            runtime.history_updater.leave_rest()
             click.echo(safe(str(outcome)), err=True)
             return INTERRUPTED
         if as_json:

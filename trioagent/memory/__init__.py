@@ -3,6 +3,7 @@
 from .._config import VaultPolicy as VaultPolicy
 from ._changes import ChangeSet as ChangeSet
 from ._changes import NoteChange as NoteChange
+from ._commit import NO_ORIGIN as NO_ORIGIN
 from ._commit import Receipt as Receipt
 from ._history._revisions import BlameLine as BlameLine
 from ._history._revisions import CommitOrigin as CommitOrigin
@@ -16,6 +17,8 @@ from ._history._revisions import RevisedNote as RevisedNote
 from ._history._revisions import Revision as Revision
 from ._history._revisions import RevisionKind as RevisionKind
 from ._history._revisions import UndoneChanges as UndoneChanges
+from ._history._revisions import history_config as history_config
+from ._history._updater import HistoryUpdater as HistoryUpdater
 from ._knowledge import NOTHING_SEEN as NOTHING_SEEN
 from ._knowledge import Knowledge as Knowledge
 from ._knowledge import SeenNotes as SeenNotes

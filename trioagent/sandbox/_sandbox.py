@@ -14,7 +14,18 @@ import trio
 from .._activity import doing
 from .._config import SandboxLimits
 from .._errors import InvalidInputError, MemoryRejectedError
-from ..memory import NOTHING_SEEN, ChangeSet, Knowledge, Lease, Memory, Receipt, SeenNotes, UndoLog
+from ..memory import (
+    NO_ORIGIN,
+    NOTHING_SEEN,
+    ChangeSet,
+    CommitOrigin,
+    Knowledge,
+    Lease,
+    Memory,
+    Receipt,
+    SeenNotes,
+    UndoLog,
+)
 from ..tools import DEFAULT_RULES, AccessRules
 from ._review import RejectChanges, Reviewer, request_for, reviewed
 
@@ -163,6 +174,7 @@ class Sandbox:
         receipt: Callable[[BlockResult, ChangeSet, SeenNotes], Receipt] | None = None,
         undo: UndoLog | None = None,
         review: Reviewer | None = None,
+        origin: CommitOrigin | None = None,
     ) -> BlockResult:
         """Run one block: all of its changes land in the memory, or none.
 
@@ -181,6 +193,7 @@ class Sandbox:
             undo: collects how to take the commit back.
             review: is asked before the changes of a block that ended well are saved. The memory is free meanwhile; a
                 note that somebody else changes until then is a conflict.
+            origin: who runs the block and why, for the memory's history, if one is kept.
 
         Raises:
             InvalidInputError: an argument cannot be used.
@@ -199,6 +212,7 @@ class Sandbox:
                 code, root_fd=None, hide=False, host_tools=tools, rules=DEFAULT_RULES
             )
             return self._result(outcome)
+        save = partial(_commit, knowledge=knowledge, receipt=receipt, undo=undo, origin=origin)
         async with memory.lease() as lease:
             outcome = await self._executor.execute(
                 code, root_fd=lease.root_fd, hide=lease.hide, host_tools=tools, rules=lease.rules
@@ -207,13 +221,13 @@ class Sandbox:
             if outcome.error:
                 return attrs.evolve(result, error=f"{outcome.error} {NOTHING_SAVED}")
             if review is None or not outcome.changes:
-                return await _commit(lease, result, outcome, knowledge=knowledge, receipt=receipt, undo=undo)
+                return await save(lease, result, outcome)
             try:
                 changes, seen = await lease.preview(outcome.changes, knowledge=knowledge, seen=outcome.seen)
             except MemoryRejectedError as refusal:
                 return _refused(result, refusal)
             if not changes:  # but for empty folders
-                return await _commit(lease, result, outcome, knowledge=knowledge, receipt=receipt, undo=undo)
+                return await save(lease, result, outcome)
         request = await request_for(code, changes, sorted(outcome.seen.reads))
         with doing("review"):
             verdict = reviewed(outcome.changes, request, await review(request))
@@ -225,7 +239,7 @@ class Sandbox:
         if knowledge is None:
             knowledge = Knowledge(blind_overwrite="allow")  # so that what was changed during the review is noticed
         async with memory.lease() as lease:
-            return await _commit(lease, result, outcome, seen, knowledge=knowledge, receipt=receipt, undo=undo)
+            return await save(lease, result, outcome, seen, knowledge=knowledge)
 
     def _result(self, outcome: Outcome, *, saved: bool = False) -> BlockResult:
         return BlockResult(
@@ -242,6 +256,7 @@ async def _commit(
     knowledge: Knowledge | None,
     receipt: Callable[[BlockResult, ChangeSet, SeenNotes], Receipt] | None,
     undo: UndoLog | None,
+    origin: CommitOrigin | None,
 ) -> BlockResult:
     if not outcome.changes and (knowledge is None or not outcome.seen.reads):
         return result
@@ -252,6 +267,7 @@ async def _commit(
             seen=outcome.seen if seen is None else seen,
             receipt=partial(receipt, result, outcome.changes) if receipt is not None and outcome.changes else None,
             undo=undo,
+            origin=NO_ORIGIN if origin is None else origin,
         )
     except MemoryRejectedError as refusal:
         return _refused(result, refusal)

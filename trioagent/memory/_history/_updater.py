@@ -1,0 +1,86 @@
+"""Histories are filled behind the agents that write: a while after the last commit, one after the other."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+
+import attrs
+import trio
+
+from ..._errors import MemoryDeadlockError, MemoryHistoryError, MemoryPathError, MemoryStorageError
+from ._revisions import HistoryUpdate
+
+_QUIET = 2.0  # s after the last commit to a memory
+_LONGEST = 60.0  # s after the first one
+_AT_EXIT = 5.0  # s for what is left in the end; the rest is done by whoever reads the history next
+
+_log = logging.getLogger("trioagent")
+
+Update = Callable[[], Awaitable[HistoryUpdate]]
+
+
+@attrs.define
+class _Waiting:
+    """A memory with commits that its store has not."""
+
+    update: Update
+    first: float
+    last: float
+
+    @property
+    def due(self) -> float:
+        return min(self.last + _QUIET, self.first + _LONGEST)
+
+
+class HistoryUpdater:
+    """Knows which histories are to be filled. Nothing is lost if it never gets to it: the journal has every commit."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, _Waiting] = {}
+        self._told: set[str] = set()
+        self._changed = trio.Event()
+        self._one_at_a_time = trio.Lock()
+
+    def note_commit(self, path: str, update: Update) -> None:
+        """There is a new commit in the journal of the memory at *path*."""
+        now = trio.current_time()
+        waiting = self._waiting.get(path)
+        self._waiting[path] = _Waiting(update, now if waiting is None else waiting.first, now)
+        self._changed.set()
+
+    def leave_rest(self) -> None:
+        """Leave what is waiting to whoever reads the histories next: somebody wants to be gone."""
+        self._waiting.clear()
+
+    async def run(self) -> None:
+        """Fill what is due, for ever."""
+        while True:
+            if not self._waiting:
+                self._changed = trio.Event()
+                await self._changed.wait()
+            await trio.sleep_until(min(waiting.due for waiting in self._waiting.values()))
+            async with self._one_at_a_time:
+                now = trio.current_time()
+                path = next((path for path, waiting in self._waiting.items() if waiting.due <= now), None)
+                if path is not None:
+                    await self._fill(path)
+
+    async def finish(self) -> None:
+        """Fill what is left, for a few seconds."""
+        with trio.move_on_after(_AT_EXIT):
+            async with self._one_at_a_time:  # what `run` is at is finished first
+                while self._waiting:
+                    await self._fill(next(iter(self._waiting)))
+
+    async def _fill(self, path: str) -> None:
+        waiting = self._waiting.pop(path)
+        try:
+            await waiting.update()
+        except (MemoryDeadlockError, MemoryHistoryError, MemoryPathError, MemoryStorageError) as error:
+            if path not in self._told:  # it is tried again after the next commit, and said once
+                self._told.add(path)
+                _log.warning("the commits of %s stay in its journal for now: %s", path, error)
+        except BaseException:
+            self._waiting.setdefault(path, waiting)
+            raise

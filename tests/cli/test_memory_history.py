@@ -1,4 +1,4 @@
-"""``trioagent memory log | diff | show --at | blame | restore | undo | forget``, on what ``trioagent run`` has changed."""
+"""The history commands of ``trioagent memory``, on what ``trioagent run`` has changed."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class HistoryUpdater:
 
     def __init__(self) -> None:
         self._waiting: dict[str, _Waiting] = {}
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
         self._changed = trio.Event()
         self._one_at_a_time = trio.Lock()
 
@@ -78,8 +78,8 @@ class HistoryUpdater:
         try:
             await waiting.update()
         except (MemoryDeadlockError, MemoryHistoryError, MemoryPathError, MemoryStorageError) as error:
-            if path not in self._told:  # it is tried again after the next commit, and said once
-                self._told.add(path)
+            if path not in self._reported:  # it is tried again after the next commit, and said once
+                self._reported.add(path)
                 _log.warning("the commits of %s stay in its journal for now: %s", path, error)
         except BaseException:
             self._waiting.setdefault(path, waiting)

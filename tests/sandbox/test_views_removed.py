@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import signal
 import subprocess
@@ -18,8 +19,8 @@ import trio
 from trioagent._errors import MemoryLimitError, SandboxError
 from trioagent.memory import ChangeSet
 from trioagent.sandbox import open_sandbox
-from trioagent.sandbox._collect_changes import compare_copy
-from trioagent.sandbox._guest import copying, views
+from trioagent.sandbox._collect_changes import read_layer
+from trioagent.sandbox._guest import copying, layers, views
 from trioagent.sandbox._guest.views import Scratch
 from trioagent.sandbox._mixed_ownership import MixedOwnership
 
@@ -41,7 +42,7 @@ class Stop(Exception):
 
 
 class View:
-    """A copied view after a block has run."""
+    """A layered view after a block has run."""
 
     def __init__(self, folder: Path) -> None:
         self.memory = folder / "memory"
@@ -51,23 +52,25 @@ class View:
         self.place = folder / "scratch"
         self.place.mkdir()
         self.scratch = Scratch(str(self.place))
-        self.container, view, path = self.scratch.make("a-block")
-        memory = os.open(self.memory, copying.FOLDER)
-        self.scratch.fill(self.container, view, memory, None)
-        os.close(memory)
-        os.close(view)
-        self.path = Path(path)
+        self.container, layer = self.scratch.make("a-block")
+        os.close(layer)
+        self.root = os.open(self.memory, copying.FOLDER)
+        self.path = self.place / Path(self.scratch.path).name / "a-block" / views.VIEW
+        for made in ("people", "new", layers.GONE):
+            (self.path / made).mkdir()
         (self.path / "people" / "ada.md").write_text("changed")
-        (self.path / "new").mkdir()
         (self.path / "new" / "note.md").write_text("new")
-        (self.path / "places" / "rome.md").unlink()
-        (self.path / "places").rmdir()
+        self.says_gone("places/rome.md", "places")
 
-    def compare(self) -> ChangeSet:
-        return compare_copy(self.container, max_bytes=1 << 20, max_files=100)
+    def says_gone(self, *paths: str) -> None:
+        (self.path / layers.GONE / "000000").write_text(json.dumps(paths))
+
+    def compare(self, max_files: int = 100) -> ChangeSet:
+        return read_layer(self.container, self.root, max_bytes=1 << 20, max_files=max_files)
 
     def close(self) -> None:
         os.close(self.container)
+        os.close(self.root)
         os.close(self.scratch.folder)
 
 
@@ -130,7 +133,7 @@ def removed_until(view: View, remove: Callable[[View], None], steps: int) -> boo
     return False
 
 
-def test_an_intact_view_is_compared_with_what_was_copied(tmp_path: Path) -> None:
+def test_an_intact_view_is_compared_with_the_memory(tmp_path: Path) -> None:
     view = View(tmp_path)
     assert view.compare() == DONE
     view.close()
@@ -181,7 +184,7 @@ def test_the_mark_goes_before_any_content(remove: Callable[[View], None], tmp_pa
         view = View(tmp_path / str(steps))
         unfinished = removed_until(view, remove, steps)
         here = {str(path.relative_to(view.place)) for path in view.place.rglob("*.md")}
-        assert len(here) == 4 or not views.is_intact(view.container), steps
+        assert len(here) == 2 or not views.is_intact(view.container), steps
         view.close()
         if not unfinished:
             assert not here
@@ -198,16 +201,39 @@ def test_a_view_that_is_made_while_its_folder_is_removed_is_not_intact(tmp_path:
     view.close()
 
 
-def test_a_manifest_that_is_cut_off_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a": 1}',
+        "[1]",
+        '["/etc/passwd"]',
+        '["../x.md"]',
+        '["a//b"]',
+        '[""]',
+        '["a\\u0000b"]',
+        "[[",
+        "[" * 9999,
+        "x" * 300_000,
+    ],
+)
+def test_a_list_that_is_none(text: str, tmp_path: Path) -> None:
+    """The block may write what it likes there."""
     view = View(tmp_path)
-    path = view.path.parent / views.MANIFEST
-    whole = path.read_bytes()
-    for size in range(len(whole)):
-        path.write_bytes(whole[:size])
-        with pytest.raises(SandboxError, match="cannot be read"):
-            view.compare()
-    path.write_bytes(whole)
-    assert view.compare() == DONE
+    (view.path / layers.GONE / "000000").write_text(text)
+    with pytest.raises(MemoryLimitError, match="reserved name"):
+        view.compare()
+    view.close()
+
+
+def test_what_is_listed_is_no_more_than_may_be_changed(tmp_path: Path) -> None:
+    view = View(tmp_path)
+    assert len(view.compare(max_files=6)) == 5
+    with pytest.raises(MemoryLimitError, match="6 files and folders were changed, more than the 5"):
+        view.compare(max_files=5)
+    view.says_gone("people", "people/deep", "people/deep/bob.md", "nowhere.md", "people/nowhere/at/all.md")
+    changes = view.compare()  # what is there again, or never was, is not gone
+    assert changes.deletes == {"people/deep/bob.md"}
+    assert changes.removed_dirs == {"people/deep"}
     view.close()
 
 
@@ -216,6 +242,7 @@ def test_what_the_owner_does_meanwhile_is_none_of_the_blocks_changes(tmp_path: P
     (view.memory / "mine.md").write_text("made while the block ran")
     (view.memory / "user.md").write_text("edited while the block ran")
     (view.memory / "people" / "deep" / "bob.md").unlink()
+    (view.memory / "places" / "mine.md").write_text("made in a folder that the block has removed")
     assert view.compare() == DONE
     view.close()
 
@@ -226,11 +253,9 @@ def test_other_kinds_in_the_place_of_notes(tmp_path: Path) -> None:
     with pytest.raises(MemoryLimitError, match="link: is not a plain file"):
         view.compare()
     (view.path / "link").unlink()
-    (view.path / "user.md").unlink()
     (view.path / "user.md").mkdir()
-    (view.path / "people" / "deep" / "bob.md").unlink()
-    (view.path / "people" / "deep").rmdir()
     (view.path / "people" / "deep").write_text("a note now")
+    view.says_gone("places/rome.md", "places", "user.md", "people/deep/bob.md", "people/deep")
     changes = view.compare()
     assert changes.made_dirs == {"new", "user.md"}
     assert changes.removed_dirs == {"places", "people/deep"}

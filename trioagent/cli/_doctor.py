@@ -28,7 +28,7 @@ _VARIABLES = ("TRIOAGENT_MODEL", "TRIOAGENT_BASE_URL", "VLLM_HOST", "VLLM_PORT")
 _SECRETS = ("TRIOAGENT_API_KEY", "OPENROUTER_API_KEY", "OPENAI_API_KEY")
 _TIERS = {
     "kernel": "Linux namespaces, Landlock, seccomp",
-    "kernel-lite": "Landlock and seccomp, a copy of the notes for each block",
+    "kernel-lite": "Landlock and seccomp, a view of the notes that needs no mounts",
     "monty": "a subset of Python, for where the kernel offers nothing",
 }
 _PING_ADVICE = "see `trioagent chat --help` for how a model, its address and its key are chosen"

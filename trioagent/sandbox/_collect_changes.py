@@ -1,4 +1,4 @@
-"""Collect a block's changes from its dead child's view, an overlay's upper layer or a changed copy, as plain data.
+"""Collect a block's changes from the upper layer of its dead child's view, an overlay or a layered one, as plain data.
 
 The view was written by hostile code: names may be no UTF-8, trees deep, files sparse or special. So: descriptors and
 single names only, never a path; no link followed; every bound checked before reading.
@@ -7,6 +7,7 @@ single names only, never a path; no link followed; every bound checked before re
 from __future__ import annotations
 
 import errno
+import json
 import math
 import os
 import stat
@@ -14,11 +15,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from .._errors import MemoryLimitError, MemoryStorageError, SandboxError
+from .._steps import STEP_BYTES, STEP_NAMES
 from ..memory import ChangeSet
 from ..tools import DEFAULT_RULES, AccessRules, hidden_part, is_shown
-from ._guest.copying import Manifest, file_detail, new_digest
+from ._guest.layers import GONE, GONE_BYTES
 from ._guest.limits import MAX_DEPTH, RESERVED, TEMPORARY, is_reserved
-from ._guest.views import MANIFEST, VIEW, is_intact
+from ._guest.views import VIEW, is_intact
 
 _OPAQUE = "user.overlay.opaque"
 _CHUNK = 1 << 20
@@ -83,43 +85,90 @@ def read_pieces(upper: int, prefix: str, *, size: int, piece_bytes: int) -> list
     return pieces
 
 
-def compare_copy(container: int, *, max_bytes: int, max_files: int) -> ChangeSet:
-    """The changes in the copied view in the folder behind descriptor *container* (see :mod:`._guest.views`).
+def read_layer(
+    container: int,
+    root: int,
+    rules: AccessRules = DEFAULT_RULES,
+    *,
+    max_bytes: int,
+    max_files: int,
+    one_step: bool = False,
+) -> ChangeSet:
+    """The changes in the layer of a layered view, which lies in the folder behind descriptor *container*.
 
-    Judged by what was copied, not by what the memory holds now: a note that its owner has made or changed since is none
-    of the block's deletions or writes.
+    Args:
+        max_files: how many notes and folders the block may have written, made or deleted; what was in a deleted folder
+            does not count.
+        one_step: do no more than what one step of the event loop may.
 
     Raises:
-        MemoryLimitError: as :func:`read_changes`, and for more than *max_files* changes.
+        TooManyNamesError: it is too much for *one_step*.
+        MemoryLimitError, MemoryStorageError: as :func:`read_changes`, and for more than *max_files* changes.
         ViewRemovedError: somebody has begun to remove the view.
         SandboxError: it cannot be read.
     """
     try:
+        layer = os.open(VIEW, _FOLDER, dir_fd=container)
         try:
-            before = _manifest(container)
-            view = os.open(VIEW, _FOLDER, dir_fd=container)
-            try:
-                comparison = _Comparison(before, max_bytes)
-                comparison.walk(view, "", 0)
-            finally:
-                os.close(view)
+            return read_layered(layer, root, rules, max_bytes=max_bytes, max_files=max_files, one_step=one_step)
         finally:
-            # After the last look, and whatever became of it: what is missing is deleted only in a view that is intact.
-            if not is_intact(container):
-                raise ViewRemovedError("the view of a block was removed before it had been read; nothing was saved")
-    except (OSError, ValueError) as error:
+            os.close(layer)
+    except OSError as error:
         raise SandboxError(f"the view of a block cannot be read: {error}") from error
-    changes = _checked(comparison.changes())
-    if len(changes) > max_files:
+    finally:
+        # After the last look, and whatever became of it: what was missing is evidence only in a layer that is intact.
+        if not is_intact(container):
+            raise ViewRemovedError("the view of a block was removed before it had been read; nothing was saved")
+
+
+def read_layered(
+    layer: int, root: int, rules: AccessRules, *, max_bytes: int, max_files: int, one_step: bool = False
+) -> ChangeSet:
+    """The same for the layer behind descriptor *layer*, which nobody removes."""
+    with _memory_errors(root):
+        names, bytes_ = (STEP_NAMES, STEP_BYTES) if one_step else (math.inf, math.inf)
+        reader = _Reader(rules, max_bytes, names, step_bytes=bytes_, gone=_gone(layer, max_bytes, bytes_))
+        reader.compare(layer, root, "", 0)
+        reader.remove_gone(layer, root)
+        changes = _checked(reader.changes())
+    if reader.count > max_files:
         raise MemoryLimitError(
-            ".", f"{len(changes)} files and folders were changed, more than the {max_files} one block may"
+            ".", f"{reader.count} files and folders were changed, more than the {max_files} one block may"
         )
     return changes
 
 
-def _manifest(container: int) -> Manifest:
-    with open(os.open(MANIFEST, _FILE, dir_fd=container), "rb") as file:
-        return Manifest.decode(file.read())
+def _gone(layer: int, max_bytes: int, step_bytes: float) -> frozenset[str]:
+    """The paths of the memory that show through no more, as the block says.
+
+    Raises:
+        MemoryLimitError: what it says is no such list.
+    """
+    try:
+        folder = os.open(GONE, _FOLDER, dir_fd=layer)
+    except FileNotFoundError:
+        return frozenset()
+    found: set[str] = set()
+    try:
+        for name in sorted(os.listdir(folder)):
+            with open(_open(name, _FILE, folder, name), "rb") as file:
+                data = file.read(GONE_BYTES + 1)
+            max_bytes, step_bytes = max_bytes - len(data), step_bytes - len(data)
+            if step_bytes < 0:
+                raise TooManyNamesError
+            paths = json.loads(data) if len(data) <= GONE_BYTES and max_bytes >= 0 else None
+            if type(paths) is not list or not all(type(path) is str and _is_plain(path) for path in paths):
+                raise ValueError
+            found.update(paths)
+    except (ValueError, RecursionError, OSError):
+        raise MemoryLimitError(GONE, "is a reserved name; use another one") from None
+    finally:
+        os.close(folder)
+    return frozenset(found)
+
+
+def _is_plain(path: str) -> bool:
+    return "\0" not in path and {"", ".", ".."}.isdisjoint(path.split("/")) and path.count("/") <= MAX_DEPTH
 
 
 @contextmanager
@@ -131,85 +180,29 @@ def _memory_errors(root: int) -> Iterator[None]:
         raise MemoryStorageError(path, error.errno or 0, error.strerror or str(error)) from error
 
 
-class _Comparison:
-    """A copied view against the list of what was copied."""
-
-    def __init__(self, before: Manifest, max_bytes: int) -> None:
-        self._before, self._left = before.entries, max_bytes
-        self._writes: dict[str, bytes] = {}
-        self._made: set[str] = set()
-        self._same_kind: set[str] = set()
-
-    def walk(self, folder: int, prefix: str, depth: int) -> None:
-        """Record all below *folder*. Recursion, and with it the descriptors that are open, is bounded by MAX_DEPTH."""
-        if depth > MAX_DEPTH:
-            raise MemoryLimitError(prefix[:200], f"is nested deeper than {MAX_DEPTH} folders; make it flatter")
-        for name in sorted(os.listdir(folder)):
-            path = _join(prefix, name)
-            info = os.stat(name, dir_fd=folder, follow_symlinks=False)
-            kind, detail = self._before.get(path, ("", ""))
-            if path == RESERVED:
-                raise MemoryLimitError(path, "is a reserved name; use another one")
-            if name == TEMPORARY:
-                continue
-            if stat.S_ISDIR(info.st_mode):
-                self._note(path, kind == "d", self._made)
-                below = _open(name, _FOLDER, folder, path)
-                try:
-                    self.walk(below, path, depth + 1)
-                finally:
-                    os.close(below)
-            elif stat.S_ISREG(info.st_mode):
-                if kind == "f":
-                    self._same_kind.add(path)
-                if kind != "f" or not _has_content(name, folder, path, info, detail):
-                    self._writes[path] = self._content(name, folder, path, info)
-            elif stat.S_ISLNK(info.st_mode) and (kind, detail) == ("l", os.readlink(name, dir_fd=folder)):
-                self._same_kind.add(path)  # copied; a block can make none
-            else:
-                raise MemoryLimitError(path, "is not a plain file or folder; a memory holds only those")
-
-    def _note(self, path: str, same_kind: bool, new: set[str]) -> None:
-        (self._same_kind if same_kind else new).add(path)
-
-    def _content(self, name: str, folder: int, path: str, info: os.stat_result) -> bytes:
-        if info.st_size > self._left:  # a sparse file may claim any size
-            raise MemoryLimitError(path, f"has {info.st_size} bytes, more than one block may write; make it smaller")
-        content = _read(name, folder, path, info.st_size)
-        self._left -= len(content)
-        return content
-
-    def changes(self) -> ChangeSet:
-        """What was found, and what was copied and is not there any more, or as something else."""
-        gone = self._before.keys() - self._same_kind
-        for path in gone:
-            _join("", path)
-        removed = {path for path in gone if self._before[path][0] == "d"}
-        return ChangeSet(
-            writes=self._writes,
-            deletes=frozenset(gone - removed - self._writes.keys()),
-            made_dirs=frozenset(self._made),
-            removed_dirs=frozenset(removed),
-        )
-
-
-def _has_content(name: str, folder: int, path: str, info: os.stat_result, detail: str) -> bool:
-    """By its digest: a time tells nothing, since writing through a mapping need not change it."""
-    if not detail.startswith(f"{info.st_size}:"):
-        return False
-    digest = new_digest()
-    with open(_open(name, _FILE, folder, path), "rb", buffering=0) as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return detail == file_detail(info.st_size, digest.digest())
-
-
 class _Reader:
-    """Collects the changes of an overlay's upper layer."""
+    """Collects the changes of an upper layer.
 
-    def __init__(self, rules: AccessRules, max_bytes: int, max_names: float) -> None:
+    Args:
+        rules: what the block was shown.
+        max_bytes: of what was written.
+        max_names, step_bytes: to look at, all in all.
+        gone: what does not show through in a layered view; None for an overlay, which has its own marks.
+    """
+
+    def __init__(
+        self,
+        rules: AccessRules,
+        max_bytes: int,
+        max_names: float,
+        *,
+        step_bytes: float = math.inf,
+        gone: frozenset[str] | None = None,
+    ) -> None:
         self._rules = rules
-        self._names_left = max_names
+        self._names_left, self._bytes_left = max_names, step_bytes
+        self._gone = gone
+        self.count = 0 if gone is None else len(gone)
         self.writes: dict[str, bytes] = {}
         self.deletes: set[str] = set()
         self.made_dirs: set[str] = set()
@@ -236,7 +229,8 @@ class _Reader:
             path = _join(prefix, name)
             info = os.stat(name, dir_fd=upper, follow_symlinks=False)
             before = _stat(lower, name)
-            whiteout = stat.S_ISCHR(info.st_mode) and info.st_rdev == 0
+            whiteout = self._gone is None and stat.S_ISCHR(info.st_mode) and info.st_rdev == 0
+            self.count += path not in (GONE, TEMPORARY)
             if path == RESERVED:
                 if not whiteout:
                     raise MemoryLimitError(path, "is a reserved name; use another one")
@@ -244,7 +238,7 @@ class _Reader:
                 continue  # ours, over what the block must not see; it could not delete that
             elif whiteout:
                 self._remove(lower, name, path, before, depth)
-            elif name == TEMPORARY:
+            elif name == TEMPORARY or (path == GONE and self._gone is not None):
                 continue
             elif stat.S_ISDIR(info.st_mode):
                 self._folder(upper, lower, name, path, before, depth, opaque)
@@ -278,7 +272,7 @@ class _Reader:
                 self.compare(folder, None, path, depth + 1)
                 return
             # Deleted and made anew: of the old folder, all the way down, only what is there again is still there.
-            opaque = opaque or _is_opaque(folder)
+            opaque = self._gone is None and (opaque or _is_opaque(folder))
             old = os.open(name, _FOLDER, dir_fd=lower)
             try:
                 if opaque:
@@ -299,6 +293,9 @@ class _Reader:
         before: os.stat_result | None,
         depth: int,
     ) -> None:
+        self._bytes_left -= info.st_size
+        if self._bytes_left < 0:
+            raise TooManyNamesError
         if before is not None and _same_file(upper, lower, name, info, before):
             return
         if info.st_size > self._left:  # a sparse file may claim any size
@@ -306,7 +303,10 @@ class _Reader:
         content = _read(name, upper, path, info.st_size)
         self._left -= len(content)
         if before is not None and stat.S_ISDIR(before.st_mode):
-            self._remove(lower, name, path, before, depth)
+            if self._gone is None:
+                self._remove(lower, name, path, before, depth)
+            else:
+                self.removed_dirs.add(path)
         self.writes[path] = content
 
     def _remove(self, lower: int | None, name: str, path: str, before: os.stat_result | None, depth: int) -> None:
@@ -322,6 +322,20 @@ class _Reader:
             self.remove_contents(old, path, depth + 1, keep=None)
         finally:
             os.close(old)
+
+    def remove_gone(self, upper: int, lower: int) -> None:
+        """Record as gone what a layered view names so, save for what is there again: ``compare`` has judged that.
+
+        What others have put into a folder that the block removed is not named, and none of its deletions.
+        """
+        assert self._gone is not None
+        self._names_left -= len(self._gone)
+        if self._names_left < 0:
+            raise TooManyNamesError
+        for path in self._gone:
+            info = None if _status_at(upper, path) is not None else _status_at(lower, path)
+            if info is not None:
+                (self.removed_dirs if stat.S_ISDIR(info.st_mode) else self.deletes).add(path)
 
     def remove_contents(self, old: int, prefix: str, depth: int, keep: int | None) -> None:
         """Record all in folder *old* as gone, save for names that folder *keep* has: ``compare`` judges those."""
@@ -353,6 +367,33 @@ def _join(prefix: str, name: str) -> str:
         shown = os.fsencode(name)[:100]
         raise MemoryLimitError(prefix[:200] or ".", f"holds a name that is not UTF-8 ({shown!r}); rename it") from None
     return f"{prefix}/{name}" if prefix else name
+
+
+@contextmanager
+def _folder_at(root: int, path: str) -> Iterator[int | None]:
+    """The folder *path* below *root*, opened without following any link; None if it is not there."""
+    here: int | None = os.dup(root)
+    try:
+        for name in path.split("/") if path else ():
+            assert here is not None
+            above, here = here, None
+            try:
+                here = os.open(name, _FOLDER, dir_fd=above)
+            except (FileNotFoundError, NotADirectoryError):
+                break
+            finally:
+                os.close(above)
+        yield here
+    finally:
+        if here is not None:
+            os.close(here)
+
+
+def _status_at(root: int, path: str) -> os.stat_result | None:
+    """Of what is at *path* below *root*, if there is anything."""
+    parent, _, name = path.rpartition("/")
+    with _folder_at(root, parent) as folder:
+        return _stat(folder, name)
 
 
 def _stat(folder: int | None, name: str) -> os.stat_result | None:

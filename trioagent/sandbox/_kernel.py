@@ -21,7 +21,7 @@ from .._steps import STEP_BYTES, STEP_NAMES
 from ..memory import ChangeSet
 from ..tools import DEFAULT_RULES, AccessRules
 from ._block_session import Attempts, BlockLostError, BlockSession, ChildDied, RunSlot
-from ._collect_changes import TooManyNamesError, ViewRemovedError, compare_copy, read_changes, read_pieces
+from ._collect_changes import TooManyNamesError, ViewRemovedError, read_changes, read_layer, read_pieces
 from ._guest.views import is_intact
 from ._hidden_names import HiddenNames
 from ._indexes import PIECE, IndexBounds, Indexes, SharedIndex
@@ -30,7 +30,6 @@ from ._pressure import MemoryPressure
 from ._sandbox import HostTool, Outcome, not_answered, not_set_up
 from ._zygote import (
     ANSWER_SECONDS,
-    Child,
     Zygote,
     Zygotes,
     lacks_module,
@@ -40,8 +39,6 @@ from ._zygote import (
 
 # Below these a layer is read in this thread: handing it to another costs more (about 0.1 ms) than reading it.
 _SMALL_BYTES, _SMALL_FILES = STEP_BYTES, 64
-COPY_SECONDS = 60.0
-"""A memory of MAX_COPY_ENTRIES small notes is copied in some 10 s."""
 
 
 @attrs.define
@@ -71,10 +68,10 @@ class KernelTier:
         self._zygotes = zygotes
         self._running = trio.CapacityLimiter(limits.parallel)
         self._pressure = MemoryPressure(limits.memory_bytes)
-        # Where every view is a copy, whoever owns the notes makes no difference.
-        self._mixed_ownership = MixedOwnership(all_ids=bool(self.handshake["all_ids"])) if tier == "kernel" else None
-        self._hidden = HiddenNames()  # where a view is a copy, they are not copied
-        # Where a view is a copy, every note has been looked at already.
+        self._mixed_ownership = MixedOwnership(
+            all_ids=bool(self.handshake["all_ids"]), only_reading=tier == "kernel-lite"
+        )
+        self._hidden = HiddenNames()
         self.indexes = Indexes(self._build, limits.file_bytes, index_bounds) if tier == "kernel" else None
 
     @classmethod
@@ -123,7 +120,7 @@ class KernelTier:
         host_tools: Mapping[str, HostTool],
         rules: AccessRules = DEFAULT_RULES,
     ) -> Outcome:
-        if root_fd is None or self._mixed_ownership is None:
+        if root_fd is None:
             return await self._execute(code, root_fd, root_fd, hide=(), host_tools=host_tools, rules=rules)
         hidden = await self._hidden.find(root_fd, rules)
         async with self._mixed_ownership.lower(root_fd, rules, copy=hidden is None) as lower_fd:
@@ -184,11 +181,16 @@ class KernelTier:
         with self._index(run) as index:
             may_be_spare = not run.attempts.count
             fork = partial(
-                zygote.fork, run.lower_fd, hide=run.hide, rules=run.rules, may_be_spare=may_be_spare, index=index
+                zygote.fork,
+                run.lower_fd,
+                hide=run.hide,
+                may_be_spare=may_be_spare,
+                index=index,
+                as_owner=run.lower_fd is None or self._mixed_ownership.needs_owner(run.lower_fd),
             )
             child = await run.descriptors.open_when_possible(fork)
         try:
-            session = _ConfinedSession(child, self.limits, run.host_tools, run.slot, run.rules, self.tier)
+            session = _ConfinedSession(child, self.limits, run.host_tools, run.slot, run.rules)
             began = trio.current_time()
             try:
                 outcome = await session.run(run.code, seconds=run.seconds)
@@ -244,9 +246,11 @@ class KernelTier:
         """What the block did; read in a worker thread if there is much, uncancellable there (the view is bounded)."""
         limits = self.limits
         if self.tier != "kernel":
-            return await trio.to_thread.run_sync(
-                lambda: compare_copy(upper, max_bytes=limits.view_bytes, max_files=limits.view_files)
-            )
+            read = partial(read_layer, upper, root, rules, max_bytes=limits.view_bytes, max_files=limits.view_files)
+            try:
+                return read(one_step=True)
+            except TooManyNamesError:
+                return await trio.to_thread.run_sync(read)
         layer = os.fstatvfs(upper)
         small = (
             layer.f_blocks - layer.f_bfree
@@ -262,25 +266,13 @@ class KernelTier:
 class _ConfinedSession(BlockSession):
     """With a child whose first byte tells whether it could be confined."""
 
-    def __init__(
-        self,
-        child: Child,
-        limits: SandboxLimits,
-        host_tools: Mapping[str, HostTool],
-        slot: RunSlot,
-        rules: AccessRules,
-        tier: str,
-    ) -> None:
-        super().__init__(child, limits, host_tools, slot, rules)
-        self._tier = tier
-
     async def _wait_until_confined(self) -> None:
         """First byte, sent before the child reads the code: R = confined, ready; E = set-up failed, the text follows.
 
         Raises:
             CodeNotSentError: it could not be set up, died, or hangs.
         """
-        seconds = ANSWER_SECONDS if self._tier == "kernel" else COPY_SECONDS
+        seconds = ANSWER_SECONDS
         try:
             with trio.move_on_after(seconds):
                 await self._fill(1)

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import itertools
 import os
+import stat
 import tempfile
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
+from enum import Enum
 from functools import partial
 from typing import TypeVar
 
@@ -34,12 +36,13 @@ class MixedOwnership:
 
     Args:
         all_ids: blocks run as the memory's owner, whoever that is; else as our own user.
+        only_reading: it is enough that a block may read the notes (it writes elsewhere).
         place: the folder for copies, if not the one for temporary files.
     """
 
-    def __init__(self, *, all_ids: bool, place: str | None = None) -> None:
-        self._all_ids, self._place = all_ids, place
-        self._known: OrderedDict[tuple[int, int], bool] = OrderedDict()
+    def __init__(self, *, all_ids: bool, only_reading: bool = False, place: str | None = None) -> None:
+        self._all_ids, self._only_reading, self._place = all_ids, only_reading, place
+        self._known: OrderedDict[tuple[int, int], _Need] = OrderedDict()
 
     def forget(self, root: int) -> None:
         """A block met a permission error: notes of others may have come in since the memory was scanned."""
@@ -60,16 +63,16 @@ class MixedOwnership:
         """
         key = _key(root)
         if not copy and key not in self._known:
-            self._known[key] = await _in_thread(root, self._has_others, root)
+            self._known[key] = await _in_thread(root, self._look, root)
             if len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
-        if not copy and not self._known.get(key):
+        if not copy and self._known.get(key) is not _Need.COPY:
             yield root
             return
         scratch = Scratch(self._place or tempfile.gettempdir())
         container = view = -1
         try:
-            container, view, _ = scratch.make("copy")
+            container, view = scratch.make("copy")
             await _in_thread(root, partial(_copy, rules), root, view)
             yield view
             if not is_intact(container):  # what the block saw was not the memory
@@ -82,14 +85,43 @@ class MixedOwnership:
                 await trio.to_thread.run_sync(scratch.remove)
             os.close(scratch.folder)
 
-    def _has_others(self, root: int) -> bool:
-        uid = os.fstat(root).st_uid if self._all_ids else os.geteuid()
-        gid = None if self._all_ids else os.getegid()
+    def needs_owner(self, root: int) -> bool:
+        """Must a block over this folder, from `lower`, run as its owner? Else whoever may read the notes will do."""
+        return not self._only_reading or self._known.get(_key(root)) is not _Need.NOTHING
+
+    def _look(self, root: int) -> _Need:
         try:
-            entries = itertools.islice(walk(root), MAX_COPY_ENTRIES)
-            return any(info.st_uid != uid or (gid is not None and info.st_gid != gid) for info in entries)
+            infos = itertools.chain([os.fstat(root)], itertools.islice(walk(root), MAX_COPY_ENTRIES))
+            return self._need_to_read(list(infos)) if self._only_reading else self._need_to_write(infos)
         except TooLarge:
-            return False  # nor could it be copied
+            return _Need.OWNER  # nor could it be copied
+
+    def _need_to_write(self, infos: Iterable[os.stat_result]) -> _Need:
+        top = next(iter(infos))
+        uid = top.st_uid if self._all_ids else os.geteuid()
+        gid = None if self._all_ids else os.getegid()
+        others = any(info.st_uid != uid or (gid is not None and info.st_gid != gid) for info in infos)
+        return _Need.COPY if others else _Need.OWNER
+
+    def _need_to_read(self, infos: Sequence[os.stat_result]) -> _Need:
+        if not self._all_ids or all(_may_read(info, None) for info in infos):
+            return _Need.NOTHING
+        return _Need.OWNER if all(_may_read(info, infos[0]) for info in infos) else _Need.COPY
+
+
+class _Need(Enum):
+    """What it takes that a block can work on a memory: nothing, that it runs as the owner, or a copy."""
+
+    NOTHING, OWNER, COPY = range(3)
+
+
+def _may_read(info: os.stat_result, owner: os.stat_result | None) -> bool:
+    """May *owner*, or anybody (None), read this note or folder?"""
+    shift = 0
+    if owner is not None:
+        shift = 6 if info.st_uid == owner.st_uid else 3 if info.st_gid == owner.st_gid else 0
+    wanted = 5 if stat.S_ISDIR(info.st_mode) else 4
+    return stat.S_ISLNK(info.st_mode) or info.st_mode >> shift & wanted == wanted
 
 
 async def _in_thread(root: int, function: Callable[..., T], *arguments: int) -> T:

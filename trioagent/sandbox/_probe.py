@@ -210,15 +210,15 @@ def _isolation_checks(executor: KernelTier) -> list[Check]:
         who = "root: blocks run as the owner of the notes" if handshake["all_ids"] else "your user only"
         what = f"user, pid, network, IPC, UTS and mount namespaces can be made (as {who})"
         return [Check("namespaces", True, what), landlock]
-    who = "nobody" if handshake["all_ids"] else "your user"
+    who = "nobody, or as the owner of private notes" if handshake["all_ids"] else "your user"
     seen = (
-        "chroot to it"
+        "chroot to the memory"
         if handshake["changes_root"]
         else "no chroot: names, sizes and times of outside files can be seen"
     )
     return [
         landlock,
-        Check("view", True, f"copied to {os.path.dirname(str(handshake['scratch']))}; {seen}; runs as {who}"),
+        Check("view", True, f"changes go to {os.path.dirname(str(handshake['scratch']))}; {seen}; runs as {who}"),
     ]
 
 
@@ -254,6 +254,6 @@ def _advice(tier: str, step: str, number: int | None, detail: str) -> str:
                 "container a seccomp profile that allows fsopen, fsconfig and fsmount"
             )
         case "view" | "scratch folder":
-            return "/dev/shm or the folder for temporary files must be writable and have room for a copy of the notes"
+            return "/dev/shm or the folder for temporary files (TMPDIR) must be writable"
         case _:
             return ""

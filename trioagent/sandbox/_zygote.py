@@ -24,7 +24,6 @@ import trio
 from .._config import SandboxLimits
 from .._errors import SandboxError
 from .._steps import STEP_BYTES
-from ..tools import DEFAULT_RULES, AccessRules
 from . import _frames
 from ._guest.copying import FOLDER
 from ._guest.ready import FULL_MODULES
@@ -335,22 +334,22 @@ class Zygote:
         root_fd: int | None,
         *,
         hide: Sequence[str] = (),
-        rules: AccessRules = DEFAULT_RULES,
         may_be_spare: bool = True,
         index: SharedIndex | None = None,
+        as_owner: bool = True,
     ) -> Child:
         """Reuse a pre-forked child or fork one, and send its setup request.
 
         Args:
             hide: paths in the memory that the child must not see.
-            rules: what a view that is a copy holds.
             index: the memory's index.
+            as_owner: run as the memory's owner, if the zygote may; else as whom it has for such blocks.
 
         Raises:
             CodeNotSentError: the zygote is gone, or did not answer, or could not make a child.
             NoDescriptorError: there is no descriptor left.
         """
-        request = _frames.encode(self._setup_request(root_fd, hide, rules, index))
+        request = _frames.encode(self._setup_request(root_fd, hide, index, as_owner))
         while may_be_spare and self._spares:
             child, problem = await self._made(self._spares.popleft(), spare=True)
             if child is not None:
@@ -398,7 +397,7 @@ class Zygote:
         return None, problem
 
     def _setup_request(
-        self, root_fd: int | None, hide: Sequence[str], rules: AccessRules, index: SharedIndex | None
+        self, root_fd: int | None, hide: Sequence[str], index: SharedIndex | None, as_owner: bool
     ) -> dict[str, object]:
         """What the child needs to make its view, and where the index has what.
 
@@ -406,8 +405,6 @@ class Zygote:
         mount namespace it is made in, and a descriptor of ours lies in another.
         """
         extra: dict[str, object] = {} if index is None else {"index": index.layout}
-        if rules.readable:
-            extra["rules"] = rules.as_data()
         if root_fd is None:
             return {"memory": None, "hide": [], "owner": None, **extra}
         info = os.fstat(root_fd)
@@ -417,7 +414,7 @@ class Zygote:
             "device": info.st_dev,
             "inode": info.st_ino,
             "hide": [os.fsencode(path).decode("latin-1") for path in hide],
-            "owner": [info.st_uid, info.st_gid] if self.handshake.get("all_ids") else None,
+            "owner": [info.st_uid, info.st_gid] if as_owner and self.handshake.get("all_ids") else None,
             **extra,
         }
 

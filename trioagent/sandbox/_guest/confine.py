@@ -11,11 +11,22 @@ import ctypes
 import errno
 import os
 import resource
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from . import seccomp
-from .syscalls import CHANNEL, MACHINE, PR_CAPBSET_DROP, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS, ROOT, Script, call, prctl
+from .syscalls import (
+    BASE,
+    CHANNEL,
+    MACHINE,
+    PR_CAPBSET_DROP,
+    PR_SET_DUMPABLE,
+    PR_SET_NO_NEW_PRIVS,
+    ROOT,
+    Script,
+    call,
+    prctl,
+)
 
 # Landlock's file system rights, by bit.
 WRITE_FILE, READ_FILE, READ_DIR, REMOVE_DIR, REMOVE_FILE = 1 << 1, 1 << 2, 1 << 3, 1 << 4, 1 << 5
@@ -50,14 +61,15 @@ class Confinement:
 
     Args:
         minimum_abi: the Landlock ABI that is needed.
-        root: the descriptor at which the view's root will be.
-        chrooted: the child's root is its view.
+        root: the descriptor at which the root will be.
+        chrooted: the child's root is its view, or the memory.
+        layered: the view is made of two folders, the memory at ROOT and a layer at BASE, which stay open.
 
     Raises:
         OSError: Landlock or seccomp is missing or too old; the text names which.
     """
 
-    def __init__(self, *, minimum_abi: int, root: int, chrooted: bool) -> None:
+    def __init__(self, *, minimum_abi: int, root: int, chrooted: bool, layered: bool = False) -> None:
         try:
             self.landlock_abi = call("landlock_create_ruleset", None, 0, 1)
         except OSError as error:
@@ -73,13 +85,16 @@ class Confinement:
         self._ruleset = Ruleset(handled, 3 if self.landlock_abi >= 4 else 0, 3 if self.landlock_abi >= 6 else 0)
         self._ruleset_size = 24 if self.landlock_abi >= 6 else 16 if self.landlock_abi >= 4 else 8
         self._granted = GRANTED & handled
+        self._layered = layered
         assert MACHINE is not None  # or the calls above would have failed
         self._filter = seccomp.Filter(seccomp.program(MACHINE, chrooted=chrooted))
-        self._enter, self._confine = Script(), Script()
+        self._enter, self._limits, self._all_readable, self._confine = Script(), Script(), Script(), Script()
         self._rehearsed = False
-        # Of what the child has open, nothing stays but its socket and its root.
-        self._enter.add("dup3", root, ROOT, os.O_CLOEXEC, result=ROOT)
-        self._enter.add("close_range", ROOT + 1, ALL, 0, final=True)
+        # Of what the child has open, nothing stays but its socket and what it sees of the notes.
+        if root != ROOT:
+            self._enter.add("dup3", root, ROOT, os.O_CLOEXEC, result=ROOT)
+        self._ruleset_fd = (BASE if layered else ROOT) + 1
+        self._enter.add("close_range", self._ruleset_fd, ALL, 0, final=True)
         self._enter.add("fchdir", ROOT)
         if chrooted:
             self._enter.add("chroot", b".")
@@ -114,15 +129,18 @@ class Confinement:
             resource.RLIMIT_MEMLOCK: (0, 0),
             resource.RLIMIT_MSGQUEUE: (0, 0),
         }
-        script = self._confine
+        script = self._limits
         script.add("prlimit64", 0, resource.RLIMIT_AS, self._memory, 0, final=True)
         for kind, (soft, hard) in limits.items():  # hard as well, so that the child cannot raise them again
             script.add("prlimit64", 0, kind, Limit(soft, hard), 0, final=True)
-        ruleset = ROOT + 1
+        ruleset = self._ruleset_fd
         script.add("landlock_create_ruleset", self._ruleset, self._ruleset_size, 0, result=ruleset, final=True)
-        script.add("landlock_add_rule", ruleset, 1, PathBeneath(self._granted, ROOT), 0, final=True)
+        script.add("landlock_add_rule", ruleset, 1, PathBeneath(self._granted, ruleset - 1), 0, final=True)
+        rights = READ_FILE | READ_DIR
+        self._all_readable.add("landlock_add_rule", ruleset, 1, PathBeneath(rights, ROOT), 0, final=True)
+        script = self._confine
         script.add("landlock_restrict_self", ruleset, 0, final=True)
-        script.add("close_range", ROOT, ALL, 0, final=True)
+        script.add("close_range", ruleset if self._layered else ROOT, ALL, 0, final=True)
         script.add("capset", CapabilityHeader(0x20080522, 0), (ctypes.c_uint32 * 6)(), final=True)
         script.add("seccomp", seccomp.SET_FILTER, 0, self._filter.program, final=True)
         script.add("write", CHANNEL, start, len(start), result=len(start))
@@ -135,7 +153,7 @@ class Confinement:
     def rehearsed(self) -> Iterator[None]:
         """Meanwhile, `enter`, `become` and `confine` do only what can be taken back."""
         self._rehearsed = True
-        with self._enter.rehearsed(), self._confine.rehearsed():
+        with self._enter.rehearsed(), self._limits.rehearsed(), self._confine.rehearsed():
             try:
                 yield
             finally:
@@ -158,16 +176,34 @@ class Confinement:
         os.setresgid(gid, gid, gid)
         os.setresuid(uid, uid, uid)
 
-    def confine(self, *, spared: int = 0) -> None:
+    def confine(self, *, spared: int = 0, readable: Iterable[tuple[str, bool]] | None = ()) -> None:
         """In a child: set limits, Landlock and seccomp, drop all capabilities, and send CONFINED.
 
         Args:
             spared: bytes of address space that we have mapped, which do not count against the block.
+            readable: of the memory in a layered view, from the current folder, with True for folders; None: all of it.
         """
         if spared:
             self._memory.soft += spared
             self._memory.hard += spared
+        self._limits.run()
+        if readable is None:
+            self._all_readable.run()
+        else:
+            for path, is_folder in readable:
+                self._allow_reading(path, is_folder)
         self._confine.run()
+
+    def _allow_reading(self, path: str, is_folder: bool) -> None:
+        try:
+            place = os.open(path, os.O_PATH | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return  # gone since it was seen
+        try:
+            rights = READ_FILE | READ_DIR if is_folder else READ_FILE
+            call("landlock_add_rule", self._ruleset_fd, 1, ctypes.byref(PathBeneath(rights, place)), 0)
+        finally:
+            os.close(place)
 
 
 def address_space() -> int:

@@ -1,4 +1,4 @@
-"""Copy a memory's folder, within bounds, and list what was copied; remove such a copy again, of hostile trees too.
+"""Copy a memory's folder, within bounds; remove such a copy again, of hostile trees too.
 
 Descriptors and single names only, never a path: nothing in a tree, however deep or odd, leads out of it. Standard
 library only; the host uses it too.
@@ -10,7 +10,6 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
 
 from ...tools import DEFAULT_RULES, AccessRules, hidden_part, is_shown
 from .limits import MAX_COPY_BYTES, MAX_COPY_ENTRIES, MAX_DEPTH, RESERVED
@@ -25,58 +24,6 @@ class TooLarge(Exception):
     """A tree has more bytes, entries or levels than are copied for a block."""
 
 
-def new_digest() -> Any:
-    """An empty 16-byte BLAKE2b hash object: what tells whether a copied file has changed.
-
-    The C module itself where Python has it: ``hashlib`` brings along much that a child has no use for. A child cannot
-    map code, so the zygote of a tier that copies calls this once before it forks.
-    """
-    try:
-        from _blake2 import blake2b
-    except ImportError:
-        from hashlib import blake2b
-    return blake2b(digest_size=16)
-
-
-class Manifest:
-    """What a copy of a tree holds: the only evidence of what was there before a block ran.
-
-    Attributes:
-        entries: path (relative, ``/``-separated) to kind and detail. ``"d"``: a folder. ``"l"``: a symbolic link, with
-            its target. ``"f"``: a file, with size and digest of the copied content.
-        size: bytes copied.
-    """
-
-    def __init__(self, entries: dict[str, tuple[str, str]] | None = None, size: int = 0) -> None:
-        self.entries = {} if entries is None else entries
-        self.size = size
-
-    def encode(self) -> bytes:
-        """Counts on the first line, then kind, detail and path, each ended by a zero byte, which none of them has."""
-        words = (word for path, (kind, detail) in self.entries.items() for word in (kind, detail, path))
-        return b"%d %d\n%b" % (len(self.entries), self.size, b"".join(os.fsencode(word) + b"\0" for word in words))
-
-    @classmethod
-    def decode(cls, data: bytes) -> Manifest:
-        """The reverse.
-
-        Raises:
-            ValueError: the data is incomplete.
-        """
-        head, _, body = data.partition(b"\n")
-        count, size = map(int, head.split())
-        words = [os.fsdecode(word) for word in body.split(b"\0")]
-        entries = dict(zip(words[2::3], zip(words[0::3], words[1::3], strict=False), strict=False))
-        if len(entries) != count or len(words) != 3 * count + 1:
-            raise ValueError(f"a manifest of {count} entries has {len(entries)}")
-        return cls(entries, size)
-
-
-def file_detail(size: int, digest: bytes) -> str:
-    """A file's detail in a manifest."""
-    return f"{size}:{digest.hex()}"
-
-
 def copy_tree(
     source: int,
     target: int,
@@ -86,7 +33,7 @@ def copy_tree(
     max_bytes: int = MAX_COPY_BYTES,
     max_entries: int = MAX_COPY_ENTRIES,
     max_depth: int = MAX_DEPTH,
-) -> Manifest:
+) -> None:
     """Copy all below folder *source* to the empty folder *target*; links stay links.
 
     Left out are devices and the like, what has a hidden name (see `trioagent.tools.hidden_part`), and what *rules* do
@@ -94,9 +41,6 @@ def copy_tree(
 
     Args:
         owner: who owns what is made, if not we ourselves.
-
-    Returns:
-        What was copied.
 
     Raises:
         TooLarge: there is more than may be copied; a part may have been.
@@ -106,7 +50,6 @@ def copy_tree(
     if owner is not None:
         os.fchown(target, *owner)
     copier.copy(source, target, "", 0)
-    return copier.manifest
 
 
 class _Copier:
@@ -117,8 +60,7 @@ class _Copier:
     ) -> None:
         self.owner, self._rules = owner, rules
         self._max_bytes, self._max_entries, self._max_depth = max_bytes, max_entries, max_depth
-        self.count = 0
-        self.manifest = Manifest()
+        self.count = self.size = 0
 
     def copy(self, old: int, new: int, prefix: str, depth: int) -> None:
         for name in os.listdir(old):
@@ -132,21 +74,18 @@ class _Copier:
             self._check(depth)
             if stat.S_ISDIR(info.st_mode):
                 os.mkdir(name, 0o700, dir_fd=new)
-                self.manifest.entries[path] = "d", ""
                 self._below(name, old, new, f"{path}/", depth)
             elif stat.S_ISLNK(info.st_mode):
-                target = os.readlink(name, dir_fd=old)
-                os.symlink(target, name, dir_fd=new)
-                self.manifest.entries[path] = "l", target
+                os.symlink(os.readlink(name, dir_fd=old), name, dir_fd=new)
             elif stat.S_ISREG(info.st_mode):
-                self.manifest.entries[path] = "f", self._file(name, old, new, depth)
+                self._file(name, old, new, depth)
             else:
                 continue
             if self.owner is not None:
                 os.chown(name, *self.owner, dir_fd=new, follow_symlinks=False)
 
     def _check(self, depth: int) -> None:
-        if self.count > self._max_entries or self.manifest.size > self._max_bytes or depth > self._max_depth:
+        if self.count > self._max_entries or self.size > self._max_bytes or depth > self._max_depth:
             raise TooLarge(
                 f"more than {self._max_bytes >> 20} MB, {self._max_entries} files "
                 f"or {self._max_depth} levels of folders"
@@ -163,22 +102,19 @@ class _Copier:
         finally:
             os.close(source)
 
-    def _file(self, name: str, old: int, new: int, depth: int) -> str:
+    def _file(self, name: str, old: int, new: int, depth: int) -> None:
         """Copy one file. Its size counts as it is copied, whatever it was before: somebody may be writing to it."""
-        digest, size = new_digest(), 0
         source = os.open(name, _READ, dir_fd=old)
         try:
             claimed = os.fstat(source).st_size
-            self.manifest.size += claimed
+            self.size += claimed
             self._check(depth)  # before a sparse file of a terabyte is read
-            self.manifest.size -= claimed
+            self.size -= claimed
             target = os.open(name, _WRITE, 0o600, dir_fd=new)
             try:
                 while chunk := os.read(source, _CHUNK):
-                    size += len(chunk)
-                    self.manifest.size += len(chunk)
+                    self.size += len(chunk)
                     self._check(depth)
-                    digest.update(chunk)
                     rest = memoryview(chunk)
                     while rest:
                         rest = rest[os.write(target, rest) :]
@@ -186,7 +122,6 @@ class _Copier:
                 os.close(target)
         finally:
             os.close(source)
-        return file_detail(size, digest.digest())
 
 
 def walk(root: int) -> Iterator[os.stat_result]:

@@ -12,10 +12,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
-from ...tools import DEFAULT_RULES, AccessRules
-from .copying import FOLDER, new_digest
+from .layers import Listing
 from .syscalls import BASE, MOUNTED, PR_SET_PDEATHSIG, ROOT, UPPER_FD, call, libc, prctl
-from .views import OverlayView, Scratch, best_place, open_memory, remove_left_behind
+from .views import OverlayView, Scratch, best_place, layered_view, remove_left_behind
 
 NEWNS, NEWCGROUP, NEWUTS, NEWIPC = 0x20000, 0x2000000, 0x4000000, 0x8000000
 NEWUSER, NEWPID, NEWNET = 0x10000000, 0x20000000, 0x40000000
@@ -129,7 +128,7 @@ def become_init() -> None:
 
 NOBODY = 65534
 # By bit, in CapEff of /proc/self/status.
-CAP_CHOWN, CAP_SETGID, CAP_SETUID, CAP_SYS_CHROOT = 0, 6, 7, 18
+CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_SETGID, CAP_SETUID, CAP_SYS_CHROOT = 0, 1, 6, 7, 18
 
 Settings = dict[str, Any]
 SetupRequest = dict[str, Any]
@@ -141,7 +140,8 @@ class IsolationBackend(ABC):
 
     Attributes:
         all_ids: we may become another user, so blocks run as one who owns nothing but the view.
-        changes_root: a child's root is its view.
+        changes_root: a child's root is its view, or in a layered view the memory.
+        layered: a child's view is no mount but two folders, the memory at ROOT and a layer of its own at BASE.
         keeps_views: a view stays until it is dropped, and has no size of its own.
         root: the descriptor that a view's root will have.
         minimum_landlock: the Landlock ABI without which this backend is not safe.
@@ -150,6 +150,7 @@ class IsolationBackend(ABC):
 
     all_ids: bool
     changes_root: bool
+    layered: bool
     keeps_views: bool
     root: int
     minimum_landlock: int
@@ -176,8 +177,12 @@ class IsolationBackend(ABC):
         """
 
     @abstractmethod
-    def view(self, request: SetupRequest) -> None:
-        """Make a child's view, in the child; its root gets the descriptor `root`. Others may stay open."""
+    def view(self, request: SetupRequest) -> dict[str, Listing]:
+        """Make a child's view, in the child; its root gets the descriptor `root`. Others may stay open.
+
+        Returns:
+            For a layered view, what is in the folders of the memory that cannot be listed later.
+        """
 
     @abstractmethod
     def owner(self, request: SetupRequest) -> Owner | None:
@@ -213,7 +218,7 @@ class Namespaces(IsolationBackend):
     network and mounts.
     """
 
-    changes_root, keeps_views, root, minimum_landlock, step = True, False, MOUNTED, 1, "namespaces"
+    changes_root, layered, keeps_views, root, minimum_landlock, step = True, False, False, MOUNTED, 1, "namespaces"
 
     def __init__(self, settings: Settings) -> None:
         self._view = OverlayView(size=settings["view_bytes"], files=settings["view_files"])
@@ -226,8 +231,9 @@ class Namespaces(IsolationBackend):
         self._view.make_upper()
         return "/"
 
-    def view(self, request: SetupRequest) -> None:
+    def view(self, request: SetupRequest) -> dict[str, Listing]:
         self._view.mount_overlay(request)
+        return {}
 
     def owner(self, request: SetupRequest) -> Owner | None:
         owner: Owner | None = request["owner"]
@@ -235,14 +241,15 @@ class Namespaces(IsolationBackend):
 
 
 class NoNamespaces(IsolationBackend):
-    """The ``kernel-lite`` tier: the machine's own processes and mounts, so the view is a copy of the memory.
+    """The ``kernel-lite`` tier: the machine's own processes and mounts, so the view is layered.
 
-    What the mounts and the chroot of the other backend hide, Landlock and seccomp must refuse here. Truncating by path
-    is among that, which Landlock knows from ABI 3 on. The limits on what a block writes are looser: they are checked
-    from outside, now and then, and again once it has ended.
+    What the mounts and the chroot of the other backend hide, Landlock and seccomp must refuse here, and the memory
+    itself is where a block can reach it: reading is all that Landlock allows there. Truncating by path is among what it
+    must refuse, which it knows from ABI 3 on. The limits on what a block writes are looser: they are checked from
+    outside, now and then, and again once it has ended.
     """
 
-    keeps_views, root, minimum_landlock, step = True, BASE, 3, "scratch folder"
+    layered, keeps_views, root, minimum_landlock, step = True, True, ROOT, 3, "scratch folder"
 
     def __init__(self, settings: Settings) -> None:
         self._size, self._files = settings["view_bytes"], settings["view_files"]
@@ -250,34 +257,31 @@ class NoNamespaces(IsolationBackend):
         held = _capabilities()
         able = all(held >> wanted & 1 for wanted in (CAP_CHOWN, CAP_SETGID, CAP_SETUID))
         self.all_ids = able and _exists("uid") and _exists("gid")
-        self.changes_root = bool(held >> CAP_SYS_CHROOT & 1)
+        # From its layer a child could leave its root by "..", save for a folder between that only this right opens.
+        self.changes_root = bool(held >> CAP_SYS_CHROOT & held >> CAP_DAC_OVERRIDE & 1)
 
     def set_up(self) -> None:
         # Not SIGKILL as with namespaces: there is something to remove first. See clean_up() and zygote.serve().
         prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
         remove_left_behind(self._place)
-        new_digest()  # imported now, for the children
-        # A child that becomes someone else finds its view by path, unless that is its root.
-        self._scratch = Scratch(self._place, passable=self.all_ids and not self.changes_root)
+        self._scratch = Scratch(self._place)
         self.path = self._scratch.path
 
     def prepare(self, name: str) -> str:
-        container, root, path = self._scratch.make(name)
-        assert (container, root) == (ROOT, BASE)  # the lowest numbers that were free
+        container, layer = self._scratch.make(name)
+        assert (container, layer) == (ROOT, BASE)  # the lowest numbers that were free
+        if self.changes_root:
+            os.fchmod(container, 0o600)
         os.dup2(container, UPPER_FD, inheritable=False)
         os.close(ROOT)
-        return "/" if self.changes_root else path
+        return "/"
 
-    def view(self, request: SetupRequest) -> None:
-        readable = None
-        if request["memory"] is not None:
-            readable = os.open(".", FOLDER, dir_fd=open_memory(request))
-        rules = AccessRules.from_data(request["rules"]) if "rules" in request else DEFAULT_RULES
-        self._scratch.fill(UPPER_FD, BASE, readable, self.owner(request), rules)
+    def view(self, request: SetupRequest) -> dict[str, Listing]:
+        return layered_view(request, self.owner(request))
 
     def owner(self, request: SetupRequest) -> Owner | None:
-        # Whoever owns the notes: the view is a copy, so a block needs to own no more than that.
-        return (NOBODY, NOBODY) if self.all_ids else None
+        owner: Owner | None = request["owner"]
+        return (NOBODY, NOBODY) if owner is None and self.all_ids else owner
 
     def die_with(self, zygote: int) -> None:
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -268,14 +268,15 @@ def _offer_zones(archive: Archive) -> None:
 _rename, _replace = os.rename, os.replace
 
 
-def replace_functions() -> None:
+def replace_functions(*, overlay: bool) -> None:
     """Make functions of ``os`` that a view does not serve as a plain disk would behave as code expects.
 
     This is for convenience, not for security: a block can undo them, and then meets the bare system calls.
     """
     os.utime = utime
-    os.rename = rename
-    os.replace = replace
+    if overlay:
+        os.rename = rename
+        os.replace = replace
     if "tempfile" in sys.modules:
         _prepare(sys.modules["tempfile"])
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from ...tools import Access, AccessRules, SeenLog, version_of_open
 from .limits import MAX_ARGUMENTS, MAX_PATH_CHARS
+from .os_view import current
 from .ready import ready_names
 from .values import BLOCK, clean, error_text, local_values
 from .wire import Channel
@@ -272,7 +273,7 @@ def run(
     namespace = environment.enter(source, offered, channel)
     error = _execute(source, namespace)
     values = local_values(namespace, environment.hidden, limits["value_chars"], limits["values_chars"])
-    error = error or _flush_open_files()
+    error = error or _flush_open_files() or _end_view()
     reply: dict[str, object] = {
         "locals": values,
         "error": error,
@@ -304,6 +305,15 @@ def _execute(source: str, namespace: dict[str, object]) -> str:
         return "" if ending.code is None or ending.code == 0 else error_text(ending, source)
     except BaseException as error:  # noqa: BLE001  # the block's own failure, of any kind, is its result
         return error_text(error, source)
+    return ""
+
+
+def _end_view() -> str:
+    if current.view is not None:
+        try:
+            current.view.write_list()
+        except OSError as error:
+            return error_text(error, "")
     return ""
 
 

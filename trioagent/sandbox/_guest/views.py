@@ -1,16 +1,16 @@
-"""Private, writable views of one memory: an overlay at constant cost, or a copy in a scratch folder.
+"""Private, writable views of one memory: overlays, and the folders of layered views (:mod:`.layers`).
 
 Both mounts of an overlay are detached: they have no place in any mount table and vanish with their last descriptor.
 What the block changes lies in the upper layer and nowhere else; the host reads it from there once the block is dead.
 
-Where nothing can be mounted, views are copies in a scratch folder. It is made by the zygote and locked for as long as
-that lives, so that whoever comes later can tell what a killed one left behind, and removes it. On /dev/shm, in memory,
-where that is a large enough tmpfs; else among the temporary files.
+Where nothing can be mounted, what a block writes lies in a scratch folder. It is made by the zygote and locked for as
+long as that lives, so that whoever comes later can tell what a killed one left behind, and removes it. On /dev/shm, in
+memory, where that is a large enough tmpfs; else among the temporary files.
 
-That a note is not in a copy means that the block has deleted it only if nobody else has taken anything out of that
-copy. So beside each lies a file named INTACT, made before the copy and never again. Whoever removes a copy removes that
-file before anything else, and whoever has read a copy looks for it *afterwards*: if it is there, no removal had begun
-when the last entry was read. If it is not, what was read is evidence of nothing.
+That a note is not in a layer, or not in the copy of a memory, is evidence only if nobody else has taken anything out of
+that. So beside each lies a file named INTACT, made before it and never again. Whoever removes a view removes that file
+before anything else, and whoever has read one looks for it *afterwards*: if it is there, no removal had begun when the
+last entry was read. If it is not, what was read is evidence of nothing.
 """
 
 from __future__ import annotations
@@ -23,9 +23,8 @@ from collections.abc import Generator, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
-from ...tools import DEFAULT_RULES, AccessRules
-from .copying import FOLDER, Manifest, TooLarge, copy_tree, remove_tree, removing_tree, walk
-from .limits import MAX_COPY_BYTES
+from .copying import FOLDER, TooLarge, remove_tree, removing_tree, walk
+from .layers import Listing, list_around, paths_of
 from .syscalls import BASE, MOUNTED, MOUNTING, ROOT, UPPER_FD, Script
 
 FSCONFIG_SET_FLAG, FSCONFIG_SET_STRING, FSCONFIG_CREATE = 0, 1, 6
@@ -151,9 +150,31 @@ def open_memory(request: Mapping[str, Any]) -> int:
     return folder
 
 
+def layered_view(request: Mapping[str, Any], owner: tuple[int, int] | None) -> dict[str, Listing]:
+    """Open the memory that *request* names (ROOT), over which the empty folder at BASE will be the layer.
+
+    Returns:
+        What is in the folders that hold hidden names; these folders are in the layer too.
+    """
+    if owner is not None:
+        os.fchown(BASE, *owner)
+    if request["memory"] is None:
+        os.dup2(BASE, ROOT, inheritable=False)
+        return {}
+    folder = open_memory(request)
+    assert folder == ROOT
+    listings = list_around(ROOT, paths_of(request["hide"]))
+    for path in filter(None, listings):
+        os.mkdir(path, 0o700, dir_fd=BASE)
+        os.chmod(path, stat.S_IMODE(os.stat(path, dir_fd=ROOT).st_mode) | 0o700, dir_fd=BASE)
+        if owner is not None:
+            os.chown(path, *owner, dir_fd=BASE)
+    return listings
+
+
 PREFIX = "trioagent-view-"
 SHARED_MEMORY = "/dev/shm"
-VIEW, INTACT, MANIFEST = "view", "intact", "manifest"
+VIEW, INTACT = "view", "intact"
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
@@ -161,7 +182,7 @@ def best_place(room: int, fallback: str) -> str:
     """Where to put views that may need *room* bytes together."""
     try:
         disk = os.statvfs(SHARED_MEMORY)
-        if disk.f_bavail * disk.f_frsize >= room + MAX_COPY_BYTES and os.access(SHARED_MEMORY, os.W_OK | os.X_OK):
+        if disk.f_bavail * disk.f_frsize >= room and os.access(SHARED_MEMORY, os.W_OK | os.X_OK):
             return SHARED_MEMORY
     except OSError:
         pass
@@ -224,10 +245,9 @@ class Scratch:
 
     Args:
         place: the folder to make it in.
-        passable: let other users through to the views, though not list them.
     """
 
-    def __init__(self, place: str, *, passable: bool = False) -> None:
+    def __init__(self, place: str) -> None:
         import tempfile  # only here, for it brings along much that a child has no use for
 
         while True:
@@ -243,8 +263,6 @@ class Scratch:
             except OSError:
                 pass  # somebody took it for one left behind, in the instant before it was locked
             os.close(self.folder)
-        if passable:
-            os.chmod(self.folder, 0o711)
 
     def remove(self) -> None:
         """Remove all of it."""
@@ -260,59 +278,33 @@ class Scratch:
         _unmark(name, self.folder)
         return removing_tree(name, self.folder)
 
-    def make(self, name: str) -> tuple[int, int, str]:
+    def make(self, name: str) -> tuple[int, int]:
         """Make an empty view. A child, which does this, has nothing of the zygote's open: so it goes by path.
 
         Returns:
-            The descriptor of the folder that contains it, its own, and its path.
+            The descriptor of the folder that contains it, and its own.
         """
         path = f"{self.path}/{name}"
-        os.mkdir(path, 0o711)
+        os.mkdir(path, 0o700)
         container = os.open(path, FOLDER)
         os.close(os.open(INTACT, _NEW, 0o600, dir_fd=container))  # first: no view is ever there without it
         os.mkdir(VIEW, 0o700, dir_fd=container)
-        return container, os.open(VIEW, FOLDER, dir_fd=container), f"{path}/{VIEW}"
-
-    @staticmethod
-    def fill(
-        container: int,
-        view: int,
-        memory: int | None,
-        owner: tuple[int, int] | None,
-        rules: AccessRules = DEFAULT_RULES,
-    ) -> None:
-        """Copy what *rules* show of the folder behind descriptor *memory*, if there is one, to a view that `make` made.
-
-        Raises:
-            OSError: it may not be read, or is too large (EFBIG).
-        """
-        manifest = Manifest()
-        if memory is not None:
-            manifest = _copied(memory, view, owner, rules)
-        elif owner is not None:
-            os.fchown(view, *owner)
-        with open(os.open(MANIFEST, _NEW, 0o600, dir_fd=container), "wb", buffering=0) as file:
-            rest = memoryview(manifest.encode())
-            while rest:
-                rest = rest[file.write(rest) :]
+        return container, os.open(VIEW, FOLDER, dir_fd=container)
 
     def is_overfull(self, name: str, *, size: int, files: int) -> Generator[None, None, bool]:
-        """Does a running block's view hold more than *size* bytes or *files* entries beyond what was copied?
+        """Does a running block's view hold more than *size* bytes or *files* entries?
 
         Looks at one entry a step; the generator's return value is the answer.
         """
         try:
-            with open(f"{self.path}/{name}/{MANIFEST}", "rb", buffering=0) as manifest:
-                count, bytes_ = map(int, manifest.read(100).partition(b"\n")[0].split())
             view = os.open(f"{self.path}/{name}/{VIEW}", FOLDER)
-        except (OSError, ValueError):
+        except OSError:
             return False  # still being made
-        count, bytes_ = count + files, bytes_ + size
         try:
             for info in walk(view):
                 # Not what a sparse file claims, nor the whole page that a small note takes up.
-                count, bytes_ = count - 1, bytes_ - min(info.st_blocks * 512, info.st_size)
-                if count < 0 or bytes_ < 0:
+                files, size = files - 1, size - min(info.st_blocks * 512, info.st_size)
+                if files < 0 or size < 0:
                     return True
                 yield
         except (TooLarge, PermissionError):
@@ -320,10 +312,3 @@ class Scratch:
         finally:
             os.close(view)
         return False
-
-
-def _copied(memory: int, view: int, owner: tuple[int, int] | None, rules: AccessRules) -> Manifest:
-    try:
-        return copy_tree(memory, view, owner, rules=rules)
-    except TooLarge as error:
-        raise OSError(27, f"the memory holds {error}, too much to copy for each block as this tier must") from None

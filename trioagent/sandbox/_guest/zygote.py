@@ -18,18 +18,20 @@ import struct
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from ...tools import Access, Index, make_tools, quiet
-from . import confine, library, syscalls
+from . import confine, library, os_view, syscalls
 from .heap import fill_gaps
 from .index_access import Writes, map_index
 from .isolation import BACKENDS, IsolationBackend
+from .layers import Layers, paths_of, readable
 from .limits import CHILD_FILES, HEADER_BYTES
 from .run_block import BlockEnvironment, Reads, forget_source, install_builtins, run
 from .syscalls import (
+    BASE,
     CHANNEL,
     PR_SET_PDEATHSIG,
     ROOT,
@@ -240,6 +242,7 @@ def _state_kept(backend: IsolationBackend) -> Iterator[None]:
     try:
         yield
     finally:
+        os_view.current.view = None
         os.fchdir(outside)
         if backend.changes_root:
             os.chroot(".")
@@ -284,7 +287,10 @@ def main(control_text: str, settings_text: str) -> None:
         backend.set_up()
         step = "landlock and seccomp"
         confinement = confine.Confinement(
-            minimum_abi=backend.minimum_landlock, root=backend.root, chrooted=backend.changes_root
+            minimum_abi=backend.minimum_landlock,
+            root=backend.root,
+            chrooted=backend.changes_root,
+            layered=backend.layered,
         )
         step = "library"
         library_started = time.perf_counter()
@@ -292,7 +298,9 @@ def main(control_text: str, settings_text: str) -> None:
         library.archive_packages(archive, settings["libraries"])
         library.import_up_front(full=settings["full"])
         library.archive_library(archive)
-        library.replace_functions()
+        library.replace_functions(overlay=not backend.layered)
+        if backend.layered:
+            os_view.install()
         _hide_own_modules()
         confinement.drop_privileges()
         step = "warm-up"
@@ -396,7 +404,7 @@ class ChildMaker:
             # Up to here nothing depends on the block: a child forked ahead waits here.
             request, index_fd = Channel(CHANNEL).read_with_descriptor()
             index = None if index_fd is None else map_index(index_fd)  # first: a view needs the descriptor's number
-            self.backend.view(request)
+            listings = self.backend.view(request)
             step = "root"
             self._confinement.enter()
             owner = self.backend.owner(request)
@@ -406,7 +414,13 @@ class ChildMaker:
                 if not self._rehearsed:
                     self.backend.die_with(self._pid)  # undone by becoming someone else
             step = "confinement"
-            self._confinement.confine(spared=0 if index is None else len(index))
+            may_read: Iterable[tuple[str, bool]] | None = ()
+            if self.backend.layered and request["memory"] is not None:
+                may_read = readable(listings) if listings else None
+            self._confinement.confine(spared=0 if index is None else len(index), readable=may_read)
+            if self.backend.layered:
+                lower = None if request["memory"] is None else ROOT
+                os_view.current.view = Layers(lower, BASE, paths_of(request["hide"]), listings)
         except BaseException as error:  # noqa: BLE001  # no block has run yet: tell the host and end
             _report_failure(CHANNEL, f"{step}: {error}")
             return

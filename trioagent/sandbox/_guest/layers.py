@@ -517,7 +517,7 @@ class Layers:
                 REAL.close(descriptor)
 
 
-def list_around(root: int, hidden: Sequence[str]) -> dict[str, Listing]:
+def list_folders(root: int, hidden: Sequence[str]) -> dict[str, Listing]:
     """The folders of the memory behind descriptor *root* that have a hidden path below them, and what else is in them.
 
     Landlock can allow a block a folder with all that is in it, not all but one name: such

@@ -24,7 +24,7 @@ from contextlib import suppress
 from typing import Any
 
 from .copying import FOLDER, TooLarge, remove_tree, removing_tree, walk
-from .layers import Listing, list_around, paths_of
+from .layers import Listing, list_folders, paths_of
 from .syscalls import BASE, MOUNTED, MOUNTING, ROOT, UPPER_FD, Script
 
 FSCONFIG_SET_FLAG, FSCONFIG_SET_STRING, FSCONFIG_CREATE = 0, 1, 6
@@ -163,7 +163,7 @@ def layered_view(request: Mapping[str, Any], owner: tuple[int, int] | None) -> d
         return {}
     folder = open_memory(request)
     assert folder == ROOT
-    listings = list_around(ROOT, paths_of(request["hide"]))
+    listings = list_folders(ROOT, paths_of(request["hide"]))
     for path in filter(None, listings):
         os.mkdir(path, 0o700, dir_fd=BASE)
         os.chmod(path, stat.S_IMODE(os.stat(path, dir_fd=ROOT).st_mode) | 0o700, dir_fd=BASE)

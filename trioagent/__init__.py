@@ -37,6 +37,8 @@ from typing import TYPE_CHECKING
 from ._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from ._chat_filter import AuditRecord as AuditRecord
+    from ._chat_filter import ChatFilter as ChatFilter
     from ._config import AgentConfig as AgentConfig
     from ._config import BatchConfig as BatchConfig
     from ._config import MemoryLimits as MemoryLimits
@@ -69,11 +71,14 @@ if TYPE_CHECKING:
     from ._errors import SandboxUnavailableError as SandboxUnavailableError
     from ._errors import StructuredOutputError as StructuredOutputError
     from ._errors import TrioAgentError as TrioAgentError
+    from ._errors import WithheldError as WithheldError
     from ._events import AgentEvent as AgentEvent
     from ._events import Answered as Answered
     from ._events import CodeResult as CodeResult
     from ._events import CodeStarted as CodeStarted
     from ._events import Replied as Replied
+    from ._filter_rules import FilterRules as FilterRules
+    from ._filter_rules import filter_of as filter_of
     from ._messages import AgentResponse as AgentResponse
     from ._messages import ChatMessage as ChatMessage
     from ._messages import Usage as Usage
@@ -135,6 +140,7 @@ if TYPE_CHECKING:
 # The same names once more, by module: each is imported when it is first used (PEP 562), so that `trioagent.tools`,
 # which sandbox processes load, brings neither trio nor httpx along.
 _PLACES = {
+    "_chat_filter": "AuditRecord ChatFilter",
     "_config": "AgentConfig BatchConfig MemoryLimits ModelConfig RateLimits RetryPolicy SandboxLimits",
     "_errors": (
         "AgentBusyError DeadlineExceededError EndpointHeldError FatalError InvalidInputError MemoryConflictError "
@@ -143,8 +149,9 @@ _PLACES = {
         "MemoryStorageError MemoryUnreadError ModelCertificateError "
         "ModelConnectionError ModelError ModelProtocolError ModelRefusedError ModelStatusError "
         "RevisionNotFoundError SandboxError "
-        "SandboxUnavailableError StructuredOutputError TrioAgentError"
+        "SandboxUnavailableError StructuredOutputError TrioAgentError WithheldError"
     ),
+    "_filter_rules": "FilterRules filter_of",
     "_events": "AgentEvent Answered CodeResult CodeStarted Replied",
     "_messages": "AgentResponse ChatMessage Usage",
     "_network": "NetworkConfig",

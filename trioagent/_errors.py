@@ -12,6 +12,7 @@
     │   ├── MemoryConflictError      someone else changed a note since this agent read it
     │   ├── MemoryUnreadError        a note would be written over that this agent has never read
     │   └── MemoryProtectedError     a note or folder that may not be changed
+    ├── WithheldError                an error of a filtered chat, whose words hold what is withheld
     ├── AgentBusyError               a second chat with one agent, while the first goes on
     ├── ReplayMismatchError          a journaled event is not what the conversation asks for at that place
     ├── DeadlineExceededError        a job's working time is used up
@@ -277,6 +278,21 @@ class ReplayMismatchError(TrioAgentError):
             f"the journal has {self.found} where the conversation asks for {self.needed}: it was begun under other "
             "settings (fewer or more tool turns?); put them back, or begin the job again"
         )
+
+
+class WithheldError(TrioAgentError):
+    """A chat under a filter ended with an error, whose words hold something that the filter withholds.
+
+    Attributes:
+        kind: the error's class.
+    """
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(kind)
+        self.kind: str = kind
+
+    def __str__(self) -> str:
+        return f"the chat ended with a {self.kind}, whose words its filter withholds"
 
 
 class AgentBusyError(TrioAgentError):

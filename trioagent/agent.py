@@ -8,7 +8,7 @@ import logging
 import os
 import uuid
 import warnings
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import lru_cache, partial
 from inspect import iscoroutinefunction
@@ -19,9 +19,10 @@ import attrs
 import trio
 
 from ._activity import doing
+from ._chat_filter import ChatFilter, FilteredChat
 from ._config import AgentConfig
 from ._driver import Emit, PastEvent, Show, drive_turn
-from ._errors import AgentBusyError, InvalidInputError
+from ._errors import AgentBusyError, InvalidInputError, TrioAgentError
 from ._event_stream import open_event_stream
 from ._events import AgentEvent, Replied
 from ._files import user_path, write_whole
@@ -41,6 +42,7 @@ from .memory import (
     SeenNotes,
     UndoLog,
     VaultPolicy,
+    access_rules,
 )
 from .models import Model, Retrying
 from .runtime import Runtime
@@ -70,6 +72,8 @@ class Agent:
         host_tools: async functions of yours that blocks may call by these names, with JSON values. They run in the
             caller's own scope; cancelling the chat cancels them.
         model: instead of the runtime's.
+        chat_filter: what may be read in its chats and what may not leave them, for chats that have no filter of their
+            own.
         review: an async function that is given a `ReviewRequest` after a block ran and before anything is saved, and
             returns `AcceptChanges`, `RejectChanges` or `EditChanges`. The notes are not locked while it thinks; if
             somebody else changes one of them meanwhile, nothing is saved and the model is told.
@@ -100,6 +104,7 @@ class Agent:
         review: Reviewer | None = None,
         history: HistorySetting | None = None,
         origin: CommitOrigin | None = None,
+        chat_filter: ChatFilter | None = None,
     ) -> None:
         given = {
             "max_tool_turns": max_tool_turns,
@@ -132,7 +137,10 @@ class Agent:
         self._review = review
         own = CommitOrigin(author=self._model.name, chat=uuid.uuid4().hex[:12])
         self._origin = own if origin is None else _with_defaults(origin, own)
+        self._filter = chat_filter
+        self._under: dict[ChatMessage, ChatFilter] = {}  # messages that were made under a filter
         self._turn: Turn | None = None  # the one that goes on
+        self._turn_start = 0  # how many of its messages were there before
         self._tier = ""
 
     @property
@@ -144,8 +152,11 @@ class Agent:
     def memory_path(self) -> Path:
         return self.memory.path
 
-    async def chat(self, message: str) -> AgentResponse:
+    async def chat(self, message: str, *, chat_filter: ChatFilter | None = None) -> AgentResponse:
         """Say *message* and wait for the reply, running the code that the model writes on the way.
+
+        Args:
+            chat_filter: what may be read in this chat, and what may not leave it; instead of the agent's own.
 
         Raises:
             InvalidInputError: the message is empty, too long, or holds a NUL or half a surrogate pair.
@@ -153,16 +164,17 @@ class Agent:
             ModelError: the model gave no usable answer, after all retries that made sense.
             MemoryPathError, MemoryStorageError: the notes cannot be used, or the disk refuses.
             MemoryDeadlockError: said in a host tool of a block that holds the same notes.
+            WithheldError: it failed in words that its filter withholds.
             SandboxError: the sandbox itself broke.
 
         Cancelling, like every error, leaves the notes as the last finished block left them, and `messages` with every
         finished model answer; if there was none, the user's message is taken back too.
         """
-        return await self._drive(message, _emit_nothing)
+        return await self._drive(message, _emit_nothing, chat_filter=chat_filter)
 
     @asynccontextmanager
     async def stream_chat(
-        self, message: str, *, undo: UndoLog | None = None
+        self, message: str, *, undo: UndoLog | None = None, chat_filter: ChatFilter | None = None
     ) -> AsyncIterator[AsyncIterator[AgentEvent]]:
         """Like `chat`, giving what happens as it happens (see `AgentEvent`); the last event is `Replied`.
 
@@ -175,8 +187,10 @@ class Agent:
 
         Args:
             undo: collects what is needed to take back all of this chat's changes (see `Memory.roll_back`).
+            chat_filter: as in `chat`. The pieces of an answer come when it is complete, since what is withheld must not
+                leave in parts.
         """
-        async with open_event_stream(partial(self._drive, message, undo=undo)) as events:
+        async with open_event_stream(partial(self._drive, message, undo=undo, chat_filter=chat_filter)) as events:
             yield events
 
     async def save_conversation(
@@ -211,6 +225,7 @@ class Agent:
         undo: UndoLog | None = None,
         past: Iterable[PastEvent] = (),
         receipt: Callable[[BlockResult, ChangeSet, SeenNotes], Receipt] | None = None,
+        chat_filter: ChatFilter | None = None,
     ) -> AgentResponse:
         """Run one turn, pushing its events; the last one to *emit* is `Replied`. See `drive_turn`.
 
@@ -221,14 +236,67 @@ class Agent:
         self._check_message(message)
         if self._turn is not None:
             raise AgentBusyError(str(self.memory_path))
-        turn = Turn(
-            [*self.messages, ChatMessage("user", message)],
-            max_tool_turns=self.config.max_tool_turns,
-            profile=self.profile,
-        )
+        chat_filter = self._filter if chat_filter is None else chat_filter
+        turn = self._begin(self.messages, message)
+        try:
+            if chat_filter is None:
+                response = await self._run_turn(turn, emit, show, undo=undo, past=past, receipt=receipt, said=message)
+            else:
+                response = await self._run_filtered(
+                    message, chat_filter, emit, show, undo=undo, past=past, receipt=receipt
+                )
+        finally:
+            self._turn = None
+            if turn.answers:
+                self.messages = turn.messages
+        # The conversation is settled: whoever is told of the reply may go on with it.
+        await emit(Replied(response))
+        return response
 
+    async def _run_filtered(
+        self, message: str, chat_filter: ChatFilter, emit: Emit, show: Show, **options: Any
+    ) -> AgentResponse:
+        chat = FilteredChat(chat_filter, str(self.memory_path), access_rules(self.memory.policy), emit=emit, show=show)
+        earlier, instead = self.messages, None
+        history = await trio.to_thread.run_sync(chat.history, earlier, dict(self._under))
+        turn = self._begin(history, chat.message(message))
+        try:
+            response = await self._run_turn(
+                turn, partial(chat.emit, turn=turn), chat.show, chat=chat, said=message, **options
+            )
+            return await chat.response(response)
+        except TrioAgentError as error:
+            instead = chat.error(error)
+            if instead is error:
+                raise
+        finally:
+            if turn.answers:
+                chat.settle(turn)
+                new = [ChatMessage("user", message), *turn.messages[len(history) + 1 :]]
+                self.messages = [*earlier, *new]
+                self._under |= dict.fromkeys(new, chat_filter)
+        raise instead  # here, so that what is withheld is not its context either
+
+    def _begin(self, history: Sequence[ChatMessage], message: str) -> Turn:
+        messages = [*history, ChatMessage("user", message)]
+        self._turn = Turn(messages, max_tool_turns=self.config.max_tool_turns, profile=self.profile)
+        self._turn_start = len(history)
+        return self._turn
+
+    async def _run_turn(
+        self,
+        turn: Turn,
+        emit: Emit,
+        show: Show,
+        *,
+        undo: UndoLog | None,
+        past: Iterable[PastEvent],
+        receipt: Callable[[BlockResult, ChangeSet, SeenNotes], Receipt] | None,
+        said: str,
+        chat: FilteredChat | None = None,
+    ) -> AgentResponse:
         number = 1 + sum(each.role == "user" for each in self.messages)
-        origin = attrs.evolve(self._origin, turn=number, said=message)
+        origin = attrs.evolve(self._origin, turn=number, said=said)
 
         async def run_block(code: str) -> BlockResult:
             with doing("sandbox"):
@@ -241,30 +309,24 @@ class Agent:
                     receipt=receipt,
                     review=self._review,
                     origin=origin,
+                    readable=("**",) if chat is None else chat.readable,
+                    observe=None if chat is None else chat.crossed,
                 )
             if result.saved and self.memory.history is not None:
                 self._runtime.history_updater.note_commit(str(self.memory_path), self.memory.update_history)
             self._tier = result.tier
-            return result
+            return result if chat is None else await chat.result(result)
 
-        self._turn = turn
-        try:
-            response = await drive_turn(
-                turn,
-                model=self._model,
-                run_block=run_block,
-                emit=emit,
-                show=show,
-                past=iter(past),
-                thought_styles=self._runtime.thought_styles,
-            )
-        finally:
-            self._turn = None
-            if turn.answers:
-                self.messages = turn.messages
+        response = await drive_turn(
+            turn,
+            model=self._model,
+            run_block=run_block,
+            emit=emit,
+            show=show,
+            past=iter(past),
+            thought_styles=self._runtime.thought_styles,
+        )
         self._tier = response.tier or self._tier
-        # The conversation is settled: whoever is told of the reply may go on with it.
-        await emit(Replied(response))
         return response
 
     def _check_message(self, message: str) -> None:

@@ -18,6 +18,7 @@ from .._driver import Emit
 from .._errors import AgentBusyError, InvalidInputError
 from .._events import AgentEvent, Replied
 from .._files import write_whole
+from .._filter_rules import filter_of
 from .._model_profile import profile_for
 from .._prompt import with_host_tools
 from ..agent import Agent
@@ -154,8 +155,11 @@ class _FamilyAgent(Agent):
         given = len(kept)
 
         def grow() -> None:
-            said = self.messages if self._turn is None else self._turn.messages
-            kept.extend(ChatMessage.of(one) for one in said[len(kept) :])
+            if self._turn is None:
+                new = self.messages[len(kept) :]
+            else:
+                new = self._turn.messages[self._turn_start + len(kept) - given :]
+            kept.extend(ChatMessage.of(one) for one in new)
 
         async def emit_and_grow(event: AgentEvent) -> None:
             grow()
@@ -164,6 +168,9 @@ class _FamilyAgent(Agent):
             await emit(event)
 
         kept.append(ChatMessage(Role.USER, message))
+        rules = filter_of(message)
+        if rules is not None and options.get("chat_filter") is None:
+            options["chat_filter"] = rules.chat_filter
         try:
             return AgentResponse.of(await super()._drive(message, emit_and_grow, *args, **options))
         finally:

@@ -26,6 +26,7 @@ from ._memory import Lease as Lease
 from ._memory import Memory as Memory
 from ._paths import Folders as Folders
 from ._paths import is_inside as is_inside
+from ._policy import access_rules as access_rules
 from ._root import check_memory_path as check_memory_path
 from ._root import is_writable as is_writable
 from ._undo import UndoLog as UndoLog

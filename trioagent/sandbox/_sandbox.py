@@ -175,6 +175,8 @@ class Sandbox:
         undo: UndoLog | None = None,
         review: Reviewer | None = None,
         origin: CommitOrigin | None = None,
+        readable: tuple[str, ...] = ("**",),
+        observe: Callable[[SeenNotes, ChangeSet], None] | None = None,
     ) -> BlockResult:
         """Run one block: all of its changes land in the memory, or none.
 
@@ -194,6 +196,8 @@ class Sandbox:
             review: is asked before the changes of a block that ended well are saved. The memory is free meanwhile; a
                 note that somebody else changes until then is a conflict.
             origin: who runs the block and why, for the memory's history, if one is kept.
+            readable: globs of the notes that the block is shown, besides those of the memory's policy.
+            observe: is called with what the block saw of the notes and did to its view, when it has run.
 
         Raises:
             InvalidInputError: an argument cannot be used.
@@ -214,9 +218,13 @@ class Sandbox:
             return self._result(outcome)
         save = partial(_commit, knowledge=knowledge, receipt=receipt, undo=undo, origin=origin)
         async with memory.lease() as lease:
+            if readable != ("**",):
+                lease.restrict(readable)
             outcome = await self._executor.execute(
                 code, root_fd=lease.root_fd, hide=lease.hide, host_tools=tools, rules=lease.rules
             )
+            if observe is not None:
+                observe(outcome.seen, outcome.changes)
             result = self._result(outcome, saved=bool(outcome.changes) and not outcome.error)
             if outcome.error:
                 return attrs.evolve(result, error=f"{outcome.error} {NOTHING_SAVED}")
@@ -239,6 +247,8 @@ class Sandbox:
         if knowledge is None:
             knowledge = Knowledge(blind_overwrite="allow")  # so that what was changed during the review is noticed
         async with memory.lease() as lease:
+            if readable != ("**",):
+                lease.restrict(readable)
             return await save(lease, result, outcome, seen, knowledge=knowledge)
 
     def _result(self, outcome: Outcome, *, saved: bool = False) -> BlockResult:

@@ -138,15 +138,15 @@ class FilteredChat:
     def readable(self) -> tuple[str, ...]:
         return self.filter.readable
 
-    def history(self, messages: Sequence[ChatMessage], under: Mapping[ChatMessage, ChatFilter]) -> list[ChatMessage]:
+    def history(self, messages: Sequence[ChatMessage], under: Mapping[str, ChatFilter]) -> list[ChatMessage]:
         """What the model is shown of earlier chats.
 
         Args:
-            under: the filters that messages were made under.
+            under: the filters that messages were made under, by their text.
         """
         if self.readable != ("**",):
             start = len(messages)
-            while start and (other := under.get(messages[start - 1])) and other.readable == self.readable:
+            while start and (other := under.get(messages[start - 1].content)) and other.readable == self.readable:
                 start -= 1
             while start < len(messages) and messages[start].role != "user":  # of another chat, in the same words
                 start += 1

@@ -138,7 +138,7 @@ class Agent:
         own = CommitOrigin(author=self._model.name, chat=uuid.uuid4().hex[:12])
         self._origin = own if origin is None else _with_defaults(origin, own)
         self._filter = chat_filter
-        self._under: dict[ChatMessage, ChatFilter] = {}  # messages that were made under a filter
+        self._under: dict[str, ChatFilter] = {}  # texts of messages that were made under a filter
         self._turn: Turn | None = None  # the one that goes on
         self._turn_start = 0  # how many of its messages were there before
         self._tier = ""
@@ -274,7 +274,7 @@ class Agent:
                 chat.settle(turn)
                 new = [ChatMessage("user", message), *turn.messages[len(history) + 1 :]]
                 self.messages = [*earlier, *new]
-                self._under |= dict.fromkeys(new, chat_filter)
+                self._under |= dict.fromkeys((each.content for each in new), chat_filter)
         raise instead  # here, so that what is withheld is not its context either
 
     def _begin(self, history: Sequence[ChatMessage], message: str) -> Turn:

@@ -70,11 +70,36 @@ async def test_a_chat_gives_the_librarys_own_events_with_numbers(tmp_path: Path)
     assert [message["n"] for message in messages] == list(range(1, len(messages) + 1))
     assert messages[0] == {"type": "said", "n": 1, "chat": 1, "text": "I live in Oslo.", "id": "m1"}
     assert (messages[-1]["outcome"], messages[-1]["chat"]) == ("replied", 1)
-    events = [from_json(message["event"]) for message in messages[1:-1]]
+    events = [from_json(message["event"]) for message in messages if message["type"] == "event"]
     kinds = [kind for kind, _ in itertools.groupby(type(event).__name__ for event in events)]
     assert kinds == ["Delta", "Answered", "CodeStarted", "CodeResult", "Delta", "Answered", "Replied"]
     assert "".join(getattr(event, "text", "") for event in events if getattr(event, "kind", "") == "reply") == "Noted."
     assert (tmp_path / "ada" / "user.md").read_text() == "Oslo"
+
+
+async def test_what_each_block_changed_is_told_after_its_result(tmp_path: Path) -> None:
+    make_memories(tmp_path, {"ada": {"user.md": "# Ada\nOslo\n", "old.md": "old"}})
+    answers = [
+        code("update_file('user.md', 'Oslo', 'Berlin')\ndelete_file('old.md')\ncreate_file('new.md', 'new')"),
+        code("x = read_file('user.md')"),
+        reply("Noted."),
+    ]
+    async with serving(tmp_path, answers) as served, following(served) as client:
+        await client.send(type="say", text="I moved.")
+        messages: list[Json] = []
+        while not messages or messages[-1]["type"] != "ended":
+            messages.append(await client.receive())
+    (told,) = [number for number, message in enumerate(messages) if message["type"] == "changes"]
+    assert messages[told - 1]["event"]["type"] == "code_result"
+    assert messages[told]["changes"] == [
+        {"path": "new.md", "action": "made", "hunks": [{"before": 1, "after": 1, "lines": [["+", "new"]]}]},
+        {"path": "old.md", "action": "deleted", "hunks": [{"before": 1, "after": 1, "lines": [["-", "old"]]}]},
+        {
+            "path": "user.md",
+            "action": "changed",
+            "hunks": [{"before": 1, "after": 1, "lines": [[" ", "# Ada"], ["-", "Oslo"], ["+", "Berlin"]]}],
+        },
+    ]
 
 
 async def test_a_client_that_vanishes_in_a_block_leaves_no_child_and_no_half_note(tmp_path: Path) -> None:

@@ -57,5 +57,7 @@ from ._report import read_run_status as read_run_status
 from ._rows import BadJobsError as BadJobsError
 from ._rows import BadRow as BadRow
 from ._rows import checked_rows as checked_rows
+from ._series import RunSeries as RunSeries
+from ._series import read_series as read_series
 from ._spending import Spending as Spending
 from ._work import JobEnd as JobEnd

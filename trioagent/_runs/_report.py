@@ -19,6 +19,7 @@ from ._lock import is_running
 from ._outputs import REPORT, STATUS, write_json
 from ._progress import Progress
 from ._reader import JournalReader
+from ._series import SERIES, SeriesLog, encode_series, read_series
 from ._spending import Spending
 
 StopCause = Literal["", "asked", "budget", "outage", "quota", "refused", "disk"]
@@ -144,11 +145,15 @@ async def with_totals(journal: Journal, report: BatchReport) -> BatchReport:
 
 
 class StatusFile:
-    """``status.json``: where the run stands, for whoever looks from outside. Synchronous; for a worker thread."""
+    """``status.json``: where the run stands, for whoever looks from outside; and ``series.json``: how it went so far.
+
+    Synchronous; for a worker thread.
+    """
 
     def __init__(self, run_dir: Path, model: str) -> None:
         self._path, self._model = run_dir / STATUS, model
         self._began = time.time()
+        self._series: SeriesLog | None = None
 
     def write(self, progress: Progress, *, ended: bool = False) -> None:
         body = {
@@ -160,6 +165,10 @@ class StatusFile:
             "progress": attrs.asdict(progress),
         }
         write_json(self._path, body)
+        if self._series is None:
+            self._series = SeriesLog(read_series(self._path.parent))
+        if self._series.add(progress, last=ended):
+            write_json(self._path.with_name(SERIES), encode_series(self._series.series()))
 
 
 @attrs.frozen(kw_only=True)

@@ -19,6 +19,7 @@ from ._run import run
 from ._serve import serve
 from ._sft import sft
 from ._terminal import GlobalOptions, prepare_streams
+from ._view import view
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
@@ -42,6 +43,7 @@ def trioagent(ctx: click.Context) -> None:
       trioagent sft generate --help                      training conversations with personas
       trioagent eval list                                how good a memory is
       trioagent serve memories                           over HTTP, for other programs and a page
+      trioagent view runs/july                           a run, or --memory notes, in the browser
 
     \b
     Which model answers (see `trioagent chat --help`):
@@ -58,7 +60,7 @@ def trioagent(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
-for command in (chat, run, batch, sft, evaluate, export, memory, serve, prompt, doctor):
+for command in (chat, run, batch, sft, evaluate, export, memory, serve, view, prompt, doctor):
     trioagent.add_command(command)
 
 

@@ -20,6 +20,7 @@ from ._profiles import ModelChoice
 from ._terminal import one_line, safe
 
 if TYPE_CHECKING:
+    from ..runtime import Runtime
     from ..server import Server, ServerConfig
 
 TOKEN_VARIABLE = "TRIOAGENT_SERVER_TOKEN"
@@ -35,6 +36,9 @@ TOKEN_VARIABLE = "TRIOAGENT_SERVER_TOKEN"
     metavar="PATH",
     type=click.Path(path_type=Path),
     help="Listen at a Unix socket instead, which only this user can open; no token is asked for there.",
+)
+@click.option(
+    "--runs", metavar="DIR", type=click.Path(path_type=Path), help="Show a run directory too, or a folder of some."
 )
 @click.option("--allow-host", metavar="HOST", multiple=True, help="A further name that clients call the server by.")
 @click.option("--allow-origin", metavar="ORIGIN", multiple=True, help="Another page that may use the server.")
@@ -53,6 +57,7 @@ def serve(
     host: str,
     port: int,
     unix_socket: Path | None,
+    runs: Path | None,
     allow_host: tuple[str, ...],
     allow_origin: tuple[str, ...],
     grace: float,
@@ -81,6 +86,7 @@ def serve(
     rate = RateLimits(requests_per_minute=model.profile.rpm, tokens_per_minute=model.profile.tpm)
     config = ServerConfig(
         root=root,
+        runs=runs,
         host=host,
         port=port,
         unix_socket=unix_socket,
@@ -93,17 +99,20 @@ def serve(
 
 
 async def _serve(config: ServerConfig, resolved: ResolvedModel, rate: RateLimits) -> int:
+    async with open_runtime(resolved.with_rate(rate), network=resolved.network) as runtime:
+        return await serve_until_signal(config, f"{runtime.model.name}, memories in {config.root}", runtime)
+
+
+async def serve_until_signal(config: ServerConfig, what: str, runtime: Runtime | None = None) -> int:
+    """Serve, and print *what* is served and the link, until SIGINT or SIGTERM."""
     from ..server import serve as serve_memories
 
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async with (
-            open_runtime(resolved.with_rate(rate), network=resolved.network) as runtime,
-            open_helper_nursery() as nursery,
-        ):
+        async with open_helper_nursery() as nursery:
             async with trio.open_nursery() as serving:
                 server = await serving.start(partial(serve_memories, config, runtime=runtime))
                 where = config.unix_socket if config.unix_socket is not None else server.link
-                click.echo(safe(f"{runtime.model.name}, memories in {config.root}: {where}"))
+                click.echo(safe(f"{what}: {where}"))
                 nursery.start_soon(_stop_on_signal, signals, server, serving.cancel_scope)
     return 0
 

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from .._errors import InvalidInputError
-from .._runs import Filter, JobPage, RunBrowser
+from .._runs import Filter, JobPage, RunBrowser, RunSeries, read_series
 from ..memory import Memory
 from . import _graph, _notes, _writes
 from ._context import ServerContext
@@ -207,6 +207,10 @@ async def _failures(context: ServerContext, call: RestCall) -> Answer:
     return Answer(value=await _of_run(context, call, lambda browser: Failures(browser.causes())))
 
 
+async def _series(context: ServerContext, call: RestCall) -> Answer:
+    return Answer(value=await _in_thread(lambda: read_series(context.runs.path(call.path["run"]))))
+
+
 _MEMORY = "/api/memories/{memory}"
 _RUN = "/api/runs/{run}"
 
@@ -362,6 +366,15 @@ OPERATIONS: Sequence[Operation] = (
         summary="Why jobs failed, grouped by cause.",
         answer=Failures,
         handler=_failures,
+        errors=(404,),
+    ),
+    Operation(
+        method="GET",
+        path=f"{_RUN}/series",
+        name="read_series",
+        summary="How a run went over time, over all its starts.",
+        answer=RunSeries,
+        handler=_series,
         errors=(404,),
     ),
 )

@@ -12,6 +12,8 @@ Messages to clients, as JSON; those with a number ``n`` are events of the sessio
 ``snapshot``          in place of all events up to ``n``: ``messages``, the present ``chat`` and what it has said so far
 ``said``              a message of a client, with the number of its ``chat``
 ``event``             what happens in a chat: ``event`` is one of `trioagent.AgentEvent`, by the schema of `_events`
+``changes``           what the block did whose result came before: ``changes``, each with ``path``, ``action`` and
+                      ``hunks`` (see `_transcript.ChangeEntry`)
 ``review``            a block waits for a decision: ``review``, ``code``, ``diff``, ``paths``, ``reads``
 ``reviewed``          somebody has decided
 ``undone``            the last message was taken back; ``paths``: the notes that this changed
@@ -32,7 +34,7 @@ from typing import Any
 import attrs
 import trio
 
-from .._events import AgentEvent, Replied, to_json
+from .._events import AgentEvent, CodeResult, Replied, to_json
 from .._exceptions import open_helper_nursery
 from .._messages import ChatMessage
 from .._parsed_reply import Delta
@@ -48,6 +50,7 @@ from ..sandbox import (
     ReviewPolicy,
     ReviewRequest,
 )
+from ._block_changes import changes_of
 from ._config import ServerConfig
 from ._delta_buffer import DeltaBuffer
 from ._event_ring import EventRing, Subscription
@@ -67,6 +70,7 @@ class _RunningChat:
     number: int
     text: str
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    undo: UndoLog = attrs.field(factory=lambda: UndoLog(most_bytes=_UNDO_BYTES))
     events: list[dict[str, Any]] = attrs.field(factory=list)
     event_chars: int = 0
     so_far: dict[str, list[str]] = attrs.field(factory=dict)
@@ -275,7 +279,7 @@ class Session:
         return pending.decision
 
     async def _run(self, chat: _RunningChat) -> None:
-        undo, before = UndoLog(most_bytes=_UNDO_BYTES), self._agent.messages
+        undo, before = chat.undo, self._agent.messages
         try:
             with chat.scope:
                 try:
@@ -296,6 +300,9 @@ class Session:
         self._deltas.restart()
         body = to_json(event)
         chat.keep(body, self._publish("event", chat=chat.number, event=body))
+        if isinstance(event, CodeResult) and event.result.saved and chat.undo.steps:
+            changes = await changes_of(self._agent.memory, chat.undo.steps[-1])
+            self._publish("changes", chat=chat.number, changes=[attrs.asdict(change) for change in changes])
         if isinstance(event, Replied):
             self._end(chat, "replied")
         await trio.lowlevel.checkpoint()

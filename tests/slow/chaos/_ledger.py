@@ -13,7 +13,7 @@ from . import _script
 from ._plan import Plan
 
 _ALL = 10**6
-_OUTPUTS = {"journal.db", "run.lock", CONVERSATIONS, FAILURES, "report.json", "status.json"}
+_OUTPUTS = {"journal.db", "run.lock", CONVERSATIONS, FAILURES, "report.json", "status.json", "series.json"}
 
 
 def kept(run_dir: Path) -> dict[int, int]:

@@ -1,0 +1,46 @@
+"""What a block of a chat changed, for those who follow it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+import trio
+
+from .._errors import InvalidInputError
+from ..memory import Memory, UndoStep, Vault
+from ..tools import version_of
+from ._diff import diff_notes
+from ._transcript import ChangeEntry
+
+
+async def changes_of(memory: Memory, step: UndoStep) -> list[ChangeEntry]:
+    """What a commit did to each note, as far as the notes still are what it made of them."""
+    return await trio.to_thread.run_sync(partial(_changes, memory, step))
+
+
+def _changes(memory: Memory, step: UndoStep) -> list[ChangeEntry]:
+    vault = Vault(memory.path)
+
+    def entries() -> Iterator[ChangeEntry]:
+        for path, version in sorted(step.after.items()):
+            before = step.before.get(path)
+            if version is None:
+                yield ChangeEntry(path=path, action="deleted", hunks=diff_notes(before, None))
+                continue
+            lost = path in step.lost
+            after = None if lost else _content(vault, path, version)
+            made = not lost and before is None
+            hunks = None if after is None else diff_notes(before, after)
+            yield ChangeEntry(path=path, action="made" if made else "changed", hunks=hunks)
+
+    return list(entries())
+
+
+def _content(vault: Vault, path: str, version: str) -> bytes | None:
+    """The note, if it is still in this version."""
+    try:
+        data = vault.data(path)
+    except InvalidInputError:
+        return None
+    return data if version_of(data) == version else None

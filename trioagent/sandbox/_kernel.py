@@ -21,13 +21,13 @@ from .._steps import STEP_BYTES, STEP_NAMES
 from ..memory import ChangeSet
 from ..tools import DEFAULT_RULES, AccessRules
 from ._block_session import Attempts, BlockLostError, BlockSession, ChildDied, RunSlot
-from ._collect_changes import TooManyNamesError, ViewRemovedError, read_changes, read_layer, read_pieces
-from ._guest.views import is_intact
+from ._collect_changes import TooManyNamesError, ViewRemovedError, read_changes, read_layer, read_layered, read_pieces
+from ._guest.views import VIEW, is_intact
 from ._hidden_names import HiddenNames
 from ._indexes import PIECE, IndexBounds, Indexes, SharedIndex
 from ._mixed_ownership import MixedOwnership
 from ._pressure import MemoryPressure
-from ._sandbox import HostTool, Outcome, not_answered, not_set_up
+from ._sandbox import CodeNotSentError, HostTool, NotMountedError, Outcome, not_answered, not_set_up
 from ._zygote import (
     ANSWER_SECONDS,
     Zygote,
@@ -72,7 +72,8 @@ class KernelTier:
             all_ids=bool(self.handshake["all_ids"]), only_reading=tier == "kernel-lite"
         )
         self._hidden = HiddenNames()
-        self.indexes = Indexes(self._build, limits.file_bytes, index_bounds) if tier == "kernel" else None
+        self._not_mounted: set[tuple[int, int]] = set()  # memories over which no overlay can be mounted
+        self.indexes = Indexes(self._build, limits.file_bytes, index_bounds)
 
     @classmethod
     async def start(
@@ -100,13 +101,11 @@ class KernelTier:
         return self._zygotes.alive
 
     def use_background(self, nursery: trio.Nursery) -> None:
-        if self.indexes is not None:
-            self.indexes.background = nursery
+        self.indexes.background = nursery
 
     async def aclose(self) -> None:
         try:
-            if self.indexes is not None:
-                await self.indexes.aclose()
+            await self.indexes.aclose()
         finally:
             self._hidden.close()
             await self._zygotes.aclose()
@@ -127,7 +126,7 @@ class KernelTier:
             outcome = await self._execute(
                 code, root_fd, lower_fd, hide=hidden or (), host_tools=host_tools, rules=rules
             )
-            if self.indexes is not None and lower_fd == root_fd and not rules.readable:
+            if lower_fd == root_fd and not rules.readable:
                 self.indexes.learn(root_fd, outcome.scanned)
         if any(f"[Errno {number}]" in outcome.error for number in (errno.EACCES, errno.EPERM, errno.EOVERFLOW)):
             self._mixed_ownership.forget(root_fd)
@@ -166,11 +165,18 @@ class KernelTier:
 
     async def _run(self, run: _Run, *, full: bool) -> Outcome:
         async def once() -> Outcome:
-            return await self._run_once(run, await self._zygotes.get(full=full))
+            layered = run.root_fd is not None and place_of(run.root_fd) in self._not_mounted
+            try:
+                return await self._run_once(run, await self._zygotes.get(full=full, layered=layered), layered)
+            except NotMountedError as error:
+                if layered or run.root_fd is None:
+                    raise
+                self._not_mounted.add(place_of(run.root_fd))
+                raise CodeNotSentError(error.problem) from error  # the next child has a layered view
 
         return await run.attempts.run(once)
 
-    async def _run_once(self, run: _Run, zygote: Zygote) -> Outcome:
+    async def _run_once(self, run: _Run, zygote: Zygote, layered: bool) -> Outcome:
         """Run the block in a child, and read the changes that it leaves.
 
         Raises:
@@ -213,11 +219,12 @@ class KernelTier:
                 return outcome
             if run.pieces is not None:
                 size, piece_bytes = int(outcome.locals["size"]), self.limits.file_bytes
-                read = partial(read_pieces, child.upper, PIECE, size=size, piece_bytes=piece_bytes)
+                prefix = PIECE if self.tier == "kernel" else f"{VIEW}/{PIECE}"
+                read = partial(read_pieces, child.upper, prefix, size=size, piece_bytes=piece_bytes)
                 run.pieces = await trio.to_thread.run_sync(read)
                 return outcome
             try:
-                return attrs.evolve(outcome, changes=await self._changes(child.upper, run.root_fd, run.rules))
+                return attrs.evolve(outcome, changes=await self._changes(child.upper, run.root_fd, run.rules, layered))
             except MemoryRejectedError as error:
                 return attrs.evolve(outcome, error=f"{type(error).__name__}: {error}")
             except ViewRemovedError:
@@ -226,7 +233,7 @@ class KernelTier:
             child.close()
 
     def _index(self, run: _Run) -> AbstractContextManager[SharedIndex | None]:
-        if self.indexes is None or run.root_fd is None or run.lower_fd != run.root_fd or run.rules.readable:
+        if run.root_fd is None or run.lower_fd != run.root_fd or run.rules.readable:
             return nullcontext()  # an index knows what all notes hold
         return self.indexes.share(run.root_fd)
 
@@ -242,11 +249,12 @@ class KernelTier:
         finally:
             run.slot.end()
 
-    async def _changes(self, upper: int, root: int, rules: AccessRules) -> ChangeSet:
+    async def _changes(self, upper: int, root: int, rules: AccessRules, layered: bool) -> ChangeSet:
         """What the block did; read in a worker thread if there is much, uncancellable there (the view is bounded)."""
         limits = self.limits
-        if self.tier != "kernel":
-            read = partial(read_layer, upper, root, rules, max_bytes=limits.view_bytes, max_files=limits.view_files)
+        if self.tier != "kernel" or layered:
+            how = read_layered if layered else read_layer
+            read = partial(how, upper, root, rules, max_bytes=limits.view_bytes, max_files=limits.view_files)
             try:
                 return read(one_step=True)
             except TooManyNamesError:
@@ -261,6 +269,11 @@ class KernelTier:
             except TooManyNamesError:
                 pass  # a removed folder is one entry of the layer, whatever it held
         return await trio.to_thread.run_sync(lambda: read_changes(upper, root, rules, max_bytes=limits.view_bytes))
+
+
+def place_of(root: int) -> tuple[int, int]:
+    info = os.fstat(root)
+    return info.st_dev, info.st_ino
 
 
 class _ConfinedSession(BlockSession):

@@ -62,6 +62,9 @@ class TierStartError(Exception):
         self.step, self.detail, self.errno = step, detail, errno
 
 
+NOT_MOUNTED = "mounting: "
+
+
 class CodeNotSentError(Exception):  # internal
     """A block's code has not reached a child, so another child can have it; *problem* says what happened."""
 
@@ -75,8 +78,14 @@ def not_answered(problem: str) -> CodeNotSentError:
     return CodeNotSentError(problem, cost=5)
 
 
+class NotMountedError(CodeNotSentError):  # internal
+    """No overlay can be mounted over a memory."""
+
+
 def not_set_up(problem: str) -> CodeNotSentError:
     """For what a child has said before it ended: another will say the same, unless a zygote's death was the reason."""
+    if NOT_MOUNTED in problem:
+        return NotMountedError(problem, cost=10)
     return CodeNotSentError(problem or "a child died while it was set up", cost=10 if problem else 1)
 
 

@@ -227,11 +227,12 @@ class Zygote:
         return False
 
     @classmethod
-    async def start(cls, limits: SandboxLimits, tier: str, *, full: bool) -> Zygote:
+    async def start(cls, limits: SandboxLimits, tier: str, *, full: bool, layered: bool = False) -> Zygote:
         """Start a zygote for "kernel" or "kernel-lite" and wait until it serves.
 
         Args:
             full: with all C extensions of the standard library.
+            layered: with layered views, also where an overlay could be mounted.
 
         Raises:
             TierStartError: with the step that failed.
@@ -239,6 +240,7 @@ class Zygote:
         settings = attrs.asdict(limits) | {
             "tier": tier,
             "full": full,
+            "layered": layered,
             "libraries": _LIBRARIES,
             "temporary": tempfile.gettempdir(),
         }
@@ -498,16 +500,15 @@ async def start_again(start: Callable[[], Awaitable[T]], what: str) -> T:
 
 
 class Zygotes:
-    """Both zygotes of one tier. Each is started again if something (the kernel's out-of-memory killer) ended it."""
+    """The zygotes of one tier. Each is started again if something (the kernel's out-of-memory killer) ended it."""
 
     def __init__(self, limits: SandboxLimits, tier: str, common: Zygote) -> None:
         self._limits, self._tier = limits, tier
-        self.common = common
+        self._started = {(False, False): common}  # by full, layered
         modules = common.handshake["modules"]
         assert isinstance(modules, list)
         self.present = frozenset(modules)
         """The modules of the standard library that the common one has imported."""
-        self._full: Zygote | None = None
         self._starting = trio.Lock()
 
     @classmethod
@@ -516,37 +517,41 @@ class Zygotes:
         return cls(limits, tier, await Zygote.start(limits, tier, full=False))
 
     @property
-    def alive(self) -> int:
-        """How many are alive: 0, 1 or 2. One that has ended is started again when it is needed."""
-        return sum(zygote is not None and zygote.alive for zygote in (self.common, self._full))
+    def common(self) -> Zygote:
+        """The one that most blocks run in."""
+        return self._started[False, False]
 
-    async def get(self, *, full: bool) -> Zygote:
+    @property
+    def alive(self) -> int:
+        """How many are alive. One that has ended is started again when it is needed."""
+        return sum(zygote.alive for zygote in self._started.values())
+
+    async def get(self, *, full: bool, layered: bool = False) -> Zygote:
         """A living zygote.
+
+        Args:
+            full: with the whole library.
+            layered: for memories over which no overlay can be mounted.
 
         Raises:
             SandboxError: it cannot be started.
         """
-        if (zygote := self._current(full)) is not None and zygote.alive:
+        key = full, layered
+        if (zygote := self._started.get(key)) is not None and zygote.alive:
             return zygote
         async with self._starting:
-            if (zygote := self._current(full)) is not None:
+            if (zygote := self._started.get(key)) is not None:
                 if zygote.alive:
                     return zygote
                 await zygote.aclose()
-            zygote = await start_again(lambda: Zygote.start(self._limits, self._tier, full=full), "a zygote")
-            if full:
-                self._full = zygote
-            else:
-                self.common = zygote
+            zygote = await start_again(
+                lambda: Zygote.start(self._limits, self._tier, full=full, layered=layered), "a zygote"
+            )
+            self._started[key] = zygote
             return zygote
 
-    def _current(self, full: bool) -> Zygote | None:
-        return self._full if full else self.common
-
     async def aclose(self) -> None:
-        """End both, and with them every child."""
-        try:
-            await self.common.aclose()
-        finally:
-            if self._full is not None:
-                await self._full.aclose()
+        """End them all, and with them every child."""
+        async with contextlib.AsyncExitStack() as stack:
+            for zygote in self._started.values():
+                stack.push_async_callback(zygote.aclose)

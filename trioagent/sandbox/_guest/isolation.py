@@ -127,6 +127,8 @@ def become_init() -> None:
 
 
 NOBODY = 65534
+LAYERED_LANDLOCK = 3
+"""Older ones do not know of truncating by path, which must be refused where a block can reach the memory itself."""
 # By bit, in CapEff of /proc/self/status.
 CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_SETGID, CAP_SETUID, CAP_SYS_CHROOT = 0, 1, 6, 7, 18
 
@@ -218,10 +220,12 @@ class Namespaces(IsolationBackend):
     network and mounts.
     """
 
-    changes_root, layered, keeps_views, root, minimum_landlock, step = True, False, False, MOUNTED, 1, "namespaces"
+    changes_root, keeps_views, step = True, False, "namespaces"
 
     def __init__(self, settings: Settings) -> None:
         self._view = OverlayView(size=settings["view_bytes"], files=settings["view_files"])
+        self.layered = settings["layered"]
+        self.root, self.minimum_landlock = (ROOT, LAYERED_LANDLOCK) if self.layered else (MOUNTED, 1)
 
     def set_up(self) -> None:
         self.all_ids = enter_namespaces()
@@ -232,6 +236,9 @@ class Namespaces(IsolationBackend):
         return "/"
 
     def view(self, request: SetupRequest) -> dict[str, Listing]:
+        if self.layered:
+            os.dup2(UPPER_FD, BASE, inheritable=False)  # of a mount that has no place in any tree: nothing is above it
+            return layered_view(request, self.owner(request))
         self._view.mount_overlay(request)
         return {}
 
@@ -249,7 +256,7 @@ class NoNamespaces(IsolationBackend):
     outside, now and then, and again once it has ended.
     """
 
-    layered, keeps_views, root, minimum_landlock, step = True, True, ROOT, 3, "scratch folder"
+    layered, keeps_views, root, minimum_landlock, step = True, True, ROOT, LAYERED_LANDLOCK, "scratch folder"
 
     def __init__(self, settings: Settings) -> None:
         self._size, self._files = settings["view_bytes"], settings["view_files"]

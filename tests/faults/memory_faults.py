@@ -1,10 +1,11 @@
 """Disturb commits and recoveries at every operation on the disk.
 
-    python -m tests.faults.memory_faults FOLDER [sync]
+    python -m tests.faults.memory_faults FOLDER [sync] [history]
 
 For each scenario of ``tests.memory.support`` a commit is disturbed at its n-th operation, for every n and in every
 way; then, after a death at each place, so is the recovery. After a last, quiet recovery the memory must be exactly as
-before or exactly as after the commit, what the commit said must be true, and the receipt must be there or not. Prints
+before or exactly as after the commit, what the commit said must be true, and the receipt must be there or not. With
+``history`` every commit is kept, and the rows of the journal must lead to exactly the notes that are there. Prints
 JSON: operations and faults.
 """
 
@@ -21,16 +22,25 @@ from pathlib import Path
 from typing import Any
 
 from trioagent._errors import MemoryProtectedError, MemoryStorageError
-from trioagent.memory import Receipt
+from trioagent.memory import ChangeSet, Receipt
+from trioagent.memory._history._journal import JournalPlace, close_journal, read_rows
+from trioagent.memory._history._tips import JournalTips
 from trioagent.memory._receipts import read_receipt
+from trioagent.tools import version_of
 
 from ..memory.support import PRIVATE, Tree, before, commit_now, opened, read_tree, recover_now, scenarios
 from .interposer import Ended, Fault, Mode, disturbed, here, said_by
 
+
+def place() -> JournalPlace:
+    """The history in a memory, of which this process knows nothing yet."""
+    return JournalPlace(None, True, JournalTips())
+
+
 NESTED = ("one note and a receipt", "notes and folders swapped")
 
 
-def check(root: Path, new: Tree, receipt: Receipt | None, ended: Ended | None = None) -> str:
+def check(root: Path, new: Tree, receipt: Receipt | None, ended: Ended | None = None, *, history: bool = False) -> str:
     """Recover in peace; the state of the memory, and whether what the disturbed commit said was true."""
     recover_now(root)
     tree = read_tree(root)
@@ -42,9 +52,13 @@ def check(root: Path, new: Tree, receipt: Receipt | None, ended: Ended | None = 
         if new == before():
             state = "before" if payload is None else "after"
         assert payload == (receipt.payload if state == "after" else None), (payload, state, ended)
-    assert (root / PRIVATE).exists() == (receipt is not None and state == "after"), ended
-    if receipt is not None and state == "after":
-        assert os.listdir(root / PRIVATE) == [receipt.file]
+    left = [receipt.file] if receipt is not None and state == "after" else []
+    if history:
+        assert replayed(root) == tree.notes, (replayed(root), ended)
+        left.append("history")
+    assert (root / PRIVATE).exists() == bool(left), ended
+    if left:
+        assert sorted(os.listdir(root / PRIVATE)) == sorted(left)
     if ended is not None and not ended.died:
         if isinstance(ended.value, Exception):
             assert type(ended.value) in (MemoryStorageError, MemoryProtectedError), said_by(ended)
@@ -55,32 +69,67 @@ def check(root: Path, new: Tree, receipt: Receipt | None, ended: Ended | None = 
     return state
 
 
+def replayed(root: Path) -> dict[str, bytes]:
+    """The notes that the rows of the journal lead to, from what the first of them found; each finds what is there."""
+    notes = dict(before().notes)
+    first = True
+    fd = os.open(root / PRIVATE / "history", os.O_RDONLY)
+    try:
+        rows = [row for name in close_journal(fd) for row in read_rows(name, fd)]
+    finally:
+        os.close(fd)
+    for row, verdict in zip(rows, [*rows[1:], None], strict=True):
+        void = verdict.void if verdict is not None and verdict.void is not None else ()
+        for change in row.changes:
+            if first:
+                assert change.base is not None and change.before == version_of(change.base)
+                notes[change.path] = change.base
+            present = notes.get(change.path)
+            assert change.before == (None if present is None else version_of(present)), (change, row)
+            if change.path in void:
+                continue
+            if change.content is None:
+                del notes[change.path]
+            else:
+                assert change.after == version_of(change.content)
+                notes[change.path] = change.content
+        first = False
+    return notes
+
+
 class Scenario:
     """A commit, again and again on the same memory."""
 
-    def __init__(self, root: Path, new: Tree, receipt: Receipt | None, sync: bool) -> None:
-        self.root, self.new, self.receipt, self.sync = root, new, receipt, sync
+    def __init__(self, root: Path, new: Tree, receipt: Receipt | None, sync: bool, history: bool) -> None:
+        self.root, self.new, self.receipt, self.sync, self.history = root, new, receipt, sync, history
         self.changes = before().changes_to(new)
         self.seen: Counter[str] = Counter()
 
     def fresh(self) -> None:
         shutil.rmtree(self.root, ignore_errors=True)
         before().lay_down(self.root)
+        if self.history:  # there is a row already, and the journal is what an earlier process left
+            (self.root / "user.md").write_bytes(b"# Somebody\n")
+            commit_now(self.root, ChangeSet(writes={"user.md": before().notes["user.md"]}), history=place())
 
     def commit(self) -> bool:
-        return commit_now(self.root, self.changes, receipt=self.receipt, sync=self.sync)
+        history = place() if self.history else None
+        return commit_now(self.root, self.changes, receipt=self.receipt, sync=self.sync, history=history)
+
+    def check(self, ended: Ended | None = None) -> str:
+        return check(self.root, self.new, self.receipt, ended, history=self.history)
 
     def disturb(self) -> Ended:
         """The commit with every fault; how it went in peace."""
         self.fresh()
         quiet = here(self.commit, self.root)
-        assert check(self.root, self.new, self.receipt, quiet) == "after"
+        assert self.check(quiet) == "after"
         self.seen["operations"] += quiet.seen
         for fault in (*quiet.every_fault(), *quiet.every_permanent_fault()):
             self.fresh()
             ended = disturbed(self.commit, self.root, fault)
             self.seen["faults"] += bool(ended.faults)
-            self.seen[check(self.root, self.new, self.receipt, ended)] += 1
+            self.seen[self.check(ended)] += 1
         return quiet
 
     def disturb_recovery(self, at: int) -> None:
@@ -93,7 +142,7 @@ class Scenario:
         self._copy_from(broken)
         recovery = partial(recover_now, self.root, sync=self.sync)
         quiet = here(recovery, self.root)
-        state = check(self.root, self.new, self.receipt)
+        state = self.check()
         self.seen["operations in recovery"] += quiet.seen
         for fault in (*quiet.every_fault(), *quiet.every_permanent_fault()):
             self._copy_from(broken)
@@ -103,7 +152,7 @@ class Scenario:
             self.seen["faults in recovery"] += bool(ended.faults)
             # What cannot be finished is taken back; what does not say so, or dies, is not.
             allowed = {state, "before"} if not fault.kills else {state}
-            assert check(self.root, self.new, self.receipt) in allowed, (at, fault)
+            assert self.check() in allowed, (at, fault)
 
     def _copy_from(self, broken: Path) -> None:
         """The memory as the death left it."""
@@ -111,11 +160,11 @@ class Scenario:
         shutil.copytree(broken, self.root, symlinks=True)
 
 
-def run(work: Path, sync: bool) -> dict[str, Any]:
+def run(work: Path, sync: bool, history: bool) -> dict[str, Any]:
     total: Counter[str] = Counter()
     gc.freeze()  # so that the children, which share what was loaded, do not copy it
     for name, (new, receipt) in scenarios().items():
-        scenario = Scenario(work / "memory", new, receipt, sync)
+        scenario = Scenario(work / "memory", new, receipt, sync, history)
         quiet = scenario.disturb()
         assert scenario.seen["before"] and scenario.seen["after"], (name, scenario.seen)
         for at in range(1, quiet.seen + 1) if name in NESTED else ():
@@ -125,4 +174,4 @@ def run(work: Path, sync: bool) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(run(Path(sys.argv[1]), sync="sync" in sys.argv)))
+    print(json.dumps(run(Path(sys.argv[1]), sync="sync" in sys.argv, history="history" in sys.argv)))

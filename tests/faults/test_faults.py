@@ -35,6 +35,11 @@ def test_commits_and_recoveries_at_every_operation(folder: Path) -> None:
     assert found["faults"] > 500 and found["faults in recovery"] > 300
 
 
+def test_commits_that_are_kept_at_every_operation(folder: Path) -> None:
+    found = disturb("memory_faults", folder, "history")
+    assert found["faults"] > 800 and found["faults in recovery"] > 400
+
+
 def test_journals_here_and_there(folder: Path) -> None:
     found = disturb("journal_faults", folder, 17)
     assert found["died"] > 5 and found["refused"] > 5 and found["faults in recovery"] > 20

@@ -40,6 +40,17 @@ def test_commits_that_are_kept_at_every_operation(folder: Path) -> None:
     assert found["faults"] > 800 and found["faults in recovery"] > 400
 
 
+def test_stores_are_filled_here_and_there(folder: Path) -> None:
+    found = disturb("history_faults", folder, 7)
+    assert found["fill"] > 10 and found["forget"] > 4
+
+
+@pytest.mark.slow
+def test_stores_are_filled_at_every_operation(folder: Path) -> None:
+    found = disturb("history_faults", folder, 1)
+    assert found["fill"] > 80 and found["forget"] > 35
+
+
 def test_journals_here_and_there(folder: Path) -> None:
     found = disturb("journal_faults", folder, 17)
     assert found["died"] > 5 and found["refused"] > 5 and found["faults in recovery"] > 20

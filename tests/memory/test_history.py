@@ -78,6 +78,18 @@ async def test_commits_of_agents_and_their_owner(tmp_path: Path) -> None:
     assert "dangling" not in git(memory, "fsck", "--strict")
 
 
+async def test_the_owner_changes_a_note_after_the_agent(tmp_path: Path) -> None:
+    """What was changed last is in the history as soon as somebody reads it."""
+    memory = Memory(tmp_path, history=True)
+    await save(memory, {"user.md": "1\n", "other.md": "1\n"})
+    (tmp_path / "user.md").write_text("by hand\n")
+    (tmp_path / "other.md").unlink()
+    assert [each.kind for each in await memory.log()] == ["external", "agent"]
+    assert (await memory.show("user.md")).content == "by hand\n"
+    await save(memory, {"other.md": "2\n"})
+    assert [each.kind for each in await memory.log("other.md")] == ["agent", "external", "agent"]
+
+
 async def test_nothing_is_kept_unless_asked_for(tmp_path: Path) -> None:
     memory = Memory(tmp_path / "notes")
     await save(memory, {"user.md": "x"})

@@ -1,5 +1,6 @@
 """Every commit of a memory, kept: a journal that a commit appends to, and a git object store that is filled from it.
 
-`_journal` is the part of a commit, `_git` runs git, `_store` fills and rewrites the store, `_reading` reads it, and
-`_history` puts them behind a lock. `_revisions` has what they return.
+`_journal` is the part of a commit, and `_rows` what it writes. `_filling` fills the store and `_store` rewrites it, by
+`_git`; `_reading` reads it, and `_history` puts them behind a lock. `_updater` fills stores behind the agents.
+`_revisions` has what is returned.
 """

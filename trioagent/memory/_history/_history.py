@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-import attrs
 import trio
 
 from ..._errors import InvalidInputError, MemoryHistoryError, MemoryStorageError, RevisionNotFoundError
@@ -21,11 +20,12 @@ from .._lease import in_thread
 from .._paths import is_inside
 from .._root import open_root
 from . import _store
+from ._filling import OpenHistory, look, put
 from ._git import Git, open_git
 from ._journal import FOLDER, close_journal
 from ._revisions import ForgottenNote, HistoryConfig, HistoryUpdate
-from ._store import STORE, Filling, FoundNotes
 
+_MOST_LOOKS = 3  # at notes that agents change meanwhile
 _POLL_FIRST, _POLL_LAST = 0.002, 0.05  # s
 _CANNOT_WRITE = {errno.EROFS, errno.EACCES, errno.EPERM}
 
@@ -36,19 +36,6 @@ class _Lease(Protocol):
     """What is needed of a lease."""
 
     unsettled: MemoryStorageError | None
-
-
-@attrs.frozen
-class _OpenHistory:
-    """A history whose lock is held."""
-
-    path: Path
-    fd: int
-    root_fd: int
-
-    @property
-    def store(self) -> Path:
-        return self.path / STORE
 
 
 class History:
@@ -98,60 +85,53 @@ class History:
             await self._fill(opened)
             return await in_thread(partial(self._forget, opened, path))
 
-    def _forget(self, opened: _OpenHistory, path: str) -> ForgottenNote:
+    def _forget(self, opened: OpenHistory, path: str) -> ForgottenNote:
         if not opened.store.is_dir():
             return ForgottenNote(path=path, paths=(), revisions=0)
         with open_git(str(self._path), opened.store, trio.from_thread.check_cancelled) as git:
-            paths, revisions = _store.forget(git, path) if git.head() else ((), 0)
-            if paths or revisions:
-                _store.remember_forgotten(opened.path, opened.fd, opened.root_fd, paths)
-                _store.keep_head(git, opened.store, opened.fd)
+            if not git.head():
+                return ForgottenNote(path=path, paths=(), revisions=0)
+            _store.remember_forgotten(opened.path, opened.fd, opened.root_fd, _store.notes_below(git, path))
+            paths, revisions = _store.forget(git, opened.store, opened.fd, path)
+            _store.give_files(opened.store, opened.fd)
         return ForgottenNote(path=path, paths=paths, revisions=revisions)
 
-    async def _fill(self, opened: _OpenHistory) -> HistoryUpdate:
+    async def _fill(self, opened: OpenHistory) -> HistoryUpdate:
         """Three steps: look at the notes, close the journal under the lease, and put both into the store.
 
         What an agent commits after the look is in the journal, and what a row has changed is not taken from the look;
-        so no commit of an agent's is taken for another's, and the lease is held for two renames only.
+        so no commit of an agent's is taken for another's, and the lease is held for two renames only. Notes that rows
+        have changed are looked at once more.
         """
+        check_cancelled = trio.from_thread.check_cancelled
+        total = HistoryUpdate()
         try:
-            known, found = await in_thread(partial(self._look, opened))
-            async with self._lease() as lease:
-                files = [] if lease.unsettled is not None else await in_thread(partial(close_journal, opened.fd))
-            return await in_thread(partial(self._put, opened, known, found, files))
+            for _ in range(_MOST_LOOKS):
+                known, found = await in_thread(partial(look, opened, self._suffixes, check_cancelled))
+                async with self._lease() as lease:
+                    files = [] if lease.unsettled is not None else await in_thread(partial(close_journal, opened.fd))
+                added, again = await in_thread(
+                    partial(put, opened, known, found, files, self._config.max_bytes, check_cancelled)
+                )
+                total = HistoryUpdate(
+                    commits=total.commits + added.commits,
+                    external=total.external + added.external,
+                    pruned=total.pruned + added.pruned,
+                )
+                if not again:
+                    break
+            return total
         except OSError as error:
             if error.errno in _CANNOT_WRITE:
                 return HistoryUpdate()  # it can be read as it is
             raise MemoryStorageError(str(self._path), error.errno or 0, error.strerror or str(error)) from error
 
-    def _look(self, opened: _OpenHistory) -> tuple[dict[str, str], FoundNotes]:
-        store = _store.make_store(opened.path, opened.fd)
-        with open_git(str(self._path), store, trio.from_thread.check_cancelled) as git:
-            known = _store.newest_notes(git)
-        return known, _store.look_at_notes(opened.root_fd, known, opened.fd, self._suffixes)
-
-    def _put(self, opened: _OpenHistory, known: dict[str, str], found: FoundNotes, files: list[str]) -> HistoryUpdate:
-        if not files and not found.changed and not found.gone:
-            return HistoryUpdate()
-        with open_git(str(self._path), opened.store, trio.from_thread.check_cancelled) as git:
-            update = Filling(git, opened.fd, opened.root_fd, known, found).run(files)
-            if git.head():
-                _store.keep_head(git, opened.store, opened.fd)
-            for name in files:
-                _fsops.unlink(name, opened.fd)
-            _store.tidy_packs(git, opened.store)
-            pruned = _store.prune(git, opened.store, self._config.max_bytes)
-            if pruned:
-                _store.keep_head(git, opened.store, opened.fd)
-            _store.give_files(opened.store, opened.fd)
-        return attrs.evolve(update, pruned=pruned)
-
-    def _with_git(self, opened: _OpenHistory, function: Callable[[Git], T]) -> T:
+    def _with_git(self, opened: OpenHistory, function: Callable[[Git], T]) -> T:
         with open_git(str(self._path), opened.store, trio.from_thread.check_cancelled) as git:
             return function(git)
 
     @asynccontextmanager
-    async def _locked(self) -> AsyncIterator[_OpenHistory | None]:
+    async def _locked(self) -> AsyncIterator[OpenHistory | None]:
         """The history, alone among all tasks and processes; None if there is none."""
         root_fd = await in_thread(partial(open_root, self._path, create=False))
         history_fd: int | None = None
@@ -165,7 +145,7 @@ class History:
                 await trio.sleep(delay)
                 delay = min(2 * delay, _POLL_LAST)
             path = self._config.folder or self._path / RESERVED / FOLDER
-            yield _OpenHistory(path, history_fd, root_fd)
+            yield OpenHistory(str(self._path), path, history_fd, root_fd)
         finally:
             if history_fd is not None:
                 fcntl.flock(history_fd, fcntl.LOCK_UN)

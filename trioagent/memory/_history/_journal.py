@@ -16,12 +16,9 @@ import errno
 import json
 import os
 import re
-import struct
 import time
-from collections.abc import Iterator, Mapping
-from hashlib import blake2b
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import attrs
 
@@ -29,10 +26,11 @@ from ..._errors import MemoryHistoryError
 from ...tools import Version
 from .. import _fsops
 from .._apply import give_to
-from .._paths import Folders, is_inside
+from .._paths import Folders
 from .._plan import CommitPlan
 from .._record import REDO, UNDO, UNFINISHED
 from ._revisions import CommitOrigin
+from ._rows import PREFIX, PREFIX_BYTES, CommitRow, RowChange, end_of_rows, next_begin, row_at, start_of_last
 from ._tips import JournalTip, JournalTips
 
 FOLDER, JOURNAL, IGNORE, FORGOTTEN = "history", "journal", ".gitignore", "forgotten.json"
@@ -40,119 +38,9 @@ LARGEST_NOTE = 16 * 1024 * 1024
 """Bytes; what a larger file holds is not kept."""
 
 _CLOSED = re.compile(r"rows-([0-9]{1,18})")
-_HEAD, _TAIL = struct.Struct(">8sIQ16s"), struct.Struct(">Q8s")
-_BEGIN, _END = b"\0triorow", b"rowend\n\0"
-_PREFIX = b"trioagent journal 1\n%018d\n"
-_PREFIX_BYTES = len(_PREFIX % 0)
 _CLOSE_ABOVE = 64 * 1024 * 1024  # bytes: so that a torn end is found quickly
-_MAX_HEADER = 64 * 1024 * 1024
 _LONGEST_MESSAGE = 4000
 _NOT_OURS = {errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.ENXIO}
-
-
-@attrs.frozen
-class RowChange:
-    """One note in a row.
-
-    Attributes:
-        path: the note.
-        before, after: versions; None where there is no note.
-        mode: the permissions that it had before.
-        base: its content before, None if that is not in the row.
-        content: its content after, None if it is deleted.
-    """
-
-    path: str
-    before: Version | None
-    after: Version | None
-    mode: int | None
-    base: bytes | None
-    content: bytes | None
-
-
-@attrs.frozen(kw_only=True)
-class CommitRow:
-    """What one commit did.
-
-    Attributes:
-        id: 16 hexadecimal digits; the names of the commit's files in ``.trioagent`` have the first 8.
-        time: seconds since 1970.
-        origin: whose commit it is.
-        changes: the notes.
-        made, removed: folders, with the permissions of the removed ones.
-        sequence: its number in the memory's history, from 1.
-        void: for a row that says what became of the one before it: the notes that were not changed after all.
-    """
-
-    id: str
-    time: float
-    origin: CommitOrigin = attrs.field(factory=CommitOrigin)
-    changes: tuple[RowChange, ...] = ()
-    made: tuple[str, ...] = ()
-    removed: Mapping[str, int | None] = attrs.field(factory=dict)
-    sequence: int = 0
-    void: tuple[str, ...] | None = None
-
-    def encode(self) -> bytes:
-        bodies: list[bytes] = []
-        changes = []
-        for change in self.changes:
-            lengths = []
-            for data in (change.base, change.content):
-                lengths.append(-1 if data is None else len(data))
-                bodies.append(data or b"")
-            changes.append([change.path, change.before, change.after, change.mode, *lengths])
-        fields = {
-            "n": self.sequence,
-            "id": self.id,
-            "time": self.time,
-            "origin": attrs.asdict(self.origin),
-            "changes": changes,
-            "made": self.made,
-            "removed": self.removed,
-            "void": self.void,
-        }
-        header, body = json.dumps(fields).encode(), b"".join(bodies)
-        head = _HEAD.pack(_BEGIN, len(header), len(body), _digest(header, body))
-        total = _HEAD.size + len(header) + len(body) + _TAIL.size
-        return b"".join((head, header, body, _TAIL.pack(total, _END)))
-
-    @classmethod
-    def decode(cls, header: bytes, body: bytes) -> CommitRow:
-        """Inverse of :meth:`encode`; ValueError if it is no row."""
-        try:
-            fields = json.loads(header)
-            changes, at = [], 0
-            for path, before, after, mode, *lengths in fields["changes"]:
-                if not isinstance(path, str) or not is_inside(path):
-                    raise ValueError(f"{path!r} is not a path inside a memory")
-                parts: list[bytes | None] = []
-                for length in lengths:
-                    parts.append(None if length < 0 else body[at : at + length])
-                    at += max(length, 0)
-                base, content = parts
-                changes.append(RowChange(path, before, after, mode, base, content))
-            if at != len(body):
-                raise ValueError("its contents have another length")
-            void = fields["void"]
-            return cls(
-                id=str(fields["id"]),
-                time=float(fields["time"]),
-                origin=CommitOrigin(**fields["origin"]),
-                changes=tuple(changes),
-                made=tuple(map(str, fields["made"])),
-                removed=dict(fields["removed"]),
-                sequence=int(fields["n"]),
-                void=None if void is None else tuple(map(str, void)),
-            )
-        except (KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise ValueError(f"not a row of a journal: {error!r}") from error
-
-
-def _digest(header: bytes, body: bytes) -> bytes:
-    digest = blake2b(header, digest_size=16)
-    digest.update(body)
-    return digest.digest()
 
 
 @attrs.frozen
@@ -220,7 +108,7 @@ class CommitJournal:
             self._close_file()
             size = 0
         row = attrs.evolve(row, sequence=self._tip.sequence + 1)
-        begin = b"" if size else _PREFIX % row.sequence
+        begin = b"" if size else PREFIX % row.sequence
         try:
             _fsops.write(self._fd, begin + row.encode())
             if sync:
@@ -254,7 +142,7 @@ class CommitJournal:
             give_to(self._owner, self._fd)
         stamp = _stamp(self._fd)
         if stamp[1]:
-            sequence, size = _end_of(self._fd, stamp[1])
+            sequence, size = end_of_rows(self._fd, stamp[1])
             if size != stamp[1]:
                 _fsops.truncate(self._fd, size)
                 stamp = _stamp(self._fd)
@@ -348,12 +236,12 @@ def close_journal(history_fd: int) -> list[str]:
         fd = _fsops.open_append(JOURNAL, history_fd)
         try:
             size = _fsops.fstat(fd).st_size
-            sequence, end = _end_of(fd, size) if size else (0, 0)
+            sequence, end = end_of_rows(fd, size) if size else (0, 0)
             if end != size:
                 _fsops.truncate(fd, end)
         finally:
             _fsops.close(fd)
-        if end > _PREFIX_BYTES:
+        if end > PREFIX_BYTES:
             _fsops.rename(JOURNAL, history_fd, f"rows-{sequence:018}", history_fd)
             _begin_file(history_fd, sequence + 1)
     return sorted(name for name in _fsops.names(history_fd) if _CLOSED.fullmatch(name))
@@ -366,7 +254,7 @@ def _begin_file(history_fd: int, sequence: int) -> None:
     try:
         if owner is not None:
             give_to(owner, fd)
-        _fsops.write(fd, _PREFIX % sequence)
+        _fsops.write(fd, PREFIX % sequence)
     finally:
         _fsops.close(fd)
 
@@ -380,12 +268,12 @@ def read_rows(name: str, history_fd: int) -> Iterator[CommitRow]:
     """The rows of a closed file. What is damaged in between is passed over."""
     fd = _fsops.open_append(name, history_fd)
     try:
-        size, at = _fsops.fstat(fd).st_size, _PREFIX_BYTES
+        size, at = _fsops.fstat(fd).st_size, PREFIX_BYTES
         while at < size:
-            row, end = _row_at(fd, at, size)
+            row, end = row_at(fd, at, size)
             if row is not None:
                 yield row
-            at = end if row is not None else _next_begin(fd, at + 1, size)
+            at = end if row is not None else next_begin(fd, at + 1, size)
     finally:
         _fsops.close(fd)
 
@@ -423,13 +311,13 @@ def settle_last_row(history_fd: int, private_fd: int, folders: Folders, names: l
         raise
     try:
         size = _fsops.fstat(fd).st_size
-        _, end = _end_of(fd, size) if size else (0, 0)
+        _, end = end_of_rows(fd, size) if size else (0, 0)
         if end != size:
             _fsops.truncate(fd, end)
-        start = _start_of_last(fd, end)
+        start = start_of_last(fd, end)
         if start is None:
             return
-        row, _ = _row_at(fd, start, end)
+        row, _ = row_at(fd, start, end)
         if row is None or row.void is not None or not _is_of(row, names, private_fd):
             return
         undone = UNDO in names or (UNFINISHED in names and REDO not in names)
@@ -498,76 +386,3 @@ def _content(folders: Folders, path: str, size: int) -> bytes | None:
 def _stamp(fd: int) -> tuple[int, int, int]:
     status = _fsops.fstat(fd)
     return status.st_ino, status.st_size, status.st_mtime_ns
-
-
-def _end_of(fd: int, size: int) -> tuple[int, int]:
-    """The sequence number of the last whole row, and where that ends; (0, 0) if the file has no whole beginning."""
-    first = _first_sequence(fd)
-    if first is None:
-        return 0, 0
-    start = _start_of_last(fd, size)
-    if start is not None:
-        row, end = _row_at(fd, start, size, whole=False)
-        if row is not None and end == size:
-            return row.sequence, size
-    sequence, at = first - 1, _PREFIX_BYTES
-    while at < size:
-        row, end = _row_at(fd, at, size)
-        if row is None:
-            break
-        sequence, at = row.sequence, end
-    return sequence, at
-
-
-def _first_sequence(fd: int) -> int | None:
-    prefix = _fsops.read_at(fd, _PREFIX_BYTES, 0)
-    digits = prefix[-19:-1]
-    if len(prefix) != _PREFIX_BYTES or not digits.isdigit() or _PREFIX % int(digits) != prefix:
-        return None
-    return int(digits)
-
-
-def _start_of_last(fd: int, size: int) -> int | None:
-    if size < _PREFIX_BYTES + _HEAD.size + _TAIL.size:
-        return None
-    length, end = _TAIL.unpack(_fsops.read_at(fd, _TAIL.size, size - _TAIL.size))
-    start: int = size - length
-    return start if end == _END and _PREFIX_BYTES <= start <= size - _HEAD.size - _TAIL.size else None
-
-
-def _row_at(fd: int, at: int, size: int, *, whole: bool = True) -> tuple[CommitRow | None, int]:
-    """The row that begins there and where it ends; None if there is no whole one.
-
-    Args:
-        whole: with its contents, whose checksum is looked at; else without its notes.
-    """
-    head = _fsops.read_at(fd, _HEAD.size, at)
-    if len(head) < _HEAD.size:
-        return None, at
-    begin, header_bytes, body_bytes, digest = _HEAD.unpack(head)
-    end = at + _HEAD.size + header_bytes + body_bytes + _TAIL.size
-    if begin != _BEGIN or header_bytes > _MAX_HEADER or end > size:
-        return None, at
-    header = _fsops.read_at(fd, header_bytes, at + _HEAD.size)
-    try:
-        if not whole:
-            fields: dict[str, Any] = json.loads(header)
-            return CommitRow(id=str(fields["id"]), time=0, sequence=int(fields["n"])), end
-        body = _fsops.read_at(fd, body_bytes, at + _HEAD.size + header_bytes)
-        if _digest(header, body) != digest:
-            return None, at
-        return CommitRow.decode(header, body), end
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None, at
-
-
-def _next_begin(fd: int, at: int, size: int) -> int:
-    """Where the next row may begin."""
-    piece = 1024 * 1024
-    while at < size:
-        data = _fsops.read_at(fd, piece + len(_BEGIN), at)
-        found = data.find(_BEGIN)
-        if found >= 0:
-            return at + found
-        at += piece
-    return size

@@ -10,8 +10,8 @@ from typing import Any, get_args
 import attrs
 
 from .._paths import is_inside
-from ._journal import CommitRow
 from ._revisions import ChangeAction, CommitOrigin, RevisedNote, Revision, RevisionKind
+from ._rows import CommitRow
 
 _DATA = "Trioagent-Revision: "
 _SUBJECT = 72

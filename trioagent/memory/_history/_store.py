@@ -1,11 +1,7 @@
-"""The store of a history: a bare git repository, filled in batches from the journal by ``git fast-import``.
+"""The store of a history: a bare git repository, whose newest revision is ``refs/heads/main``.
 
-What the owner of the notes changed is committed first, as "external": by the contents that rows were based on, and by
-comparing the notes with the store's newest revision. The first commit is a baseline, the notes as they were before the
-first row; it is made of the notes that no row has changed, and of what the first row of each other one was based on.
-
-The store's reference is written last, by us, and then the rows go. Whoever dies in between leaves rows that are in the
-store already, and are known by their sequence numbers and ids.
+It is read and rewritten with `_git`; the reference is written by us, last. To prune and to forget, the history is made
+anew of the same trees by ``git fast-import``, and what nothing leads to any more is removed.
 """
 
 from __future__ import annotations
@@ -16,46 +12,24 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import attrs
 
 from ..._files import write_whole
-from ...tools import is_hidden, suffix_of, version_of
 from .. import _fsops
 from .._apply import give_to
 from .._paths import Folders
 from ._git import HEAD, STORE_CONFIG, Git, check_objects
-from ._journal import FORGOTTEN, LARGEST_NOTE, CommitRow, RowChange, read_forgotten, read_rows
-from ._messages import CommitData, action_of
-from ._revisions import CommitOrigin, HistoryUpdate, RevisedNote
+from ._journal import FORGOTTEN, read_forgotten
+from ._messages import CommitData
+from ._revisions import CommitOrigin
 
 STORE = "notes.git"
-_MODE = b"100644"
-_HELD_BYTES = 64 * 1024 * 1024  # of changed notes that are kept from the look at them to their commit
 _MOST_PACKS = 24
-_SHOWN_LEFT_OUT = 100
-_MAX_FOLDERS = 100_000
 
 _log = logging.getLogger("trioagent")
-
-
-@attrs.define
-class FoundNotes:
-    """What a look at the notes found, compared with the store's newest revision.
-
-    Attributes:
-        changed: path to git's hash of the content, of notes that differ.
-        contents: of them, as far as they are kept.
-        gone: notes of the store that are not there.
-        left_out: notes that are too large to be kept.
-    """
-
-    changed: dict[str, str] = attrs.field(factory=dict)
-    contents: dict[str, bytes] = attrs.field(factory=dict)
-    gone: set[str] = attrs.field(factory=set)
-    left_out: list[str] = attrs.field(factory=list)
 
 
 def make_store(history: Path, history_fd: int) -> Path:
@@ -107,224 +81,6 @@ def newest_notes(git: Git) -> dict[str, str]:
             fields, _, path = entry.partition(b"\t")
             notes[os.fsdecode(path)] = fields.split()[2].decode()
     return notes
-
-
-def look_at_notes(root_fd: int, known: dict[str, str], history_fd: int, suffixes: Collection[str]) -> FoundNotes:
-    """Compare the notes with the store's newest revision.
-
-    Looked at are the files that can be notes or attachments, and those that the store knows. It needs no lease: what a
-    commit has changed meanwhile is in the journal, and that counts.
-    """
-    found, forgotten, held = FoundNotes(gone=set(known)), read_forgotten(history_fd), 0
-    with Folders(root_fd) as folders:
-        waiting = [""]
-        for number, folder in enumerate(waiting):
-            fd = folders.at(folder)
-            if fd is None or number > _MAX_FOLDERS:
-                continue
-            for name, is_folder, size in sorted(_fsops.entries(fd)):
-                path = f"{folder}/{name}" if folder else name
-                if is_hidden(name):
-                    continue
-                if is_folder:
-                    if path.count("/") < 128:
-                        waiting.append(path)
-                    continue
-                if path not in known and suffix_of(path) not in suffixes:
-                    continue
-                if size > LARGEST_NOTE:
-                    found.left_out.append(path)
-                    found.gone.discard(path)
-                    continue
-                data = _fsops.read(name, fd, LARGEST_NOTE + 1)
-                if data is None:
-                    continue
-                found.gone.discard(path)
-                blob = blob_id(data)
-                if known.get(path) == blob or (path in forgotten and forgotten[path] == version_of(data)):
-                    continue
-                found.changed[path] = blob
-                if held + len(data) <= _HELD_BYTES:
-                    held += len(data)
-                    found.contents[path] = data
-    return found
-
-
-class Filling:
-    """One run of ``git fast-import``: from the journal's closed files and a look at the notes to new revisions."""
-
-    def __init__(self, git: Git, history_fd: int, root_fd: int, known: dict[str, str], found: FoundNotes) -> None:
-        self._git, self._history_fd, self._root_fd = git, history_fd, root_fd
-        self._blobs, self._found = known, found
-        self._parent = git.head()
-        self._new_branch = True
-        newest = newest_data(git)
-        self._sequence = 0 if newest is None else newest.sequence
-        self._stored_ids: set[str] | None = None
-        self.commits = self.external = 0
-
-    def run(self, files: Sequence[str]) -> HistoryUpdate:
-        """Add all that is new; the private folder's reference leads to it afterwards."""
-        pieces = self._pieces(files)
-        first = next(pieces, None)
-        if first is not None:
-            self._git.feed(("fast-import", "--quiet", "--done", "--date-format=raw"), _with_first(first, pieces))
-        return HistoryUpdate(commits=self.commits, external=self.external)
-
-    def _pieces(self, files: Sequence[str]) -> Iterator[bytes]:
-        touched = self._first_changes(files)
-        moment = next((row.time for row in self._rows(files)), time.time())
-        if self._parent:
-            yield from self._external(moment, touched)
-        else:
-            yield from self._baseline(moment, touched)
-        for row in self._rows(files):
-            yield from self._row(row)
-
-    def _rows(self, files: Iterable[str]) -> Iterator[CommitRow]:
-        """The rows that are not in the store yet, without what they say that did not happen."""
-        before: CommitRow | None = None
-        for name in files:
-            for row in read_rows(name, self._history_fd):
-                if row.void is not None:
-                    if before is not None and before.id == row.id:
-                        kept = tuple(change for change in before.changes if change.path not in row.void)
-                        before = attrs.evolve(before, changes=kept)
-                    continue
-                if before is not None:
-                    yield before
-                before = None if self._is_stored(row) else row
-        if before is not None:
-            yield before
-
-    def _is_stored(self, row: CommitRow) -> bool:
-        if row.sequence > self._sequence:
-            return False
-        if self._stored_ids is None:
-            self._stored_ids = {data.id for _, data in all_data(self._git) if data is not None}
-        return row.id in self._stored_ids
-
-    def _first_changes(self, files: Sequence[str]) -> dict[str, RowChange]:
-        """Of each note that rows change: the first change."""
-        first: dict[str, RowChange] = {}
-        for row in self._rows(files):
-            for change in row.changes:
-                base = None if self._parent else change.base
-                first.setdefault(change.path, attrs.evolve(change, content=None, base=base))
-        return first
-
-    def _baseline(self, moment: float, touched: dict[str, RowChange]) -> Iterator[bytes]:
-        notes, left_out = {}, list(self._found.left_out)
-        for path, change in touched.items():
-            if change.base is not None:
-                notes[path] = change.base
-            elif change.before is not None:
-                left_out.append(path)
-        names = sorted({*notes, *(self._found.changed.keys() - touched.keys())})
-        if not names:
-            return
-        origin = CommitOrigin(kind="baseline")
-        data = CommitData(
-            sequence=self._sequence,
-            time=moment,
-            origin=origin,
-            notes=len(names),
-            left_out=tuple(sorted(left_out)[:100]),
-        )
-        yield self._begin(data)
-        with Folders(self._root_fd) as folders:
-            for path in names:
-                content = notes.get(path)
-                if content is None:
-                    content = self._content(folders, path)
-                if content is not None:
-                    yield self._modify(path, content)
-        self.external += 1
-
-    def _external(self, moment: float, touched: dict[str, RowChange]) -> Iterator[bytes]:
-        """What others have changed, of notes that no new row has changed; those are based on what they found."""
-        changed = sorted(self._found.changed.keys() - touched.keys())
-        gone = sorted(self._found.gone - touched.keys())
-        with Folders(self._root_fd) as folders:
-            contents = {path: self._content(folders, path) for path in changed}
-        yield from self._commit_external(moment, {**dict.fromkeys(gone), **contents}, frozenset(gone))
-
-    def _content(self, folders: Folders, path: str) -> bytes | None:
-        """A changed note, as it was when it was looked at; None if it has changed again: it is seen the next time."""
-        data = self._found.contents.get(path)
-        if data is None:
-            data = folders.read(path, 2 * LARGEST_NOTE)
-            if data is None or blob_id(data) != self._found.changed[path]:
-                return None
-        return data
-
-    def _commit_external(
-        self, moment: float, contents: dict[str, bytes | None], gone: Collection[str]
-    ) -> Iterator[bytes]:
-        changes = []
-        for path, content in contents.items():
-            if content is not None:
-                after = version_of(content)
-                changes.append(RevisedNote(path, "changed" if path in self._blobs else "added", None, after))
-            elif path in gone:
-                changes.append(RevisedNote(path, "deleted"))
-        if not changes:
-            return
-        origin = CommitOrigin(kind="external")
-        data = CommitData(
-            sequence=self._sequence, time=moment, origin=origin, changes=tuple(changes), notes=len(changes)
-        )
-        yield from self._commit(data, contents)
-        self.external += 1
-
-    def _row(self, row: CommitRow) -> Iterator[bytes]:
-        changes = [change for change in row.changes if not is_hidden(change.path)]
-        between: dict[str, bytes | None] = {}
-        for change in changes:
-            if change.base is not None:
-                if self._blobs.get(change.path) != blob_id(change.base):
-                    between[change.path] = change.base
-            elif change.before is None and change.path in self._blobs:
-                between[change.path] = None
-        yield from self._commit_external(row.time, between, [path for path, base in between.items() if base is None])
-        self._sequence = max(self._sequence, row.sequence)
-        if changes:
-            revised = [
-                RevisedNote(
-                    change.path, action_of(change.before, change.after), change.before, change.after, change.mode
-                )
-                for change in changes
-            ]
-            yield from self._commit(
-                CommitData.of_row(row, revised), {change.path: change.content for change in changes}
-            )
-            self.commits += 1
-
-    def _commit(self, data: CommitData, contents: dict[str, bytes | None]) -> Iterator[bytes]:
-        yield self._begin(data)
-        revised = {change.path for change in data.changes}
-        for path in contents:
-            if path in revised and contents[path] is None:
-                self._blobs.pop(path, None)
-                yield b"D " + quoted(path) + b"\n"
-        for path, content in contents.items():
-            if content is not None:
-                yield self._modify(path, content)
-
-    def _begin(self, data: CommitData) -> bytes:
-        parent = self._parent if self._new_branch else ""
-        self._new_branch = False
-        return commit_command(data, parent)
-
-    def _modify(self, path: str, content: bytes) -> bytes:
-        self._blobs[path] = blob_id(content)
-        return b"M %s inline %s\ndata %d\n%s\n" % (_MODE, quoted(path), len(content), content)
-
-
-def _with_first(first: bytes, pieces: Iterator[bytes]) -> Iterator[bytes]:
-    yield first
-    yield from pieces
-    yield b"done\n"
 
 
 def commit_command(data: CommitData, parent: str = "") -> bytes:
@@ -397,7 +153,7 @@ def drop_unreachable(git: Git) -> None:
     git.output("prune", "--expire=now")
 
 
-def prune(git: Git, store: Path, max_bytes: int) -> int:
+def prune(git: Git, store: Path, history_fd: int, max_bytes: int) -> int:
     """Drop the oldest revisions until the store is small enough; how many were dropped."""
     dropped = 0
     while store_bytes(store) > max_bytes:
@@ -419,6 +175,7 @@ def prune(git: Git, store: Path, max_bytes: int) -> int:
             pruned=earlier + gone,
         )
         _rewrite(git, [(tree, base), *((ids.split()[1], each) for ids, each in reversed(revisions[:keep]))])
+        keep_head(git, store, history_fd)
         drop_unreachable(git)
         dropped += gone
         _log.warning(
@@ -447,26 +204,21 @@ def _rewrite(git: Git, commits: Sequence[tuple[str, CommitData | None]], without
     git.feed(("fast-import", "--quiet", "--done", "--date-format=raw"), pieces())
 
 
-def forget(git: Git, path: str) -> tuple[tuple[str, ...], int]:
+def forget(git: Git, store: Path, history_fd: int, path: str) -> tuple[tuple[str, ...], int]:
     """Make the history anew without a note, or a folder of notes: the notes, and how many revisions had changed them.
 
     What was said when they were changed goes as well. What remains of the old objects is removed.
     """
 
-    def is_meant(name: str) -> bool:
-        return name == path or name.startswith(f"{path}/")
-
     revisions = all_data(git)
-    listed = git.output("log", "-z", "--format=", "--name-only", "--no-renames", "--root", "-m", git.head(), "--", path)
-    names = {os.fsdecode(name.strip(b"\n")) for name in (listed or b"").split(b"\0")}
-    paths = tuple(sorted(name for name in names if is_meant(name)))
+    paths = notes_below(git, path)
     kept: list[tuple[str, CommitData | None]] = []
     changed = 0
     for ids, data in reversed(revisions):
         tree = ids.split()[1]
-        if data is not None and any(is_meant(change.path) for change in data.changes):
+        if data is not None and any(_is_below(change.path, path) for change in data.changes):
             changed += 1
-            rest = tuple(change for change in data.changes if not is_meant(change.path))
+            rest = tuple(change for change in data.changes if not _is_below(change.path, path))
             if not rest:
                 continue
             origin = attrs.evolve(data.origin, said="")
@@ -474,9 +226,22 @@ def forget(git: Git, path: str) -> tuple[tuple[str, ...], int]:
         kept.append((tree, data))
     if paths or changed:
         _rewrite(git, kept, [path])
-        if git.head():
-            drop_unreachable(git)
+        keep_head(git, store, history_fd)
+    if git.head():
+        drop_unreachable(git)  # always: an earlier call may have died before it came to this
     return paths, changed
+
+
+def notes_below(git: Git, path: str) -> tuple[str, ...]:
+    """The notes in the history that a path means: one, or all that ever were in a folder."""
+    options = ("-z", "--format=", "--name-only", "--no-renames", "--root", "-m")
+    listed = git.output("log", *options, git.head(), "--", path) or b""
+    names = {os.fsdecode(name.strip(b"\n")) for name in listed.split(b"\0")}
+    return tuple(sorted(name for name in names if _is_below(name, path)))
+
+
+def _is_below(name: str, path: str) -> bool:
+    return name == path or name.startswith(f"{path}/")
 
 
 def remember_forgotten(history: Path, history_fd: int, root_fd: int, paths: Iterable[str]) -> None:

@@ -12,11 +12,11 @@ import attrs
 
 from ._config import RetryPolicy
 from ._errors import ModelError, ModelProtocolError, ModelStatusError
-from ._server_behaviour import OVERLOAD_STATUSES, CloseEndpoint, HoldEndpoint, Retry, action_of
+from ._server_behaviour import GATEWAY_STATUSES, OVERLOAD_STATUSES, CloseEndpoint, HoldEndpoint, Retry, action_of
 
 # Transient statuses: the same one with the same detail twice in a row is no deterministic failure. (408, 409, 425 and
 # 429 are retryable by RFC 9110, 6585 and 8470.)
-_TRANSIENT = OVERLOAD_STATUSES | {408, 409, 425, 502, 504}
+_TRANSIENT = OVERLOAD_STATUSES | GATEWAY_STATUSES | {408, 409, 425}
 _MOST_DOUBLINGS = 60
 
 

@@ -210,6 +210,8 @@ _NOT_TAKEN = (
 )
 # Statuses of an overloaded server, which fewer concurrent requests help. 529 is used by model providers.
 OVERLOAD_STATUSES = frozenset({429, 503, 529})
+# What a gateway says of a server behind it that it cannot reach.
+GATEWAY_STATUSES = frozenset({502, 504})
 _AWAY = HoldEndpoint()
 
 ROWS: Sequence[Row] = (

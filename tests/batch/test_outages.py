@@ -196,7 +196,7 @@ async def test_an_endpoint_that_refuses_everything(fault: Wire, stopped: str, tm
         assert report.left < 20
         assert ids(tmp_path, "failures") == set()
         server.wrong = lambda request: None
-        await trio.sleep(700)  # the longest pause before it is tried again
+        clock.jump(700)  # the longest pause before it is tried again
         report = await run(tmp_path, batch, runtime, max_concurrent=4)
     assert ended(report) == (80, 0, 0, 0, "")
     assert set(server.answered.values()) == {1}
@@ -294,14 +294,35 @@ async def test_a_stop_ends_the_wait(tmp_path: Path, clock: MockClock) -> None:
         assert journal.counts() == {"running": 3}
 
 
-_ON_A_FULL_DISK = """
-import ctypes, json, os, sys
+async def test_a_request_that_errs_alone_fails_in_the_end(tmp_path: Path, clock: MockClock) -> None:
+    """At the second start that its server has answered nothing but errors to it, while all others are done."""
+    server = Server()
+    server.wrong = lambda request: Fault.status(500, "oops") if request.messages[1]["content"] == "bad0 one" else None
+    batch = [*jobs(tmp_path, "good", 3), *jobs(tmp_path, "bad", 1)]
+    async with opened(server, clock) as runtime:
+        reports = [await run(tmp_path, batch, runtime, outage_patience=50.0, max_concurrent=1) for _ in range(2)]
+        server.wrong = lambda request: None
+        reports.append(await run(tmp_path, batch, runtime, retry_failed=True))
+    assert list(map(ended, reports)) == [(3, 0, 1, 0, "outage"), (0, 1, 0, 0, ""), (1, 0, 0, 0, "")]
+    (cause,) = reports[1].causes
+    assert (cause.cause, cause.example) == ("ModelStatusError 500", "bad0")
+
+
+async def test_a_server_that_errs_for_everybody_is_waited_for_at_every_start(tmp_path: Path, clock: MockClock) -> None:
+    batch = jobs(tmp_path, "job", 3)
+    async with opened(Server(lambda request: Fault.status(500, "oops")), clock) as runtime:
+        for _ in range(3):
+            assert ended(await run(tmp_path, batch, runtime, outage_patience=30.0)) == (0, 0, 3, 0, "outage")
+
+
+_A_SMALL_DISK = """
+import ctypes, itertools, json, os, sys
 from pathlib import Path
 import trio
 from trioagent import BatchConfig, Job, open_runtime, run_batch
 from trioagent.testing import ScriptedModel
 
-folder, patience, makes_room = Path(sys.argv[1]), float(sys.argv[2]), sys.argv[3] == "room"
+folder = Path(sys.argv[1])
 uid, gid = os.getuid(), os.getgid()
 libc = ctypes.CDLL(None, use_errno=True)
 if libc.unshare(0x10000000 | 0x20000):
@@ -315,7 +336,21 @@ if libc.mount(b"none", bytes(disk), b"tmpfs", 0, b"size=4m"):
     print("SKIP mounting a tmpfs is refused here:", os.strerror(ctypes.get_errno())); sys.exit()
 ballast = disk / "ballast"
 ballast.write_bytes(bytes(3_700_000))
+
+def fill():
+    try:
+        with open(ballast, "ab", buffering=0) as file:
+            for _ in itertools.count():
+                file.write(bytes(4096))
+    except OSError:
+        pass
+"""
+
+_A_RUN_ON_A_FULL_DISK = """
+patience, makes_room, at_start = float(sys.argv[2]), sys.argv[3] == "room", sys.argv[4]
 seen = []
+if at_start == "full":
+    fill()
 
 def show(progress):
     seen.extend(outage.kind for outage in progress.outages)
@@ -325,11 +360,18 @@ def show(progress):
 def answer(messages):
     return "<think>t</think><python></python><reply>" + "r" * 8000 + "</reply>"
 
+async def make_room():
+    await trio.sleep(0.5)
+    ballast.unlink()
+
 async def main():
     async with open_runtime(ScriptedModel(answer)) as runtime:
         jobs = [Job(id=str(n), memory=str(folder / "m"), messages=("hi",)) for n in range(20)]
         config = BatchConfig(max_concurrent=4, outage_patience=patience)
-        first = await run_batch(jobs, runtime=runtime, run_dir=disk / "run", config=config, on_progress=show)
+        async with trio.open_nursery() as nursery:
+            if at_start == "full" and makes_room:
+                nursery.start_soon(make_room)
+            first = await run_batch(jobs, runtime=runtime, run_dir=disk / "run", config=config, on_progress=show)
         ballast.unlink(missing_ok=True)
         second = await run_batch(jobs, runtime=runtime, run_dir=disk / "run", config=config)
     rows = [json.loads(line)["id"] for line in open(disk / "run" / "conversations.jsonl")]
@@ -340,15 +382,53 @@ trio.run(main)
 """
 
 
+@pytest.mark.parametrize("at_start", ["full", "nearly full"])
 @pytest.mark.parametrize("room", ["room", "none"])
-async def test_a_full_disk_under_the_run_directory(room: str, tmp_path: Path) -> None:
+async def test_a_full_disk_under_the_run_directory(room: str, at_start: str, tmp_path: Path) -> None:
     """With room again the run goes on by itself; without, it stops in good order, and the next one goes on."""
     said = await trio.to_thread.run_sync(
-        partial(run_python, _ON_A_FULL_DISK, tmp_path, 100 if room == "room" else 2, room)
+        partial(
+            run_python, _A_SMALL_DISK + _A_RUN_ON_A_FULL_DISK, tmp_path, 100 if room == "room" else 2, room, at_start
+        )
     )
     if said.startswith("SKIP"):
         pytest.skip(said)
     failed, stopped, seen, skipped, done, failed_again, complete = json.loads(said)
-    assert (failed, failed_again, complete, seen) == (0, 0, True, ["disk"])
+    assert (failed, failed_again, complete) == (0, 0, True)
+    assert seen == (["disk"] if at_start == "nearly full" else [])
     assert skipped + done == 20  # one whose row found no room was done, and counts as such in the second run only
     assert stopped == ("" if room == "room" else "disk")
+
+
+_NOTES_ON_A_FULL_DISK = """
+fill()
+seen = set()
+BLOCK = "<think>t</think><python>\\ncreate_file('new.md', 'x' * 5000)\\n</python>"
+
+def answer(messages):
+    return "<think>t</think><python></python><reply>Noted.</reply>" if len(messages) > 2 else BLOCK
+
+def show(progress):
+    seen.update((outage.kind, progress.done) for outage in progress.outages)
+    if ("disk", 3) in seen:
+        ballast.unlink(missing_ok=True)
+
+async def main():
+    memories = [disk / "full", *(folder / f"other{n}" for n in range(3))]
+    memories[0].mkdir()
+    async with open_runtime(ScriptedModel(answer)) as runtime:
+        jobs = [Job(id=memory.name, memory=str(memory), messages=("hi",)) for memory in memories]
+        report = await run_batch(
+            jobs, runtime=runtime, run_dir=folder / "run", config=BatchConfig(max_concurrent=1), on_progress=show
+        )
+    print(json.dumps([report.done, report.failed, (disk / "full" / "new.md").stat().st_size]))
+
+trio.run(main)
+"""
+
+
+async def test_a_job_whose_notes_have_no_room_gives_its_place_to_others(tmp_path: Path) -> None:
+    said = await trio.to_thread.run_sync(partial(run_python, _A_SMALL_DISK + _NOTES_ON_A_FULL_DISK, tmp_path))
+    if said.startswith("SKIP"):
+        pytest.skip(said)
+    assert json.loads(said) == [4, 0, 5000]

@@ -18,7 +18,7 @@ import trio
 from trioagent._config import BatchConfig, ModelConfig
 from trioagent._errors import ReplayMismatchError
 from trioagent._messages import ChatMessage
-from trioagent._runs import RunChangedError, prompt_hash
+from trioagent._runs import RunChangedError, check_memory_folder, prompt_hash
 from trioagent.batch import CONVERSATIONS, FAILURES, BatchReport, Job, JournalReader, read_rows, run_batch
 from trioagent.models import AnswerPart
 from trioagent.runtime import open_runtime
@@ -172,8 +172,11 @@ async def test_a_folder_that_is_gone_is_asked_about(tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path)
     shutil.move(one, two)
     monkeypatch.chdir(two)
-    with pytest.raises(RunChangedError, match="the folder of relative memories was .*which is not there any more"):
+    gone = pytest.raises(RunChangedError, match="the folder of relative memories was .*which is not there any more")
+    with gone:
         await run(tmp_path, REPLY, memory="memory")
+    with gone, JournalReader(tmp_path / "run") as journal:  # what a dry run asks
+        check_memory_folder(tmp_path / "run", journal)
     report = await run(tmp_path, REPLY, memory="memory", accept_changes=True)
     assert report is not None and report.done == 1
     assert (two / "memory" / "log.md").read_text() == "block\n"

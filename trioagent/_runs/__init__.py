@@ -40,6 +40,7 @@ from ._outputs import RunDirError as RunDirError
 from ._outputs import failure as failure
 from ._outputs import read_rows as read_rows
 from ._pins import RunChangedError as RunChangedError
+from ._pins import check_memory_folder as check_memory_folder
 from ._pins import check_pins as check_pins
 from ._pins import memory_folder as memory_folder
 from ._pins import pins_of as pins_of
@@ -49,6 +50,7 @@ from ._progress import Progress as Progress
 from ._progress import Straggler as Straggler
 from ._reader import JournalReader as JournalReader
 from ._reader import look_up_jobs as look_up_jobs
+from ._reader import outcomes_of as outcomes_of
 from ._report import BatchReport as BatchReport
 from ._report import FailureCause as FailureCause
 from ._report import RunStatus as RunStatus

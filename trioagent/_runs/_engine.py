@@ -7,13 +7,14 @@ on where it was), worked on by a `Work`, its outcome journaled, its row written.
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import AsyncExitStack, aclosing, contextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, contextmanager
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Generic, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 import attrs
 import trio
@@ -22,8 +23,8 @@ from trio_util import AsyncValue
 from .._activity import WAITING, Activity
 from .._config import BatchConfig
 from .._errors import EndpointHeldError, InvalidInputError, MemoryStorageError, ModelError, ModelStatusError
-from .._exceptions import leaves
-from .._server_behaviour import CloseEndpoint, HoldEndpoint, action_of
+from .._exceptions import leaves, open_helper_nursery
+from .._server_behaviour import GATEWAY_STATUSES, OVERLOAD_STATUSES, CloseEndpoint, HoldEndpoint, action_of
 from ..models import Available, Closed, EndpointHealth, EndpointState, Model
 from ..nursery_runner import JobCancelled, JobDone, JobFailed, Outcome, Runner, iterate, open_runner
 from ..runtime import Runtime
@@ -33,13 +34,18 @@ from ._outages import DiskWait, Outages, health_of
 from ._outputs import BATCH_FILES, REPORT, OutputFiles, Outputs, RunDirError, open_outputs, write_json
 from ._pins import pin
 from ._progress import Progress, ProgressTracker
-from ._report import BatchReport, FailureCause, StatusFile, StopCause, Stopped, count_start, with_totals
+from ._report import BatchReport, FailureCause, StatusFile, StopCause, Stopped, count_start, nothing_run, with_totals
 from ._spending import Spending
 from ._work import J, JobEnd, Work
 
+T = TypeVar("T")
+
+_log = logging.getLogger("trioagent")
 _STATUS_SECONDS = 1.0
 _CAUSE_CHARS = 300
-_MOST_HELD = 1000  # jobs that wait for servers, beyond those that run; each is a task with its conversation
+_MOST_HELD = 1000  # jobs that wait for servers or room, beyond those that run; each is a task with its conversation
+_ERRING = "erring"  # in the journal: after which event and in how many starts jobs, by number, have waited in vain
+_MOST_STARTS = 5  # in a row, after which a job has failed to which its server answers the same error each time
 
 
 async def run_journaled(
@@ -64,13 +70,23 @@ async def run_journaled(
     """
     stop = trio.Event() if stop is None else stop
     async with AsyncExitStack() as stack, AsyncExitStack() as models:
-        journal = await stack.enter_async_context(open_journal(run_dir, files.holds))
-        await pin(journal, runtime, pins, accept=config.accept_changes)
-        outputs = await stack.enter_async_context(open_outputs(run_dir, config.retry_failed, files))
+        outages = Outages(runtime.endpoints, config.outage_patience)
+        try:
+            async with open_helper_nursery() as nursery:
+                nursery.start_soon(_end_waits, outages, stop)
+                journal = await _with_room(outages, stack, partial(open_journal, run_dir, files.holds))
+                journal.disk_wait = DiskWait(outages)
+                await pin(journal, runtime, pins, accept=config.accept_changes)
+                outputs = await _with_room(outages, stack, partial(open_outputs, run_dir, config.retry_failed, files))
+                budget = Budget(config, await journal.spent())
+                run: Run[J] = Run(runtime, journal, outputs, config, budget, total, models, outages)
+                work = await make_work(run)
+                await count_start(journal)
+        except (JournalError, RunDirError) as error:
+            if not error.disk_full:
+                raise
+            return nothing_run(run_dir, total, "asked" if stop.is_set() else "disk", str(error))
         stack.enter_context(runtime.endpoints.hold_outages())
-        run: Run[J] = Run(runtime, journal, outputs, config, Budget(config, await journal.spent()), total, models)
-        work = await make_work(run)
-        await count_start(journal)
         status = StatusFile(run_dir, runtime.model.name)
         try:
             async with trio.open_nursery() as nursery:
@@ -86,6 +102,7 @@ async def run_journaled(
             with trio.CancelScope(shield=True):  # bounded: one journal write and two small local files
                 with _unless_full(run):
                     await run.book_waste()
+                    await run.book_in_vain()
                     report = await with_totals(journal, report)
                 with _unless_full(run):
                     await trio.to_thread.run_sync(partial(status.write, run.progress(), ended=True))
@@ -109,6 +126,7 @@ class Run(Generic[J]):
         budget: Budget,
         total: int | None,
         models: AsyncExitStack,
+        outages: Outages,
     ) -> None:
         self.runtime, self.journal, self.config, self.budget = runtime, journal, config, budget
         self.stopping: AsyncValue[StopCause] = AsyncValue("")
@@ -117,8 +135,9 @@ class Run(Generic[J]):
         self._began = trio.current_time()
         self._scope = trio.CancelScope()
         self._reason = ""
-        self.outages = Outages(runtime.endpoints, config.outage_patience)
-        journal.disk_wait = DiskWait(self.outages)
+        self.outages = outages
+        self._in_vain: dict[str, tuple[int, int]] = {}  # see `_errs_alone`
+        self._left_by_outage = 0
         self._given_up: dict[str, tuple[StopCause, str]] = {}  # by endpoint: why its jobs are left to be gone on with
         self._passed_over = 0  # jobs of the input that were not begun for that
         self._running: dict[str, tuple[J, JobRecord]] = {}
@@ -339,8 +358,8 @@ class Run(Generic[J]):
                     await turn.aclose()
                     if isinstance(failure, ModelError):
                         await turn.enter_async_context(self.outages.turn(failure))
-                    elif not await disk.wait(failure.path, failure.detail):
-                        raise failure
+                    else:
+                        await self._wait_for_room(disk, failure)
                     before, record = record, await self._begin(job)
                     if len(record.events) > len(before.events):
                         disk.over()
@@ -354,6 +373,9 @@ class Run(Generic[J]):
             cause = self._leaves_open(job, error)
             if cause is None:
                 raise
+            if cause == "outage" and (own := await self._errs_alone(record, error)) is not None:
+                raise own from None
+            self._left_by_outage += cause == "outage"
             self._give_up(job, cause, str(error))
         finally:
             disk.over()
@@ -364,6 +386,37 @@ class Run(Generic[J]):
             record = await self.journal.begin(job.key, job.digest)
         self._running[job.key] = (job, record)
         return record
+
+    async def _wait_for_room(self, disk: DiskWait, error: MemoryStorageError) -> None:
+        """Wait before a full disk is tried again, without the job's place; raises *error* when the patience is over."""
+        with self.outages.one_more_waits():
+            async with self.outages.give_up_place():
+                if not await disk.wait(error.path, error.detail):
+                    raise error
+
+    async def _errs_alone(self, record: JobRecord, error: ModelError) -> ModelError | None:
+        """The error of a job's own request that no further start will cure, as far as can be told; None if one may.
+
+        A server that is away errs for everybody. One that errs until the patience is over in two starts in a row, for
+        no other job in the first of them, errs for this request.
+        """
+        own = error.__cause__
+        if not (isinstance(own, ModelStatusError) and own.status not in OVERLOAD_STATUSES | GATEWAY_STATUSES):
+            return None
+        before = await self.journal.read_meta(_ERRING) or {"alone": False, "jobs": {}}
+        key, events = str(record.seq), len(record.events)
+        events_then, starts = before["jobs"].get(key, (-1, 0))
+        starts = starts + 1 if events_then == events else 1
+        if starts > 1 and (before["alone"] or starts >= _MOST_STARTS):
+            return own
+        self._in_vain[key] = (events, starts)
+        return None
+
+    async def book_in_vain(self) -> None:
+        """Journal which jobs have waited in vain, for the next start to judge (`_errs_alone`)."""
+        alone = self._left_by_outage == 1
+        if self._in_vain or await self.journal.read_meta(_ERRING) is not None:
+            await self.journal.write_meta({_ERRING: {"alone": alone, "jobs": self._in_vain}})
 
     def _leaves_open(self, job: J, error: ModelError) -> StopCause | None:
         """Why a job that failed with *error* is to be gone on with; None if it has failed for good."""
@@ -469,6 +522,32 @@ def _unless_full(run: Run[Any]) -> Iterator[None]:
     except (JournalError, RunDirError) as error:
         if not error.disk_full:
             raise
+
+
+async def _end_waits(outages: Outages, stop: trio.Event) -> None:
+    """Wait for no disk any more once the run is asked to stop, before it has begun."""
+    await stop.wait()
+    outages.end()
+
+
+async def _with_room(
+    outages: Outages, stack: AsyncExitStack, opening: Callable[[], AbstractAsyncContextManager[T]]
+) -> T:
+    """Enter what *opening* gives, for *stack* to leave; waits for room on a full disk."""
+    disk = DiskWait(outages)
+    try:
+        while True:
+            try:
+                return await stack.enter_async_context(opening())
+            except (JournalError, RunDirError) as error:
+                if not error.disk_full:
+                    raise
+                full = error
+            _log.warning("%s; waiting for room", full)
+            if not await disk.wait(full.path, str(full)):
+                raise full
+    finally:
+        disk.over()
 
 
 async def _tell(run: Run[Any], on_progress: Callable[[Progress], None] | None, status: StatusFile) -> None:

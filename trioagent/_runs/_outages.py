@@ -57,7 +57,7 @@ class Outages:
         patience: seconds that an outage is waited for, from its beginning or the run's.
 
     Attributes:
-        waiting: how many jobs wait for a server.
+        waiting: how many jobs wait for a server, or for room under their notes.
         last_error: the last request that failed, in words, and when; None if none has.
         give_up_place: a block in which a job that waits does not count towards the jobs that run at once.
     """
@@ -126,7 +126,7 @@ class Outages:
             raise error
         async with AsyncExitStack() as turn:
             if not isinstance(health.state.value, Available):
-                with doing("held"), self._one_more():
+                with doing("held"), self.one_more_waits():
                     async with self.give_up_place():
                         if not await self._take_turn(turn, health, error):
                             cause = error.__cause__
@@ -156,7 +156,8 @@ class Outages:
         self._over.set()
 
     @contextmanager
-    def _one_more(self) -> Iterator[None]:
+    def one_more_waits(self) -> Iterator[None]:
+        """Inside the block one more job waits."""
         self.waiting.value += 1
         try:
             yield

@@ -28,7 +28,7 @@ from ..runtime import Runtime
 from ._journal import Journal
 from ._reader import JournalReader
 
-PINS, RECORDED = "pins", "recorded"
+PINS, RECORDED, FOLDER = "pins", "recorded", "folder"
 _log = logging.getLogger("trioagent")
 
 
@@ -144,14 +144,33 @@ async def memory_folder(journal: Journal, *, accept: bool) -> Path:
     Raises:
         RunChangedError: it is not there any more, and the change is not accepted.
     """
+    first = await journal.read_meta(FOLDER) if await journal.has_outcomes() else None
+    known = await trio.to_thread.run_sync(_known_folder, journal.path.parent, first, accept)
+    if known is not None:
+        _log.warning("memories are relative to %s, where the run was begun", known)
+        return known
     here = os.getcwd()
-    first = await journal.read_meta("folder") if await journal.has_outcomes() else None
-    if first is not None and first["path"] != here:
-        if await trio.Path(first["path"]).is_dir():
-            _log.warning("memories are relative to %s, where the run was begun", first["path"])
-            return Path(first["path"])
-        if not accept:
-            change = ("the folder of relative memories", f"{first['path']!r}, which is not there any more", repr(here))
-            raise RunChangedError(str(journal.path.parent), (change,))
-    await journal.write_meta({"folder": {"path": here}})
+    await journal.write_meta({FOLDER: {"path": here}})
     return Path(here)
+
+
+def check_memory_folder(run_dir: Path, journal: JournalReader) -> None:
+    """Raise what `memory_folder` would raise, without recording anything.
+
+    Raises:
+        RunChangedError: the folder of the run's first start is not there any more.
+    """
+    _known_folder(run_dir, journal.read_meta(FOLDER) if journal.has_outcomes() else None, False)
+
+
+def _known_folder(run_dir: Path, first: Mapping[str, Any] | None, accept: bool) -> Path | None:
+    """The folder of the first start, if that is another one than the current one; None too if it is given up."""
+    here = os.getcwd()
+    if first is None or first["path"] == here:
+        return None
+    if Path(first["path"]).is_dir():
+        return Path(first["path"])
+    if accept:
+        return None
+    change = ("the folder of relative memories", f"{first['path']!r}, which is not there any more", repr(here))
+    raise RunChangedError(str(run_dir), (change,))

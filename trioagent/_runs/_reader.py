@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
@@ -118,6 +119,17 @@ class JournalReader:
 
     def _error(self, error: Exception) -> JournalError:
         return JournalError(str(self._path), f"cannot be read: {error}")
+
+
+def outcomes_of(run_dir: Path, state: Literal["done", "failed"]) -> Iterator[tuple[str, int, Mapping[str, Any]]]:
+    """See `JournalReader.outcomes`; nothing, if nothing was run in *run_dir*.
+
+    Raises:
+        JournalError: the journal cannot be read.
+    """
+    with ExitStack() as stack:
+        with suppress(InvalidInputError):
+            yield from stack.enter_context(JournalReader(run_dir)).outcomes(state)
 
 
 def look_up_jobs(run_dir: Path, job_ids: Sequence[str]) -> list[KnownJob | None]:

@@ -111,6 +111,30 @@ class BatchReport:
     all_starts: RunTotals | None = None
 
 
+def nothing_run(run_dir: Path, total: int | None, stopped: Stopped, reason: str) -> BatchReport:
+    """The report of a run that could not begin."""
+    return BatchReport(
+        done=0,
+        failed=0,
+        skipped=0,
+        skipped_failed=0,
+        no_reply=0,
+        skipped_no_reply=0,
+        left=0,
+        not_begun=total,
+        causes=(),
+        stopped=stopped,
+        reason=reason,
+        tokens=0,
+        cost=0.0,
+        tokens_total=0,
+        cost_total=0.0,
+        seconds=0.0,
+        seconds_by_state={},
+        run_dir=str(run_dir),
+    )
+
+
 async def count_start(journal: Journal) -> None:
     """Journal that a run starts, and how long the one before it ran if that was killed."""
     before = await journal.read_meta(STARTS) or {}

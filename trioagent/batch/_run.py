@@ -26,6 +26,7 @@ from .._runs import (
     Progress,
     ResultEvent,
     Run,
+    check_memory_folder,
     check_pins,
     drop_receipt,
     failure,
@@ -77,7 +78,8 @@ async def run_batch(
     A model server that is away, and a full disk, are waited for, for ``config.outage_patience`` seconds. After that,
     and where a server refuses everything, the jobs concerned are left to be gone on with, while those of other
     endpoints run. A budget that is used up ends the run like *stop*, but without the hurry. In all these cases the
-    batch goes on when it is run again.
+    batch goes on when it is run again. So it is with a disk that is full from the start: then nothing is run. A job
+    whose server errs for its request alone, in one start after the other, fails in the end.
 
     Cancelling, like ``kill -9``, loses only what was under way: every finished answer and block is in the journal.
     """
@@ -101,12 +103,14 @@ def check_batch_pins(run_dir: Path, journal: JournalReader, model: str | ModelCo
         model: the runtime's own: its settings, or the name of one that has none.
 
     Raises:
-        RunChangedError: the settings differ, and ``config.accept_changes`` is not set.
+        RunChangedError: the settings differ, or the folder of relative memories is gone, and
+            ``config.accept_changes`` is not set.
         JournalError: the journal cannot be read.
     """
     if not config.accept_changes:
         pins = _pins(model, None, config) if isinstance(model, str) else _pins(model.model, model, config)
         check_pins(run_dir, journal, pins)
+        check_memory_folder(run_dir, journal)
 
 
 def _pins(model: str, settings: ModelConfig | None, config: BatchConfig) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Literal
 
 import attrs
 
-from .._runs import BatchReport, JournalReader
+from .._runs import BatchReport, outcomes_of
 from ._work import mark
 
 
@@ -85,22 +85,21 @@ def make_report(ids: Sequence[str], run: BatchReport, conversations: Path, rejec
     tokens: Counter[str] = Counter()
     first: dict[str, str] = {}
     wanted = set(ids)
-    with JournalReader(Path(run.run_dir)) as journal:
-        for state, words in (("done", "accepted"), ("failed", "rejected")):
-            for job_id, _, outcome in journal.outcomes(state):  # type: ignore[arg-type]
-                twin = first.setdefault(mark(outcome), job_id) if state == "done" else job_id
-                if job_id not in wanted:
-                    continue
-                for who, usage in outcome["tokens"].items():
-                    tokens[who] += usage["prompt_tokens"] + usage["completion_tokens"]
-                found[job_id] = PersonaResult(
-                    id=job_id,
-                    state=words,  # type: ignore[arg-type]
-                    attempts=outcome["attempts"],
-                    reason=outcome.get("reason", ""),
-                    failed_checks=_failed(outcome["verdicts"]),
-                    duplicate_of="" if twin == job_id else twin,
-                )
+    for state, words in (("done", "accepted"), ("failed", "rejected")):
+        for job_id, _, outcome in outcomes_of(Path(run.run_dir), state):  # type: ignore[arg-type]
+            twin = first.setdefault(mark(outcome), job_id) if state == "done" else job_id
+            if job_id not in wanted:
+                continue
+            for who, usage in outcome["tokens"].items():
+                tokens[who] += usage["prompt_tokens"] + usage["completion_tokens"]
+            found[job_id] = PersonaResult(
+                id=job_id,
+                state=words,  # type: ignore[arg-type]
+                attempts=outcome["attempts"],
+                reason=outcome.get("reason", ""),
+                failed_checks=_failed(outcome["verdicts"]),
+                duplicate_of="" if twin == job_id else twin,
+            )
     return SftReport(
         personas=tuple(found.get(job_id) or PersonaResult(id=job_id, state="left") for job_id in ids),
         tokens=dict(tokens),

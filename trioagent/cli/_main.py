@@ -12,6 +12,7 @@ from ._doctor import doctor
 from ._errors import exit_code_of
 from ._eval import evaluate
 from ._export import export
+from ._mcp import mcp
 from ._memory import memory
 from ._model_options import debug_option
 from ._prompt import prompt
@@ -44,6 +45,7 @@ def trioagent(ctx: click.Context) -> None:
       trioagent eval list                                how good a memory is
       trioagent serve memories                           over HTTP, for other programs and a page
       trioagent view runs/july                           a run, or --memory notes, in the browser
+      trioagent mcp --memory notes                       for a program that speaks MCP
 
     \b
     Which model answers (see `trioagent chat --help`):
@@ -60,7 +62,7 @@ def trioagent(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
-for command in (chat, run, batch, sft, evaluate, export, memory, serve, view, prompt, doctor):
+for command in (chat, run, batch, sft, evaluate, export, memory, serve, mcp, view, prompt, doctor):
     trioagent.add_command(command)
 
 

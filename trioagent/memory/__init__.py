@@ -24,6 +24,9 @@ from ._knowledge import Knowledge as Knowledge
 from ._knowledge import SeenNotes as SeenNotes
 from ._memory import Lease as Lease
 from ._memory import Memory as Memory
+from ._note_store import FoundLine as FoundLine
+from ._note_store import NoteStore as NoteStore
+from ._note_store import StoredNote as StoredNote
 from ._paths import Folders as Folders
 from ._paths import is_inside as is_inside
 from ._policy import access_rules as access_rules

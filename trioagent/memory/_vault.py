@@ -12,7 +12,7 @@ import attrs
 
 from .._config import MemoryLimits
 from .._errors import InvalidInputError
-from ..tools import Disk, NoteText, NoteTools
+from ..tools import DEFAULT_RULES, Access, AccessRules, Disk, NoteText, NoteTools, is_shown
 from ..tools.links import Link, NoteIndex, block_text, front_matter, has_sections, parse_links, read_link, section
 from ._root import check_memory_path
 
@@ -59,13 +59,18 @@ class OutLink:
 class Vault:
     """The notes in a folder.
 
+    Args:
+        rules: only notes that may be read by them are there.
+
     Raises:
         MemoryPathError: it is not a folder that can be read.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, rules: AccessRules = DEFAULT_RULES) -> None:
         _check_readable(root)
-        self.tools: NoteTools = NoteTools(str(root))
+        access = Access()
+        access.rules = self._rules = rules
+        self.tools: NoteTools = NoteTools(str(root), access=access)
         self._disk = Disk(str(root))
         self._texts: dict[str, str] = {}
         self._meanings: dict[tuple[str, Link], OutLink] = {}
@@ -73,13 +78,19 @@ class Vault:
 
     def sizes(self) -> dict[str, int]:
         """The bytes of every file that is not hidden, by path, sorted."""
-        found: dict[str, int] = {}
+        return {path: size for path, (_, size, _) in self.stamps().items()}
+
+    def stamps(self) -> dict[str, tuple[int, int, int]]:
+        """The inode, size and time of change of every file that is not hidden, by path, sorted."""
+        found: dict[str, tuple[int, int, int]] = {}
         for start, folder, names in self._disk.walk():
             for name in names:
                 try:
-                    found[start + name] = folder.stat(name).st_size
+                    stat = folder.stat(name)
                 except FileNotFoundError:  # an agent is at work here
                     continue
+                if is_shown(start + name, self._rules):
+                    found[start + name] = stat.st_ino, stat.st_size, stat.st_mtime_ns
         return dict(sorted(found.items()))
 
     def note(self, name: str) -> str:
@@ -95,6 +106,10 @@ class Vault:
             return found.path
         near = f"; did you mean {' or '.join(found.suggestions)}?" if found.suggestions else ""
         raise InvalidInputError("NOTE", f"there is no note {name!r}{near}")
+
+    def has(self, path: str) -> bool:
+        """Whether something is at *path*, shown or not."""
+        return bool(self._disk.kind(path))
 
     def links(self, path: str) -> list[OutLink]:
         """The links in a note, in order."""
@@ -115,7 +130,7 @@ class Vault:
     @property
     def index(self) -> NoteIndex:
         if self._index is None:
-            self._index = NoteIndex(self._disk.files())
+            self._index = NoteIndex([path for path in self._disk.files() if is_shown(path, self._rules)])
         return self._index
 
     def data(self, path: str) -> bytes:

@@ -12,12 +12,17 @@ from .._lazy import lazy_names
 if TYPE_CHECKING:
     from ._config import ServerConfig as ServerConfig
     from ._config import ServerLimits as ServerLimits
+    from ._mcp import McpServer as McpServer
+    from ._mcp import open_mcp as open_mcp
+    from ._mcp_stdio import serve_mcp as serve_mcp
     from ._request_error import RequestError as RequestError
     from ._serve import Server as Server
     from ._serve import serve as serve
 
 _PLACES = {
     "_config": "ServerConfig ServerLimits",
+    "_mcp": "McpServer open_mcp",
+    "_mcp_stdio": "serve_mcp",
     "_request_error": "RequestError",
     "_serve": "Server serve",
 }

@@ -29,7 +29,9 @@ from collections.abc import Callable
 
 from ._disk import Disk as Disk
 from ._disk import Folder as Folder
+from ._edit import edited as edited
 from ._index import Index as Index
+from ._names import is_text as is_text
 from ._names import nfc as nfc
 from ._names import suffix_of as suffix_of
 from ._names import usual_forms as usual_forms
@@ -55,6 +57,7 @@ from ._text import NoteText as NoteText
 from ._version import Version as Version
 from ._version import version_of as version_of
 from ._version import version_of_open as version_of_open
+from .files import MAX_HITS as MAX_HITS
 from .files import NoteTools as NoteTools
 
 NAMES = (

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 from . import _diff
 from . import search as _search
-from ._advice import not_found, part_of, too_often
+from ._advice import part_of
 from ._disk import MAX_BYTES, Disk
+from ._edit import replace_once
 from ._index import READ_BYTES, Index
 from ._listing import Listing
 from ._lookup import Lookup
@@ -129,19 +130,7 @@ class NoteTools:
     def update_file(self, file_path: str, old_content: str, new_content: str) -> bool:
         """Replace *old_content*, which must be in the note exactly once, by *new_content*."""
         path = self._existing(file_path)
-        note = NoteText(self._read_text(path))
-        old = as_text(old_content, "old_content", "- city: Paris").replace("\r\n", "\n")
-        new = as_text(new_content, "new_content", "- city: Berlin")
-        if not old and note.shown:
-            raise Refused(
-                "old_content is empty; give a text that is in the note. "
-                "To add a line, give the line before it as old_content, and both lines as new_content"
-            )
-        times = note.shown.count(old) if old else 1
-        if times != 1:
-            raise Refused(too_often(path, note.shown, old, times) if times else not_found(path, note.shown, old))
-        start = note.shown.index(old)
-        self._save(path, note.splice(start, start + len(old), new))
+        self._save(path, replace_once(path, self._read_text(path), old_content, new_content))
         return True
 
     @tool(ToolError)
@@ -244,7 +233,14 @@ class NoteTools:
                 found.append(source)
         return sorted(found)
 
-    # About the index, for the host's own blocks
+    # For the host
+
+    @tool(ToolError)
+    def place_of(self, file_path: str) -> str:
+        """The path that a note called *file_path* is written to: that of the one there is, or of a new one."""
+        path = self._lookup.for_note(relative(file_path))
+        self._check_writable(path)
+        return path
 
     def renewed_index(self, keep: int) -> tuple[bytes, int]:
         """A new part of the index, in place of all but the first *keep* ones, and how many notes it has."""

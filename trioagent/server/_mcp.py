@@ -1,0 +1,515 @@
+"""A memory over the Model Context Protocol: its notes as tools and resources, and an agent that uses them.
+
+Both generations of the protocol are served: the one that begins with a handshake (up to 2025-11-25), and the one
+without (2026-07-28). Which one a client speaks is found out by the SDK.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, get_type_hints
+from urllib.parse import quote, unquote
+
+import anyio
+import attrs
+import mcp_types as types
+import trio
+from mcp.server.lowlevel.server import NotificationOptions, Server
+from mcp.server.session import ServerSession
+from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ResourcesListChanged, ResourceUpdated
+from mcp.shared.exceptions import MCPError
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
+
+from .. import __version__
+from .._config import AgentConfig
+from .._errors import InvalidInputError, MemoryUnreadError, TrioAgentError
+from .._events import AgentEvent, Answered, CodeResult, CodeStarted
+from .._exceptions import open_helper_nursery
+from .._wire import read_value, strict_converter
+from ..agent import Agent
+from ..memory import Memory, NoteStore, StoredNote
+from ..runtime import Runtime
+
+URI = "note:///"
+PAGE = 1000
+"""Resources in one answer."""
+WATCH_SECONDS = 2.0
+"""Between looks at the folder, while somebody wants to know of changes."""
+CHATS = 4
+"""Questions to the model at once; more wait."""
+
+_INSTRUCTIONS = (
+    "A memory of linked markdown notes. Search or list before writing, so that a fact has one note. To replace a note, "
+    "read it and name the version that you read; if somebody else has changed it since, nothing is written."
+)
+Context = Any  # ServerRequestContext of the SDK, whose parameters are of no use here
+
+
+@attrs.frozen(kw_only=True)
+class SearchNotes:
+    """Find the lines of all notes that fit a query best."""
+
+    query: str
+    limit: int = 10
+
+
+@attrs.frozen(kw_only=True)
+class ReadNote:
+    """Read a note, with the version that a change of it has to name."""
+
+    path: str
+
+
+@attrs.frozen(kw_only=True)
+class ListNotes:
+    """List the notes with their sizes."""
+
+    folder: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class ListBacklinks:
+    """List the notes that link to a note."""
+
+    path: str
+
+
+@attrs.frozen(kw_only=True)
+class WriteNote:
+    """Make a note, or replace a version of it."""
+
+    path: str
+    text: str
+    version: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class EditNote:
+    """Replace one passage of a note, which must be in it exactly once."""
+
+    path: str
+    old_text: str
+    new_text: str
+    version: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class MoveNote:
+    """Give a note another path."""
+
+    path: str
+    new_path: str
+    version: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class DeleteNote:
+    """Delete a version of a note."""
+
+    path: str
+    version: str
+
+
+@attrs.frozen(kw_only=True)
+class Ask:
+    """Ask an agent that knows the notes. It changes nothing, and knows nothing of what was asked before."""
+
+    question: str
+
+
+@attrs.frozen(kw_only=True)
+class Remember:
+    """Tell an agent something that it is to write into the notes, where it belongs."""
+
+    text: str
+
+
+_WORDS: Mapping[str, str] = {
+    "query": "words to look for",
+    "limit": "the most lines",
+    "path": "such as entities/ada.md, or what a link to it says",
+    "folder": "only notes in this folder and below it",
+    "text": "the whole text",
+    "version": "the version that was read; nothing is changed if it is another one by now",
+    "old_text": "a text that is in the note exactly once",
+    "new_text": "what is to be there instead",
+    "new_path": "where no note is yet",
+    "question": "what to find out",
+}
+_SCHEMAS: Mapping[Any, dict[str, Any]] = {
+    str: {"type": "string"},
+    int: {"type": "integer", "minimum": 1, "maximum": 100},
+    str | None: {"type": ["string", "null"]},
+}
+
+
+@attrs.frozen
+class _Tool:
+    """One tool: what it takes, whether it only reads, and whether it takes something away."""
+
+    takes: type
+    run: Callable[[McpServer, Context, Any], Awaitable[types.CallToolResult]]
+    reads: bool = True
+    destroys: bool = False
+
+    def described(self, name: str) -> types.Tool:
+        fields = attrs.fields(self.takes)
+        hints = get_type_hints(self.takes)
+        properties = {
+            field.name: {**_SCHEMAS[hints[field.name]], "description": _WORDS[field.name]} for field in fields
+        }
+        return types.Tool(
+            name=name,
+            description=self.takes.__doc__,
+            input_schema={
+                "type": "object",
+                "properties": properties,
+                "required": [field.name for field in fields if field.default is attrs.NOTHING],
+                "additionalProperties": False,
+            },
+            annotations=types.ToolAnnotations(
+                read_only_hint=self.reads, destructive_hint=self.destroys, open_world_hint=False
+            ),
+        )
+
+
+class McpServer:
+    """One memory, for any number of clients. Made by `open_mcp`.
+
+    Args:
+        memory: whose policy, limits and history hold for all that clients do.
+        runtime: whose model answers what is asked; None for no such tools.
+        agent: how that agent behaves.
+        watch: tells clients of changes.
+    """
+
+    def __init__(self, memory: Memory, runtime: Runtime | None, agent: AgentConfig, watch: Watcher) -> None:
+        self._store, self._memory = NoteStore(memory), memory
+        self._runtime, self._agent = runtime, agent
+        self._watch = watch
+        self._chats = trio.CapacityLimiter(CHATS)
+        self._tools = {**NOTE_TOOLS, **(AGENT_TOOLS if runtime is not None else {})}
+        self.server: Server[Any] = Server(
+            "trioagent",
+            version=__version__,
+            instructions=_INSTRUCTIONS,
+            on_list_tools=self._list_tools,
+            on_call_tool=self._call_tool,
+            on_list_resources=self._list_resources,
+            on_read_resource=self._read_resource,
+            on_subscribe_resource=self._subscribe,
+            on_unsubscribe_resource=self._unsubscribe,
+            on_subscriptions_listen=watch.listen,
+        )
+
+    async def run(self, read: Any, write: Any) -> None:
+        """Serve one client over the SDK's streams, until it hangs up."""
+        options = self.server.create_initialization_options(NotificationOptions(resources_changed=True))
+        await self.server.run(read, write, options)
+
+    async def _list_tools(self, ctx: Context, params: Any) -> types.ListToolsResult:
+        await trio.lowlevel.checkpoint()
+        self._watch.met(ctx)
+        return types.ListToolsResult(tools=[tool.described(name) for name, tool in self._tools.items()])
+
+    async def _call_tool(self, ctx: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
+        tool = self._tools.get(params.name)
+        if tool is None:
+            known = ", ".join(self._tools)
+            raise MCPError(types.INVALID_PARAMS, f"there is no tool {params.name!r:.100}; there are {known}")
+        try:
+            taken: Any = read_value(strict_converter(), params.arguments or {}, tool.takes, params.name)
+            return await tool.run(self, ctx, taken)
+        except MemoryUnreadError as error:
+            return _failure(f"{error.paths[0]!r} exists; read it with read_note, and name its version to replace it")
+        except TrioAgentError as error:
+            return _failure(str(error))
+        finally:
+            if not tool.reads:
+                self._watch.look_now()
+
+    async def _list_resources(self, ctx: Context, params: Any) -> types.ListResourcesResult:
+        self._watch.met(ctx)
+        cursor = "0" if params is None or params.cursor is None else params.cursor
+        if not (cursor.isascii() and cursor.isdecimal()):
+            raise MCPError(types.INVALID_PARAMS, f"{cursor!r:.100} is no cursor of ours")
+        sizes = list((await self._store.sizes()).items())
+        start = int(cursor)
+        return types.ListResourcesResult(
+            resources=[
+                types.Resource(uri=uri_of(path), name=path, mime_type=_mime_type(path), size=size)
+                for path, size in sizes[start : start + PAGE]
+            ],
+            next_cursor=str(start + PAGE) if start + PAGE < len(sizes) else None,
+        )
+
+    async def _read_resource(self, ctx: Context, params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
+        uri = str(params.uri)
+        path = path_of(uri)
+        contents: types.TextResourceContents | types.BlobResourceContents
+        try:
+            if _mime_type(path) == "application/octet-stream":
+                blob = base64.b64encode(await self._store.data(path)).decode()
+                contents = types.BlobResourceContents(uri=uri, mime_type=_mime_type(path), blob=blob)
+            else:
+                text = (await self._store.read(path)).text
+                contents = types.TextResourceContents(uri=uri, mime_type=_mime_type(path), text=text)
+        except TrioAgentError as error:
+            raise MCPError(types.INVALID_PARAMS, str(error)) from error
+        return types.ReadResourceResult(contents=[contents])
+
+    async def _subscribe(self, ctx: Context, params: types.SubscribeRequestParams) -> types.EmptyResult:
+        await trio.lowlevel.checkpoint()
+        path_of(str(params.uri))
+        self._watch.subscribe(ctx, str(params.uri))
+        return types.EmptyResult()
+
+    async def _unsubscribe(self, ctx: Context, params: types.UnsubscribeRequestParams) -> types.EmptyResult:
+        await trio.lowlevel.checkpoint()
+        self._watch.unsubscribe(ctx, str(params.uri))
+        return types.EmptyResult()
+
+    # The tools.
+
+    async def _search_notes(self, ctx: Context, taken: SearchNotes) -> types.CallToolResult:
+        if not 1 <= taken.limit <= 100:
+            raise InvalidInputError("limit", f"must be from 1 to 100, not {taken.limit}")
+        found = await self._store.search(taken.query, taken.limit)
+        lines = [f"{line.path}:{line.line}: {line.text}" for line in found]
+        return _result("\n".join(lines) or "nothing found", {"lines": [attrs.asdict(line) for line in found]})
+
+    async def _read_note(self, ctx: Context, taken: ReadNote) -> types.CallToolResult:
+        note = await self._store.read(taken.path)
+        head = f"{note.path}, version {note.version}"
+        return _result(head, {"path": note.path, "version": note.version, "text": note.text}, note.text)
+
+    async def _list_notes(self, ctx: Context, taken: ListNotes) -> types.CallToolResult:
+        folder = taken.folder.strip("/")
+        sizes = await self._store.sizes()
+        if folder:
+            sizes = {path: size for path, size in sizes.items() if path.startswith(f"{folder}/")}
+            if not sizes:
+                raise InvalidInputError("folder", f"there are no notes in {folder!r:.200}")
+        notes = [{"path": path, "bytes": size} for path, size in sizes.items()]
+        return _result("\n".join(sizes) or "there are no notes yet", {"notes": notes})
+
+    async def _backlinks(self, ctx: Context, taken: ListBacklinks) -> types.CallToolResult:
+        paths = list(await self._store.backlinks(taken.path))
+        return _result("\n".join(paths) or "no note links to it", {"paths": paths})
+
+    async def _write_note(self, ctx: Context, taken: WriteNote) -> types.CallToolResult:
+        return _changed(await self._store.write(taken.path, taken.text, version=taken.version), "written")
+
+    async def _edit_note(self, ctx: Context, taken: EditNote) -> types.CallToolResult:
+        store = self._store
+        return _changed(await store.edit(taken.path, taken.old_text, taken.new_text, version=taken.version), "changed")
+
+    async def _move_note(self, ctx: Context, taken: MoveNote) -> types.CallToolResult:
+        note, links = await self._store.move(taken.path, taken.new_path, version=taken.version)
+        advice = f"\nThese notes link to the old path: {', '.join(links)}" if links else ""
+        return _result(
+            f"moved to {note.path}, version {note.version}{advice}",
+            {"path": note.path, "version": note.version, "linked_from": list(links)},
+        )
+
+    async def _delete_note(self, ctx: Context, taken: DeleteNote) -> types.CallToolResult:
+        note = await self._store.delete(taken.path, version=taken.version)
+        return _result(f"deleted {note.path}", {"path": note.path, "version": None})
+
+    async def _ask(self, ctx: Context, taken: Ask) -> types.CallToolResult:
+        return await self._chat(ctx, taken.question, read_only=True)
+
+    async def _remember(self, ctx: Context, taken: Remember) -> types.CallToolResult:
+        return await self._chat(ctx, taken.text, read_only=False)
+
+    async def _chat(self, ctx: Context, message: str, *, read_only: bool) -> types.CallToolResult:
+        assert self._runtime is not None
+        policy = attrs.evolve(self._memory.policy, read_only=True) if read_only else self._memory.policy
+        async with self._chats:
+            agent = Agent(
+                self._runtime, memory_path=self._memory.path, policy=policy, **attrs.asdict(self._agent, recurse=False)
+            )
+            response = None
+            async with agent.stream_chat(message) as events:
+                steps = 0
+                async for event in events:
+                    if words := _progress(event):
+                        steps += 1
+                        await ctx.session.report_progress(steps, message=words)
+                    response = getattr(event, "response", None)
+        assert response is not None
+        if not response.reply:
+            return _failure(f"the model gave no reply ({response.stop_reason})")
+        structured = {"reply": response.reply, "blocks_saved": response.blocks_saved}
+        return _result(response.reply, structured)
+
+
+NOTE_TOOLS: Mapping[str, _Tool] = {
+    "search_notes": _Tool(SearchNotes, McpServer._search_notes),
+    "read_note": _Tool(ReadNote, McpServer._read_note),
+    "list_notes": _Tool(ListNotes, McpServer._list_notes),
+    "backlinks": _Tool(ListBacklinks, McpServer._backlinks),
+    "write_note": _Tool(WriteNote, McpServer._write_note, reads=False, destroys=True),
+    "edit_note": _Tool(EditNote, McpServer._edit_note, reads=False),
+    "move_note": _Tool(MoveNote, McpServer._move_note, reads=False),
+    "delete_note": _Tool(DeleteNote, McpServer._delete_note, reads=False, destroys=True),
+}
+AGENT_TOOLS: Mapping[str, _Tool] = {
+    "ask": _Tool(Ask, McpServer._ask),
+    "remember": _Tool(Remember, McpServer._remember, reads=False),
+}
+
+
+class Watcher:
+    """Tells clients which notes have changed, whoever changed them.
+
+    Clients of the handshake generation subscribe to single notes; the others open a stream (`listen`).
+    """
+
+    def __init__(self, store: NoteStore) -> None:
+        self._store = store
+        self._bus = _Bus(self._want)
+        self.listen = ListenHandler(self._bus)
+        self._sessions: dict[int, tuple[ServerSession, set[str]]] = {}  # of the handshake generation
+        self._wanted, self._now = trio.Event(), trio.Event()
+
+    def met(self, ctx: Context) -> None:
+        """A client of the handshake generation has asked what there is: it is told when that changes."""
+        if ctx.session.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS:
+            self._session(ctx)
+            self._want()
+
+    def subscribe(self, ctx: Context, uri: str) -> None:
+        self._session(ctx).add(uri)
+        self._want()
+
+    def unsubscribe(self, ctx: Context, uri: str) -> None:
+        self._session(ctx).discard(uri)
+
+    def look_now(self) -> None:
+        """Look at the folder without waiting."""
+        self._now.set()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Look at the folder while somebody wants to know, until cancelled."""
+        task_status.started()
+        await self._wanted.wait()
+        before = await self._store.stamps()
+        while True:
+            with trio.move_on_after(WATCH_SECONDS):
+                await self._now.wait()
+            self._now = trio.Event()
+            try:
+                now = await self._store.stamps()
+            except TrioAgentError:  # the folder is away; whoever asks for a note is told so
+                continue
+            if before != now:
+                changed = [path for path in {**before, **now} if before.get(path) != now.get(path)]
+                before, was = now, before
+                await self._tell(changed, listing=was.keys() != now.keys())
+
+    async def _tell(self, changed: list[str], *, listing: bool) -> None:
+        if listing:
+            await self._bus.publish(ResourcesListChanged())
+        for path in changed:
+            await self._bus.publish(ResourceUpdated(uri=uri_of(path)))
+        uris = {uri_of(path) for path in changed}
+        for key, (session, wanted) in list(self._sessions.items()):
+            try:
+                if listing:
+                    await session.send_resource_list_changed()
+                for uri in sorted(wanted & uris):
+                    await session.send_resource_updated(uri)
+            except (anyio.BrokenResourceError, anyio.ClosedResourceError):  # it has hung up
+                self._sessions.pop(key, None)
+
+    def _session(self, ctx: Context) -> set[str]:
+        key = id(ctx.session.client_params)  # one object for a connection
+        return self._sessions.setdefault(key, (ctx.session, set()))[1]
+
+    def _want(self) -> None:
+        self._wanted.set()
+
+
+class _Bus(InMemorySubscriptionBus):
+    """Says when somebody begins to listen."""
+
+    def __init__(self, wanted: Callable[[], None]) -> None:
+        super().__init__()
+        self._wanted = wanted
+
+    def subscribe(self, listener: Any) -> Callable[[], None]:
+        self._wanted()
+        return super().subscribe(listener)
+
+
+@asynccontextmanager
+async def open_mcp(
+    memory: Memory, *, runtime: Runtime | None = None, agent: AgentConfig = AgentConfig()
+) -> AsyncIterator[McpServer]:
+    """A server of *memory*; leaving the block ends what it does for its clients.
+
+    Args:
+        runtime: whose model answers ``ask`` and ``remember``; None for a server without them.
+        agent: how the agent behaves that does.
+
+    Raises:
+        MemoryPathError: the folder cannot be used.
+    """
+    async with memory.lease():  # which makes the folder
+        pass
+    watcher = Watcher(NoteStore(memory))
+    async with open_helper_nursery() as nursery:
+        await nursery.start(watcher.run)
+        yield McpServer(memory, runtime, agent, watcher)
+        nursery.cancel_scope.cancel()
+
+
+def uri_of(path: str) -> str:
+    """The address of a note as a resource."""
+    return URI + quote(path)
+
+
+def path_of(uri: str) -> str:
+    """The path in the address of a resource.
+
+    Raises:
+        MCPError: it is none of ours.
+    """
+    if not uri.startswith(URI):
+        raise MCPError(types.INVALID_PARAMS, f"{uri!r:.200} is no note; resources here are like {URI}entities/ada.md")
+    return unquote(uri.removeprefix(URI))
+
+
+def _mime_type(path: str) -> str:
+    suffix = path.rpartition(".")[2].lower()
+    known = {"md": "text/markdown", "txt": "text/plain", "csv": "text/csv", "json": "application/json"}
+    return known.get(suffix, "application/octet-stream")
+
+
+def _result(text: str, structured: dict[str, Any], *more: str) -> types.CallToolResult:
+    content: list[Any] = [types.TextContent(text=words) for words in (text, *more)]
+    return types.CallToolResult(content=content, structured_content=structured)
+
+
+def _failure(text: str) -> types.CallToolResult:
+    return types.CallToolResult(content=[types.TextContent(text=text)], is_error=True)
+
+
+def _changed(note: StoredNote, word: str) -> types.CallToolResult:
+    said = f"{note.path} {word}" if note.changed else f"{note.path} said this already"
+    structured = {"path": note.path, "version": note.version, "changed": note.changed}
+    return _result(f"{said}, version {note.version}", structured)
+
+
+def _progress(event: AgentEvent) -> str:
+    match event:
+        case Answered():
+            return "the model has answered"
+        case CodeStarted():
+            return "code runs over the notes"
+        case CodeResult(result):
+            return "code changed the notes" if result.saved else "code read the notes"
+    return ""

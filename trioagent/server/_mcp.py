@@ -329,7 +329,11 @@ class McpServer:
         policy = attrs.evolve(self._memory.policy, read_only=True) if read_only else self._memory.policy
         async with self._chats:
             agent = Agent(
-                self._runtime, memory_path=self._memory.path, policy=policy, **attrs.asdict(self._agent, recurse=False)
+                self._runtime,
+                memory_path=self._memory.path,
+                policy=policy,
+                history=self._memory.history or False,
+                **attrs.asdict(self._agent, recurse=False),
             )
             response = None
             async with agent.stream_chat(message) as events:

@@ -173,7 +173,7 @@ async def test_a_memory_that_may_only_be_read(notes: Path) -> None:
 async def test_changes_are_in_the_history_where_one_is_kept(notes: Path) -> None:
     from trioagent.memory import Memory
 
-    async with connected(notes, "--history") as client:
+    async with connected(notes) as client:
         await said(client, "write_note", path="new", text="x")
         await said(client, "edit_note", path="user.md", old_text="Ana", new_text="Eve")
     revisions = await Memory(notes).log()

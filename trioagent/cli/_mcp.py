@@ -14,10 +14,18 @@ import trio
 from .._config import AgentConfig, RateLimits, VaultPolicy
 from .._errors import InvalidInputError
 from .._exceptions import open_helper_nursery
-from ..memory import Memory
+from ..memory import HistorySetting, Memory
 from ..models import OfflineRules
 from ..runtime import open_runtime
-from ._model_options import ResolvedModel, agent_config, debug_option, given_folder, model_options, resolve_model
+from ._model_options import (
+    ResolvedModel,
+    agent_config,
+    debug_option,
+    given_folder,
+    history_options,
+    model_options,
+    resolve_model,
+)
 from ._profiles import ModelChoice
 from ._terminal import one_line
 
@@ -33,9 +41,9 @@ from ._terminal import one_line
 @model_options
 @click.option("--no-model", is_flag=True, help="Only the notes: no tools that ask an agent.")
 @click.option("--read-only", is_flag=True, help="Nothing may be changed.")
-@click.option("--history/--no-history", default=False, help="Keep every change, so that it can be taken back.")
+@history_options
 @debug_option
-def mcp(memory: Path, model: ModelChoice, no_model: bool, read_only: bool, history: bool) -> int:
+def mcp(memory: Path, model: ModelChoice, no_model: bool, read_only: bool, history: HistorySetting) -> int:
     """Serve a memory over standard input and output to the program that starts this one.
 
     The notes are tools (search_notes, read_note, list_notes, backlinks, write_note, edit_note, move_note, delete_note)

@@ -146,7 +146,7 @@ _SCHEMAS: Mapping[Any, dict[str, Any]] = {
 
 
 @attrs.frozen
-class _Tool:
+class _McpTool:
     """One tool: what it takes, whether it only reads, and whether it takes something away."""
 
     takes: type
@@ -185,7 +185,7 @@ class McpServer:
         watch: tells clients of changes.
     """
 
-    def __init__(self, memory: Memory, runtime: Runtime | None, agent: AgentConfig, watch: Watcher) -> None:
+    def __init__(self, memory: Memory, runtime: Runtime | None, agent: AgentConfig, watch: NoteWatcher) -> None:
         self._store, self._memory = NoteStore(memory), memory
         self._runtime, self._agent = runtime, agent
         self._watch = watch
@@ -350,23 +350,23 @@ class McpServer:
         return _result(response.reply, structured)
 
 
-NOTE_TOOLS: Mapping[str, _Tool] = {
-    "search_notes": _Tool(SearchNotes, McpServer._search_notes),
-    "read_note": _Tool(ReadNote, McpServer._read_note),
-    "list_notes": _Tool(ListNotes, McpServer._list_notes),
-    "backlinks": _Tool(ListBacklinks, McpServer._backlinks),
-    "write_note": _Tool(WriteNote, McpServer._write_note, reads=False, destroys=True),
-    "edit_note": _Tool(EditNote, McpServer._edit_note, reads=False),
-    "move_note": _Tool(MoveNote, McpServer._move_note, reads=False),
-    "delete_note": _Tool(DeleteNote, McpServer._delete_note, reads=False, destroys=True),
+NOTE_TOOLS: Mapping[str, _McpTool] = {
+    "search_notes": _McpTool(SearchNotes, McpServer._search_notes),
+    "read_note": _McpTool(ReadNote, McpServer._read_note),
+    "list_notes": _McpTool(ListNotes, McpServer._list_notes),
+    "backlinks": _McpTool(ListBacklinks, McpServer._backlinks),
+    "write_note": _McpTool(WriteNote, McpServer._write_note, reads=False, destroys=True),
+    "edit_note": _McpTool(EditNote, McpServer._edit_note, reads=False),
+    "move_note": _McpTool(MoveNote, McpServer._move_note, reads=False),
+    "delete_note": _McpTool(DeleteNote, McpServer._delete_note, reads=False, destroys=True),
 }
-AGENT_TOOLS: Mapping[str, _Tool] = {
-    "ask": _Tool(Ask, McpServer._ask),
-    "remember": _Tool(Remember, McpServer._remember, reads=False),
+AGENT_TOOLS: Mapping[str, _McpTool] = {
+    "ask": _McpTool(Ask, McpServer._ask),
+    "remember": _McpTool(Remember, McpServer._remember, reads=False),
 }
 
 
-class Watcher:
+class NoteWatcher:
     """Tells clients which notes have changed, whoever changed them.
 
     Clients of the handshake generation subscribe to single notes; the others open a stream (`listen`).
@@ -374,7 +374,7 @@ class Watcher:
 
     def __init__(self, store: NoteStore) -> None:
         self._store = store
-        self._bus = _Bus(self._want)
+        self._bus = _WatchedBus(self._want)
         self.listen = ListenHandler(self._bus)
         self._sessions: dict[int, tuple[ServerSession, set[str]]] = {}  # of the handshake generation
         self._wanted, self._now = trio.Event(), trio.Event()
@@ -437,7 +437,7 @@ class Watcher:
         self._wanted.set()
 
 
-class _Bus(InMemorySubscriptionBus):
+class _WatchedBus(InMemorySubscriptionBus):
     """Says when somebody begins to listen."""
 
     def __init__(self, wanted: Callable[[], None]) -> None:
@@ -464,7 +464,7 @@ async def open_mcp(
     """
     async with memory.lease():  # which makes the folder
         pass
-    watcher = Watcher(NoteStore(memory))
+    watcher = NoteWatcher(NoteStore(memory))
     async with open_helper_nursery() as nursery:
         await nursery.start(watcher.run)
         yield McpServer(memory, runtime, agent, watcher)

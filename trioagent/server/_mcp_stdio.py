@@ -41,8 +41,8 @@ async def serve_mcp(memory: Memory, *, runtime: Runtime | None = None, agent: Ag
         with _own_descriptors() as (stdin, stdout):
             async with trio.lowlevel.FdStream(stdin) as reads, trio.lowlevel.FdStream(stdout) as writes:
                 # The SDK asks for anyio's files, whose reads no cancellation reaches; these are what it uses of them.
-                lines: Any = _Lines(reads)
-                writer: Any = _Writer(writes)
+                lines: Any = _LineReader(reads)
+                writer: Any = _TextWriter(writes)
                 async with stdio_server(lines, writer) as (read, write):
                     await server.run(read, write)
 
@@ -65,13 +65,13 @@ def _own_descriptors() -> Iterator[tuple[int, int]]:
         os.close(stdout)
 
 
-class _Lines:
+class _LineReader:
     """Lines of UTF-8, as they come; ends where a line is too long."""
 
     def __init__(self, stream: trio.lowlevel.FdStream) -> None:
         self._stream, self._buffer, self._searched = stream, bytearray(), 0
 
-    def __aiter__(self) -> _Lines:
+    def __aiter__(self) -> _LineReader:
         return self
 
     async def __anext__(self) -> str:
@@ -93,7 +93,7 @@ class _Lines:
         return line
 
 
-class _Writer:
+class _TextWriter:
     """Texts, written at once."""
 
     def __init__(self, stream: trio.lowlevel.FdStream) -> None:

@@ -138,7 +138,7 @@ async def test_each_change_names_the_version_that_it_changes(notes: Path, mode: 
 
 async def test_bad_requests_get_an_answer_that_says_what_to_do(notes: Path) -> None:
     (notes / "photo.png").write_bytes(b"\x89PNG\0")
-    async with connected(notes) as client:
+    async with connected(notes, "--no-history") as client:
         assert await said(client, "read_note", path="nobody") == "error: NOTE: there is no note 'nobody'"
         assert "is not shown" in await said(client, "read_note", path="../secret.md")
         assert "lacks the field 'path'" in await said(client, "read_note")

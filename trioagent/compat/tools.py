@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import Any, cast
 
-from ..tools import NoResults, ToolError
+from ..tools import NoResults, PathList, ToolError
 from ._folders import absolute
 from ._interop import run_sync
 from ._runtimes import sandbox_for
@@ -92,7 +92,10 @@ async def _in_a_block(name: str, args: tuple[object, ...], memory_path: str) -> 
     answers: list[Any] = []
 
     async def answer(kind: str, value: object, problem: str) -> None:
-        answers.append({"ToolError": ToolError, "NoResults": NoResults}.get(kind, lambda text: value)(problem))
+        if kind == "PathList" and isinstance(value, list):
+            answers.append(PathList(value))
+        else:
+            answers.append({"ToolError": ToolError, "NoResults": NoResults}.get(kind, lambda text: value)(problem))
 
     code = (
         f"_value = {name}(*{args!r})\n"

@@ -211,7 +211,7 @@ class McpServer:
 
     async def _list_tools(self, ctx: Context, params: Any) -> types.ListToolsResult:
         await trio.lowlevel.checkpoint()
-        self._watch.met(ctx)
+        await self._watch.met(ctx)
         return types.ListToolsResult(tools=[tool.described(name) for name, tool in self._tools.items()])
 
     async def _call_tool(self, ctx: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
@@ -231,7 +231,7 @@ class McpServer:
                 self._watch.look_now()
 
     async def _list_resources(self, ctx: Context, params: Any) -> types.ListResourcesResult:
-        self._watch.met(ctx)
+        await self._watch.met(ctx)
         cursor = "0" if params is None or params.cursor is None else params.cursor
         if not (cursor.isascii() and cursor.isdecimal()):
             raise MCPError(types.INVALID_PARAMS, f"{cursor!r:.100} is no cursor of ours")
@@ -263,7 +263,7 @@ class McpServer:
     async def _subscribe(self, ctx: Context, params: types.SubscribeRequestParams) -> types.EmptyResult:
         await trio.lowlevel.checkpoint()
         path_of(str(params.uri))
-        self._watch.subscribe(ctx, str(params.uri))
+        await self._watch.subscribe(ctx, str(params.uri))
         return types.EmptyResult()
 
     async def _unsubscribe(self, ctx: Context, params: types.UnsubscribeRequestParams) -> types.EmptyResult:
@@ -374,20 +374,30 @@ class NoteWatcher:
 
     def __init__(self, store: NoteStore) -> None:
         self._store = store
-        self._bus = _WatchedBus(self._want)
-        self.listen = ListenHandler(self._bus)
+        self._bus = InMemorySubscriptionBus()
+        self._streams = ListenHandler(self._bus)
         self._sessions: dict[int, tuple[ServerSession, set[str]]] = {}  # of the handshake generation
+        self._before: Mapping[str, tuple[int, int, int]] | None = None
+        self._starting = trio.Lock()
         self._wanted, self._now = trio.Event(), trio.Event()
 
-    def met(self, ctx: Context) -> None:
+    async def met(self, ctx: Context) -> None:
         """A client of the handshake generation has asked what there is: it is told when that changes."""
         if ctx.session.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS:
             self._session(ctx)
-            self._want()
+            await self._start()
 
-    def subscribe(self, ctx: Context, uri: str) -> None:
+    async def listen(
+        self, ctx: Context, params: types.SubscriptionsListenRequestParams
+    ) -> types.SubscriptionsListenResult:
+        """Serve one stream of changes, until its client closes it."""
+        await self._start()
+        return await self._streams(ctx, params)
+
+    async def subscribe(self, ctx: Context, uri: str) -> None:
+        """Tell this client of every change of a note from now on."""
         self._session(ctx).add(uri)
-        self._want()
+        await self._start()
 
     def unsubscribe(self, ctx: Context, uri: str) -> None:
         self._session(ctx).discard(uri)
@@ -396,11 +406,9 @@ class NoteWatcher:
         """Look at the folder without waiting."""
         self._now.set()
 
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    async def run(self) -> None:
         """Look at the folder while somebody wants to know, until cancelled."""
-        task_status.started()
         await self._wanted.wait()
-        before = await self._store.stamps()
         while True:
             with trio.move_on_after(WATCH_SECONDS):
                 await self._now.wait()
@@ -409,10 +417,17 @@ class NoteWatcher:
                 now = await self._store.stamps()
             except TrioAgentError:  # the folder is away; whoever asks for a note is told so
                 continue
+            before, self._before = self._before or {}, now
             if before != now:
                 changed = [path for path in {**before, **now} if before.get(path) != now.get(path)]
-                before, was = now, before
-                await self._tell(changed, listing=was.keys() != now.keys())
+                await self._tell(changed, listing=before.keys() != now.keys())
+
+    async def _start(self) -> None:
+        """Whoever is answered after this is told of every change that comes after the answer."""
+        async with self._starting:
+            if self._before is None:
+                self._before = await self._store.stamps()
+        self._wanted.set()
 
     async def _tell(self, changed: list[str], *, listing: bool) -> None:
         if listing:
@@ -433,21 +448,6 @@ class NoteWatcher:
         key = id(ctx.session.client_params)  # one object for a connection
         return self._sessions.setdefault(key, (ctx.session, set()))[1]
 
-    def _want(self) -> None:
-        self._wanted.set()
-
-
-class _WatchedBus(InMemorySubscriptionBus):
-    """Says when somebody begins to listen."""
-
-    def __init__(self, wanted: Callable[[], None]) -> None:
-        super().__init__()
-        self._wanted = wanted
-
-    def subscribe(self, listener: Any) -> Callable[[], None]:
-        self._wanted()
-        return super().subscribe(listener)
-
 
 @asynccontextmanager
 async def open_mcp(
@@ -466,7 +466,7 @@ async def open_mcp(
         pass
     watcher = NoteWatcher(NoteStore(memory))
     async with open_helper_nursery() as nursery:
-        await nursery.start(watcher.run)
+        nursery.start_soon(watcher.run)
         yield McpServer(memory, runtime, agent, watcher)
         nursery.cancel_scope.cancel()
 

@@ -161,7 +161,9 @@ class _Watcher:
         with self._session.subscribe(after) as subscription:
             async with open_helper_nursery() as nursery:
                 nursery.start_soon(self._send, subscription)
-                await self._receive(subscription)
+                misbehaves = await self._receive(subscription)
+            if misbehaves:
+                await self._websocket.close(_POLICY_VIOLATION, "too many errors")
 
     async def _send(self, subscription: Subscription) -> None:
         try:
@@ -171,15 +173,16 @@ class _Watcher:
         except trio.EndOfChannel:
             await self._websocket.close(_NORMAL)
 
-    async def _receive(self, subscription: Subscription) -> None:
+    async def _receive(self, subscription: Subscription) -> bool:
+        """Do what the client asks for, until it leaves; True if it is to be sent away."""
         while (message := await self._websocket.receive())["type"] == "websocket.receive":
             try:
                 await read_command(await read_json(message.get("text") or "")).apply(self._session)
             except Exception as error:  # noqa: BLE001 - the client is told
                 if subscription.unread >= _UNREAD_ERRORS:
-                    await self._websocket.close(_POLICY_VIOLATION, "too many errors")
-                    return
+                    return True
                 subscription.send(_error_message(as_request_error(error)))
+        return False
 
 
 async def _send_away(websocket: WebSocket, error: RequestError) -> None:

@@ -29,16 +29,17 @@ from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.protocol.ws_stream import WSStream
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.typing import ConnectionState
+from hypercorn.typing import ConnectionState, H11SendableEvent
 from wsproto.utilities import ProtocolError
 
-from .._exceptions import without_cancelled
+from .._exceptions import leaves, without_cancelled
 from ._config import ServerLimits
 from ._request_error import RequestError, log
 
 CONNECTION = "trioagent.connection"  # the key of a connection in the ASGI scope's state
 
 _CHUNK = 64 * 1024
+_UNUSED_HEADERS = (b"sec-websocket-extensions", b"sec-websocket-protocol")
 _SEND_BUFFER = 128 * 1024
 _LINGER_SECONDS = 2.0
 _INBOX = 10  # messages of a client that wait for the application
@@ -155,7 +156,7 @@ class Connection(TCPServer):
                 await self._run()
         except Exception as error:  # noqa: BLE001 - one connection's failure is no other's
             if without_cancelled(error) is not None:
-                quiet = isinstance(error, _QUIET_ERRORS)
+                quiet = all(isinstance(leaf, _QUIET_ERRORS) for leaf in leaves(error))
                 log.log(logging.DEBUG if quiet else logging.ERROR, "a connection failed", exc_info=error)
         finally:
             self.socket_stream.abort()
@@ -180,6 +181,7 @@ class Connection(TCPServer):
             )
             await self._read_data()
             await self.protocol.handle(Closed())
+            tasks.client_left()
 
     async def _read_data(self) -> None:
         while True:
@@ -225,8 +227,7 @@ class Connection(TCPServer):
                 await self.protocol.handle(Closed())
             case Closed():  # the client is to read what it was sent: closing while it sends would reset the connection
                 self._discards = True
-                with suppress(trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
-                    await self.stream.send_eof()
+                self.socket_stream.shut_down()
                 self._set_deadline(trio.current_time() + _LINGER_SECONDS)
                 await self.protocol.handle(Closed())
             case Updated(idle=idle):
@@ -263,6 +264,11 @@ class _BoundedStream(trio.abc.HalfCloseableStream):
 
     async def aclose(self) -> None:
         await self._stream.aclose()
+
+    def shut_down(self) -> None:
+        """Nothing more is sent; whoever is sending gets a `trio.BrokenResourceError`."""
+        with suppress(OSError):  # it is closed already
+            self.socket.shutdown(socket.SHUT_WR)
 
     def abort(self) -> None:
         """Close at once; whoever waits for the socket gets a `trio.ClosedResourceError`."""
@@ -301,12 +307,18 @@ class _Protocol(H11Protocol):
         """No change to HTTP/2."""
 
     async def _create_stream(self, request: h11.Request) -> None:
-        headers = [(name, value) for name, value in request.headers if name != b"sec-websocket-extensions"]
+        headers = [(name, value) for name, value in request.headers if name not in _UNUSED_HEADERS]
         await super()._create_stream(
             h11.Request(
                 method=request.method, target=request.target, headers=headers, http_version=request.http_version
             )
         )
+
+    async def _send_h11_event(self, event: H11SendableEvent) -> None:
+        try:
+            await super()._send_h11_event(event)
+        except h11.LocalProtocolError:  # nothing can be said to this client any more
+            await self.send(Closed())
 
     async def _send_error_response(self, status_code: int) -> None:
         kind, problem, advice = _STATUS_WORDS.get(status_code, _STATUS_WORDS[400])
@@ -324,16 +336,25 @@ class _Protocol(H11Protocol):
 class _Inbox:
     """What a client has sent to the application: bounded, but for the news that it has left."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
         self._messages: deque[Any] = deque()
-        self._closed = False
+        self._closed = self._left = False
         self._room, self._news = trio.lowlevel.ParkingLot(), trio.lowlevel.ParkingLot()
 
     async def put(self, message: Any) -> None:
         while len(self._messages) >= _INBOX and not self._closed and not message["type"].endswith(".disconnect"):
             await self._room.park()
+        self._left = self._left or message["type"].endswith(".disconnect")
         if not self._closed:
             self._messages.append(message)
+            self._news.unpark()
+
+    def client_left(self) -> None:
+        """Say so, if nobody has."""
+        if not self._left and not self._closed:
+            self._left = True
+            self._messages.append({"type": f"{self._kind}.disconnect", "code": 1006})
             self._news.unpark()
 
     async def receive(self) -> Any:
@@ -354,11 +375,18 @@ class _Applications:
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self._nursery = nursery
+        self._inboxes: set[_Inbox] = set()
+
+    def client_left(self) -> None:
+        """Tell all that still run, whatever hypercorn has told them: it forgets some in refused handshakes."""
+        for inbox in self._inboxes:
+            inbox.client_left()
 
     async def spawn_app(
         self, app: Any, config: Config, scope: Any, send: Callable[[Any], Awaitable[None]]
     ) -> Callable[[Any], Awaitable[None]]:
-        inbox = _Inbox()
+        inbox = _Inbox(scope["type"])
+        self._inboxes.add(inbox)
         self._nursery.start_soon(self._run, app, scope, inbox, send)
         return inbox.put
 
@@ -376,6 +404,7 @@ class _Applications:
             await app(scope, inbox.receive, send, trio.to_thread.run_sync, trio.from_thread.run)
         finally:
             inbox.close()
+            self._inboxes.discard(inbox)
         await send(None)
 
 

@@ -13,7 +13,7 @@ import jsonschema
 import pytest
 
 from tests.runs.support import failed_outcome, journal_jobs
-from trioagent.memory import Memory
+from trioagent.memory import ChangeSet, CommitOrigin, Memory
 from trioagent.server._openapi import document
 from trioagent.server._rest import OPERATIONS
 
@@ -51,8 +51,13 @@ def checked(response: httpx.Response, path: str, method: str = "get") -> Any:
 async def test_every_reading_operation_answers_as_the_document_says(served: Served) -> None:
     """All of them, with names filled in: none is left out when one is added."""
     names = {"memory": "ada", "run": "july", "job": "done-0"}
+    changed = await served.client.put(
+        "/api/memories/ada/notes/new.md", json={"text": "x"}, headers={"If-None-Match": "*"}
+    )
+    assert changed.status_code == 200
+    names["revision"] = (await served.client.get("/api/memories/ada/history")).json()["revisions"][0]["id"]
     queries = {"search_notes": {"q": "grace"}}
-    paths = {"read_note": "user.md", "list_backlinks": "user.md"}
+    paths = dict.fromkeys(("read_note", "list_backlinks", "read_former_note"), "user.md")
     for operation in OPERATIONS:
         if operation.method != "GET":
             continue
@@ -151,6 +156,18 @@ async def test_a_new_note_replaces_none(served: Served) -> None:
         ("GET", "/api/memories/ada/search?q=a&limit=101", {}, 400, "invalid_input"),
         ("GET", "/api/memories/ada/search?q=a&nonsense=1", {}, 400, "invalid_input"),
         ("GET", "/api/memories/ada/graph?cluster=none", {}, 400, "invalid_input"),
+        ("GET", "/api/memories/ada/history?limit=0", {}, 400, "invalid_input"),
+        ("GET", "/api/memories/ada/diff?at=0123456", {}, 404, "revision_not_found"),
+        ("GET", "/api/memories/ada/revisions/0123456/notes/user.md", {}, 404, "revision_not_found"),
+        (
+            "POST",
+            "/api/memories/ada/restore",
+            {"json": {"path": "user.md", "at": "0123456"}},
+            404,
+            "revision_not_found",
+        ),
+        ("POST", "/api/memories/ada/undo", {"json": {}}, 400, "invalid_input"),
+        ("POST", "/api/memories/ada/undo", {"json": {"chat": "none"}}, 400, "invalid_input"),
         ("GET", "/api/runs/none", {}, 404, "unknown_run"),
         ("GET", "/api/runs/%2e%2e/jobs", {}, 404, "unknown_run"),
         ("GET", "/api/runs/july/jobs?state=lost", {}, 400, "invalid_input"),
@@ -174,6 +191,40 @@ async def test_memories_are_made(served: Served) -> None:
     answer = await served.client.post("/api/memories", json={"name": "eve"})
     assert checked(answer, "/api/memories", "post")["memories"] == ["ada", "bob", "eve"]
     assert (await served.client.get("/api/memories/eve/tree")).json() == {"notes": [], "bytes": 0}
+
+
+async def test_a_change_is_in_the_history_and_can_be_taken_back(served: Served) -> None:
+    address, base = "/api/memories/ada/notes/user.md", "/api/memories/ada"
+    first = await served.client.get(address)
+    second = await served.client.put(address, json={"text": "# New\n"}, headers={"If-Match": first.headers["etag"]})
+    revisions = (await served.client.get(f"{base}/history")).json()["revisions"]
+    assert [(revision["kind"], revision["notes"]) for revision in revisions] == [("agent", 1), ("baseline", 2)]
+    diff = (await served.client.get(f"{base}/diff", params={"at": revisions[0]["id"]})).json()
+    assert "+# New" in diff["text"]
+    former = await served.client.get(f"{base}/revisions/{revisions[1]['id']}/notes/user.md")
+    assert former.json()["content"] == first.json()["text"]
+    body = {"path": "user.md", "at": revisions[1]["id"]}
+    stale = await served.client.post(f"{base}/restore", json=body, headers={"If-Match": first.headers["etag"]})
+    assert stale.status_code == 412
+    restored = await served.client.post(f"{base}/restore", json=body, headers={"If-Match": second.headers["etag"]})
+    assert checked(restored, "/api/memories/{memory}/restore", "post")["version"] == first.json()["version"]
+    newest = (await served.client.get(f"{base}/history", params={"limit": 1})).json()["revisions"]
+    assert [revision["kind"] for revision in newest] == ["restore"]
+    older = await served.client.get(f"{base}/history", params={"before": newest[0]["id"], "path": "user.md"})
+    assert [revision["kind"] for revision in older.json()["revisions"][:1]] == ["agent"]
+
+
+async def test_commits_of_a_chat_are_taken_back(served: Served) -> None:
+    memory = Memory(served.root / "bob", history=True)
+    async with memory.lease() as lease:
+        await lease.commit(ChangeSet(writes={"user.md": b"# Changed"}), origin=CommitOrigin(chat="c1"))
+    undone = await served.client.post("/api/memories/bob/undo", json={"chat": "c1"})
+    assert checked(undone, "/api/memories/{memory}/undo", "post") == {
+        "revisions": 1,
+        "paths": ["user.md"],
+        "changed": True,
+    }
+    assert (served.root / "bob" / "user.md").read_text() == "# Bob\n"
 
 
 async def test_names_that_no_text_can_hold_are_shown(served: Served) -> None:

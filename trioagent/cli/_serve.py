@@ -99,7 +99,7 @@ def serve(
 
 
 async def _serve(config: ServerConfig, resolved: ResolvedModel, rate: RateLimits) -> int:
-    async with open_runtime(resolved.with_rate(rate), network=resolved.network) as runtime:
+    async with open_runtime(resolved.with_rate(rate), network=resolved.network, history=config.history) as runtime:
         return await serve_until_signal(config, f"{runtime.model.name}, memories in {config.root}", runtime)
 
 

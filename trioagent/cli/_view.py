@@ -64,7 +64,7 @@ async def _with_model(config: ServerConfig, what: str, choice: ModelChoice) -> i
     for note in resolved.notes:
         click.echo(f"note: {one_line(note)}", err=True)
     rate = RateLimits(requests_per_minute=choice.profile.rpm, tokens_per_minute=choice.profile.tpm)
-    async with open_runtime(resolved.with_rate(rate), network=resolved.network) as runtime:
+    async with open_runtime(resolved.with_rate(rate), network=resolved.network, history=True) as runtime:
         return await serve_until_signal(config, f"{runtime.model.name}, {what}", runtime)
 
 

@@ -122,6 +122,8 @@ class ServerConfig:
         allowed_hosts: further names, with the port if it is not the scheme's own, that clients may call the server
             by, such as that of a proxy in front of it.
         allowed_origins: of other pages that may use the server from a browser.
+        history: keep every change of the notes in the memories (see `Memory`). A runtime that is given to `serve`
+            says so itself.
         agent: how agents behave.
         limits: what clients may take.
         linger_seconds: how long a session outlives its last subscriber.
@@ -137,6 +139,7 @@ class ServerConfig:
     token: str | None = attrs.field(default=None, validator=_given_token, repr=False)
     allowed_hosts: tuple[str, ...] = attrs.field(default=(), converter=_texts, validator=_hosts)
     allowed_origins: tuple[str, ...] = attrs.field(default=(), converter=_texts, validator=_origins)
+    history: bool = attrs.field(default=True, validator=attrs.validators.instance_of(bool))
     agent: AgentConfig = AgentConfig()
     limits: ServerLimits = ServerLimits()
     linger_seconds: float = _seconds(60.0, 0)

@@ -22,13 +22,16 @@ class Memories:
 
     Args:
         root: a folder with a memory in each of its folders, or a memory itself; None for none.
+        history: keep the history of their notes (see `Memory`).
 
     Attributes:
         single: the name, if *root* itself is a memory.
     """
 
-    def __init__(self, root: Path | None, *, limits: MemoryLimits = MemoryLimits(), sync: bool = False) -> None:
-        self._root, self._limits, self._sync = root, limits, sync
+    def __init__(
+        self, root: Path | None, *, limits: MemoryLimits = MemoryLimits(), sync: bool = False, history: bool = False
+    ) -> None:
+        self._root, self._limits, self._sync, self._history = root, limits, sync, history
         self.single: str | None = None
         if root is not None:
             check_memory_path(root, create=True)
@@ -50,7 +53,7 @@ class Memories:
         path = self._path(name)
         if self.single is None and not await trio.to_thread.run_sync(_is_memory, path):
             raise _unknown(name)
-        return Memory(path, limits=self._limits, sync=self._sync)
+        return self._memory(path)
 
     async def create(self, name: str) -> Memory:
         """A new, empty memory.
@@ -64,7 +67,10 @@ class Memories:
             raise RequestError(409, "single_memory", problem, "serve the folder above it to have several")
         if not await trio.to_thread.run_sync(_make, path):
             raise RequestError(409, "memory_exists", f"there is a memory {name!r}", "choose another name, or use it")
-        return Memory(path, limits=self._limits, sync=self._sync)
+        return self._memory(path)
+
+    def _memory(self, path: Path) -> Memory:
+        return Memory(path, limits=self._limits, sync=self._sync, history=self._history)
 
     def _path(self, name: str) -> Path:
         if not NAME.fullmatch(name):

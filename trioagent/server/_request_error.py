@@ -27,6 +27,8 @@ _KNOWN: tuple[tuple[type[TrioAgentError], int, str], ...] = (
     (_errors.MemoryUnreadError, 409, "read the note first"),
     (_errors.MemoryLimitError, 413, "store less: split the note, or delete others"),
     (_errors.MemoryRejectedError, 403, "change another note"),
+    (_errors.RevisionNotFoundError, 404, "list the revisions, and name one of these"),
+    (_errors.MemoryHistoryError, 503, "put the history right where the server runs; the notes are untouched"),
     (_errors.AgentBusyError, 409, "wait until the present answer has ended, or cancel it"),
     (_errors.EndpointHeldError, 503, "the model's server is away; try again later"),
     (_errors.ModelError, 502, "the model's server failed; try again, or choose another model"),

@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute, Route
 
 from .._errors import InvalidInputError
 from .._runs import Filter, JobPage, RunBrowser, RunSeries, read_series
-from ..memory import Memory
+from ..memory import HistoryDiff, Memory, NoteContent, Revision, UndoneChanges
 from . import _graph, _notes, _writes
 from ._context import ServerContext
 from ._openapi import document
@@ -26,7 +26,7 @@ from ._transcript import JobView, job_view
 
 T = TypeVar("T")
 MOST_HITS = 100
-MOST_ROWS = 500
+MOST_ROWS = MOST_REVISIONS = 500
 
 
 @attrs.frozen
@@ -111,6 +111,62 @@ class JobsQuery:
     limit: int = 100
 
 
+@attrs.frozen
+class Revisions:
+    """Revisions of a memory, the newest first."""
+
+    revisions: Sequence[Revision]
+
+
+@attrs.frozen(kw_only=True)
+class HistoryQuery:
+    """
+    Attributes:
+        path: only revisions that changed this note, or a note in this folder.
+        limit: the most revisions, up to 500.
+        before: only those before this one: the id of the last one of a page, for the next page.
+        chat, job, batch: only those of one conversation, job or batch.
+    """
+
+    path: str = ""
+    limit: int = 100
+    before: str = ""
+    chat: str = ""
+    job: str = ""
+    batch: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class DiffQuery:
+    """
+    Attributes:
+        path: only this note, or the notes in this folder.
+        since: the older revision; the one before the other by default.
+        at: the newer one; the newest by default.
+    """
+
+    path: str = ""
+    since: str = ""
+    at: str = ""
+
+
+@attrs.frozen
+class FormerNote:
+    """A note, and a revision (or a time in ISO format) at which it was as it is to be."""
+
+    path: str
+    at: str
+
+
+@attrs.frozen(kw_only=True)
+class UndoSelection:
+    """Whose commits are meant: one conversation's, job's or batch's."""
+
+    chat: str = ""
+    job: str = ""
+    batch: str = ""
+
+
 async def _health(context: ServerContext, call: RestCall) -> Answer:
     await trio.lowlevel.checkpoint()
     return Answer(value=Status("ok"))
@@ -175,6 +231,42 @@ async def _graph_view(context: ServerContext, call: RestCall) -> Answer:
         return _graph.view(_graph.read_graph(memory.path), call.query.cluster)
 
     return Answer(value=await _in_thread(read))
+
+
+async def _history(context: ServerContext, call: RestCall) -> Answer:
+    memory, query = await _memory(context, call), call.query
+    limit = _within("limit", query.limit, 1, MOST_REVISIONS)
+    revisions = await memory.log(
+        query.path or None,
+        limit=limit,
+        before=query.before or None,
+        chat=query.chat or None,
+        job=query.job or None,
+        batch=query.batch or None,
+    )
+    return Answer(value=Revisions(revisions))
+
+
+async def _diff(context: ServerContext, call: RestCall) -> Answer:
+    memory, query = await _memory(context, call), call.query
+    return Answer(value=await memory.diff(query.path or None, since=query.since or None, at=query.at or None))
+
+
+async def _former_note(context: ServerContext, call: RestCall) -> Answer:
+    memory = await _memory(context, call)
+    return Answer(value=await memory.show(call.path["path"], at=call.path["revision"]))
+
+
+async def _restore(context: ServerContext, call: RestCall) -> Answer:
+    version = require_precondition(call)
+    memory = await _memory(context, call)
+    written = await _writes.restore_note(memory, call.body.path, call.body.at, version)
+    return Answer(value=written, version=written.version or "")
+
+
+async def _undo(context: ServerContext, call: RestCall) -> Answer:
+    memory, body = await _memory(context, call), call.body
+    return Answer(value=await memory.undo(chat=body.chat or None, job=body.job or None, batch=body.batch or None))
 
 
 async def _runs(context: ServerContext, call: RestCall) -> Answer:
@@ -322,6 +414,57 @@ OPERATIONS: Sequence[Operation] = (
         handler=_graph_view,
         query=GraphQuery,
         errors=(404,),
+    ),
+    Operation(
+        method="GET",
+        path=f"{_MEMORY}/history",
+        name="list_revisions",
+        summary="What became of the notes, the newest revision first; none where no history is kept.",
+        answer=Revisions,
+        handler=_history,
+        query=HistoryQuery,
+        errors=(404, 503),
+    ),
+    Operation(
+        method="GET",
+        path=f"{_MEMORY}/diff",
+        name="read_diff",
+        summary="What changed between two revisions.",
+        answer=HistoryDiff,
+        handler=_diff,
+        query=DiffQuery,
+        errors=(404, 503),
+    ),
+    Operation(
+        method="GET",
+        path=f"{_MEMORY}/revisions/{{revision}}/notes/{{path:path}}",
+        name="read_former_note",
+        summary="A note as it was at a revision.",
+        answer=NoteContent,
+        handler=_former_note,
+        errors=(404, 503),
+    ),
+    Operation(
+        method="POST",
+        path=f"{_MEMORY}/restore",
+        name="restore_note",
+        summary="Bring the version of a note that If-Match names back to what it was at a revision.",
+        answer=_writes.Written,
+        handler=_restore,
+        body=FormerNote,
+        errors=(403, 404, 412, 413, 428, 503),
+        versioned=True,
+        conditional=True,
+    ),
+    Operation(
+        method="POST",
+        path=f"{_MEMORY}/undo",
+        name="undo_commits",
+        summary="Take back all commits of one conversation, job or batch, if nobody has changed their notes since.",
+        answer=UndoneChanges,
+        handler=_undo,
+        body=UndoSelection,
+        errors=(403, 404, 409, 503),
     ),
     Operation(
         method="GET",

@@ -90,9 +90,12 @@ async def serve(
     """
     async with AsyncExitStack() as stack:
         if runtime is None and config.model is not None:
-            runtime = await stack.enter_async_context(open_runtime(config.model))
+            runtime = await stack.enter_async_context(open_runtime(config.model, history=config.history))
         limits, sync = (MemoryLimits(), False) if runtime is None else (runtime.memory_limits, runtime.sync_notes)
-        memories = await trio.to_thread.run_sync(partial(Memories, config.root, limits=limits, sync=sync))
+        history = config.history if runtime is None else runtime.history is not None
+        memories = await trio.to_thread.run_sync(
+            partial(Memories, config.root, limits=limits, sync=sync, history=history)
+        )
         listeners, authority = await stack.enter_async_context(listening(config))
         async with trio.open_nursery() as nursery:
             sessions = Sessions(config, nursery)

@@ -17,6 +17,7 @@ import httpx
 import pytest
 import trio
 
+from benchmarks import search as search_quality
 from benchmarks import structure
 from benchmarks._paired_worker import FIGURES
 from benchmarks.paired import Cost, row
@@ -294,3 +295,19 @@ def test_only_a_checkout_can_be_measured(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks", "--against", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 2 and "no checkout of this project" in done.stderr
+
+
+def test_search_quality_counts_right_lines_and_notes(tmp_path: Path) -> None:
+    turns = [
+        {"speaker": "Ada", "dia_id": "D1:1", "text": "Where did you sail?"},
+        {"speaker": "Bo", "dia_id": "D1:2", "text": "We sailed to Malta."},
+    ]
+    asked = [{"question": "Where did Bo sail?", "evidence": ["D1:2"]}, {"question": "Who?", "evidence": []}]
+    talk = {"session_1": turns, "session_1_date_time": "8 May", "session_2": []}
+    (tmp_path / "locomo.json").write_text(json.dumps([{"conversation": talk, "qa": asked}]))
+    (corpus,) = search_quality.locomo(tmp_path)
+    assert corpus.notes == {"sessions/01.md": "# 8 May\n\n- Ada: Where did you sail?\n- Bo: We sailed to Malta.\n"}
+    (question,) = corpus.questions
+    assert question.right == {("sessions/01.md", 4)}
+    for score in search_quality.measure([corpus], noise=0).values():
+        assert (score.questions, score.at[10], score.notes_at_1) == (1, 1, 1)

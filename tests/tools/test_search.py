@@ -157,3 +157,21 @@ def test_folding_and_nearness_are_total(text: str, other: str) -> None:
     if squash(text):
         assert nearest(text, [(text, "same")]) == ["same"]
     Query(text).hits(fold(other))
+
+
+def test_the_answer_comes_before_the_question(memory: Memory) -> None:
+    """Chats: who answers repeats fewer of the words than who asks."""
+    memory.put("chat.md", "- Ada: Which harbour did you sail to?\n- Bo: To the harbour of Valletta, we did sail.\n")
+    assert memory.search("harbour sail")[0].startswith("chat.md:2:")
+
+
+def test_words_of_the_lines_beside_count(memory: Memory) -> None:
+    memory.put("a.md", "- wedding of Ada\n- cake by Bo\n- music by Cy\n\n- cake by Di\n")
+    assert memory.search("wedding cake")[-1] == "a.md:5: - cake by Di"
+    memory.put("a.md", "- cake by Di\n\n- music by Cy\n- cake by Bo\n- wedding of Ada\n")
+    assert memory.search("wedding cake")[-1] == "a.md:1: - cake by Di"
+
+
+def test_a_label_counts_more_than_a_value(memory: Memory) -> None:
+    memory.put("a.md", "- **Note**: no occupation\n- **Occupation**: baker, at night\n")
+    assert memory.search("occupation")[0] == "a.md:2: - **Occupation**: baker, at night"

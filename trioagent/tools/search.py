@@ -1,8 +1,9 @@
 """Full-text search: which lines of which notes fit a query best. Pure but for the notes it is handed.
 
 Words are compared without case, accents and common English endings; ``_`` separates words. A line scores by the query's
-words in it, rare words more (the idf of BM25), then by those in the note's path, in the headings above it and elsewhere
-in the note. A line with the query as a phrase comes before all lines without.
+words in it, rare words more (the idf of BM25, over notes and a little over lines), those in its label ("- **Label**:")
+more, then by those in the note's path, in the headings above it, in the lines beside it and elsewhere in the note. A
+line that asks scores less, or it would outrank its answer. A line with the query as a phrase comes before all others.
 
 Which notes are worth a look at their lines is found out by going through all of them (:func:`scanned`), or from an
 index (:func:`indexed`), with the same outcome.
@@ -26,6 +27,7 @@ CONSIDERED = 60
 """Notes whose lines are scored, at least five for each line asked for: those that promise most by their words alone."""
 
 _HEADING = re.compile(r" {0,3}(#{1,6})\s")
+_LABEL = re.compile(r"\s*[-*+] \*\*(.+?)\*\*:")
 _VOWEL = re.compile("[aeiouy]")
 _STOP = frozenset(
     "a an and are as at be been by did do does for from had has have he her his how i in is it its me my of on or "
@@ -33,7 +35,11 @@ _STOP = frozenset(
     "your".split()
 )
 _WHOLE, _PREFIX = 1.0, 0.4
+# Chosen on one half of LoCoMo and of memories with questions, measured on the other: `python -m benchmarks search`.
 _IN_PATH, _IN_HEADING, _IN_NOTE = 0.7, 0.6, 0.15
+_IN_LABEL, _NEARBY = 0.3, 0.5  # in the label of "- **Label**: value"; in the line before or after
+_LINE_RARITY = 0.15  # how much of a word's worth is by the lines that have it, the rest by the notes
+_QUESTION = 0.8  # of a line that asks: it outranks its own answer else
 _PHRASE = 100.0
 _TEXT_CHARS = 300
 _MAX_WORDS = 50
@@ -214,9 +220,21 @@ def best_lines(found: Candidates, notes: Iterable[tuple[str, bytes]], asked: Que
     Args:
         notes: path and content of the notes that were found.
     """
+    looked_at = [_ScannedNote(path, NoteText(data).shown, asked) for path, data in notes]
+    total, having = 0, [0] * len(asked.parts)
+    for note in looked_at:
+        total += len(note.lines)
+        for hit in note.hits:
+            for number in hit:
+                having[number] += 1
+    # A word that few notes have may be in every line of them, and the other way round: so both count.
+    rarity = [
+        (1 - _LINE_RARITY) * one + _LINE_RARITY * other
+        for one, other in zip(found.weights, _weights(total, having), strict=True)
+    ]
     scored: list[tuple[float, str, int, str]] = []
-    for path, data in notes:
-        scored += _lines(path, NoteText(data).shown, asked, found.weights)
+    for note in looked_at:
+        scored += note.scored(asked, found.weights, rarity)
     scored.sort(key=lambda hit: (-hit[0], hit[1], hit[2]))
     return [
         f"{path}:{line}: {_excerpt(text, asked) or _EMPTY[is_attachment(path)]}"
@@ -224,44 +242,82 @@ def best_lines(found: Candidates, notes: Iterable[tuple[str, bytes]], asked: Que
     ]
 
 
-def _lines(path: str, text: str, asked: Query, weights: Sequence[float]) -> list[tuple[float, str, int, str]]:
-    """The note's lines that have a word of the query, scored; its first line if only the path has one."""
-    lines = text.split("\n")
-    coded = fences(lines) if "```" in text or "~~~" in text else [False] * len(lines)
-    in_path = asked.hits(fold(path.removesuffix(".md")))
-    folded = text.lower().split("\n") if text.isascii() else [fold(line) for line in lines]
-    hits = [asked.hits(line) if any(part in line for part in asked.parts) else {} for line in folded]
-    in_note: dict[int, float] = {}
-    for hit in hits:
-        in_note.update(hit)
-    above: list[tuple[int, dict[int, float]]] = []
-    headed: dict[int, float] = {}  # the best of each word in the headings above
-    scored: list[tuple[float, str, int, str]] = []
-    for i, line in enumerate(lines):
-        heading = _HEADING.match(line) if line.lstrip(" ").startswith("#") and not coded[i] else None
-        if heading:
-            while above and above[-1][0] >= len(heading[1]):
-                above.pop()
-            headed = _best([hit for _, hit in above])
-        if hits[i]:
-            score = 0.0
-            for number, weight in enumerate(weights):
-                fit = hits[i].get(number, 0.0)
-                fit += _IN_PATH * in_path.get(number, 0.0) / (1 + fit)
-                fit += _IN_HEADING * headed.get(number, 0.0) / (1 + fit)
-                score += weight * (fit or _IN_NOTE * in_note.get(number, 0.0))
-            score /= 1 + 0.05 * log(1 + len(line))
-            if asked.phrase and asked.phrase in " ".join(words_of(folded[i])):
-                score += _PHRASE
-            scored.append((score, path, i + 1, line.strip()))
-        if heading:
-            above.append((len(heading[1]), hits[i]))
-            headed = _best([headed, hits[i]])
-    if not scored and in_path:
-        score = sum(weights[i] * _IN_PATH * fit for i, fit in in_path.items())
-        first = next((i for i, line in enumerate(lines) if line.strip()), 0)
-        scored.append((score, path, first + 1, lines[first].strip()))
-    return scored
+class _ScannedNote:
+    """A note's lines, and which words of a query are in them."""
+
+    def __init__(self, path: str, text: str, asked: Query) -> None:
+        self.path, self.lines = path, text.split("\n")
+        self.folded = text.lower().split("\n") if text.isascii() else [fold(line) for line in self.lines]
+        self.coded = fences(self.lines) if "```" in text or "~~~" in text else None
+        self.hits = [asked.hits(line) if any(part in line for part in asked.parts) else {} for line in self.folded]
+
+    def scored(
+        self, asked: Query, weights: Sequence[float], rarity: Sequence[float]
+    ) -> list[tuple[float, str, int, str]]:
+        """The lines that have a word of the query, with their scores; the first line if only the path has one.
+
+        Args:
+            weights: what each word is worth by how many notes have it.
+            rarity: the same by notes and lines.
+        """
+        in_path = asked.hits(fold(self.path.removesuffix(".md")))
+        in_note: dict[int, float] = {}
+        for hit in self.hits:
+            in_note.update(hit)
+        above: list[tuple[int, dict[int, float]]] = []
+        headed: dict[int, float] = {}  # the best of each word in the headings above
+        found: list[tuple[float, str, int, str]] = []
+        for i, line in enumerate(self.lines):
+            is_code = self.coded is not None and self.coded[i]
+            heading = _HEADING.match(line) if line.lstrip(" ").startswith("#") and not is_code else None
+            hits = self.hits[i]
+            if heading:
+                while above and above[-1][0] >= len(heading[1]):
+                    above.pop()
+                headed = _best([hit for _, hit in above])
+            if hits:
+                score = self._score(i, asked, rarity, in_path, headed, in_note)
+                found.append((score, self.path, i + 1, line.strip()))
+            if heading:
+                above.append((len(heading[1]), hits))
+                headed = _best([headed, hits])
+        if not found and in_path:
+            score = sum(weights[i] * _IN_PATH * fit for i, fit in in_path.items())
+            first = next((i for i, line in enumerate(self.lines) if line.strip()), 0)
+            found.append((score, self.path, first + 1, self.lines[first].strip()))
+        return found
+
+    def _score(
+        self,
+        i: int,
+        asked: Query,
+        rarity: Sequence[float],
+        in_path: dict[int, float],
+        headed: dict[int, float],
+        in_note: dict[int, float],
+    ) -> float:
+        hits, folded = self.hits[i], self.folded[i]
+        label = _LABEL.match(folded)
+        labelled = asked.hits(label[1]) if label else {}
+        before = self.hits[i - 1] if i else {}
+        after = self.hits[i + 1] if i + 1 < len(self.hits) else {}
+        score = 0.0
+        for number, weight in enumerate(rarity):
+            fit = hits.get(number, 0.0)
+            if number in labelled:
+                fit += _IN_LABEL
+            fit += _IN_PATH * in_path.get(number, 0.0) / (1 + fit)
+            fit += _IN_HEADING * headed.get(number, 0.0) / (1 + fit)
+            if number not in hits:
+                nearby = max(before.get(number, 0.0), after.get(number, 0.0))
+                fit = max(fit, _NEARBY * nearby)
+            score += weight * (fit or _IN_NOTE * in_note.get(number, 0.0))
+        score /= 1 + 0.05 * log(1 + len(folded))
+        if folded.endswith("?"):
+            score *= _QUESTION
+        if asked.phrase and asked.phrase in " ".join(words_of(folded)):
+            score += _PHRASE
+        return score
 
 
 def _best(hits: list[dict[int, float]]) -> dict[int, float]:

@@ -68,6 +68,8 @@ class SandboxLimits:
         printed_chars: printed text that is kept.
         parallel: blocks at once in one sandbox.
         spare_children: children forked ahead, so that a block need not wait for its own.
+        python: the Python interpreter that sandbox processes run in, for a program that is none itself (a frozen one);
+            of the version that runs the program. None: the one that runs the program.
     """
 
     wall_seconds: float = attrs.field(default=20.0, validator=_positive)
@@ -82,6 +84,7 @@ class SandboxLimits:
     printed_chars: int = attrs.field(default=20_000, validator=_positive_int)
     parallel: int = attrs.field(default=8, validator=_positive_int)
     spare_children: int = attrs.field(default=1, validator=_count)
+    python: str | None = None
 
 
 @attrs.frozen(kw_only=True)

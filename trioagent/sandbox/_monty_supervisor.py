@@ -19,7 +19,7 @@ from .._config import SandboxLimits
 from ._guest.limits import HEADER_BYTES
 from ._guest.monty.supervisor import PID
 from ._sandbox import CodeNotSentError, TierStartError, not_answered
-from ._zygote import ANSWER_SECONDS, DEATH_SECONDS, SILENT, START_SECONDS, hung_up, open_channel, spawn
+from ._zygote import ANSWER_SECONDS, DEATH_SECONDS, SILENT, START_SECONDS, died_at_once, hung_up, open_channel, spawn
 
 VERSION = "1.4.0"
 """The one release this tier is made for; the extra pins it, since each release changes the interface."""
@@ -116,7 +116,7 @@ class Supervisor:
         settings = attrs.asdict(limits) | {
             "binary": installed.binary,
             "folders": list(installed.folders),
-            "python": _interpreter(),
+            "launcher": _interpreter(limits.python),
         }
         process, ours = spawn("monty.supervisor", settings=settings, kind=socket.SOCK_STREAM)  # 1 ms: one fork and exec
         supervisor = cls(process, ours)
@@ -127,7 +127,7 @@ class Supervisor:
             if line is None:
                 supervisor._stalled = True
                 raise TierStartError(SILENT, f"it said nothing within {START_SECONDS:.0f} s")
-            supervisor.handshake = json.loads(line) if line else {"step": SILENT, "detail": "it died at once"}
+            supervisor.handshake = json.loads(line) if line else {"step": SILENT, "detail": died_at_once(limits)}
             if supervisor.handshake.get("ok") is not True:
                 raise TierStartError(str(supervisor.handshake.get("step")), str(supervisor.handshake.get("detail")))
         except BaseException:
@@ -259,9 +259,9 @@ async def _first_frame(channel: socket.socket) -> bytes:
     return await _receive(channel, min(size, _HANDSHAKE_BYTES))
 
 
-def _interpreter() -> str:
+def _interpreter(named: str | None) -> str:
     """The interpreter for the launcher's first line, which takes no blanks and no long paths."""
-    base: str = getattr(sys, "_base_executable", "") or sys.executable
+    base: str = named or getattr(sys, "_base_executable", "") or sys.executable
     for path in (base, os.path.realpath(base), "/usr/bin/python3"):
         if path and not any(blank in path for blank in " \t\n") and len(path) < 120 and os.access(path, os.X_OK):
             return path

@@ -65,8 +65,7 @@ def spawn(
     Raises:
         TierStartError: the interpreter cannot be started.
     """
-    if not sys.executable:
-        raise TierStartError("interpreter", "sys.executable is empty: this Python is embedded in another program")
+    python = interpreter(settings.get("python"))
     ours, theirs = socket.socketpair(socket.AF_UNIX, kind)
     ours.setblocking(False)
     try:
@@ -75,7 +74,7 @@ def spawn(
             # thread that started it. -I would ignore the hash seed, so its parts are given one by one.
             process = subprocess.Popen(
                 [
-                    *(sys.executable, "-S", "-B", "-s", "-P", _PROGRAM),
+                    *(python, "-S", "-B", "-s", "-P", _PROGRAM),
                     *(module, str(theirs.fileno()), json.dumps(settings)),
                 ],
                 stdin=subprocess.DEVNULL,
@@ -88,17 +87,54 @@ def spawn(
             )
     except OSError as error:
         ours.close()
-        raise TierStartError("interpreter", f"cannot start {sys.executable}: {error}", error.errno) from error
+        raise TierStartError("interpreter", f"cannot start {python}: {error}", error.errno) from error
     return process, ours
+
+
+def died_at_once(limits: SandboxLimits) -> str:
+    """In words: why a process of ours may have ended without a word."""
+    return f"it died at once; is {interpreter(limits.python)} a Python interpreter?"
+
+
+_MARK = "TRIOAGENT_SANDBOX_PROCESS"
+_NAME_ONE = "name a Python interpreter in SandboxLimits.python"
+
+
+def interpreter(named: str | None) -> str:
+    """The interpreter for sandbox processes: the one that is *named*, else the one that runs this program.
+
+    Raises:
+        TierStartError: there is none; or this program has been started in the place of one.
+    """
+    if _MARK in os.environ:
+        # Without this, each of them would start the next.
+        raise TierStartError(
+            "interpreter",
+            f"this program was itself started as an interpreter for a sandbox, and it is none; {_NAME_ONE}",
+        )
+    if not _PROGRAM.is_file():
+        raise TierStartError("interpreter", f"{_PROGRAM.parent} lies in an archive; install trioagent unpacked")
+    if named is not None:
+        return named
+    if getattr(sys, "frozen", False):
+        raise TierStartError(
+            "interpreter", f"{sys.executable} is a frozen program and no Python interpreter; {_NAME_ONE}"
+        )
+    if not sys.executable:
+        raise TierStartError(
+            "interpreter", f"sys.executable is empty: this Python is embedded in another program; {_NAME_ONE}"
+        )
+    return sys.executable
 
 
 def _environment() -> dict[str, str]:
     """What the interpreter needs to start, and nothing else; the program forgets that too before it forks anything.
 
-    A fixed hash seed makes the order of sets the same in every run. LD_BIND_NOW has the linker look up every symbol at
+    The mark tells a program that was started by mistake (see `interpreter`). A fixed hash seed makes the order of sets
+    the same in every run. LD_BIND_NOW has the linker look up every symbol at
     the start: each child would look up those that it is the first to use, on pages of its own.
     """
-    wanted = {"PYTHONHASHSEED": "0", "LD_BIND_NOW": "1"}
+    wanted = {"PYTHONHASHSEED": "0", "LD_BIND_NOW": "1", _MARK: "1"}
     if "LD_LIBRARY_PATH" in os.environ:  # where a relocated interpreter finds its libpython
         wanted["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
     return wanted
@@ -249,7 +285,7 @@ class Zygote:
         try:
             message = await zygote._first_message()
             zygote.handshake = (
-                json.loads(message) if message else {"ok": False, "step": SILENT, "detail": "it died at once"}
+                json.loads(message) if message else {"ok": False, "step": SILENT, "detail": died_at_once(limits)}
             )
             if zygote.handshake.get("ok") is not True:
                 number = zygote.handshake.get("errno")

@@ -23,7 +23,7 @@ def program(settings: dict[str, Any]) -> int:
     """A descriptor of a program for Monty's client, which takes no arguments for it: a script that starts `main`."""
     here = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "__main__.py")
     text = (
-        f"#!{settings['python']} -ISB\n"
+        f"#!{settings['launcher']} -ISB\n"
         f"import runpy, sys\n"
         f"sys.argv = [{here!r}, 'monty.worker', {json.dumps(settings)!r}]\n"
         f"runpy.run_path({here!r}, run_name='__main__')\n"

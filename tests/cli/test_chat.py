@@ -279,3 +279,45 @@ async def test_an_earlier_conversation_goes_on(home: Path, serve: Serve) -> None
     kept.write_text("[{}]")
     damaged = await trioagent("chat", "--continue", "--memory", "notes", *at(server), home=home)
     assert damaged.code == 2 and "lacks the fields 'role', 'content'" in damaged.err
+
+
+async def test_a_line_that_ends_with_a_backslash_goes_on(home: Path, serve: Serve) -> None:
+    server = await serve(REPLY)
+    async with terminal("chat", "--memory", "notes", *at(server), home=home) as screen:
+        await screen.expect(PROMPT)
+        await screen.type("one\\\r")
+        await screen.expect("...> ")
+        await screen.type("two\r")
+        await screen.expect("Noted")
+        await screen.expect(PROMPT)
+        await leave(screen)
+    assert json.loads(server.requests[0].content)["messages"][1]["content"] == "one\ntwo"
+
+
+async def test_what_is_waited_for_is_said(home: Path, serve: Serve) -> None:
+    slow = "<think>t</think><python>\nimport time\ntime.sleep(1.5)\n</python>"
+    server = await serve(slow, Say(REPLY, delay=1.5))
+    async with terminal("chat", "--memory", "notes", *at(server), home=home) as screen:
+        await screen.expect(PROMPT)
+        await screen.type("hello\r")
+        await screen.expect("running the code 1 s")
+        await screen.expect("= ok")
+        await screen.expect("waiting for any 1 s")
+        rest = (await screen.expect("Noted")).rpartition("waiting")[2]
+        assert "\x1b[2K" in rest  # erased before anything else is shown
+        await screen.expect(PROMPT)
+        await leave(screen)
+
+
+async def test_replies_are_wrapped_between_words(home: Path, serve: Serve) -> None:
+    words = " ".join(f"word{number}" for number in range(40))
+    server = await serve(REPLY.replace("Noted, é€.", words))
+    env = {"COLUMNS": "40", "NO_COLOR": "1"}
+    async with terminal("chat", "-q", "--memory", "notes", *at(server), home=home, env=env) as screen:
+        await screen.expect(PROMPT)
+        await screen.type("hello\r")
+        shown = (await screen.expect(PROMPT)).partition("hello\r\n")[2]
+        await leave(screen)
+    lines = re.sub(r"\w*\x1b\[\d+D\x1b\[K", "", PASTE_MODE.sub("", shown)).split("\r\n")
+    assert " ".join(line.strip() for line in lines).split() == words.split()
+    assert max(map(len, lines)) <= 40 and len(lines) > 7

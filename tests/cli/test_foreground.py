@@ -23,7 +23,7 @@ class Pipe:
     read_end: int
     write_end: int
 
-    def read(self, prompt: str) -> str:
+    def read(self, prompt: str, *, kept: bool = True) -> str:
         data = os.read(self.read_end, 100)
         if not data:
             raise EOFError

@@ -15,18 +15,22 @@ import click
 import trio
 
 from .._errors import InvalidInputError, TrioAgentError
+from .._exceptions import open_helper_nursery
 from .._files import write_whole
 from .._messages import ChatMessage, Usage
 from .._wire import read_value, strict_converter
 from ..agent import Agent
 from ..memory import UndoLog
+from ..sandbox import Reviewer, ReviewPolicy
 from ._errors import line_and_code
 from ._foreground import Foreground, run_beside_terminal
 from ._line_input import LineInput, history_path
 from ._memory import print_tree
 from ._model_options import AgentOptions, agent_options, open_agent
+from ._review import TerminalReview, nobody_to_ask
 from ._run import no_reply_reason
 from ._send import Interrupted, send_message
+from ._spinner import Spinner
 from ._terminal import console, one_line, safe
 from ._turn_view import TurnView
 
@@ -47,7 +51,15 @@ Ctrl-C           while the agent works: stop it, and roll back what this message
 @agent_options
 @click.option("-q", "--quiet", is_flag=True, help="Show only the replies, not thoughts and code.")
 @click.option("--continue", "go_on", is_flag=True, help="Go on with the last conversation over this memory.")
-def chat(options: AgentOptions, quiet: bool, go_on: bool) -> int:
+@click.option(
+    "--review",
+    metavar="RULES",
+    is_flag=False,
+    flag_value="",
+    help="Show what each block of code would change in the notes, and ask before it is saved. With RULES such as "
+    "'entities/** auto, user.md ask, *.canvas reject' only where they say so.",
+)
+def chat(options: AgentOptions, quiet: bool, go_on: bool, review: str | None) -> int:
     """Talk with an agent that keeps notes in a folder.
 
     Thoughts are shown dim, code and its result compactly, and the reply as the model writes it. Ctrl-C while the agent
@@ -70,7 +82,10 @@ def chat(options: AgentOptions, quiet: bool, go_on: bool) -> int:
     earlier = () if not go_on else saved.load() if saved is not None else ()
     if go_on and not earlier:
         raise InvalidInputError("--continue", f"there is no earlier conversation over {str(options.memory)!r}")
-    chat = _Chat(options, lines, quiet=quiet, earlier=earlier, saved=saved if lines.interactive else None)
+    rules = options.model.profile.review if review is None else review or options.model.profile.review or ""
+    policy = None if rules is None else ReviewPolicy.parse(rules)
+    kept = saved if lines.interactive else None
+    chat = _Chat(options, lines, quiet=quiet, earlier=earlier, saved=kept, review=policy)
     return run_beside_terminal(chat.run, lines)
 
 
@@ -82,6 +97,7 @@ class _Chat:
         quiet: show only the replies.
         earlier: messages of the conversation to go on with.
         saved: where the conversation is kept after each message, for ``--continue``.
+        review: which changes the user is asked about before they are saved; None for none.
     """
 
     def __init__(
@@ -92,14 +108,18 @@ class _Chat:
         quiet: bool,
         earlier: Sequence[ChatMessage],
         saved: LastConversation | None,
+        review: ReviewPolicy | None,
     ) -> None:
         self._options, self._quiet, self._interactive = options, quiet, lines.interactive
-        self._earlier, self._saved = earlier, saved
+        self._earlier, self._saved, self._review = earlier, saved, review
+        self._view: TurnView | None = None  # of the turn that goes on
+        self._model = "the model"
         self._sent: list[tuple[UndoLog, list[ChatMessage]]] = []  # of each message: its changes, and the history before
 
     async def run(self, foreground: Foreground[int]) -> int:
-        async with open_agent(self._options) as (runtime, agent):
+        async with open_agent(self._options, review=self._reviewer(foreground)) as (runtime, agent):
             agent.messages = [*agent.messages, *self._earlier]
+            self._model = runtime.model.name
             if self._interactive and not self._quiet:
                 click.echo(f"{runtime.model.name}, notes in {self._options.memory}. /help for help, Ctrl-D to end.")
                 if note := await trio.to_thread.run_sync(about_new_memory, self._options.memory):
@@ -117,6 +137,21 @@ class _Chat:
                     if not self._interactive:
                         raise
                     click.echo()
+
+    def _reviewer(self, foreground: Foreground[int]) -> Reviewer | None:
+        if self._review is None:
+            return None
+        if not self._interactive:
+            return self._review.reviewer(nobody_to_ask)
+
+        def before() -> None:
+            if self._view is not None:
+                self._view.pause()
+
+        async def ask(prompt: str) -> str:
+            return await foreground.read_line(prompt, kept=False)
+
+        return TerminalReview(policy=self._review, ask=ask, interrupt=foreground.interrupt, before=before)
 
     async def _handle(self, line: str, agent: Agent, foreground: Foreground[int]) -> bool:
         """Run a command, or send a message; True if the conversation is to end."""
@@ -181,12 +216,21 @@ class _Chat:
             self._saved = None
 
     async def _send(self, line: str, agent: Agent, foreground: Foreground[int]) -> None:
-        view, undo, before = TurnView(console(), quiet=self._quiet), UndoLog(), list(agent.messages)
+        screen = console()
+        spinner, undo, before = Spinner(screen), UndoLog(), list(agent.messages)
+        view = self._view = TurnView(screen, quiet=self._quiet, spinner=spinner, model=self._model)
         started = trio.current_time()
         try:
-            outcome = await send_message(agent, line, view.show, open_interrupts=foreground.open_interrupts, undo=undo)
+            async with open_helper_nursery() as nursery:
+                nursery.start_soon(spinner.run)
+                view.begin()
+                outcome = await send_message(
+                    agent, line, view.show, open_interrupts=foreground.open_interrupts, undo=undo
+                )
+                nursery.cancel_scope.cancel()
         finally:
             view.close()
+            self._view = None
         if not isinstance(outcome, Interrupted):
             self._sent.append((undo, before))
             await self._keep(agent)

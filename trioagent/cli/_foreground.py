@@ -23,14 +23,14 @@ T = TypeVar("T")
 class LineSource(Protocol):
     """Reads lines; blocks its thread."""
 
-    def read(self, prompt: str) -> str: ...
+    def read(self, prompt: str, *, kept: bool) -> str: ...
 
 
 class _Request:
     """One line that the Trio thread waits for."""
 
-    def __init__(self, prompt: str) -> None:
-        self.prompt, self.line = prompt, ""
+    def __init__(self, prompt: str, kept: bool) -> None:
+        self.prompt, self.kept, self.line = prompt, kept, ""
         self.error: BaseException | None = None
         self.answered = trio.Event()
 
@@ -44,20 +44,24 @@ class Foreground(Generic[T]):
         self._token: trio.lowlevel.TrioToken | None = None
         self._interrupts = Interrupts()
         self.open_interrupts = self._interrupts.open
+        self.interrupt = self._interrupts.interrupt
         self._reading = False
         self._result: list[T] = []
         self._error: BaseException | None = None
 
     # In the Trio thread.
 
-    async def read_line(self, prompt: str) -> str:
+    async def read_line(self, prompt: str, *, kept: bool = True) -> str:
         """Have the main thread read a line. Cancelling interrupts the read.
+
+        Args:
+            kept: the line goes into the history.
 
         Raises:
             EOFError: there is no further line.
             KeyboardInterrupt: Ctrl-C while it was being read.
         """
-        request, reader = _Request(prompt), threading.main_thread().ident
+        request, reader = _Request(prompt, kept), threading.main_thread().ident
         assert reader is not None
         self._requests.put(request)
         try:
@@ -104,7 +108,7 @@ class Foreground(Generic[T]):
     def _answer(self, request: _Request) -> None:
         try:
             self._reading = True
-            request.line = self._lines.read(request.prompt)
+            request.line = self._lines.read(request.prompt, kept=request.kept)
         except BaseException as error:  # noqa: BLE001 - raised again in the Trio thread
             request.error = error
         self._reading = False

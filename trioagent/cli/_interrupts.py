@@ -50,6 +50,11 @@ class Interrupts:
             return await main()
         raise KeyboardInterrupt
 
+    async def interrupt(self) -> None:
+        """What a SIGINT does, from the code that Trio runs; waits until that has cancelled it."""
+        self._deliver()
+        await trio.sleep_forever()
+
     def on_signal(self, number: int, frame: FrameType | None) -> None:
         """The handler of SIGINT, for the main thread; Trio may run in another one."""
         if self._token is None:

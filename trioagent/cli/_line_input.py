@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 HISTORY_LINES = 1000
+CONTINUED = "...> "
 
 
 class LineInput:
@@ -28,16 +29,21 @@ class LineInput:
         if self.interactive:
             self._load()
 
-    def read(self, prompt: str) -> str:
-        """The next line, without its end.
+    def read(self, prompt: str, *, kept: bool = True) -> str:
+        """The next line, without its end. On a terminal, one that ends with a backslash goes on in the next.
+
+        Args:
+            kept: it goes into the history.
 
         Raises:
             EOFError: there is none.
             KeyboardInterrupt: Ctrl-C.
         """
         if self.interactive:
-            line = input(prompt)
-            if line.strip() and self._history is not None:
+            line = _typed(prompt, kept)
+            while kept and line.endswith("\\"):
+                line = f"{line[:-1]}\n{_typed(CONTINUED, kept)}"
+            if kept and line.strip() and self._history is not None:
                 self._append(line)
             return line
         line = "" if sys.stdin is None else sys.stdin.readline()
@@ -87,6 +93,16 @@ class LineInput:
     def _disable_history(self, error: OSError) -> None:
         click.echo(f"note: the history is not kept: {self._history}: {error.strerror}", err=True)
         self._history = None
+
+
+def _typed(prompt: str, kept: bool) -> str:
+    """A line of the terminal; of one that is not *kept*, readline forgets what it remembers by itself."""
+    line = input(prompt)
+    if not kept and line and (readline := sys.modules.get("readline")):
+        last = readline.get_current_history_length()
+        if last and readline.get_history_item(last) == line:
+            readline.remove_history_item(last - 1)
+    return line
 
 
 def without_bom(text: str) -> str:

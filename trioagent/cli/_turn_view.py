@@ -9,7 +9,9 @@ from .._messages import AgentResponse
 from .._parsed_reply import Delta, Kind
 from ..models import Retrying
 from ..sandbox import BlockResult
+from ._spinner import Spinner
 from ._terminal import one_line, safe, shortened
+from ._word_wrap import WordWrap
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,15 +29,31 @@ class TurnView:
     Args:
         console: where to.
         quiet: only the reply.
+        spinner: says what is waited for meanwhile.
+        model: the model's name, for it.
     """
 
-    def __init__(self, console: Console, *, quiet: bool = False) -> None:
+    def __init__(
+        self, console: Console, *, quiet: bool = False, spinner: Spinner | None = None, model: str = "the model"
+    ) -> None:
         self._console, self._quiet = console, quiet
+        self._spinner = Spinner(console) if spinner is None else spinner
+        self._model = model
+        self._wrap = WordWrap(console.width) if console.is_terminal else None
         self._open: Kind | None = None  # the kind of text that the current line belongs to
         self._blank = ""  # white space held back: shown only if more text follows
         self._answer_over = False
         self._code_seen = False
         self._reply = ""
+
+    def begin(self) -> None:
+        """The turn begins."""
+        self._spinner.wait_for(f"waiting for {self._model}")
+
+    def pause(self) -> None:
+        """Something else is about to be shown in the midst of the turn."""
+        self._end()
+        self._spinner.clear()
 
     def show(self, event: AgentEvent) -> None:
         match event:
@@ -48,28 +66,35 @@ class TurnView:
                 self._end()
                 self._answer_over = True
                 self._aside(f"({one_line(str(error))}; trying again in {delay:.1f} s)", "yellow")
+                self._spinner.wait_for(f"waiting for {self._model}, asked again after {delay:.0f} s")
             case CodeStarted(code):
                 self._code(code)
+                self._spinner.wait_for("running the code")
             case CodeResult(result):
                 self._aside(f"  = {_outcome(result)}", "red dim" if result.error else "dim")
+                self._spinner.wait_for(f"waiting for {self._model}")
             case Replied(response):
                 self.end(response)
 
     def end(self, response: AgentResponse) -> None:
         """Show what stands of the reply, as far as it was not shown already."""
-        self._end()
+        self.pause()
         if response.reply != self._reply.strip():
-            self._console.print(safe(response.reply))
+            self._console.print(self._wrapped(safe(response.reply)))
+            self._end_wrap()
 
     def close(self) -> None:
         """The turn stopped early: finish the line."""
-        self._end()
+        self.pause()
 
     def _delta(self, kind: Kind, text: str) -> None:
         if self._answer_over:
             self._answer_over, self._code_seen, self._reply = False, False, ""
         if kind == "code":
-            self._code_seen = self._code_seen or bool(text.strip())
+            if not self._code_seen and text.strip():
+                self._code_seen = True
+                self._end()
+                self._spinner.wait_for(f"{self._model} writes code")
         elif kind == "reply":
             if not self._code_seen:
                 self._reply += text
@@ -83,10 +108,11 @@ class TurnView:
             text = text.lstrip()
             if not text:
                 return
+            self._spinner.clear()
             self._open = kind
         body = text.rstrip()
         if body:
-            self._console.print(safe(self._blank + body), style=style, end="")
+            self._console.print(self._wrapped(safe(self._blank + body)), style=style, end="")
             self._blank = text[len(body) :]
         else:
             self._blank += text
@@ -94,9 +120,18 @@ class TurnView:
     def _end(self) -> None:
         if self._open is not None:
             self._console.print()
+            self._end_wrap()
         self._open, self._blank = None, ""
 
+    def _wrapped(self, text: str) -> str:
+        return text if self._wrap is None else self._wrap.feed(text)
+
+    def _end_wrap(self) -> None:
+        if self._wrap is not None:
+            self._wrap.end()
+
     def _aside(self, text: str, style: str) -> None:
+        self._spinner.clear()
         if not self._quiet:
             self._console.print(text, style=style)
 

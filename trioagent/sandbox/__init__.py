@@ -19,13 +19,14 @@ if TYPE_CHECKING:
     from ._review import Reviewer as Reviewer
     from ._review import ReviewPolicy as ReviewPolicy
     from ._review import ReviewRequest as ReviewRequest
+    from ._review import edited_diff as edited_diff
     from ._sandbox import BlockResult as BlockResult
     from ._sandbox import HostTool as HostTool
     from ._sandbox import Sandbox as Sandbox
 
 _PLACES = {
     "_probe": "Check TierReport diagnose open_sandbox",
-    "_review": "AcceptChanges EditChanges RejectChanges ReviewDecision Reviewer ReviewPolicy ReviewRequest",
+    "_review": "AcceptChanges EditChanges RejectChanges ReviewDecision Reviewer ReviewPolicy ReviewRequest edited_diff",
     "_sandbox": "BlockResult HostTool Sandbox",
 }
 

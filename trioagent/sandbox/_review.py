@@ -124,6 +124,18 @@ class ReviewPolicy:
         return review
 
 
+def edited_diff(changes: Sequence[NoteChange], notes: Mapping[str, str | None]) -> str:
+    """The diff of *changes* with what a reviewer has made of some of them (see `EditChanges`)."""
+
+    def edited(change: NoteChange) -> NoteChange:
+        if change.path not in notes:
+            return change
+        text = notes[change.path]
+        return NoteChange(change.path, change.before, None if text is None else _encoded(change.path, text))
+
+    return _diff([edited(change) for change in changes])
+
+
 async def request_for(code: str, changes: tuple[NoteChange, ...], reads: Sequence[str]) -> ReviewRequest:
     """The request, with its diff made off the event loop."""
     diff = await trio.to_thread.run_sync(partial(_diff, changes))

@@ -32,14 +32,24 @@ def jobs(memories: Path, count: int) -> list[Job]:
     ]
 
 
-def die_at(write: int, when: str) -> None:
-    """Make the process kill itself before or after its journal write of that number."""
+def die_at(write: int, when: str, *, of_jobs: bool = False) -> None:
+    """Make the process kill itself before or after its journal write of that number.
+
+    Args:
+        of_jobs: count from the first job that begins: before, a run reads and writes what it is pinned to.
+    """
     original: Callable[..., Any] = Journal._commit
-    count = 0
+    begin: Callable[..., Any] = Journal.begin
+    count, counts = 0, not of_jobs
+
+    def begin_and_count(self: Journal, job_id: str, digest: str) -> Any:
+        nonlocal counts
+        counts = True
+        return begin(self, job_id, digest)
 
     def commit(self: Journal, group: list[Any]) -> None:
         nonlocal count
-        count += 1
+        count += counts
         if count == write and when == "before":
             os.kill(os.getpid(), signal.SIGKILL)
         original(self, group)
@@ -47,6 +57,7 @@ def die_at(write: int, when: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     Journal._commit = commit  # type: ignore[method-assign]
+    Journal.begin = begin_and_count  # type: ignore[method-assign]
 
 
 async def main(base_url: str, run_dir: str, memories: str, count: int, concurrent: int) -> None:

@@ -259,7 +259,7 @@ async def test_jobs_that_wait_for_a_server_get_their_answers(fast_clock: MockClo
     endpoints, start = Endpoints(), trio.current_time()
 
     def handler(request: ModelRequest) -> Answer:
-        return "hello" if trio.current_time() - start > 30 else Fault.drop()
+        return "hello" if trio.current_time() - start > 30 else Fault.status(503)
 
     async def job() -> None:
         while True:

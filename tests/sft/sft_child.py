@@ -1,4 +1,4 @@
-"""Makes conversations in a process of its own, which may kill itself at one of its journal writes.
+"""Makes conversations in a process of its own, which may kill itself at a journal write since its first job began.
 
 Usage: sft_child.py RUN_DIR WRITE before|after
 
@@ -54,5 +54,5 @@ async def main(run_dir: Path) -> None:
 if __name__ == "__main__":
     run_dir, write, when = sys.argv[1:]
     if int(write):
-        die_at(int(write), when)
+        die_at(int(write), when, of_jobs=True)
     trio.run(main, Path(run_dir))

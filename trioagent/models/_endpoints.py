@@ -41,7 +41,7 @@ _LONGEST_WAIT = 600.0  # of a Retry-After that closes an endpoint, before it is 
 
 # First pause before a server that is away is probed, and what is added of the time that it has been away. A connection
 # that is refused costs the server nothing; an answer such as 503 does.
-_PAUSES_OF_CONNECTIONS = (0.05, 0.03)
+_PAUSES_OF_CONNECTIONS = (0.05, 0.01)
 _PAUSES_OF_ANSWERS = (1.0, 0.08)
 # A probe where connections had failed has found the server when it has lasted so long without failing: these seconds,
 # and twice what the last failure took.

@@ -182,9 +182,12 @@ _TIERS = {"kernel": 60, "kernel-lite": 40, "monty": 60}
 _WORDS = {"reads": "that reads three things", "makes": "that makes a note", "overwrites": "that overwrites a note"}
 
 
+def _blocks(kind: str, tier: str = "kernel") -> Opened:
+    return partial(blocks, code=_KINDS[kind], tier=tier)
+
+
 def _block(tier: str, kind: str) -> Figure:
-    opened = partial(blocks, code=_KINDS[kind], tier=tier)
-    return Figure(f"{tier}-{kind}", f"{tier}: a block {_WORDS[kind]}", _TIERS[tier], "tree", opened)
+    return Figure(f"{tier}-{kind}", f"{tier}: a block {_WORDS[kind]}", _TIERS[tier], "tree", _blocks(kind, tier))
 
 
 def _host(name: str, what: str, count: int, opened: Opened) -> Figure:
@@ -193,6 +196,10 @@ def _host(name: str, what: str, count: int, opened: Opened) -> Figure:
 
 _ALL = [
     *(_block(tier, kind) for tier in _TIERS for kind in _KINDS),
+    *(
+        _host(f"host-{kind}", f"the host's part of a block {words}", 60, _blocks(kind))
+        for kind, words in _WORDS.items()
+    ),
     Figure("at-once", "kernel: a block that makes a note, 8 at once", 80, "wall", blocks_at_once),
     _host("chat", "chat() with a model that answers at once", 1000, partial(chats, once=chat_once)),
     _host("stream", "stream_chat() with a model that answers at once", 500, partial(chats, once=stream_once)),

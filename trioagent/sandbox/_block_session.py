@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import socket
@@ -21,7 +22,7 @@ from ..tools import DEFAULT_RULES, AccessRules
 from . import _frames
 from ._guest.limits import HEADER_BYTES
 from ._pressure import MemoryPressure
-from ._sandbox import CodeNotSentError, HostTool, Outcome
+from ._sandbox import CodeNotSentError, HostTool, Outcome, not_answered
 from ._zygote import Child, receive
 
 MAX_TOOL_CALLS = 1000
@@ -150,18 +151,31 @@ class BlockSession:
         self.ended_unseen = False  # nobody has said how the child ended
         self._received = bytearray()
         self._left = MAX_FULL_FRAMES * limits.reply_bytes
-        self._clock = trio.CancelScope()
+
+    @property
+    def _setup_seconds(self) -> float:
+        """How long a child may take before its block begins."""
+        return math.inf
 
     async def run(self, code: str, *, seconds: float | None = None) -> Outcome:
-        """The block's outcome, whatever becomes of it. *seconds*: how long it may run, if not as long as any."""
+        """The block's outcome, whatever becomes of it. *seconds*: how long it may run, if not as long as any.
+
+        Raises:
+            CodeNotSentError: the child could not be set up, died, or hangs.
+        """
         pieces = await run_steps(_frames.encode_code(code, self._host_tools, self._rules))
         # What fits into the socket goes at once, so that the child finds it when it is ready; its time begins then.
         rest = self._send_now(b"".join(pieces))
-        await self._wait_until_confined()
-        self._clock.deadline = trio.current_time() + (self._limits.wall_seconds if seconds is None else seconds)
-        outcome: Outcome | None = None
+        begun, outcome = False, None
+        # First of the child's set-up, then of the block.
+        self._clock = trio.CancelScope(deadline=trio.current_time() + self._setup_seconds)
         with self._clock:
+            await self._wait_until_confined()
+            self._clock.deadline = trio.current_time() + (self._limits.wall_seconds if seconds is None else seconds)
+            begun = True
             outcome = await self._run(rest)
+        if not begun:
+            raise not_answered(f"a child was not set up within {self._setup_seconds:.0f} s")
         if outcome is None:
             self.timed_out = True
             limit = f"{self._limits.wall_seconds:g} s"
@@ -240,7 +254,7 @@ class BlockSession:
         return await run_steps(_frames.decode(body))
 
     async def _wait_until_confined(self) -> None:
-        """Take what a tier's children send before they read the code; nothing by default. The block's clock stands."""
+        """Take what a tier's children send before they read the code, within a time; nothing by default."""
 
     async def _fill(self, wanted: int) -> None:
         """Receive until *wanted* bytes are there."""

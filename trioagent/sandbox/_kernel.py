@@ -6,6 +6,7 @@ Both need Linux with Landlock and seccomp, the first also user namespaces.
 from __future__ import annotations
 
 import errno
+import math
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -27,7 +28,7 @@ from ._hidden_names import HiddenNames
 from ._indexes import PIECE, IndexBounds, Indexes, SharedIndex
 from ._mixed_ownership import MixedOwnership
 from ._pressure import MemoryPressure
-from ._sandbox import CodeNotSentError, HostTool, NotMountedError, Outcome, not_answered, not_set_up
+from ._sandbox import CodeNotSentError, HostTool, NotMountedError, Outcome, not_set_up
 from ._zygote import (
     ANSWER_SECONDS,
     Zygote,
@@ -202,8 +203,7 @@ class KernelTier:
                 outcome = await session.run(run.code, seconds=run.seconds)
             finally:
                 # Dead, not merely signalled: nobody writes to the layer any more, and the descriptors may go.
-                ended_before = child.is_dead()
-                await child.kill()
+                ended_before = await child.kill()
                 zygote.prepare()  # now, while we read and save what the block did
                 run.attempts.called |= session.called
             if not session.replied:
@@ -279,22 +279,23 @@ def place_of(root: int) -> tuple[int, int]:
 class _ConfinedSession(BlockSession):
     """With a child whose first byte tells whether it could be confined."""
 
+    @property
+    def _setup_seconds(self) -> float:
+        return ANSWER_SECONDS
+
     async def _wait_until_confined(self) -> None:
         """First byte, sent before the child reads the code: R = confined, ready; E = set-up failed, the text follows.
 
         Raises:
-            CodeNotSentError: it could not be set up, died, or hangs.
+            CodeNotSentError: it could not be set up, or died.
         """
-        seconds = ANSWER_SECONDS
         try:
-            with trio.move_on_after(seconds):
-                await self._fill(1)
+            await self._fill(1)
         except ChildDied:
             pass  # without even a byte
-        else:
-            if not self._received:
-                raise not_answered(f"a child was not set up within {seconds:.0f} s")
+        if self._received.startswith(b"R"):
+            del self._received[0]
+            return
         start = bytes(self._received)
-        if not start.startswith(b"R"):
-            raise not_set_up(await set_up_problem(self._channel, start))
-        del self._received[0]
+        self._clock.deadline = math.inf  # what it says has a limit of its own
+        raise not_set_up(await set_up_problem(self._channel, start))

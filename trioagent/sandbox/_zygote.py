@@ -206,18 +206,24 @@ class Child:
     upper: int
     spare: bool = False
 
-    async def kill(self) -> None:
+    async def kill(self) -> bool:
         """End the child at once and wait until it is dead, also when cancelled.
+
+        Returns:
+            Whether it had ended by itself before.
 
         Raises:
             SandboxError: the kernel did not end it within DEATH_SECONDS.
         """
+        if self.is_dead():
+            return True  # noqa: ASYNC910  # there is nothing to wait for
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
         with trio.move_on_after(DEATH_SECONDS, shield=True) as waited:
             await trio.lowlevel.wait_readable(self.pidfd)
         if waited.cancelled_caught:
             raise SandboxError(f"a child did not end within {DEATH_SECONDS:.0f} s of being killed")
+        return False
 
     def is_dead(self) -> bool:
         poll = select.poll()
@@ -414,15 +420,10 @@ class Zygote:
     async def _made(self, ours: socket.socket, *, spare: bool) -> tuple[Child | None, str]:
         """The child at the other end of *ours*, or None and why there is none ("": it died)."""
         try:
-            with trio.move_on_after(ANSWER_SECONDS):
-                await trio.lowlevel.wait_readable(ours)
             try:
-                message, descriptors, _, _ = socket.recv_fds(ours, 1, 2)
+                message, descriptors = _first_of(ours)  # one that was forked ahead is there
             except BlockingIOError:
-                self._stalled = True
-                raise not_answered(f"a zygote did not answer within {ANSWER_SECONDS:.0f} s") from None
-            except ConnectionError:
-                message, descriptors = b"", []
+                message, descriptors = await self._first_in_time(ours)
             if message == b"U" and len(descriptors) == 2:
                 return Child(ours, descriptors[0], descriptors[1], spare), ""
             for descriptor in descriptors:
@@ -433,6 +434,15 @@ class Zygote:
             raise
         ours.close()
         return None, problem
+
+    async def _first_in_time(self, ours: socket.socket) -> tuple[bytes, list[int]]:
+        with trio.move_on_after(ANSWER_SECONDS):
+            await trio.lowlevel.wait_readable(ours)
+        try:
+            return _first_of(ours)
+        except BlockingIOError:
+            self._stalled = True
+            raise not_answered(f"a zygote did not answer within {ANSWER_SECONDS:.0f} s") from None
 
     def _setup_request(
         self, root_fd: int | None, hide: Sequence[str], index: SharedIndex | None, as_owner: bool
@@ -469,6 +479,19 @@ class Zygote:
                     raise CodeNotSentError(f"the zygote is gone ({error.strerror})") from error
         self._stalled = True
         raise not_answered(f"a zygote took no request within {ANSWER_SECONDS:.0f} s")
+
+
+def _first_of(channel: socket.socket) -> tuple[bytes, list[int]]:
+    """The first byte that came from a child, and its descriptors; b"" if it died.
+
+    Raises:
+        BlockingIOError: nothing is there yet.
+    """
+    try:
+        message, descriptors, _, _ = socket.recv_fds(channel, 1, 2)
+    except ConnectionError:
+        return b"", []
+    return message, descriptors
 
 
 def receive(channel: socket.socket, size: int) -> bytes:

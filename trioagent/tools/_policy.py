@@ -60,7 +60,7 @@ def hidden_part(path: str) -> str:
 
     macOS ignores characters that nobody sees; other dots look the same to a person.
     """
-    if "." not in path and path.isascii():
+    if path.isascii() and path[:1] != "." and "/." not in path:
         return ""
     return next((name for name in path.split("/") if _is_hidden(name)), "")
 

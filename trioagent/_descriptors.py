@@ -17,7 +17,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any, Protocol, TypeVar, cast
 
@@ -200,16 +200,25 @@ class Hold:
         self._forced = again._forced
         return True
 
-    @contextmanager
-    def owned(self) -> Iterator[Hold]:
+    def owned(self) -> AbstractContextManager[Hold]:
         """In the body, this task and those that it starts use them; they are given back at its end."""
-        before = _chain.get()
-        _chain.set((*before, self))
-        try:
-            yield self
-        finally:
-            _chain.set(before)
-            self.release()
+        return _Owned(self)
+
+
+class _Owned:  # not by `contextmanager`: every block passes here
+    __slots__ = ("_before", "_hold")
+
+    def __init__(self, hold: Hold) -> None:
+        self._hold = hold
+
+    def __enter__(self) -> Hold:
+        self._before = _chain.get()
+        _chain.set((*self._before, self._hold))
+        return self._hold
+
+    def __exit__(self, *_: object) -> None:
+        _chain.set(self._before)
+        self._hold.release()
 
 
 _chain: ContextVar[tuple[Hold, ...]] = ContextVar("trioagent_descriptors", default=())
@@ -303,15 +312,9 @@ class DescriptorBudget:
         assert isinstance(again, Hold)
         return again
 
-    @contextmanager
-    def waiting_elsewhere(self) -> Iterator[None]:
+    def waiting_elsewhere(self) -> WaitingElsewhere:
         """In the body, this task waits for somebody else, and so do the holds that it is part of."""
-        chain = _chain.get()
-        self._block(chain, 1)
-        try:
-            yield
-        finally:
-            self._block(chain, -1)
+        return WaitingElsewhere(self)
 
     def pump(self) -> None:
         """Let the first ones who wait go on, as far as there are descriptors, or what they can use instead."""
@@ -420,6 +423,31 @@ class DescriptorBudget:
         """Count what the process has open besides the holds."""
         self._others = max(_count_open() - self._used, at_least)
         self._counted = trio.current_time()
+
+
+class WaitingElsewhere:
+    """A wait that no descriptor ends. A context manager; the wait may end earlier."""
+
+    __slots__ = ("_budget", "_chain")
+
+    def __init__(self, budget: DescriptorBudget) -> None:
+        self._budget = budget
+        self._chain: tuple[Hold, ...] = ()
+
+    def __enter__(self) -> WaitingElsewhere:
+        self._chain = _chain.get()
+        if self._chain:
+            self._budget._block(self._chain, 1)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """What was waited for is there. No error if that was said before."""
+        chain, self._chain = self._chain, ()
+        if chain:
+            self._budget._block(chain, -1)
 
 
 _RECOUNT = 1.0  # s between two counts of what else is open

@@ -79,9 +79,7 @@ def _decode_small(data: bytes | str, max_depth: int, surrogates: bool, strict: b
     text = data if isinstance(data, str) else data.decode("utf-8")
     try:
         if strict:
-            value = json.loads(
-                text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant, parse_float=_finite
-            )
+            value = _STRICT.decode(text)
         else:
             value = json.loads(text)
     except RecursionError:
@@ -108,6 +106,9 @@ def _finite(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError("number too large")
     return number
+
+
+_STRICT = json.JSONDecoder(object_pairs_hook=_unique_keys, parse_constant=_refuse_constant, parse_float=_finite)
 
 
 def _check_inside(value: object, max_depth: int, surrogates: bool) -> None:

@@ -9,7 +9,6 @@ task itself or by one above it count: a task that a tool has started elsewhere i
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 
 import attrs
@@ -22,23 +21,44 @@ Identity = tuple[int, int]  # device and inode of a memory's folder: it may have
 
 @attrs.define(eq=False)
 class Holding:
-    """A memory that is held, by whom, and within which other holdings."""
+    """A memory that is held, by whom, and within which other holdings. A context manager: until its end."""
 
     path: str
     identity: Identity
     task: trio.lowlevel.Task
     outer: Holding | None
     nurseries: list[trio.Nursery]  # of the task, opened before: what runs in them may go on after the release
+    holdings: Holdings
     released: bool = False
+
+    def __enter__(self) -> None:
+        self.holdings.by_path[self.path] = self.holdings.by_identity[self.identity] = self
+        _innermost.set(self)
+
+    def __exit__(self, *_: object) -> None:
+        self.released = True
+        _innermost.set(self.outer)
+        del self.holdings.by_path[self.path], self.holdings.by_identity[self.identity]
 
 
 @attrs.define(eq=False)
 class LeaseWait:
-    """A wait for a memory, and the holdings that last until it ends."""
+    """A wait for a memory, and the holdings that last until it ends. A context manager; the wait may end earlier."""
 
     path: str
     within: list[Holding]
+    holdings: Holdings
     identity: Identity | None = None  # not known before the folder is opened
+
+    def __enter__(self) -> LeaseWait:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """The memory is held. No error if that was said before."""
+        self.holdings.waits.pop(self, None)
 
 
 @attrs.define(eq=False)
@@ -49,38 +69,25 @@ class Holdings:
     by_identity: dict[Identity, Holding] = attrs.field(factory=dict)
     waits: dict[LeaseWait, None] = attrs.field(factory=dict)
 
-    @contextmanager
-    def waiting(self, path: str) -> Iterator[LeaseWait]:
+    def waiting(self, path: str) -> LeaseWait:
         """Wait for the memory of that path, within what this task holds.
 
         Raises:
             MemoryDeadlockError: that could never end.
         """
-        wait = LeaseWait(path, _held_here())
+        wait = LeaseWait(path, _held_here(), self)
         if wait.within:
             self.check(wait)
             self.waits[wait] = None
-        try:
-            yield wait
-        finally:
-            self.waits.pop(wait, None)
+        return wait
 
-    @contextmanager
-    def holding(self, path: str, identity: Identity) -> Iterator[None]:
+    def holding(self, path: str, identity: Identity) -> Holding:
         """Hold the memory."""
         outer = _innermost.get()
         while outer is not None and outer.released:
             outer = outer.outer
         task = trio.lowlevel.current_task()
-        holding = Holding(path, identity, task, outer, list(task.child_nurseries))
-        self.by_path[path] = self.by_identity[identity] = holding
-        _innermost.set(holding)
-        try:
-            yield
-        finally:
-            holding.released = True
-            _innermost.set(outer)
-            del self.by_path[path], self.by_identity[identity]
+        return Holding(path, identity, task, outer, list(task.child_nurseries), self)
 
     def check(self, wait: LeaseWait) -> None:
         """Raise MemoryDeadlockError if whoever holds what *wait* wants waits, over any number of others, for it."""

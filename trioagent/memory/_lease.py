@@ -22,7 +22,7 @@ import struct
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from functools import partial
 from itertools import islice
 from typing import TypeVar
@@ -174,37 +174,34 @@ async def exclusive(
     queue = _queue(state.queues, path)
     queue.users += 1
     budget = descriptor_budget()
-    until_held, until_closed = ExitStack(), ExitStack()
     in_a_thread = partial(_try_to_begin, open_root, begin)
     try:
-        until_held.enter_context(budget.waiting_elsewhere())
-        wait = until_held.enter_context(state.holdings.waiting(path))
-        async with queue.lock:
-            if queue.yield_until > trio.current_time():
-                await trio.sleep_until(queue.yield_until)
-            descriptor = until_closed.enter_context((await budget.take(1)).owned())
-            fd, begun = await descriptor.open_when_possible(
-                partial(_begin, state, path, partial(_try_at_once, open_ready, begin_ready), in_a_thread)
-            )
-            try:
-                info = os.fstat(fd)
-                wait.identity = info.st_dev, info.st_ino
-                if not begun:
-                    await _flock(fd, state.holdings, wait)
-                    begun.append(await in_thread(partial(begin, fd)))
-                until_held.close()
-                queue.note_taken()
-                try:
-                    with state.holdings.holding(path, wait.identity):
-                        yield begun[0]
-                finally:
-                    queue.note_freed(fd)
-            finally:
-                fcntl.flock(fd, fcntl.LOCK_UN)  # closing would do, but for a child that has a duplicate of it
-                os.close(fd)
+        with budget.waiting_elsewhere() as elsewhere, state.holdings.waiting(path) as wait:
+            async with queue.lock:
+                if queue.yield_until > trio.current_time():
+                    await trio.sleep_until(queue.yield_until)
+                with (await budget.take(1)).owned() as descriptor:
+                    fd, begun = await descriptor.open_when_possible(
+                        partial(_begin, state, path, partial(_try_at_once, open_ready, begin_ready), in_a_thread)
+                    )
+                    try:
+                        info = os.fstat(fd)
+                        wait.identity = identity = info.st_dev, info.st_ino
+                        if not begun:
+                            await _flock(fd, state.holdings, wait)
+                            begun.append(await in_thread(partial(begin, fd)))
+                        wait.end()
+                        elsewhere.end()
+                        queue.note_taken()
+                        try:
+                            with state.holdings.holding(path, identity):
+                                yield begun[0]
+                        finally:
+                            queue.note_freed(fd)
+                    finally:
+                        fcntl.flock(fd, fcntl.LOCK_UN)  # closing would do, but for a child that has a duplicate of it
+                        os.close(fd)
     finally:
-        until_held.close()
-        until_closed.close()
         queue.users -= 1
 
 

@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager
 
 import attrs
 import trio
@@ -92,20 +92,23 @@ class RunSlot:
     def __init__(self, running: trio.CapacityLimiter, pressure: MemoryPressure | None = None) -> None:
         self._running, self._pressure = running, pressure
         self._taken = False
-        self._descriptors = ExitStack()
+        self._descriptors: AbstractContextManager[Hold] | None = None
 
     async def begin(self) -> Hold:
         """Wait for the slot, and for the descriptors of a child, which the block keeps until `end`."""
         await self.acquire()
         try:
-            return self._descriptors.enter_context((await descriptor_budget().take(BLOCK, priority=True)).owned())
+            descriptors = (await descriptor_budget().take(BLOCK, priority=True)).owned()
         except BaseException:
             self.release()
             raise
+        self._descriptors = descriptors
+        return descriptors.__enter__()
 
     def end(self) -> None:
         """Give back the slot and the descriptors."""
-        self._descriptors.close()
+        if self._descriptors is not None:
+            self._descriptors.__exit__(None, None, None)
         self.release()
 
     async def acquire(self) -> None:

@@ -26,6 +26,8 @@ MAX_VALUES = 200_000  # in one frame: what looking at each costs is the host's t
 _VERSION_CHARS = 64
 _NOTE_CHARS = 100  # room for what a child adds to a text that it cut: how long it was
 
+_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode  # `json.dumps` would make one each time
+
 
 class FrameError(Exception):
     """A child sent something that is no answer."""
@@ -56,7 +58,7 @@ def encode(frame: dict[str, object]) -> bytes:
     Raises:
         TypeError, ValueError: not JSON.
     """
-    body = json.dumps(frame, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
+    body = _json(frame).encode("utf-8", "replace")
     return len(body).to_bytes(HEADER_BYTES, "big") + body
 
 
@@ -64,14 +66,14 @@ def encode_code(code: str, tools: Iterable[str], rules: AccessRules = DEFAULT_RU
     """The frame of a block's code, the names of the host's tools and what the block may touch, in pieces."""
     pieces = [b'{"code":"']
     for start in range(0, len(code), STEP_BYTES):
-        piece = json.dumps(code[start : start + STEP_BYTES], ensure_ascii=False)[1:-1]
+        piece = _json(code[start : start + STEP_BYTES])[1:-1]
         pieces.append(piece.encode("utf-8", "replace"))
         if start + STEP_BYTES < len(code):
             yield
     rest: dict[str, object] = {"tools": list(tools)}
-    if rules != DEFAULT_RULES:
+    if rules is not DEFAULT_RULES and rules != DEFAULT_RULES:
         rest["rules"] = rules.as_data()
-    pieces.append(b'",%b' % json.dumps(rest).encode()[1:])
+    pieces.append(b'",%b' % _json(rest).encode("utf-8", "replace")[1:])
     return [sum(map(len, pieces)).to_bytes(HEADER_BYTES, "big"), *pieces]
 
 
@@ -150,6 +152,8 @@ def decode(body: bytes) -> Steps[Reply | Call]:
 
 
 def _all(check: Callable[[Any], bool], values: Collection[Any]) -> Steps[bool]:
+    if len(values) <= STEP_NAMES:
+        return all(map(check, values))
     rest = iter(values)
     while part := list(islice(rest, STEP_NAMES)):
         if not all(map(check, part)):

@@ -154,6 +154,8 @@ async def test_a_spare_child_that_hangs_is_passed_over(monkeypatch: pytest.Monke
     monkeypatch.setattr(_kernel, "ANSWER_SECONDS", 0.5)
     async with open_sandbox() as sandbox:
         (spare,) = await spares(sandbox)
+        (channel,) = sandbox._executor._zygotes.common._spares  # type: ignore[attr-defined]
+        await trio.lowlevel.wait_readable(channel)  # it waits for its setup request
         pid = zygote(sandbox)
         os.kill(spare, signal.SIGSTOP)
         assert (await sandbox.run("x = 1")).locals == {"x": "1"}

@@ -73,6 +73,8 @@ def _options(instance: object, attribute: attrs.Attribute[Any], value: object) -
     """Checked as they will be used, so that a bad one costs nothing."""
     if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
         raise InvalidInputError("options", f"must be an object, not {short(value)}")
+    if not value:
+        return
     try:
         with_options(_ANY_MODEL, value)
     except InvalidInputError as error:

@@ -200,7 +200,8 @@ class Memory:
         Raises:
             MemoryPathError: the folder cannot be used, or may not be written though the policy lets blocks write.
         """
-        await in_thread(partial(check_usable, self.path, read_only=self.policy.read_only))
+        work = partial(check_usable, self.path, read_only=self.policy.read_only)
+        await run_inline_or_in_thread(str(self.path), work, small=True)
 
     def _leased(self, state: RunState, root_fd: int) -> LeasedMemory:
         config = self.history

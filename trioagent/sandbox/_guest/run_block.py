@@ -76,13 +76,13 @@ class Reads(SeenLog):
 
         Text that has a UTF-8 form.
         """
-        notes = [(path, version, how) for how in ("read", "replaced") for path, version in self._of(how).items()]
-        return [
-            [text, version or "", how] for path, version, how in notes if len(text := clean(path)) <= MAX_PATH_CHARS
-        ]
-
-    def _of(self, how: str) -> dict[str, str | None]:
-        return self.reads if how == "read" else self.replaced
+        notes = []
+        for how, versions in (("read", self.reads), ("replaced", self.replaced)):
+            for path, version in versions.items():
+                text = clean(path)
+                if len(text) <= MAX_PATH_CHARS:
+                    notes.append([text, version or "", how])
+        return notes
 
     def watch(self, event: str, arguments: tuple[Any, ...]) -> None:
         if not self.root or self._looking or (self.quiet is not None and self.quiet.depth > 0):
@@ -321,14 +321,23 @@ def _no_debugger(*args: object, **kwargs: object) -> None:
     raise RuntimeError("there is no debugger here")
 
 
+_BUFFERED = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
+
+
 def _flush_open_files() -> str:
     """Write out what the block left in the buffers of files it did not close, as the end of a script would.
 
     The zygote froze its own objects, so the collector lists only what this child made.
     """
-    kinds = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
-    left_open = [candidate for candidate in gc.get_objects() if type(candidate) in kinds and not candidate.closed]
-    for file in sorted(left_open, key=lambda file: kinds.index(type(file))):  # text first: it writes into the others
+    left_open = []
+    for candidate in gc.get_objects():
+        if type(candidate) in _BUFFERED and not candidate.closed:
+            left_open.append(candidate)
+    if not left_open:
+        return ""
+    for file in sorted(
+        left_open, key=lambda file: _BUFFERED.index(type(file))
+    ):  # text first: it writes into the others
         try:
             type(file).flush(file)
         except (OSError, ValueError) as error:

@@ -35,6 +35,7 @@ OWN_CALLS = {
     "openat": (257, 56),
     "prctl": (157, 167),
     "prlimit64": (302, 261),
+    "recvmsg": (47, 212),
     "seccomp": (317, 277),
     "sendmsg": (46, 211),
     "unshare": (272, 97),

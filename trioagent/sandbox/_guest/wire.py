@@ -12,7 +12,6 @@ import ctypes
 import json
 import os
 import struct
-from array import array
 from typing import Any
 
 from .limits import HEADER_BYTES, MAX_REQUEST_BYTES
@@ -28,28 +27,15 @@ class Channel:
 
     def read(self) -> dict[str, object]:
         """The next frame from the host; ends the process if the host has gone."""
-        return self._body(self._exactly(HEADER_BYTES))
+        return self.read_body(int.from_bytes(self._exactly(HEADER_BYTES), "big"))
 
-    def _body(self, start: bytes) -> dict[str, object]:
-        size = int.from_bytes(start, "big")
+    def read_body(self, size: int) -> dict[str, Any]:
+        """A frame whose header has been read; it has *size* bytes more."""
         if size > MAX_REQUEST_BYTES:
             os._exit(1)
         frame, _ = _decode(self._exactly(size).decode(), 0)
         assert type(frame) is dict
         return frame
-
-    def read_with_descriptor(self) -> tuple[dict[str, Any], int | None]:
-        """The same, with the descriptor that may have come along; while socket calls are left."""
-        ours = _socket.socket(fileno=self._descriptor)
-        try:
-            start, rights, _, _ = ours.recvmsg(HEADER_BYTES, _socket.CMSG_SPACE(4))
-        finally:
-            ours.detach()
-        if not start:
-            os._exit(1)
-        start += self._exactly(HEADER_BYTES - len(start))
-        passed = array("i", rights[0][2])[0] if rights else None
-        return self._body(start), passed
 
     def write(self, frame: dict[str, object]) -> None:
         self.write_encoded(self.encode(frame))
@@ -77,6 +63,47 @@ class Channel:
 DEATH = struct.Struct("=4sI")  # the mark and the wait status
 DEATH_MARK = b"\xffDIE"  # no UTF-8 and no plausible frame length, so it cannot be part of an honest reply
 OVERFULL = 1 << 16  # added to the status of a child that was stopped for filling its view
+
+
+class SetupHeader(ctypes.Structure):
+    """``struct msghdr`` and what it points to, for the header of a setup request and its descriptor.
+
+    Filled by ``recvmsg``, and not by a socket object, which would tell audit hooks of itself.
+    """
+
+    _fields_ = (
+        ("name_at", ctypes.c_void_p),
+        ("name_length", ctypes.c_uint),
+        ("parts_at", ctypes.c_void_p),
+        ("part_count", ctypes.c_size_t),
+        ("rights_at", ctypes.c_void_p),
+        ("rights_length", ctypes.c_size_t),
+        ("flags", ctypes.c_int),
+        ("text_at", ctypes.c_void_p),
+        ("text_length", ctypes.c_size_t),
+        ("size", ctypes.c_uint32.__ctype_be__),
+        ("cmsg_length", ctypes.c_size_t),
+        ("level", ctypes.c_int),
+        ("type", ctypes.c_int),
+        ("descriptor", ctypes.c_int),
+    )
+    size: int  # of the body
+    rights_length: int
+    descriptor: int
+
+    def __init__(self) -> None:
+        here, fields = ctypes.addressof(self), type(self)
+        super().__init__(
+            parts_at=here + fields.text_at.offset,
+            part_count=1,
+            rights_at=here + fields.cmsg_length.offset,
+            text_at=here + fields.size.offset,  # type: ignore[attr-defined]
+            text_length=HEADER_BYTES,
+        )
+
+
+ROOM = _socket.CMSG_SPACE(ctypes.sizeof(ctypes.c_int))
+"""What `SetupHeader.rights_length` is to be before the call, for one descriptor; afterwards it is 0 if none came."""
 
 
 class _Parts(ctypes.Structure):

@@ -20,6 +20,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 from ...tools import Access, Index, make_tools, quiet
@@ -45,7 +46,7 @@ from .syscalls import (
     reserve,
     set_aside,
 )
-from .wire import DEATH, DEATH_MARK, OVERFULL, Channel, Message
+from .wire import DEATH, DEATH_MARK, OVERFULL, ROOM, Channel, Message, SetupHeader
 
 CHECK_SECONDS = 0.1  # between checks of running blocks' views
 CHECK_SHARE = 10  # checking takes at most one part in this many of the time
@@ -350,6 +351,9 @@ def _hide_own_modules() -> None:
             del sys.modules[name]
 
 
+_STEPS = ("view", "root", "owner", "confinement")  # of a child's set-up
+
+
 class ChildMaker:
     """Everything that a child needs, made before the fork; `run_child` is what a child does after it."""
 
@@ -362,12 +366,15 @@ class ChildMaker:
         self._index, self._access = Index(), Access()
         install_builtins()
         self._environment_at_root = self.new_environment("/")
-        sys.addaudithook(self.reads.watch)
-        sys.addaudithook(Writes(self._index, quiet).watch)
-        self._close_all, self._introduce = Script(), Script()
+        # Not as methods: Python would look for an attribute that they lack at each event, by raising an AttributeError.
+        sys.addaudithook(partial(Reads.watch, self.reads))
+        sys.addaudithook(partial(Writes.watch, Writes(self._index, quiet)))
+        self._host, self._setup = Channel(CHANNEL), SetupHeader()
+        self._close_all, self._introduce, self._receive = Script(), Script(), Script()
         self._close_all.add("close_range", CHANNEL + 1, confine.ALL, 0, final=True)
         self._introduce.add("sendmsg", CHANNEL, Message(FORKED, ROOT, UPPER_FD), 0, result=len(FORKED))
         self._introduce.add("close", ROOT)
+        self._receive.add("recvmsg", CHANNEL, self._setup, 0, result=HEADER_BYTES)
 
     def new_environment(self, path: str) -> BlockEnvironment:
         """For a block whose view of the memory is at *path*."""
@@ -389,7 +396,7 @@ class ChildMaker:
 
     def run_child(self, channel: int, name: str) -> None:
         """What a child does, from the fork to its reply."""
-        step = "view"
+        step, setup = 0, self._setup
         try:
             if not self._rehearsed:
                 self.backend.die_with(self._pid)
@@ -402,18 +409,21 @@ class ChildMaker:
             assert own == ROOT
             self._introduce.run()
             # Up to here nothing depends on the block: a child forked ahead waits here.
-            request, index_fd = Channel(CHANNEL).read_with_descriptor()
+            setup.rights_length = ROOM
+            self._receive.run()
+            index_fd = setup.descriptor if setup.rights_length else None
+            request = self._host.read_body(setup.size)
             index = None if index_fd is None else map_index(index_fd)  # first: a view needs the descriptor's number
             listings = self.backend.view(request)
-            step = "root"
+            step = 1
             self._confinement.enter()
             owner = self.backend.owner(request)
             if owner is not None:
-                step = "owner"
+                step = 2
                 self._confinement.become(owner)
                 if not self._rehearsed:
                     self.backend.die_with(self._pid)  # undone by becoming someone else
-            step = "confinement"
+            step = 3
             may_read: Iterable[tuple[str, bool]] | None = ()
             if self.backend.layered and request["memory"] is not None:
                 may_read = readable(listings) if listings else None
@@ -422,7 +432,7 @@ class ChildMaker:
                 lower = None if request["memory"] is None else ROOT
                 os_view.current.view = Layers(lower, BASE, paths_of(request["hide"]), listings)
         except BaseException as error:  # noqa: BLE001  # no block has run yet: tell the host and end
-            _report_failure(CHANNEL, f"{step}: {error}")
+            _report_failure(CHANNEL, f"{_STEPS[step]}: {error}")
             return
         self._index.scanned = 0  # the zygote's own, at its warm-up
         if index is not None:
@@ -432,7 +442,7 @@ class ChildMaker:
                 self._index.lose()
         self.reads.root = path
         environment = self._environment_at_root if path == "/" else self.new_environment(path)
-        run(Channel(CHANNEL), environment, self.reads, self._settings, self._index)
+        run(self._host, environment, self.reads, self._settings, self._index)
 
 
 def _report_failure(descriptor: int, problem: str) -> None:

@@ -25,7 +25,7 @@ from typing import Any
 
 from ...tools import Access, Index, make_tools, quiet
 from . import confine, library, os_view, syscalls
-from .heap import fill_gaps
+from .heap import fill_gaps, gather_code
 from .index_access import Writes, map_index
 from .isolation import BACKENDS, IsolationBackend
 from .layers import Layers, paths_of, readable
@@ -201,21 +201,26 @@ def warm_up(maker: ChildMaker) -> None:
     the zygote can come back from that root, since it keeps a descriptor of its own; a child has none, and no right to
     ask.
     """
+    gather_code(lambda: _rehearse(maker, 0))
+    for number in range(1, ROUNDS):
+        _rehearse(maker, number)
+
+
+def _rehearse(maker: ChildMaker, number: int) -> None:
     setup = json.dumps({"memory": None, "hide": [], "owner": maker.backend.own_ids()}).encode()
     request = json.dumps({"code": BLOCK, "tools": []}).encode()
-    for number in range(ROUNDS):
-        # The ends' numbers must be none of a child's own.
-        ours, theirs = (_socket.socket(fileno=set_aside(end.detach())) for end in _socket.socketpair())
-        with _state_kept(maker.backend), maker.rehearsed():
-            for body in (setup, request):
-                ours.sendall(len(body).to_bytes(4, "big") + body)
-            release()
-            maker.run_child(theirs.fileno(), f"warm-up-{number}")
-        _check_rehearsal(ours)
-        ours.close()
-        theirs.close()
-        for _ in maker.backend.drop(f"warm-up-{number}"):
-            pass
+    # The ends' numbers must be none of a child's own.
+    ours, theirs = (_socket.socket(fileno=set_aside(end.detach())) for end in _socket.socketpair())
+    with _state_kept(maker.backend), maker.rehearsed():
+        for body in (setup, request):
+            ours.sendall(len(body).to_bytes(4, "big") + body)
+        release()
+        maker.run_child(theirs.fileno(), f"warm-up-{number}")
+    _check_rehearsal(ours)
+    ours.close()
+    theirs.close()
+    for _ in maker.backend.drop(f"warm-up-{number}"):
+        pass
 
 
 def _check_rehearsal(ours: _socket.socket) -> None:

@@ -15,10 +15,10 @@ getresuid=148 getrlimit=163 getrusage=165 gettid=178 gettimeofday=169 getuid=174
 landlock_add_rule=445 landlock_create_ruleset=444 landlock_restrict_self=446 lgetxattr=9 listxattr=11 llistxattr=12
 lremovexattr=15 lseek=62 lsetxattr=6 madvise=233 mkdirat=34 mknodat=33 mmap=222 mprotect=226 mremap=216 munmap=215
 nanosleep=101 newfstatat=79 openat=56 ppoll=73 prctl=167 pread64=67 prlimit64=261 pwrite64=68 read=63 readlinkat=78
-readv=65 removexattr=14 renameat2=276 renameat=38 restart_syscall=128 rseq=293 rt_sigaction=134 rt_sigprocmask=135
-rt_sigreturn=139 sched_getaffinity=123 sched_yield=124 seccomp=277 sendfile=71 sendmsg=211 set_robust_list=99
-setxattr=5 sigaltstack=132 statfs=43 statx=291 times=153 truncate=45 umask=166 uname=160 unlinkat=35 unshare=97
-utimensat=88 write=64 writev=66
+readv=65 recvmsg=212 removexattr=14 renameat2=276 renameat=38 restart_syscall=128 rseq=293 rt_sigaction=134
+rt_sigprocmask=135 rt_sigreturn=139 sched_getaffinity=123 sched_yield=124 seccomp=277 sendfile=71 sendmsg=211
+set_robust_list=99 setxattr=5 sigaltstack=132 statfs=43 statx=291 times=153 truncate=45 umask=166 uname=160
+unlinkat=35 unshare=97 utimensat=88 write=64 writev=66
 """
 
 NUMBERS = {name: int(number) for name, _, number in (pair.partition("=") for pair in _LISTED.split())}

@@ -35,6 +35,8 @@ def is_reserved(name: str) -> bool:
 
 def as_text(value: object, name: str, example: str) -> str:
     """*value* as text, or a refusal that names the argument."""
+    if type(value) is str:  # at once, for what an abstract class looks up
+        return value
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
     if isinstance(value, ToolError):

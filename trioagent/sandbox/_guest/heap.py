@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import CodeType, FrameType, FunctionType
+from typing import Any
 
 _POOL, _POOL_HEADER = 16 * 1024, 48  # CPython's small objects: where an empty pool gives its first
 _SMALL, _STEP = 512, 16  # bytes; the size classes of pools
@@ -52,7 +53,10 @@ def _fill_heap(filling: list[bytes]) -> None:
 
 
 def gather_code(work: Callable[[], object]) -> None:
-    """Let the code of all functions that *work* runs lie together: calling one counts a reference to its code."""
+    """Let the code of all functions that *work* runs, and its constants, lie together.
+
+    Calling a function counts a reference to its code, and using a constant one to the constant.
+    """
     ran: dict[int, CodeType] = {}
 
     def note(frame: FrameType, event: str, _: object) -> None:
@@ -64,7 +68,17 @@ def gather_code(work: Callable[[], object]) -> None:
         work()
     finally:
         sys.setprofile(None)
-    copies = {number: code.replace() for number, code in ran.items()}
+    copies: dict[int, CodeType] = {}
+    for number, code in reversed(ran.items()):  # what is defined in a function runs after it
+        copies[number] = code.replace(co_consts=_copied(code.co_consts, copies))
     for function in gc.get_objects():
         if type(function) is FunctionType and (copy := copies.get(id(function.__code__))) is not None:
             function.__code__ = copy
+
+
+def _copied(constant: Any, copies: Mapping[int, CodeType]) -> Any:
+    if type(constant) is tuple:
+        return tuple([_copied(each, copies) for each in constant])
+    if type(constant) is str and len(constant) > 1:
+        return "".join((constant[:1], constant[1:]))
+    return copies.get(id(constant), constant) if type(constant) is CodeType else constant

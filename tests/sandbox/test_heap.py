@@ -30,7 +30,7 @@ kept = list(holes())
 gaps = fill_gaps()
 assert sum(map(len, gaps)) < 64 * 2**20, sum(map(len, gaps))
 for size in (48, 64, 176, 512):
-    assert pools(size) == 1, size
+    assert pools(size) <= 2, size  # the first may lie where the filling itself left a hole
 """
 
 

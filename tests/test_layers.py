@@ -48,6 +48,7 @@ LAYERS = [
     ],
     ["tools"],
     ["memory"],
+    ["_memory_tool"],
     ["models"],
     ["sandbox"],
     ["_events"],

@@ -18,6 +18,7 @@ Start with `open_runtime` and `Agent`; `run_agents` and `open_runner` run many; 
 #   _retry_policy, _rates, _activity       backoff, rates, what a job is doing
 #   tools                            what a block may call (also loaded by path inside the sandbox)
 #   memory                           the notes on the host: leases, transactions, recovery, link graph
+#   _memory_tool                     the notes for Anthropic's memory tool
 #   models                           OpenAI-compatible servers over HTTP; `offline-rules`, the embedded one
 #   sandbox                          where model-written code runs
 #   _events, runtime                 what one agent needs and gives
@@ -79,6 +80,7 @@ if TYPE_CHECKING:
     from ._events import Replied as Replied
     from ._filter_rules import FilterRules as FilterRules
     from ._filter_rules import filter_of as filter_of
+    from ._memory_tool import MemoryTool as MemoryTool
     from ._messages import AgentResponse as AgentResponse
     from ._messages import ChatMessage as ChatMessage
     from ._messages import Usage as Usage
@@ -153,6 +155,7 @@ _PLACES = {
     ),
     "_filter_rules": "FilterRules filter_of",
     "_events": "AgentEvent Answered CodeResult CodeStarted Replied",
+    "_memory_tool": "MemoryTool",
     "_messages": "AgentResponse ChatMessage Usage",
     "_network": "NetworkConfig",
     "_parsed_reply": "Delta ParsedReply",

@@ -77,6 +77,10 @@ class NoteStore:
         self.origin: CommitOrigin = origin
         self._rules = access_rules(memory.policy)
 
+    def may_read(self, path: str, *, is_folder: bool = False) -> bool:
+        """Whether the policy shows a note of this path, or lets a folder hold one that it shows."""
+        return not read_problem(path, self._rules, is_folder=is_folder)
+
     async def sizes(self) -> Mapping[str, int]:
         """The bytes of every file that may be read, by path, sorted."""
         return await self._look(lambda vault: vault.sizes())
@@ -215,17 +219,24 @@ class NoteStore:
 
         return await self._change(change)
 
-    async def apply(self, changes: ChangeSet, seen: Mapping[str, Version | None]) -> bool:
-        """Make several changes at one instant; were any notes changed?
+    async def change(self, plan: Callable[[Vault], tuple[ChangeSet, Mapping[str, Version | None], T]]) -> T:
+        """Make several changes at one instant.
 
         Args:
-            seen: the versions of the notes that they change.
+            plan: called in a thread while nobody else changes the notes; returns the changes, the versions of the notes
+                that they are made of, and what this method is to return. What it raises comes out, and nothing changes.
         """
 
-        async def change(lease: Lease) -> bool:
-            return await self._commit(lease, changes, seen)
+        async def make(lease: Lease) -> T:
+            changes, seen, result = await self._look(plan)
+            await self._commit(lease, changes, seen)
+            return result
 
-        return await self._change(change)
+        return await self._change(make)
+
+    async def look(self, work: Callable[[Vault], T]) -> T:
+        """What *work* finds in the notes; it is called in a thread, while others may change them."""
+        return await self._look(work)
 
     async def _change(self, work: Callable[[Lease], Awaitable[T]]) -> T:
         async with self.memory.lease() as lease:

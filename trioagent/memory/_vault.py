@@ -109,7 +109,16 @@ class Vault:
 
     def has(self, path: str) -> bool:
         """Whether something is at *path*, shown or not."""
-        return bool(self._disk.kind(path))
+        return bool(self.kind(path))
+
+    def kind(self, path: str) -> str:
+        """What is at *path*, shown or not: "file", "folder", "other" (a link, socket or device), or "" for nothing."""
+        return self._disk.kind(path)
+
+    def folders(self) -> list[str]:
+        """All folders that are not hidden and may hold a note that is shown, sorted."""
+        found = (start.removesuffix("/") for start, _, _ in self._disk.walk() if start)
+        return sorted(path for path in found if is_shown(path, self._rules, is_folder=True))
 
     def links(self, path: str) -> list[OutLink]:
         """The links in a note, in order."""

@@ -156,7 +156,8 @@ async def test_rename(tool: MemoryTool, notes: Path) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "/memories/../secret.md", "/etc/passwd", "memories/x.md", "/memoriesx/a.md", "/memories/a/../../x.md", "", 5, None,
+        "/memories/../secret.md", "/etc/passwd", "memories/x.md", "/memoriesx/a.md", "/memories/a/../../x.md", "", 5,
+        None,
         "/memories/\0.md",
     ],
 )  # fmt: skip

@@ -29,10 +29,10 @@ _COMMANDS: Mapping[str, tuple[str, ...]] = {
     "delete": ("path",),
     "rename": ("old_path", "new_path"),
 }
-_Plan = tuple[ChangeSet, Mapping[str, Version | None], str]
+_CommandPlan = tuple[ChangeSet, Mapping[str, Version | None], str]
 
 
-class _Refused(Exception):
+class _RefusedCommand(Exception):
     """A command cannot be done; ``str()`` is the result for the model."""
 
 
@@ -77,7 +77,7 @@ class MemoryTool:
         try:
             await trio.lowlevel.checkpoint()
             return await self._run(_checked(command))
-        except _Refused as refusal:
+        except _RefusedCommand as refusal:
             return str(refusal)
         except InvalidInputError as error:
             return f"Error: {error.problem}"
@@ -104,7 +104,7 @@ class MemoryTool:
             case "rename":
                 return await self._store.change(lambda vault: self._rename(vault, command))
             case name:
-                plan: Callable[[Vault, str, str, Mapping[str, Any]], _Plan] = {
+                plan: Callable[[Vault, str, str, Mapping[str, Any]], _CommandPlan] = {
                     "create": _create,
                     "str_replace": _str_replace,
                     "insert": _insert,
@@ -116,13 +116,13 @@ class MemoryTool:
     def _place(self, shown: object) -> str:
         """The path in the memory, "" for the memory itself."""
         if not isinstance(shown, str) or (shown != ROOT and not shown.startswith(f"{ROOT}/")):
-            raise _Refused(f"Error: The path {shown!s:.300} is not below {ROOT}. Please provide a valid path.")
+            raise _RefusedCommand(f"Error: The path {shown!s:.300} is not below {ROOT}. Please provide a valid path.")
         parts = [part for part in shown.removeprefix(ROOT).split("/") if part]
         if any(part in (".", "..") for part in parts) or "\0" in shown:
-            raise _Refused(f"Error: The path {shown:.300} is not below {ROOT}. Please provide a valid path.")
+            raise _RefusedCommand(f"Error: The path {shown:.300} is not below {ROOT}. Please provide a valid path.")
         path = "/".join(parts)
         if path and not (self._store.may_read(path) or self._store.may_read(path, is_folder=True)):
-            raise _Refused(f"Error: {_MISSING.format(path=shown)}")
+            raise _RefusedCommand(f"Error: {_MISSING.format(path=shown)}")
         return path
 
     def _view(self, vault: Vault, command: Mapping[str, Any]) -> str:
@@ -132,36 +132,36 @@ class MemoryTool:
         if kind == "folder":
             return _listing(vault, shown.rstrip("/"), path)
         if kind != "file" or not self._store.may_read(path):
-            raise _Refused(_MISSING.format(path=shown))
+            raise _RefusedCommand(_MISSING.format(path=shown))
         lines = _lines(NoteText(vault.data(path)).shown)
         if len(lines) > MAX_LINES:
-            raise _Refused(f"File {shown} exceeds maximum line limit of 999,999 lines.")
+            raise _RefusedCommand(f"File {shown} exceeds maximum line limit of 999,999 lines.")
         first, last = _range(command.get("view_range"), len(lines))
         return f"Here's the content of {shown} with line numbers:\n{_numbered(lines, first, last)}"
 
-    def _delete(self, vault: Vault, shown: str, path: str, command: Mapping[str, Any]) -> _Plan:
+    def _delete(self, vault: Vault, shown: str, path: str, command: Mapping[str, Any]) -> _CommandPlan:
         if not path:
-            raise _Refused(f"Error: {ROOT} itself cannot be deleted; delete what is in it")
+            raise _RefusedCommand(f"Error: {ROOT} itself cannot be deleted; delete what is in it")
         kind = vault.kind(path)
         if kind == "file" and self._store.may_read(path):
             changes = ChangeSet(deletes=frozenset({path}))
             return changes, {path: version_of(vault.data(path))}, f"Successfully deleted {shown}"
         if kind != "folder":
-            raise _Refused(f"Error: The path {shown} does not exist")
+            raise _RefusedCommand(f"Error: The path {shown} does not exist")
         files, folders = _inside(vault, path)
         changes = ChangeSet(deletes=frozenset(files), removed_dirs=frozenset(folders))
         return changes, {file: version_of(vault.data(file)) for file in files}, f"Successfully deleted {shown}"
 
-    def _rename(self, vault: Vault, command: Mapping[str, Any]) -> _Plan:
+    def _rename(self, vault: Vault, command: Mapping[str, Any]) -> _CommandPlan:
         old_shown, new_shown = command["old_path"], command["new_path"]
         old, new = self._place(old_shown), self._place(new_shown)
         kind = vault.kind(old) if old else ""
         if kind not in ("file", "folder") or (kind == "file" and not self._store.may_read(old)):
-            raise _Refused(f"Error: The path {old_shown} does not exist")
+            raise _RefusedCommand(f"Error: The path {old_shown} does not exist")
         if not new or vault.has(new):
-            raise _Refused(f"Error: The destination {new_shown} already exists")
+            raise _RefusedCommand(f"Error: The destination {new_shown} already exists")
         if new.startswith(f"{old}/"):
-            raise _Refused(f"Error: The destination {new_shown} is inside of {old_shown}")
+            raise _RefusedCommand(f"Error: The destination {new_shown} is inside of {old_shown}")
         files, folders = ([old], list[str]()) if kind == "file" else _inside(vault, old)
         data = {file: vault.data(file) for file in files}
         changes = ChangeSet(
@@ -178,37 +178,37 @@ def _checked(command: object) -> Mapping[str, Any]:
     """The command, if it has what it takes."""
     name = command.get("command") if isinstance(command, Mapping) else command
     if not isinstance(command, Mapping) or not isinstance(name, str) or name not in _COMMANDS:
-        raise _Refused(f"Error: Unknown command {name!r:.100}; use one of {', '.join(_COMMANDS)}")
+        raise _RefusedCommand(f"Error: Unknown command {name!r:.100}; use one of {', '.join(_COMMANDS)}")
     for argument in _COMMANDS[command["command"]]:
         wanted = int if argument == "insert_line" else str
         value = command.get(argument)
         if not isinstance(value, wanted) or isinstance(value, bool):
             kind = "a whole number" if wanted is int else "a text"
-            raise _Refused(f"Error: {command['command']} needs `{argument}`, {kind}, not {value!r:.100}")
+            raise _RefusedCommand(f"Error: {command['command']} needs `{argument}`, {kind}, not {value!r:.100}")
     return command
 
 
-def _create(vault: Vault, shown: str, path: str, command: Mapping[str, Any]) -> _Plan:
+def _create(vault: Vault, shown: str, path: str, command: Mapping[str, Any]) -> _CommandPlan:
     if not path or vault.has(path):
-        raise _Refused(f"Error: File {shown} already exists")
+        raise _RefusedCommand(f"Error: File {shown} already exists")
     changes = ChangeSet(writes={path: _encoded(command["file_text"], "file_text")})
     return changes, {path: None}, f"File created successfully at: {shown}"
 
 
-def _str_replace(vault: Vault, shown: str, path: str, command: Mapping[str, Any]) -> _Plan:
+def _str_replace(vault: Vault, shown: str, path: str, command: Mapping[str, Any]) -> _CommandPlan:
     data = _data(vault, path, f"Error: {_MISSING.format(path=shown)}")
     note, old = NoteText(data), command["old_str"].replace("\r\n", "\n")
     start = note.shown.find(old) if old else -1
     if start < 0:
         said = f"No replacement was performed, old_str `{command['old_str']}` did not appear verbatim in {shown}."
-        raise _Refused(said)
+        raise _RefusedCommand(said)
     found = []
     at = start
     while at >= 0:
         found.append(str(note.shown.count("\n", 0, at) + 1))
         at = note.shown.find(old, at + len(old))
     if len(found) > 1:
-        raise _Refused(
+        raise _RefusedCommand(
             f"No replacement was performed. Multiple occurrences of old_str `{command['old_str']}` in lines: "
             f"{', '.join(found)}. Please ensure it is unique"
         )
@@ -221,12 +221,12 @@ def _str_replace(vault: Vault, shown: str, path: str, command: Mapping[str, Any]
     return changes, seen, f"The memory file has been edited.\n{snippet}".rstrip("\n")
 
 
-def _insert(vault: Vault, shown: str, path: str, command: Mapping[str, Any]) -> _Plan:
+def _insert(vault: Vault, shown: str, path: str, command: Mapping[str, Any]) -> _CommandPlan:
     data = _data(vault, path, f"Error: The path {shown} does not exist")
     note, number = NoteText(data), command["insert_line"]
     lines = _lines(note.shown)
     if not 0 <= number <= len(lines):
-        raise _Refused(
+        raise _RefusedCommand(
             f"Error: Invalid `insert_line` parameter: {number}. It should be within the range of lines of the file: "
             f"[0, {len(lines)}]"
         )
@@ -243,7 +243,7 @@ def _insert(vault: Vault, shown: str, path: str, command: Mapping[str, Any]) -> 
 
 def _data(vault: Vault, path: str, missing: str) -> bytes:
     if not path or vault.kind(path) != "file":
-        raise _Refused(missing)
+        raise _RefusedCommand(missing)
     return vault.data(path)
 
 
@@ -251,7 +251,7 @@ def _encoded(text: str, argument: str) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError as error:
-        raise _Refused(f"Error: `{argument}` holds half a character at {error.start}; leave it out") from None
+        raise _RefusedCommand(f"Error: `{argument}` holds half a character at {error.start}; leave it out") from None
 
 
 def _inside(vault: Vault, folder: str) -> tuple[list[str], list[str]]:
@@ -304,10 +304,12 @@ def _range(wanted: object, count: int) -> tuple[int, int]:
     if wanted is None:
         return 1, count
     if not (isinstance(wanted, Sequence) and len(wanted) == 2 and all(type(number) is int for number in wanted)):
-        raise _Refused(f"Error: Invalid `view_range`: {wanted!r:.100}. It should be two whole numbers, such as [1, 10]")
+        raise _RefusedCommand(
+            f"Error: Invalid `view_range`: {wanted!r:.100}. It should be two whole numbers, such as [1, 10]"
+        )
     first, last = wanted
     if not 1 <= first <= max(count, 1) or (last != -1 and last < first):
-        raise _Refused(
+        raise _RefusedCommand(
             f"Error: Invalid `view_range`: [{first}, {last}]. It should be within the range of lines of the file: "
             f"[1, {count}]"
         )

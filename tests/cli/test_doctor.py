@@ -99,3 +99,35 @@ def test_where_no_sandbox_works(home: Path) -> None:
     assert "; kernel-lite: " in run.stderr and "; monty: " in run.stderr
     assert len(run.stderr.splitlines()) == 1
     assert not os.path.exists(home / "notes" / "user.md")
+
+
+def test_what_agents_would_see_and_change_in_a_vault(home: Path, run: Run) -> None:
+    for name in (".git/config", ".obsidian/app.json", "Reading list.md", "journal/may.md", "notes/.hidden.md"):
+        (home / "vault" / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / "vault" / name).write_text("x")
+    before = sorted(path.name for path in (home / "vault").rglob("*"))
+    said = run("doctor", "--memory", "vault", "--readable", "**", "--readable", "!journal/**")
+    assert (said.code, said.err) == (0, "")
+    assert "Notes in vault\n" in said.out and "  ok   folder: agents may read and change its notes\n" in said.out
+    assert "  ok   others' edits: files can" in said.out
+    assert "  ok   hidden: .git, .obsidian, notes/.hidden.md; blocks neither see nor change them\n" in said.out
+    assert "  ok   not shown: journal; blocks" in said.out
+    assert "  ok   writable: all notes and attachments\n" in said.out
+    assert "  ok   the agent's own notes: in agent/\n" in said.out
+    assert sorted(path.name for path in (home / "vault").rglob("*")) == before
+    report = json.loads(run("doctor", "--json", "--memory", "vault", "--read-only").out)
+    assert {"writable": "nothing"}.items() <= {check["name"]: check["detail"] for check in report["memory"]}.items()
+    assert run("doctor", "--memory", "nowhere").out.count("is not there yet") == 1
+    (home / "file").write_text("x")
+    said = run("doctor", "--memory", "file")
+    assert said.code == 1 and "  FAIL folder: " in said.out and "is a file, not a folder" in said.out
+
+
+def test_a_vault_that_may_only_be_read(run: Run) -> None:
+    from trioagent.memory import examine_folder
+
+    from ..batch.test_policies import as_plain_user
+
+    with as_plain_user() as folder:
+        found = examine_folder(folder)
+    assert not found.writable and found.exchanges is None and found.folds_case is None

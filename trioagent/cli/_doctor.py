@@ -8,6 +8,7 @@ import platform
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
+from pathlib import Path
 
 import attrs
 import click
@@ -17,11 +18,21 @@ from .._config import ModelConfig, RetryPolicy
 from .._errors import InvalidInputError, TrioAgentError
 from .._messages import ChatMessage
 from .._network import NetworkConfig
+from ..memory import access_rules, examine_folder
 from ..models import OFFLINE_RULES, OfflineRules, complete
-from ..sandbox import Check, TierReport, diagnose
+from ..sandbox import Check, TierReport, diagnose, look_for_hidden
+from ..tools import DEFAULT_RULES, AccessRules, hidden_part
 from ._errors import FAILED
-from ._model_options import debug_option, model_options, resolve_model
-from ._profiles import ModelChoice
+from ._model_options import (
+    PolicyChoice,
+    debug_option,
+    given_folder,
+    model_options,
+    policy_for,
+    policy_options,
+    resolve_model,
+)
+from ._profiles import ModelChoice, Profile
 from ._terminal import console, one_line, shortened
 
 _VARIABLES = ("TRIOAGENT_MODEL", "TRIOAGENT_BASE_URL", "VLLM_HOST", "VLLM_PORT")
@@ -32,15 +43,23 @@ _TIERS = {
     "monty": "a subset of Python, for where the kernel offers nothing",
 }
 _PING_ADVICE = "see `trioagent chat --help` for how a model, its address and its key are chosen"
+_LISTED = 8  # names of a kind that are shown
 _OK, _FAIL, _NO = ("ok", "green"), ("FAIL", "bold red"), ("no", "yellow")
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
 @click.option("--ping", is_flag=True, help="Ask the model one question, and say what it cost.")
+@click.option(
+    "--memory",
+    metavar="DIR",
+    callback=lambda ctx, parameter, value: value and given_folder(ctx, parameter, value),
+    help="Say what agents would see and change in this folder of notes, too.",
+)
 @model_options
+@policy_options
 @debug_option
-def doctor(as_json: bool, ping: bool, model: ModelChoice) -> int:
+def doctor(as_json: bool, ping: bool, memory: Path | None, model: ModelChoice, policy: PolicyChoice) -> int:
     """Say what works on this machine, and what to do about what does not.
 
     Model-written code runs in a sandbox or not at all. This tries each tier of the sandbox for real, the best first,
@@ -52,11 +71,13 @@ def doctor(as_json: bool, ping: bool, model: ModelChoice) -> int:
     tiers = trio.run(diagnose)
     chosen = next((report.tier for report in tiers if report.works), None)
     answers = [trio.run(_ping, model)] if ping else []
+    notes = [] if memory is None else list(_notes(memory, policy, model.profile))
     if as_json:
         found = {
             "tier": chosen,
             "machine": [attrs.asdict(check) for check in _machine()],
             "tiers": [attrs.asdict(report) for report in tiers],
+            "memory": [attrs.asdict(check) for check in notes],
             "model": [attrs.asdict(check) for check in (*_model(model, os.environ), *answers)],
         }
         click.echo(json.dumps(found, indent=2))
@@ -68,8 +89,65 @@ def doctor(as_json: bool, ping: bool, model: ModelChoice) -> int:
             click.echo("\nNo sandbox works here, so no agent can run: model-written code is never run without one.")
         else:
             click.echo(f"\nAgents run in the tier '{chosen}'.")
+        if memory is not None:
+            _section(f"Notes in {memory}", notes)
         _section("Model", [*_model(model, os.environ), *answers])
-    return FAILED if chosen is None or not all(answer.ok for answer in answers) else 0
+    return FAILED if chosen is None or not all(check.ok for check in (*answers, *notes)) else 0
+
+
+def _notes(memory: Path, choice: PolicyChoice, profile: Profile) -> Iterator[Check]:
+    """What agents would see and change in a folder."""
+    if not memory.exists():
+        yield Check("folder", True, "is not there yet; it is made when an agent first uses it")
+        return
+    try:
+        found = examine_folder(memory)
+        policy, said = policy_for(memory, choice, profile)
+    except TrioAgentError as error:
+        yield Check("folder", False, str(error), "give a folder that this user may read")
+        return
+    yield Check("folder", True, "agents may read and change its notes" if found.writable else "agents may only read it")
+    if found.exchanges is not None:
+        can = "files can change places at once here, so no save by an editor is ever lost"
+        cannot = (
+            "files cannot change places at once here (no RENAME_EXCHANGE): a save in the microseconds between an "
+            "agent's last look at a note and its own save is overwritten"
+        )
+        yield Check("others' edits", True, can if found.exchanges else cannot)
+    if found.on_network:
+        yield Check("file system", True, "is behind a network, so blocks wait for it, and changes made elsewhere")
+    if found.folds_case:
+        yield Check("names", True, "that differ only in upper and lower case are one name here")
+    yield Check("hidden", True, _listed(*_left_out(memory, DEFAULT_RULES), none="no names begin with a dot"))
+    rules = access_rules(policy)
+    if rules.readable:
+        yield Check("not shown", True, _listed(*_left_out(memory, rules, but_hidden=True), none="all notes are shown"))
+    if policy.read_only:
+        writable = "nothing"
+    else:
+        writable = " or ".join(rules.writable) if rules.writable != ("**",) else "all notes and attachments"
+    yield Check("writable", True, writable)
+    yield Check("the agent's own notes", True, f"in {policy.agent_folder}/" if policy.agent_folder else "at its root")
+    for note in said:
+        yield Check("note", True, note)
+
+
+def _left_out(memory: Path, rules: AccessRules, *, but_hidden: bool = False) -> tuple[list[str], int]:
+    """Some of the paths that blocks are not shown, and how many there are."""
+    descriptor = os.open(memory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        found = sorted(look_for_hidden(descriptor, rules=rules) or ())
+    finally:
+        os.close(descriptor)
+    found = [path for path in found if not (but_hidden and hidden_part(path))]
+    return found[:_LISTED], len(found)
+
+
+def _listed(names: list[str], count: int, *, none: str) -> str:
+    if not names:
+        return none
+    more = f" and {count - len(names):,} more" if count > len(names) else ""
+    return f"{', '.join(names)}{more}; blocks neither see nor change them"
 
 
 async def _ping(choice: ModelChoice) -> Check:

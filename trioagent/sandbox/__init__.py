@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from .._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from ._hidden_names import look_for_hidden as look_for_hidden
     from ._probe import Check as Check
     from ._probe import TierReport as TierReport
     from ._probe import diagnose as diagnose
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from ._sandbox import Sandbox as Sandbox
 
 _PLACES = {
+    "_hidden_names": "look_for_hidden",
     "_probe": "Check TierReport diagnose open_sandbox",
     "_review": "AcceptChanges EditChanges RejectChanges ReviewDecision Reviewer ReviewPolicy ReviewRequest edited_diff",
     "_sandbox": "BlockResult HostTool Sandbox",

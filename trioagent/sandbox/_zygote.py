@@ -137,6 +137,8 @@ def _environment() -> dict[str, str]:
     wanted = {"PYTHONHASHSEED": "0", "LD_BIND_NOW": "1", _MARK: "1"}
     if "LD_LIBRARY_PATH" in os.environ:  # where a relocated interpreter finds its libpython
         wanted["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
+    if "TZ" in os.environ:  # the one thing that blocks keep: what time it is for the user
+        wanted["TZ"] = os.environ["TZ"]
     return wanted
 
 

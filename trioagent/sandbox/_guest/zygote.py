@@ -283,8 +283,12 @@ def main(control_text: str, settings_text: str) -> None:
     handshake: dict[str, object] = {}
     step = "environment"
     try:
+        zone = os.environ.get("TZ")
         os.environ.clear()
         libc.clearenv()
+        if zone is not None:  # for the C library only, which reads the zone's file now and keeps it
+            os.putenv("TZ", zone)
+            time.tzset()
         step = "backend"
         backend = BACKENDS[settings["tier"]](settings)
         step = backend.step

@@ -437,10 +437,11 @@ def policy_for(memory: Path, choice: PolicyChoice, profile: Profile) -> tuple[Va
         notes.append(f"{str(memory)!r} may not be written by this user, so the agent only reads it")
     if not choice.says_folder(profile) and not policy.read_only and _is_somebodys_vault(memory):
         policy = attrs.evolve(policy, agent_folder=AGENT_FOLDER)
-        notes.append(
-            f"{str(memory)!r} holds notes of somebody's, so the agent's own go into {AGENT_FOLDER}/ there "
-            "(--agent-folder NAME for another folder, --agent-folder '' for none)"
-        )
+        if not (memory / AGENT_FOLDER).exists():
+            notes.append(
+                f"{str(memory)!r} holds notes of somebody's, so the agent's own go into {AGENT_FOLDER}/ there "
+                "(--agent-folder NAME for another folder, --agent-folder '' for none)"
+            )
     return policy, tuple(notes)
 
 

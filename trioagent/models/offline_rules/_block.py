@@ -13,15 +13,20 @@ LIBRARY = "offline_rules"
 _RESULT_CHARS = 400_000
 
 
-def make_code(plan: BlockPlan) -> str:
-    """The block for a plan. It leaves ``changes`` or ``answer``, or both: plain data, bounded in size."""
+def make_code(plan: BlockPlan, folder: str = "") -> str:
+    """The block for a plan. It leaves ``changes`` or ``answer``, or both: plain data, bounded in size.
+
+    Args:
+        folder: of the agent's own notes, ``""`` for the memory itself.
+    """
     calls = []
+    where = f", folder={folder!r}" if folder else ""
     if plan.ops:
-        calls.append(f"changes = update_notes({_listed(plan.ops)}, tools=globals())")
+        calls.append(f"changes = update_notes({_listed(plan.ops)}, tools=globals(){where})")
     if plan.ask:
         shown = {key: _listed(value, 1) if key == "words" else repr(value) for key, value in plan.ask.items()}
         rows = [f"    {key!r}: {text},\n" for key, text in shown.items()]
-        calls.append(f"answer = look_up({{\n{''.join(rows)}}}, tools=globals())")
+        calls.append(f"answer = look_up({{\n{''.join(rows)}}}, tools=globals(){where})")
     names = ["look_up"] * bool(plan.ask) + ["update_notes"] * bool(plan.ops)
     # No angle bracket in the data that a reader of tags could take for one; they stand in texts only.
     text = "\n".join(calls).replace("<", "\\x3c").replace(">", "\\x3e")

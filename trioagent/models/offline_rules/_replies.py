@@ -26,6 +26,11 @@ _VERBS = frozenset(
 _TRUE, _FALSE = ("true", "yes"), ("false", "no")
 
 
+def _is_users(row: Mapping[str, Any]) -> bool:
+    """Whether a line is of the note about the user."""
+    return str(row.get("note", "")).rpartition("/")[2] == "user.md"
+
+
 def _plain(text: object, limit: int = 400) -> str:
     """Text from a note for a reply: one line, bounded, without tags of the reply protocol."""
     line = re.sub(r"\s+", " ", str(text))
@@ -62,7 +67,7 @@ def _statement(row: Mapping[str, Any], checks: bool) -> str:
     """One found line as a sentence."""
     value, key = _plain(row.get("value", "")), _plain(row.get("key", ""), 80).replace("_", " ")
     key = " ".join(word if word.isupper() and len(word) > 1 else word.lower() for word in key.split())
-    mine, subject = row.get("note") == "user.md", _plain(row.get("subject", "?"), 80)
+    mine, subject = _is_users(row), _plain(row.get("subject", "?"), 80)
     if checks and value.casefold() in _TRUE + _FALSE:
         return f"{'Yes' if value.casefold() in _TRUE else 'No'}. {_where(row)}"
     if not key:
@@ -84,7 +89,7 @@ def describe_answer(plan: BlockPlan, found: Mapping[str, Any]) -> str:
         checks = bool(ask.get("yes_no"))
         if checks and rows[0].get("in_value"):
             return f"Yes. {_statement(rows[0], checks)}"
-        if ask.get("person") and rows[0].get("in_value") and rows[0].get("note") != "user.md":
+        if ask.get("person") and rows[0].get("in_value") and not _is_users(rows[0]):
             return " ".join(f"{_plain(row.get('subject', '?'), 80)}. {_where(row)}" for row in rows)
         return " ".join(_statement(row, checks) for row in rows)
     about = found.get("about")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from ..._messages import ChatMessage
 from ._block import make_code, read_result
 from ._plan import BlockPlan, make_plan
 from ._replies import GREETING, NOTICE, describe_answer, describe_changes, describe_failure, describe_talk
+
+_OWN_NOTE = re.compile(r"`([^`\n]+)/user\.md`")
 
 
 def respond(messages: Sequence[ChatMessage]) -> str:
@@ -20,8 +23,14 @@ def respond(messages: Sequence[ChatMessage]) -> str:
     if messages[-1].role == "tool":
         return _reply("The notes were used.", _outcome(plan, messages[-1].content), first)
     if plan.ops or plan.ask:
-        return f"<think>\n{_thoughts(plan)}\n</think>\n<python>\n{make_code(plan)}\n</python>"
+        return f"<think>\n{_thoughts(plan)}\n</think>\n<python>\n{make_code(plan, _own_folder(messages))}\n</python>"
     return _reply("No notes are needed.", describe_talk(plan) or GREETING, first)
+
+
+def _own_folder(messages: Sequence[ChatMessage]) -> str:
+    """The folder of the agent's own notes, as the system prompt says it."""
+    match = _OWN_NOTE.search(messages[0].content) if messages[0].role == "system" else None
+    return match[1] if match else ""
 
 
 def _reply(thoughts: str, words: str, first: bool) -> str:

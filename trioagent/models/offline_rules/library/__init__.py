@@ -14,20 +14,21 @@ from ._notes import Notes
 # A block does one of these things as a rule, and pays for each module that it imports: hence the imports below.
 
 
-def update_notes(operations: Iterable[dict[str, Any]], *, tools: Mapping[str, Any]) -> dict[str, Any]:
+def update_notes(operations: Iterable[dict[str, Any]], *, tools: Mapping[str, Any], folder: str = "") -> dict[str, Any]:
     """Carry out the operations in order.
 
     Args:
         operations: such as ``{"op": "note", "text": "…"}``; the others are ``put`` and ``link`` for facts, ``swap``
             and ``drop`` for corrections, and ``forget``.
         tools: the block's ``globals()``, with the tools in it.
+        folder: of the agent's own notes, ``""`` for the memory itself.
 
     Returns:
         What came of them, at most ten of each: lists under ``saved``, ``changed``, ``removed``, ``known``, ``missed``
         and ``failed``.
     """
     operations = list(operations)
-    notes = Notes(tools)
+    notes = Notes(tools, folder)
     if any(op["op"] in ("swap", "drop", "forget") for op in operations):
         from ._reviser import Reviser
 
@@ -41,12 +42,13 @@ def update_notes(operations: Iterable[dict[str, Any]], *, tools: Mapping[str, An
     return {what: rows[:10] for what, rows in editor.done.items()}
 
 
-def look_up(question: dict[str, Any], *, tools: Mapping[str, Any]) -> dict[str, Any]:
+def look_up(question: dict[str, Any], *, tools: Mapping[str, Any], folder: str = "") -> dict[str, Any]:
     """The line that answers a question best.
 
     Args:
         question: its words with what they may stand for, and what kind of answer it wants.
         tools: the block's ``globals()``, with the tools in it.
+        folder: of the agent's own notes, ``""`` for the memory itself.
 
     Returns:
         How many ``notes`` there are, and the lines ``found`` (up to three that explain the question equally well), else
@@ -54,5 +56,5 @@ def look_up(question: dict[str, Any], *, tools: Mapping[str, Any]) -> dict[str, 
     """
     from ._finder import Finder
 
-    notes = Notes(tools)
+    notes = Notes(tools, folder)
     return {"notes": len(notes.paths), **Finder(notes, question).find()}

@@ -32,9 +32,9 @@ class Editor:
     def note_of(self, who: object, make: str = "Person") -> str:
         """The path of the note about someone or something; a new note if there is none and *make* says of what kind."""
         if who == "me":
-            if not self.notes.text("user.md").strip():
-                self.save("user.md", "# User\n\n## Basic Information\n\n## Relationships\n")
-            return "user.md"
+            if not self.notes.text(self.notes.user).strip():
+                self.save(self.notes.user, "# User\n\n## Basic Information\n\n## Relationships\n")
+            return self.notes.user
         if isinstance(who, dict):
             wanted = stems(who["rel"])
             for line in self.notes.read(self.note_of("me"))[1]:
@@ -65,7 +65,7 @@ class Editor:
         return near[0] if len(near) == 1 else ""
 
     def new_note(self, name: str, kind: str) -> str:
-        path = f"entities/{slug(name)}.md"
+        path = f"{self.notes.entities}/{slug(name)}.md"
         if path not in self.notes.known:
             self.save(path, f"# {name}\n\n## Basic Information\n- **Type**: {kind}\n\n## Relationships\n")
         return path
@@ -110,7 +110,7 @@ class Editor:
         row = f"- **{op['key']}**: {value}"
         self.add_line(path, op.get("section") or "Basic Information", row)
         self.tell("saved", path, row)
-        if op["key"] == "Name" and path == "user.md" and self.notes.text(path).startswith("# User\n"):
+        if op["key"] == "Name" and path == self.notes.user and self.notes.text(path).startswith("# User\n"):
             self.save(path, f"# {value}" + self.notes.text(path)[6:])
         return None
 
@@ -151,7 +151,7 @@ class Editor:
 
     def rename(self, line: Line, name: str) -> str:
         """Give the note of someone known only by relation their name, now that it is known."""
-        placeholder, path = self.notes.resolve(line.links[0]), f"entities/{slug(name)}.md"
+        placeholder, path = self.notes.resolve(line.links[0]), f"{self.notes.entities}/{slug(name)}.md"
         if not placeholder or path in self.notes.known:
             return ""
         rows = self.notes.text(placeholder).split("\n")
@@ -173,9 +173,9 @@ class Editor:
 
     def style(self, path: str) -> str:
         """A link's text for a note, the way user.md writes its links."""
-        bare = [link for line in self.notes.read("user.md")[1] for link in line.links]
-        if path == "user.md":
-            return "user"
+        bare = [link for line in self.notes.read(self.notes.user)[1] for link in line.links]
+        if path == self.notes.user:
+            return path[:-3]
         plain = bool(bare) and all(link.endswith(".md") and "/" not in link for link in bare)
         return path.rsplit("/", 1)[-1] if plain else path[:-3]
 

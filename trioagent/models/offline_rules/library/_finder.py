@@ -104,12 +104,12 @@ class Finder:
                 self.load(path)
         level = [Way(path, (path,), cover, 0.0, ()) for path, cover in starts]
         if self.ask["me"] or not starts:
-            level.append(Way("user.md", ("user.md",), zero, 0.0, ()))
+            level.append(Way(self.notes.user, (self.notes.user,), zero, 0.0, ()))
         if not self.ask["me"] and not starts:
             level += [
                 Way(path, (path,), self.covered(self.kinds(path), 2), HOP_COST, ())
                 for path in self.notes.candidates(self.ask["all"])
-                if path != "user.md"
+                if path != self.notes.user
             ]
         found = list(level)
         for _ in range(2):
@@ -123,7 +123,7 @@ class Finder:
     def step(self, way: Way, edge: tuple[Any, ...], line: Line) -> Way | None:
         """The way one link further, if the question speaks of that link, or of the note it leads to."""
         other, about = edge
-        if other in way.notes or other == "user.md":
+        if other in way.notes or other == self.notes.user:
             return None
         by_key, by_kind = self.covered(list(about), 2), self.covered(self.kinds(other))
         gain = [max(a, b) for a, b in zip(by_key, by_kind, strict=True)]
@@ -206,7 +206,7 @@ class Finder:
     def about(self) -> dict[str, Any] | None:
         """The first lines of the note that the whole question is about."""
         full = sum(word[0] for word in self.words)
-        ways = self.ways() if full else [Way("user.md", ("user.md",), [], 0.0, ())]
+        ways = self.ways() if full else [Way(self.notes.user, (self.notes.user,), [], 0.0, ())]
         best = max(ways, key=lambda way: self.total(way.cover) - way.cost, default=None)
         if best is None or (full and self.total(best.cover) < 0.5 * full):
             return None

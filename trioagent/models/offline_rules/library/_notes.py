@@ -71,10 +71,15 @@ def found_paths(found: object) -> list[str]:
 
 
 class Notes:
-    """The notes of one memory, read when they are asked for, with the tools of the block."""
+    """The notes of one memory, read when they are asked for, with the tools of the block.
 
-    def __init__(self, tools: Mapping[str, Any]) -> None:
+    *folder* is where the agent's own are, ``""`` for the memory itself: what it knows of the user, and new notes.
+    """
+
+    def __init__(self, tools: Mapping[str, Any], folder: str = "") -> None:
         self.tools = tools
+        start = f"{folder}/" if folder else ""
+        self.user, self.entities = f"{start}user.md", f"{start}entities"
         listed = tools["list_files"]()
         names = listed if isinstance(listed, list) else str(listed).splitlines()
         self.paths = [name for name in names if name.endswith(".md")]
@@ -139,8 +144,8 @@ class Notes:
             if fold(path[:-3]).endswith(name):
                 return path
         words = stems(name.rsplit("/", 1)[-1])
-        own = "user.md" in self.known and words and set(words) <= set(stems(self.title("user.md")))
-        return "user.md" if own else ""
+        own = self.user in self.known and words and set(words) <= set(stems(self.title(self.user)))
+        return self.user if own else ""
 
     def shown(self, line: Line) -> str:
         """A line's value for people: links become the titles of their notes."""

@@ -59,10 +59,10 @@ class Reviser(Editor):
         named = []
         for path in self.notes.candidates(op["hint"]):
             name = set(stems(self.notes.title(path)))
-            if path != "user.md" and (name <= hint or len(hint & name) >= 2):
+            if path != self.notes.user and (name <= hint or len(hint & name) >= 2):
                 named.append(path)
         best, found = 0.0, None
-        for path in ["user.md", *named[:20]]:
+        for path in [self.notes.user, *named[:20]]:
             for line in self.notes.read(path)[1]:
                 if not line.key or line.key in ("Type", "Entity Type", "Full Name"):
                     continue
@@ -71,18 +71,22 @@ class Reviser(Editor):
                 if said and any(set(stems(item)) == said for item in ITEMS.split(line.value)):
                     mine = max(mine, 0.8)
                 keyed = len(hint & set(line.stems)) / len(line.stems) if line.stems else 0.0
-                if line.links and path != "user.md" and "user.md" in [self.notes.resolve(x) for x in line.links]:
+                if (
+                    line.links
+                    and path != self.notes.user
+                    and self.notes.user in [self.notes.resolve(x) for x in line.links]
+                ):
                     continue
                 if (
                     line.links
-                    and path != "user.md"
+                    and path != self.notes.user
                     and set(stems(self.notes.title(path))) <= said
                     and value & hint - said
                 ):
                     mine = 0.9  # the note that is replaced holds the link
                 if line.value in ("True", "False") and keyed == 1.0 and len(hint & set(line.stems)) >= 1:
                     mine = 0.6
-                score = mine + keyed * 0.3 + len(value & said) * 0.05 - 0.3 * ((path == "user.md") != op["mine"])
+                score = mine + keyed * 0.3 + len(value & said) * 0.05 - 0.3 * ((path == self.notes.user) != op["mine"])
                 if score > best and (mine >= 0.5 or (keyed == 1.0 and len(line.stems) > 1)):
                     best, found = score, line
         return found
@@ -90,12 +94,16 @@ class Reviser(Editor):
     def swap_link(self, line: Line, op: dict[str, Any]) -> None:
         """Point a link, and the link back, at the note of a new name."""
         old = self.notes.resolve(line.links[0])
-        moved = line.note != "user.md" and old and len(set(stems(self.notes.shown(line))) & set(stems(op["old"]))) == 0
+        moved = (
+            line.note != self.notes.user
+            and old
+            and len(set(stems(self.notes.shown(line))) & set(stems(op["old"]))) == 0
+        )
         holder = line.note
         if moved:  # the note that holds the link is itself what is replaced
             old, holder = line.note, self.notes.resolve(line.links[0])
         near = lambda name: -len(set(stems(op["new"]["said"].split(name)[0])[-3:]) & set(line.stems))  # noqa: E731
-        names = sorted((n for n in op["new"]["names"] if self.named(n) not in ("user.md", old, holder)), key=near)
+        names = sorted((n for n in op["new"]["names"] if self.named(n) not in (self.notes.user, old, holder)), key=near)
         if not names:
             self.done["missed"].append(op["old"])
             return
@@ -118,13 +126,15 @@ class Reviser(Editor):
 
     def drop(self, op: dict[str, Any]) -> None:
         """Take out what is no longer so: the line, or the one item of its list."""
-        if not self.drop_words(op["words"], ["user.md", *self.named_by(op["words"])], 0.5):
+        if not self.drop_words(op["words"], [self.notes.user, *self.named_by(op["words"])], 0.5):
             self.done["missed"].append(op["text"])
 
     def named_by(self, words: list[str]) -> list[str]:
         """The notes that these words name."""
         return [
-            p for p in self.notes.candidates(words) if p != "user.md" and set(stems(self.notes.title(p))) <= set(words)
+            p
+            for p in self.notes.candidates(words)
+            if p != self.notes.user and set(stems(self.notes.title(p))) <= set(words)
         ][:20]
 
     def drop_words(self, words: list[str], paths: list[str], least: float) -> bool:
@@ -148,7 +158,7 @@ class Reviser(Editor):
         means = {s for row in likely for s in row}
         found = [
             line
-            for line in self.notes.read("user.md")[1]
+            for line in self.notes.read(self.notes.user)[1]
             if line.stems and likely and set(line.stems) <= means and all(set(line.stems) & set(row) for row in likely)
         ]
         for line in sorted(found, key=lambda line: -len(set(line.stems) & {row[0] for row in likely}))[:1]:
@@ -171,16 +181,16 @@ class Reviser(Editor):
     def forget(self, op: dict[str, Any]) -> None:
         """Forget a note and the links to it, or the lines that the words mean."""
         if op["all"]:
-            for path in [p for p in self.notes.paths if op["all"] == "notes" or p == "user.md"]:
+            for path in [p for p in self.notes.paths if op["all"] == "notes" or p == self.notes.user]:
                 self.remove_note(path)
                 self.tell("removed", path, "the whole note")
             return None
         path = self.notes.resolve(slug(op["text"])) or self.named(op["text"]) if op["name"] else ""
         if not path and op["rel"]:
             wanted = stems(op["rel"])
-            links = [x for line in self.notes.read("user.md")[1] if line.stems == wanted for x in line.links]
+            links = [x for line in self.notes.read(self.notes.user)[1] if line.stems == wanted for x in line.links]
             path = self.notes.resolve(links[0]) if links else ""
-        if path and path != "user.md":
+        if path and path != self.notes.user:
             linking = self.notes.paths if self.notes.whole else self.notes.linking(path)
             for other in [p for p in linking if p != path]:
                 for line in reversed(
@@ -193,7 +203,7 @@ class Reviser(Editor):
         named = self.named_by(op["words"])
         found = False
         while len(self.done["removed"]) < 50 and self.drop_words(
-            op["words"], [*named, "user.md"], 0.99 if len(op["words"]) == 1 else 0.74
+            op["words"], [*named, self.notes.user], 0.99 if len(op["words"]) == 1 else 0.74
         ):
             found = True
         if not found:

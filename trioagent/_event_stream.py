@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -10,7 +10,7 @@ import trio
 
 from ._driver import Emit, Show
 from ._errors import ModelError
-from ._events import AgentEvent
+from ._events import AgentEvent, Replied
 from ._exceptions import body_first, without_cancelled
 
 Drive = Callable[[Emit, Show], Awaitable[object]]
@@ -40,23 +40,35 @@ async def open_event_stream(drive: Drive) -> AsyncIterator[AsyncIterator[AgentEv
 
 
 class _EventStream(AsyncIterator[AgentEvent]):
+    """What the driver has pushed and the reader has not taken, and which of the two waits for the other.
+
+    Not a memory channel: one passes the scheduler for each event, though most events come several at a time.
+    """
+
     def __init__(self, drive: Drive, nursery: trio.Nursery) -> None:
         self._drive, self._nursery = drive, nursery
-        self._send, self._receive = trio.open_memory_channel[AgentEvent](math.inf)
-        self._started, self._cancelled = False, False
-        self._waiting = trio.lowlevel.ParkingLot()  # the driver, until the reader asks for more
+        self._events: deque[AgentEvent] = deque()
+        self._started, self._ended, self._cancelled = False, False, False
+        self._driver = trio.lowlevel.ParkingLot()  # until the reader asks for more
+        self._reader = trio.lowlevel.ParkingLot()  # until there is something for it
         self._error: BaseException | None = None
 
     async def __anext__(self) -> AgentEvent:
-        if not self._receive.statistics().current_buffer_used:
+        if self._events:
+            await trio.lowlevel.checkpoint_if_cancelled()
+        else:
             if not self._started:
                 self._started = True
                 self._nursery.start_soon(self._run)
-            self._waiting.unpark_all()
-        try:
-            return await self._receive.receive()
-        except trio.EndOfChannel:
-            pass
+            self._driver.unpark_all()
+        while not self._events:
+            if self._ended:
+                return await self._end()
+            await self._reader.park()
+        return self._events.popleft()
+
+    async def _end(self) -> AgentEvent:
+        await trio.lowlevel.checkpoint_if_cancelled()
         if self._error is not None:
             error, self._error = self._error, None
             raise error
@@ -69,13 +81,21 @@ class _EventStream(AsyncIterator[AgentEvent]):
         return None if isinstance(self._error, ModelError) else self._error
 
     async def _run(self) -> None:
-        with self._send:
-            try:
-                await self._drive(self._emit, self._send.send_nowait)
-            except BaseException as error:  # noqa: BLE001 - the reader's, who is told when it asks
-                self._error = without_cancelled(error)
-                self._cancelled = self._error is None
+        try:
+            await self._drive(self._emit, self._show)
+        except BaseException as error:  # noqa: BLE001 - the reader's, who is told when it asks
+            self._error = without_cancelled(error)
+            self._cancelled = self._error is None
+        finally:
+            self._ended = True
+            self._reader.unpark_all()
+
+    def _show(self, event: AgentEvent) -> None:
+        self._events.append(event)
+        if self._reader:
+            self._reader.unpark_all()
 
     async def _emit(self, event: AgentEvent) -> None:
-        self._send.send_nowait(event)
-        await self._waiting.park()  # in the same step as the line above, so that no request can come between them
+        self._show(event)
+        if not isinstance(event, Replied):  # nothing comes after it that could wait
+            await self._driver.park()  # in the same step as the first line, so that no request can come between them

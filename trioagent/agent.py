@@ -60,6 +60,9 @@ def _show_nothing(event: Delta | Retrying) -> None:
     pass
 
 
+_DEFAULT_POLICY = VaultPolicy()
+
+
 class Agent:
     """A conversation with a model that keeps its own notes.
 
@@ -120,7 +123,7 @@ class Agent:
             memory_path,
             limits=runtime.memory_limits,
             sync=runtime.sync_notes,
-            policy=VaultPolicy() if policy is None else policy,
+            policy=_DEFAULT_POLICY if policy is None else policy,
             history=(runtime.history or False) if history is None else history,
         )
         self.knowledge: Knowledge = Knowledge(blind_overwrite=self.config.blind_overwrite)
@@ -295,10 +298,8 @@ class Agent:
         said: str,
         chat: FilteredChat | None = None,
     ) -> AgentResponse:
-        number = 1 + sum(each.role == "user" for each in self.messages)
-        origin = attrs.evolve(self._origin, turn=number, said=said)
-
         async def run_block(code: str) -> BlockResult:
+            number = 1 + sum(each.role == "user" for each in self.messages)
             with doing("sandbox"):
                 result = await self._runtime.sandbox.run(
                     code,
@@ -308,7 +309,7 @@ class Agent:
                     undo=undo,
                     receipt=receipt,
                     review=self._review,
-                    origin=origin,
+                    origin=attrs.evolve(self._origin, turn=number, said=said),
                     readable=("**",) if chat is None else chat.readable,
                     observe=None if chat is None else chat.crossed,
                 )

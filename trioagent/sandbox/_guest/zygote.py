@@ -119,7 +119,8 @@ class Children:
 
     def _drop(self, channel: int, name: str) -> None:
         os.close(channel)
-        self._removals.append(self._backend.drop(name))
+        if self._backend.keeps_views:
+            self._removals.append(self._backend.drop(name))
 
     def seconds_to_next_work(self) -> float | None:
         """Seconds until `work` has something to do; None: until something happens."""
@@ -486,7 +487,7 @@ def serve(control: _socket.socket, poll: select.epoll, maker: ChildMaker, childr
             if not rights:
                 continue  # no descriptor was left to take it with; the host sees its end closed
             (channel,) = ONE_DESCRIPTOR.unpack(rights[0][2])
-            name = os.urandom(8).hex()
+            name = os.urandom(8).hex() if maker.backend.keeps_views else ""
             pid = _fork(maker, children, channel, name)
             if pid is None:
                 os.close(channel)
@@ -495,10 +496,14 @@ def serve(control: _socket.socket, poll: select.epoll, maker: ChildMaker, childr
         children.work()
 
 
+_waiting = select.poll()
+
+
 def _fork(maker: ChildMaker, children: Children, channel: int, name: str) -> int | None:
-    waiting = select.poll()
-    waiting.register(channel, 0)  # POLLHUP needs no asking for
-    if waiting.poll(0):
+    _waiting.register(channel, 0)  # POLLHUP needs no asking for
+    hung_up = _waiting.poll(0)
+    _waiting.unregister(channel)
+    if hung_up:
         return None  # cancelled while it waited here
     # Not os.fork: its hooks for threads, locks and the import system, none of which a process without threads needs,
     # cost a child 0.3 ms and 60 copied pages. What one of them did is done by hand: see _seed_random.

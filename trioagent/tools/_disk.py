@@ -12,7 +12,7 @@ import os
 import stat
 import string
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 from ._names import nfc
 from ._paths import MAX_DEPTH
@@ -41,12 +41,18 @@ Kind = str
 
 
 class Folder:
-    """One open folder of the memory; names given to its methods are single path components."""
+    """One open folder of the memory; names given to its methods are single path components. A context manager."""
 
     __slots__ = ("_fd", "_path")
 
     def __init__(self, fd: int | None, path: str) -> None:
         self._fd, self._path = fd, path
+
+    def __enter__(self) -> Folder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _at(self, name: str) -> str:
         if self._fd is not None:
@@ -169,9 +175,8 @@ class Disk:
     def __init__(self, root: str) -> None:
         self._root = os.path.abspath(root)
 
-    @contextmanager
-    def folder(self, path: str, make: bool = False) -> Iterator[Folder]:
-        """Open the folder *path*, after making it and its parents if *make*."""
+    def folder(self, path: str, make: bool = False) -> Folder:
+        """Open the folder *path*, after making it and its parents if *make*; for a ``with`` statement."""
         here = self._open_root()
         try:
             for name in path.split("/") if path else ():
@@ -181,9 +186,10 @@ class Disk:
                 inner = here.enter(name)
                 here.close()
                 here = inner
-            yield here
-        finally:
+        except BaseException:
             here.close()
+            raise
+        return here
 
     def _open_root(self) -> Folder:
         return Folder(os.open(self._root, _FOLDER & ~getattr(os, "O_NOFOLLOW", 0)) if _BY_FD else None, self._root)

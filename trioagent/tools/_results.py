@@ -135,12 +135,6 @@ class Quiet:
     def __init__(self) -> None:
         self.depth: int = 0
 
-    def __enter__(self) -> None:
-        self.depth += 1
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.depth -= 1
-
 
 quiet: Quiet = Quiet()
 
@@ -171,13 +165,15 @@ def tool(failure: Callable[[str], E]) -> Callable[[Callable[Concatenate[S, P], R
     def decorate(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R | E]:
         @wraps(method)
         def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R | E:
+            quiet.depth += 1  # not by a with statement: in a sandbox each function that runs costs a page or two
             try:
-                with quiet:
-                    return method(self, *args, **kwargs)
+                return method(self, *args, **kwargs)
             except Refused as refusal:
                 problem = str(refusal)
             except OSError as error:
                 problem = explain(error)
+            finally:
+                quiet.depth -= 1
             return failure(f"Error: {problem}")
 
         return call

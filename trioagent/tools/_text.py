@@ -12,6 +12,7 @@ BOM = "\ufeff"
 _ESCAPED = re.compile("[\udc80-\udcff]")
 _MARKS = re.compile("[\u0300-\u036f]+")
 _NOT_ALNUM = re.compile(r"[\W_]+")
+_WINDOWS_END = re.compile("\r\n")
 _WORD = re.compile(r"[^\W_]+")
 
 
@@ -53,7 +54,7 @@ class NoteText:
     def _raw_index(self, index: int) -> int:
         if len(self._body) == len(self.shown):
             return index
-        pairs = [match.start() - i for i, match in enumerate(re.finditer("\r\n", self._body))]
+        pairs = [match.start() - i for i, match in enumerate(_WINDOWS_END.finditer(self._body))]
         return index + bisect_left(pairs, index)
 
 

@@ -39,6 +39,7 @@ _INLINE = re.compile(
     r"(!?)\[((?:[^\[\]\n]|\[[^\[\]\n]*\])*)\]"
     r"\(\s*(?:<([^<>\n]*)>|((?:[^\s()<>]|\([^\s()]*\))+))(?:\s+(?:\"[^\"\n]*\"|'[^'\n]*'))?\s*\)"
 )
+_LINE_END = re.compile("\n")
 _PIPE = re.compile(r"\\?\|")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:|//")
 _PERCENT = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
@@ -92,7 +93,7 @@ def parse_links(text: str) -> list[Link]:
     if "[[" not in text and "](" not in text:
         return []
     masked = without_code(text)
-    starts = [0, *(match.end() for match in re.finditer("\n", masked))]
+    starts = [0, *(match.end() for match in _LINE_END.finditer(masked))]
     found: list[tuple[int, Link]] = []
     for match in _WIKI.finditer(masked):
         if not is_escaped(masked, match.start()):

@@ -302,6 +302,8 @@ def _cause_of_death(status: int | None, limits: SandboxLimits) -> str:
         name = signal.Signals(number).name
     except ValueError:
         name = f"signal {number}"
+    if number == signal.SIGSYS:
+        return "RuntimeError: the block was stopped for a forbidden system call."
     if number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGABRT, signal.SIGFPE):
         return f"RuntimeError: the block crashed the interpreter ({name})."
     return f"RuntimeError: the block was killed ({name}), most likely for using too much memory or processor time."

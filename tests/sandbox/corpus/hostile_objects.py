@@ -159,7 +159,7 @@ sys.addaudithook(hook)
 import sys
 def trace(frame, event, argument):
     try:
-        open("late.md", "w")
+        open("traced.md", "w")
         frame.f_globals["json"] = None
     finally:
         return trace

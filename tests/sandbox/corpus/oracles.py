@@ -162,4 +162,98 @@ escaped = str([vars(book) for book in kept if book._living or book._views]) if a
     book._living or book._views for book in kept) else None
 """,
     ),
+    Case(
+        "places_of_the_machine",
+        "where the host's files lie is read in modules, code, arguments and frames",
+        """
+import gc, sys, traceback
+texts = [*sys.argv, *sys.orig_argv, sys.executable, sys.prefix, sys.base_prefix, sys.exec_prefix, *sys.path]
+for module in list(sys.modules.values()):
+    spec = getattr(module, "__spec__", None)
+    texts += [getattr(module, "__file__", None), getattr(module, "__cached__", None), getattr(spec, "origin", None)]
+    texts += [getattr(getattr(spec, "loader", None), "path", None), *(getattr(module, "__path__", None) or ())]
+for function in gc.get_objects():
+    if type(function).__name__ == "function":
+        texts.append(function.__code__.co_filename)
+import json.tool, string, csv
+texts += [json.tool.main.__code__.co_filename, csv.DictReader.__init__.__code__.co_filename]
+frame = sys._getframe().f_back
+while frame is not None:
+    texts.append(frame.f_code.co_filename)
+    for value in list(frame.f_locals.values()):
+        if type(value) in (str, dict, list, tuple) and "orig_argv" not in str(value):  # not this very code
+            texts.append(str(value)[:20_000])
+    frame = frame.f_back
+signs = "@MEM@", "/lib/python3", "/trioagent/"
+places = [text for text in texts if type(text) is str and any(sign in text for sign in signs)]
+escaped = places[0][:200] if places else None
+""",
+    ),
+    Case(
+        "ids_of_others",
+        "process and user ids count what other blocks there were, or name somebody",
+        SYSCALL
+        + """
+import os
+X = os.uname().machine == "x86_64"
+raw = [sc(number) for number in ((39, 186, 110, 102, 107, 104, 108) if X else (172, 178, 173, 174, 175, 176, 177))]
+escaped = None if set(raw) == {0} else str(raw)
+known = os.getpid(), os.getppid(), os.getuid(), os.geteuid(), os.getgid(), os.getegid(), os.getgroups()
+if known != (2, 1, 1000, 1000, 1000, 1000, []):
+    escaped = str(known)
+""",
+    ),
+    Case(
+        "pages_that_all_share",
+        "advice on the pages of programs that every process of the machine uses",
+        SYSCALL
+        + """
+import ctypes, os
+X = os.uname().machine == "x86_64"
+page = ctypes.cast(L.qsort, ctypes.c_void_p).value & ~4095
+escaped = None
+for advice in (9, 12, 20, 21, 22, 23, 25, 100, 101, 102, 103):
+    if sc(28 if X else 233, page, 4096, advice) >= 0:
+        escaped = f"advice {advice}"
+""",
+    ),
+    Case(
+        "how_full_the_machine_is",
+        "file systems tell how much room they have, and their own ids",
+        SYSCALL
+        + """
+import ctypes, os
+X = os.uname().machine == "x86_64"
+buffer = ctypes.create_string_buffer(256)
+escaped = None
+for descriptor in range(8):
+    if sc(138 if X else 44, descriptor, ctypes.addressof(buffer)) >= 0:
+        escaped = f"descriptor {descriptor}: {bytes(buffer)[:40]}"
+if sc(137 if X else 43, ctypes.addressof(ctypes.create_string_buffer(b"/")), ctypes.addressof(buffer)) >= 0:
+    escaped = str(bytes(buffer)[:40])
+t = os.statvfs("/").f_bavail > 0
+""",
+    ),
+    Case(
+        "futexes_at_the_end",
+        "a robust list has the kernel write to, and wake, at the end of the process",
+        SYSCALL
+        + """
+import ctypes, os
+X = os.uname().machine == "x86_64"
+head = (ctypes.c_long * 3)()
+escaped = "set_robust_list" if sc(273 if X else 99, ctypes.addressof(head), 24) >= 0 else None
+""",
+    ),
+    Case(
+        "standard_descriptors_are_shared",
+        "flags, locks and positions of standard input belong to all blocks",
+        """
+import fcntl, os
+escaped = None
+t = [fcntl.fcntl(number, fcntl.F_GETFL) & ~0o100000 for number in range(3)]
+for number in range(3):
+    fcntl.fcntl(number, fcntl.F_SETFL, os.O_NONBLOCK | os.O_APPEND)
+""",
+    ),
 )

@@ -5,12 +5,14 @@ packages around them import nothing before they are asked (see :mod:`trioagent._
 known, not the folder that it lies in, whose other packages would be importable too.
 """
 
+from __future__ import annotations
+
+import _imp
+import importlib.machinery
 import importlib.util
 import os
 import sys
-
-HERE = os.path.dirname(os.path.abspath(__file__))
-ROOT = os.path.dirname(os.path.dirname(HERE))
+from typing import Any
 
 
 def load_package(name: str, folder: str) -> None:
@@ -24,6 +26,33 @@ def load_package(name: str, folder: str) -> None:
     spec.loader.exec_module(module)
 
 
+def hide_places(package: str) -> None:
+    """Have code that is loaded from here on say no more of where it comes from than its place in *package*.
+
+    Blocks see that in tracebacks, and in every function. It is said once for all when code is loaded.
+    """
+    vars(_imp)["_fix_co_filename"](sys._getframe(1).f_code, "<trioagent>/sandbox/_guest/__main__.py")
+    loading: Any = importlib.machinery.SourceFileLoader.get_code.__globals__
+    library = os.path.dirname(os.__file__)
+    compile_bytecode, to_code = loading["_compile_bytecode"], loading["SourceLoader"].source_to_code
+
+    def neutral(path: Any) -> Any:
+        for root, shown in ((package, "<trioagent>"), (library, "<library>")):
+            if isinstance(path, str) and path.startswith(root):
+                return shown + path[len(root) :]
+        return path
+
+    loading["_compile_bytecode"] = lambda data, name=None, bytecode_path=None, source_path=None: compile_bytecode(
+        data, name, None, neutral(source_path)
+    )
+    loading["SourceLoader"].source_to_code = lambda self, data, path, **options: to_code(
+        self, data, neutral(path), **options
+    )
+
+
 if __name__ == "__main__":
-    load_package("trioagent", ROOT)
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    hide_places(root)
+    load_package("trioagent", root)
+    del root  # a block can look through the frames that it runs in
     importlib.import_module(f"trioagent.sandbox._guest.{sys.argv[1]}").main(*sys.argv[2:])

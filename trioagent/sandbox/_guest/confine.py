@@ -35,7 +35,13 @@ MAKE_DIR, MAKE_REGULAR, REFER, TRUNCATE = 1 << 7, 1 << 8, 1 << 13, 1 << 14
 GRANTED = WRITE_FILE | READ_FILE | READ_DIR | REMOVE_DIR | REMOVE_FILE | MAKE_DIR | MAKE_REGULAR | REFER | TRUNCATE
 RIGHTS_BY_ABI = (0, 13, 14, 15, 15, 16)  # how many rights each ABI knows; newer ones add none for files
 SECCOMP_GET_ACTION_AVAIL = 2
+CAPABILITY_VERSION = 0x20080522
 ALL = 0xFFFFFFFF
+ROBUST_LIST_BYTES = 24  # of its head, which is not there
+# What zygotes need of root's rights, by bit: to give views to the owner of the notes and become that (CHOWN,
+# DAC_OVERRIDE, FOWNER, SETGID, SETUID), to end children that did (KILL), to drop capabilities (SETPCAP), to chroot and
+# to mount (SYS_CHROOT, SYS_ADMIN).
+ZYGOTE_CAPABILITIES = sum(1 << bit for bit in (0, 1, 3, 5, 6, 7, 8, 18, 21))
 
 
 class Ruleset(ctypes.Structure):
@@ -109,6 +115,7 @@ class Confinement:
                 prctl(PR_CAPBSET_DROP, capability)
             except OSError:
                 break  # past the last one this kernel knows
+        keep_capabilities(ZYGOTE_CAPABILITIES)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
     def prepare(self, *, cpu: int, file_size: int, descriptors: int, start: bytes) -> None:
@@ -139,9 +146,13 @@ class Confinement:
         rights = READ_FILE | READ_DIR
         self._all_readable.add("landlock_add_rule", ruleset, 1, PathBeneath(rights, ROOT), 0, final=True)
         script = self._confine
-        script.add("landlock_restrict_self", ruleset, 0, final=True)
+        # Its id may have changed, and that makes a process one that others may look into.
+        script.add("prctl", PR_SET_DUMPABLE, 0, 0, 0, 0)
+        # What the kernel would do to the list's futexes at the end of the process, a block could write there.
+        script.add("set_robust_list", 0, ROBUST_LIST_BYTES)
+        script.add("landlock_restrict_self", ruleset, quiet_flags(self.landlock_abi), final=True)
         script.add("close_range", ruleset if self._layered else ROOT, ALL, 0, final=True)
-        script.add("capset", CapabilityHeader(0x20080522, 0), (ctypes.c_uint32 * 6)(), final=True)
+        script.add("capset", CapabilityHeader(CAPABILITY_VERSION, 0), (ctypes.c_uint32 * 6)(), final=True)
         script.add("seccomp", seccomp.SET_FILTER, 0, self._filter.program, final=True)
         script.add("write", CHANNEL, start, len(start), result=len(start))
 
@@ -204,6 +215,26 @@ class Confinement:
             call("landlock_add_rule", self._ruleset_fd, 1, ctypes.byref(PathBeneath(rights, place)), 0)
         finally:
             os.close(place)
+
+
+def keep_capabilities(kept: int) -> None:
+    """Drop all capabilities of this process but those in *kept*, if it has them."""
+    left = held_capabilities() & kept
+    low, high = left & 0xFFFFFFFF, left >> 32
+    call(
+        "capset", ctypes.byref(CapabilityHeader(CAPABILITY_VERSION, 0)), (ctypes.c_uint32 * 6)(low, low, 0, high, high)
+    )
+
+
+def held_capabilities() -> int:
+    """The capabilities that this process has in effect, by bit."""
+    with open("/proc/self/status") as status:
+        return next((int(line.split()[1], 16) for line in status if line.startswith("CapEff:")), 0)
+
+
+def quiet_flags(abi: int) -> int:
+    """Of landlock_restrict_self: what a block is refused fills no audit log of the machine's, if that can be had."""
+    return 1 | 4 if abi >= 7 else 0  # LOG_SAME_EXEC_OFF, LOG_SUBDOMAINS_OFF
 
 
 def address_space() -> int:

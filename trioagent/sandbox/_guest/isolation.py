@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
+from .confine import held_capabilities, keep_capabilities
 from .layers import Listing
 from .syscalls import BASE, MOUNTED, PR_SET_PDEATHSIG, ROOT, UPPER_FD, call, libc, prctl
 from .views import OverlayView, Scratch, best_place, layered_view, remove_left_behind
@@ -121,6 +122,7 @@ def become_init() -> None:
     # Asked to end, end process 1 and reap it first: a host that is process 1 of a container, or a subreaper, would
     # otherwise inherit it as a zombie.
     signal.signal(signal.SIGTERM, lambda *_: os.kill(pid, signal.SIGKILL))
+    keep_capabilities(0)  # it only waits
     # Nothing of the host may be held open here: end of file on the control socket must mean that the host is gone.
     call("close_range", 0, 0xFFFFFFFF, 0)
     os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) & 0xFF)
@@ -261,7 +263,7 @@ class NoNamespaces(IsolationBackend):
     def __init__(self, settings: Settings) -> None:
         self._size, self._files = settings["view_bytes"], settings["view_files"]
         self._place = best_place(self._size * settings["parallel"], settings["temporary"])
-        held = _capabilities()
+        held = held_capabilities()
         able = all(held >> wanted & 1 for wanted in (CAP_CHOWN, CAP_SETGID, CAP_SETUID))
         self.all_ids = able and _exists("uid") and _exists("gid")
         # From its layer a child could leave its root by "..", save for a folder between that only this right opens.
@@ -304,11 +306,6 @@ class NoNamespaces(IsolationBackend):
     def clean_up(self) -> None:
         if self.path is not None:
             self._scratch.remove()
-
-
-def _capabilities() -> int:
-    with open("/proc/self/status") as status:
-        return next((int(line.split()[1], 16) for line in status if line.startswith("CapEff:")), 0)
 
 
 def _exists(kind: str) -> bool:

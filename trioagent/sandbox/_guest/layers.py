@@ -32,7 +32,7 @@ Listing = Sequence[tuple[str, int, int]]  # names with their types (stat.S_IFREG
 
 _NAMES = (
     "access chdir close closerange dup dup2 fchdir fstat ftruncate getcwd listdir lstat mkdir open read readlink "
-    "rename rmdir scandir stat statvfs truncate umask unlink write"
+    "rename rmdir scandir stat truncate umask unlink write"
 ).split()
 REAL = SimpleNamespace(**{name: getattr(os, name, None) for name in _NAMES})
 """The functions of ``os`` themselves, whatever stands in their places."""
@@ -73,7 +73,8 @@ class Layers:
         listings: Mapping[str, Listing] = MappingProxyType({}),
     ) -> None:
         self._lower, self._upper = lower, upper
-        self._hidden, self._listings = frozenset(hidden), listings
+        self._hidden = frozenset(map(hash, hidden))  # not the names, for the block can find what is here
+        self._listings = listings
         self._root = REAL.fstat(upper), REAL.fstat(upper if lower is None else lower)
         self._written = bool(self._listings)  # the layer may hold something
         self._folders: dict[Key, str] = {key_of(info): "" for info in self._root}
@@ -194,7 +195,7 @@ class Layers:
             return True
         at = len(path)
         while at > 0:
-            if path[:at] in self.gone or path[:at] in self._hidden:
+            if path[:at] in self.gone or hash(path[:at]) in self._hidden:
                 return False
             at = path.rfind("/", 0, at)
         return True
@@ -231,11 +232,6 @@ class Layers:
         if info is None:
             failed(errno.ENOENT)
         return info
-
-    def room(self) -> os.statvfs_result:
-        """How much room the layer has."""
-        room: os.statvfs_result = REAL.statvfs(self._upper)
-        return room
 
     def may(self, info: os.stat_result, wanted: int) -> bool:
         """Do the permissions give what is *wanted*, of READ, WRITE and SEARCH, to the owner, as whom a block counts?"""

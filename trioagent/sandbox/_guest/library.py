@@ -12,6 +12,7 @@ host knows which a block needs (see ``needs_full_library``).
 
 from __future__ import annotations
 
+import _imp
 import errno
 import fcntl
 import importlib
@@ -24,7 +25,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import CodeType, ModuleType
 from typing import Any
 
@@ -89,6 +90,9 @@ class Archive:
         return self._map[start : start + size]
 
 
+_fix_filename: Callable[[CodeType, str], None] = vars(_imp)["_fix_co_filename"]
+
+
 class ArchiveImporter:
     """Imports modules from a archive, where ``a/b.py`` holds a.b's code object, marshalled, or its source.
 
@@ -136,6 +140,7 @@ class ArchiveImporter:
         if content[:4] == importlib.util.MAGIC_NUMBER:
             code = marshal.loads(content[16:])  # this interpreter's own compiled library
             assert isinstance(code, CodeType)
+            _fix_filename(code, f"<library>/{name}")  # it was compiled in some folder of the machine
             return code
         return compile(content, f"<library>/{name}", "exec", dont_inherit=True)
 
@@ -175,6 +180,23 @@ def archive_library(archive: Archive) -> None:
     sys.path_importer_cache.clear()
 
 
+def hide_places() -> None:
+    """Forget where Python and our own files lie: a block reads that in modules, and has nothing to do with it."""
+    for name, module in list(sys.modules.items()):
+        origin = f"<library>/{name.replace('.', '/')}.py"
+        spec: Any = getattr(module, "__spec__", None)
+        for place, attribute in ((module, "__file__"), (spec, "origin"), (getattr(spec, "loader", None), "path")):
+            if isinstance(getattr(place, attribute, None), str) and os.sep in getattr(place, attribute):
+                setattr(place, attribute, origin)
+        if spec is not None and getattr(spec, "cached", None):
+            spec.cached = vars(module)["__cached__"] = None
+        if spec is not None and getattr(module, "__path__", None):
+            module.__path__ = spec.submodule_search_locations = ["<library>"]
+    for name in ("executable", "_base_executable", "prefix", "base_prefix", "exec_prefix", "base_exec_prefix"):
+        setattr(sys, name, "")
+    sys.argv[:], sys.orig_argv[:] = [""], []
+
+
 def _prefer_builtin_hashes() -> None:
     """Keep OpenSSL out (4 MB, and much code for a block to reach) where Python has hashes of its own."""
     if all(importlib.util.find_spec(name) for name in ("_md5", "_blake2", "_sha3")):
@@ -190,7 +212,7 @@ def _archive_modules(archive: Archive) -> None:
         with os.scandir(os.path.join(root, folder)) as entries:
             for entry in entries:
                 name = os.path.join(folder, entry.name)
-                if entry.name in LEFT_OUT or entry.name.startswith("config-"):
+                if entry.name in LEFT_OUT or entry.name.startswith(("config-", "_sysconfigdata")):
                     continue
                 if entry.is_dir():
                     stack.append(name)
@@ -268,17 +290,47 @@ def _offer_zones(archive: Archive) -> None:
 _rename, _replace = os.rename, os.replace
 
 
-def replace_functions(*, overlay: bool) -> None:
+def replace_functions(*, overlay: bool, room: int) -> None:
     """Make functions of ``os`` that a view does not serve as a plain disk would behave as code expects.
 
     This is for convenience, not for security: a block can undo them, and then meets the bare system calls.
     """
     os.utime = utime
+    _give_constants(room)
     if overlay:
         os.rename = rename
         os.replace = replace
     if "tempfile" in sys.modules:
         _prepare(sys.modules["tempfile"])
+
+
+_IDS = {"getpid": 2, "getppid": 1, "getuid": 1000, "geteuid": 1000, "getgid": 1000, "getegid": 1000}
+
+
+def _give_constants(room: int) -> None:
+    """What every block is told, whoever runs it and wherever: its ids, and how much room there is.
+
+    The bare calls answer 0 in a confined child, and by that these functions know one.
+    """
+    getpid = os.getpid
+
+    def constant(real: Callable[[], int], value: int) -> Callable[[], int]:
+        return lambda: real() if getpid() else value
+
+    for name, value in _IDS.items():
+        setattr(os, name, constant(getattr(os, name), value))
+    getresuid, getresgid = os.getresuid, os.getresgid
+    os.getresuid = lambda: getresuid() if getpid() else (1000, 1000, 1000)
+    os.getresgid = lambda: getresgid() if getpid() else (1000, 1000, 1000)
+    pieces = room // 4096
+    answer = os.statvfs_result((4096, 4096, pieces, pieces, pieces, pieces, pieces, pieces, 0, 255))
+
+    def statvfs(path: Any) -> os.statvfs_result:
+        os.stat(path)
+        return answer
+
+    os.statvfs = statvfs
+    os.fstatvfs = statvfs
 
 
 def _prepare(module: Any) -> None:

@@ -179,14 +179,6 @@ def access(
     return current.view.may(info, mode & (READ | WRITE | SEARCH))
 
 
-def statvfs(path: Any) -> Any:
-    view = current.view
-    if view is None or isinstance(path, int):
-        return REAL.statvfs(path)
-    stat(path)
-    return view.room()
-
-
 def readlink(path: Any, *, dir_fd: int | None = None) -> Any:
     view = current.view
     if view is None:
@@ -457,7 +449,6 @@ _PATCHES: dict[str, Callable[..., Any]] = {
     "rmdir": rmdir,
     "scandir": scandir,
     "stat": stat,
-    "statvfs": statvfs,
     "truncate": truncate,
     "unlink": unlink,
 }

@@ -113,8 +113,6 @@ ALLOWED: Table = {
     "pread64": (17, 67),
     "pwrite64": (18, 68),
     "lseek": (8, 62),
-    "open": (2, None),
-    "openat": (257, 56),
     "creat": (85, None),
     "close": (3, 57),
     "dup": (32, 23),
@@ -123,8 +121,6 @@ ALLOWED: Table = {
     "lstat": (6, None),
     "newfstatat": (262, 79),
     "statx": (332, 291),
-    "statfs": (137, 43),
-    "fstatfs": (138, 44),
     "access": (21, None),
     "faccessat": (269, 48),
     "faccessat2": (439, 439),
@@ -147,12 +143,9 @@ ALLOWED: Table = {
     "fdatasync": (75, 83),
     "umask": (95, 166),
     "sendfile": (40, 71),  # shutil.copyfile
-    "fadvise64": (221, 223),
     # memory and the interpreter's own upkeep
     "brk": (12, 214),
     "munmap": (11, 215),
-    "madvise": (28, 233),
-    "set_robust_list": (273, 99),
     "rseq": (334, 293),
     "sched_yield": (24, 124),
     "restart_syscall": (219, 128),
@@ -169,26 +162,17 @@ ALLOWED: Table = {
     "times": (100, 153),
     "getrusage": (98, 165),
     "getrlimit": (97, 163),
-    # who am I
     "getrandom": (318, 278),
     "uname": (63, 160),
-    "getpid": (39, 172),
-    "gettid": (186, 178),
-    "getppid": (110, 173),
-    "getuid": (102, 174),
-    "geteuid": (107, 175),
-    "getgid": (104, 176),
-    "getegid": (108, 177),
-    "getgroups": (115, 158),
-    "getresuid": (118, 148),
-    "getresgid": (120, 150),
     "exit": (60, 93),
     "exit_group": (231, 94),
 }
 
 # "Done", without effect: shutil.copy, copytree and Path.touch go on, and no mode, owner or time of any file changes.
 # Nor is a file locked: a view has one user, and a lock on what all children share (/dev/null) would outlive its block.
+# Advice on files would reach pages of the memory and of programs that all share.
 IGNORED: Table = {
+    "fadvise64": (221, 223),
     "flock": (73, 32),
     "chmod": (90, None),
     "fchmod": (91, 52),
@@ -221,7 +205,27 @@ UNSUPPORTED: Table = {
 }
 
 # "Old kernel": the C library then tries the older call, which is refused.
-MISSING: Table = {"clone3": (435, 435)}
+# There are no threads to have robust futexes, and how full a file system of the machine is, is nobody's business.
+MISSING: Table = {
+    "clone3": (435, 435),
+    "set_robust_list": (273, 99),
+    "statfs": (137, 43),
+    "fstatfs": (138, 44),
+}
+
+# The answer is 0, whoever asks: a process id counts what other blocks there were, a user id names somebody.
+CONSTANT: Table = {
+    "getpid": (39, 172),
+    "gettid": (186, 178),
+    "getppid": (110, 173),
+    "getuid": (102, 174),
+    "geteuid": (107, 175),
+    "getgid": (104, 176),
+    "getegid": (108, 177),
+    "getgroups": (115, 158),
+}
+# The same, but they would write their answers somewhere: refused, as all that is not listed.
+REFUSED_IDS: Table = {"getresuid": (118, 148), "getresgid": (120, 150)}
 
 # No ioctl ever reaches the kernel; "not a terminal" is what open() asks for.
 NO_TERMINAL: Table = {"ioctl": (16, 29)}
@@ -236,9 +240,17 @@ NO_WHITEOUT: Table = {"renameat2": (316, 276)}
 PRIVATE_FUTEX: Table = {"futex": (202, 98)}
 COMMON_CLOCKS: Table = {"clock_gettime": (228, 113), "clock_getres": (229, 114), "clock_nanosleep": (230, 115)}
 OWN_PROCESSORS: Table = {"sched_getaffinity": (204, 123)}
+PLAIN_OPEN: Table = {"open": (2, None)}
+PLAIN_OPENAT: Table = {"openat": (257, 56)}
+PRIVATE_ADVICE: Table = {"madvise": (28, 233)}
 
 TABLES = (
     ALLOWED,
+    CONSTANT,
+    REFUSED_IDS,
+    PLAIN_OPEN,
+    PLAIN_OPENAT,
+    PRIVATE_ADVICE,
     IGNORED,
     UNSUPPORTED,
     MISSING,
@@ -256,20 +268,29 @@ TABLES = (
 
 # Refused where the child's root is not its view, besides the rest: they tell of files outside what Landlock would not.
 # "Not a link" is what callers of readlink are ready for; there is none in a view, unless the memory has one.
-WITHOUT_CHROOT = {"readlink": errno.EINVAL, "readlinkat": errno.EINVAL, "statfs": errno.EACCES}
+WITHOUT_CHROOT = {"readlink": errno.EINVAL, "readlinkat": errno.EINVAL}
 
-# F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_GETLK, F_SETLK, F_SETLKW, F_OFD_*, F_DUPFD_CLOEXEC: none of them names
-# another process (F_SETOWN would have signals sent to one).
-FCNTL_COMMANDS = (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030)
+# F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_SETLK, F_SETLKW, F_OFD_SETLK, F_OFD_SETLKW, F_DUPFD_CLOEXEC: none of
+# them names another process (F_SETOWN would have signals sent to one, F_GETLK tells who has a lock).
+FCNTL_COMMANDS = (0, 1, 2, 3, 4, 6, 7, 37, 38, 1030)
 # Of these, in a child that runs a block, F_SETFL, F_SETLK, F_SETLKW, F_OFD_SETLK and F_OFD_SETLKW are "done" without
 # effect: flags and such locks belong to an open file, and standard input's is that of all children, earlier and later.
 FCNTL_IGNORED = (4, 6, 7, 37, 38)
 
 PROT_EXEC = 4
-MAP_SHARED, MAP_FIXED, MAP_ANONYMOUS, MAP_HUGETLB, MAP_FIXED_NOREPLACE = 1, 0x10, 0x20, 0x40000, 0x100000
+MAP_SHARED, MAP_ANONYMOUS = 1, 0x20
+# MAP_SHARED, MAP_PRIVATE, MAP_ANONYMOUS, MAP_DENYWRITE, MAP_EXECUTABLE, MAP_NORESERVE, MAP_POPULATE, MAP_STACK
+MAP_USUAL = 0x1 | 0x2 | 0x20 | 0x800 | 0x1000 | 0x4000 | 0x8000 | 0x20000
+# FUTEX_WAIT, _WAKE, _REQUEUE, _CMP_REQUEUE, _WAKE_OP, _WAIT_BITSET and _WAKE_BITSET, by either clock
+FUTEX_OPERATIONS = tuple(128 | clock | operation for operation in (0, 1, 3, 4, 5, 9, 10) for clock in (0, 256))
+# MADV_NORMAL, _RANDOM, _SEQUENTIAL, _WILLNEED, _DONTNEED, _FREE, _DONTFORK, _DOFORK, _HUGEPAGE, _NOHUGEPAGE, _DONTDUMP,
+# _DODUMP: others reach pages that all children share (_COLD, _PAGEOUT, _COLLAPSE), or make tables that nobody counts.
+ADVICE = (0, 1, 2, 3, 4, 8, 10, 11, 14, 15, 16, 17)
 MREMAP_MAYMOVE = 1
 RENAME_NOREPLACE = 1
-FUTEX_PRIVATE_FLAG = 128
+# O_ASYNC, O_NOATIME, O_PATH, O_TMPFILE and all that are younger; O_DIRECT is another bit on each machine.
+OPEN_UNUSUAL = 0x2000 | 0x40000 | 0xFFE00000
+O_DIRECT = (0x4000, 0x10000)
 CLOCKS = 16  # the kernel's numbered clocks are below; all others stand for a process, a thread or a device
 
 
@@ -282,7 +303,7 @@ def _counted_memory() -> list[Instruction]:
 
     Shared anonymous pages stay when their mapping is gone but for one page, huge ones come from another pool, and
     single pages at addresses far apart need up to three page tables each, none of which counts. All are refused as if
-    there were no memory left, which callers are ready for.
+    there were no memory left, which callers are ready for, and so is every flag that is not usual.
     """
     refuse = fail(errno.ENOMEM)
     return [
@@ -294,7 +315,7 @@ def _counted_memory() -> list[Instruction]:
         argument(0, high=True),
         (EQUAL, 0, 6, 0),
         argument(3),
-        (HAS_BITS, 4, 0, MAP_HUGETLB | MAP_FIXED | MAP_FIXED_NOREPLACE),
+        (HAS_BITS, 4, 0, ~MAP_USUAL & 0xFFFFFFFF),
         (HAS_BITS, 0, 2, MAP_ANONYMOUS),
         (HAS_BITS, 2, 0, MAP_SHARED),
         allow(),
@@ -309,8 +330,7 @@ def _counted_growth() -> list[Instruction]:
 
 
 def harmless_fcntl() -> list[Instruction]:
-    tests = [(EQUAL, len(FCNTL_COMMANDS) - i, 0, command) for i, command in enumerate(FCNTL_COMMANDS)]
-    return [argument(1), *tests, fail(errno.EPERM), allow()]
+    return _one_of(1, FCNTL_COMMANDS, errno.EPERM)
 
 
 def _traceless_fcntl() -> list[Instruction]:
@@ -337,9 +357,24 @@ def _no_whiteout() -> list[Instruction]:
     return [argument(4), (HAS_BITS, 0, 1, ~RENAME_NOREPLACE & 0xFFFFFFFF), fail(errno.EINVAL), allow()]
 
 
+def _one_of(index: int, values: tuple[int, ...], otherwise: int) -> list[Instruction]:
+    """Allowed if an argument has one of these values."""
+    tests = [(EQUAL, len(values) - number, 0, value) for number, value in enumerate(values)]
+    return [argument(index), *tests, fail(otherwise), allow()]
+
+
 def _private_futex() -> list[Instruction]:
     """Between threads, as locks are: others wake a waiter in another child, on a page of the same program's file."""
-    return [argument(1), (HAS_BITS, 1, 0, FUTEX_PRIVATE_FLAG), fail(errno.EPERM), allow()]
+    return _one_of(1, FUTEX_OPERATIONS, errno.EPERM)
+
+
+def _private_advice() -> list[Instruction]:
+    return _one_of(2, ADVICE, errno.EINVAL)
+
+
+def _plain_open(index: int, machine: int) -> list[Instruction]:
+    """Files and folders as they are; the flags are the argument of this *index*."""
+    return [argument(index), (HAS_BITS, 0, 1, OPEN_UNUSUAL | O_DIRECT[machine]), fail(errno.EINVAL), allow()]
 
 
 def common_clocks() -> list[Instruction]:
@@ -352,11 +387,20 @@ def own_processors() -> list[Instruction]:
     return [argument(0), (EQUAL, 1, 0, 0), fail(errno.EPERM), allow()]
 
 
+NUMBERS: Table = {name: numbers for table in TABLES for name, numbers in table.items()}
+"""All of them."""
+
+
 def program(machine: int, *, chrooted: bool = True) -> list[Instruction]:
     """The filter for one architecture (``X86_64`` or ``AARCH64``)."""
     answers = answers_of(
         machine,
         (ALLOWED, [allow()]),
+        (CONSTANT, [fail(0)]),
+        (REFUSED_IDS, [fail(errno.EPERM)]),
+        (PLAIN_OPEN, _plain_open(1, machine)),
+        (PLAIN_OPENAT, _plain_open(2, machine)),
+        (PRIVATE_ADVICE, _private_advice()),
         (COUNTED_MEMORY, _counted_memory()),
         (COUNTED_GROWTH, _counted_growth()),
         (NO_EXEC_MEMORY, no_exec_memory()),

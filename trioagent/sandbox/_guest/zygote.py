@@ -265,6 +265,7 @@ def _state_kept(backend: IsolationBackend) -> Iterator[None]:
 # First byte: U = forked, pidfd and upper layer attached; R = confined, ready. (E = set-up failed: the text follows.)
 FORKED, CONFINED = b"U", b"R"
 ONE_DESCRIPTOR, TWO_DESCRIPTORS = struct.Struct("i"), struct.Struct("2i")
+AT_FDCWD = -100
 _libc = ctypes.PyDLL(None, use_errno=True)  # calls with the interpreter's lock held, as a fork must be
 # Of the one generator behind `random`'s functions: seeds it from the system, without the Python around it.
 _seed_random = super(random.Random, random._inst).seed
@@ -309,10 +310,12 @@ def main(control_text: str, settings_text: str) -> None:
         library.archive_packages(archive, settings["libraries"])
         library.import_up_front(full=settings["full"])
         library.archive_library(archive)
-        library.replace_functions(overlay=not backend.layered)
+        library.replace_functions(overlay=not backend.layered, room=settings["view_bytes"])
         if backend.layered:
             os_view.install()
+        library.hide_places()
         _hide_own_modules()
+        del settings["libraries"], settings["temporary"], settings_text
         confinement.drop_privileges()
         step = "warm-up"
         release()
@@ -382,6 +385,11 @@ class ChildMaker:
         self._host, self._setup = Channel(CHANNEL), SetupHeader()
         self._close_all, self._introduce, self._receive = Script(), Script(), Script()
         self._close_all.add("close_range", CHANNEL + 1, confine.ALL, 0, final=True)
+        # Standard input and output are the child's own: flags and locks belong to what was opened, not to a descriptor.
+        self._close_all.add("openat", AT_FDCWD, b"/dev/null", os.O_RDWR | os.O_CLOEXEC, 0, result=ROOT)
+        for number in range(3):
+            self._close_all.add("dup3", ROOT, number, 0, result=number)
+        self._close_all.add("close", ROOT)
         self._introduce.add("sendmsg", CHANNEL, Message(FORKED, ROOT, UPPER_FD), 0, result=len(FORKED))
         self._introduce.add("close", ROOT)
         self._receive.add("recvmsg", CHANNEL, self._setup, 0, result=HEADER_BYTES)
@@ -444,10 +452,12 @@ class ChildMaker:
         except BaseException as error:  # noqa: BLE001  # no block has run yet: tell the host and end
             _report_failure(CHANNEL, f"{_STEPS[step]}: {error}")
             return
+        layout = request.pop("index", None)
+        request.clear()  # a block can look through the frames that it runs in
         self._index.scanned = 0  # the zygote's own, at its warm-up
         if index is not None:
             try:
-                self._index.attach(index, **request["index"])
+                self._index.attach(index, **layout)
             except Exception:  # noqa: BLE001  # the block goes without: its tools look at every note
                 self._index.lose()
         self.reads.root = path

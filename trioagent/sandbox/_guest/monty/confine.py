@@ -18,7 +18,7 @@ import resource
 from collections.abc import Mapping
 
 from .. import seccomp
-from ..confine import READ_DIR, READ_FILE, RIGHTS_BY_ABI, CapabilityHeader, PathBeneath, Ruleset
+from ..confine import READ_DIR, READ_FILE, RIGHTS_BY_ABI, CapabilityHeader, PathBeneath, Ruleset, quiet_flags
 from ..seccomp import (
     EQUAL,
     HAS_BITS,
@@ -93,11 +93,10 @@ def _code_from_files_only() -> list[Instruction]:
 
 def rules(*, worker: bool, machine: int) -> Answers:
     """What the filter answers, by call number; anything else fails with EPERM."""
-    named = {name: seccomp.ALLOWED[name] for name in (*COMMON, *(() if worker else TOOL_SERVER))}
+    named = {name: seccomp.NUMBERS[name] for name in (*COMMON, *(() if worker else TOOL_SERVER))}
     no_exec = seccomp.no_exec_memory()
     return answers_of(
         machine,
-        (named, [allow()]),
         (WORKERS_OWN if worker else TOOL_SERVERS_OWN, [allow()]),
         (seccomp.PRIVATE_FUTEX, [allow()]),  # any, since both have threads to wait for
         (OPENAT, _read_only()),
@@ -112,6 +111,7 @@ def rules(*, worker: bool, machine: int) -> Answers:
         (seccomp.READ_OWN_LIMITS, seccomp.read_own_limits()),
         (seccomp.COMMON_CLOCKS, seccomp.common_clocks()),
         (seccomp.OWN_PROCESSORS, seccomp.own_processors()),
+        (named, [allow()]),
     )
 
 
@@ -160,7 +160,7 @@ def restrict(abi: int, handled: int, granted: Mapping[int, int], *, network: boo
         for descriptor, rights in granted.items():
             rule = PathBeneath(rights & handled, descriptor)
             call("landlock_add_rule", ruleset, 1, ctypes.byref(rule), 0)
-        call("landlock_restrict_self", ruleset, 0)
+        call("landlock_restrict_self", ruleset, quiet_flags(abi))
     finally:
         os.close(ruleset)
 

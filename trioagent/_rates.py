@@ -17,6 +17,7 @@ class RateEntry:
     time: float
     amount: float
     until: float
+    counted: bool = True
 
 
 class RollingLimit:
@@ -50,18 +51,27 @@ class RollingLimit:
 
     def take(self, now: float, amount: float) -> RateEntry:
         """Take *amount* now."""
-        entry = RateEntry(now, amount, self._until(now, amount))
         if self.limit == math.inf:
-            return entry  # unlimited: keep no log
+            return RateEntry(now, amount, now, counted=False)  # unlimited: keep no log
+        entry = RateEntry(now, amount, self._until(now, amount))
         self._taken.append(entry)
         self._sum += amount
         return entry
 
     def settle(self, entry: RateEntry, amount: float) -> None:
         """Correct an entry to the *amount* really used; an entry older than the window is left alone."""
-        if self._taken and entry.time >= self._taken[0].time:
+        if entry.counted and self._taken and entry.time >= self._taken[0].time:
             self._sum += amount - entry.amount
             entry.amount, entry.until = amount, self._until(entry.time, amount)
+
+    def changed(self, limit: float, period: float = 60.0) -> RollingLimit:
+        """Another limit, with what was taken of this one."""
+        other = RollingLimit(limit, period)
+        if other.limit != math.inf:
+            other._taken, other._sum = self._taken, self._sum
+            for entry in other._taken:
+                entry.until = other._until(entry.time, entry.amount)
+        return other
 
     def used(self, now: float) -> float:
         """How much was taken in the window that ends at *now*; 0 if there is no limit."""
@@ -98,6 +108,11 @@ class AdaptiveLimit:
     @property
     def tokens(self) -> int:
         return max(self.floor, math.floor(self.value))
+
+    def set_ceiling(self, ceiling: int) -> None:
+        """Change the most; a limit that stood at its ceiling goes along."""
+        self.value = float(ceiling) if self.value == self.ceiling else min(self.value, float(ceiling))
+        self.ceiling = ceiling
 
     def on_success(self) -> None:
         self.value = min(float(self.ceiling), self.value + 1.0 / self.value)

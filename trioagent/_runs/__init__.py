@@ -12,6 +12,10 @@ from ._budget import Budget as Budget
 from ._budget import BudgetedModel as BudgetedModel
 from ._budget import BudgetExhaustedError as BudgetExhaustedError
 from ._budget import PriceUnknownError as PriceUnknownError
+from ._control import ControlAction as ControlAction
+from ._control import ControlRequest as ControlRequest
+from ._control import RunNotReachedError as RunNotReachedError
+from ._control import send_control as send_control
 from ._drop import Dropped as Dropped
 from ._drop import drop_failed as drop_failed
 from ._engine import Run as Run

@@ -29,6 +29,7 @@ from ..models import Available, Closed, EndpointHealth, EndpointState, Model
 from ..nursery_runner import JobCancelled, JobDone, JobFailed, Outcome, Runner, iterate, open_runner
 from ..runtime import Runtime
 from ._budget import Budget, BudgetedModel, BudgetExhaustedError
+from ._control import Control, serve_control
 from ._journal import LOOK_AHEAD, JobChangedError, JobRecord, Journal, JournalError, KnownJob, open_journal
 from ._outages import DiskWait, Outages, health_of
 from ._outputs import BATCH_FILES, REPORT, OutputFiles, Outputs, RunDirError, open_outputs, write_json
@@ -43,6 +44,7 @@ T = TypeVar("T")
 _log = logging.getLogger("trioagent")
 _STATUS_SECONDS = 1.0
 _CAUSE_CHARS = 300
+_MOST_FAILED = 10_000  # failed jobs that are kept to be put back
 _MOST_HELD = 1000  # jobs that wait for servers or room, beyond those that run; each is a task with its conversation
 _ERRING = "erring"  # in the journal: after which event and in how many starts jobs, by number, have waited in vain
 _MOST_STARTS = 5  # in a row, after which a job has failed to which its server answers the same error each time
@@ -92,6 +94,7 @@ async def run_journaled(
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_tell, run, on_progress, status)
                 nursery.start_soon(run.obey, stop)
+                await nursery.start(serve_control, Control(run, stop), run_dir)
                 await run.run(jobs, work)
                 nursery.cancel_scope.cancel()
         finally:
@@ -150,6 +153,9 @@ class Run(Generic[J]):
         self._seen: set[int] = set()
         self._causes: dict[str, FailureCause] = {}
         self._source_wait = trio.CancelScope()  # the wait for the next job
+        self._failed: dict[str, tuple[J, str | None]] = {}  # that may be put back, and why; None: in an earlier run
+        self._helpers: trio.Nursery | None = None  # for jobs that were put back
+        self._put_back: AsyncValue[int] = AsyncValue(0)  # how many of them have not ended
 
     @property
     def stopped(self) -> Stopped:
@@ -233,10 +239,11 @@ class Run(Generic[J]):
                 async with open_runner(self.runtime, max_concurrent=self.config.max_concurrent) as runner:
                     self._runner = runner
                     self.outages.give_up_place = runner.give_up_place
-                    # The runner closes the generator, in the task that iterates over it.
-                    async for outcome in runner.run(self._unfinished(jobs), self._one, activity=self._activity):
-                        self.watch.ended(outcome.key)
-                        await self._settle(*self._running.pop(outcome.key), outcome)
+                    async with open_helper_nursery() as self._helpers:
+                        # The runner closes the generator, in the task that iterates over it.
+                        await self._settle_all(self._unfinished(jobs))
+                        await self._put_back.wait_value(0)
+                        self._helpers = None
         except Exception as error:
             full = [leaf for leaf in leaves(error) if getattr(leaf, "disk_full", False)]
             if len(full) < len(list(leaves(error))):
@@ -246,6 +253,55 @@ class Run(Generic[J]):
             self.watch.left += len(self._running)
         self._ran = True
 
+    async def _settle_all(self, jobs: Iterable[J] | AsyncIterable[J]) -> None:
+        async for outcome in self.runner.run(jobs, self._one, activity=self._activity):
+            self.watch.ended(outcome.key)
+            await self._settle(*self._running.pop(outcome.key), outcome)
+
+    @property
+    def runner(self) -> Runner:
+        """What runs the jobs.
+
+        Raises:
+            InvalidInputError: they have not begun yet.
+        """
+        if self._runner is None:
+            raise InvalidInputError("the run", "has not begun yet; ask again in a moment")
+        return self._runner
+
+    def put_back(self, key: str) -> None:
+        """Run a job again that has failed, at the same time as the rest.
+
+        Raises:
+            InvalidInputError: it has not failed, or the run is about to end.
+        """
+        if self._helpers is None or self.is_stopping():
+            raise InvalidInputError("the run", "is about to end; go on with it and --retry-failed")
+        if key not in self._failed:
+            problem = f"{key!r} has not failed, as far as this run knows; failures.jsonl names those that have"
+            raise InvalidInputError("job", problem)
+        job, cause = self._failed.pop(key)
+        if cause is None:
+            self.watch.skipped -= 1
+            self.watch.skipped_failed -= 1
+        else:
+            self.watch.failed -= 1
+            self._uncount_cause(cause)
+        self._outputs.expect_changes("failed")
+        self._put_back.value += 1
+        self._helpers.start_soon(self._run_again, job)
+
+    async def _run_again(self, job: J) -> None:
+        try:
+            await self._settle_all([job])
+        finally:
+            self._put_back.value -= 1
+
+    def stop_now(self, reason: str) -> None:
+        """Cancel what runs, and end."""
+        self.end("asked", reason)
+        self._scope.cancel()
+
     def end(self, why: StopCause, reason: str = "") -> None:
         """Start no new job, and let running ones go to their next checkpoint."""
         if not self.stopping.value:
@@ -254,6 +310,7 @@ class Run(Generic[J]):
             self.outages.end()
         self._source_wait.cancel()
         if self._runner is not None:
+            self._runner.resume()  # who waits to take a job hears that there is none
             self.watch.cut_waits(self._runner.cancel, WAITING if self._work.can_cut_waits else {"held"})
 
     async def obey(self, stop: trio.Event) -> None:
@@ -278,11 +335,23 @@ class Run(Generic[J]):
                 self.watch.left += 1
             case JobDone(_, JobEnd() as ended):
                 await self._end(job, record, ended)
+                if ended.state == "failed":
+                    self._remember_failed(job, "")
             case JobFailed(_, error):
                 await self._end(job, record, JobEnd("failed", await self._work.failure(job, record, error)))
-                self._count_cause(job, error)
+                self._remember_failed(job, self._count_cause(job, error))
 
-    def _count_cause(self, job: J, error: Exception) -> None:
+    def _remember_failed(self, job: J, cause: str | None) -> None:
+        """So that it can be put back; only so many, since jobs may be large and all of them may fail."""
+        if len(self._failed) < _MOST_FAILED:
+            self._failed[job.key] = job, cause
+
+    def _uncount_cause(self, cause: str) -> None:
+        known = self._causes.pop(cause, None)
+        if known is not None and known.count > 1:
+            self._causes[cause] = attrs.evolve(known, count=known.count - 1)
+
+    def _count_cause(self, job: J, error: Exception) -> str:
         status = f" {error.status}" if isinstance(error, ModelStatusError) else ""
         cause = f"{type(error).__name__}{status}"
         known = self._causes.get(cause)
@@ -291,6 +360,7 @@ class Run(Generic[J]):
             if known is None
             else attrs.evolve(known, count=known.count + 1)
         )
+        return cause
 
     async def _unfinished(self, jobs: Iterable[J] | AsyncIterable[J]) -> AsyncGenerator[J, None]:
         """The jobs that have no outcome yet (or one that is to be tried again), until a stop or the limit."""
@@ -304,6 +374,8 @@ class Run(Generic[J]):
                         raise JobChangedError(job.key, str(self.journal.path.parent))
                     if seen is not None and seen.state != "running" and not self._tries_again(seen):
                         self._count_skipped(seen)
+                        if seen.state == "failed":
+                            self._remember_failed(job, None)
                         continue
                     if self._is_given_up(job):
                         self._pass_over(seen)

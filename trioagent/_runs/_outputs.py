@@ -123,6 +123,10 @@ class Outputs:
             self._unwritten[state] += line
             self._flush(state)
 
+    def expect_changes(self, state: Literal["done", "failed"]) -> None:
+        """Some rows of *state* will be out of date: write them anew in the end. For any thread."""
+        self._stale.add(state)
+
     def flush(self) -> None:
         """Write what the disk has refused before."""
         for state in self._files:

@@ -8,6 +8,7 @@ import click
 
 from ._batch import batch
 from ._chat import chat
+from ._ctl import ctl
 from ._doctor import doctor
 from ._errors import exit_code_of
 from ._eval import evaluate
@@ -41,6 +42,7 @@ def trioagent(ctx: click.Context) -> None:
       trioagent run "I moved to Berlin." --memory notes  one message, the reply on stdout
       trioagent memory tree notes                        what the agent has written down
       trioagent batch jobs.jsonl --run-dir runs/july     many jobs; run it again to go on
+      trioagent ctl runs/july pause                      control a run that goes on
       trioagent sft generate --help                      training conversations with personas
       trioagent eval list                                how good a memory is
       trioagent serve memories                           over HTTP, for other programs and a page
@@ -62,7 +64,7 @@ def trioagent(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
-for command in (chat, run, batch, sft, evaluate, export, memory, serve, mcp, view, prompt, doctor):
+for command in (chat, run, batch, ctl, sft, evaluate, export, memory, serve, mcp, view, prompt, doctor):
     trioagent.add_command(command)
 
 

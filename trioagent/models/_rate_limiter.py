@@ -95,6 +95,15 @@ class RateLimiter:
             tokens_last_minute=round(self._tokens.used(now)),
         )
 
+    def change(self, limits: RateLimits) -> None:
+        """Keep to other limits from now on; what the last minute used of the present ones counts."""
+        self.limits = limits
+        self._requests = self._requests.changed(limits.requests_per_minute or math.inf)
+        self._tokens = self._tokens.changed(limits.tokens_per_minute or math.inf)
+        self._adaptive.set_ceiling(limits.max_in_flight)
+        self._allow()
+        self._changed.set()
+
     def slot(self, tokens: int) -> Slot:
         """A context manager that waits until a request of about *tokens* may be sent and counts it as in flight."""
         return Slot(self, tokens)

@@ -1,0 +1,373 @@
+"""Controlling a run from outside while it goes on, over a Unix socket in its run directory.
+
+One request, one answer, each a line of JSON: ``{"do": "pause"}`` is answered ``{"ok": true, ...}``, or by
+``{"error": "..."}``. Only the user who runs it, and root, may connect. The socket is there while the run is; where the
+file system has no sockets, its path would be too long, or it lies behind a network, the socket is in the user's runtime
+folder, and a file beside the journal says where.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import socket
+import struct
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import attrs
+import trio
+
+from .._config import RateLimits
+from .._errors import InvalidInputError, TrioAgentError
+from .._wire import read_value, strict_converter
+from ._lock import is_running
+
+if TYPE_CHECKING:
+    from ._engine import Run
+
+SOCKET = "control.sock"
+POINTER = "control.path"
+"""In the run directory: where the socket is, if it is elsewhere."""
+MAX_PATH_BYTES = 107  # of sockaddr_un.sun_path, without the NUL at its end
+MAX_LINE = 64 * 1024
+MAX_CONNECTIONS = 16
+REQUEST_SECONDS = 10.0
+"""For a client to send its request; it is local, and has it ready."""
+_NO_SOCKETS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.ENAMETOOLONG, errno.ENODEV})
+
+_ASKED = "asked to by trioagent ctl"
+
+_log = logging.getLogger("trioagent")
+
+
+class RunNotReachedError(TrioAgentError):
+    """No run goes on in that directory that takes commands.
+
+    Attributes:
+        run_dir: the directory.
+        problem: why not, and what to do.
+    """
+
+    def __init__(self, run_dir: str, problem: str) -> None:
+        super().__init__(run_dir, problem)
+        self.run_dir: str = run_dir
+        self.problem: str = problem
+
+    def __str__(self) -> str:
+        return f"{self.run_dir!r}: {self.problem}"
+
+
+ControlAction = Literal["status", "pause", "resume", "set", "cancel", "put_back", "stop", "stop_now"]
+
+
+@attrs.frozen(kw_only=True)
+class ControlRequest:
+    """What a run is asked to do.
+
+    Attributes:
+        do: "status"; "pause" (start no new job) and "resume"; "set" (the numbers that are given); "cancel" (stop the
+            running job *job* and leave it to another run); "put_back" (run the failed job *job* again); "stop" (start
+            no new job, and let running ones reach their next checkpoint); "stop_now".
+        job: the id of a job.
+        max_concurrent: jobs at once.
+        requests_per_minute, tokens_per_minute: of each model server, or of *endpoint* only; 0 for no limit.
+        endpoint: the address of a model server.
+    """
+
+    do: ControlAction
+    job: str | None = None
+    max_concurrent: int | None = None
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+    endpoint: str | None = None
+
+
+class Control:
+    """Does what requests ask of one run.
+
+    Args:
+        stop: set to have the run end gently.
+    """
+
+    def __init__(self, run: Run[Any], stop: trio.Event) -> None:
+        self._run, self._stop = run, stop
+
+    def answer(self, request: ControlRequest) -> dict[str, Any]:
+        """Do it; returns where the run stands then.
+
+        Raises:
+            InvalidInputError: it cannot be done; nothing was changed.
+        """
+        run = self._run
+        match request.do:
+            case "pause":
+                run.runner.pause()
+            case "resume":
+                run.runner.resume()
+            case "set":
+                self._set(request)
+            case "cancel":
+                if not run.runner.cancel(_job(request)):
+                    raise InvalidInputError("job", f"{request.job!r} is not running; status names the jobs that are")
+            case "put_back":
+                run.put_back(_job(request))
+            case "stop":
+                run.end("asked", _ASKED)
+                self._stop.set()
+            case "stop_now":
+                run.stop_now(_ASKED)
+                self._stop.set()
+        return self.status()
+
+    def status(self) -> dict[str, Any]:
+        """Where the run stands."""
+        runner = self._run.runner.statistics()
+        return {
+            "ok": True,
+            "paused": runner.paused,
+            "max_concurrent": runner.max_concurrent,
+            "running": list(self._run.runner.running[:MAX_RUNNING]),
+            "progress": attrs.asdict(self._run.progress()),
+        }
+
+    def _set(self, request: ControlRequest) -> None:
+        rates: dict[str, Any] = {
+            name: None if value == 0 else value
+            for name in ("requests_per_minute", "tokens_per_minute")
+            if (value := getattr(request, name)) is not None
+        }
+        if not rates and request.max_concurrent is None:
+            raise InvalidInputError("set", "nothing is given; give max_concurrent or a rate")
+        attrs.evolve(RateLimits(), **rates)  # checks them
+        limiters = self._run.runtime.rate_limiters
+        known = ", ".join(url.partition("?")[0] for url in limiters) or "none yet"
+        if request.endpoint is not None:
+            limiters = {url: one for url, one in limiters.items() if url.startswith(request.endpoint)}
+        if rates and not limiters:
+            raise InvalidInputError("endpoint", f"no such model server is in use; in use: {known}")
+        if request.max_concurrent is not None:
+            self._run.runner.max_concurrent = request.max_concurrent
+        if rates:
+            for limiter in limiters.values():
+                limiter.change(attrs.evolve(limiter.limits, **rates))
+
+
+MAX_RUNNING = 1000
+"""Ids of running jobs in an answer."""
+
+
+def _job(request: ControlRequest) -> str:
+    if not request.job:
+        raise InvalidInputError("job", "is not given; name the id of a job")
+    return request.job
+
+
+async def serve_control(
+    control: Control, run_dir: Path, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Take commands until cancelled. A run goes on without if there can be no socket; the log says so."""
+    try:
+        place = await trio.to_thread.run_sync(_open_socket, run_dir)
+    except OSError as error:
+        _log.warning("%s: no commands can be taken while it runs (%s)", run_dir, error)
+        task_status.started()
+        return
+    try:
+        listener = trio.SocketListener(trio.socket.from_stdlib_socket(place.socket))
+        places = trio.CapacityLimiter(MAX_CONNECTIONS)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(
+                partial(trio.serve_listeners, partial(_serve_one, control, places), [listener], handler_nursery=nursery)
+            )
+            task_status.started()
+            await trio.sleep_forever()
+    finally:
+        place.socket.close()
+        with trio.CancelScope(shield=True):  # bounded: two local files
+            await trio.to_thread.run_sync(place.remove)
+
+
+async def _serve_one(control: Control, places: trio.CapacityLimiter, stream: trio.SocketStream) -> None:
+    try:
+        places.acquire_on_behalf_of_nowait(stream)
+    except trio.WouldBlock:
+        await trio.aclose_forcefully(stream)
+        return
+    try:
+        async with stream:
+            if not _is_ours(stream):
+                return
+            with trio.move_on_after(REQUEST_SECONDS):
+                line = await _read_line(stream)
+                if line is not None:
+                    await stream.send_all(json.dumps(_answered(control, line)).encode() + b"\n")
+    except (trio.BrokenResourceError, trio.ClosedResourceError, OSError):  # it has gone; nothing is owed to it
+        pass
+    finally:
+        places.release_on_behalf_of(stream)
+
+
+def _answered(control: Control, line: bytes) -> dict[str, Any]:
+    try:
+        request = read_value(strict_converter(), json.loads(line), ControlRequest, "request")
+        return control.answer(request)
+    except (TrioAgentError, ValueError, RecursionError) as error:
+        return {"error": str(error)}
+
+
+async def _read_line(stream: trio.SocketStream) -> bytes | None:
+    """One line without its end; None if the peer leaves before, or sends too much."""
+    data = bytearray()
+    while b"\n" not in data:
+        part = await stream.receive_some(MAX_LINE)
+        if not part or len(data) > MAX_LINE:
+            return None
+        data += part
+    return bytes(data.partition(b"\n")[0])
+
+
+def _is_ours(stream: trio.SocketStream) -> bool:
+    """Whether the peer is this user or root: the socket's mode says so already, where the file system keeps modes."""
+    if not hasattr(socket, "SO_PEERCRED"):
+        return True
+    credentials = stream.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    assert isinstance(credentials, bytes)
+    _, uid, _ = struct.unpack("3i", credentials)
+    return uid in (0, os.geteuid())
+
+
+@attrs.frozen
+class _Place:
+    """A socket that is listened on, and the files that lead to it."""
+
+    socket: socket.socket
+    files: tuple[Path, ...]
+
+    def remove(self) -> None:
+        for file in self.files:
+            with suppress(OSError):
+                file.unlink(missing_ok=True)
+
+
+def _open_socket(run_dir: Path) -> _Place:
+    """Listen in *run_dir*, or in the runtime folder. Synchronous; whoever calls it holds the run's lock."""
+    for name in (SOCKET, POINTER):  # of a run that was killed
+        with suppress(OSError):
+            (run_dir / name).unlink(missing_ok=True)
+    path = run_dir / SOCKET
+    if len(os.fsencode(path)) <= MAX_PATH_BYTES and not _on_network(run_dir):
+        try:
+            return _Place(_listening(path), (path,))
+        except OSError as error:
+            if error.errno not in _NO_SOCKETS:
+                raise
+    elsewhere = _runtime_folder() / f"run-{os.getpid()}-{os.urandom(4).hex()}.sock"
+    found = _listening(elsewhere)
+    pointer = run_dir / POINTER
+    try:
+        pointer.write_text(f"{elsewhere}\n")
+    except BaseException:
+        _Place(found, (elsewhere,)).remove()
+        found.close()
+        raise
+    return _Place(found, (elsewhere, pointer))
+
+
+def _listening(path: Path) -> socket.socket:
+    """A socket at *path* that only this user may connect to, ever: its mode is set before it listens."""
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        made.bind(os.fspath(path))
+        try:
+            path.chmod(0o600)
+            made.listen(MAX_CONNECTIONS)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+def _on_network(folder: Path) -> bool:
+    from ..memory import on_network  # brings ctypes
+
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return on_network(fd)
+    finally:
+        os.close(fd)
+
+
+def _runtime_folder() -> Path:
+    """A folder of this user alone, for sockets."""
+    base = os.environ.get("XDG_RUNTIME_DIR", "")
+    if base and os.path.isabs(base) and os.path.isdir(base) and len(os.fsencode(base)) < MAX_PATH_BYTES // 2:
+        folder = Path(base) / "trioagent"
+    else:
+        folder = Path("/tmp" if os.path.isdir("/tmp") else tempfile.gettempdir()) / f"trioagent-{os.geteuid()}"
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    state = folder.lstat()
+    if state.st_uid != os.geteuid() or state.st_mode & 0o077 or not folder.is_dir() or folder.is_symlink():
+        raise OSError(errno.EACCES, "belongs to somebody else, or others may use it; remove it", str(folder))
+    return folder
+
+
+def _socket_path(run_dir: Path) -> Path:
+    """Where the socket of the run in *run_dir* is.
+
+    Raises:
+        RunNotReachedError: there is none.
+    """
+    path = run_dir / SOCKET
+    if path.is_socket():
+        return path
+    with suppress(OSError, UnicodeDecodeError):
+        elsewhere = Path((run_dir / POINTER).read_text().strip())
+        # The pointer may lie where others write: it is followed only to a socket of one's own.
+        if elsewhere.is_socket() and elsewhere.lstat().st_uid == os.geteuid():
+            return elsewhere
+    if not run_dir.is_dir():
+        raise RunNotReachedError(str(run_dir), "there is no such run directory")
+    if is_running(run_dir):
+        raise RunNotReachedError(str(run_dir), "the run takes no commands (see its log); stop it by a signal")
+    raise RunNotReachedError(str(run_dir), "no run goes on there; the command that began it goes on with it")
+
+
+async def send_control(run_dir: Path, request: ControlRequest) -> Mapping[str, Any]:
+    """Have the run in *run_dir* do what *request* says; returns where it stands then.
+
+    Raises:
+        RunNotReachedError: no run goes on there that takes commands.
+        InvalidInputError: the run cannot do it; nothing was changed.
+    """
+    body = json.dumps(attrs.asdict(request, filter=lambda _, value: value is not None)).encode() + b"\n"
+    path = await trio.to_thread.run_sync(_socket_path, run_dir)
+    try:
+        async with await _connect(path) as stream:
+            await stream.send_all(body)
+            answer = bytearray()
+            async for part in stream:
+                answer += part
+        said: Mapping[str, Any] = json.loads(answer)
+    except (OSError, trio.BrokenResourceError, ValueError) as error:
+        raise RunNotReachedError(str(run_dir), f"the run has just ended, or is busy ({error}); try again") from error
+    if "error" in said:
+        raise InvalidInputError("the run", f"refuses: {said['error']}")
+    return said
+
+
+async def _connect(path: Path) -> trio.SocketStream:
+    """To a path of any length."""
+    if len(os.fsencode(path)) <= MAX_PATH_BYTES:
+        return await trio.open_unix_socket(path)
+    raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), str(path))

@@ -166,10 +166,10 @@ class _Watcher:
                 await self._websocket.close(_POLICY_VIOLATION, "too many errors")
 
     async def _send(self, subscription: Subscription) -> None:
+        connection = self._websocket.scope["state"][CONNECTION]
         try:
             while True:
-                for data in await subscription.receive():
-                    await self._websocket.send({"type": "websocket.send", "text": data.decode()})
+                await connection.send_texts(await subscription.receive())
         except trio.EndOfChannel:
             await self._websocket.close(_NORMAL)
 

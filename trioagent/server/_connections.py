@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import socket
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from itertools import chain
 from math import inf
@@ -26,10 +26,11 @@ from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.h11 import H11Protocol
-from hypercorn.protocol.ws_stream import WSStream
+from hypercorn.protocol.ws_stream import ASGIWebsocketState, WSStream
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState, H11SendableEvent
+from wsproto.events import TextMessage
 from wsproto.utilities import ProtocolError
 
 from .._exceptions import leaves, without_cancelled
@@ -144,6 +145,19 @@ class Connection(TCPServer):
         """End everything that goes on for this connection, at once."""
         self._scope.cancel()
         self.socket_stream.abort()
+
+    async def send_texts(self, texts: Sequence[bytes]) -> None:
+        """Send WebSocket messages in one write; nothing if the WebSocket is closed.
+
+        One by one, through ASGI, each takes 0.1 ms of processor time.
+        """
+        stream = self.protocol.stream  # type: ignore[attr-defined]
+        if not isinstance(stream, WSStream) or stream.closed or stream.state is not ASGIWebsocketState.CONNECTED:
+            await trio.lowlevel.checkpoint()
+            return
+        with suppress(ProtocolError):  # it is being closed
+            frames = [stream.connection.send(TextMessage(data=text.decode())) for text in texts]
+            await self.protocol_send(RawData(b"".join(frames)))
 
     def close_if_idle(self) -> None:
         self._finishing = True

@@ -305,7 +305,6 @@ class Session:
             self._publish("changes", chat=chat.number, changes=[attrs.asdict(change) for change in changes])
         if isinstance(event, Replied):
             self._end(chat, "replied")
-        await trio.lowlevel.checkpoint()
 
     def _show(self, event: Delta | Retrying) -> None:
         if isinstance(event, Delta):

@@ -13,6 +13,7 @@ import pytest
 
 from trioagent import _config
 from trioagent.sandbox._indexes import IndexBounds
+from trioagent.server import ServerLimits
 
 TESTS = Path(__file__).parent
 ROWS = [
@@ -22,7 +23,7 @@ ROWS = [
 ]
 UNITS = {"": 1, "MiB": _config.MIB}
 CONSTANTS = [(match[1], row[1]) for row in ROWS if (match := re.search(r"`([a-z_.]+\.[A-Z_]+)`$", row[0]))]
-COMPLETE = (_config.SandboxLimits, _config.MemoryLimits)
+COMPLETE = (_config.SandboxLimits, _config.MemoryLimits, ServerLimits)
 # Of these, only what bounds something is a limit.
 OTHERS = {
     IndexBounds: {"memories", "total_bytes", "folders"},

@@ -54,6 +54,6 @@ class DeltaBuffer:
         while True:
             if not self._texts:
                 await self._waiting.park()
-            while self._texts and trio.current_time() < self._quiet_until:  # which a flush meanwhile puts off
-                await trio.sleep_until(self._quiet_until)
-            self.flush()
+            await trio.sleep_until(self._quiet_until)
+            if trio.current_time() >= self._quiet_until:  # else a flush meanwhile has put it off
+                self.flush()

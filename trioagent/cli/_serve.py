@@ -13,6 +13,7 @@ import click
 import trio
 
 from .._config import RateLimits
+from .._errors import InvalidInputError
 from .._exceptions import open_helper_nursery
 from ..runtime import open_runtime
 from ._model_options import ResolvedModel, debug_option, given_folder, model_options, resolve_model
@@ -105,7 +106,10 @@ async def _serve(config: ServerConfig, resolved: ResolvedModel, rate: RateLimits
 
 async def serve_until_signal(config: ServerConfig, what: str, runtime: Runtime | None = None) -> int:
     """Serve, and print *what* is served and the link, until SIGINT or SIGTERM."""
-    from ..server import serve as serve_memories
+    try:
+        from ..server import serve as serve_memories
+    except ImportError as error:
+        raise InvalidInputError("a server", "needs the extra: pip install 'trioagent[server]'") from error
 
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with open_helper_nursery() as nursery:

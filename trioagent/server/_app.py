@@ -6,12 +6,12 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Router
 from starlette.types import Receive, Scope, Send
 
-from . import _chats, _openai, _page, _rest
+from . import _chats, _mcp_http, _openai, _page, _rest
 from ._border import Border
 from ._context import ServerContext
 
 # Each has `routes(context)`. The first that matches counts.
-_ROUTES = (_rest.routes, _chats.routes, _openai.routes, _page.routes)
+_ROUTES = (_rest.routes, _chats.routes, _openai.routes, _mcp_http.routes, _page.routes)
 
 
 def make_app(context: ServerContext) -> Border:

@@ -25,6 +25,8 @@ PUBLIC_PATHS = ("/", "/healthz", "/readyz")
 PUBLIC_PREFIX = "/assets/"
 """What is served without a token: the page itself and its parts, which hold no secret, and whether the server lives."""
 
+ENDS_BY_ITSELF = "/mcp"
+
 _HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -252,7 +254,11 @@ class _HttpAnswer:
 
 
 async def _run_while_connected(app: ASGIApp, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
-    """Run *app* with the body in hand; cancelled as soon as the client has left."""
+    """Run *app* with the body in hand; cancelled as soon as the client has left.
+
+    Below `ENDS_BY_ITSELF` it is only told: there a client may leave a request, and the session that it began goes on.
+    """
+    ends_by_itself = scope["path"].startswith(ENDS_BY_ITSELF)
     waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
     left = trio.Event()
 
@@ -270,7 +276,8 @@ async def _run_while_connected(app: ASGIApp, scope: Scope, body: bytes, receive:
             while (await receive())["type"] != "http.disconnect":
                 pass
             left.set()
-            nursery.cancel_scope.cancel()
+            if not ends_by_itself:
+                nursery.cancel_scope.cancel()
 
         nursery.start_soon(watch)
         try:

@@ -1,0 +1,66 @@
+"""``/mcp``: each memory over the Model Context Protocol's streamable HTTP, for any number of clients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import trio
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
+
+from ..memory import Memory
+from ._context import ServerContext
+from ._request_error import RequestError
+
+_METHODS = ("GET", "POST", "DELETE")
+
+
+def routes(context: ServerContext) -> list[BaseRoute]:
+    """``/mcp/NAME``; and ``/mcp`` where there is one memory."""
+    endpoint = _McpEndpoint(context)
+    return [Route("/mcp", endpoint), Route("/mcp/{name}", endpoint)]
+
+
+class _McpEndpoint:
+    """An ASGI application; a memory's MCP server is started by its first request, and ends with the HTTP server."""
+
+    def __init__(self, context: ServerContext) -> None:
+        self._context = context
+        self._managers: dict[str, Any] = {}
+        self._starting = trio.Lock()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] not in _METHODS:
+            await Response(status_code=405, headers={"allow": ", ".join(_METHODS)})(scope, receive, send)
+            return
+        name = scope["path_params"].get("name") or await self._only_name()
+        memory = await self._context.memories.get(name)
+        async with self._starting:
+            if name not in self._managers:
+                self._managers[name] = await self._context.sessions.nursery.start(self._serve, memory)
+        await self._managers[name].handle_request(scope, receive, send)
+
+    async def _only_name(self) -> str:
+        names = await self._context.memories.names()
+        if len(names) != 1:
+            raise RequestError(404, "unknown_memory", f"there are {len(names)} memories", "use /mcp/NAME")
+        return names[0]
+
+    async def _serve(self, memory: Memory, task_status: trio.TaskStatus[Any]) -> None:
+        """Serve one memory until the HTTP server ends."""
+        try:
+            from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+
+            from ._mcp import open_mcp
+        except ImportError as error:
+            advice = "install it where the server runs: pip install 'trioagent[mcp]'"
+            raise RequestError(501, "no_mcp", "the extra for MCP is not there", advice) from error
+        limits, config = self._context.config.limits, self._context.config
+        async with open_mcp(memory, runtime=self._context.runtime, agent=config.agent) as server:
+            manager = StreamableHTTPSessionManager(
+                server.server, max_request_body_size=limits.body_bytes, max_sessions=limits.sessions
+            )
+            async with manager.run():
+                task_status.started(manager)
+                await trio.sleep_forever()

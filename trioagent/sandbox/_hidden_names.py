@@ -122,11 +122,12 @@ def look_for_hidden(root: int, most: int | None = None, rules: AccessRules = DEF
                     seen += 1
                     if most is not None and seen > most:
                         return None
-                    path = f"{here}/{entry.name}" if here else entry.name
-                    if hidden_part(entry.name) or (
-                        rules.readable and not is_shown(path, rules, is_folder=entry.is_dir(follow_symlinks=False))
-                    ):
+                    name, is_folder = entry.name, entry.is_dir(follow_symlinks=False)
+                    if not (is_folder or rules.readable or name[0] == ".") and name.isascii():
+                        continue  # before every block, most names pass here
+                    path = f"{here}/{name}" if here else name
+                    if hidden_part(name) or (rules.readable and not is_shown(path, rules, is_folder=is_folder)):
                         found.add(path)
-                    elif entry.is_dir(follow_symlinks=False):
+                    elif is_folder:
                         waiting.append(path)
     return found

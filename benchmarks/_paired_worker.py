@@ -153,8 +153,8 @@ async def requests(folder: Path, base_url: str) -> AsyncIterator[Work]:
 
 
 @asynccontextmanager
-async def journaled(folder: Path, base_url: str, *, answers: Sequence[str]) -> AsyncIterator[Work]:
-    """The jobs of one batch after the other, each in a run directory of its own."""
+async def journaled(folder: Path, base_url: str, *, answers: Sequence[str], messages: int = 1) -> AsyncIterator[Work]:
+    """The jobs of one batch after the other, each in a run directory of its own; pieces are messages of jobs."""
     memories = [make_memory(folder / f"memory-{number}", NOTES) for number in range(TOGETHER)]
     async with AsyncExitStack() as stack:
         runtime = await stack.enter_async_context(runtime_with(answers))
@@ -165,14 +165,15 @@ async def journaled(folder: Path, base_url: str, *, answers: Sequence[str]) -> A
             runs += 1
             for memory in memories:
                 (memory / "entities" / "acme.md").write_text("# Acme\n- type: company\n")
+            said = ("I work at Acme.",) * messages
             jobs = [
-                Job(id=f"job-{number}", memory=str(memories[number % TOGETHER]), messages=("I work at Acme.",))
-                for number in range(count)
+                Job(id=f"job-{number}", memory=str(memories[number % TOGETHER]), messages=said)
+                for number in range(count // messages)
             ]
             report = await run_batch(
                 jobs, runtime=runtime, run_dir=folder / f"run-{runs}", config=BatchConfig(max_concurrent=TOGETHER)
             )
-            assert report.done == count, report
+            assert report.done == len(jobs), report
 
         yield work
 
@@ -204,12 +205,13 @@ _ALL = [
     _host("chat", "chat() with a model that answers at once", 1000, partial(chats, once=chat_once)),
     _host("stream", "stream_chat() with a model that answers at once", 500, partial(chats, once=stream_once)),
     _host("request", "a request over sockets", 400, requests),
-    _host("journal", "a journaled job of one answer", 300, partial(journaled, answers=EPISODE[2:])),
+    _host("job", "a journaled job of one answer", 300, partial(journaled, answers=EPISODE[2:])),
+    _host("event", "a journaled answer, 20 in a job", 800, partial(journaled, answers=EPISODE[2:], messages=20)),
     _host(
-        "journal-replaces",
-        "a journaled job whose block replaces a note",
-        40,
-        partial(journaled, answers=[REPLACED, EPISODE[2]]),
+        "event-replaces",
+        "a journaled block that replaces a note, 10 in a job",
+        80,
+        partial(journaled, answers=[REPLACED, EPISODE[2]], messages=10),
     ),
 ]
 FIGURES = {figure.name: figure for figure in _ALL}

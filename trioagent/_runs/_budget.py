@@ -81,10 +81,10 @@ class Budget:
         """
         typical = self.spent.completion_tokens // self.answers if self.answers else _FIRST_GUESS
         wanted = Usage.estimate(messages, 0) + Usage(completion_tokens=typical)
-        planned, total = self._reserved.value + wanted, self.total
-        if total.total_tokens + planned.total_tokens > self._max_tokens:
+        planned = self._reserved.value + wanted
+        if self._max_tokens < math.inf and self.total.total_tokens + planned.total_tokens > self._max_tokens:
             raise BudgetExhaustedError("tokens", self._max_tokens)
-        if total.cost + self._price(planned) > self._max_cost:
+        if self._max_cost < math.inf and self.total.cost + self._price(planned) > self._max_cost:
             raise BudgetExhaustedError("cost", self._max_cost)
         self._reserved.value = planned
         return wanted
@@ -139,6 +139,8 @@ class Budget:
     def _price(self, usage: Usage) -> float:
         if not self._priced:  # the server's own prices, as seen so far
             total = self.total
+            if not total.cost:
+                return 0.0
             return usage.total_tokens * total.cost / max(1, total.total_tokens)
         return usage.prompt_tokens * self._prompt_price + usage.completion_tokens * self._completion_price
 

@@ -105,11 +105,13 @@ def bounded(reply: Reply, limits: SandboxLimits) -> Reply:
         name, text = _cut(name, NAME_CHARS), _cut(text, min(limits.value_chars, left))
         values[name] = text
         left -= len(name) + len(text)
-    return attrs.evolve(
-        reply,
-        locals=values,
-        error=_cut(reply.error, ERROR_CHARS),
-        printed=_cut(reply.printed, limits.printed_chars),
+    return Reply(
+        values,
+        _cut(reply.error, ERROR_CHARS),
+        _cut(reply.printed, limits.printed_chars),
+        reply.reads,
+        reply.scanned,
+        reply.complete,
     )
 
 

@@ -28,6 +28,7 @@ from trioagent.memory._history._filling import OpenHistory, look, put
 from trioagent.memory._history._git import open_git
 from trioagent.memory._history._journal import close_journal
 from trioagent.memory._history._reading import Selection
+from trioagent.memory._history._tips import NoteHashes
 from trioagent.tools import NOTE_SUFFIXES
 
 from ..memory.support import PRIVATE, opened
@@ -49,7 +50,7 @@ def fill(root: Path) -> None:
             found = OpenHistory(str(root), history, fd, leased.root_fd)
             again = True
             while again:
-                known, notes = look(found, NOTE_SUFFIXES, never_cancelled)
+                known, notes = look(found, NOTE_SUFFIXES, NoteHashes(), never_cancelled)
                 _, again = put(found, known, notes, close_journal(fd), 10**9, never_cancelled)
         finally:
             os.close(fd)

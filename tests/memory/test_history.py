@@ -14,7 +14,7 @@ import pytest
 from trioagent._errors import InvalidInputError, MemoryConflictError, MemoryHistoryError, RevisionNotFoundError
 from trioagent.memory import ChangeSet, CommitOrigin, HistoryConfig, Memory
 
-from .support import PRIVATE
+from .support import PRIVATE, counted
 
 pytestmark = pytest.mark.real
 
@@ -88,6 +88,51 @@ async def test_the_owner_changes_a_note_after_the_agent(tmp_path: Path) -> None:
     assert (await memory.show("user.md")).content == "by hand\n"
     await save(memory, {"other.md": "2\n"})
     assert [each.kind for each in await memory.log("other.md")] == ["agent", "external", "agent"]
+
+
+async def test_notes_that_cannot_be_read(tmp_path: Path) -> None:
+    """They are neither kept nor taken for deleted, and stop nothing."""
+    if not os.geteuid():
+        pytest.skip("root reads everything")
+    memory = Memory(tmp_path, history=True)
+    for path in ("a/b.md", "a/c.md", "d/e.md"):
+        await save(memory, {path: "1\n"})
+    await memory.update_history()
+    (tmp_path / "a" / "b.md").chmod(0)
+    (tmp_path / "d").chmod(0)
+    try:
+        await save(memory, {"a/c.md": "2\n"})
+        assert [each.kind for each in await memory.log()] == ["agent"] * 4
+    finally:
+        (tmp_path / "d").chmod(0o700)
+
+
+async def test_what_is_too_large_is_named(tmp_path: Path) -> None:
+    (tmp_path / "film.mp4").write_bytes(b"")
+    os.truncate(tmp_path / "film.mp4", 17 * 1024 * 1024)
+    (tmp_path / "small.md").write_text("1\n")
+    memory = Memory(tmp_path, history=True)
+    await save(memory, {"user.md": "1\n"}, chat="a")
+    await save(memory, deletes=frozenset({"film.mp4"}), chat="b")
+    assert (await memory.log())[-1].left_out == ("film.mp4",)
+    with pytest.raises(MemoryHistoryError, match=r"film\.mp4 held before was not kept"):
+        await memory.undo(chat="b")
+
+
+async def test_a_note_that_is_not_changed_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = Memory(tmp_path, history=True)
+    await save(memory, {f"n{number}.md": "1\n" for number in range(10)})
+    for number in range(10):
+        os.utime(tmp_path / f"n{number}.md", ns=(1, 1))
+    monkeypatch.setattr("trioagent.memory._history._filling._RACY", 0)
+    await memory.log()
+    await memory.log()
+    with counted(("read",)) as done:
+        assert len(await memory.log()) == 1
+    assert len(done) <= 1  # what is forgotten
+    (tmp_path / "n3.md").write_text("2\n")
+    os.utime(tmp_path / "n3.md", ns=(1, 1))
+    assert (await memory.log())[0].changes[0].path == "n3.md"
 
 
 async def test_nothing_is_kept_unless_asked_for(tmp_path: Path) -> None:

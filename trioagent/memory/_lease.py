@@ -34,7 +34,7 @@ from .._descriptors import descriptor_budget
 from .._errors import MemoryDeadlockError, MemoryPathError
 from ._deadlock import Holdings, LeaseWait
 from ._file_system import on_network
-from ._history._tips import JournalTips
+from ._history._tips import JournalTips, NoteHashes
 from ._sizes import SizesCache
 
 _POLL_FIRST, _POLL_LAST = 0.001, 0.004  # s
@@ -82,6 +82,7 @@ class RunState:
             may have filled.
         sizes: how large the memories used last are.
         journals: the ends of the journals of their histories.
+        hashes: of the notes that were compared with their histories last.
         is_local: path of a memory to whether it lies on a local file system, the ones used last at the end.
         stall: seconds on the event loop that count as a stall.
         slow_until: no file operation runs inline before this time (``time.monotonic()``).
@@ -92,6 +93,7 @@ class RunState:
     limiter: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(8))
     sizes: SizesCache = attrs.field(factory=SizesCache)
     journals: JournalTips = attrs.field(factory=JournalTips)
+    hashes: NoteHashes = attrs.field(factory=NoteHashes)
     is_local: OrderedDict[str, bool] = attrs.field(factory=OrderedDict)
     stall: float = _STALL
     slow_until: float = -math.inf

@@ -11,7 +11,7 @@ store already, and are known by their sequence numbers and ids.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import attrs
@@ -38,11 +38,13 @@ from ._store import (
     quoted,
     tidy_packs,
 )
+from ._tips import NoteHashes, NoteStamp
 
 _MODE = b"100644"
 _HELD_BYTES = 64 * 1024 * 1024  # of changed notes that are kept from the look at them to their commit
 _SHOWN_LEFT_OUT = 100
-_MAX_FOLDERS = 100_000
+_MAX_FOLDERS, _DEEPEST = 100_000, 128
+_RACY = 1_000_000_000  # ns; a file changed so shortly before it was read may change again without a new time
 
 
 @attrs.frozen
@@ -84,13 +86,17 @@ class FoundNotes:
 
 
 def look(
-    opened: OpenHistory, suffixes: Collection[str], check_cancelled: Callable[[], None]
+    opened: OpenHistory, suffixes: Collection[str], hashes: NoteHashes, check_cancelled: Callable[[], None]
 ) -> tuple[dict[str, str], FoundNotes]:
     """The first step of filling: the newest notes in the store, which is made if need be, and how the notes differ."""
     store = make_store(opened.path, opened.fd)
     with open_git(opened.memory, store, check_cancelled) as git:
         known = newest_notes(git)
-    return known, look_at_notes(opened.root_fd, known, opened.fd, suffixes)
+    before = hashes.take(opened.memory)
+    after: dict[str, tuple[NoteStamp, str]] = {}
+    found = look_at_notes(opened.root_fd, known, opened.fd, suffixes, before, after)
+    hashes.put(opened.memory, after)
+    return known, found
 
 
 def put(
@@ -122,25 +128,40 @@ def put(
     return attrs.evolve(update, pruned=pruned), filling.is_outdated
 
 
-def look_at_notes(root_fd: int, known: dict[str, str], history_fd: int, suffixes: Collection[str]) -> FoundNotes:
+def look_at_notes(
+    root_fd: int,
+    known: dict[str, str],
+    history_fd: int,
+    suffixes: Collection[str],
+    before: Mapping[str, tuple[NoteStamp, str]],
+    after: dict[str, tuple[NoteStamp, str]],
+) -> FoundNotes:
     """Compare the notes with the store's newest revision.
 
     Looked at are the files that can be notes or attachments, and those that the store knows. It needs no lease: what a
     commit has changed meanwhile is in the journal, and that counts.
+
+    Args:
+        before, after: the hashes of notes by what their files were like, from the last time and for the next.
     """
-    found, forgotten, held = FoundNotes(gone=set(known)), read_forgotten(history_fd), 0
+    found, forgotten, held, settled = FoundNotes(gone=set(known)), read_forgotten(history_fd), 0, time.time_ns() - _RACY
     with Folders(root_fd) as folders:
         waiting = [""]
         for number, folder in enumerate(waiting):
-            fd = folders.at(folder)
-            if fd is None or number > _MAX_FOLDERS:
+            if number > _MAX_FOLDERS:
+                break
+            try:
+                fd = folders.at(folder)
+                entries = [] if fd is None else sorted(_fsops.entries(fd))
+            except OSError:  # it may not be read, so nothing is known of what is in it
+                found.gone = {path for path in found.gone if not path.startswith(f"{folder}/")}
                 continue
-            for name, is_folder, size in sorted(_fsops.entries(fd)):
+            for name, is_folder, size in entries:
                 path = f"{folder}/{name}" if folder else name
-                if is_hidden(name):
+                if fd is None or is_hidden(name):
                     continue
                 if is_folder:
-                    if path.count("/") < 128:
+                    if path.count("/") < _DEEPEST:
                         waiting.append(path)
                     continue
                 if path not in known and suffix_of(path) not in suffixes:
@@ -149,11 +170,26 @@ def look_at_notes(root_fd: int, known: dict[str, str], history_fd: int, suffixes
                     found.left_out.append(path)
                     found.gone.discard(path)
                     continue
-                data = _fsops.read(name, fd, LARGEST_NOTE + 1)
+                status = _fsops.lstat(name, fd)
+                if status is None:
+                    continue
+                stamp = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+                if path in before and before[path] == (stamp, known.get(path)):
+                    after[path] = before[path]
+                    found.gone.discard(path)
+                    continue
+                try:
+                    data = _fsops.read(name, fd)
+                except OSError:  # it may not be read, or has become too large
+                    found.left_out.append(path)
+                    found.gone.discard(path)
+                    continue
                 if data is None:
                     continue
                 found.gone.discard(path)
                 blob = blob_id(data)
+                if status.st_ctime_ns < settled:
+                    after[path] = (stamp, blob)
                 if known.get(path) == blob or (path in forgotten and forgotten[path] == version_of(data)):
                     continue
                 found.changed[path] = blob

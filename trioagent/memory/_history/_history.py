@@ -16,7 +16,7 @@ import trio
 from ..._errors import InvalidInputError, MemoryHistoryError, MemoryStorageError, RevisionNotFoundError
 from ...tools import RESERVED
 from .. import _fsops
-from .._lease import in_thread
+from .._lease import in_thread, run_state
 from .._paths import is_inside
 from .._root import open_root
 from . import _store
@@ -104,10 +104,10 @@ class History:
         have changed are looked at once more.
         """
         check_cancelled = trio.from_thread.check_cancelled
-        total = HistoryUpdate()
+        total, hashes = HistoryUpdate(), run_state().hashes
         try:
             for _ in range(_MOST_LOOKS):
-                known, found = await in_thread(partial(look, opened, self._suffixes, check_cancelled))
+                known, found = await in_thread(partial(look, opened, self._suffixes, hashes, check_cancelled))
                 async with self._lease() as lease:
                     files = [] if lease.unsettled is not None else await in_thread(partial(close_journal, opened.fd))
                 added, again = await in_thread(

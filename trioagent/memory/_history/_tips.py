@@ -1,4 +1,4 @@
-"""What a process remembers of journals that it has appended to, so that the next commit need not read them."""
+"""What a process remembers between two uses of a history: the ends of journals, and the hashes of notes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import attrs
 
 from ...tools import Version
 
-_MAX_TIPS, _MAX_VERSIONS = 1000, 20_000
+_MAX_TIPS, _MAX_VERSIONS, _MAX_HASHES = 1000, 20_000, 200_000
 
 
 @attrs.define
@@ -45,3 +45,29 @@ class JournalTips:
             self._tips[path] = tip
             while len(self._tips) > _MAX_TIPS:
                 self._tips.popitem(last=False)
+
+
+NoteStamp = tuple[int, int, int, int]
+"""A file's inode, size, and times of change of its content and of itself, in ns."""
+
+
+@attrs.define(eq=False)
+class NoteHashes:
+    """Git's hashes of the notes that were looked at last, by the path of their memory; to be used under its lock.
+
+    It saves reading the notes that have not changed, nothing more: whether a note is a commit's base is known by what
+    that commit has read.
+    """
+
+    _memories: OrderedDict[str, dict[str, tuple[NoteStamp, str]]] = attrs.field(factory=OrderedDict)
+    _lock: threading.Lock = attrs.field(factory=threading.Lock)
+
+    def take(self, path: str) -> dict[str, tuple[NoteStamp, str]]:
+        with self._lock:
+            return self._memories.pop(path, {})
+
+    def put(self, path: str, hashes: dict[str, tuple[NoteStamp, str]]) -> None:
+        with self._lock:
+            self._memories[path] = hashes
+            while sum(map(len, self._memories.values())) > _MAX_HASHES:
+                self._memories.popitem(last=False)

@@ -10,9 +10,12 @@ from pathlib import Path
 
 import attrs
 import pytest
+import trio
 
 from trioagent._errors import InvalidInputError, MemoryConflictError, MemoryHistoryError, RevisionNotFoundError
 from trioagent.memory import ChangeSet, CommitOrigin, HistoryConfig, Memory
+from trioagent.memory._history._git import open_git
+from trioagent.memory._history._store import make_store
 
 from .support import PRIVATE, counted
 
@@ -266,6 +269,35 @@ async def test_a_folder_elsewhere(tmp_path: Path) -> None:
     assert [each.said for each in await quiet.log()] == ["", "x"]
     assert (tmp_path / "history").stat().st_mode & 0o777 == 0o700
     assert (tmp_path / "history" / ".gitignore").read_text() == "*\n"
+
+
+def test_git_that_is_slow_to_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it is given does not fit into a pipe, and it is looked after meanwhile whether the caller is cancelled."""
+    monkeypatch.setattr("trioagent.memory._history._git._POLL", 1e-4)
+    looks = 0
+
+    def look() -> None:
+        nonlocal looks
+        looks += 1
+
+    fd = os.open(tmp_path, os.O_RDONLY)
+    store = make_store(tmp_path, fd)
+    os.close(fd)
+    with open_git(str(tmp_path), store, look) as git:
+        output = git.output("cat-file", "--batch-check", given=b"beef%d\n" * 40_000) or b""
+    assert output.count(b"missing\n") == 40_000 and looks
+
+
+async def test_cancelling_kills_git(tmp_path: Path) -> None:
+    """Nothing is lost: the rows stay until the store has them."""
+    memory = Memory(tmp_path, history=True)
+    for number in range(20):
+        await save(memory, {f"n{number}.md": "x\n" * 1000})
+    for seconds in (0.005, 0.02, 0.05, 0.1):
+        with trio.move_on_after(seconds):
+            await memory.update_history()
+    assert len(await memory.log()) == 20
+    assert list((tmp_path / PRIVATE / "history").glob("rows-*")) == []
 
 
 @pytest.mark.parametrize("history", ["", 7, None, 1.5])

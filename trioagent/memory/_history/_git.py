@@ -89,15 +89,17 @@ class Git:
         Raises:
             MemoryHistoryError: git failed.
         """
-        with self._process(arguments) as process:
-            data, errors, rest = b"", b"", given
-            while True:
-                try:
-                    data, errors = process.communicate(rest, timeout=_POLL)
-                    break
-                except subprocess.TimeoutExpired:
-                    rest = b""  # it goes on with what it was given first
-                    self.check_cancelled()
+        # From a file: a pipe is not written to any more once `communicate` has been interrupted (as of Python 3.11).
+        with tempfile.TemporaryFile() as file:
+            file.write(given)
+            file.seek(0)
+            with self._process(arguments, stdin=file) as process:
+                while True:
+                    try:
+                        data, errors = process.communicate(timeout=_POLL)
+                        break
+                    except subprocess.TimeoutExpired:
+                        self.check_cancelled()
         if process.returncode:
             if missing:
                 return None
@@ -149,7 +151,11 @@ class Git:
 
     @contextlib.contextmanager
     def _process(
-        self, arguments: Sequence[str], *, errors: IO[bytes] | int = subprocess.PIPE
+        self,
+        arguments: Sequence[str],
+        *,
+        stdin: IO[bytes] | int = subprocess.PIPE,
+        errors: IO[bytes] | int = subprocess.PIPE,
     ) -> Iterator[subprocess.Popen[bytes]]:
         """A git process; it is gone in the end."""
         command = [_git_path(self.memory), "--no-pager", "--literal-pathspecs", *arguments]
@@ -171,7 +177,7 @@ class Git:
             command,
             cwd=self.folder,
             env=env,
-            stdin=subprocess.PIPE,
+            stdin=stdin,
             stdout=subprocess.DEVNULL if errors is not subprocess.PIPE else subprocess.PIPE,
             stderr=errors,
             start_new_session=True,

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # As a variable it holds for the build's isolated environment too.
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: setup demo test suite lint types coverage test-pythons readme bench clean
+.PHONY: setup demo test suite lint types coverage test-pythons test-browser readme bench clean
 
 setup: $(VENV)/.installed
 
@@ -48,6 +48,11 @@ coverage: suite
 
 test-pythons: setup
 	$(BIN)/python -m gates.pythons
+
+# In a real Chromium (Debian: apt-get install chromium chromium-driver); without one they are skipped, unless
+# TRIOAGENT_REQUIRE_BROWSER is set.
+test-browser: setup
+	$(BIN)/python -m pytest -m browser tests/browser
 
 readme: setup
 	$(BIN)/python -m gates.readme

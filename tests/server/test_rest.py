@@ -61,7 +61,7 @@ async def test_every_reading_operation_answers_as_the_document_says(served: Serv
     for operation in OPERATIONS:
         if operation.method != "GET":
             continue
-        key = operation.path.replace(":path", "")
+        key = operation.path.replace(":text", "")
         address = key.format(path=paths.get(operation.name, ""), **names)
         response = await served.client.get(address, params=queries.get(operation.name, {}))
         assert response.status_code == 200, (address, response.text)

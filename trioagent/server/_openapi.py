@@ -21,7 +21,7 @@ _PLAIN: Mapping[Any, dict[str, Any]] = {
     type(None): {"type": "null"},
     Any: {},
 }
-_PATH_PARAMETER = re.compile(r"\{(\w+)(?::path)?\}")
+_PATH_PARAMETER = re.compile(r"\{(\w+)(?::text)?\}")
 _ATTRIBUTE = re.compile(r"^ {4}([\w, ]+): (.+(?:\n {5,}.+)*)", re.MULTILINE)
 _DESCRIPTION = (
     "Memories, their notes and runs of a trioagent server. Every operation but those that say so takes the header "

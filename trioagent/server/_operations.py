@@ -8,6 +8,7 @@ from typing import Any, Literal, get_type_hints
 
 import attrs
 import trio
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -19,6 +20,21 @@ from ._context import ServerContext
 from ._request_error import RequestError
 
 _converter = strict_converter()
+
+
+class _AnyText(Convertor[str]):
+    """A part of an address that may hold slashes and line breaks: names of notes and jobs are anybody's."""
+
+    regex = r"[\s\S]*"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("text", _AnyText())
 _UNREADABLE = (ValueError, RecursionError)
 
 
@@ -66,7 +82,7 @@ class Operation:
     """One method at one address.
 
     Attributes:
-        path: as Starlette writes it: ``{name}`` is one part, ``{name:path}`` may hold slashes.
+        path: as Starlette writes it: ``{name}`` is one part, ``{name:text}`` may hold any characters.
         name: for programs that are made of the OpenAPI document.
         summary: one sentence.
         answer: the class of the answer's body.

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from .._errors import InvalidInputError
-from .._runs import Filter, JobPage, RunBrowser, RunSeries, read_series
+from .._runs import Filter, JobPage, JournalError, RunBrowser, RunSeries, read_series
 from ..memory import HistoryDiff, Memory, NoteContent, Revision, UndoneChanges
 from . import _graph, _notes, _writes
 from ._context import ServerContext
@@ -356,7 +356,7 @@ OPERATIONS: Sequence[Operation] = (
     ),
     Operation(
         method="GET",
-        path=f"{_MEMORY}/notes/{{path:path}}",
+        path=f"{_MEMORY}/notes/{{path:text}}",
         name="read_note",
         summary="A note by its path, or by what a link to it says.",
         answer=_notes.NoteView,
@@ -366,7 +366,7 @@ OPERATIONS: Sequence[Operation] = (
     ),
     Operation(
         method="PUT",
-        path=f"{_MEMORY}/notes/{{path:path}}",
+        path=f"{_MEMORY}/notes/{{path:text}}",
         name="write_note",
         summary="Make a note, or replace the version of it that If-Match names.",
         answer=_writes.Written,
@@ -378,7 +378,7 @@ OPERATIONS: Sequence[Operation] = (
     ),
     Operation(
         method="DELETE",
-        path=f"{_MEMORY}/notes/{{path:path}}",
+        path=f"{_MEMORY}/notes/{{path:text}}",
         name="delete_note",
         summary="Delete the version of a note that If-Match names.",
         answer=_writes.Written,
@@ -398,7 +398,7 @@ OPERATIONS: Sequence[Operation] = (
     ),
     Operation(
         method="GET",
-        path=f"{_MEMORY}/backlinks/{{path:path}}",
+        path=f"{_MEMORY}/backlinks/{{path:text}}",
         name="list_backlinks",
         summary="The notes that link to a note.",
         answer=Backlinks,
@@ -437,7 +437,7 @@ OPERATIONS: Sequence[Operation] = (
     ),
     Operation(
         method="GET",
-        path=f"{_MEMORY}/revisions/{{revision}}/notes/{{path:path}}",
+        path=f"{_MEMORY}/revisions/{{revision}}/notes/{{path:text}}",
         name="read_former_note",
         summary="A note as it was at a revision.",
         answer=NoteContent,
@@ -495,7 +495,7 @@ OPERATIONS: Sequence[Operation] = (
     ),
     Operation(
         method="GET",
-        path=f"{_RUN}/jobs/{{job:path}}",
+        path=f"{_RUN}/jobs/{{job:text}}",
         name="read_job",
         summary="A job with its transcript.",
         answer=JobView,
@@ -544,8 +544,14 @@ async def _of_run(context: ServerContext, call: RestCall, read: Callable[[RunBro
     """What *read* finds in the journal of a run."""
 
     def work() -> T:
-        with RunBrowser(context.runs.path(call.path["run"])) as browser:
-            return read(browser)
+        path = context.runs.path(call.path["run"])
+        try:
+            with RunBrowser(path) as browser:
+                return read(browser)
+        except JournalError as error:
+            raise RequestError(
+                500, "journal", str(error), "put the run directory right where the server runs"
+            ) from error
 
     return await _in_thread(work)
 

@@ -24,8 +24,6 @@ let view = null;
 let served = { memories: [], runs: [] };
 let last = { memory: "", run: "" };
 
-start();
-
 async function start() {
   applyTheme(localStorage.getItem("trioagent.theme"));
   const token = takeToken();
@@ -225,3 +223,5 @@ function keys(event) {
   } else if (event.key === "?") showKeys();
   else if (event.key === "Escape") view?.escape?.();
 }
+
+start();

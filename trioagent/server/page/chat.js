@@ -246,7 +246,7 @@ class Turn {
     this.chat = chat;
     this.answer = el("div.answer", {});
     this.element = el("section.turn", { "aria-label": "Message and answer" }, text && el("div.said", {}, text), this.answer);
-    this.working = el("p.working", { "aria-label": "Working" }, el("span", {}), el("span", {}), el("span", {}));
+    this.working = el("p.working", {}, el("span.unseen", {}, "Working"), el("span", {}), el("span", {}), el("span", {}));
     this.answer.append(this.working);
     this.parts = {};
   }

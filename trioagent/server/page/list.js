@@ -99,8 +99,12 @@ export class VirtualList {
   key(event) {
     if (event.altKey || event.ctrlKey || event.metaKey) return;
     const page = Math.max(1, Math.floor(this.element.clientHeight / this.options.rowHeight) - 1);
-    const moves = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -this.total, End: this.total };
-    if (event.key in moves) {
+    const moves = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page };
+    const ends = { Home: 0, End: this.total - 1 };
+    if (event.key in ends) {
+      event.preventDefault();
+      this.activate(ends[event.key]);
+    } else if (event.key in moves) {
       event.preventDefault();
       this.activate(this.active < 0 ? 0 : this.active + moves[event.key]);
     } else if ((event.key === "Enter" || event.key === " ") && this.active >= 0) {

@@ -1,0 +1,150 @@
+"""A run in a real browser: its numbers, its jobs, one job's transcript, failures by cause; also a very large one."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trio
+
+from tests.runs.support import DONE, failed_outcome, journal_jobs
+from tests.runs.test_series import at
+from trioagent._runs._journal import open_journal
+from trioagent._runs._lock import take_run_lock
+from trioagent._runs._report import StatusFile
+
+from .chromium import Browser
+from .page_server import page_server
+
+pytestmark = [pytest.mark.real, pytest.mark.browser]
+LARGE = 100_000
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Path:
+    trio.run(journal_jobs, tmp_path / "july")
+    status = StatusFile(tmp_path / "july", "a model")
+    for second in range(20):
+        status.write(at(float(second), done=second // 5, failed=second // 9, tokens_total=second * 1000, running=4))
+    status.write(at(20.0, done=3, failed=3, tokens_total=20_000), ended=True)
+    return tmp_path / "july"
+
+
+@pytest.fixture
+def run(browser: Browser, run_dir: Path) -> Iterator[Browser]:
+    with page_server(None, runs=run_dir) as link:
+        browser.open(link)
+        browser.one(".run h1", "july")
+        yield browser
+        browser.leave()
+
+
+def test_numbers_and_plots(run: Browser) -> None:
+    assert run.texts(".figure dt")[:3] == ["Done", "Failed", "To go on with"]
+    assert [text.split()[0] for text in run.texts(".figure dd")[:3]] == ["3", "3", "1"]
+    run.one(".state-line", "was cancelled, or ended with an error")
+    run.wait(lambda: len(run.all(".uplot canvas")) == 5)
+    assert run.texts(".plot .value")[0] == "3 done, 3 failed"
+    assert run.texts(".plot .value")[3] == "20K"
+
+
+def test_jobs_by_state_cause_and_id(run: Browser) -> None:
+    run.wait(lambda: len(run.all("[role=option]")) == 7)
+    run.one(".segments button", "Failed").click()
+    run.wait(lambda: run.texts("[role=option] .id") == ["failed-0", "failed-1", "failed-2"])
+    run.one(".cause", "ModelStatusError 429").click()
+    run.wait(lambda: run.texts("[role=option] .id") == ["failed-0", "failed-1"])
+    run.one(".chip", "ModelStatusError 429").click()
+    run.press("/")
+    run.press("-", "2")
+    run.wait(lambda: run.texts("[role=option] .id") == ["failed-2"])
+    run.one(".segments button", "No reply").click()
+    run.wait(lambda: run.texts("[role=option] .id") == ["done-2"])
+    run.press("/")
+    run.press("x", "x")
+    run.one(".jobs .summary", "No job fits the filters.")
+
+
+def test_a_transcript_with_every_attempt_and_diff(run: Browser) -> None:
+    run.one("[role=option]", "failed-0").click()
+    run.one(".job h2", "failed-0")
+    run.one(".error-box", "the server said 429 to 0")
+    assert run.texts(".job .block code") == ["create_file('a.md', 'one')", "update_file('a.md', 'one', 'two')"]
+    assert run.texts(".job .added .text") == ["one"]
+    assert run.texts(".job .removed .text") == ["gone"]
+    run.press("ESCAPE")
+    run.one(".causes h2", "Failures by cause")
+    run.one("[role=option]", "running-0").click()
+    run.one(".job", "Attempt 2")
+    run.go("#/run/july/jobs/done-0")
+    run.one(".job .said", "I moved to Berlin.")
+    run.one(".job .reply", "Noted.")
+    run.go("#/run/july/jobs/none")
+    run.one(".job [role=alert]", "there is no job 'none'")
+    assert all("404" in complaint for complaint in run.complaints())
+
+
+def test_the_list_is_used_by_keyboard(run: Browser) -> None:
+    run.wait(lambda: len(run.all("[role=option]")) == 7)
+    run.driver.execute_script("arguments[0].focus()", run.one("[role=listbox]"))
+    run.press("END", "ENTER")
+    run.one(".job h2", "running-0")
+
+
+def test_a_run_that_goes_on_is_followed(browser: Browser, run_dir: Path) -> None:
+    status = StatusFile(run_dir, "a model")
+    status.write(at(1.0, done=1, total=10, eta_seconds=9.0))
+    lock = take_run_lock(run_dir)
+    assert lock is not None
+    try:
+        with page_server(None, runs=run_dir) as link:
+            browser.open(link)
+            browser.one(".state-line", "runs on a model")
+            browser.one(".figures", "of 10")
+            with sqlite3.connect(run_dir / "journal.db") as connection:
+                connection.execute("UPDATE jobs SET state = 'done' WHERE id = 'running-0'")
+            connection.close()
+            status.write(at(2.0, done=2, total=10))
+            browser.wait(lambda: browser.texts(".figure dd")[0].startswith("4"))
+            browser.wait(lambda: len(browser.all(".dot.done")) == 3)
+            browser.leave()
+    finally:
+        lock.release()
+
+
+def write_large(run_dir: Path) -> None:
+    """A journal with as many jobs, written in one transaction."""
+
+    async def begin() -> None:
+        async with open_journal(run_dir):
+            pass
+
+    trio.run(begin)
+    done, failed = json.dumps(DONE), [json.dumps(failed_outcome(number)) for number in range(3)]
+    rows = (
+        (f"job-{number:06}", *(("failed", failed[number // 10 % 3]) if number % 10 == 3 else ("done", done)))
+        for number in range(LARGE)
+    )
+    connection = sqlite3.connect(run_dir / "journal.db")
+    with connection:
+        connection.executemany("INSERT INTO jobs (id, digest, state, attempts, outcome) VALUES (?, 'd', ?, 1, ?)", rows)
+    connection.close()
+
+
+def test_a_hundred_thousand_jobs(browser: Browser, tmp_path: Path) -> None:
+    """How long it takes is measured by the benchmarks; here, that only the rows that are seen are there."""
+    write_large(tmp_path / "large")
+    with page_server(None, runs=tmp_path / "large") as link:
+        browser.open(link)
+        browser.one(".jobs .summary", "100,000 jobs")
+        rows = browser.one("[role=listbox]")
+        browser.driver.execute_script("arguments[0].focus()", rows)
+        browser.press("END")
+        browser.wait(lambda: "job-099999" in browser.texts("[role=option] .id"))
+        assert len(browser.all("[role=option]")) < 60
+        browser.one(".cause", "DeadlineExceededError").click()
+        browser.one(".jobs .summary", "3,333 jobs")
+        browser.leave()

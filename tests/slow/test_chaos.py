@@ -22,3 +22,4 @@ async def test_chaos(tmp_path: Path) -> None:
     # It was chaos indeed.
     assert figures.kill_seconds and figures.step_kills and figures.inner_cancel_seconds and figures.resumes
     assert sum(figures.server["served"].values()) > figures.jobs
+    assert all(figures.server["served"][f"right, {how}"] for how in ("cut by the token limit", "without its <think>"))

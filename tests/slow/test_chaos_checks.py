@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 import trio
 
-from trioagent import BatchConfig, ChatMessage, ModelProtocolError, ModelStatusError, open_runtime
+from trioagent import BatchConfig, ChatMessage, ModelProtocolError, ModelStatusError, Usage, open_runtime
 from trioagent.batch import CONVERSATIONS, FAILURES, run_batch
+from trioagent.models import AnswerEnd, AnswerPart, TextDelta
 from trioagent.testing import ModelRequest, ScriptedModel
 from trioagent.testing._script import Say, Wire
 
@@ -30,14 +31,17 @@ FAILING = next(number for number in range(JOBS) if _script.permanent(PLAN.seed, 
 GOOD = 2 if FAILING != 2 else 4  # it has a memory of its own
 
 
-def undisturbed(messages: Sequence[ChatMessage]) -> str:
+def undisturbed(messages: Sequence[ChatMessage]) -> str | Sequence[AnswerPart]:
     number = int(messages[1].content.split()[1].rstrip(","))
     turn = sum(message.role == "assistant" for message in messages)
     if number == FAILING and turn >= _script.FAILS_AT:
         kind = _script.permanent(PLAN.seed, number)
         raise ModelProtocolError("nonsense") if kind == "nonsense" else ModelStatusError(500, kind)
     said = [turn for message in _script.turns(PLAN.seed, number) for turn in message]
-    return _script.text(said[turn])
+    text = _script.text(said[turn])
+    if isinstance(said[turn], _script.Cut):
+        return [TextDelta(text), AnswerEnd(Usage(completion_tokens=_script.COMPLETION_TOKENS), "length")]
+    return text
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import random
 
+import attrs
+
 from trioagent.testing import Fault, Say
 from trioagent.testing._script import Wire
+
+from ._script import COMPLETION_TOKENS
 
 OVERLOADS = ("429", "429, Retry-After", "503", "503, Retry-After")
 OUTAGES = ("reset", "503", "quota")
@@ -107,12 +111,12 @@ def lasting(kind: str, number: int) -> Wire:
 
 def right(text: str, *, chance: random.Random, latency: float) -> tuple[str, Say]:
     """A good answer in one of its forms: the name of the form, and the answer."""
-    delay = chance.uniform(0, latency)
+    say = Say(text, delay=chance.uniform(0, latency), chunk=40, usage=(12, COMPLETION_TOKENS))
     match chance.random():
         case x if x < 0.1:
-            return "right, slow bytes", Say(text, delay=delay, chunk=16, piece=150, pace=0.01)
+            return "right, slow bytes", attrs.evolve(say, chunk=16, piece=150, pace=0.01)
         case x if x < 0.3:
-            return "right, in one JSON body", Say(text, delay=delay, ignore_stream=True)
+            return "right, in one JSON body", attrs.evolve(say, ignore_stream=True)
         case x if x < 0.4:
-            return "right, connection closed", Say(text, delay=delay, chunk=40, then="close")
-    return "right", Say(text, delay=delay, chunk=40)
+            return "right, connection closed", attrs.evolve(say, then="close")
+    return "right", say

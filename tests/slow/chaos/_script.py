@@ -1,7 +1,9 @@
 """What is said and done in a chaos run: a pure function of seed and job, so that what must come out is known.
 
 Every block appends a line of its own to ``log.md``, which is not idempotent: a block that is lost or runs twice shows.
-Besides that it creates, replaces or rewrites a note of its job.
+Besides that it creates, replaces or rewrites a note of its job. Some answers are cut by the token limit in the middle
+of a block, and some begin without ``<think>`` and consider a block and a reply in their thoughts: were any of that
+taken for what the model wants, the log would have a line of nobody.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from pathlib import Path
 
 import attrs
 
+from trioagent._turn import CUT
 from trioagent.batch import Job
 
 SYSTEM_PROMPT = "You are being tested."
@@ -26,6 +29,9 @@ PERMANENT = {
 }
 FAILS_AT = 2
 _PERMANENT_SHARE = 0.04
+_CUT_SHARE, _SWALLOWED_SHARE = 0.06, 0.1  # of answers
+COMPLETION_TOKENS = 3  # of every answer, by the server's account
+_SPOIL = f"<python>\nwith open({LOG!r}, 'a') as file:\n    file.write('spoilt by {{mark}}\\n')\n"
 _SHARED_BY = 10  # jobs at once to one shared memory, more or less
 
 
@@ -36,6 +42,7 @@ class Block:
     number: int
     mark: str
     kind: str
+    swallowed: bool = False
 
     @property
     def path(self) -> str:
@@ -79,9 +86,22 @@ class Reply:
     """The answer that ends a message."""
 
     mark: str
+    swallowed: bool = False
 
 
-Turn = Block | Reply
+@attrs.frozen
+class Cut:
+    """An answer that the token limit cuts in the middle of its block, which must not run."""
+
+    mark: str
+
+    @property
+    def result(self) -> str:
+        """What the agent is told of it."""
+        return CUT.format(tokens=COMPLETION_TOKENS)
+
+
+Turn = Block | Cut | Reply
 
 
 @lru_cache(maxsize=256)
@@ -90,8 +110,13 @@ def turns(seed: int, number: int) -> tuple[tuple[Turn, ...], ...]:
     chance = random.Random(f"{seed} job {number}")
     found: list[tuple[Turn, ...]] = []
     for message in range(chance.randint(2, 3)):
-        marks = [f"{number}.{message}.{block}" for block in range(chance.randint(1, 2))]
-        found.append((*(Block(number, mark, chance.choice(KINDS)) for mark in marks), Reply(f"{number}.{message}")))
+        answers: list[Turn] = []
+        for block in range(chance.randint(1, 2)):
+            mark = f"{number}.{message}.{block}"
+            if chance.random() < _CUT_SHARE:
+                answers.append(Cut(mark))
+            answers.append(Block(number, mark, chance.choice(KINDS), chance.random() < _SWALLOWED_SHARE))
+        found.append((*answers, Reply(f"{number}.{message}", chance.random() < _SWALLOWED_SHARE)))
     return tuple(found)
 
 
@@ -108,9 +133,13 @@ def permanent(seed: int, number: int) -> str:
 
 def text(turn: Turn) -> str:
     """What the model says."""
+    spoil = _SPOIL.format(mark=turn.mark)
+    if isinstance(turn, Cut):
+        return f"<think>{turn.mark} is due.</think>\n{spoil}"
+    begin = f"Shall it be\n{spoil}</python>\nor <reply>nothing</reply>? No: " if turn.swallowed else "<think>"
     if isinstance(turn, Block):
-        return f"<think>{turn.mark} is due.</think>\n<python>\n{turn.code}\n</python>"
-    return f"<think>All saved.</think>\n<python></python>\n<reply>{turn.mark} is done.</reply>"
+        return f"{begin}{turn.mark} is due.</think>\n<python>\n{turn.code}\n</python>"
+    return f"{begin}All saved.</think>\n<python></python>\n<reply>{turn.mark} is done.</reply>"
 
 
 def job(seed: int, number: int, memories: Path, *, agents: int, patience: float) -> Job:
@@ -139,6 +168,6 @@ def conversation(seed: int, number: int) -> tuple[tuple[str, str], ...]:
         said.append(("user", user(number, message)))
         for turn in answers:
             said.append(("assistant", text(turn)))
-            if isinstance(turn, Block):
+            if not isinstance(turn, Reply):
                 said.append(("tool", turn.result))
     return tuple(said)

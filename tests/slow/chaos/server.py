@@ -15,6 +15,7 @@ from collections import Counter
 from functools import partial
 from typing import Any
 
+import attrs
 import trio
 
 from trioagent.testing import ModelRequest, ModelServer, Say, serve_model
@@ -86,7 +87,12 @@ class Watcher:
         self._given.add((number, turn))
         said = [turn for message in _script.turns(self._plan.seed, number) for turn in message]
         chance = random.Random(f"{self._plan.seed} form {number}.{turn}.{tried}")
-        form, say = _faults.right(_script.text(said[turn]), chance=chance, latency=self._plan.latency)
+        answer = said[turn]
+        form, say = _faults.right(_script.text(answer), chance=chance, latency=self._plan.latency)
+        if isinstance(answer, _script.Cut):
+            form, say = "right, cut by the token limit", attrs.evolve(say, finish_reason="length")
+        elif answer.swallowed:
+            form = "right, without its <think>"
         self.served[form] += 1
         return say
 

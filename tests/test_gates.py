@@ -95,7 +95,7 @@ def test_this_interpreter_is_among_those_found() -> None:
 
 
 def test_left_out_of_the_core_are_tests_that_exist() -> None:
-    for name in pythons.LEFT_OUT:
+    for name in (*pythons.CORE, *pythons.LEFT_OUT):
         path, _, function = name.partition("::")
         assert (ROOT / path).exists(), name
         assert not function or f"def {function}(" in (ROOT / path).read_text(encoding="utf-8"), name

@@ -10,15 +10,17 @@ import trio
 from .._messages import ChatMessage, Usage
 from ..models import AnswerEnd, AnswerPart, Retrying, TextDelta
 
-ScriptedAnswer = str | Exception | Sequence[AnswerPart] | Callable[[Sequence[ChatMessage]], str]
+Answering = Callable[[Sequence[ChatMessage]], str | Sequence[AnswerPart]]
+ScriptedAnswer = str | Exception | Sequence[AnswerPart] | Answering
 
 
 class ScriptedModel:
     """A :class:`~trioagent.Model` that gives the next answer of its script to each request, in order of asking.
 
     Args:
-        answers: one for each request: a text; an exception, to be raised; a sequence of answer parts, given as they are
-            (to show a consumer a retry); or a function from the messages to the text. A single function serves all.
+        answers: one for each request: a text; an exception, to be raised; a sequence of answer parts, given as they
+            are (to show a consumer a retry, or a finish reason); or a function from the messages to the text or parts.
+            A single function serves all.
         chunk: characters of text in one delta.
         delay: seconds before the first part (``trio.sleep``, so a mock clock serves).
         name: the model's name.
@@ -29,7 +31,7 @@ class ScriptedModel:
 
     def __init__(
         self,
-        answers: Iterable[ScriptedAnswer] | Callable[[Sequence[ChatMessage]], str],
+        answers: Iterable[ScriptedAnswer] | Answering,
         *,
         chunk: int = 16,
         delay: float = 0.0,

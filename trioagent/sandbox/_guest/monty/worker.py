@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shlex
 import signal
 from typing import Any
 
@@ -22,12 +23,18 @@ ITS_OWN = 256 * 1024 * 1024
 def program(settings: dict[str, Any]) -> int:
     """A descriptor of a program for Monty's client, which takes no arguments for it: a script that starts `main`."""
     here = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "__main__.py")
+    launcher: str = settings["launcher"]
     text = (
-        f"#!{settings['launcher']} -ISB\n"
         f"import runpy, sys\n"
         f"sys.argv = [{here!r}, 'monty.worker', {json.dumps(settings)!r}]\n"
         f"runpy.run_path({here!r}, run_name='__main__')\n"
     )
+    if library_path := os.environ.get("LD_LIBRARY_PATH"):
+        # The client starts it without an environment, and a relocated interpreter would not find its libpython.
+        command = shlex.join([launcher, "-ISB", "-c", text])
+        text = f"#!/bin/sh\nLD_LIBRARY_PATH={shlex.quote(library_path)} exec {command}\n"
+    else:
+        text = f"#!{launcher} -ISB\n{text}"
     try:
         descriptor = os.memfd_create("launch", MFD_EXEC)
     except OSError:  # a kernel before 6.3 does not know the flag, nor need it

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from trioagent.memory import Memory, VaultPolicy
-from trioagent.sandbox import Sandbox, open_sandbox
+from trioagent.sandbox import Sandbox, look_for_hidden, open_sandbox
+from trioagent.sandbox._hidden_names import HiddenNames
+from trioagent.tools import DEFAULT_RULES
 
 from .tiers import TIERS
 
@@ -173,3 +175,36 @@ async def test_a_vault_that_can_only_be_read(every: Sandbox, vault: Path) -> Non
         assert "London" in result.locals["x"]
     finally:
         os.chmod(vault, 0o755)
+
+
+async def test_what_is_left_out_of_a_large_memory_is_kept_up_to_date(tmp_path: Path) -> None:
+    for number in range(300):
+        (tmp_path / "people" / f"g{number % 10}").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "people" / f"g{number % 10}" / f"{number}.md").write_text("x")
+    rules = DEFAULT_RULES._replace(readable=(("people/**", "!people/g1/**", "!**/not*.md"),))
+    names = HiddenNames()
+    try:
+        async with Memory(tmp_path).lease() as lease:
+
+            async def left_out() -> set[str]:
+                found = await names.find(lease.root_fd, rules)
+                assert found is not None and set(found) == look_for_hidden(lease.root_fd, rules=rules)
+                return set(found)
+
+            assert await left_out() == {"people/g1"}
+            (tmp_path / "people" / "g2" / "not this.md").write_text("x")
+            (tmp_path / "people" / "g2" / ".hidden.md").write_text("x")
+            (tmp_path / "other.md").write_text("x")
+            assert await left_out() == {"people/g1", "people/g2/not this.md", "people/g2/.hidden.md", "other.md"}
+            (tmp_path / "people" / "g2" / "not this.md").rename(tmp_path / "people" / "g2" / "this.md")
+            (tmp_path / "people" / "g2" / ".hidden.md").unlink()
+            (tmp_path / "journal").mkdir()
+            assert await left_out() == {"people/g1", "other.md", "journal"}
+            (tmp_path / "journal" / "may.md").write_text("x")
+            (tmp_path / "journal" / ".hidden").write_text("x")
+            assert await left_out() == {"people/g1", "other.md", "journal"}
+            (tmp_path / "people" / "g3").rename(tmp_path / "people" / "not a note")
+            assert await left_out() == {"people/g1", "other.md", "journal"}
+            assert set(await names.find(lease.root_fd) or ()) == set()
+    finally:
+        names.close()

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
+import attrs
 import trio
 
 from ..memory import Folders
@@ -24,68 +25,119 @@ MAX_HIDDEN, _HIDDEN_CHARS = 256, 20_000  # hidden names in a setup request, whic
 _WATCHED = 8  # memories; each takes two descriptors
 _MAX_FOLDERS = 4096  # of one of them; each takes a watch
 
+_MOST_GLOBS = 8  # lists of globs whose left out paths are kept for each
 Key = tuple[int, int]
+Globs = tuple[tuple[str, ...], ...]
+
+
+@attrs.define(eq=False)
+class _Watched:
+    """A large memory that is watched.
+
+    Attributes:
+        left_out: by globs of what is shown, the paths that are not, hidden ones among them.
+        new_folders: what the watch had counted when they were last brought up to date.
+    """
+
+    watch: Watch
+    left_out: OrderedDict[Globs, set[str]] = attrs.field(factory=OrderedDict)
+    new_folders: int = 0
+
+    def update(self, root: int) -> bool:
+        """Take in what has changed; False if there is no telling."""
+        hidden = set(self.watch.hidden)
+        changed = self.watch.changed()
+        if changed is None:
+            return False
+        if self.watch.new_folders != self.new_folders:  # they may not be shown as a whole
+            self.left_out.clear()
+            self.new_folders = self.watch.new_folders
+        for globs, paths in self.left_out.items():
+            paths -= hidden - self.watch.hidden
+            new = {path for path in changed if not is_shown(path, DEFAULT_RULES._replace(readable=globs))}
+            for path in new | (self.watch.hidden - hidden):
+                if not _exists(path, root):
+                    paths.discard(path)
+                elif not any(path[:at] in paths for at in range(len(path)) if path[at] == "/"):
+                    paths.add(path)
+        return True
 
 
 class HiddenNames:
-    """The hidden names of the memories that one sandbox runs blocks over."""
+    """The hidden names of the memories that one sandbox runs blocks over, and what else their views leave out."""
 
     def __init__(self) -> None:
-        self._watches: OrderedDict[Key, Watch] = OrderedDict()
+        self._watches: OrderedDict[Key, _Watched] = OrderedDict()
 
     def close(self) -> None:
         while self._watches:
-            self._watches.popitem()[1].close()
+            self._watches.popitem()[1].watch.close()
 
     async def find(self, root: int, rules: AccessRules = DEFAULT_RULES) -> Sequence[str] | None:
         """The paths in the memory behind descriptor *root* that a view leaves out, not those in such a folder.
 
-        They have a hidden name, or *rules* do not show them; with rules that do not show all notes, the memory is
-        looked through each time.
+        They have a hidden name, or *rules* do not show them.
 
         None: there are more of them than can be left out of a view one by one.
         """
-        if rules.readable:
+        info = os.fstat(root)
+        key = info.st_dev, info.st_ino
+        watched = self._watched(key, root)
+        if watched is None:
             found = look_for_hidden(root, _FEW, rules)
             if found is None:
-                found = await _in_thread(root, partial(look_for_hidden, rules=rules)) or set()
-        else:
-            found = await self._hidden(root)
+                watched = await self._watch(root, key)
+                if watched is None:  # without watches it is looked through each time
+                    found = await _in_thread(root, partial(look_for_hidden, rules=rules)) or set()
+        if watched is not None:
+            found = await self._left_out(root, watched, rules) if rules.readable else watched.watch.hidden
+        assert found is not None
         if len(found) > MAX_HIDDEN or sum(map(len, found)) > _HIDDEN_CHARS:
             return None
         return sorted(found)
 
-    async def _hidden(self, root: int) -> set[str]:
-        info = os.fstat(root)
-        key = info.st_dev, info.st_ino
-        found = self._watched(key)
-        if found is None:
-            found = look_for_hidden(root, _FEW)
-        return await self._watch(root, key) if found is None else found
-
-    def _watched(self, key: Key) -> set[str] | None:
-        watch = self._watches.get(key)
-        if watch is None:
+    def _watched(self, key: Key, root: int) -> _Watched | None:
+        watched = self._watches.get(key)
+        if watched is None:
             return None
-        if watch.changed() is None:  # no telling what has changed
+        if not watched.update(root):
             del self._watches[key]
-            watch.close()
+            watched.watch.close()
             return None
         self._watches.move_to_end(key)
-        return watch.hidden
+        return watched
 
-    async def _watch(self, root: int, key: Key) -> set[str]:
-        """Look through a large memory, in a thread, and watch it; without watches it is looked through each time."""
+    async def _watch(self, root: int, key: Key) -> _Watched | None:
+        """Look through a large memory, in a thread, and watch it; None if it cannot be watched."""
         watch = await _in_thread(root, _watch_names)
         if watch is None:
-            return await _in_thread(root, look_for_hidden) or set()
+            return None
         old = self._watches.pop(key, None)
         if old is not None:
-            old.close()
-        self._watches[key] = watch
+            old.watch.close()
+        watched = self._watches[key] = _Watched(watch)
         if len(self._watches) > _WATCHED:
-            self._watches.popitem(last=False)[1].close()
-        return watch.hidden
+            self._watches.popitem(last=False)[1].watch.close()
+        return watched
+
+    async def _left_out(self, root: int, watched: _Watched, rules: AccessRules) -> set[str]:
+        """What *rules* do not show of a memory that is watched: looked for once, and kept up to date from then on."""
+        found = watched.left_out.get(rules.readable)
+        if found is None:
+            # What changes while it is looked through is still in the watch's queue afterwards.
+            found = await _in_thread(root, partial(look_for_hidden, rules=rules)) or set()
+            watched.left_out[rules.readable] = found
+            if len(watched.left_out) > _MOST_GLOBS:
+                watched.left_out.popitem(last=False)
+        return found
+
+
+def _exists(path: str, root: int) -> bool:
+    try:
+        os.stat(path, dir_fd=root, follow_symlinks=False)
+    except OSError:
+        return False
+    return True
 
 
 async def _in_thread(root: int, function: Callable[[int], T]) -> T:

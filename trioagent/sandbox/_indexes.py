@@ -53,6 +53,7 @@ class Watch:
 
     Attributes:
         hidden: the paths that have a hidden name, as of the last call of `changed`; not what is in a hidden folder.
+        new_folders: how many folders were made since it began.
 
     Raises:
         OSError: there are too many folders, or this user has too many watches.
@@ -60,6 +61,7 @@ class Watch:
 
     def __init__(self, root_fd: int, max_folders: int, *, names_only: bool = False) -> None:
         self.hidden: set[str] = set()
+        self.new_folders = 0
         self._max_folders = max_folders
         self._wanted = _WANTED & ~(_MODIFY | _ATTRIB) if names_only else _WANTED
         self._names_left = STEP_NAMES
@@ -124,6 +126,7 @@ class Watch:
         elif what & (_MOVED_FROM | _MOVED_TO):
             return False
         elif what & _CREATE:
+            self.new_folders += 1
             self._follow(path, found)
         return True
 

@@ -27,6 +27,7 @@ from .._config import AgentConfig
 from .._errors import InvalidInputError, MemoryUnreadError, TrioAgentError
 from .._events import AgentEvent, Answered, CodeResult, CodeStarted
 from .._exceptions import open_helper_nursery
+from .._filter_rules import filter_of
 from .._wire import read_value, strict_converter
 from ..agent import Agent
 from ..memory import Memory, NoteStore, StoredNote
@@ -336,7 +337,8 @@ class McpServer:
                 **attrs.asdict(self._agent, recurse=False),
             )
             response = None
-            async with agent.stream_chat(message) as events:
+            rules = filter_of(message)  # which the programs of the memory-agent family append
+            async with agent.stream_chat(message, chat_filter=None if rules is None else rules.chat_filter) as events:
                 steps = 0
                 async for event in events:
                     if words := _progress(event):

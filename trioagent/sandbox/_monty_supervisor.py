@@ -19,7 +19,17 @@ from .._config import SandboxLimits
 from ._guest.limits import HEADER_BYTES
 from ._guest.monty.supervisor import PID
 from ._sandbox import CodeNotSentError, TierStartError, not_answered
-from ._zygote import ANSWER_SECONDS, DEATH_SECONDS, SILENT, START_SECONDS, died_at_once, hung_up, open_channel, spawn
+from ._zygote import (
+    ANSWER_SECONDS,
+    DEATH_SECONDS,
+    SILENT,
+    START_SECONDS,
+    died_at_once,
+    hung_up,
+    open_channel,
+    spawn,
+    wait_for_orphans,
+)
 
 VERSION = "1.4.0"
 """The one release this tier is made for; the extra pins it, since each release changes the interface."""
@@ -147,6 +157,7 @@ class Supervisor:
             self._process.kill()  # no effect on one that is ending
             with trio.move_on_after(DEATH_SECONDS, shield=True):
                 await trio.to_thread.run_sync(self._process.wait, abandon_on_cancel=True)
+        await wait_for_orphans(self.pid)
 
     async def fork(self) -> Pair:
         """Have a pair made, confined and waiting for its first block.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import json
 import os
@@ -27,6 +28,7 @@ from .._steps import STEP_BYTES
 from . import _frames
 from ._guest.copying import FOLDER
 from ._guest.ready import FULL_MODULES
+from ._guest.syscalls import PR_GET_CHILD_SUBREAPER, libc
 from ._guest.views import remove_scratch
 from ._indexes import SharedIndex
 from ._sandbox import CodeNotSentError, TierStartError, not_answered, not_set_up
@@ -192,6 +194,44 @@ class NoDescriptorError(SandboxError):  # internal; outside it is a SandboxError
         return SandboxError, (self.problem,)
 
 
+async def wait_for_orphans(session: int) -> None:
+    """Wait for the dead of a session of ours that have become our children, as process 1 or as a subreaper.
+
+    Who starts another in a session of its own, and is killed, leaves its children to that: in a container this program
+    may be process 1, and would keep a zombie of each.
+    """
+    with trio.move_on_after(DEATH_SECONDS, shield=True):
+        while orphans := _orphans(session) if _adopts() else {}:
+            for pid, is_dead in orphans.items():
+                if is_dead:
+                    with contextlib.suppress(ChildProcessError):
+                        os.waitpid(pid, os.WNOHANG)  # noqa: ASYNC222 - it is dead
+            await trio.sleep(0.002)
+
+
+def _adopts() -> bool:
+    """Do orphans come to this process?"""
+    if sys.platform != "linux":
+        return False
+    is_subreaper = ctypes.c_int()
+    libc.prctl(PR_GET_CHILD_SUBREAPER, ctypes.byref(is_subreaper), 0, 0, 0)
+    return os.getpid() == 1 or bool(is_subreaper.value)
+
+
+def _orphans(session: int) -> dict[int, bool]:
+    """Our children in a session that none of them began, and whether they are dead.
+
+    Its number stays taken as long as there are any.
+    """
+    found = {}
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError), open(f"/proc/{name}/stat") as file:
+            state, parent, _, its_session, *_ = file.read().rpartition(") ")[2].split()
+            if int(parent) == os.getpid() and int(its_session) == session != int(name):
+                found[int(name)] = state == "Z"
+    return found
+
+
 @attrs.frozen
 class Child:
     """A child.
@@ -330,6 +370,7 @@ class Zygote:
             self._spares.pop().close()
         if self._process.poll() is None:
             await self._end()
+        await wait_for_orphans(self.pid)
         with trio.CancelScope(shield=True):  # bounded by what its views may hold
             await trio.to_thread.run_sync(self._clear_away)
 

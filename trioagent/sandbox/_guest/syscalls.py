@@ -43,7 +43,7 @@ OWN_CALLS = {
     "write": (1, 64),
 }
 
-PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 1, 4, 24, 38
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_CAPBSET_DROP, PR_GET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 4, 24, 37, 38
 
 libc = ctypes.CDLL(None, use_errno=True)
 libc.syscall.restype = ctypes.c_long

@@ -1,0 +1,278 @@
+"""A program: a sandbox inside of a jail like those that containers are, made here with the kernel's own means.
+
+``python -m tests.sandbox.jails NAME [N]`` (as root) becomes process 1 of a jail, opens the best tier, and prints as
+JSON: the tier, what went wrong with honest blocks, the signs of escape after attacks of the corpus, and the zombies
+that 1000 blocks and 20 dead zygotes leave. With N other than 1 only every N-th block and attack is tried. No container
+engine takes part: what Docker and Kubernetes do to a process is done by name below, so that it can be read and changed.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import attrs
+import trio
+
+from trioagent._errors import SandboxUnavailableError
+from trioagent.sandbox import open_sandbox
+from trioagent.sandbox._guest import seccomp
+from trioagent.sandbox._guest.confine import keep_capabilities
+from trioagent.sandbox._guest.syscalls import (
+    MACHINE,
+    OWN_CALLS,
+    PR_CAPBSET_DROP,
+    PR_SET_NO_NEW_PRIVS,
+    call,
+    libc,
+    prctl,
+)
+
+from .arena import LIMITS, Arena
+from .background import Background
+from .corpus import CASES
+from .run_blocks import BLOCKS, run_block
+
+NEWNS, NEWUTS, NEWIPC, NEWPID = 0x20000, 0x4000000, 0x8000000, 0x20000000
+MNT_DETACH = 2
+RDONLY, NOSUID, NODEV, NOEXEC, REMOUNT, BIND, REC, PRIVATE = 1, 2, 4, 8, 32, 4096, 16384, 1 << 18
+
+# What Docker's and containerd's default profile refuses to a process without CAP_SYS_ADMIN and its like. The profile
+# itself is a list of what is allowed; of what it leaves out, these are the calls that a sandbox could want.
+# name: (x86_64, aarch64)
+DEFAULT_PROFILE: seccomp.Table = {
+    "unshare": (272, 97), "setns": (308, 268), "mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41),
+    "fsopen": (430, 430), "fsconfig": (431, 431), "fsmount": (432, 432), "fspick": (433, 433),
+    "move_mount": (429, 429), "open_tree": (428, 428), "mount_setattr": (442, 442), "bpf": (321, 280),
+    "perf_event_open": (298, 241), "userfaultfd": (323, 282), "keyctl": (250, 219), "add_key": (248, 217),
+    "request_key": (249, 218), "open_by_handle_at": (304, 265), "io_uring_setup": (425, 425), "kcmp": (312, 272),
+    "pidfd_getfd": (438, 438), "quotactl": (179, 60), "swapon": (167, 224), "init_module": (175, 105),
+}  # fmt: skip
+NAMESPACE_FLAGS = 0x7E020000  # of clone
+# CHOWN, DAC_OVERRIDE, FOWNER, FSETID, KILL, SETGID, SETUID, SETPCAP, NET_BIND_SERVICE, NET_RAW, SYS_CHROOT, MKNOD,
+# AUDIT_WRITE, SETFCAP
+DOCKER_CAPABILITIES = sum(1 << bit for bit in (0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 27, 29, 31))
+
+
+@attrs.frozen(kw_only=True)
+class Jail:
+    """What a container does to its process 1.
+
+    Attributes:
+        default_profile: the default seccomp profile; Docker's, and Kubernetes' "RuntimeDefault".
+        capabilities: those that are left, by bit.
+        user: who it runs as.
+        read_only_root: its root cannot be written; /tmp is a file system of its own (an emptyDir).
+        no_landlock: as under gVisor, and on kernels without it.
+        user_namespaces: they may be made.
+    """
+
+    default_profile: bool = True
+    capabilities: int = DOCKER_CAPABILITIES
+    user: int = 0
+    read_only_root: bool = False
+    no_landlock: bool = False
+    user_namespaces: bool = True
+
+
+JAILS = {
+    "docker": Jail(),
+    "docker, unconfined": Jail(default_profile=False),
+    "docker, no user namespaces": Jail(default_profile=False, user_namespaces=False),
+    "docker, another user": Jail(user=1000),
+    "docker, no capabilities": Jail(capabilities=0),
+    "kubernetes, restricted": Jail(capabilities=0, user=1000, read_only_root=True),
+    "gvisor": Jail(no_landlock=True),
+}
+
+
+OWN_CALLS |= {name: (x86, arm) for name, (x86, arm) in DEFAULT_PROFILE.items() if x86 is not None and arm is not None}
+
+
+def _mount(kind: str, place: Path, flags: int = 0, options: str = "", source: str | None = None) -> None:
+    place.mkdir(parents=True, exist_ok=True)
+    if libc.mount((source or kind).encode(), bytes(place), kind.encode(), flags, options.encode()) != 0:
+        raise OSError(f"cannot mount {kind} on {place}")
+
+
+def enter_root(jail: Jail) -> None:
+    """Change to a root like a container's: an overlay over this machine's, 64 MiB of /dev/shm, a /proc of its own."""
+    libc.mount(None, b"/", None, REC | PRIVATE, None)
+    base = Path(tempfile.mkdtemp())
+    _mount("tmpfs", base)
+    for name in ("upper", "work"):
+        (base / name).mkdir()
+    root = base / "root"
+    _mount("overlay", root, 0, f"lowerdir=/,upperdir={base}/upper,workdir={base}/work")
+    (root / "root").chmod(0o755)  # the interpreter may lie there
+    _mount("proc", root / "proc", NOSUID | NODEV | NOEXEC)
+    _mount("tmpfs", root / "dev", NOSUID, "mode=755,size=65536k")
+    for name, number in (("null", 3), ("zero", 5), ("random", 8), ("urandom", 9)):
+        os.mknod(root / "dev" / name, 0o020666, os.makedev(1, number))
+        (root / "dev" / name).chmod(0o666)
+    _mount("tmpfs", root / "dev" / "shm", NOSUID | NODEV | NOEXEC, "mode=1777,size=65536k")
+    if jail.read_only_root:
+        _mount("tmpfs", root / "tmp", 0, "mode=1777")
+        if libc.mount(None, bytes(root), None, REMOUNT | BIND | RDONLY, None) != 0:
+            raise OSError("the root stays writable")
+    os.chdir(root)  # not chroot, in which nobody may make a user namespace
+    call("pivot_root", b".", b".")
+    call("umount2", b".", MNT_DETACH)
+    os.chdir("/")
+
+
+def confine(jail: Jail) -> None:
+    """Take from this process what the jail's does not have."""
+    for bit in range(64):
+        if not jail.capabilities >> bit & 1:
+            try:
+                prctl(PR_CAPBSET_DROP, bit)
+            except OSError:
+                break
+    if jail.user:
+        os.setgroups([])
+        os.setresgid(jail.user, jail.user, jail.user)
+        os.setresuid(jail.user, jail.user, jail.user)
+    else:
+        keep_capabilities(jail.capabilities)
+    prctl(PR_SET_NO_NEW_PRIVS, 1)
+    refused: dict[str, int] = {}
+    if jail.default_profile:
+        refused = dict.fromkeys(DEFAULT_PROFILE, errno.EPERM)
+    if not jail.user_namespaces:
+        refused["unshare"] = errno.ENOSPC
+    if jail.no_landlock:
+        refused["landlock_create_ruleset"] = errno.ENOSYS
+    if refused or jail.default_profile:
+        _filter(refused)
+
+
+def _filter(refused: dict[str, int]) -> None:
+    assert MACHINE is not None
+    numbers = DEFAULT_PROFILE | {"landlock_create_ruleset": (444, 444)}
+    load, equal, ret = seccomp.LOAD, seccomp.EQUAL, seccomp.RETURN
+    code = [(load, 0, 0, seccomp.NUMBER_AT)]
+    for name, number in refused.items():
+        at = numbers[name][MACHINE]
+        assert at is not None
+        code += [(equal, 0, 1, at), (ret, 0, 0, 0x00050000 | number)]
+    clone = (56, 220)[MACHINE]
+    code += [(equal, 0, 1, 435), (ret, 0, 0, 0x00050000 | errno.ENOSYS)]  # clone3, whose flags no filter can see
+    code += [(equal, 0, 3, clone), seccomp.argument(0), (seccomp.HAS_BITS, 0, 1, NAMESPACE_FLAGS)]
+    code += [(ret, 0, 0, 0x00050000 | errno.EPERM), (ret, 0, 0, seccomp.RET_ALLOW)]
+    seccomp.Filter(code).apply()
+
+
+def _tier() -> tuple[str, str]:
+    """The best tier, and, if there is none, why."""
+
+    async def opened() -> str:
+        async with open_sandbox() as sandbox:
+            return sandbox.tier
+
+    try:
+        return trio.run(opened), ""
+    except SandboxUnavailableError as error:
+        return "", str(error)
+
+
+def _wrong_blocks(tier: str, every: int) -> dict[str, list[str]]:
+    wrong = {}
+    with Background(tier=tier) as background:
+        for block in BLOCKS[::every]:
+            with tempfile.TemporaryDirectory() as folder:
+                if found := run_block(background, Path(folder), block):
+                    wrong[block.name] = found
+    return wrong
+
+
+def _signs(tier: str, every: int) -> dict[str, list[str]]:
+    with Background(LIMITS, tier) as background:
+        arena = Arena(background.run)
+        os.environ["SBX_SECRET"] = arena.tokens["environment"]
+        with arena.open():
+            return {case.name: found for case in CASES[::every] if (found := arena.attack(case))}
+
+
+def zombies() -> list[str]:
+    """The dead children of this process that nobody has waited for."""
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                fields = Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if fields[0] == "Z" and int(fields[1]) == os.getpid():
+                found.append(name)
+    return found
+
+
+def _left_by_the_dead(tier: str, blocks: int, deaths: int) -> list[str]:
+    """The zombies that so many blocks and so many dead zygotes leave with process 1."""
+
+    async def run() -> None:
+        async with open_sandbox(tier) as sandbox:
+            for number in range(blocks):
+                if number % (blocks // deaths) == 0:
+                    os.kill(sandbox._executor.pid, signal.SIGKILL)  # type: ignore[attr-defined]
+                assert (await sandbox.run("x = 1")).locals == {"x": "1"}
+
+    trio.run(run)
+    return zombies()
+
+
+def report(every: int) -> dict[str, object]:
+    tier, why = _tier()
+    found: dict[str, object] = {"tier": tier, "why": why, "pid": os.getpid()}
+    if tier in ("kernel", "kernel-lite"):
+        found["wrong"] = _wrong_blocks(tier, every)
+        found["zombies"] = _left_by_the_dead(tier, *((1000, 20) if every == 1 else (10, 3)))
+        found["signs"] = _signs(tier, every)
+    return found
+
+
+def inside(jail: Jail, work: Callable[[], dict[str, object]]) -> dict[str, object]:
+    """What *work* returns, done in a jail as its process 1."""
+    read, write = os.pipe()
+    outer = os.fork()
+    if outer == 0:
+        try:
+            call("unshare", NEWNS | NEWPID | NEWIPC | NEWUTS)
+            pid = os.fork()
+            if pid == 0:
+                try:
+                    enter_root(jail)
+                    confine(jail)
+                    answer = work()
+                except BaseException as error:  # noqa: BLE001  # reported by the parent
+                    answer = {"failed": f"{type(error).__name__}: {error}"}
+                os.write(write, json.dumps(answer).encode())
+                os._exit(0)
+            os.waitpid(pid, 0)
+        finally:
+            os._exit(0)
+    os.close(write)
+    with open(read) as pipe:
+        text = pipe.read()
+    os.waitpid(outer, 0)
+    found: dict[str, object] = json.loads(text)
+    return found
+
+
+def main() -> None:
+    every = int(sys.argv[2]) if len(sys.argv) > 2 else 1
+    started = time.monotonic()
+    found = inside(JAILS[sys.argv[1]], lambda: report(every))
+    print(json.dumps(found | {"seconds": round(time.monotonic() - started)}))
+
+
+if __name__ == "__main__":
+    main()

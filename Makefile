@@ -16,7 +16,7 @@ $(VENV)/.runtime: pyproject.toml constraints.txt
 	@echo "Setting up $(VENV) (once): a virtual environment, trioagent and the packages it is built on"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "trioagent needs Python 3.11 or newer; set PYTHON=..."; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || $(PYTHON) -m venv --clear --without-pip $(VENV)
-	@$(PIP) -e .
+	@$(PIP) -e '.[server]'
 	@touch $@
 
 # What its tests and checks take besides.

@@ -227,12 +227,12 @@ async def _make_run(run_dir: Path) -> None:
         progress = at(
             float(second),
             total=80,
-            done=ended - ended // 10,
-            failed=ended // 10,
+            done=ended - (ended + 5) // 10,
+            failed=(ended + 5) // 10,
             running=8,
             states={"held": 3} if 50 < second < 62 else {},
-            tokens_total=1190 * ended,
-            cost_total=0.004 * ended,
+            tokens_total=1084 * ended,
+            cost_total=0.196 * ended / 55,
         )
         status.write(progress, ended=second == 119)
     (run_dir / "report.json").write_text(json.dumps({"stopped": "asked"}))

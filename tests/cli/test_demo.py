@@ -33,4 +33,5 @@ def test_the_demo_shows_the_main_job_and_leaves_nothing(home: Path) -> None:
     assert "user.md" in notes
     assert "peanuts" in notes
     assert "sandbox tier 'kernel'" in notes
+    assert "view --memory notes" in done.stdout.splitlines()[-1]
     assert list(home.iterdir()) == []

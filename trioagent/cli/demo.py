@@ -39,7 +39,8 @@ That folder is gone now. To try it yourself:
   {program} chat --memory notes
   {program} run "Where does my sister work?" --memory notes
   {program} memory tree notes
-With a language model: set OPENROUTER_API_KEY, or see `{program} chat --help`."""
+With a language model: set OPENROUTER_API_KEY, or see `{program} chat --help`.
+See it: {program} view --memory notes --model offline-rules"""
 
 
 def main() -> int:

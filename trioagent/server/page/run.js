@@ -323,7 +323,7 @@ function withRate(series) {
   const ended = series.seconds.map((_, index) => series.done[index] + series.failed[index]);
   const rate = series.seconds.map((seconds, index) => {
     let before = index;
-    while (before > 0 && seconds - series.seconds[before] < 10) before -= 1; // over some seconds: jobs end in bursts
+    while (before > 0 && seconds - series.seconds[before] < 20) before -= 1; // over some seconds: jobs end in bursts
     const passed = seconds - series.seconds[before];
     return passed > 0 ? Math.max(0, ((ended[index] - ended[before]) / passed) * 60) : null;
   });

@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from trioagent._errors import InvalidInputError, MemoryConflictError, MemoryHistoryError, RevisionNotFoundError
-from trioagent.memory import ChangeSet, CommitOrigin, HistoryConfig, Memory
+from trioagent.memory import ChangeSet, CommitOrigin, HistoryConfig, Memory, UndoLog
 from trioagent.memory._history._git import open_git
 from trioagent.memory._history._store import make_store
 
@@ -170,6 +170,37 @@ async def test_undo(tmp_path: Path) -> None:
         await memory.undo()
     with pytest.raises(InvalidInputError, match="chat"):
         await memory.undo(chat="")
+
+
+async def test_undo_of_one_message_and_of_a_chat_that_goes_on(tmp_path: Path) -> None:
+    memory = Memory(tmp_path, history=True)
+    for turn in (1, 2, 3):
+        await save(memory, {"a.md": f"{turn}\n"}, chat="a", turn=turn)
+    with pytest.raises(MemoryConflictError):
+        await memory.undo(chat="a", turn=2)
+    assert (await memory.undo(chat="a", turn=3)).changed
+    assert (tmp_path / "a.md").read_text() == "2\n"
+    await save(memory, {"a.md": "4\n"}, chat="a", turn=4)
+    assert [(each.kind, each.turn) for each in await memory.log(chat="a", turn=3)] == [("undo", 3), ("agent", 3)]
+    assert (await memory.undo(chat="a")).changed
+    assert not (tmp_path / "a.md").exists()
+    for bad in ({"turn": 1}, {"chat": "a", "turn": 0}, {"chat": "a", "turn": True}):
+        with pytest.raises(InvalidInputError, match="turn|undo"):
+            await memory.undo(**bad)
+
+
+async def test_what_is_rolled_back_belongs_to_its_chat(tmp_path: Path) -> None:
+    """A message that was interrupted is no reason to refuse the chat's undo."""
+    memory, undo = Memory(tmp_path, history=True), UndoLog()
+    await save(memory, {"a.md": "1\n"}, chat="a", turn=1)
+    async with memory.lease() as lease:
+        changes = ChangeSet(writes={"a.md": b"2\n"})
+        await lease.commit(changes, undo=undo, origin=CommitOrigin(chat="a", turn=2, said="interrupted"))
+    await memory.roll_back(undo)
+    await save(memory, {"a.md": "3\n"}, chat="a", turn=3)
+    assert [each.kind for each in await memory.log()] == ["agent", "undo", "agent", "agent"]
+    assert (await memory.undo(chat="a")).paths == ("a.md",)
+    assert not (tmp_path / "a.md").exists()
 
 
 async def test_undo_refuses_what_others_changed(tmp_path: Path) -> None:

@@ -133,6 +133,10 @@ class HistoryMachine(RuleBasedStateMachine):
         else:
             undone = self.with_memory(lambda memory: memory.undo(chat=chat))
             assert undone.changed == bool(changed) and set(undone.paths) == set(first)
+            if changed:  # the undo belongs to the chat, which may go on
+                self.changes.append(
+                    Change("undo", chat, {path: (self.notes.get(path), first[path]) for path in changed})
+                )
             self.apply(first)
 
     @invariant()
@@ -142,7 +146,7 @@ class HistoryMachine(RuleBasedStateMachine):
 
     def everything_is_there(self) -> None:
         async def look(memory: Memory) -> None:
-            revisions = [each for each in reversed(await memory.log(limit=1000)) if each.kind == "agent"]
+            revisions = [each for each in reversed(await memory.log(limit=1000)) if each.kind in ("agent", "undo")]
             assert [(each.author, each.chat) for each in revisions] == [(c.author, c.chat) for c in self.changes]
             for revision, change in zip(revisions, self.changes, strict=True):
                 await self.is_kept(memory, revision, change)

@@ -8,7 +8,7 @@ import attrs
 import trio
 
 from .._errors import MemoryConflictError, MemoryRejectedError
-from ..memory import ChangeSet, Knowledge, Memory, UndoLog, UndoStep
+from ..memory import NO_ORIGIN, ChangeSet, CommitOrigin, Knowledge, Memory, UndoLog, UndoStep
 from ..tools import version_of
 from ._events import NoteImage, ResultEvent
 
@@ -27,7 +27,9 @@ def images_of(undo: UndoLog) -> dict[str, NoteImage]:
     return images | {f"{path}/": NoteImage(b"", step.modes.get(path)) for path in step.removed}
 
 
-async def take_back(memory: Memory, results: Iterable[ResultEvent]) -> tuple[str, ...]:
+async def take_back(
+    memory: Memory, results: Iterable[ResultEvent], origin: CommitOrigin = NO_ORIGIN
+) -> tuple[str, ...]:
     """Bring notes back to what they were before *results*, at one instant; doing it twice does no harm.
 
     Returns:
@@ -46,7 +48,8 @@ async def take_back(memory: Memory, results: Iterable[ResultEvent]) -> tuple[str
             while changes := _without(changes, left):
                 try:
                     # What is as it was already is no change, and is in nobody's way.
-                    await lease.commit(changes, knowledge=Knowledge(seen=dict(expected), blind_overwrite="allow"))
+                    seen = Knowledge(seen=dict(expected), blind_overwrite="allow")
+                    await lease.commit(changes, knowledge=seen, origin=attrs.evolve(origin, kind="undo"))
                 except MemoryConflictError as conflict:
                     if not left < (left := left | set(conflict.paths)):
                         raise

@@ -38,7 +38,7 @@ from .._runs import (
     take_back,
 )
 from ..agent import Agent
-from ..memory import Memory
+from ..memory import CommitOrigin, Memory
 from ..models import EndpointHealth
 from ..runtime import Runtime
 from ._jobs import Job
@@ -156,6 +156,7 @@ class _Episodes:
             max_tool_turns=run.config.max_tool_turns,
             model_profile=run.config.model_profile,
             model=await run.model(job.model, job.options),
+            origin=self._origin(job),
         )
         await agent.memory.check()  # before the model is asked, which costs
         responses = await run_episode(
@@ -186,11 +187,15 @@ class _Episodes:
         words = (message.content for message in reversed(agent.messages) if message.role == "assistant")
         return {**failure(error, job.metadata, next(words, "")), **_provenance(self._run, job, agent)}
 
+    def _origin(self, job: Job) -> CommitOrigin:
+        return CommitOrigin(job=job.id, batch=self._run.journal.run_id)
+
     async def _take_back(self, job: Job, record: JobRecord) -> None:
         """Take back what the attempt that failed has changed, as far as nobody else has changed it since."""
         results = [event for event in record.former if isinstance(event, ResultEvent)]
-        limits = self._run.runtime.memory_limits
-        left = await take_back(Memory(memory_path(self._folder, job), limits=limits), results)
+        runtime = self._run.runtime
+        memory = Memory(memory_path(self._folder, job), limits=runtime.memory_limits, history=runtime.history or False)
+        left = await take_back(memory, results, self._origin(job))
         if left:
             _log.warning(
                 "job %r begins again; what it had changed of these notes is left, since they were changed after it, or "

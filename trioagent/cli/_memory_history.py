@@ -123,14 +123,17 @@ def restore(folder: Path, history: Path | None, note: str, at: str) -> None:
 @click.command()
 @history_command
 @click.option("--chat", metavar="ID", help="The conversation to take back.")
+@click.option("--turn", metavar="N", type=click.IntRange(1), help="Only this message of it.")
 @click.option("--job", metavar="ID", help="The job to take back.")
 @click.option("--batch", metavar="ID", help="The batch to take back.")
-def undo(folder: Path, history: Path | None, chat: str | None, job: str | None, batch: str | None) -> None:
-    """Take back what one conversation, job or batch changed.
+def undo(
+    folder: Path, history: Path | None, chat: str | None, turn: int | None, job: str | None, batch: str | None
+) -> None:
+    """Take back what one conversation, one message of it, one job or one batch changed.
 
     If somebody else has changed one of these notes since, nothing is done, and the notes are named.
     """
-    done = on_memory(folder, history, lambda memory: memory.undo(chat=chat, job=job, batch=batch))
+    done = on_memory(folder, history, lambda memory: memory.undo(chat=chat, turn=turn, job=job, batch=batch))
     commits = f"{done.revisions} commit{'s' if done.revisions != 1 else ''}"
     words = f"took back {commits}: {', '.join(done.paths)}"
     click.echo(one_line(words if done.changed else f"{commits} had been taken back already"))

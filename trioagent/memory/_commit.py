@@ -51,7 +51,7 @@ from ._record import REDO, UNDO, UNFINISHED, CommitRecord, Deletion, StagedWrite
 from ._sizes import Sizes, SizesCache, stamp_now
 from ._undo import UndoLog, UndoStep
 
-NO_ORIGIN, UNDO_ORIGIN = CommitOrigin(), CommitOrigin(kind="undo")
+NO_ORIGIN = CommitOrigin()
 _SMALL_CHANGES, _SMALL_BYTES, _SMALL_FOLDERS = 16, 256 * 1024, 64
 
 
@@ -131,7 +131,7 @@ def commit(
         for path in (*plan.deletes, *plan.writes):
             knowledge.saw(path, plan.after.get(path))
     if undo is not None:
-        undo.steps.append(_undo_step(plan, before))
+        undo.steps.append(_undo_step(plan, before, origin))
     return bool(plan)
 
 
@@ -238,7 +238,7 @@ def _contents(plan: CommitPlan, folders: Folders, most_bytes: float) -> dict[str
     return contents
 
 
-def _undo_step(plan: CommitPlan, before: Mapping[str, bytes | None]) -> UndoStep:
+def _undo_step(plan: CommitPlan, before: Mapping[str, bytes | None], origin: CommitOrigin) -> UndoStep:
     modes = {path: stat.S_IMODE(found.status.st_mode) for path, found in {**plan.deletes, **plan.replaced}.items()}
     modes |= {folder.path: folder.mode for folder in plan.removed if folder.mode is not None}
     return UndoStep(
@@ -248,6 +248,7 @@ def _undo_step(plan: CommitPlan, before: Mapping[str, bytes | None]) -> UndoStep
         tuple(folder.path for folder in plan.removed),
         modes,
         frozenset(path for path in (*plan.deletes, *plan.writes) if path not in before),
+        origin,
     )
 
 

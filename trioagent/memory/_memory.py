@@ -14,7 +14,7 @@ from .._config import MemoryLimits, VaultPolicy
 from .._errors import InvalidInputError, MemoryStorageError
 from ..tools import DEFAULT_RULES, AccessRules
 from ._changes import ChangeSet, NoteChange
-from ._commit import NO_ORIGIN, UNDO_ORIGIN, LeasedMemory, Receipt, commit, count_if_empty, is_small, preview
+from ._commit import NO_ORIGIN, LeasedMemory, Receipt, commit, count_if_empty, is_small, preview
 from ._history import _reading
 from ._history._git import Git
 from ._history._history import History, check_note_path
@@ -238,12 +238,12 @@ class Memory:
             await run_inline_or_in_thread(lease._leased.path, work, small=small)
 
     async def roll_back(
-        self, undo: UndoLog, *, knowledge: Knowledge | None = None, origin: CommitOrigin = UNDO_ORIGIN
+        self, undo: UndoLog, *, knowledge: Knowledge | None = None, origin: CommitOrigin | None = None
     ) -> bool:
         """Take back all the commits in *undo* at one instant, and empty it; were any notes changed?
 
         Contents and folders come back; a note's time of change is new. *knowledge* is brought up to date. *origin* is
-        for the history.
+        for the history, by default that of the last of these commits.
 
         Raises:
             MemoryConflictError: somebody else has changed one of the notes since; nothing was changed.
@@ -251,7 +251,8 @@ class Memory:
         """
         as_we_left_it = Knowledge(seen=undo.versions())
         async with self.lease() as lease:
-            changed = await lease.commit(undo.changes(), knowledge=as_we_left_it, origin=origin)
+            whose = undo.origin() if origin is None else origin
+            changed = await lease.commit(undo.changes(), knowledge=as_we_left_it, origin=whose)
         undo.steps.clear()
         if knowledge is not None:
             for path, version in as_we_left_it.seen.items():
@@ -279,6 +280,7 @@ class Memory:
         limit: int = 100,
         before: str | None = None,
         chat: str | None = None,
+        turn: int | None = None,
         job: str | None = None,
         batch: str | None = None,
     ) -> tuple[Revision, ...]:
@@ -289,6 +291,7 @@ class Memory:
             limit: how many at most.
             before: only those before this revision: the id of the last one of a page, for the next page.
             chat, job, batch: only those of one conversation, job or batch.
+            turn: only those of this message in each conversation, from 1.
 
         Raises:
             RevisionNotFoundError: there is no revision *before*.
@@ -298,7 +301,7 @@ class Memory:
             check_note_path(path)
         if type(limit) is not int or limit < 1:
             raise InvalidInputError("limit", f"must be a whole number above 0, not {limit!r:.200}")
-        selection = Selection(chat=chat, job=job, batch=batch)
+        selection = Selection(chat=chat, turn=turn, job=job, batch=batch)
         nothing: tuple[Revision, ...] = ()
         return await self._history().read(lambda git: _reading.log(git, path, limit, before, selection), nothing)
 
@@ -356,24 +359,38 @@ class Memory:
         async with self._with_history().lease() as lease:
             return await lease.commit(changes, origin=CommitOrigin(kind="restore", said=said))
 
-    async def undo(self, *, chat: str | None = None, job: str | None = None, batch: str | None = None) -> UndoneChanges:
-        """Take back, as one new commit, every commit of one conversation, job or batch.
+    async def undo(
+        self,
+        *,
+        chat: str | None = None,
+        turn: int | None = None,
+        job: str | None = None,
+        batch: str | None = None,
+    ) -> UndoneChanges:
+        """Take back, as one new commit, every commit of one conversation, or of a message in it, of one job or batch.
+
+        Args:
+            chat: the conversation's id (`Agent.chat_id`).
+            turn: the number of one message in it, from 1; None for all of them.
+            job, batch: the job's or the batch's id.
 
         Raises:
-            InvalidInputError: nothing is named, or the history has no commit of it.
+            InvalidInputError: nothing is named, a turn without its chat, or the history has no commit of it.
             MemoryConflictError: names the notes that others have changed since, or in between; nothing was changed.
             MemoryPathError, MemoryHistoryError, MemoryStorageError: see `update_history`; among others if what a note
                 held before was not kept, or is forgotten.
         """
-        selection = Selection(chat=chat, job=job, batch=batch)
-        if not selection.given():
+        selection = Selection(chat=chat, turn=turn, job=job, batch=batch)
+        if chat is None and job is None and batch is None:
             raise InvalidInputError("undo", "name the chat, the job or the batch to take back")
+        if turn is not None and chat is None:
+            raise InvalidInputError("turn", f"{turn} is a message in a chat; name that, too")
         nothing = UndoLog(), 0
         undo, revisions = await self._history().read(lambda git: _reading.undo_of(git, selection), nothing)
         if not revisions:
             raise InvalidInputError("undo", f"the history of {str(self.path)!r} has no commit of {selection}")
         paths = tuple(sorted(undo.versions()))
-        origin = CommitOrigin(kind="undo", said=f"undid {selection}")
+        origin = selection.origin(said=f"undid {selection}")
         changed = await self._with_history().roll_back(undo, origin=origin)
         return UndoneChanges(revisions=revisions, paths=paths, changed=changed)
 

@@ -9,6 +9,7 @@ import attrs
 
 from ..tools import Version
 from ._changes import ChangeSet
+from ._history._revisions import CommitOrigin
 
 
 @attrs.frozen
@@ -21,6 +22,7 @@ class UndoStep:
         made, removed: folders.
         modes: path to the permissions of each note and folder that was there before it.
         lost: notes that it changed and whose content was not kept (see `UndoLog.most_bytes`).
+        origin: whose commit it is.
     """
 
     before: Mapping[str, bytes | None]
@@ -29,6 +31,7 @@ class UndoStep:
     removed: tuple[str, ...]
     modes: Mapping[str, int] = attrs.field(factory=dict)
     lost: frozenset[str] = frozenset()
+    origin: CommitOrigin = attrs.field(factory=CommitOrigin)
 
 
 @attrs.define
@@ -46,6 +49,11 @@ class UndoLog:
 
     def __bool__(self) -> bool:
         return bool(self.steps)
+
+    def origin(self) -> CommitOrigin:
+        """Whose commit it is when these are taken back: of the same chat or job, so that the history knows it."""
+        origin = self.steps[-1].origin if self.steps else CommitOrigin()
+        return attrs.evolve(origin, kind="undo", said="")
 
     def changes(self) -> ChangeSet:
         """From the state after all the commits to that before the first."""

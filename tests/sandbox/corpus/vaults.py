@@ -13,6 +13,9 @@ def plant(path, text):
 """
 
 
+_STORE = ".trioagent/history/notes.git"
+
+
 def _planted(name: str, path: str, text: str) -> Case:
     return Case(name, f"{path} is in the memory", f"{_PLANT}\nplant({path!r}, {text!r})\n")
 
@@ -23,6 +26,12 @@ CASES = (
     _planted("plant_git_in_a_folder", "entities/.git/config", "[core]\n\tfsmonitor = touch @OUT@/SBXPWN\n"),
     _planted("plant_git_file", "entities/.git", "gitdir: @OUT@\n"),
     _planted("plant_gitattributes", ".gitattributes", "*.md filter=x\n"),
+    _planted(
+        "plant_history_config", ".trioagent/history/notes.git/config", "[core]\n\tfsmonitor = touch @OUT@/SBXPWN\n"
+    ),
+    _planted("plant_history_hook", f"{_STORE}/hooks/post-rewrite", "#!/bin/sh\ntouch @OUT@/SBXPWN\n"),
+    _planted("plant_history_alternates", f"{_STORE}/objects/info/alternates", "@OUT@\n"),
+    _planted("plant_history_journal", ".trioagent/history/journal", "trioagent journal 1\n000000000000000001\n"),
     _planted("plant_obsidian_plugin", ".obsidian/plugins/x/main.js", "x"),
     _planted("plant_envrc", ".envrc", "touch @OUT@/SBXPWN\n"),
     _planted("plant_env", ".env", "KEY=x\n"),

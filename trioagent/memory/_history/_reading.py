@@ -30,15 +30,21 @@ def _names_one(instance: object, attribute: attrs.Attribute[Any], value: Any) ->
         raise InvalidInputError(attribute.name, f"must be the id of one, not {value!r:.200}")
 
 
+def _counts_one(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if value is not None and (type(value) is not int or value < 1):
+        raise InvalidInputError(attribute.name, f"must be the number of a message, from 1, not {value!r:.200}")
+
+
 @attrs.frozen(kw_only=True)
 class Selection:
-    """Which commits are meant: those of one chat, one job or one batch."""
+    """Which commits are meant: those of one chat (or of a message in it), one job or one batch."""
 
     chat: str | None = attrs.field(default=None, validator=_names_one)
+    turn: int | None = attrs.field(default=None, validator=_counts_one)
     job: str | None = attrs.field(default=None, validator=_names_one)
     batch: str | None = attrs.field(default=None, validator=_names_one)
 
-    def given(self) -> dict[str, str]:
+    def given(self) -> dict[str, str | int]:
         return {name: value for name, value in attrs.asdict(self).items() if value is not None}
 
     def matches(self, data: CommitData) -> bool:
@@ -48,6 +54,11 @@ class Selection:
         """For ``git log``: only messages that can match."""
         found = [f"--grep={json.dumps(name)}: {json.dumps(value)}" for name, value in self.given().items()]
         return ["--fixed-strings", "--all-match", *found] if found else []
+
+    def origin(self, said: str) -> CommitOrigin:
+        """Of the commit that takes them back: it belongs to what it takes back."""
+        given = CommitOrigin(kind="undo", said=said, chat=self.chat or "", job=self.job or "", batch=self.batch or "")
+        return attrs.evolve(given, turn=self.turn or 0)
 
     def __str__(self) -> str:
         return ", ".join(f"{name} {value}" for name, value in self.given().items())

@@ -2,7 +2,8 @@
 
 Clients send a request again when a connection breaks. What the first one wrote must not be written twice: a request
 with the same messages follows the same chat, while it runs and for a while after; and one that was broken off, because
-nobody waited for it any more, goes on after the last block that ended.
+nobody waited for it any more, goes on after the last block that ended. (A commit that has begun ends, and its result
+comes out, whatever is cancelled.)
 """
 
 from __future__ import annotations
@@ -16,25 +17,21 @@ import attrs
 import trio
 
 from .._driver import PastEvent
-from .._errors import TrioAgentError
 from .._events import AgentEvent, Answered, CodeResult
 from .._exceptions import open_helper_nursery
 from .._messages import AgentResponse
 from .._parsed_reply import Delta
 from ..agent import Agent
-from ..memory import UndoLog
 from ..models import Retrying
 from ._delta_buffer import DeltaBuffer
 from ._reply_text import ReplyText
-from ._request_error import RequestError, as_request_error, log
+from ._request_error import RequestError, as_request_error
 from ._sessions import Sessions
 
 PartKind = Literal["reply", "think"]
 Part = tuple[PartKind, str]
 
-_ROLL_BACK_SECONDS = 5.0
 _MOST_KEPT = 1024  # chats that have ended
-_UNDO_BYTES = 16 * 1024 * 1024
 
 
 class CompletionRun:
@@ -120,10 +117,9 @@ class CompletionRun:
             else:
                 self._say("reply", text.add(delta))
 
-        deltas, undo, saved = DeltaBuffer(publish), UndoLog(most_bytes=_UNDO_BYTES), 0
+        deltas = DeltaBuffer(publish)
 
         async def emit(event: AgentEvent) -> None:
-            nonlocal saved
             deltas.restart()
             if isinstance(event, Answered):
                 text.begin_anew()
@@ -131,7 +127,6 @@ class CompletionRun:
                 self._replayed -= 1
             elif isinstance(event, Answered | CodeResult):
                 self._past.append(event)
-                saved = len(undo.steps)
             await trio.lowlevel.checkpoint()
 
         def show(event: Delta | Retrying) -> None:
@@ -147,12 +142,10 @@ class CompletionRun:
                 try:
                     async with open_helper_nursery() as helpers:
                         helpers.start_soon(deltas.run)
-                        response = await agent._drive(message, emit, show, undo=undo, past=tuple(self._past))
+                        response = await agent._drive(message, emit, show, past=tuple(self._past))
                     self._finish(response, text)
                 except Exception as error:  # noqa: BLE001 - the client is told, and an unknown one is logged
                     self.error = as_request_error(error)
-            if self.response is None:
-                await _take_back(agent, undo, saved)
         finally:
             self._running = None
             self._sessions.end_chat()
@@ -186,17 +179,6 @@ class CompletionRun:
         with scope:
             await trio.sleep(self._sessions.config.linger_seconds)
             self._forget()
-
-
-async def _take_back(agent: Agent, undo: UndoLog, known: int) -> None:
-    """Undo the commit of a block that was cancelled when it had committed already: nobody has its result."""
-    lost = UndoLog(steps=undo.steps[known:])
-    if lost:
-        with trio.move_on_after(_ROLL_BACK_SECONDS, shield=True):
-            try:
-                await agent.memory.roll_back(lost, knowledge=agent.knowledge)
-            except TrioAgentError as error:
-                log.warning("what a cancelled block has written stays: %s", error)
 
 
 @attrs.define(eq=False)

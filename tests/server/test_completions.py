@@ -65,8 +65,9 @@ async def test_a_chat_that_failed_is_begun_again_and_a_refused_one_is_forgotten(
         with run.followed():
             await run.begin(lambda: Agent(runtime, memory_path=tmp_path / "a"), "go")
             assert await all_parts(run) == ""
-        assert run.error is not None
-        assert (run.error.status, run.error.type) == (500, "internal")
+        failed = run.error
+        assert failed is not None
+        assert (failed.status, failed.type) == (500, "internal")
         with run.followed():
             await run.begin(lambda: Agent(runtime, memory_path=tmp_path / "a"), "go")
             assert await all_parts(run) == "Fine."

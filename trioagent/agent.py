@@ -10,7 +10,7 @@ import uuid
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import Any, Literal
@@ -138,8 +138,7 @@ class Agent:
         )
         self.messages: list[ChatMessage] = [_system_message(prompt, tuple(self._host_tools))]
         self._review = review
-        own = CommitOrigin(author=self._model.name, chat=uuid.uuid4().hex[:12])
-        self._origin = own if origin is None else _with_defaults(origin, own)
+        self._given_origin = origin
         self._filter = chat_filter
         self._under: dict[str, ChatFilter] = {}  # texts of messages that were made under a filter
         self._turn: Turn | None = None  # the one that goes on
@@ -150,6 +149,11 @@ class Agent:
     def chat_id(self) -> str:
         """What the history calls this conversation, as in `Memory.undo`."""
         return self._origin.chat
+
+    @cached_property
+    def _origin(self) -> CommitOrigin:
+        own = CommitOrigin(author=self._model.name, chat=uuid.uuid4().hex[:12])
+        return own if self._given_origin is None else _with_defaults(self._given_origin, own)
 
     @property
     def memory_path(self) -> Path:

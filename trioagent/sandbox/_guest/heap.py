@@ -17,39 +17,46 @@ _POOL, _POOL_HEADER = 16 * 1024, 48  # CPython's small objects: where an empty p
 _SMALL, _STEP = 512, 16  # bytes; the size classes of pools
 _CLOSE = 2048  # up to here the C library keeps freed pieces by their exact size
 _LARGE = 64 * 1024
-_MOST = 20_000  # objects that fill the holes of one size
+_MOST_BYTES = 8 * 1024 * 1024  # of filling; holes take some hundred kilobytes
 
 _EMPTY_BYTES = sys.getsizeof(b"")
 
 
 def fill_gaps() -> list[bytes]:
-    """Fill the holes of this process's heap; they stay filled for as long as the list is kept."""
+    """Fill the holes of this process's heap; they stay filled for as long as the list is kept.
+
+    Nothing is filled where the allocators work otherwise than is assumed here, and no end would be found.
+    """
     filling: list[bytes] = []
-    _fill_heap(filling)
-    _fill_pools(filling)
-    return filling
+    return filling if _fill_heap(filling) and _fill_pools(filling) else []
 
 
-def _fill_pools(filling: list[bytes]) -> None:
+def _fill_pools(filling: list[bytes]) -> bool:
     for size in range(_SMALL, _EMPTY_BYTES, -_STEP):
-        for _ in range(_MOST):
+        for _ in range(_MOST_BYTES // size):
             piece = bytes(size - _EMPTY_BYTES)
             if id(piece) % _POOL == _POOL_HEADER:
                 break  # the first of a pool that was empty, and is again when this is dropped
             filling.append(piece)
+        else:
+            return False
+    return True
 
 
-def _fill_heap(filling: list[bytes]) -> None:
+def _fill_heap(filling: list[bytes]) -> bool:
     """The same for the C library's heap, which has the larger objects: until each size is taken from its end."""
     end = id(bytes(_LARGE))
     size = _LARGE // 2
     while size > _SMALL:
-        for _ in range(_MOST):
+        for _ in range(_MOST_BYTES // size):
             piece = bytes(size - _EMPTY_BYTES)
             if id(piece) >= end:
                 break
             filling.append(piece)
+        else:
+            return False
         size = size - _STEP if size <= _CLOSE else max(_CLOSE, size // 2)
+    return True
 
 
 def gather_code(work: Callable[[], object]) -> None:

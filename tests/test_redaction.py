@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import re
+from collections.abc import Callable
 
 import pytest
 
@@ -41,6 +43,24 @@ def test_a_text_in_other_spellings(text: str) -> None:
     shown, found = TEXT.redact(f"It is {text} here.")
     assert REPLACEMENT in shown and "rez" not in shown.casefold() and found == {"name": 1}
     assert shown.startswith("It is ") and shown.endswith(" here.")
+
+
+def test_spellings_of_spellings() -> None:
+    """A block may put one spelling on top of the other."""
+    ways: list[Callable[[str], str]] = [
+        repr,
+        ascii,
+        str.upper,
+        lambda text: str(list(text)),
+        lambda text: "\u200b".join(text),
+        lambda text: text[::-1],
+        lambda text: text.replace(" ", "\n"),
+    ]
+    redactor = Redactor([("name", "Zephyr Quill-77")])
+    for first, second, third in itertools.product(ways, repeat=3):
+        shown = redactor.redact(f"It is {third(second(first('Zephyr Quill-77')))}.")[0].lower()
+        letters = "".join(filter(str.isalnum, shown))
+        assert "zephyr" not in letters and "quill" not in letters and "lliuq" not in letters, shown
 
 
 def test_what_is_not_withheld_stays() -> None:

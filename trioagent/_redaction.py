@@ -106,6 +106,10 @@ def _decoded(text: str) -> _View:
     plain = "\\" not in text
     if plain and text.isascii():
         return _View(text, range(len(text)), range(1, len(text) + 1))
+    places: Sequence[int] = range(len(text))
+    if not text.isascii():
+        places = [place for place in places if text[place].isascii() or category(text[place]) != "Cf"]
+        text = "".join([text[place] for place in places])
     chars: list[str] = []
     starts: list[int] = []
     ends: list[int] = []
@@ -116,8 +120,8 @@ def _decoded(text: str) -> _View:
         for char in normalize("NFKC", text[at] if match is None else _unescaped(match)):
             if category(char) != "Cf":
                 chars.append(char)
-                starts.append(at)
-                ends.append(end)
+                starts.append(places[at])
+                ends.append(places[end - 1] + 1)
         at = end
     return _View("".join(chars), starts, ends)
 
@@ -140,8 +144,11 @@ def _matches(text: str, decoded: _View, rule: str | re.Pattern[str]) -> Iterator
     folded = decoded.changed(_folded)
     yield from (folded.span(*match.span()) for match in words.finditer(folded.text))
     if spelled is not None:
-        letters = folded.changed(_letters)
-        yield from (letters.span(*match.span()) for match in spelled.finditer(letters.text))
+        views = [folded]
+        if "\\" in text:  # what looks like an escape may be none in a text that is written backwards
+            views.append(_View(text, range(len(text)), range(1, len(text) + 1)).changed(_folded))
+        for letters in [view.changed(_letters) for view in views]:
+            yield from (letters.span(*match.span()) for match in spelled.finditer(letters.text))
     if coded is not None:
         yield from (match.span() for match in coded.finditer(text))
 
@@ -151,11 +158,13 @@ def _forms(rule: str) -> tuple[re.Pattern[str], re.Pattern[str] | None, re.Patte
     """What a text is looked for as: its words, its letters and digits in a row and backwards, and coded."""
     folded = "".join(map(_folded, normalize("NFKC", rule))).split()
     words = re.compile(r"\s+".join(map(re.escape, folded)))
-    letters = "".join(map(_letters, "".join(folded)))
-    if len(letters) < _SHORTEST:
+    letters = ["".join(map(_letters, word)) for word in folded]
+    if len("".join(letters)) < _SHORTEST:
         return words, None, None
     coded = "|".join(re.escape(form) for form in dict.fromkeys(_codings(rule)))
-    return words, re.compile(f"{re.escape(letters)}|{re.escape(letters[::-1])}"), re.compile(coded)
+    spelled = "[nrt]?".join(map(re.escape, letters))  # the letter of an escaped line's end, without its backslash
+    backwards = "[nrt]?".join(re.escape(word[::-1]) for word in reversed(letters))
+    return words, re.compile(f"{spelled}|{backwards}"), re.compile(coded)
 
 
 def _codings(rule: str) -> Iterator[str]:

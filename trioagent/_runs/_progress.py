@@ -45,6 +45,7 @@ class EndpointUse:
 
     @classmethod
     def of(cls, url: str, limiter: RateLimiter) -> EndpointUse:
+        """What *limiter* paces now, at the address *url*."""
         now, limits = limiter.statistics(), limiter.limits
         return cls(
             url=url.partition("?")[0],  # a query may hold a key

@@ -76,7 +76,7 @@ class RateLimiter:
     """
 
     def __init__(self, limits: RateLimits) -> None:
-        self.limits = limits
+        self.limits: RateLimits = limits
         self._requests = RollingLimit(limits.requests_per_minute or math.inf)
         self._tokens = RollingLimit(limits.tokens_per_minute or math.inf)
         self._adaptive = AdaptiveLimit(limits.max_in_flight)

@@ -295,6 +295,8 @@ def _open_regular(name: str, dir_fd: int) -> int | None:
 
 def mark(fd: int) -> bytes:
     """What :func:`set_mark` left on a folder; empty if nothing, or if the file system keeps no such marks."""
+    if not hasattr(os, "getxattr"):  # not Linux
+        return b""
     try:
         return os.getxattr(fd, _MARK)
     except OSError:
@@ -302,7 +304,25 @@ def mark(fd: int) -> bytes:
 
 
 def set_mark(fd: int, data: bytes) -> None:
+    """Leave *data* on a folder, for :func:`mark`.
+
+    Raises:
+        OSError: there can be none.
+    """
+    if not hasattr(os, "setxattr"):
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
     os.setxattr(fd, _MARK, data)
+
+
+def path_of(fd: int) -> str:
+    """Where the folder or file behind a descriptor lies, to name it; not to open it."""
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}")
+    except OSError:
+        command = getattr(fcntl, "F_GETPATH", None)  # macOS
+        if command is None:
+            return f"the folder behind descriptor {fd}"
+        return os.fsdecode(fcntl.fcntl(fd, command, b"\0" * 1024).rstrip(b"\0"))
 
 
 def names(fd: int) -> list[str]:

@@ -32,6 +32,7 @@ import trio
 
 from .._descriptors import descriptor_budget
 from .._errors import MemoryDeadlockError, MemoryPathError
+from . import _fsops
 from ._deadlock import Holdings, LeaseWait
 from ._file_system import on_network
 from ._history._tips import JournalTips, NoteHashes
@@ -284,8 +285,11 @@ def _try_flock(fd: int) -> bool:
         return False
     except OSError as error:
         problem = f"its file system cannot lock a folder ({error.strerror}); keep memories on a local disk"
-        raise MemoryPathError(os.readlink(f"/proc/self/fd/{fd}"), problem) from error
+        raise MemoryPathError(_fsops.path_of(fd), problem) from error
     return True
+
+
+_HAS_RECORD_LOCKS = hasattr(fcntl, "F_OFD_SETLK")  # that belong to an open file, and not to a process
 
 
 def _record_lock(kind: int) -> bytes:
@@ -293,6 +297,8 @@ def _record_lock(kind: int) -> bytes:
 
 
 def _mark_waiting(fd: int, kind: int) -> None:
+    if not _HAS_RECORD_LOCKS:
+        return
     try:
         fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _record_lock(kind))
     except OSError:  # a file system without record locks; see _others_wait
@@ -301,6 +307,8 @@ def _mark_waiting(fd: int, kind: int) -> None:
 
 def _others_wait(fd: int) -> bool:
     """Does another process (or trio run) wait for the memory? Where that cannot be seen: yes."""
+    if not _HAS_RECORD_LOCKS:
+        return True
     try:
         answer = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _record_lock(fcntl.F_WRLCK))
     except OSError:

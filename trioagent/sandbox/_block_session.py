@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import signal
-import socket
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
 
@@ -23,7 +22,7 @@ from . import _frames
 from ._guest.limits import HEADER_BYTES
 from ._pressure import MemoryPressure
 from ._sandbox import CodeNotSentError, HostTool, Outcome, not_answered
-from ._zygote import Child, receive
+from ._zygote import NO_SIGNAL, Child, receive
 
 MAX_TOOL_CALLS = 1000
 _SEEN = ("read", "replaced")
@@ -235,7 +234,7 @@ class BlockSession:
         rest = memoryview(data)
         try:
             while rest:
-                rest = rest[self._channel.send(rest, socket.MSG_NOSIGNAL) :]
+                rest = rest[self._channel.send(rest, NO_SIGNAL) :]
         except BlockingIOError:
             return rest
         except OSError:

@@ -22,6 +22,7 @@ from ._sandbox import CodeNotSentError, TierStartError, not_answered
 from ._zygote import (
     ANSWER_SECONDS,
     DEATH_SECONDS,
+    PACKAGES,
     SILENT,
     START_SECONDS,
     died_at_once,
@@ -126,6 +127,7 @@ class Supervisor:
         settings = attrs.asdict(limits) | {
             "binary": installed.binary,
             "folders": list(installed.folders),
+            "packages": PACKAGES,
             "launcher": _interpreter(limits.python),
         }
         process, ours = spawn("monty.supervisor", settings=settings, kind=socket.SOCK_STREAM)  # 1 ms: one fork and exec

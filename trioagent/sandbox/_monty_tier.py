@@ -28,7 +28,7 @@ from ._guest.limits import HEADER_BYTES, MAX_CHANGES_BYTES, MAX_PATH_CHARS
 from ._monty_supervisor import Installed, Pair, Supervisor
 from ._pressure import MemoryPressure
 from ._sandbox import CodeNotSentError, HostTool, Outcome, TierStartError, not_answered
-from ._zygote import SILENT, START_SECONDS, Child, start_again
+from ._zygote import NO_SIGNAL, SILENT, START_SECONDS, Child, start_again
 
 
 class ToolServerSession(BlockSession):
@@ -55,12 +55,12 @@ class ToolServerSession(BlockSession):
 
     def _hand_over(self, root_fd: int | None) -> None:
         if root_fd is None:
-            self._channel.send(b"B", socket.MSG_NOSIGNAL)
+            self._channel.send(b"B", NO_SIGNAL)
             return
         # Opened anew: a copy of the descriptor would hold the memory's lock as long as the tool server keeps it.
         folder = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root_fd)
         try:
-            socket.send_fds(self._channel, [b"B"], [folder], socket.MSG_NOSIGNAL)
+            socket.send_fds(self._channel, [b"B"], [folder], NO_SIGNAL)
         finally:
             os.close(folder)
 

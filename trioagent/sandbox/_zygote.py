@@ -35,6 +35,8 @@ from ._sandbox import CodeNotSentError, TierStartError, not_answered, not_set_up
 
 T = TypeVar("T")
 _PROGRAM = Path(__file__).parent / "_guest" / "__main__.py"
+NO_SIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)
+"""For sending: no SIGPIPE. Where there is no such flag, it is enough that Python ignores that signal."""
 DEATH_SECONDS = 10.0  # SIGKILL cannot be refused; only a kernel stuck on a dead disk takes longer
 ANSWER_SECONDS = 5.0
 """A fork takes milliseconds: a zygote that has not answered after so long hangs (stopped, frozen, out of memory)."""
@@ -179,7 +181,7 @@ def lacks_module(error: str) -> bool:
 
 _PACKAGE = Path(__file__).parent.parent
 # Packages on the standard library alone that blocks may import, besides that: name and folder.
-_LIBRARIES = {"offline_rules": str(_PACKAGE / "models" / "offline_rules" / "library")}
+PACKAGES = {"offline_rules": str(_PACKAGE / "models" / "offline_rules" / "library")}
 _NO_DESCRIPTORS = "too many open files: no descriptor is left for a child; raise the limit (ulimit -n)"
 
 
@@ -325,7 +327,7 @@ class Zygote:
             "tier": tier,
             "full": full,
             "layered": layered,
-            "libraries": _LIBRARIES,
+            "libraries": PACKAGES,
             "temporary": tempfile.gettempdir(),
         }
         process, ours = spawn("zygote", settings=settings, kind=socket.SOCK_SEQPACKET)  # 1 ms: one fork and exec

@@ -32,7 +32,7 @@ CLOEXEC = 1
 NOSUID, NODEV, NOEXEC = 2, 4, 8
 OWN_FILES = 8  # folders we make in the tmpfs ourselves, and the overlay's work files
 EMPTY = b"empty"
-_PLACE = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_PLACE = getattr(os, "O_PATH", 0) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 

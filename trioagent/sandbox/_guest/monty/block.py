@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import FunctionType
 from typing import Any
 
 import pydantic_monty as monty
@@ -62,6 +66,7 @@ PRELUDE_LINES = PRELUDE.count("\n")
 MAX_CALLS = 1_000_000  # tools and file operations; what bounds them is time
 MAX_ERRORS = 1000
 MAX_LISTINGS = 100
+_PACKAGE_IMPORT = re.compile(r"^from (\w+) import (\w+(?:, \w+)*)$", re.MULTILINE)
 UNSUPPORTED = "The monty syntax parser does not yet support "
 
 
@@ -86,7 +91,8 @@ class Block:
             "__tree__": self._tree,
             "__in_tree__": self._in_tree,
         }
-        for name, function in make_tools(view, self._reads, access=access).items():
+        self._tools = make_tools(view, self._reads, access=access)
+        for name, function in self._tools.items():
             self._names[name] = self._tool(name, function)
         for name in host_tools:
             self._names[name] = self._host_tool(host_tool(name, channel))
@@ -100,7 +106,8 @@ class Block:
             try:
                 # The block's last expression must not be what is handed out: Monty 1.4.0 crashes on some values.
                 prelude = PRELUDE.removesuffix("\n") + "".join(f"; {line}" for line in bare_imports(source))
-                variables = self._feed(session, f"{prelude}\n{adapted(source)}\n{shown}")
+                adapted_source = adapted(_PACKAGE_IMPORT.sub(self._import, source))
+                variables = self._feed(session, f"{prelude}\n{adapted_source}\n{shown}")
             except (monty.MontyRuntimeError, monty.MontySyntaxError) as problem:
                 error = self._error(problem, source)
                 if not _out_of_limits(problem):
@@ -116,6 +123,17 @@ class Block:
             "reads": self._reads.listed(),
             "complete": self._reads.complete,
         }, alive
+
+    def _import(self, line: re.Match[str]) -> str:
+        """Instead of an import from a package that blocks are offered: its functions run here, on the block's tools."""
+        package = sys.modules.get(line[1])
+        names = line[2].split(", ")
+        if package is None or not all(isinstance(vars(package).get(name), FunctionType) for name in names):
+            return line[0]
+        for name in names:
+            self._names[name] = partial(_with_tools, vars(package)[name], self._tools)
+        self._names["globals"] = dict  # which such functions are given, for the tools in it
+        return "pass"
 
     def _feed(self, session: monty.MontySession, code: str) -> list[Any]:
         result = session.feed_run(
@@ -205,6 +223,10 @@ class Block:
         if isinstance(error, SyntaxError):
             return values.clean(f"SyntaxError: {text}{values.place(line, source)}")
         return values.error_text(error, source) + values.clean(values.place(line, source))
+
+
+def _with_tools(function: Callable[..., Any], own: Mapping[str, object], *args: Any, **kwargs: Any) -> Any:
+    return function(*args, **kwargs | {"tools": own})
 
 
 def _frames(problem: monty.MontyError) -> list[monty.Frame]:

@@ -63,6 +63,8 @@ def _prepare(settings: dict[str, Any]) -> dict[str, Any]:
 
     assert tool_server.LINUX == LINUX and "trio" not in sys.modules
     tool_server.warm_up()
+    for name, folder in settings["packages"].items():
+        tool_server.load_package(name, folder)
     if LINUX:
         from .. import seccomp
         from ..syscalls import PR_SET_PDEATHSIG, call, prctl

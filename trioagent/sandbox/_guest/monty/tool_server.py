@@ -7,6 +7,7 @@ block's tools read below its memory only.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 import os
 import resource
@@ -78,6 +79,18 @@ def warm_up() -> None:
     except SyntaxError as error:
         values.error_text(error, "x = (")
         traceback.format_exception_only(error)
+
+
+def load_package(name: str, folder: str) -> None:
+    """Import a package that blocks are offered, with all of its modules: a tool server can open none of them later."""
+    place = os.path.join(folder, "__init__.py")
+    spec = importlib.util.spec_from_file_location(name, place, submodule_search_locations=[folder])
+    assert spec is not None and spec.loader is not None
+    sys.modules[name] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    for file in sorted(os.listdir(folder)):
+        if file.endswith(".py") and file != "__init__.py":
+            importlib.import_module(f"{name}.{file[:-3]}")
 
 
 LINUX = sys.platform == "linux"

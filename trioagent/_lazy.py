@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import get_type_hints
+from typing import NoReturn, get_type_hints
 
 
 def lazy_names(package: str, places: Mapping[str, str]) -> Callable[[str], object]:
@@ -29,12 +29,35 @@ def lazy_names(package: str, places: Mapping[str, str]) -> Callable[[str], objec
             from ._deprecated import old_names
 
             return old_names(package, stacklevel=3)(name)
-        value: object = getattr(import_module(f"{package}.{module}"), name)
+        value: object = _imported(package, module, name)
         _claim(value, package)
         setattr(sys.modules[package], name, value)
         return value
 
     return get
+
+
+def _imported(package: str, module: str, name: str) -> object:
+    try:
+        found: object = getattr(import_module(f"{package}.{module}"), name)
+    except (ImportError, AttributeError):
+        if sys.platform != "win32":
+            raise
+        return _refusing(name)  # what it needs of POSIX is not there
+    return found
+
+
+def _refusing(name: str) -> Callable[..., NoReturn]:
+    """Stands for a name that Windows cannot have, so that a program that imports it comes to read why."""
+
+    def refuse(*args: object, **kwargs: object) -> NoReturn:
+        from ._errors import SandboxUnavailableError
+
+        words = f"{name} needs POSIX: Windows can neither lock a folder nor confine a block; run this under WSL"
+        raise SandboxUnavailableError((("Windows", words),))
+
+    refuse.__name__ = refuse.__qualname__ = name
+    return refuse
 
 
 def _claim(value: object, package: str) -> None:

@@ -1,6 +1,6 @@
 """A program: this interpreter without what only Linux has, as a simulation of other systems. It is none of them.
 
-``python -m tests.elsewhere.simulated CODE`` hides the names, the modules and /proc, says ``sys.platform`` is "darwin",
+``python -m tests.elsewhere.simulated CODE [windows]`` hides names, modules and /proc, says that the platform is "darwin",
 and runs CODE; the processes that the library starts do the same first. Trio and subprocess are imported before: they
 choose their ways by the platform, and must go on working.
 """
@@ -74,6 +74,31 @@ def hide() -> None:
     libc.__getattr__ = get
 
 
+NOT_WINDOWS = {
+    os: """
+        fork O_NOFOLLOW O_DIRECTORY O_NONBLOCK O_CLOEXEC O_PATH O_NOCTTY geteuid getuid getegid getgid getgroups statvfs
+        fstatvfs fchown chown lchown setsid getpgid killpg waitid uname fchmod getxattr setxattr pidfd_open memfd_create
+        """,
+    signal: "SIGKILL SIGSTOP SIGHUP SIGCHLD SIGPIPE SIGXCPU SIGXFSZ SIGUSR1 SIGALRM SIGSYS SIGBUS pthread_sigmask",
+    socket: "SOCK_SEQPACKET send_fds recv_fds SCM_RIGHTS MSG_NOSIGNAL CMSG_SPACE",
+}  # fmt: skip
+NO_MODULES = ("fcntl", "resource", "termios", "pwd", "grp", "tty", "pty")
+
+
+def hide_posix() -> None:
+    """Hide what Windows has not, in this process, and say that this is Windows."""
+    import trio  # noqa: F401  # before it would look for Windows' own calls
+
+    sysconfig.get_config_vars()
+    for name in NO_MODULES:
+        sys.modules[name] = None  # type: ignore[assignment]
+    for module, names in NOT_WINDOWS.items():
+        for name in names.split():
+            if hasattr(module, name):
+                delattr(module, name)
+    sys.platform = "win32"
+
+
 def _keep_for_trio() -> None:
     from trio._core import _io_epoll
 
@@ -102,7 +127,7 @@ def hide_in_children() -> None:
                 command = [*command[:at], __file__, str(command[at]), *command[at + 1 :]]
             super().__init__(command, *arguments, **options)
 
-    subprocess.Popen = Simulated  # type: ignore[misc]
+    subprocess.Popen = Simulated  # type: ignore[misc, assignment]
 
 
 def main() -> None:
@@ -113,8 +138,11 @@ def main() -> None:
         sys.argv[:] = sys.argv[1:]
         runpy.run_path(sys.argv[0], run_name="__main__")
     else:
-        hide()
-        hide_in_children()
+        if len(sys.argv) > 2:
+            hide_posix()
+        else:
+            hide()
+            hide_in_children()
         exec(compile(sys.argv[1], "<simulated>", "exec"), {"__name__": "__main__"})
 
 

@@ -17,9 +17,9 @@ pytestmark = [
 ]
 
 
-def simulated(code: str) -> str:
+def simulated(code: str, *system: str) -> str:
     run = subprocess.run(
-        [sys.executable, "-m", "tests.elsewhere.simulated", code],
+        [sys.executable, "-m", "tests.elsewhere.simulated", code, *system],
         cwd=CHECKOUT,
         capture_output=True,
         text=True,
@@ -77,3 +77,18 @@ async def main():
 trio.run(main)
 """
     assert "this is darwin, not Linux" in simulated(code)
+
+
+def test_windows_imports_and_is_refused_in_words() -> None:
+    code = """
+import trio, trioagent
+from trioagent import Agent, ModelConfig, open_runtime
+async def main():
+    try:
+        async with open_runtime("offline-rules"):
+            pass
+    except trioagent.SandboxUnavailableError as error:
+        print(error)
+trio.run(main)
+"""
+    assert "Windows: open_runtime needs POSIX" in simulated(code, "windows")

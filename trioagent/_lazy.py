@@ -41,7 +41,8 @@ def _imported(package: str, module: str, name: str) -> object:
     try:
         found: object = getattr(import_module(f"{package}.{module}"), name)
     except (ImportError, AttributeError):
-        if sys.platform != "win32":
+        platform: str = sys.platform  # which a type checker takes for the one that it runs on
+        if platform != "win32":
             raise
         return _refusing(name)  # what it needs of POSIX is not there
     return found

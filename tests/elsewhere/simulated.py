@@ -1,8 +1,8 @@
 """A program: this interpreter without what only Linux has, as a simulation of other systems. It is none of them.
 
-``python -m tests.elsewhere.simulated CODE [windows]`` hides names, modules and /proc, says that the platform is another,
-and runs CODE; the processes that the library starts do the same first. Trio and subprocess are imported before: they
-choose their ways by the platform, and must go on working.
+``python -m tests.elsewhere.simulated CODE [windows]`` hides names, modules and /proc, says that the platform is
+another, and runs CODE; the processes that the library starts do the same first. Trio and subprocess are imported
+before: they choose their ways by the platform, and must go on working.
 """
 
 from __future__ import annotations

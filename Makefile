@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # As a variable it holds for the build's isolated environment too.
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: setup demo test suite lint types coverage test-pythons test-browser test-model readme bench clean
+.PHONY: setup demo test suite lint types coverage test-pythons test-browser test-model test-embed readme bench clean
 
 setup: $(VENV)/.installed
 
@@ -64,6 +64,18 @@ test-browser: setup
 test-model: setup .venv-model/.installed
 	TRIOAGENT_MODEL_PYTHON=$(CURDIR)/.venv-model/bin/python $(BIN)/python -m pytest tests/small_model -s
 
+# The programs of docs/how-to/embed.md as themselves, in an environment of their own.
+EMBED := .venv-embed
+$(EMBED)/.installed: pyproject.toml tests/compat/embed-constraints.txt
+	@echo "Installing gunicorn, Django, FastAPI, Celery and Jupyter in $(EMBED) (once)"
+	@test -x $(EMBED)/bin/python || $(PYTHON) -m venv $(EMBED)
+	@PIP_CONSTRAINT=$(CURDIR)/tests/compat/embed-constraints.txt $(EMBED)/bin/python -m pip install --quiet \
+	    --disable-pip-version-check -e . fastapi uvicorn gunicorn celery django ipykernel nbclient
+	@touch $@
+
+test-embed: setup $(EMBED)/.installed
+	TRIOAGENT_EMBED_PYTHON=$(CURDIR)/$(EMBED)/bin/python $(BIN)/python -m pytest tests/compat/test_embed_programs.py tests/compat/test_embed_page.py
+
 readme: setup
 	$(BIN)/python -m gates.readme
 
@@ -72,3 +84,5 @@ bench: setup
 
 clean:
 	rm -rf $(VENV) .venv-3.* .venv-model .bench dist build .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+	rm -rf $(VENV) .venv-3.* .venv-embed .bench dist build .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -46,10 +46,7 @@ async def viewing(*arguments: str, home: Path) -> AsyncIterator[httpx.AsyncClien
                     assert data, printed
                     printed += data.decode()
                 headers = {"Authorization": f"Bearer {link[2]}"}
-                limits = httpx.Limits(max_keepalive_connections=0)  # one request each: all that is asked here
-                async with httpx.AsyncClient(
-                    base_url=link[1], headers=headers, limits=limits, trust_env=False
-                ) as client:
+                async with httpx.AsyncClient(base_url=link[1], headers=headers, trust_env=False) as client:
                     yield client
                 process.send_signal(signal.SIGINT)
                 assert await process.wait() == 0

@@ -4,7 +4,10 @@ This is the only module that knows hypercorn. Its `TCPServer` is run for each co
 
 - Each step of a request has a time limit: the head, the pause between requests, a WebSocket message that has begun, a
   write that the client does not take. (Bodies are read, and bounded, by `_border`.)
-- No per-message compression: it takes 100 KiB a WebSocket. No HTTP/2, no pipelining: no client here needs them.
+- No per-message compression: it takes 100 KiB a WebSocket. No HTTP/2: no client here needs it.
+- A request that comes before the answer to the last one is whole is held, with up to 64 KiB of what follows it, and the
+  connection is read meanwhile, to see that the client leaves. A client may send it as soon as it has the answer's last
+  byte, which is before the server has put the last request away.
 - What goes wrong in one connection ends that connection, and nothing else.
 - A connection can be closed while a write to it hangs, which hypercorn shields.
 """
@@ -133,6 +136,8 @@ class Connection(TCPServer):
         self._connections, self._limits = connections, limits
         self._idle, self._finishing = True, False
         self._discards = False  # what the client sends is of no more use
+        self._held: int | None = None  # bytes that wait for the end of the present request; None if none do
+        self._handling = trio.Lock()  # of the protocol's events
         self._deadline = trio.current_time() + limits.head_seconds
         self._scope = trio.CancelScope()
         self._reading = trio.CancelScope()
@@ -183,6 +188,7 @@ class Connection(TCPServer):
             state = ConnectionState({CONNECTION: self})
             tasks = _Applications(nursery)
             self.protocol = _Protocol(  # type: ignore[assignment]
+                lambda: nursery.start_soon(self.handle_held),
                 self.app,
                 self.config,
                 self.context,
@@ -208,14 +214,38 @@ class Connection(TCPServer):
                 return
             if self._discards:
                 continue
+            if self._held is not None:
+                self._hold(data)
+                continue
             if self._idle and self._deadline > (limit := trio.current_time() + self._limits.head_seconds):
                 self._deadline = limit
-            try:
-                await self.protocol.handle(RawData(data))
-            except _PipelinedError:
-                self._discards = True
+            async with self._handling:
+                try:
+                    await self.protocol.handle(RawData(data))
+                except _PipelinedError:
+                    self._held = len(data)
             if not self._idle and not self._discards:
                 self._bound_message()
+
+    def _hold(self, data: bytes) -> None:
+        """Keep what follows a request that is held."""
+        assert self._held is not None
+        self._held += len(data)
+        if self._held > _CHUNK:
+            self._discards = True
+        else:
+            self.protocol.connection.receive_data(data)  # type: ignore[attr-defined]
+
+    async def handle_held(self) -> None:
+        """Go on with the request that is held, if one is, now that the one before it has ended."""
+        if self._held is None or self._discards:
+            return
+        async with self._handling:
+            held, self._held = self._held, None
+            try:
+                await self.protocol._handle_events()  # type: ignore[attr-defined]
+            except _PipelinedError:
+                self._held = held
 
     def _bound_message(self) -> None:
         """A WebSocket message that has begun is to end in time."""
@@ -293,17 +323,23 @@ class _PipelinedError(Exception):
     """The client sends its next request before it has the answer to this one."""
 
 
-class _NoSecondRequest:
+class _NextRequest:
     """In place of the event that hypercorn waits for with the client's next request in hand.
 
     While it waits it reads nothing, and so never sees that the client has left.
+
+    Args:
+        go_on: called when the present request has ended.
     """
+
+    def __init__(self, go_on: Callable[[], None]) -> None:
+        self._go_on = go_on
 
     async def clear(self) -> None:
         pass
 
     async def set(self) -> None:
-        pass
+        self._go_on()
 
     async def wait(self) -> NoReturn:
         raise _PipelinedError
@@ -313,9 +349,9 @@ class _NoSecondRequest:
 
 
 class _Protocol(H11Protocol):
-    def __init__(self, *args: Any) -> None:
+    def __init__(self, go_on: Callable[[], None], *args: Any) -> None:
         super().__init__(*args)
-        self.can_read = _NoSecondRequest()
+        self.can_read = _NextRequest(go_on)
 
     async def _check_protocol(self, event: h11.Request) -> None:
         """No change to HTTP/2."""

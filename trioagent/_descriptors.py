@@ -175,7 +175,7 @@ class Hold:
     def idle(self, idle: bool) -> None:
         if idle is not self._idle:
             self._idle = idle
-            self._budget._set_idle(self)
+            self._budget._note_idle(1 if idle else -1)
 
     async def open_when_possible(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Await *attempt*. If there is no descriptor in spite of the budget, wait until some are given back, and again.
@@ -383,9 +383,9 @@ class DescriptorBudget:
             self._remove(hold)
             self.pump()
 
-    def _set_idle(self, hold: Hold) -> None:
-        self._idle += 1 if hold.idle else -1
-        if hold.idle:
+    def _note_idle(self, change: int) -> None:
+        self._idle += change
+        if change > 0 and (self._first or self._rest):
             self.pump()
 
     def _fits(self, count: int, priority: bool) -> bool:

@@ -157,7 +157,9 @@ class ConnectionPool:
             self._drop(connection)
             return
         now = connection.idle_since = trio.current_time()
-        idle = self._idle.setdefault(connection.origin, deque())
+        idle = self._idle.get(connection.origin)
+        if idle is None:
+            idle = self._idle[connection.origin] = deque()
         idle.append(connection)
         connection.hold.idle = True
         while len(idle) > self._max_idle:

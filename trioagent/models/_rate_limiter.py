@@ -141,7 +141,8 @@ class RateLimiter:
 
     def _settle(self, reserved: RateEntry, tokens: float) -> None:
         self._tokens.settle(reserved, tokens)
-        self._changed.set()
+        if self._turn.locked():  # by whoever waits for a change
+            self._changed.set()
 
     def _on_success(self) -> None:
         self._adaptive.on_success()

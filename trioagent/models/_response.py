@@ -139,6 +139,9 @@ class AnswerReader:
 
     def _is_json(self, start: bytes) -> bool:
         """Whether a body that begins with *start* is JSON and no event stream, whatever its type says."""
+        if start.startswith(b"data:"):  # as a rule
+            self._streams = True
+            return False
         start = start.removeprefix(_BOM).lstrip()
         labelled = self._response.headers.get("content-type", "").lower().startswith("text/event-stream")
         if start or not labelled:

@@ -28,6 +28,7 @@ import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.protocol import ProtocolWrapper
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.protocol.ws_stream import ASGIWebsocketState, WSStream
 from hypercorn.trio.tcp_server import TCPServer
@@ -64,7 +65,8 @@ class Connections:
     """
 
     def __init__(self, app: Any, limits: ServerLimits) -> None:
-        self._app, self.limits = ASGIWrapper(app), limits
+        self._app = ASGIWrapper(app)
+        self.limits: ServerLimits = limits
         self._config = _hypercorn_config(limits)
         self._context = WorkerContext(None)
         self._unidentified: dict[Connection, None] = {}  # the oldest first
@@ -131,7 +133,7 @@ class Connection(TCPServer):
         context: WorkerContext,
     ) -> None:
         limits = connections.limits
-        self.socket_stream = _BoundedStream(stream, limits.write_seconds)
+        self.socket_stream: _BoundedStream = _BoundedStream(stream, limits.write_seconds)
         super().__init__(app, config, context, ConnectionState({}), self.socket_stream)  # type: ignore[arg-type]
         self._connections, self._limits = connections, limits
         self._idle, self._finishing = True, False
@@ -187,7 +189,7 @@ class Connection(TCPServer):
         async with trio.open_nursery() as nursery:
             state = ConnectionState({CONNECTION: self})
             tasks = _Applications(nursery)
-            self.protocol = _Protocol(  # type: ignore[assignment]
+            self.protocol: ProtocolWrapper = _Protocol(  # type: ignore[assignment]
                 lambda: nursery.start_soon(self.handle_held),
                 self.app,
                 self.config,
@@ -286,7 +288,7 @@ class _BoundedStream(trio.abc.HalfCloseableStream):
 
     def __init__(self, stream: trio.SocketStream, write_seconds: float) -> None:
         self._stream, self._write_seconds = stream, write_seconds
-        self.socket = stream.socket
+        self.socket: trio.socket.SocketType = stream.socket
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         view = memoryview(data)

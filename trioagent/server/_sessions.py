@@ -120,9 +120,9 @@ class Session:
     """
 
     def __init__(self, sessions: Sessions, name: str, make_agent: Callable[[Session], Agent]) -> None:
-        self.id = secrets.token_urlsafe(16)
+        self.id: str = secrets.token_urlsafe(16)
         self.memory = name
-        self.closed = False
+        self.closed: bool = False
         self._sessions = sessions
         self._ring = EventRing(sessions.config.limits.event_bytes)
         self._agent = make_agent(self)
@@ -370,8 +370,9 @@ class Sessions:
     """
 
     def __init__(self, config: ServerConfig, nursery: trio.Nursery) -> None:
-        self.config, self.nursery = config, nursery
-        self.stopping = False
+        self.config: ServerConfig = config
+        self.nursery: trio.Nursery = nursery
+        self.stopping: bool = False
         self._sessions: dict[str, Session] = {}
         self._chats = 0
         self._no_chats = trio.Event()

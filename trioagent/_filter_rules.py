@@ -109,10 +109,14 @@ class FilterRules:
         return tuple(rule for rule in self.rules if rule not in self.enforced)
 
 
-def filter_of(message: str) -> FilterRules | None:
+def filter_of(message: str, besides: ChatFilter | None = None) -> FilterRules | None:
     """What the ``<filter>`` in a message withholds; None if it has none, or one without rules.
 
     A rule that says what may be told ("only", "except") is the model's to keep from there on: code does not guess.
+
+    Args:
+        message: what the user says.
+        besides: a filter that holds in any case; the message's rules only add to it.
     """
     rules = tuple(rule for match in _FILTER.finditer(message) for rule in _rules(match[1]))
     if not rules:
@@ -132,6 +136,14 @@ def filter_of(message: str) -> FilterRules | None:
             enforced[rule] = found
     readable = tuple(f"!{glob}" for glob in dict.fromkeys(withheld)) or ("**",)
     chat_filter = ChatFilter(readable=readable, redact=redact, instruction=INSTRUCTION)
+    if besides is not None:
+        exceptions = (glob for glob in readable if glob.startswith("!"))
+        chat_filter = attrs.evolve(
+            besides,
+            readable=(*besides.readable, *exceptions),
+            redact=(*besides.redact, *chat_filter.redact),
+            instruction=f"{besides.instruction}\n\n{INSTRUCTION}".strip(),
+        )
     return FilterRules(rules=rules, enforced=enforced, chat_filter=chat_filter)
 
 

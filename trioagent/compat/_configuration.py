@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 import attrs
 
-from .._config import MemoryLimits, SandboxLimits
+from .._chat_filter import ChatFilter
+from .._config import MemoryLimits, SandboxLimits, VaultPolicy
 from .._errors import InvalidInputError
 from ..sandbox import Reviewer
 
@@ -37,6 +38,8 @@ class CompatConfig:
     blind_overwrite: Literal["allow", "refuse"] = "allow"
     host_tools: Mapping[str, HostFunction] = attrs.field(factory=dict)
     review: Reviewer | None = None
+    policy: VaultPolicy = attrs.field(factory=VaultPolicy)
+    chat_filter: ChatFilter | None = None
 
 
 class _Current:

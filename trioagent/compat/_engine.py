@@ -12,8 +12,9 @@ import attrs
 import trio
 
 from .._errors import InvalidInputError
+from ..memory import Memory
 from ..tools import NAMES as TOOL_NAMES
-from ._configuration import HostFunction
+from ._configuration import HostFunction, current
 from ._folders import absolute
 from ._host_tools import for_trio
 from ._runtimes import sandbox_for
@@ -76,7 +77,9 @@ async def run_code(run: CodeRun) -> tuple[dict[str, Any] | None, str]:
         return {}, f"NameError: {found!r} is not allowed here"
     sandbox = await sandbox_for(run.seconds)
     with trio.move_on_after(run.seconds):
-        result = await sandbox.run(run.code, memory_path=run.memory_path, host_tools=for_trio(run.functions))
+        policy = current().policy
+        memory = None if run.memory_path is None else Memory(run.memory_path, policy=policy)
+        result = await sandbox.run(run.code, memory=memory, host_tools=for_trio(run.functions))
         ended_early = result.error and not result.locals
         return (None if ended_early else {name: _value(shown) for name, shown in result.locals.items()}), result.error
     return None, f"TimeoutError: Code execution exceeded {run.seconds:g} seconds."

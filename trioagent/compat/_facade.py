@@ -20,6 +20,7 @@ from .._events import AgentEvent, Replied
 from .._files import write_whole
 from .._filter_rules import filter_of
 from .._model_profile import profile_for
+from .._prompt import system_prompt as effective_prompt
 from .._prompt import with_host_tools
 from ..agent import Agent
 from ..memory import Knowledge
@@ -81,9 +82,8 @@ class AgentFacade:
         self.use_vllm = use_vllm
         self._choice = choice_of(model, use_vllm=use_vllm, memory_path=self.memory_path)
         self.model: str = model if isinstance(model, str) else name_of(self._choice)
-        self.system_prompt: str = with_host_tools(
-            utils.load_system_prompt(profile_for(self.model)), tuple(config.host_tools)
-        )
+        prompt = effective_prompt(utils.load_system_prompt(profile_for(self.model)), policy=config.policy)
+        self.system_prompt: str = with_host_tools(prompt, tuple(config.host_tools))
         self.messages: list[ChatMessage] = [ChatMessage(Role.SYSTEM, self.system_prompt)]
         self._knowledge = Knowledge(blind_overwrite=config.blind_overwrite)
         self._delegate: tuple[Sandbox, str, _FamilyAgent] | None = None
@@ -135,7 +135,14 @@ class _FamilyAgent(Agent):
 
     def __init__(self, facade: AgentFacade, runtime: Runtime, memory_path: str) -> None:
         config = _configuration.current()
-        super().__init__(runtime, memory_path=memory_path, host_tools=for_trio(config.host_tools), review=config.review)
+        super().__init__(
+            runtime,
+            memory_path=memory_path,
+            host_tools=for_trio(config.host_tools),
+            review=config.review,
+            policy=config.policy,
+            chat_filter=config.chat_filter,
+        )
         self.knowledge = facade._knowledge
         self._facade = facade
 
@@ -168,8 +175,8 @@ class _FamilyAgent(Agent):
             await emit(event)
 
         kept.append(ChatMessage(Role.USER, message))
-        rules = filter_of(message)
-        if rules is not None and options.get("chat_filter") is None:
+        rules = filter_of(message, options.get("chat_filter") or self._filter)
+        if rules is not None:
             options["chat_filter"] = rules.chat_filter
         try:
             return AgentResponse.of(await super()._drive(message, emit_and_grow, *args, **options))

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 import attrs
 
-from .._config import MemoryLimits, ModelConfig, SandboxLimits
+from .._chat_filter import ChatFilter
+from .._config import MemoryLimits, ModelConfig, SandboxLimits, VaultPolicy
 from .._errors import InvalidInputError
 from ..agent import check_host_tool
 from ..models import Model
@@ -36,6 +37,8 @@ def configure(
     blind_overwrite: Literal["allow", "refuse"] = _UNSET,
     host_tools: Mapping[str, HostFunction] = _UNSET,
     review: Reviewer | None = _UNSET,
+    policy: VaultPolicy = _UNSET,
+    chat_filter: ChatFilter | None = _UNSET,
 ) -> None:
     """Set what holds for all agents that are made from now on; what is not given stays as it is.
 
@@ -48,6 +51,8 @@ def configure(
         host_tools: functions that blocks may call by these names, with JSON values: sync ones run in worker threads,
             coroutine functions in the event loop that waits for the chat.
         review: see `trioagent.Agent`; it runs in Trio.
+        policy, chat_filter: what blocks may touch, and what may not leave a chat; see `trioagent.Agent`. A message's
+            own ``<filter>`` rules hold besides.
 
     Raises:
         InvalidInputError: a value cannot be used; or what all agents share is changed while they share it.
@@ -62,6 +67,9 @@ def configure(
         given["host_tools"] = dict(given["host_tools"])
         for name, tool in for_trio(given["host_tools"]).items():
             check_host_tool(name, tool)
+    for name, kind in (("policy", VaultPolicy), ("chat_filter", ChatFilter | None)):
+        if name in given and not isinstance(given[name], kind):
+            raise InvalidInputError(name, f"cannot be {given[name]!r:.100}")
     config = _configuration.current()
     fixed = [name for name in _SHARED if name in given and given[name] != getattr(config, name)]
     if fixed and _bridge.bridge().running:

@@ -16,6 +16,7 @@ import pytest
 import trio
 
 from trioagent._events import from_json
+from trioagent.memory import VaultPolicy
 from trioagent.testing import Fault, Say
 
 from .serving import Served, code, make_memories, reply, serving
@@ -321,6 +322,17 @@ async def test_a_block_waits_for_review(tmp_path: Path) -> None:
     assert "not yet" in rejected["event"]["result"]["error"]
     assert stale["error"]["type"] == "no_such_review"
     assert (tmp_path / "ada" / "user.md").read_text() == "Paris"
+
+
+async def test_agents_keep_to_the_policy_of_the_server(tmp_path: Path) -> None:
+    make_memories(tmp_path, {"ada": {"user.md": "Oslo"}})
+    writes = [code("create_file('other.md', 'x')"), code("create_file('entities/bo.md', 'x')"), reply("Done.")]
+    policy = VaultPolicy(writable=("entities/**",))
+    async with serving(tmp_path, writes, policy=policy) as served, following(served) as client:
+        await client.send(type="say", text="write")
+        await client.until("ended", outcome="replied")
+    assert not (tmp_path / "ada" / "other.md").exists()
+    assert (tmp_path / "ada" / "entities" / "bo.md").read_text() == "x"
 
 
 async def test_the_last_message_can_be_taken_back(tmp_path: Path) -> None:

@@ -147,12 +147,21 @@ async def test_a_killed_server_leaves_no_process_and_no_half_note(tmp_path: Path
         nursery.cancel_scope.cancel()
 
 
-async def test_the_token_of_the_environment_counts_and_no_key_is_shown(tmp_path: Path) -> None:
-    make_memories(tmp_path, {"ada": {}})
+async def test_the_token_of_the_environment_counts_and_the_agents_options_too(tmp_path: Path) -> None:
+    make_memories(tmp_path / "root", {"ada": {}})
+    more = tmp_path / "more.txt"
+    more.write_text("Answer in rhyme.")
     async with trio.open_nursery() as nursery:
-        model = await nursery.start(serve_model, [])
-        async with serve_process(tmp_path, model) as serving:
+        model = await nursery.start(serve_model, [reply("Hello.")])
+        options = ["--system-prompt-append", str(more), "--read-only"]
+        async with serve_process(tmp_path / "root", model, *options) as serving:
             assert serving.link.endswith(f"/#token={TOKEN}")
             async with chatting(serving) as client:
-                assert "sk-model-key" not in json.dumps(await client.receive())
+                said = [await client.receive()]
+                await client.send(type="say", text="hi")
+                said.append(await client.until("ended", outcome="replied"))
+                assert "sk-model-key" not in json.dumps(said)
+        system = model.requests[0].messages[0]["content"]
+        assert "change none of them" in system
+        assert system.rstrip().endswith("Answer in rhyme.")
         nursery.cancel_scope.cancel()

@@ -249,6 +249,16 @@ def display_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--json-progress", is_flag=True, help=words)(command)
 
 
+def turns_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--max-tool-turns``."""
+    return click.option(
+        "--max-tool-turns",
+        metavar="N",
+        type=click.IntRange(min=0),
+        help=f"How often the model may run code before it must reply.  [default: {AgentConfig().max_tool_turns}]",
+    )(command)
+
+
 def prompt_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """``--system-prompt`` and ``--system-prompt-append``."""
     file = FileType(exists=True, dir_okay=False, path_type=Path)
@@ -388,12 +398,6 @@ def agent_options(command: Callable[..., Any]) -> Callable[..., Any]:
         metavar="DIR",
         callback=given_folder,
         help="The folder of notes. It is made if it is not there yet.",
-    )
-    turns_option = click.option(
-        "--max-tool-turns",
-        metavar="N",
-        type=click.IntRange(min=0),
-        help=f"How often the model may run code before it must reply.  [default: {AgentConfig().max_tool_turns}]",
     )
     return memory_option(
         model_options(turns_option(prompt_options(policy_options(history_options(debug_option(gathered))))))

@@ -16,7 +16,18 @@ from .._config import RateLimits
 from .._errors import InvalidInputError
 from .._exceptions import open_helper_nursery
 from ..runtime import open_runtime
-from ._model_options import ResolvedModel, debug_option, given_folder, model_options, resolve_model
+from ._model_options import (
+    PolicyChoice,
+    ResolvedModel,
+    agent_config,
+    debug_option,
+    given_folder,
+    model_options,
+    policy_options,
+    prompt_options,
+    resolve_model,
+    turns_option,
+)
 from ._profiles import ModelChoice
 from ._terminal import one_line, safe
 
@@ -51,6 +62,9 @@ TOKEN_VARIABLE = "TRIOAGENT_SERVER_TOKEN"
     show_default=True,
     help="How long chats may go on after SIGTERM or Ctrl-C.",
 )
+@turns_option
+@prompt_options
+@policy_options
 @debug_option
 def serve(
     root: Path,
@@ -62,6 +76,10 @@ def serve(
     allow_host: tuple[str, ...],
     allow_origin: tuple[str, ...],
     grace: float,
+    max_tool_turns: int | None,
+    system_prompt: str | None,
+    system_prompt_append: str | None,
+    policy: PolicyChoice,
 ) -> int:
     """Serve the memories in DIR over HTTP.
 
@@ -94,6 +112,8 @@ def serve(
         token=os.environ.get(TOKEN_VARIABLE) or None,
         allowed_hosts=allow_host,
         allowed_origins=allow_origin,
+        agent=agent_config(model.profile, max_tool_turns, system_prompt, system_prompt_append),
+        policy=policy.over(model.profile),
         grace_seconds=grace,
     )
     return trio.run(_serve, config, resolved, rate)

@@ -13,6 +13,7 @@ import attrs
 
 from .._config import MIB, AgentConfig, ModelConfig
 from .._errors import InvalidInputError
+from ..memory import VaultPolicy
 from ..models import Model
 
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{16,200}")
@@ -122,6 +123,7 @@ class ServerConfig:
         allowed_hosts: further names, with the port if it is not the scheme's own, that clients may call the server
             by, such as that of a proxy in front of it.
         allowed_origins: of other pages that may use the server from a browser.
+        policy: what agents and clients may read and change in each memory.
         history: keep every change of the notes in the memories (see `Memory`). A runtime that is given to `serve`
             says so itself.
         agent: how agents behave.
@@ -140,6 +142,7 @@ class ServerConfig:
     allowed_hosts: tuple[str, ...] = attrs.field(default=(), converter=_texts, validator=_hosts)
     allowed_origins: tuple[str, ...] = attrs.field(default=(), converter=_texts, validator=_origins)
     history: bool = attrs.field(default=True, validator=attrs.validators.instance_of(bool))
+    policy: VaultPolicy = attrs.field(factory=VaultPolicy, validator=attrs.validators.instance_of(VaultPolicy))
     agent: AgentConfig = AgentConfig()
     limits: ServerLimits = ServerLimits()
     linger_seconds: float = _seconds(60.0, 0)

@@ -10,7 +10,7 @@ import trio
 
 from .._config import MemoryLimits
 from .._errors import MemoryPathError
-from ..memory import Memory, check_memory_path
+from ..memory import Memory, VaultPolicy, check_memory_path
 from ._request_error import RequestError
 
 NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_ -]|\.(?!\.)){0,63}(?<![. ])")
@@ -23,15 +23,23 @@ class Memories:
     Args:
         root: a folder with a memory in each of its folders, or a memory itself; None for none.
         history: keep the history of their notes (see `Memory`).
+        policy: what may be read and changed in each.
 
     Attributes:
         single: the name, if *root* itself is a memory.
     """
 
     def __init__(
-        self, root: Path | None, *, limits: MemoryLimits = MemoryLimits(), sync: bool = False, history: bool = False
+        self,
+        root: Path | None,
+        *,
+        limits: MemoryLimits = MemoryLimits(),
+        sync: bool = False,
+        history: bool = False,
+        policy: VaultPolicy = VaultPolicy(),  # noqa: B008 - frozen
     ) -> None:
-        self._root, self._limits, self._sync, self._history = root, limits, sync, history
+        self._root, self._limits, self._sync = root, limits, sync
+        self._history, self._policy = history, policy
         self.single: str | None = None
         if root is not None:
             check_memory_path(root, create=True)
@@ -70,7 +78,7 @@ class Memories:
         return self._memory(path)
 
     def _memory(self, path: Path) -> Memory:
-        return Memory(path, limits=self._limits, sync=self._sync, history=self._history)
+        return Memory(path, limits=self._limits, sync=self._sync, history=self._history, policy=self._policy)
 
     def _path(self, name: str) -> Path:
         if not NAME.fullmatch(name):

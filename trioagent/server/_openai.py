@@ -127,7 +127,7 @@ class _OpenAIRoutes:
             return JSONResponse(await answer.whole())
 
     def _agent(self, asked: _Completion, runtime: Runtime, memory: Memory) -> Agent:
-        settings = attrs.asdict(self._context.config.agent)
+        settings = attrs.asdict(self._context.config.agent, recurse=False)
         appended = [text for text in (settings.pop("system_prompt_append"), asked.system) if text]
         agent = Agent(
             runtime,

@@ -94,7 +94,7 @@ async def serve(
         limits, sync = (MemoryLimits(), False) if runtime is None else (runtime.memory_limits, runtime.sync_notes)
         history = config.history if runtime is None else runtime.history is not None
         memories = await trio.to_thread.run_sync(
-            partial(Memories, config.root, limits=limits, sync=sync, history=history)
+            partial(Memories, config.root, limits=limits, sync=sync, history=history, policy=config.policy)
         )
         listeners, authority = await stack.enter_async_context(listening(config))
         async with trio.open_nursery() as nursery:

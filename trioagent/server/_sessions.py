@@ -39,7 +39,7 @@ from .._exceptions import open_helper_nursery
 from .._messages import ChatMessage
 from .._parsed_reply import Delta
 from ..agent import Agent
-from ..memory import Memory, UndoLog, VaultPolicy
+from ..memory import Memory, UndoLog
 from ..models import Retrying
 from ..runtime import Runtime
 from ..sandbox import (
@@ -412,9 +412,9 @@ class Sessions:
             return Agent(
                 runtime,
                 memory_path=memory.path,
-                policy=VaultPolicy(read_only=read_only),
+                policy=attrs.evolve(memory.policy, read_only=read_only or memory.policy.read_only),
                 review=None if policy is None else policy.reviewer(session.review),
-                **attrs.asdict(self.config.agent),
+                **attrs.asdict(self.config.agent, recurse=False),
             )
 
         session = Session(self, name, make_agent)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import random
 import subprocess
 import zlib
 from pathlib import Path
@@ -17,7 +19,7 @@ from trioagent.memory import ChangeSet, CommitOrigin, HistoryConfig, Memory, Und
 from trioagent.memory._history._git import open_git
 from trioagent.memory._history._store import make_store
 
-from .support import PRIVATE, counted
+from .support import PRIVATE, counted, run_python
 
 pytestmark = pytest.mark.real
 
@@ -300,6 +302,71 @@ async def test_a_folder_elsewhere(tmp_path: Path) -> None:
     assert [each.said for each in await quiet.log()] == ["", "x"]
     assert (tmp_path / "history").stat().st_mode & 0o777 == 0o700
     assert (tmp_path / "history" / ".gitignore").read_text() == "*\n"
+
+
+async def test_the_oldest_revisions_go_when_it_is_too_large(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "kept.md").write_text("kept\n")
+    config = HistoryConfig(max_bytes=60_000)
+    memory = Memory(tmp_path, history=config)
+    chance = random.Random(1)
+    contents = [chance.randbytes(3000) for _ in range(40)]
+    pruned = 0
+    with caplog.at_level(logging.WARNING, "trioagent"):
+        for number, data in enumerate(contents):
+            await save(memory, {"a.png": data}, said=f"number {number}")
+            if number % 10 == 9:
+                pruned += (await memory.update_history()).pruned
+    revisions = await memory.log(limit=1000)
+    assert (
+        pruned > 20 and "oldest revisions, to " in caplog.text and "dropped to keep it below 60000 bytes" in caplog.text
+    )
+    oldest = revisions[-1]
+    assert (oldest.kind, oldest.pruned, oldest.notes) == ("baseline", pruned, 2)
+    assert len(revisions) - 1 + oldest.pruned == 40 + 1  # each commit, and the first baseline
+    kept = [each for each in reversed(revisions) if each.kind == "agent"]
+    assert [each.said for each in kept] == [f"number {number}" for number in range(40 - len(kept), 40)]
+    for each in kept:
+        assert (await memory.show("a.png", at=each.id)).data == contents[int(each.said.split()[1])]
+    assert (await memory.show("kept.md", at=oldest.id)).content == "kept\n"
+    store = tmp_path / PRIVATE / "history" / "notes.git" / "objects"
+    assert sum(path.stat().st_size for path in store.rglob("*")) < 80_000
+    assert git(memory, "fsck", "--strict") == ""
+
+
+_COMMITS = """
+import sys, trio
+from trioagent.memory import ChangeSet, CommitOrigin, Memory
+async def main(root, name):
+    memory = Memory(root, history=True)
+    for number in range(40):
+        async with memory.lease() as lease:
+            changes = ChangeSet(writes={"shared.md": f"{name} {number}\\n".encode(), f"{name}.md": b"%d" % number})
+            await lease.commit(changes, origin=CommitOrigin(author=name, turn=number + 1))
+        if number % 8 == 0:
+            await memory.update_history()
+trio.run(main, *sys.argv[1:])
+"""
+
+
+async def test_two_processes_commit_and_fill(tmp_path: Path) -> None:
+    """Each commit is there once, in the order in which they happened."""
+    async with trio.open_nursery() as nursery:
+        for name in ("ann", "bob"):
+            nursery.start_soon(trio.to_thread.run_sync, run_python, _COMMITS, tmp_path, name)
+    memory = Memory(tmp_path)
+    revisions = list(reversed(await memory.log(limit=1000)))
+    assert {each.kind for each in revisions} == {"agent"}
+    for name in ("ann", "bob"):
+        assert [each.turn for each in revisions if each.author == name] == list(range(1, 41))
+    for number in (0, 17, 41, 79):
+        each = revisions[number]
+        data = (await memory.show("shared.md", at=each.id)).content
+        assert data == f"{each.author} {each.turn - 1}\n"
+    before = None
+    for each in revisions:
+        (shared,) = (change for change in each.changes if change.path == "shared.md")
+        assert shared.before == before
+        before = shared.after
 
 
 def test_git_that_is_slow_to_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,8 +16,10 @@ MAX_DEPTH = 64
 """Folders in a path; a memory allows fewer, this only keeps loops short."""
 
 RESERVED = ".trioagent"
-"""The host's own folder in a memory: staged notes, the commit record, receipts. Tools neither show nor touch it, and it
-is there only while one of them is."""
+"""The host's own folder in a memory: staged notes, the commit record, receipts, the history.
+
+Tools neither show nor touch it, and it is there only while one of them is.
+"""
 
 
 def is_reserved(name: str) -> bool:

@@ -171,7 +171,8 @@ def _open_history(path: Path, folder: Path | None, root_fd: int) -> int | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise MemoryHistoryError(str(path), f"its folder cannot be opened: {error.strerror}; move it away") from error
+        advice = "ask its owner" if error.errno in _CANNOT_WRITE else "move it away"
+        raise MemoryHistoryError(str(path), f"its folder cannot be opened: {error.strerror}; {advice}") from error
 
 
 def _try_lock(fd: int) -> bool:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import textwrap
 from collections import defaultdict
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trioagent._parsed_reply import REPAIRS, ParsedReply, clean_code
+from trioagent._parsed_reply import REPAIRS, ParsedReply, _dedented, clean_code
 from trioagent._reply_parser import ReplyParser, parse_reply
 
 CODE = "<think>plan</think>\n<python>\nx = 1\n</python>"
@@ -304,3 +305,15 @@ def test_reasoning_sent_apart_is_thought_where_there_are_no_tags() -> None:
             parsed, _ = parser.close(reasoning="hm")
             assert parsed.thoughts == thoughts
             assert "missing_think" not in parsed.repairs
+
+
+@given(st.lists(st.text(alphabet=" \tab\x0b", max_size=6), max_size=8))
+def test_indentation_is_taken_off_as_the_library_does(lines: list[str]) -> None:
+    text = "\n".join(lines)
+    assert _dedented(text) == textwrap.dedent(text)
+
+
+def test_code_of_megabytes_of_blanks() -> None:
+    """What looks at each run of blanks once more for each of its places takes minutes here."""
+    for code in (" " * 4_000_000 + "x = 1", "    \n" * 400_000 + "    x = 1", "    x = 1\n" * 400_000):
+        assert clean_code("\n" + code)[0].strip().startswith("x = 1")

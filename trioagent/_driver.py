@@ -8,6 +8,7 @@ own answer, and a cancel scope or nursery that a `Model` holds is never around t
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
+from functools import partial
 from typing import TypeVar
 
 import trio
@@ -19,6 +20,7 @@ from ._messages import AgentResponse, ChatMessage, Usage
 from ._parsed_reply import Delta
 from ._reply_parser import ReplyParser, ThoughtStyle
 from ._server_behaviour import is_cut
+from ._steps import STEP_BYTES
 from ._turn import AskModel, Finish, RunCode, Turn
 from .models import AnswerEnd, AnswerPart, Model, ReasoningDelta, Retrying, TextDelta
 from .sandbox import BlockResult
@@ -112,7 +114,9 @@ async def _ask(
                         show(part)
                     case AnswerEnd():
                         end = part
-    answer, deltas = parser.close(cut=end is not None and is_cut(end.finish_reason), reasoning=reasoning)
+    close = partial(parser.close, cut=end is not None and is_cut(end.finish_reason), reasoning=reasoning)
+    # What a model says without end is looked at once more when it has ended: many short steps, so a thread will do.
+    answer, deltas = close() if text <= STEP_BYTES else await trio.to_thread.run_sync(close)
     for delta in deltas:
         show(delta)
     thought_styles[model.name] = parser.style

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import textwrap
 from collections.abc import Mapping
 from typing import Literal
 
@@ -71,6 +70,19 @@ class ParsedReply:
         return bool(self.code or self.reply)
 
 
+def _dedented(code: str) -> str:
+    """As `textwrap.dedent`, in one look at each line: its patterns take time in the square of a long run of blanks."""
+    lines = code.split("\n")
+    filled = [line for line in lines if line.strip(" \t")]
+    if not filled:
+        return "\n" * (len(lines) - 1)
+    shortest, longest = min(filled), max(filled)  # what the first and the last in order have in common, all have
+    margin = 0
+    while margin < len(shortest) and shortest[margin] in " \t" and shortest[margin] == longest[margin]:
+        margin += 1
+    return "\n".join(line[margin:] if line.strip(" \t") else "" for line in lines)
+
+
 def clean_code(raw: str) -> tuple[str, list[str]]:
     """The code without fences and indentation that models put around it, and the names of the repairs applied."""
     repairs = []
@@ -85,7 +97,7 @@ def clean_code(raw: str) -> tuple[str, list[str]]:
         repairs.append("code_fence")
     code = code.strip("\n").rstrip()
     if code[:1] in (" ", "\t"):
-        code = textwrap.dedent(code)
+        code = _dedented(code)
         if code[:1] in (" ", "\t"):  # only the first line is indented: "<python> x = 1"
             code = code.lstrip(" \t")
         repairs.append("indented_code")

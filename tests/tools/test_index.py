@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -165,6 +166,32 @@ def test_a_link_by_path_lists_nothing(host: Host, monkeypatch: pytest.MonkeyPatc
     tools = make_tools(str(host.root))
     monkeypatch.setattr(os, "scandir", None)
     assert tools["go_to_link"]("[[entities/ada]]") == "# Ada\n"
+
+
+@pytest.mark.parametrize("how", ["cut", "zeros", "ones", "random", "nothing", "elsewhere"])
+def test_an_index_of_garbage_is_done_without(host: Host, how: str) -> None:
+    """Whatever its bytes are: the tools answer from a look at every note, or as the index would."""
+    for number in range(30):
+        (host.root / f"note_{number}.md").write_text(f"# Note {number}\n- city: Paris\n- see [[note_{number + 1}]]\n")
+    good = Index().renewed(Disk(str(host.root)), 0)[0]
+    plain = make_tools(str(host.root))
+    expected = [plain["search"]("paris"), plain["backlinks"]("note_7.md"), plain["go_to_link"]("[[nte_7]]")]
+    garbage = {
+        "cut": [good[:size] for size in range(0, len(good), 97)],
+        "zeros": [bytes(len(good))],
+        "ones": [b"\xff" * len(good)],
+        "random": [random.Random(seed).randbytes(len(good)) for seed in range(20)],
+        "nothing": [b""],
+        "elsewhere": [good],
+    }
+    for data in garbage[how]:
+        index = Index()
+        index.attach(memoryview(data), [(1000, 5)] if how == "elsewhere" else [(0, len(data))], [])
+        tools = make_tools(str(host.root), None, index)
+        found = [tools["search"]("paris"), tools["backlinks"]("note_7.md"), tools["go_to_link"]("[[nte_7]]")]
+        assert how != "cut" or not index.usable or found == expected
+        assert index.usable or found == expected
+        assert not any(str(each).startswith("Traceback") for each in found)
 
 
 def test_a_lost_index_is_not_used(host: Host) -> None:

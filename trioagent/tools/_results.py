@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import struct
 from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -159,6 +160,9 @@ def explain(error: OSError) -> str:
     return name + (_ADVICE.get(number) or f"the file system refused ({os.strerror(number) if number else error})")
 
 
+_BROKEN = (ArithmeticError, AssertionError, LookupError, MemoryError, TypeError, ValueError, struct.error)
+
+
 def tool(failure: Callable[[str], E]) -> Callable[[Callable[Concatenate[S, P], R]], Callable[Concatenate[S, P], R | E]]:
     """Make a method a tool: quiet while it works, and *failure* of the text instead of an exception."""
 
@@ -172,6 +176,13 @@ def tool(failure: Callable[[str], E]) -> Callable[[Callable[Concatenate[S, P], R
                 problem = str(refusal)
             except OSError as error:
                 problem = explain(error)
+            except _BROKEN:
+                # The index is no index: the block goes without, and its tools look at every note.
+                index = getattr(self, "_index", None)
+                if index is None or not index.usable:
+                    raise
+                index.lose()
+                return call(self, *args, **kwargs)
             finally:
                 quiet.depth -= 1
             return failure(f"Error: {problem}")

@@ -205,6 +205,8 @@ def _pins(
         prompt=config.system_prompt,
         append=config.system_prompt_append,
         profile=config.model_profile,
+        policy=config.policy,
+        blind_overwrite=None if config.blind_overwrite == "refuse" else config.blind_overwrite,
         max_tool_turns=config.max_tool_turns,
         suite=suite,
         baseline=baseline,
@@ -425,6 +427,8 @@ class _Samples:
             system_prompt_append=run.config.system_prompt_append,
             max_tool_turns=run.config.max_tool_turns,
             model_profile=run.config.model_profile,
+            policy=run.config.policy,
+            blind_overwrite=run.config.blind_overwrite,
             model=await run.model(),
         )
         responses = await run_episode(

@@ -398,6 +398,31 @@ async def test_cancelling_kills_git(tmp_path: Path) -> None:
     assert list((tmp_path / PRIVATE / "history").glob("rows-*")) == []
 
 
+async def test_a_folder_elsewhere_belongs_to_one_memory(tmp_path: Path) -> None:
+    kept = tmp_path / "history"
+    first, second = Memory(tmp_path / "first", history=kept), Memory(tmp_path / "second", history=kept)
+    await save(first, {"a.md": "1\n"})
+    with pytest.raises(MemoryHistoryError, match="give each memory a folder of its own"):
+        await save(second, {"b.md": "1\n"})
+    assert list(second.path.iterdir()) == []
+    with pytest.raises(MemoryHistoryError, match="first"):
+        await second.log()
+    first.path.rename(tmp_path / "moved")
+    moved = Memory(tmp_path / "moved", history=kept)
+    await save(moved, {"a.md": "2\n"})
+    assert len(await moved.log()) == 2
+
+
+async def test_commits_that_survive_a_power_cut_are_kept_so(tmp_path: Path) -> None:
+    memory = Memory(tmp_path, history=True, sync=True)
+    with counted(("fsync",)) as done:
+        await save(memory, {"a.md": "1\n"})
+    without = Memory(tmp_path, sync=True)
+    with counted(("fsync",)) as usual:
+        await save(without, {"a.md": "2\n"})
+    assert len(done) >= len(usual) + 2  # the journal, and the folder that it is new in
+
+
 @pytest.mark.parametrize("history", ["", 7, None, 1.5])
 def test_bad_settings(tmp_path: Path, history: object) -> None:
     with pytest.raises(InvalidInputError, match="history"):

@@ -22,7 +22,7 @@ from .._root import open_root
 from . import _store
 from ._filling import OpenHistory, look, put
 from ._git import Git, open_git
-from ._journal import FOLDER, close_journal
+from ._journal import FOLDER, check_owner, close_journal
 from ._revisions import ForgottenNote, HistoryConfig, HistoryUpdate
 
 _MOST_LOOKS = 3  # at notes that agents change meanwhile
@@ -162,7 +162,13 @@ def check_note_path(path: object) -> None:
 def _open_history(path: Path, folder: Path | None, root_fd: int) -> int | None:
     try:
         if folder is not None:
-            return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                check_owner(str(path), fd)
+            except BaseException:
+                os.close(fd)
+                raise
+            return fd
         private_fd = _fsops.open_dir(RESERVED, root_fd)
         try:
             return _fsops.open_dir(FOLDER, private_fd)

@@ -33,13 +33,13 @@ from ._revisions import CommitOrigin
 from ._rows import PREFIX, PREFIX_BYTES, CommitRow, RowChange, end_of_rows, next_begin, row_at, start_of_last
 from ._tips import JournalTip, JournalTips
 
-FOLDER, JOURNAL, IGNORE, FORGOTTEN = "history", "journal", ".gitignore", "forgotten.json"
+FOLDER, JOURNAL, IGNORE, FORGOTTEN, OWNER = "history", "journal", ".gitignore", "forgotten.json", "memory"
 LARGEST_NOTE = 16 * 1024 * 1024
 """Bytes; what a larger file holds is not kept."""
 
 _CLOSED = re.compile(r"rows-([0-9]{1,18})")
 _CLOSE_ABOVE = 64 * 1024 * 1024  # bytes: so that a torn end is found quickly
-_LONGEST_MESSAGE = 4000
+_LONGEST_MESSAGE, _LONGEST_PATH = 4000, 8192
 _NOT_OURS = {errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.ENXIO}
 
 
@@ -113,6 +113,8 @@ class CommitJournal:
             _fsops.write(self._fd, begin + row.encode())
             if sync:
                 _fsops.fsync(self._fd)
+                if begin:
+                    _fsops.fsync(self._history_fd)
         except OSError:
             _fsops.truncate(self._fd, size)
             raise
@@ -178,6 +180,8 @@ def open_journal(
         try:
             history_fd = _open_folder(place.folder, private_fd, owner)
             stack.callback(_fsops.close, history_fd)
+            if place.folder is not None:
+                check_owner(path, history_fd, make=True)
             journal = CommitJournal(place, path, history_fd, owner)
         except OSError as error:
             if error.errno not in _NOT_OURS:
@@ -186,6 +190,33 @@ def open_journal(
             raise MemoryHistoryError(path, problem) from error
         stack.callback(journal.close)
         yield journal
+
+
+def check_owner(path: str, history_fd: int, *, make: bool = False) -> None:
+    """A history's folder that is kept elsewhere belongs to one memory, or to where that has moved.
+
+    Args:
+        make: note whose it is, if nobody's yet.
+
+    Raises:
+        MemoryHistoryError: it is another one's, which is still there.
+    """
+    noted = _fsops.read(OWNER, history_fd, _LONGEST_PATH)
+    before = None if noted is None else os.fsdecode(noted)
+    if before == path:
+        return
+    if before is not None and "\0" not in before and os.path.isdir(before) and not os.path.samefile(before, path):
+        raise MemoryHistoryError(
+            path, f"its folder is that of the memory {before!r}; give each memory a folder of its own"
+        )
+    if make:
+        with contextlib.suppress(FileNotFoundError):
+            _fsops.unlink(OWNER, history_fd)
+        fd = _fsops.create(OWNER, history_fd, 0o600)
+        try:
+            _fsops.write(fd, os.fsencode(path))
+        finally:
+            _fsops.close(fd)
 
 
 def open_existing(folder: Path | None, private_fd: int) -> int | None:

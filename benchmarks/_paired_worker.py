@@ -95,6 +95,16 @@ async def blocks_at_once(folder: Path, base_url: str) -> AsyncIterator[Work]:
         yield work
 
 
+@asynccontextmanager
+async def starts(folder: Path, base_url: str) -> AsyncIterator[Work]:
+    async def work(count: int) -> None:
+        for _ in range(count):
+            async with open_sandbox("kernel"):
+                pass
+
+    yield work
+
+
 class Script(ScriptedModel):
     """Answers as often as wanted, and keeps nothing of what it was asked."""
 
@@ -201,6 +211,7 @@ _ALL = [
         _host(f"host-{kind}", f"the host's part of a block {words}", 60, _blocks(kind))
         for kind, words in _WORDS.items()
     ),
+    Figure("start", "kernel: the start of a sandbox, with its probe", 2, "tree", starts),
     Figure("at-once", "kernel: a block that makes a note, 8 at once", 80, "wall", blocks_at_once),
     _host("chat", "chat() with a model that answers at once", 1000, partial(chats, once=chat_once)),
     _host("stream", "stream_chat() with a model that answers at once", 500, partial(chats, once=stream_once)),

@@ -203,6 +203,7 @@ def warm_up(maker: ChildMaker) -> None:
     ask.
     """
     gather_code(lambda: _rehearse(maker, 0))
+    gc.freeze()  # as in a child, which looks for files that its block left open among its own objects only
     for number in range(1, ROUNDS):
         _rehearse(maker, number)
 

@@ -300,7 +300,10 @@ async def test_a_session_ends_a_while_after_its_last_client_has_left(tmp_path: P
         with pytest.raises(WebSocketRefused) as refused:
             async with following(served, f"?session={session}"):
                 pass
-    assert refused.value.status == 404
+        with pytest.raises(WebSocketRefused) as confused:
+            async with following(served, "?after=soon"):
+                pass
+    assert (refused.value.status, confused.value.status) == (404, 400)
 
 
 async def test_a_block_waits_for_review(tmp_path: Path) -> None:

@@ -75,8 +75,9 @@ async def test_chats_sessions_and_subscribers_beyond_the_limit_are_refused(tmp_p
             async with following(served):
                 pass
         assert (refused.value.status, b"too_many_sessions" in refused.value.body) == (429, True)
-        with pytest.raises(WebSocketClosed):
-            async with following(served, f"?session={session}") as third:
+        async with following(served, f"?session={session}") as third:
+            assert (await third.receive())["error"]["type"] == "too_many_subscribers"
+            with pytest.raises(WebSocketClosed):
                 await third.receive()
 
 

@@ -104,8 +104,8 @@ class _ChatRoutes:
         return EventStreamResponse(produce)
 
     async def websocket(self, websocket: WebSocket) -> None:
-        identified = websocket.scope["state"].get("identified", False)
-        if identified:
+        after = _number(websocket.query_params.get("after"))
+        if websocket.scope["state"].get("identified", False):
             session = await self._session_for(websocket)
             await websocket.accept()
         else:
@@ -116,7 +116,10 @@ class _ChatRoutes:
             except Exception as error:  # noqa: BLE001 - the client is told
                 await _send_away(websocket, as_request_error(error))
                 return
-        await _Watcher(websocket, session).run(_number(websocket.query_params.get("after")))
+        try:
+            await _Watcher(websocket, session).run(after)
+        except RequestError as error:  # it has ended meanwhile, or too many follow it
+            await _send_away(websocket, error)
 
     async def _receive_token(self, websocket: WebSocket) -> None:
         limit = self._context.config.limits.token_seconds

@@ -74,8 +74,8 @@ class MemoryTool:
             MemoryPathError: the memory's folder cannot be used.
             MemoryStorageError: this process is out of what it takes, such as file descriptors.
         """
+        await trio.lowlevel.checkpoint()
         try:
-            await trio.lowlevel.checkpoint()
             return await self._run(_checked(command))
         except _RefusedCommand as refusal:
             return str(refusal)

@@ -8,7 +8,21 @@ from typing import Any
 
 import pytest
 
-from trioagent.tools import SeenLog, make_tools
+from trioagent.tools import Access, SeenLog, make_tools
+
+
+class AnySuffix(frozenset[str]):
+    """Holds every suffix."""
+
+    def __contains__(self, suffix: object) -> bool:
+        return True
+
+
+def any_name() -> Access:
+    """Rules by which a file of any name may be written: what names mean is tested apart from what a policy says."""
+    access = Access()
+    access.rules = access.rules._replace(suffixes=AnySuffix())
+    return access
 
 
 class Memory:
@@ -17,7 +31,7 @@ class Memory:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.seen = SeenLog()
-        self.tools = make_tools(str(root), self.seen)
+        self.tools = make_tools(str(root), self.seen, access=any_name())
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         return self.tools[name]

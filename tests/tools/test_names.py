@@ -18,7 +18,7 @@ from trioagent.tools import SeenLog, ToolError, make_tools
 from trioagent.tools._disk import Disk, Folder
 from trioagent.tools._names import nfc
 
-from .conftest import Memory
+from .conftest import Memory, any_name
 from .test_index import Host
 
 COMPOSED, DECOMPOSED = normalize("NFC", "Zoë"), normalize("NFD", "Zoë")
@@ -97,7 +97,7 @@ def test_writing_goes_where_reading_looks(
     host = Host(scratch)
     if indexed:
         host.renew(0)
-    tools: dict[str, Any] = make_tools(str(scratch), index=host.index())
+    tools: dict[str, Any] = make_tools(str(scratch), index=host.index(), access=any_name())
     before, names = tools["read_file"](asked), tools["list_files"]()
     exists = not isinstance(before, ToolError)
     assert tools["check_if_file_exists"](asked) is exists
@@ -127,7 +127,7 @@ def test_writing_goes_where_reading_looks(
 def test_every_spelling_is_the_same_note(scratch: Path, first: str, data: st.DataObject) -> None:
     shutil.rmtree(scratch)
     scratch.mkdir()
-    tools: dict[str, Any] = make_tools(str(scratch))
+    tools: dict[str, Any] = make_tools(str(scratch), access=any_name())
     assert tools["create_file"](first, "one") is True
     bare = first.removesuffix(".md")
     second = data.draw(spelled(bare)) + ("" if bare.endswith(".txt") else data.draw(st.sampled_from(["", ".md"])))
@@ -240,7 +240,7 @@ def test_a_new_name_that_links_cannot_have_is_refused_with_a_better_one(
 def test_the_better_name_is_one_that_is_taken(scratch: Path, asked: str) -> None:
     shutil.rmtree(scratch)
     scratch.mkdir()
-    tools: dict[str, Any] = make_tools(str(scratch))
+    tools: dict[str, Any] = make_tools(str(scratch), access=any_name())
     answer = tools["create_file"](asked, "x")
     if answer is True:
         assert tools["read_file"](asked) == "x" and len(tools["list_files"]()) <= 1

@@ -57,7 +57,7 @@ def after_failures(policy: RetryPolicy, failures: Sequence[ModelError], jitter: 
     if len(failures) >= policy.attempts:
         return GiveUp(f"{len(failures)} of {policy.attempts} attempts failed")
     asked = last.retry_after if isinstance(last, ModelStatusError) else None
-    match action_of(last, patience=policy.max_retry_after):
+    match action_of(last, max_retry_after=policy.max_retry_after):
         case Retry() | HoldEndpoint():
             pass
         case CloseEndpoint("wait"):

@@ -147,7 +147,7 @@ class Row:
         then: what it means.
         others_too: what it means when other requests to the endpoint fail too.
         code, param, text: patterns to be found in the failure's, in any letter case.
-        exceeds_patience: ``Retry-After`` is longer than is waited for.
+        exceeds_max_retry_after: ``Retry-After`` is longer than is waited for.
     """
 
     about: str
@@ -159,9 +159,9 @@ class Row:
     text: re.Pattern[str] | None = None
     exception: str = ""
     finish_reason: Set[str] = frozenset()
-    exceeds_patience: bool = False
+    exceeds_max_retry_after: bool = False
 
-    def matches(self, failure: Failure, patience: float) -> bool:
+    def matches(self, failure: Failure, max_retry_after: float) -> bool:
         return (
             (not self.status or failure.status in self.status)
             and (self.code is None or self.code.search(failure.code) is not None)
@@ -169,7 +169,7 @@ class Row:
             and (self.text is None or self.text.search(failure.text) is not None)
             and (not self.exception or failure.exception == self.exception)
             and (not self.finish_reason or failure.finish_reason.lower() in self.finish_reason)
-            and (not self.exceeds_patience or (failure.asked_to_wait or 0.0) > patience)
+            and (not self.exceeds_max_retry_after or (failure.asked_to_wait or 0.0) > max_retry_after)
         )
 
 
@@ -341,7 +341,7 @@ ROWS: Sequence[Row] = (
     Row(
         about="everybody: Retry-After beyond patience",
         status={*OVERLOAD_STATUSES, 408, 409, 425, 500, 502, 504},
-        exceeds_patience=True,
+        exceeds_max_retry_after=True,
         then=CloseEndpoint("wait"),
     ),
     Row(
@@ -380,29 +380,29 @@ ROWS: Sequence[Row] = (
 )
 
 
-def action_of(error: ModelError, *, patience: float = RetryPolicy().max_retry_after) -> Action:
+def action_of(error: ModelError, *, max_retry_after: float = RetryPolicy().max_retry_after) -> Action:
     """What the error of an answer means for whoever asked for it."""
     if isinstance(error, EndpointHeldError):
         return HoldEndpoint()
-    return action_for(Failure.of(error), patience=patience)
+    return action_for(Failure.of(error), max_retry_after=max_retry_after)
 
 
-def action_for(failure: Failure, *, patience: float, others_fail: bool = False) -> Action:
+def action_for(failure: Failure, *, max_retry_after: float, others_fail: bool = False) -> Action:
     """What *failure* means.
 
     Args:
-        patience: the longest ``Retry-After`` that is waited for, in seconds.
+        max_retry_after: the longest ``Retry-After`` that is waited for, in seconds.
         others_fail: other requests to the endpoint have failed, and none has succeeded since.
     """
-    row = row_for(failure, patience=patience)
+    row = row_for(failure, max_retry_after=max_retry_after)
     if row is None:
         return FailJob()
     return row.others_too if others_fail and row.others_too is not None else row.then
 
 
-def row_for(failure: Failure, *, patience: float) -> Row | None:
+def row_for(failure: Failure, *, max_retry_after: float) -> Row | None:
     """The row of the table that *failure* falls under."""
-    return next((row for row in ROWS if row.matches(failure, patience)), None)
+    return next((row for row in ROWS if row.matches(failure, max_retry_after)), None)
 
 
 # Errors that a server reports inside of a response with status 200 often name a kind instead of a status.

@@ -17,7 +17,7 @@ from trioagent.testing import Fault, Say, Wire
 from .server_words import ERRORS, STREAMED, Said
 from .support import ONCE, ask, model_before, serving
 
-PATIENCE = 120.0
+LONGEST = 120.0
 ALL_SET: dict[str, Any] = {"temperature": 0.5, "top_p": 0.9, "max_tokens": 77, "seed": 1, "stop": ("END",)}
 ASK = [ChatMessage("system", "be brief"), ChatMessage("user", "hello")]
 
@@ -40,7 +40,7 @@ async def failure(answer: Wire, **settings: Any) -> ModelError:
 async def test_errors_of_servers(said: Said) -> None:
     error = await failure(wire(said))
     assert isinstance(error, ModelStatusError) and error.status == said.status
-    assert action_of(error, patience=PATIENCE) == said.means
+    assert action_of(error, max_retry_after=LONGEST) == said.means
     copy = pickle.loads(pickle.dumps(error))
     assert (copy.args, action_of(copy)) == (error.args, said.means)
 
@@ -121,14 +121,14 @@ def test_every_row_is_tried() -> None:
         failure = Failure(
             status=said.status, code=detail.code, param=detail.param, text=detail.message, asked_to_wait=asked
         )
-        rows.append(row_for(failure, patience=PATIENCE))
+        rows.append(row_for(failure, max_retry_after=LONGEST))
     exceptions = (
         Failure(exception="certificate"),
         Failure(exception="connection"),
         Failure(exception="protocol"),
         Failure(exception="protocol", finish_reason="error"),
     )
-    rows += [row_for(failure, patience=PATIENCE) for failure in exceptions]
+    rows += [row_for(failure, max_retry_after=LONGEST) for failure in exceptions]
     untried = [row.about for row in ROWS if row not in rows]
     assert not untried
 
@@ -136,13 +136,18 @@ def test_every_row_is_tried() -> None:
 def test_what_passes_holds_an_endpoint_where_others_fail_too() -> None:
     passing = [Failure(status=status) for status in (408, 409, 425, 429, 500, 502, 503, 504, 529)]
     for failure in (*passing, Failure(exception="connection"), Failure(exception="protocol")):
-        assert action_for(failure, patience=PATIENCE) == Retry()
-        assert action_for(failure, patience=PATIENCE, others_fail=True) == HoldEndpoint()
+        assert action_for(failure, max_retry_after=LONGEST) == Retry()
+        assert action_for(failure, max_retry_after=LONGEST, others_fail=True) == HoldEndpoint()
     for status in (400, 401, 402, 404, 413, 422):
         failure = Failure(status=status)
-        assert action_for(failure, patience=PATIENCE) == action_for(failure, patience=PATIENCE, others_fail=True)
+        assert action_for(failure, max_retry_after=LONGEST) == action_for(
+            failure, max_retry_after=LONGEST, others_fail=True
+        )
 
 
 def test_ids_and_amounts_in_messages_make_no_difference() -> None:
     for status, text in ((402, "can only afford {}"), (429, "Budget has been exceeded! Current cost: {}")):
-        assert len({action_for(Failure(status=status, text=text.format(n)), patience=PATIENCE) for n in range(9)}) == 1
+        assert (
+            len({action_for(Failure(status=status, text=text.format(n)), max_retry_after=LONGEST) for n in range(9)})
+            == 1
+        )

@@ -197,7 +197,7 @@ class HttpModel:
             return GiveUp("it was not sent")
         action = action_for(
             Failure.of(last),
-            patience=self._config.retry.max_retry_after,
+            max_retry_after=self._config.retry.max_retry_after,
             others_fail=self.health.others_fail(answer),
         )
         if isinstance(action, AdaptRequest):

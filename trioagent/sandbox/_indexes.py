@@ -25,6 +25,7 @@ from struct import Struct
 
 import attrs
 import trio
+from trio_util import AsyncValue
 
 from .._steps import STEP_NAMES
 from ..memory import Folders
@@ -294,15 +295,13 @@ class Indexes:
         self.background: trio.Nursery | None = None
         self._kept: OrderedDict[Key, _CachedIndex] = OrderedDict()
         self._failed_until: dict[Key, float] = {}
-        self._making: trio.CancelScope | None = None
-        self._idle = trio.Event()
-        self._idle.set()
+        self._making: AsyncValue[trio.CancelScope | None] = AsyncValue(None)
         self._closed = False
 
     async def aclose(self) -> None:
         self._closed = True
-        if self._making is not None:
-            self._making.cancel()
+        if (making := self._making.value) is not None:
+            making.cancel()
         with trio.CancelScope(shield=True):
             await self.idle()
         while self._kept:
@@ -310,7 +309,7 @@ class Indexes:
 
     async def idle(self) -> None:
         """Wait until none is being made."""
-        await self._idle.wait()
+        await self._making.wait_value(None)
 
     @contextmanager
     def share(self, root_fd: int) -> Iterator[SharedIndex | None]:
@@ -339,7 +338,7 @@ class Indexes:
 
     def learn(self, root_fd: int, scanned: int) -> None:
         """A block had to look at so many notes: make an index, or bring it up to date, if that is worth it."""
-        if not scanned or self._closed or self._making is not None or self.background is None:
+        if not scanned or self._closed or self._making.value is not None or self.background is None:
             return
         key = _key(root_fd)
         kept = self._kept.get(key)
@@ -355,8 +354,8 @@ class Indexes:
             folder = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root_fd)
         except OSError:  # no descriptor is left
             return
-        self._making, self._idle = trio.CancelScope(), trio.Event()
-        self.background.start_soon(self._make, self._making, key, folder)
+        scope = self._making.value = trio.CancelScope()
+        self.background.start_soon(self._make, scope, key, folder)
 
     async def _make(self, scope: trio.CancelScope, key: Key, folder: int) -> None:
         try:
@@ -367,8 +366,7 @@ class Indexes:
                     self._give_up(key)
         finally:
             os.close(folder)
-            self._making = None
-            self._idle.set()
+            self._making.value = None
 
     async def _renew(self, key: Key, folder: int) -> None:
         kept = self._kept.get(key)

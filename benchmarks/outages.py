@@ -4,8 +4,10 @@
 
 Part one: a batch of ``--jobs`` conversations against a server process that is killed (``SIGKILL``) and started again
 every ``--every`` seconds, and away for ``--away`` of them. The conversations are as long as it takes for about
-``--minutes``. The server journals which answers it gave in a file, so that its own death loses no count. Part two: 1000
-jobs of which 200 are refused by a content filter, in one start. Ends with 1 if a figure is not as it must be.
+``--minutes``. An answer takes a second, so that a kill costs half a second besides, on the average: what has come of
+the answers under way is lost, whoever asks for them. The server journals which answers it gave in a file, so that its
+own death loses no count. Part two: 1000 jobs of which 200 are refused by a content filter, in one start. Ends with 1 if
+a figure is not as it must be.
 """
 
 from __future__ import annotations
@@ -123,6 +125,7 @@ class Seen:
     seconds: float
     double: int
     asked_again: int
+    cut_off: int
     held_most: int
 
 
@@ -149,7 +152,7 @@ async def run(server: Server, folder: Path, count: int, messages: int, bad: int 
     ids = Counter(row["id"] for row in read_rows(folder / "run" / "conversations.jsonl"))
     double = sum(times - 1 for times in ids.values())
     double += sum((folder / "memories" / name / "log.md").read_text() != "0\n" for name in ids)
-    return Seen(report, seconds, double, asked_again(server.log), held_most)
+    return Seen(report, seconds, double, asked_again(server.log), cut_off(server.log), held_most)
 
 
 def asked_again(log: Path) -> int:
@@ -161,6 +164,11 @@ def asked_again(log: Path) -> int:
         again += int(turn) < highest.get(name, 0)
         highest[name] = max(highest.get(name, 0), int(turn))
     return again
+
+
+def cut_off(log: Path) -> int:
+    """Requests for an answer that had been asked for: the server was killed before it had given it."""
+    return sum(times - 1 for times in Counter(log.read_text().splitlines()).values())
 
 
 async def measure_kills(minutes: float, count: int, every: float, away: float) -> list[Row]:
@@ -191,6 +199,7 @@ async def measure_kills(minutes: float, count: int, every: float, away: float) -
         (f"killed {server.kills} times, one in {every:g} s: wall", f"{killed.seconds:.1f} s", ""),
         ("server away", f"{server.away:.1f} s", ""),
         ("time lost", f"{lost:.1f} s", f"<= {1.1 * server.away:.1f} s"),
+        ("of it for answers under way at a kill", f"{killed.cut_off * LATENCY / 2 / _CONCURRENT:.1f} s", ""),
         ("most jobs held at a time", str(killed.held_most), ""),
         ("done", str(report.done), str(count)),
         ("failed", str(report.failed), "0"),

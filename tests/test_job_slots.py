@@ -73,8 +73,11 @@ async def test_while_more_are_held_than_there_are_none_is_granted(nursery: trio.
 
 
 async def test_a_job_under_way_takes_the_slot_of_one_that_has_not_come_yet() -> None:
-    slots, idle, job = JobSlots(1), JobSlot(), JobSlot(0)
+    slots, idle, jobs = JobSlots(2), JobSlot(), [JobSlot(0), JobSlot(1)]
     await slots.acquire(idle)
     slots.idle.add(idle)
-    await slots.reacquire(job)
-    assert slots.holds(job) and not slots.holds(idle)
+    with trio.fail_after(1):
+        async with trio.open_nursery() as nursery:
+            for job in jobs:
+                nursery.start_soon(slots.acquire, job)
+    assert [slots.holds(slot) for slot in (*jobs, idle)] == [True, True, False]

@@ -68,7 +68,10 @@ class JobSlots:
         return slot in self._held
 
     async def acquire(self, slot: JobSlot) -> None:
-        """Wait for *slot*; those of jobs that began earlier come first, even if they ask in the same tick only."""
+        """Wait for *slot*; those of jobs that began earlier come first, even if they ask in the same tick only.
+
+        A job that has begun takes the slot of one that has not come yet, if no other is free.
+        """
         waiter = _SlotWaiter(slot.order, next(self._numbers), slot)
         heapq.heappush(self._waiters, waiter)
         try:
@@ -83,19 +86,17 @@ class JobSlots:
                 heapq.heapify(self._waiters)
             raise
 
-    async def reacquire(self, slot: JobSlot) -> None:
-        """`acquire`, for a job that is under way; a slot that waits for a job to come is taken, if no other is free."""
-        if self.idle and len(self._held) >= self._total:
-            self.release(self.idle.pop())
-        await self.acquire(slot)
-
     def release(self, slot: JobSlot) -> None:
         """Give *slot* back, if it is held."""
         self._held.discard(slot)
         self._grant()
 
     def _grant(self) -> None:
-        while self._waiters and len(self._held) < self._total:
+        while self._waiters:
+            while len(self._held) >= self._total and self.idle and self._waiters[0].order < math.inf:
+                self._held.discard(self.idle.pop())
+            if len(self._held) >= self._total:
+                return
             waiter = heapq.heappop(self._waiters)
             self._held.add(waiter.slot)
             waiter.granted.set()

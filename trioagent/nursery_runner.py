@@ -242,7 +242,7 @@ class Runner:
             return
         self._slots.release(slot)
         yield
-        await self._slots.reacquire(slot)
+        await self._slots.acquire(slot)
         await self._may_start(slot)
 
     def run(

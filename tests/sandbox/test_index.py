@@ -262,7 +262,7 @@ async def test_closing_ends_what_is_being_made(tmp_path: Path) -> None:
         with trio.fail_after(10):
             while not indexes(sandbox)._kept:  # the watch is there, so the notes are read now
                 await trio.sleep(0.001)
-        assert indexes(sandbox)._making is not None
+        assert indexes(sandbox)._making.value is not None
     assert indexes(sandbox)._making.value is None and not indexes(sandbox)._kept
     assert open_files() == descriptors
     assert descendants(os.getpid()) <= processes

@@ -23,9 +23,10 @@ ROWS = [
 ]
 UNITS = {"": 1, "MiB": _config.MIB}
 CONSTANTS = [(match[1], row[1]) for row in ROWS if (match := re.search(r"`([a-z_.]+\.[A-Z_]+)`$", row[0]))]
-COMPLETE = (_config.SandboxLimits, _config.MemoryLimits, ServerLimits)
+COMPLETE = (_config.MemoryLimits, ServerLimits)
 # Of these, only what bounds something is a limit.
 OTHERS = {
+    _config.SandboxLimits: {field.name for field in attrs.fields(_config.SandboxLimits)} - {"python"},
     IndexBounds: {"memories", "total_bytes", "folders"},
     _config.AgentConfig: {"max_tool_turns", "message_chars"},
     _config.RetryPolicy: {"attempts", "max_delay", "max_retry_after"},

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import trio
 
-from tests.runs.support import DONE, failed_outcome, journal_jobs
+from benchmarks.page import write_run
+from tests.runs.support import journal_jobs
+from tests.runs.test_control import going
 from tests.runs.test_series import at
-from trioagent._runs._journal import open_journal
 from trioagent._runs._lock import take_run_lock
 from trioagent._runs._report import StatusFile
 
@@ -115,28 +117,48 @@ def test_a_run_that_goes_on_is_followed(browser: Browser, run_dir: Path) -> None
         lock.release()
 
 
-def write_large(run_dir: Path) -> None:
-    """A journal with as many jobs, written in one transaction."""
+@contextmanager
+def going_on(folder: Path, released: threading.Event) -> Iterator[Path]:
+    """A run that takes commands, in a thread of its own; it ends once it is *released*."""
+    ready = threading.Event()
 
-    async def begin() -> None:
-        async with open_journal(run_dir):
-            pass
+    async def main() -> None:
+        async with going(folder, "a", "b", "c"):
+            ready.set()
+            while not released.is_set():
+                await trio.sleep(0.02)
 
-    trio.run(begin)
-    done, failed = json.dumps(DONE), [json.dumps(failed_outcome(number)) for number in range(3)]
-    rows = (
-        (f"job-{number:06}", *(("failed", failed[number // 10 % 3]) if number % 10 == 3 else ("done", done)))
-        for number in range(LARGE)
-    )
-    connection = sqlite3.connect(run_dir / "journal.db")
-    with connection:
-        connection.executemany("INSERT INTO jobs (id, digest, state, attempts, outcome) VALUES (?, 'd', ?, 1, ?)", rows)
-    connection.close()
+    thread = threading.Thread(target=trio.run, args=(main,), name="a run")
+    thread.start()
+    try:
+        ready.wait(30)
+        yield folder / "run"
+    finally:
+        released.set()
+        thread.join()
+
+
+def test_a_run_is_paused_and_stopped_and_a_job_cancelled(browser: Browser, tmp_path: Path) -> None:
+    released = threading.Event()
+    with going_on(tmp_path, released) as run_dir, page_server(None, runs=run_dir) as link:
+        browser.open(link)
+        browser.one(".run-head button", "Pause").click()
+        browser.one(".state-line", "paused")
+        browser.one("[role=option]", "a").click()
+        browser.one(".job button", "Cancel it").click()
+        browser.wait(lambda: not browser.all(".job .actions button"))
+        browser.one(".run-head button", "Go on").click()
+        browser.one(".run-head button", "Pause")
+        browser.one(".run-head button", "Stop").click()
+        browser.one(".run-head", "It is stopping.")
+        released.set()
+        browser.one(".state-line", "was interrupted")
+        browser.leave()
 
 
 def test_a_hundred_thousand_jobs(browser: Browser, tmp_path: Path) -> None:
     """How long it takes is measured by the benchmarks; here, that only the rows that are seen are there."""
-    write_large(tmp_path / "large")
+    write_run(tmp_path / "large", LARGE)
     with page_server(None, runs=tmp_path / "large") as link:
         browser.open(link)
         browser.one(".jobs .summary", "100,000 jobs")

@@ -13,6 +13,7 @@ import jsonschema
 import pytest
 
 from tests.runs.support import failed_outcome, journal_jobs
+from tests.runs.test_control import going
 from trioagent.memory import ChangeSet, CommitOrigin, Memory
 from trioagent.server._openapi import document
 from trioagent.server._rest import OPERATIONS
@@ -265,6 +266,28 @@ async def test_a_single_run_directory_is_a_run_too(tmp_path: Path) -> None:
     async with serving(tmp_path / "memories", runs=tmp_path / "july") as served:
         assert (await served.client.get("/api/runs")).json() == {"runs": ["july"]}
         assert (await served.client.get("/api/runs/july")).json()["counts"] == {"done": 3, "failed": 3, "running": 1}
+
+
+async def test_a_run_that_goes_on_is_controlled(tmp_path: Path) -> None:
+    notes = tmp_path / "notes"
+    async with going(tmp_path, "a", "b", "c") as run, serving(notes, runs=run.run_dir) as served:
+        await run.model.wait_asked(2)
+
+        async def do(action: str, **more: Any) -> Any:
+            answer = await served.client.post("/api/runs/run/control", json={"do": action, **more})
+            return checked(answer, "/api/runs/{run}/control", "post")
+
+        assert (await do("status"))["running"] == ["a", "b"]
+        assert (await do("pause"))["paused"] is True
+        assert (await do("resume"))["paused"] is False
+        assert (await do("cancel", job="none"))["error"]["status"] == 400
+        await do("cancel", job="a")
+        await do("stop")
+    assert run.report is not None
+    assert (run.report.stopped, run.report.failed) == ("asked", 0)
+    async with serving(notes, runs=run.run_dir) as served:
+        answer = await served.client.post("/api/runs/run/control", json={"do": "status"})
+        assert checked(answer, "/api/runs/{run}/control", "post")["error"]["type"] == "run_not_reached"
 
 
 async def test_a_note_that_an_agent_changes_meanwhile_is_not_written_over(served: Served) -> None:

@@ -16,6 +16,7 @@ from ._control import ControlAction as ControlAction
 from ._control import ControlRequest as ControlRequest
 from ._control import RunNotReachedError as RunNotReachedError
 from ._control import send_control as send_control
+from ._control import takes_commands as takes_commands
 from ._drop import Dropped as Dropped
 from ._drop import drop_failed as drop_failed
 from ._engine import Run as Run

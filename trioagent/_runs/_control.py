@@ -343,6 +343,11 @@ def _socket_path(run_dir: Path) -> Path:
     raise RunNotReachedError(str(run_dir), "no run goes on there; the command that began it goes on with it")
 
 
+def takes_commands(run_dir: Path) -> bool:
+    """Whether a run goes on there that can be controlled (one that was killed may have left its socket). Synchronous."""
+    return is_running(run_dir) and any((run_dir / name).exists() for name in (SOCKET, POINTER))
+
+
 async def send_control(run_dir: Path, request: ControlRequest) -> Mapping[str, Any]:
     """Have the run in *run_dir* do what *request* says; returns where it stands then.
 

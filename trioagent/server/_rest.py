@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -14,7 +14,17 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from .._errors import InvalidInputError
-from .._runs import Filter, JobPage, JournalError, RunBrowser, RunSeries, read_series
+from .._runs import (
+    ControlRequest,
+    Filter,
+    JobPage,
+    JournalError,
+    RunBrowser,
+    RunNotReachedError,
+    RunSeries,
+    read_series,
+    send_control,
+)
 from ..memory import HistoryDiff, Memory, NoteContent, Revision, UndoneChanges
 from . import _graph, _notes, _writes
 from ._context import ServerContext
@@ -55,6 +65,23 @@ class RunNames:
     """The names of all runs, sorted."""
 
     runs: Sequence[str]
+
+
+@attrs.frozen(kw_only=True)
+class ControlState:
+    """Where a run stands that takes commands.
+
+    Attributes:
+        paused: no new job starts.
+        max_concurrent: jobs at once.
+        running: the ids of running jobs, up to 1,000.
+        progress: as in a run's ``last``.
+    """
+
+    paused: bool
+    max_concurrent: int
+    running: Sequence[str]
+    progress: Mapping[str, Any]
 
 
 @attrs.frozen
@@ -303,6 +330,17 @@ async def _series(context: ServerContext, call: RestCall) -> Answer:
     return Answer(value=await _in_thread(lambda: read_series(context.runs.path(call.path["run"]))))
 
 
+async def _control(context: ServerContext, call: RestCall) -> Answer:
+    path = await _in_thread(context.runs.path, call.path["run"])
+    try:
+        found = await send_control(path, call.body)
+    except RunNotReachedError as error:
+        advice = "start the run again, with the command it was begun with"
+        raise RequestError(409, "run_not_reached", error.problem, advice) from None
+    state = {name: found[name] for name in ("paused", "max_concurrent", "running", "progress")}
+    return Answer(value=ControlState(**state))
+
+
 _MEMORY = "/api/memories/{memory}"
 _RUN = "/api/runs/{run}"
 
@@ -510,6 +548,16 @@ OPERATIONS: Sequence[Operation] = (
         answer=Failures,
         handler=_failures,
         errors=(404,),
+    ),
+    Operation(
+        method="POST",
+        path=f"{_RUN}/control",
+        name="control_run",
+        summary="Control a run while it goes on: pause it, stop it, cancel a job, put a failed one back.",
+        answer=ControlState,
+        handler=_control,
+        body=ControlRequest,
+        errors=(404, 409),
     ),
     Operation(
         method="GET",

@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from .._runs import FailureCause, read_run_status
+from .._runs import FailureCause, read_run_status, takes_commands
 from ._memories import NAME
 from ._request_error import RequestError
 
@@ -22,6 +22,7 @@ class RunView:
 
     Attributes:
         running: some process runs it right now.
+        takes_commands: and can be controlled.
         counts: jobs by state: "running" (begun and not ended), "done", "failed".
         tokens, cost: spent by all starts.
         last: what the run itself wrote last, once a second: ``pid``, ``model``, ``began``, ``written``, ``ended``,
@@ -31,6 +32,7 @@ class RunView:
 
     name: str
     running: bool
+    takes_commands: bool
     counts: Mapping[str, int]
     tokens: int
     cost: float
@@ -90,6 +92,7 @@ def read_run(name: str, path: Path) -> RunView:
     return RunView(
         name=name,
         running=status.running,
+        takes_commands=status.running and takes_commands(path),
         counts=status.counts,
         tokens=status.spent.total_tokens,
         cost=status.spent.cost,

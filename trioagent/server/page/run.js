@@ -1,6 +1,6 @@
 // A run: where it stands, its numbers over time, its jobs as a list of any length, one job's transcript, and why jobs failed.
 
-import { encodePath, get, runHref, runUrl } from "./api.js";
+import { encodePath, get, request, runHref, runUrl } from "./api.js";
 import { changeView, resultView } from "./chat.js";
 import { codeBlock } from "./code.js";
 import { count, debounced, duration, el, icon, notice, plural, problem, replace, short } from "./dom.js";
@@ -43,6 +43,8 @@ export class RunView {
     this.pages = new Map();
     this.total = 0;
     this.head = el("header.run-head", {});
+    this.control = null; // what the run said when it was last asked to do something
+    this.said = el("p.warning", { role: "alert" });
     this.plots = new Plots(PLOTS);
     this.find = el("input", {
       type: "search",
@@ -114,6 +116,8 @@ export class RunView {
     try {
       const [run, series] = await Promise.all([get(runUrl(this.name)), get(runUrl(this.name, "series"))]);
       if (this.left) return;
+      await this.ask(run);
+      if (this.left) return;
       this.drawHead(run);
       this.plots.update(withRate(series));
       const ended = (run.counts.done ?? 0) + (run.counts.failed ?? 0);
@@ -127,6 +131,44 @@ export class RunView {
       if (this.left) return;
       replace(this.head, problem(error, () => this.refresh()));
     }
+  }
+
+  // What `trioagent ctl` can do as well.
+  async command(body) {
+    try {
+      this.control = (await request("POST", runUrl(this.name, "control"), { body })).body;
+      replace(this.said);
+      this.drawHead(this.run);
+    } catch (error) {
+      replace(this.said, icon("warning"), error.message);
+    }
+  }
+
+  // A run that takes no commands is shown without buttons.
+  async ask(run) {
+    const before = this.control?.running.includes(this.job);
+    try {
+      const body = { do: "status" };
+      this.control = run.takes_commands ? (await request("POST", runUrl(this.name, "control"), { body })).body : null;
+    } catch {
+      this.control = null; // it has just ended
+    }
+    if (this.job && before !== this.control?.running.includes(this.job)) this.showJob(this.job);
+  }
+
+  controls() {
+    if (!this.control) return null;
+    const { paused, progress } = this.control;
+    if (progress.stopping) return el("p.quiet", {}, "It is stopping.");
+    const button = (label, command) => el("button.small", { onclick: () => this.command({ do: command }) }, label);
+    return el("div.actions", {}, paused ? button("Go on", "resume") : button("Pause", "pause"), button("Stop", "stop"));
+  }
+
+  jobControls(job) {
+    if (!this.control) return null;
+    const button = (label, command) => el("button.small", { onclick: () => this.command({ do: command, job: job.id }) }, label);
+    if (job.state === "running" && this.control.running.includes(job.id)) return button("Cancel it", "cancel");
+    return job.state === "failed" ? button("Run it again", "put_back") : null;
   }
 
   again() {
@@ -143,7 +185,8 @@ export class RunView {
     const rate = progress && progress.seconds > 0 ? ((progress.done + progress.failed) / progress.seconds) * 60 : null;
     replace(
       this.head,
-      el("div.title", {}, el("h1", {}, this.name), el("p.state-line", { class: run.running ? "live" : "" }, el("span.dot", { "aria-hidden": "true" }), stateWords(run))),
+      el("div.title", {}, el("h1", {}, this.name), el("p.state-line", { class: run.running ? "live" : "" }, el("span.dot", { "aria-hidden": "true" }), stateWords(run), this.control?.paused && " · paused"), el("span.grow", {}), this.controls()),
+      this.said,
       el(
         "dl.figures",
         {},
@@ -309,7 +352,7 @@ export class RunView {
     try {
       const job = await get(runUrl(this.name, `jobs/${encodePath(id)}`));
       if (this.job !== id) return;
-      replace(this.detail, jobHead(job, this.name), transcript(job));
+      replace(this.detail, jobHead(job, this.name, this.jobControls(job)), transcript(job));
     } catch (error) {
       replace(this.detail, problem(error, () => this.showJob(id)));
     }
@@ -349,7 +392,7 @@ function bar({ done, failed, open, total }) {
   return el("div.progress", { role: "img", "aria-label": words }, part(done, "done"), part(failed, "failed"), part(open, "open"));
 }
 
-function jobHead(job, run) {
+function jobHead(job, run, controls) {
   const usage = job.usage;
   const facts = [
     job.no_reply ? "no reply" : WORDS[job.state],
@@ -362,6 +405,7 @@ function jobHead(job, run) {
     {},
     el("div", {}, el("h2", {}, job.id), el("a.quiet-button", { href: runHref(run), "aria-label": "Close the job" }, icon("close"))),
     el("p.quiet", {}, facts.join(" · ")),
+    controls && el("div.actions", {}, controls),
     job.error && errorView(job.error),
     waits(job.outcome.seconds_by_state),
     Object.keys(job.metadata).length > 0 && facets("Metadata", job.metadata),

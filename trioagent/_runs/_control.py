@@ -344,7 +344,7 @@ def _socket_path(run_dir: Path) -> Path:
 
 
 def takes_commands(run_dir: Path) -> bool:
-    """Whether a run goes on there that can be controlled (one that was killed may have left its socket). Synchronous."""
+    """Whether a run goes on there that takes commands; one that was killed may have left its socket. Synchronous."""
     return is_running(run_dir) and any((run_dir / name).exists() for name in (SOCKET, POINTER))
 
 

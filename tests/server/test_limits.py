@@ -131,6 +131,15 @@ def test_settings_that_cannot_be(settings: dict[str, object], words: str) -> Non
     assert "blank in it" not in str(refused.value)
 
 
+async def test_an_address_that_cannot_be(tmp_path: Path) -> None:
+    async with serving(tmp_path / "a") as served:
+        host, port = served.address
+        for settings in ({"host": host, "port": port}, {"host": "203.0.113.9"}, {"host": "no such host"}):
+            with pytest.raises(InvalidInputError, match="cannot be listened at"):
+                async with serving(tmp_path / "b", **settings):
+                    pass
+
+
 async def test_a_unix_socket_that_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for path, words in ((tmp_path / "file", "is no socket"), (tmp_path / ("x" * 120), "is longer than")):

@@ -83,7 +83,8 @@ def _port(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None
 def _given_token(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
     """The value stays out of the words: it is a secret."""
     if value is not None and not (isinstance(value, str) and _TOKEN.fullmatch(value)):
-        raise InvalidInputError("ServerConfig.token", "must be 16 to 200 letters, digits or any of ._~+/=-")
+        problem = "must be 16 to 200 letters, digits or any of ._~+/=- (the command line's is TRIOAGENT_SERVER_TOKEN)"
+        raise InvalidInputError("ServerConfig.token", problem)
 
 
 def _hosts(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:

@@ -25,8 +25,8 @@ async def listening(config: ServerConfig) -> AsyncIterator[tuple[list[trio.Socke
     """Listeners, and the host and port that clients call ("" on a Unix socket); closed when the block ends.
 
     Raises:
-        OSError: the address is in use, or may not be used.
-        InvalidInputError: the socket's path is too long, or something else is there.
+        InvalidInputError: the address is in use, or cannot be used; the socket's path is too long, or something else is
+            there.
     """
     async with contextlib.AsyncExitStack() as stack:
         if config.unix_socket is not None:
@@ -36,12 +36,20 @@ async def listening(config: ServerConfig) -> AsyncIterator[tuple[list[trio.Socke
             listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(bound))]
             authority = ""
         else:
-            listeners = await trio.open_tcp_listeners(config.port, host=config.host, backlog=_BACKLOG)
+            listeners = await _listeners(config.host, config.port)
             port = listeners[0].socket.getsockname()[1]
             authority = f"[{config.host}]:{port}" if ":" in config.host else f"{config.host}:{port}"
         for listener in listeners:
             await stack.enter_async_context(listener)
         yield listeners, authority
+
+
+async def _listeners(host: str, port: int) -> list[trio.SocketListener]:
+    try:
+        return await trio.open_tcp_listeners(port, host=host, backlog=_BACKLOG)
+    except OSError as error:
+        problem = f"{host}:{port} cannot be listened at: {error.strerror or error}; choose another host or port"
+        raise InvalidInputError("ServerConfig", problem) from error
 
 
 def _bind_unix(path: Path) -> socket.socket:

@@ -83,10 +83,9 @@ async def serve(
         runtime: serve with this one, which stays open; by default one is opened for ``config.model``.
 
     Raises:
-        InvalidInputError: the model's name is unknown.
         MemoryPathError: the folder cannot be used.
         SandboxUnavailableError: no sandbox tier works here.
-        OSError: the port or the socket cannot be used.
+        InvalidInputError: the model's name is unknown, or the address or the socket cannot be used.
     """
     async with AsyncExitStack() as stack:
         if runtime is None and config.model is not None:

@@ -97,11 +97,11 @@ class RequestFate:
 
     __slots__ = ("_answer", "_health", "_open", "_probe", "_sent")
 
-    def __init__(self, health: EndpointHealth, answer: object, probe: bool) -> None:
+    def __init__(self, health: EndpointHealth, answer: object, probe: bool, sent: float) -> None:
         self._health = health
         self._answer = answer
         self._probe = probe
-        self._sent = trio.current_time()
+        self._sent = sent
         self._open = True
 
     def answering(self) -> None:
@@ -182,18 +182,20 @@ class EndpointHealth:
         if self._breaker.is_open and self._breaker.stops(trio.current_time(), ahead=self._prober is not None):
             raise self.held_error()
 
-    def admit(self, answer: object) -> RequestFate:
-        """Ask to send a request for *answer* (anything that stands for it).
+    def admit(self, answer: object, sent: float | None = None) -> RequestFate:
+        """Ask to send a request for *answer* (anything that stands for it) now; *sent* is what time that is, if known.
 
         Raises:
             EndpointHeldError, ModelRefusedError, ModelCertificateError: none is to be sent now.
         """
+        if sent is None:
+            sent = trio.current_time()
         if not self._breaker.is_open:
-            return RequestFate(self, answer, False)
+            return RequestFate(self, answer, False, sent)
         probe = self._breaker.admit(trio.current_time(), ahead=self._prober is not None)
         if probe is None:
             raise self.held_error()
-        fate = RequestFate(self, answer, probe)
+        fate = RequestFate(self, answer, probe, sent)
         if probe:
             self._probe = fate
             self._changed.set()

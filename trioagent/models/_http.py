@@ -154,7 +154,7 @@ class HttpModel:
         asked = Usage.estimate(messages, 0).total_tokens
         async with self.rate_limiter.slot(asked + self._typical) as slot:
             try:
-                fate = self.health.admit(answer)
+                fate = self.health.admit(answer, slot.sent)
             except ModelError:
                 slot.unused()
                 raise

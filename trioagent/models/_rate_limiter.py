@@ -32,7 +32,7 @@ class Slot:
     The holder reports the request's outcome with `succeeded` or `failed`.
     """
 
-    __slots__ = ("_failed", "_limiter", "_reserved", "_sent", "_tokens")
+    __slots__ = ("_failed", "_limiter", "_reserved", "_tokens")
 
     def __init__(self, limiter: RateLimiter, tokens: int) -> None:
         self._limiter, self._tokens = limiter, tokens
@@ -46,8 +46,12 @@ class Slot:
         except BaseException:
             self._limiter._leave(self)
             raise
-        self._sent = trio.current_time()
         return self
+
+    @property
+    def sent(self) -> float:
+        """When the request could be sent (``trio.current_time()``)."""
+        return self._reserved.time
 
     async def __aexit__(self, *exc: object) -> None:
         self._limiter._leave(self)
@@ -61,7 +65,7 @@ class Slot:
     def failed(self, error: ModelError) -> None:
         """Report a failure; a rejected request used no tokens."""
         self._failed = True
-        self._limiter._on_failure(error, self._sent, self._reserved)
+        self._limiter._on_failure(error, self._reserved)
 
     def unused(self) -> None:
         """Report that no request was sent."""
@@ -81,6 +85,7 @@ class RateLimiter:
         self._tokens = RollingLimit(limits.tokens_per_minute or math.inf)
         self._adaptive = AdaptiveLimit(limits.max_in_flight)
         self._in_flight = trio.CapacityLimiter(limits.max_in_flight)
+        self._allowed: float = limits.max_in_flight
         self._turn = trio.Lock()
         self._hold_until = -math.inf
         self._changed = RepeatedEvent()
@@ -148,18 +153,19 @@ class RateLimiter:
         self._adaptive.on_success()
         self._allow()
 
-    def _on_failure(self, error: ModelError, sent: float, reserved: RateEntry) -> None:
+    def _on_failure(self, error: ModelError, reserved: RateEntry) -> None:
         if not isinstance(error, ModelStatusError):
             return  # unknown what a broken answer used: the reservation stands
         self._settle(reserved, 0)
         if error.status in OVERLOAD_STATUSES:
             now = trio.current_time()
-            self._adaptive.on_overload(sent, now)
+            self._adaptive.on_overload(reserved.time, now)
             self._allow()
             if error.retry_after is not None:
                 self._hold_until = max(self._hold_until, now + min(error.retry_after, self.limits.max_hold_seconds))
             self._changed.set()
 
     def _allow(self) -> None:
-        if self._in_flight.total_tokens != self._adaptive.tokens:
-            self._in_flight.total_tokens = self._adaptive.tokens
+        tokens = self._adaptive.tokens
+        if self._allowed != tokens:
+            self._allowed = self._in_flight.total_tokens = tokens

@@ -316,7 +316,7 @@ async def test_rates_are_changed_while_requests_wait(autojump_clock: trio.testin
 async def test_the_command_controls_a_process(tmp_path: Path) -> None:
     write_jobs(tmp_path, 300)
     model = Model(delay=0.1)
-    with trio.fail_after(2 * SECONDS):
+    with trio.fail_after(6 * SECONDS):  # ten commands, each a process
         async with trio.open_nursery() as nursery:
             server = await nursery.start(serve_model, model)
             words = arguments(server, "--max-concurrent", "1", "--quiet", "--outage-patience", "0")

@@ -1,6 +1,6 @@
 """A model server that is killed again and again under a batch, and one that refuses prompts.
 
-``python -m benchmarks outages [--minutes 10] [--jobs 500] [--every 20] [--away 5]``
+``python -m benchmarks outages [--minutes 10] [--jobs 500] [--every 20] [--away 10]``
 
 Part one: a batch of ``--jobs`` conversations against a server process that is killed (``SIGKILL``) and started again
 every ``--every`` seconds, and away for ``--away`` of them. The conversations are as long as it takes for about
@@ -240,7 +240,12 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("--jobs", type=int, default=500)
     parser.add_argument("--every", type=float, default=20.0, help="seconds from kill to kill")
-    parser.add_argument("--away", type=float, default=5.0, help="seconds from each kill to the next start")
+    parser.add_argument(
+        "--away",
+        type=float,
+        default=10.0,
+        help="seconds from each kill to the next start; little for a model server, which loads its weights first",
+    )
     order = parser.parse_args(arguments)
     print(machine(), flush=True)
     rows = trio.run(measure_kills, order.minutes, order.jobs, order.every, order.away)

@@ -116,7 +116,7 @@ def test_a_launched_program_dies_with_its_keeper(tmp_path: Path) -> None:
 _TOOL_SERVER = """
 import ctypes, json, os, runpy, socket, sys, threading
 main = runpy.run_path(sys.argv[1])
-main["load_package"]("trioagent", main["ROOT"])
+main["load_package"]("trioagent", os.path.dirname(os.path.dirname(os.path.dirname(sys.argv[1]))))
 import importlib
 confine = importlib.import_module("trioagent.sandbox._guest.monty.confine")
 memory, outside = sys.argv[2:4]

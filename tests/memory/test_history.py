@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -14,7 +15,13 @@ import attrs
 import pytest
 import trio
 
-from trioagent._errors import InvalidInputError, MemoryConflictError, MemoryHistoryError, RevisionNotFoundError
+from trioagent._errors import (
+    InvalidInputError,
+    MemoryConflictError,
+    MemoryHistoryError,
+    MemoryStorageError,
+    RevisionNotFoundError,
+)
 from trioagent.memory import ChangeSet, CommitOrigin, HistoryConfig, Memory, UndoLog
 from trioagent.memory._history._git import open_git
 from trioagent.memory._history._store import make_store
@@ -396,6 +403,26 @@ async def test_cancelling_kills_git(tmp_path: Path) -> None:
             await memory.update_history()
     assert len(await memory.log()) == 20
     assert list((tmp_path / PRIVATE / "history").glob("rows-*")) == []
+
+
+async def test_a_disk_that_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error of the system's is a typed one, and the next call goes on."""
+    memory = Memory(tmp_path, history=True)
+    await save(memory, {"a.md": "1\n"})
+
+    def refuse(*arguments: object, **options: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    for name in ("open_git", "_store.forget", "look"):
+        with monkeypatch.context() as patched:
+            patched.setattr(f"trioagent.memory._history._history.{name}", refuse)
+            with pytest.raises(MemoryStorageError, match="Too many open files"):
+                await memory.forget("b.md")
+    with monkeypatch.context() as patched:
+        patched.setattr("trioagent.memory._fsops.open_dir", refuse)
+        with pytest.raises(MemoryStorageError, match="Too many open files"):
+            await memory.log()
+    assert len(await memory.log()) == 1
 
 
 async def test_a_folder_elsewhere_belongs_to_one_memory(tmp_path: Path) -> None:

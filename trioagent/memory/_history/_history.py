@@ -18,7 +18,7 @@ from ...tools import RESERVED
 from .. import _fsops
 from .._lease import in_thread, run_state
 from .._paths import is_inside
-from .._root import open_root
+from .._root import OUT_OF_RESOURCES, open_root
 from . import _store
 from ._filling import OpenHistory, look, put
 from ._git import Git, open_git
@@ -71,7 +71,7 @@ class History:
             if opened is not None:
                 await self._fill(opened)
                 if opened.store.is_dir():
-                    return await in_thread(partial(self._with_git, opened, function))
+                    return await self._in_thread(partial(self._with_git, opened, function))
         if default is None:
             raise RevisionNotFoundError(str(self._path), "newest")
         return default
@@ -83,7 +83,7 @@ class History:
             if opened is None:
                 return ForgottenNote(path=path, paths=(), revisions=0)
             await self._fill(opened)
-            return await in_thread(partial(self._forget, opened, path))
+            return await self._in_thread(partial(self._forget, opened, path))
 
     def _forget(self, opened: OpenHistory, path: str) -> ForgottenNote:
         if not opened.store.is_dir():
@@ -124,7 +124,16 @@ class History:
         except OSError as error:
             if error.errno in _CANNOT_WRITE:
                 return HistoryUpdate()  # it can be read as it is
-            raise MemoryStorageError(str(self._path), error.errno or 0, error.strerror or str(error)) from error
+            raise self._storage_error(error) from error
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        try:
+            return await in_thread(work)
+        except OSError as error:
+            raise self._storage_error(error) from error
+
+    def _storage_error(self, error: OSError) -> MemoryStorageError:
+        return MemoryStorageError(str(self._path), error.errno or 0, error.strerror or str(error))
 
     def _with_git(self, opened: OpenHistory, function: Callable[[Git], T]) -> T:
         with open_git(str(self._path), opened.store, trio.from_thread.check_cancelled) as git:
@@ -177,6 +186,8 @@ def _open_history(path: Path, folder: Path | None, root_fd: int) -> int | None:
     except FileNotFoundError:
         return None
     except OSError as error:
+        if error.errno in OUT_OF_RESOURCES:
+            raise MemoryStorageError(str(path), error.errno or 0, error.strerror or "") from error
         advice = "ask its owner" if error.errno in _CANNOT_WRITE else "move it away"
         raise MemoryHistoryError(str(path), f"its folder cannot be opened: {error.strerror}; {advice}") from error
 

@@ -17,6 +17,7 @@ from .._descriptors import BLOCK, descriptor_budget
 from .._errors import InvalidInputError, SandboxError, SandboxUnavailableError
 from .._exceptions import open_helper_nursery
 from ..tools import DEFAULT_RULES
+from ._control_group import delegated
 from ._guest.views import Scratch, remove_left_behind
 from ._kernel import KernelTier
 from ._sandbox import TIERS, Executor, Sandbox, TierStartError
@@ -198,8 +199,16 @@ async def _report(tier: str, limits: SandboxLimits) -> TierReport:
     await executor.aclose()
     checks = [Check("a block", True, f"ran confined, its changes came back; started in {milliseconds:.0f} ms")]
     if isinstance(executor, KernelTier):
-        checks[:0] = _isolation_checks(executor)
+        checks[:0] = [*_isolation_checks(executor), _group_check()]
     return TierReport(tier, True, tuple(checks))
+
+
+def _group_check() -> Check:
+    """Is there a control group for all of a sandbox's processes together?"""
+    place = delegated()
+    if place is None:
+        return Check("control group", True, "none is delegated to us (cgroup v2): each process has its own limits")
+    return Check("control group", True, f"memory and processes of all blocks together are bounded below {place}")
 
 
 def _isolation_checks(executor: KernelTier) -> list[Check]:

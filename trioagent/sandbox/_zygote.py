@@ -26,6 +26,7 @@ from .._config import SandboxLimits
 from .._errors import SandboxError
 from .._steps import STEP_BYTES
 from . import _frames
+from ._control_group import ControlGroup, new_group
 from ._guest.copying import FOLDER
 from ._guest.ready import FULL_MODULES
 from ._guest.syscalls import PR_GET_CHILD_SUBREAPER, libc
@@ -313,12 +314,21 @@ class Zygote:
         return False
 
     @classmethod
-    async def start(cls, limits: SandboxLimits, tier: str, *, full: bool, layered: bool = False) -> Zygote:
+    async def start(
+        cls,
+        limits: SandboxLimits,
+        tier: str,
+        *,
+        full: bool,
+        layered: bool = False,
+        group: ControlGroup | None = None,
+    ) -> Zygote:
         """Start a zygote for "kernel" or "kernel-lite" and wait until it serves.
 
         Args:
             full: with all C extensions of the standard library.
             layered: with layered views, also where an overlay could be mounted.
+            group: what counts its memory and processes, and those of its children.
 
         Raises:
             TierStartError: with the step that failed.
@@ -331,6 +341,8 @@ class Zygote:
             "temporary": tempfile.gettempdir(),
         }
         process, ours = spawn("zygote", settings=settings, kind=socket.SOCK_SEQPACKET)  # 1 ms: one fork and exec
+        if group is not None:
+            group.add(process.pid)  # before it has started anything: it takes Python some 20 ms to begin
         zygote = cls(process, ours, limits.spare_children)
         try:
             message = await zygote._first_message()
@@ -606,8 +618,8 @@ async def start_again(start: Callable[[], Awaitable[T]], what: str) -> T:
 class Zygotes:
     """The zygotes of one tier. Each is started again if something (the kernel's out-of-memory killer) ended it."""
 
-    def __init__(self, limits: SandboxLimits, tier: str, common: Zygote) -> None:
-        self._limits, self._tier = limits, tier
+    def __init__(self, limits: SandboxLimits, tier: str, common: Zygote, group: ControlGroup | None = None) -> None:
+        self._limits, self._tier, self.group = limits, tier, group
         self._started = {(False, False): common}  # by full, layered
         modules = common.handshake["modules"]
         assert isinstance(modules, list)
@@ -618,7 +630,13 @@ class Zygotes:
     @classmethod
     async def start(cls, limits: SandboxLimits, tier: str) -> Zygotes:
         """Start the common one. Raises TierStartError."""
-        return cls(limits, tier, await Zygote.start(limits, tier, full=False))
+        group = new_group(limits)
+        try:
+            return cls(limits, tier, await Zygote.start(limits, tier, full=False, group=group), group)
+        except BaseException:
+            if group is not None:
+                group.close()
+            raise
 
     @property
     def common(self) -> Zygote:
@@ -649,7 +667,8 @@ class Zygotes:
                     return zygote
                 await zygote.aclose()
             zygote = await start_again(
-                lambda: Zygote.start(self._limits, self._tier, full=full, layered=layered), "a zygote"
+                lambda: Zygote.start(self._limits, self._tier, full=full, layered=layered, group=self.group),
+                "a zygote",
             )
             self._started[key] = zygote
             return zygote
@@ -657,5 +676,7 @@ class Zygotes:
     async def aclose(self) -> None:
         """End them all, and with them every child."""
         async with contextlib.AsyncExitStack() as stack:
+            if self.group is not None:
+                stack.callback(self.group.close)  # last
             for zygote in self._started.values():
                 stack.push_async_callback(zygote.aclose)

@@ -1,0 +1,80 @@
+"""A control group for a sandbox's processes, in a simulated tree of cgroup v2: this machine may have another."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from trioagent._config import SandboxLimits
+from trioagent.sandbox import _zygote, open_sandbox
+from trioagent.sandbox._control_group import ZYGOTE_BYTES, ControlGroup, delegated
+
+MIB = 1024 * 1024
+
+
+def tree(folder: Path, own: str, **enabled: str) -> tuple[Path, Path]:
+    """A ``/proc/self/cgroup`` that says *own*, and a tree in which these groups have these controllers enabled."""
+    said, mounted = folder / "cgroup", folder / "mounted"
+    said.write_text(f"1:name=systemd:/elsewhere\n0::{own}\n")
+    for group, controllers in enabled.items():
+        place = mounted / group.replace("_", "/").removeprefix("top").strip("/")
+        place.mkdir(parents=True, exist_ok=True)
+        (place / "cgroup.subtree_control").write_text(f"{controllers}\n")
+    return said, mounted
+
+
+@pytest.mark.parametrize(
+    ("own", "enabled", "found"),
+    [
+        ("/service/main", {"service": "cpu memory pids", "service_main": ""}, "service"),
+        ("/service", {"service": "memory pids"}, "service"),
+        ("/service", {"top": "memory", "service": "memory"}, None),
+        ("/", {"top": "memory pids"}, "."),
+        ("/service/main", {"service_main": ""}, None),
+        ("/gone", {"top": ""}, None),
+    ],
+)
+def test_where_groups_may_be_made(own: str, enabled: dict[str, str], found: str | None, tmp_path: Path) -> None:
+    said, mounted = tree(tmp_path, own, **enabled)
+    assert delegated(said, mounted) == (None if found is None else mounted / found)
+
+
+def test_no_cgroup_v2(tmp_path: Path) -> None:
+    (tmp_path / "cgroup").write_text("4:memory:/user\n1:name=systemd:/\n")
+    assert delegated(tmp_path / "cgroup", tmp_path) is None
+    assert delegated(tmp_path / "nothing", tmp_path) is None
+
+
+def test_its_limits(tmp_path: Path) -> None:
+    limits = SandboxLimits(parallel=3, memory_bytes=100 * MIB, view_bytes=10 * MIB)
+    group = ControlGroup(tmp_path, limits)
+    assert (group.path / "memory.max").read_text() == f"{ZYGOTE_BYTES + 330 * MIB}\n"
+    assert (group.path / "pids.max").read_text() == "38\n"
+    group.add(17)
+    assert (group.path / "cgroup.procs").read_text() == "17\n"
+
+
+def test_one_that_cannot_be_made(tmp_path: Path) -> None:
+    with pytest.raises(OSError):
+        ControlGroup(tmp_path / "nothing", SandboxLimits())
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.real
+async def test_a_sandbox_moves_its_zygotes_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[ControlGroup] = []
+
+    def new_group(limits: SandboxLimits) -> ControlGroup:
+        made.append(ControlGroup(tmp_path, limits))
+        return made[-1]
+
+    monkeypatch.setattr(_zygote, "new_group", new_group)
+    async with open_sandbox("kernel-lite") as sandbox:
+        (group,) = made
+        assert (group.path / "cgroup.procs").read_text() == f"{sandbox._executor.pid}\n"  # type: ignore[attr-defined]
+        assert (await sandbox.run("x = 1")).locals == {"x": "1"}
+        for name in os.listdir(group.path):  # the kernel's own files are no obstacle to removing a group
+            os.unlink(group.path / name)
+    assert os.listdir(tmp_path) == []

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from trioagent._config import SandboxLimits
-from trioagent._steps import STEP_BYTES, run_all_steps
-from trioagent.sandbox import _frames
+from trioagent._steps import STEP_BYTES, Steps, run_all_steps
+from trioagent.sandbox import _frames, open_sandbox
 from trioagent.sandbox._frames import (
     MAX_VALUES,
     Call,
@@ -187,3 +188,23 @@ def test_code_is_encoded_in_pieces(code: str) -> None:
     assert json.loads(frame[4:]) == {"code": code.replace("\ud800", "?"), "tools": ["tool"]}
     assert rounds == max(0, -(-len(code) // STEP_BYTES) - 1)
     assert max(map(len, pieces)) <= 4 * STEP_BYTES
+
+
+@pytest.mark.real
+async def test_what_the_host_makes_of_a_reply_is_not_the_blocks_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine a large reply takes the host longer than its block may run; that block has not timed out."""
+    decode, decoded = _frames.decode, []
+
+    def slowly(body: bytes) -> Steps[_frames.Reply | _frames.Call]:
+        decoded.append(len(body))
+        for _ in range(10):
+            time.sleep(0.1)
+            yield
+        return (yield from decode(body))
+
+    async with open_sandbox("kernel", limits=SandboxLimits(wall_seconds=0.6)) as sandbox:
+        monkeypatch.setattr(_frames, "decode", slowly)
+        assert (await sandbox.run("x = 1")).locals == {"x": "1"}
+        assert len(decoded) == 1
+        result = await sandbox.run("import time\ntime.sleep(10)")
+        assert result.error.startswith("TimeoutError")

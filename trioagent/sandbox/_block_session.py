@@ -191,6 +191,7 @@ class BlockSession:
                 match await self._receive():
                     case _frames.Reply() as reply:
                         self.replied = True
+                        self._clock.deadline = math.inf
                         shown = _frames.bounded(reply, self._limits)
                         return Outcome(
                             locals=shown.locals,
@@ -253,7 +254,12 @@ class BlockSession:
         await self._fill(HEADER_BYTES + size)
         body = bytes(self._received[HEADER_BYTES : HEADER_BYTES + size])
         del self._received[: HEADER_BYTES + size]
-        return await run_steps(_frames.decode(body))
+        left = self._clock.deadline - trio.current_time()
+        self._clock.deadline = math.inf  # what the host makes of it is not the block's time
+        try:
+            return await run_steps(_frames.decode(body))
+        finally:
+            self._clock.deadline = trio.current_time() + left
 
     async def _wait_until_confined(self) -> None:
         """Take what a tier's children send before they read the code, within a time; nothing by default."""

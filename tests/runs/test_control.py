@@ -242,11 +242,15 @@ async def test_what_a_killed_run_left_is_no_hindrance(tmp_path: Path) -> None:
     folder.mkdir()
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(folder / SOCKET))
-    (folder / POINTER).write_text("/nowhere\n")
+    elsewhere = tmp_path / "elsewhere.sock"
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(elsewhere))
+    (folder / POINTER).write_text(f"{elsewhere}\n")
     with pytest.raises(RunNotReachedError):
         await send_control(folder, ControlRequest(do="status"))
     async with going(tmp_path, "a") as run:
         assert (await run.do("status"))["ok"]
+        assert not elsewhere.exists()
 
 
 @pytest.mark.parametrize(

@@ -258,9 +258,10 @@ class _Place:
 
 def _open_socket(run_dir: Path) -> _Place:
     """Listen in *run_dir*, or in the runtime folder. Synchronous; whoever calls it holds the run's lock."""
-    for name in (SOCKET, POINTER):  # of a run that was killed
+    for left in (_pointed_at(run_dir), run_dir / SOCKET, run_dir / POINTER):  # by a run that was killed
         with suppress(OSError):
-            (run_dir / name).unlink(missing_ok=True)
+            if left is not None:
+                left.unlink(missing_ok=True)
     path = run_dir / SOCKET
     if len(os.fsencode(path)) <= MAX_PATH_BYTES and not _on_network(run_dir):
         try:
@@ -322,6 +323,15 @@ def _runtime_folder() -> Path:
     return folder
 
 
+def _pointed_at(run_dir: Path) -> Path | None:
+    """The socket that the pointer names, which may lie where others write: it is followed only to one of one's own."""
+    with suppress(OSError, ValueError):
+        elsewhere = Path((run_dir / POINTER).read_text().strip())
+        if elsewhere.is_socket() and elsewhere.lstat().st_uid == os.geteuid():
+            return elsewhere
+    return None
+
+
 def _socket_path(run_dir: Path) -> Path:
     """Where the socket of the run in *run_dir* is.
 
@@ -331,11 +341,8 @@ def _socket_path(run_dir: Path) -> Path:
     path = run_dir / SOCKET
     if path.is_socket():
         return path
-    with suppress(OSError, UnicodeDecodeError):
-        elsewhere = Path((run_dir / POINTER).read_text().strip())
-        # The pointer may lie where others write: it is followed only to a socket of one's own.
-        if elsewhere.is_socket() and elsewhere.lstat().st_uid == os.geteuid():
-            return elsewhere
+    if (elsewhere := _pointed_at(run_dir)) is not None:
+        return elsewhere
     if not run_dir.is_dir():
         raise RunNotReachedError(str(run_dir), "there is no such run directory")
     if is_running(run_dir):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import trio
+
 from .._messages import ChatMessage
 from ._tokens import TokenCompletion, TokenServerError
 from ._trajectory import Trajectory
@@ -26,10 +28,12 @@ class RecordedTokens:
 
     async def render(self, messages: Sequence[ChatMessage]) -> str:
         """See `TokenModel.render`; a template of its own, which `tokenize` knows."""
+        await trio.lowlevel.checkpoint()
         return "\n".join(message.content for message in messages) + "\n"
 
     async def tokenize(self, text: str, *, at_start: bool) -> tuple[int, ...]:
         """The ids that the record has at this place."""
+        await trio.lowlevel.checkpoint()
         if self._at >= len(self._record.segments):
             raise self._differs("ends here, and the episode goes on")
         segment = self._record.segments[self._at]
@@ -44,6 +48,7 @@ class RecordedTokens:
         Raises:
             TokenServerError: the episode is not what it was.
         """
+        await trio.lowlevel.checkpoint()
         seen = [token for segment in self._record.segments[: self._at] for token in segment.ids]
         if list(ids) != seen:
             raise self._differs("has other ids before this answer")

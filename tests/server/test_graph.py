@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from trioagent._errors import InvalidInputError
+from trioagent.memory import Memory
 from trioagent.server import _graph
 from trioagent.server._graph import Graph, GraphNode, read_graph, view
 
@@ -16,7 +17,7 @@ def test_links_in_both_directions_are_one_edge(tmp_path: Path) -> None:
     (tmp_path / "b.md").write_text("[[a]]")
     (tmp_path / "c.md").write_text("alone")
     (tmp_path / "p.png").write_bytes(b"")
-    assert read_graph(tmp_path) == Graph(["a.md", "b.md", "c.md"], [(0, 1)], [1, 1, 0])
+    assert read_graph(Memory(tmp_path)) == Graph(["a.md", "b.md", "c.md"], [(0, 1)], [1, 1, 0])
 
 
 def stars(count: int, size: int) -> Graph:

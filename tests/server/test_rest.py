@@ -14,7 +14,7 @@ import pytest
 
 from tests.runs.support import failed_outcome, journal_jobs
 from tests.runs.test_control import going
-from trioagent.memory import ChangeSet, CommitOrigin, Memory
+from trioagent.memory import ChangeSet, CommitOrigin, Memory, VaultPolicy
 from trioagent.server._openapi import document
 from trioagent.server._rest import OPERATIONS
 
@@ -288,6 +288,28 @@ async def test_a_run_that_goes_on_is_controlled(tmp_path: Path) -> None:
     async with serving(notes, runs=run.run_dir) as served:
         answer = await served.client.post("/api/runs/run/control", json={"do": "status"})
         assert checked(answer, "/api/runs/{run}/control", "post")["error"]["type"] == "run_not_reached"
+
+
+async def test_notes_that_may_not_be_read_are_not_there(tmp_path: Path) -> None:
+    make_memories(tmp_path, NOTES)
+    policy = VaultPolicy(readable=("user.md",))
+    async with serving(tmp_path, policy=policy) as served:
+        base = "/api/memories/ada"
+        tree = (await served.client.get(f"{base}/tree")).json()
+        assert [note["path"] for note in tree["notes"]] == ["user.md"]
+        note = (await served.client.get(f"{base}/notes/user.md")).json()
+        assert (note["backlinks"], [link["path"] for link in note["links"]]) == ([], [None, None])
+        for address in ("notes/entities/grace.md", "notes/grace", "backlinks/entities/grace.md"):
+            assert (await served.client.get(f"{base}/{address}")).status_code == 404, address
+        assert (await served.client.get(f"{base}/search", params={"q": "knows"})).json()["hits"] == []
+        assert [node["path"] for node in (await served.client.get(f"{base}/graph")).json()["nodes"]] == ["user.md"]
+        for address in ("history", "diff", "revisions/0123456/notes/entities/grace.md"):
+            answer = await served.client.get(f"{base}/{address}")
+            assert (answer.status_code, answer.json()["error"]["type"]) == (403, "history_protected")
+        written = await served.client.put(
+            f"{base}/notes/entities/grace.md", json={"text": "x"}, headers={"If-None-Match": "*"}
+        )
+        assert written.status_code == 403
 
 
 async def test_a_note_that_an_agent_changes_meanwhile_is_not_written_over(served: Served) -> None:

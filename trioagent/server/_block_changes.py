@@ -8,9 +8,10 @@ from functools import partial
 import trio
 
 from .._errors import InvalidInputError
-from ..memory import Memory, UndoStep, Vault
-from ..tools import version_of
+from ..memory import Memory, UndoStep, Vault, access_rules
+from ..tools import is_shown, version_of
 from ._diff import diff_notes
+from ._memories import vault_of
 from ._transcript import ChangeEntry
 
 
@@ -20,10 +21,12 @@ async def changes_of(memory: Memory, step: UndoStep) -> list[ChangeEntry]:
 
 
 def _changes(memory: Memory, step: UndoStep) -> list[ChangeEntry]:
-    vault = Vault(memory.path)
+    vault, rules = vault_of(memory), access_rules(memory.policy)
 
     def entries() -> Iterator[ChangeEntry]:
         for path, version in sorted(step.after.items()):
+            if not is_shown(path, rules):  # a note that may be written, and not read
+                continue
             before = step.before.get(path)
             if version is None:
                 yield ChangeEntry(path=path, action="deleted", hunks=diff_notes(before, None))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import attrs
 
 from .._errors import InvalidInputError
-from ..memory import Vault
+from ..memory import Memory
+from ._memories import vault_of
 
 MOST_NOTES = 2_000
 """Notes that are drawn one by one; above that, clusters are."""
@@ -67,9 +67,9 @@ class GraphView:
     left_out: int = 0
 
 
-def read_graph(folder: Path) -> Graph:
+def read_graph(memory: Memory) -> Graph:
     """Read every note's links. In proportion to the memory: for a worker thread."""
-    vault = Vault(folder)
+    vault = vault_of(memory)
     paths = [path for path in vault.sizes() if path.endswith(".md")]
     numbers = {path: number for number, path in enumerate(paths)}
     edges: set[tuple[int, int]] = set()

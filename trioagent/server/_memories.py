@@ -10,7 +10,7 @@ import trio
 
 from .._config import MemoryLimits
 from .._errors import MemoryPathError
-from ..memory import Memory, VaultPolicy, check_memory_path
+from ..memory import Memory, Vault, VaultPolicy, access_rules, check_memory_path
 from ._request_error import RequestError
 
 NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_ -]|\.(?!\.)){0,63}(?<![. ])")
@@ -121,3 +121,8 @@ def _make(path: Path) -> bool:
     except OSError as error:
         raise MemoryPathError(str(path), error.strerror or str(error)) from error
     return True
+
+
+def vault_of(memory: Memory) -> Vault:
+    """The notes of a memory that may be read by its policy."""
+    return Vault(memory.path, access_rules(memory.policy))

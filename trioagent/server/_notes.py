@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import attrs
 
 from .._errors import InvalidInputError
-from ..memory import Vault
+from ..memory import Memory, Vault
 from ..tools import NoResults, NoteText, version_of
 from ..tools.links import front_matter
 from ._markdown import to_tree
+from ._memories import vault_of
 
 MOST_BYTES = 1024 * 1024
 """Of a note that are shown."""
@@ -95,23 +95,23 @@ class SearchHit:
     text: str
 
 
-def read_tree(folder: Path) -> NoteTree:
+def read_tree(memory: Memory) -> NoteTree:
     """What lies in a memory."""
-    sizes = Vault(folder).sizes()
+    sizes = vault_of(memory).sizes()
     return NoteTree([NoteEntry(path, size) for path, size in sizes.items()], sum(sizes.values()))
 
 
-def read_note(folder: Path, name: str) -> NoteView:
+def read_note(memory: Memory, name: str) -> NoteView:
     """A note: its text, what it looks like, its version, and where its links lead.
 
     Args:
-        folder: the memory.
+        memory: whose policy says what may be read.
         name: the note's path, or what a link to it could say.
 
     Raises:
         InvalidInputError: there is no such note.
     """
-    vault = Vault(folder)
+    vault = vault_of(memory)
     path = vault.note(name)
     data = vault.data(path)
     text = NoteText(data[:MOST_BYTES]).shown
@@ -131,28 +131,28 @@ def read_note(folder: Path, name: str) -> NoteView:
     )
 
 
-def read_backlinks(folder: Path, name: str) -> Sequence[str]:
+def read_backlinks(memory: Memory, name: str) -> Sequence[str]:
     """The notes that link to a note, sorted.
 
     Raises:
         InvalidInputError: there is no such note.
     """
-    vault = Vault(folder)
+    vault = vault_of(memory)
     return _backlinks(vault, vault.note(name))
 
 
 def _backlinks(vault: Vault, path: str) -> Sequence[str]:
     found = vault.tools.backlinks(path)
-    return [] if isinstance(found, NoResults) else found
+    return [] if isinstance(found, NoResults) else [source for source in found if source in vault.index]
 
 
-def search(folder: Path, query: str, limit: int) -> Sequence[SearchHit]:
+def search(memory: Memory, query: str, limit: int) -> Sequence[SearchHit]:
     """The lines that fit *query* best, best first.
 
     Raises:
         InvalidInputError: it has no words.
     """
-    vault = Vault(folder)
+    vault = vault_of(memory)
     found = vault.tools.search(query, limit)
     if isinstance(found, NoResults):
         raise InvalidInputError("q", "has no words; give one or more words to look for")

@@ -25,7 +25,7 @@ from .._runs import (
     read_series,
     send_control,
 )
-from ..memory import HistoryDiff, Memory, NoteContent, Revision, UndoneChanges
+from ..memory import HistoryDiff, Memory, NoteContent, Revision, UndoneChanges, access_rules
 from . import _graph, _notes, _writes
 from ._context import ServerContext
 from ._openapi import document
@@ -217,12 +217,12 @@ async def _new_memory(context: ServerContext, call: RestCall) -> Answer:
 
 async def _tree(context: ServerContext, call: RestCall) -> Answer:
     memory = await _memory(context, call)
-    return Answer(value=await _in_thread(_notes.read_tree, memory.path))
+    return Answer(value=await _in_thread(_notes.read_tree, memory))
 
 
 async def _note(context: ServerContext, call: RestCall) -> Answer:
     memory = await _memory(context, call)
-    note = await _in_thread(_if_found(_notes.read_note), memory.path, call.path["path"])
+    note = await _in_thread(_if_found(_notes.read_note), memory, call.path["path"])
     return Answer(value=note, version=note.version)
 
 
@@ -242,26 +242,26 @@ async def _delete_note(context: ServerContext, call: RestCall) -> Answer:
 async def _search(context: ServerContext, call: RestCall) -> Answer:
     memory = await _memory(context, call)
     limit = _within("limit", call.query.limit, 1, MOST_HITS)
-    return Answer(value=Hits(await _in_thread(_notes.search, memory.path, call.query.q, limit)))
+    return Answer(value=Hits(await _in_thread(_notes.search, memory, call.query.q, limit)))
 
 
 async def _backlinks(context: ServerContext, call: RestCall) -> Answer:
     memory = await _memory(context, call)
     read = _if_found(_notes.read_backlinks)
-    return Answer(value=Backlinks(await _in_thread(read, memory.path, call.path["path"])))
+    return Answer(value=Backlinks(await _in_thread(read, memory, call.path["path"])))
 
 
 async def _graph_view(context: ServerContext, call: RestCall) -> Answer:
     memory = await _memory(context, call)
 
     def read() -> _graph.GraphView:
-        return _graph.view(_graph.read_graph(memory.path), call.query.cluster)
+        return _graph.view(_graph.read_graph(memory), call.query.cluster)
 
     return Answer(value=await _in_thread(read))
 
 
 async def _history(context: ServerContext, call: RestCall) -> Answer:
-    memory, query = await _memory(context, call), call.query
+    memory, query = await _memory_with_history(context, call), call.query
     limit = _within("limit", query.limit, 1, MOST_REVISIONS)
     revisions = await memory.log(
         query.path or None,
@@ -275,24 +275,24 @@ async def _history(context: ServerContext, call: RestCall) -> Answer:
 
 
 async def _diff(context: ServerContext, call: RestCall) -> Answer:
-    memory, query = await _memory(context, call), call.query
+    memory, query = await _memory_with_history(context, call), call.query
     return Answer(value=await memory.diff(query.path or None, since=query.since or None, at=query.at or None))
 
 
 async def _former_note(context: ServerContext, call: RestCall) -> Answer:
-    memory = await _memory(context, call)
+    memory = await _memory_with_history(context, call)
     return Answer(value=await memory.show(call.path["path"], at=call.path["revision"]))
 
 
 async def _restore(context: ServerContext, call: RestCall) -> Answer:
     version = require_precondition(call)
-    memory = await _memory(context, call)
+    memory = await _memory_with_history(context, call)
     written = await _writes.restore_note(memory, call.body.path, call.body.at, version)
     return Answer(value=written, version=written.version or "")
 
 
 async def _undo(context: ServerContext, call: RestCall) -> Answer:
-    memory, body = await _memory(context, call), call.body
+    memory, body = await _memory_with_history(context, call), call.body
     return Answer(value=await memory.undo(chat=body.chat or None, job=body.job or None, batch=body.batch or None))
 
 
@@ -461,7 +461,7 @@ OPERATIONS: Sequence[Operation] = (
         answer=Revisions,
         handler=_history,
         query=HistoryQuery,
-        errors=(404, 503),
+        errors=(403, 404, 503),
     ),
     Operation(
         method="GET",
@@ -471,7 +471,7 @@ OPERATIONS: Sequence[Operation] = (
         answer=HistoryDiff,
         handler=_diff,
         query=DiffQuery,
-        errors=(404, 503),
+        errors=(403, 404, 503),
     ),
     Operation(
         method="GET",
@@ -480,7 +480,7 @@ OPERATIONS: Sequence[Operation] = (
         summary="A note as it was at a revision.",
         answer=NoteContent,
         handler=_former_note,
-        errors=(404, 503),
+        errors=(403, 404, 503),
     ),
     Operation(
         method="POST",
@@ -586,6 +586,19 @@ def _document() -> bytes:
 
 async def _memory(context: ServerContext, call: RestCall) -> Memory:
     return await context.memories.get(call.path["memory"])
+
+
+async def _memory_with_history(context: ServerContext, call: RestCall) -> Memory:
+    """The memory, for what reads its history.
+
+    Raises:
+        RequestError: only some of its notes may be read, and a history holds all of them.
+    """
+    memory = await _memory(context, call)
+    if access_rules(memory.policy).readable:
+        problem = "only some notes may be read here, and a history holds all of them"
+        raise RequestError(403, "history_protected", problem, "look at it where the server runs: trioagent memory log")
+    return memory
 
 
 async def _of_run(context: ServerContext, call: RestCall, read: Callable[[RunBrowser], T]) -> T:

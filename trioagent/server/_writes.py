@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import attrs
 
-from .._errors import InvalidInputError, MemoryConflictError
-from ..memory import ChangeSet, CommitOrigin, Knowledge, Memory, is_inside
-from ..tools import version_of
+from .._errors import InvalidInputError, MemoryConflictError, MemoryProtectedError
+from ..memory import ChangeSet, CommitOrigin, Knowledge, Memory, access_rules, is_inside
+from ..tools import read_problem, version_of
 from ._request_error import RequestError
 
 _BY_HAND = CommitOrigin(author="REST")
@@ -77,6 +77,8 @@ async def delete_note(memory: Memory, path: str, version: str | None) -> Written
 async def _commit(memory: Memory, path: str, changes: ChangeSet, version: str | None, origin: CommitOrigin) -> bool:
     if not is_inside(path):
         raise InvalidInputError("path", f"{path!r:.200} is not the path of a note")
+    if problem := read_problem(path, access_rules(memory.policy)):
+        raise MemoryProtectedError(path, problem)
     try:
         async with memory.lease() as lease:
             return await lease.commit(changes, knowledge=Knowledge(seen={path: version}), origin=origin)

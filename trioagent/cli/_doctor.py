@@ -20,7 +20,7 @@ from .._messages import ChatMessage
 from .._network import NetworkConfig
 from ..memory import access_rules, examine_folder
 from ..models import OFFLINE_RULES, OfflineRules, complete
-from ..sandbox import Check, TierReport, diagnose, look_for_hidden
+from ..sandbox import Check, TierReport, check_control_group, diagnose, look_for_hidden
 from ..tools import DEFAULT_RULES, AccessRules, hidden_part
 from ._errors import FAILED
 from ._model_options import (
@@ -195,6 +195,7 @@ def _machine() -> Iterator[Check]:
     yield Check("system", True, f"{system.system} {system.release} {system.machine}")
     if hasattr(os, "geteuid"):
         yield Check("user", True, f"uid {os.geteuid()}" + (" (root)" if os.geteuid() == 0 else ""))
+    yield check_control_group()
 
 
 def _model(choice: ModelChoice, env: Mapping[str, str]) -> Iterator[Check]:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ._hidden_names import look_for_hidden as look_for_hidden
     from ._probe import Check as Check
     from ._probe import TierReport as TierReport
+    from ._probe import check_control_group as check_control_group
     from ._probe import diagnose as diagnose
     from ._probe import open_sandbox as open_sandbox
     from ._review import AcceptChanges as AcceptChanges
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 _PLACES = {
     "_hidden_names": "look_for_hidden",
-    "_probe": "Check TierReport diagnose open_sandbox",
+    "_probe": "Check TierReport check_control_group diagnose open_sandbox",
     "_review": "AcceptChanges EditChanges RejectChanges ReviewDecision Reviewer ReviewPolicy ReviewRequest edited_diff",
     "_sandbox": "BlockResult HostTool Sandbox",
 }

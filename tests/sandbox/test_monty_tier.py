@@ -191,3 +191,14 @@ async def test_a_worker_that_does_not_run_is_a_failed_start() -> None:
     with pytest.raises(TierStartError) as error:
         await MontyTier.start(SandboxLimits(), broken)
     assert error.value.step == "worker"
+
+
+async def test_only_offered_packages_are_imported_in_the_tool_server(tmp_path: Path) -> None:
+    """Whatever else that process has loaded for itself is no block's to call."""
+    async with open_monty() as (sandbox, _):
+        for line in ("from shutil import rmtree", "from linecache import getline", "from socket import create_server"):
+            name = line.rpartition(" ")[2]
+            result = await sandbox.run(f"{line}\nx = {name}('/tmp')", memory_path=tmp_path)
+            assert result.error and "x" not in result.locals, line
+        code = "from offline_rules import update_notes\nx = update_notes([], tools=globals())"
+        assert (await sandbox.run(code, memory_path=tmp_path)).error == ""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-import sys
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import Any
 
 import pydantic_monty as monty
@@ -66,6 +65,8 @@ PRELUDE_LINES = PRELUDE.count("\n")
 MAX_CALLS = 1_000_000  # tools and file operations; what bounds them is time
 MAX_ERRORS = 1000
 MAX_LISTINGS = 100
+OFFERED: dict[str, ModuleType] = {}
+"""The packages that blocks are offered, by name."""
 _PACKAGE_IMPORT = re.compile(r"^from (\w+) import (\w+(?:, \w+)*)$", re.MULTILINE)
 UNSUPPORTED = "The monty syntax parser does not yet support "
 
@@ -126,7 +127,7 @@ class Block:
 
     def _import(self, line: re.Match[str]) -> str:
         """Instead of an import from a package that blocks are offered: its functions run here, on the block's tools."""
-        package = sys.modules.get(line[1])
+        package = OFFERED.get(line[1])  # and no other module of this process
         names = line[2].split(", ")
         if package is None or not all(isinstance(vars(package).get(name), FunctionType) for name in names):
             return line[0]

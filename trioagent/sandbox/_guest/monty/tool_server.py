@@ -28,7 +28,7 @@ from ..limits import TOOL_SERVER_BYTES, TOOL_SERVER_CPU_SECONDS, TOOL_SERVER_FIL
 from ..wire import Channel
 from . import files
 from .adapt import adapted
-from .block import Block, session_of
+from .block import OFFERED, Block, session_of
 from .view import View, collect
 
 # What Monty's client imports when a value or an exception of such a kind first passes through it.
@@ -86,7 +86,7 @@ def load_package(name: str, folder: str) -> None:
     place = os.path.join(folder, "__init__.py")
     spec = importlib.util.spec_from_file_location(name, place, submodule_search_locations=[folder])
     assert spec is not None and spec.loader is not None
-    sys.modules[name] = module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = OFFERED[name] = module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     for file in sorted(os.listdir(folder)):
         if file.endswith(".py") and file != "__init__.py":

@@ -44,6 +44,12 @@ REPLY = r"""
 root ::= "<think>" word "</think>\n<python></python>\n<reply>" word "</reply>"
 word ::= [a-z]{1,8}
 """
+LONG = r"""
+root ::= "<think>" [a-z ]{20,40} "</think>\n<python></python>\n<reply>" [a-z ]{10,20} "</reply>"
+"""
+ENDLESS = r"""
+root ::= "<think>" [a-z ]+
+"""
 # Read by a small model on one processor: the built-in prompt takes it 20 s. `test_chat` uses that.
 PROMPT = "You keep notes. Answer with <think></think>, then <python></python> to run code, or <reply></reply>."
 MESSAGES = ["My sister Ada lives in Lisbon.", "Where does Ada live?", "I moved to Berlin.", "Remember: milk."]
@@ -74,7 +80,7 @@ async def test_chat(small: ModelConfig, tmp_path: Path) -> None:
 async def test_a_stream_is_the_answer_in_pieces(small: ModelConfig, tmp_path: Path) -> None:
     pieces, answers, last = [], list[Answered](), None
     with trio.fail_after(SECONDS):
-        async with open_runtime(small) as runtime:
+        async with open_runtime(attrs.evolve(forced(small, LONG), max_tokens=200)) as runtime:
             agent = Agent(runtime, memory_path=tmp_path, max_tool_turns=0, system_prompt=PROMPT)
             async with agent.stream_chat(MESSAGES[1]) as events:
                 async for event in events:
@@ -88,8 +94,7 @@ async def test_a_stream_is_the_answer_in_pieces(small: ModelConfig, tmp_path: Pa
     assert len(answers) == 1
     assert len(pieces) > 3
     assert answers[0].usage.completion_tokens > 3
-    words = "".join(pieces)
-    assert all(part in answers[0].answer.text for part in words.split()[:3])
+    assert "".join(pieces) == answers[0].answer.thoughts + answers[0].answer.reply
 
 
 async def test_an_answer_that_the_token_limit_cuts_is_known_as_cut(small: ModelConfig, tmp_path: Path) -> None:
@@ -110,7 +115,7 @@ async def test_an_answer_that_the_token_limit_cuts_is_known_as_cut(small: ModelC
 async def test_a_chat_that_is_cancelled_in_mid_stream_stops_the_server(
     small: ModelConfig, address: str, tmp_path: Path
 ) -> None:
-    endless = attrs.evolve(small, max_tokens=4000, extra_body={"ignore_eos": True})
+    endless = attrs.evolve(forced(small, ENDLESS), max_tokens=4000)
     with trio.fail_after(SECONDS):
         async with open_runtime(endless) as runtime:
             agent = Agent(runtime, memory_path=tmp_path, system_prompt=PROMPT)

@@ -25,6 +25,7 @@ LONG = "word " * 50_000
 )
 def test_a_reader_that_goes_away(arguments: tuple[str, ...], home: Path) -> None:
     (home / "notes").mkdir()
+    (home / "notes" / "user.md").write_text("# Me\n")  # an agent's own memory, of which nothing is said
     (home / "notes" / "long.md").write_text(f"{LONG}\n" + "[[a]]\n" * 20_000)
     process = subprocess.Popen(
         command(*arguments),

@@ -36,6 +36,8 @@ def jailed(name: str, every: int) -> dict[str, object]:
 
 @pytest.mark.parametrize("name", TIERS)
 def test_blocks_run_and_attacks_are_contained(name: str) -> None:
+    if "restricted" in name and str(CHECKOUT).startswith("/tmp/"):
+        pytest.skip("the jail's /tmp hides this checkout, which is below /tmp")
     found = jailed(name, EVERY)
     assert found.get("tier") == TIERS[name], found
     assert (found["pid"], found["wrong"], found["zombies"]) == (1, {}, [])

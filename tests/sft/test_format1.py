@@ -20,7 +20,10 @@ pytestmark = pytest.mark.real
 def rows(run_dir: Path) -> dict[str, Any]:
     """All rows by job, without the version, the names of the classes that spoke, and what 0.1 did not say."""
     return {
-        row["id"]: {name: value for name, value in row.items() if name not in ("trioagent", "models", "profile")}
+        row["id"]: {
+            **{name: value for name, value in row.items() if name not in ("trioagent", "models", "profile")},
+            "hashes": {name: value for name, value in row["hashes"].items() if name != "prompt"},
+        }
         for file in (CONVERSATIONS, REJECTED)
         for row in read_rows(run_dir / file)
     }

@@ -40,11 +40,12 @@ class BridgeCall(Generic[T]):
         started: the bridge has begun to run it.
         context: the waiting side's context variables, as they were when it was created; the function runs in a copy.
         finished: the result is there, and everything of the call is cleaned up.
+        silent: it is finished, and who waits is not to know: the process ends.
     """
 
     __slots__ = (
         "_args", "_error", "_function", "_value", "_wake", "bridge", "context", "finished", "loop", "scope",
-        "started",
+        "silent", "started",
     )  # fmt: skip
 
     _value: T
@@ -64,7 +65,7 @@ class BridgeCall(Generic[T]):
         self.context.run(calling_loop.set, loop)
         self.context.run(belongs_to_no_job)
         self.scope = trio.CancelScope()
-        self.started = self.finished = False
+        self.started = self.finished = self.silent = False
 
     @property
     def name(self) -> str:
@@ -101,6 +102,7 @@ class BridgeCall(Generic[T]):
         if self.finished:
             return
         self._error = error or self._error
+        self.silent = silent  # before it is finished: whoever waits asks for both
         self.finished = True
         if not silent:
             self._wake()

@@ -53,7 +53,7 @@ def run_sync(function: Callable[[Unpack[Ts]], Awaitable[T]], *args: *Ts, name: s
     check, seconds = _interruption(name)
     try:
         _bridge.submit(call)
-        while not call.finished:
+        while not call.finished or call.silent:
             if not wake.acquire(timeout=seconds):
                 check()
     except BaseException:

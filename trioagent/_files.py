@@ -1,8 +1,9 @@
-"""Paths as users write them, and writing a file of our own so that it appears whole or not at all."""
+"""Paths as users write them, and files and folders of our own: written whole or not at all, and removed."""
 
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 from ._errors import InvalidInputError
@@ -45,6 +46,12 @@ def write_whole(path: Path, data: bytes, *, sync: bool = False) -> None:
         raise
     if sync:
         _flush_folder(path.parent)
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a folder of ours; no error if there is none. Synchronous; for a worker thread."""
+    if path.exists():
+        shutil.rmtree(path)
 
 
 def _flush_folder(path: Path) -> None:

@@ -27,6 +27,8 @@ from ._model_options import (
     prompt_options,
     rate_options,
     resolve_model,
+    token_budget_option,
+    tool_turns_option,
 )
 from ._profiles import ModelChoice
 from ._terminal import one_line
@@ -94,9 +96,7 @@ batch.add_command(drop_failed_command)
     type=click.FloatRange(0, min_open=True),
     help="For one job, not counting waits for a rate limit or a retry.",
 )
-@click.option(
-    "--max-tokens-total", metavar="N", type=click.IntRange(min=1), help="Stop before more than N tokens are spent."
-)
+@token_budget_option
 @click.option(
     "--max-cost", metavar="MONEY", type=click.FloatRange(0, min_open=True), help="Stop before more money is spent."
 )
@@ -106,9 +106,7 @@ batch.add_command(drop_failed_command)
 @click.option(
     "--completion-price", metavar="MONEY", type=click.FloatRange(0), help="Of a million tokens that the model writes."
 )
-@click.option(
-    "--max-tool-turns", metavar="N", type=click.IntRange(min=0), help="For each message; see `trioagent run`."
-)
+@tool_turns_option
 @click.option("--retry-failed", is_flag=True, help="Try jobs again that have failed or got no reply.")
 @click.option(
     "--accept-changes",

@@ -32,6 +32,8 @@ from ._model_options import (
     prompt_options,
     rate_options,
     resolve_model,
+    token_budget_option,
+    tool_turns_option,
 )
 from ._profiles import ModelChoice
 from ._terminal import safe
@@ -108,17 +110,13 @@ def evaluate() -> None:
     show_default=True,
     help="Samples at once.",
 )
-@click.option(
-    "--max-tool-turns", metavar="N", type=click.IntRange(min=0), help="For each message; see `trioagent run`."
-)
+@tool_turns_option
 @prompt_options
 @rate_options
 @click.option(
     "--deadline", metavar="SECONDS", type=click.FloatRange(0, min_open=True), help="Working seconds for one sample."
 )
-@click.option(
-    "--max-tokens-total", metavar="N", type=click.IntRange(min=1), help="Stop before more than N tokens are spent."
-)
+@token_budget_option
 @click.option("--retry-failed", is_flag=True, help="Try samples again that failed.")
 @click.option("--accept-changes", is_flag=True, help="Go on with other settings than the run was begun with.")
 @outage_option

@@ -241,6 +241,20 @@ def outage_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
+def tool_turns_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--max-tool-turns``, of a run's agents."""
+    return click.option(
+        "--max-tool-turns", metavar="N", type=click.IntRange(min=0), help="For each message; see `trioagent run`."
+    )(command)
+
+
+def token_budget_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--max-tokens-total``."""
+    return click.option(
+        "--max-tokens-total", metavar="N", type=click.IntRange(min=1), help="Stop before more than N tokens are spent."
+    )(command)
+
+
 def display_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """``--json-progress``, ``--quiet`` and ``--debug``: what a run of many jobs shows."""
     command = debug_option(command)

@@ -24,6 +24,8 @@ from ._model_options import (
     rate_options,
     read_options,
     resolve_model,
+    token_budget_option,
+    tool_turns_option,
 )
 from ._profiles import ModelChoice
 from ._sft_run import SftCommand, execute_sft
@@ -108,14 +110,10 @@ def sft() -> None:
     show_default=True,
     help="Conversations at once.",
 )
-@click.option(
-    "--max-tool-turns", metavar="N", type=click.IntRange(min=0), help="For each message; see `trioagent run`."
-)
+@tool_turns_option
 @prompt_options
 @rate_options
-@click.option(
-    "--max-tokens-total", metavar="N", type=click.IntRange(min=1), help="Stop before more than N tokens are spent."
-)
+@token_budget_option
 @click.option("--accept-changes", is_flag=True, help="Go on with another model, judge, prompt or number of tool turns.")
 @click.option("--retry-rejected", is_flag=True, help="Begin personas that were rejected again, with all attempts.")
 @outage_option

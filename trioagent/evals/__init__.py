@@ -21,7 +21,6 @@ from ._graders import normalise as normalise
 from ._graders import token_f1 as token_f1
 from ._memories import copy_notes as copy_notes
 from ._memories import read_notes as read_notes
-from ._memories import remove_tree as remove_tree
 from ._memories import write_notes as write_notes
 from ._report import SAMPLES as SAMPLES
 from ._report import CategoryScore as CategoryScore
@@ -30,7 +29,6 @@ from ._report import compare_runs as compare_runs
 from ._run import SampleMemoryGoneError as SampleMemoryGoneError
 from ._run import SetUpFailedError as SetUpFailedError
 from ._run import check_baseline as check_baseline
-from ._run import check_eval_pins as check_eval_pins
 from ._run import run_eval as run_eval
 from ._statistics import Comparison as Comparison
 from ._statistics import compare_scores as compare_scores

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from .._files import remove_tree
 from ..memory import Vault
 
 SET_UPS, COPIES = "set-ups", "memories"
@@ -43,9 +44,3 @@ def read_notes(folder: Path) -> dict[str, str]:
     """
     paths = sorted(Vault(folder).sizes())
     return {path: (folder / path).read_text(encoding="utf-8", errors="replace") for path in paths}
-
-
-def remove_tree(folder: Path) -> None:
-    """Remove a folder of ours; no error if there is none."""
-    if folder.exists():
-        shutil.rmtree(folder)

@@ -12,8 +12,7 @@ import attrs
 
 from .._errors import InvalidInputError
 from .._files import write_whole
-from .._runs import FAILURES as FAILURES
-from .._runs import BatchReport, read_rows
+from .._runs import FAILURES, BatchReport, read_rows
 from ._statistics import Comparison, compare_scores, confidence_interval
 from ._suite import Sample
 

@@ -14,18 +14,16 @@ import trio
 from .._activity import doing
 from .._config import BatchConfig, ModelConfig
 from .._errors import FatalError, InvalidInputError, TrioAgentError
-from .._files import user_path
+from .._files import remove_tree, user_path
 from .._messages import AgentResponse, ChatMessage, Usage
 from .._runs import (
     JobEnd,
     JobRecord,
-    JournalReader,
     KnownJob,
     OutputFiles,
     Progress,
     Run,
     WorkEvent,
-    check_pins,
     failure,
     look_up_jobs,
     pins_of,
@@ -39,7 +37,7 @@ from ..runtime import Runtime
 from ._baselines import BASELINES, Baseline, best_lines, full_context_prompt
 from ._graders import changed_notes
 from ._judge import judge_answer
-from ._memories import COPIES, SET_UPS, copy_notes, folder_of, read_notes, remove_tree, write_notes
+from ._memories import COPIES, SET_UPS, copy_notes, folder_of, read_notes, write_notes
 from ._noise import with_noise
 from ._report import SAMPLES, EvalReport, make_report
 from ._suite import Grade, Sample, SampleAnswer, SetUp, digest_of
@@ -155,29 +153,6 @@ async def run_eval(
     return await trio.to_thread.run_sync(made)
 
 
-def check_eval_pins(
-    run_dir: Path,
-    journal: JournalReader,
-    model: str | ModelConfig,
-    config: BatchConfig,
-    *,
-    suite: str,
-    baseline: Baseline = "agent",
-    noise: int = 0,
-    judge: Model | None = None,
-) -> None:
-    """Raise what `run_eval` would raise of a run that was begun under other settings.
-
-    Raises:
-        RunChangedError: the settings differ, and ``config.accept_changes`` is not set.
-        JournalError: the journal cannot be read.
-    """
-    if config.accept_changes:
-        return
-    name, settings = (model, None) if isinstance(model, str) else (model.model, model)
-    check_pins(run_dir, journal, _pins(name, settings, config, suite, baseline, noise, judge))
-
-
 def check_baseline(baseline: str, model: str) -> None:
     """Raise if there is no such baseline, or if *model* cannot be it.
 
@@ -233,7 +208,6 @@ class _JobOrder:
         for sample in samples:
             if set_ups.setdefault(sample.set_up.id, sample.set_up) != sample.set_up:
                 raise InvalidInputError("samples", f"two set-ups have the id {sample.set_up.id!r}")
-        self.set_ups = set_ups
         first = [self._set_up_job(one) for one in set_ups.values() if one.messages]
         self.jobs = {job.key: job for job in (*first, *map(_sample_job, samples))}
         if len(self.jobs) < len(first) + len(samples):

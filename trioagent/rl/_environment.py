@@ -13,9 +13,10 @@ import attrs
 import trio
 
 from .._errors import InvalidInputError
+from .._files import remove_tree
 from .._messages import AgentResponse, ChatMessage, Usage
 from ..agent import Agent
-from ..evals import copy_notes, read_notes, remove_tree, write_notes
+from ..evals import copy_notes, read_notes, write_notes
 from ..models import AnswerEnd, AnswerPart, TextDelta
 from ..runtime import Runtime
 from ._rewards import Reward

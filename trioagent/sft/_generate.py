@@ -11,7 +11,7 @@ import trio
 
 from .._config import BatchConfig, SftConfig
 from .._errors import InvalidInputError
-from .._files import user_path
+from .._files import remove_tree, user_path
 from .._runs import (
     CONVERSATIONS,
     JobChangedError,
@@ -27,7 +27,7 @@ from .._wire import short
 from ..models import Model, sampling_of
 from ..runtime import Runtime
 from ._flows import check_facts
-from ._memories import FOLDER, remove_tree
+from ._memories import FOLDER
 from ._persona import digest, read_facts, read_persona
 from ._persona_models import Factory, PersonaFactory
 from ._report import SftReport, make_report

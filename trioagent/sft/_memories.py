@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import trio
 
 from .._config import MemoryLimits
+from .._files import remove_tree
 from ..memory import ChangeSet, Memory, Vault
 
 FOLDER = "memories"
@@ -30,12 +30,6 @@ async def fresh_memory(path: Path, notes: Mapping[str, str], limits: MemoryLimit
     finally:
         with trio.CancelScope(shield=True):  # bounded: a few local files
             await trio.to_thread.run_sync(remove_tree, path)
-
-
-def remove_tree(path: Path) -> None:
-    """Remove a folder of ours; no error if there is none. Synchronous; for a worker thread."""
-    if path.exists():
-        shutil.rmtree(path)
 
 
 def read_notes(path: Path) -> tuple[dict[str, str], tuple[str, ...]]:

@@ -58,6 +58,7 @@ LAYERS = [
     ["nursery_runner"],
     ["_runs"],
     ["batch", "sft", "evals"],
+    ["cluster"],
     ["export", "rl"],
     ["server"],
     ["compat"],

@@ -27,6 +27,7 @@ Start with `open_runtime` and `Agent`; `run_agents` and `open_runner` run many; 
 #   batch                            many jobs, journaled
 #   sft                              training conversations: personas, facts, verdicts
 #   evals                            evaluations: suites, graders, baselines
+#   cluster                          runs on more than one machine
 #   export                           conversations of runs as data sets
 #   rl                               episodes as token-exact trajectories
 #   server                           chats, REST, an OpenAI-compatible endpoint and the page, over HTTP

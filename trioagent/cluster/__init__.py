@@ -1,0 +1,13 @@
+"""Runs on more than one machine: Ray places workers; the driver keeps the journal, the rates and the notes.
+
+Names are imported when they are first used, and Ray (the extra ``ray``) when a cluster is opened.
+"""
+
+from typing import TYPE_CHECKING
+
+from .._lazy import lazy_names
+
+_PLACES: dict[str, str] = {}
+
+if not TYPE_CHECKING:
+    __getattr__ = lazy_names(__name__, _PLACES)

@@ -95,12 +95,12 @@ class TestAgent:
         assert [message["content"] for message in saved] == [message.content for message in agent.messages]
         assert [message.role for message in agent.messages] == ["system", "user", "assistant", "user", "assistant"]
 
-    def test_its_defaults_are_the_documented_ones_and_making_it_touches_no_disk(self, tmp_path: Path) -> None:
+    def test_its_defaults_are_the_documented_ones_and_making_it_makes_its_folder(self, tmp_path: Path) -> None:
         agent = Agent()
         assert agent.max_tool_turns == 4
         assert Path(agent.memory_path) == tmp_path / "memory" / "memory_dir"
         assert [message.role for message in agent.messages] == [Role.SYSTEM]
-        assert list(tmp_path.iterdir()) == []
+        assert list(tmp_path.rglob("*")) == [tmp_path / "memory", tmp_path / "memory" / "memory_dir"]
 
     def test_a_block_that_fails_saves_nothing_and_the_model_is_told(self, tmp_path: Path) -> None:
         model = ScriptedModel([FAIL, REPLY])

@@ -34,7 +34,7 @@ def test_memories_lie_below_memory(kind: type[Agent], tmp_path: Path, monkeypatc
     assert nested.memory_path == str(tmp_path / "memory" / "team" / "mine")
     assert unnamed.memory_path == str(tmp_path / "memory" / "memory_dir")
     assert named.max_tool_turns == 4
-    assert not (tmp_path / "memory").exists()
+    assert os.path.isdir(nested.memory_path)  # programs put notes there before the first chat, and clean up in the end
 
 
 @pytest.mark.parametrize("path", ["..", "../elsewhere", "a/../..", ".", "", "a\0b", "../memory2/x", 3, b"a", []])
@@ -48,6 +48,13 @@ def test_another_place_on_purpose(tmp_path: Path) -> None:
     assert Agent(memory_path=elsewhere, predetermined_memory_path=True).memory_path == str(elsewhere)
     inside = Agent(memory_path="mcp-server", predetermined_memory_path=True)
     assert inside.memory_path == str(tmp_path / "memory" / "mcp-server")
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "notes.md").write_text("a file")
+    for path in (tmp_path / "notes.md", tmp_path / "notes.md" / "below"):
+        with pytest.raises(InvalidInputError, match=r"memory_path: .* cannot be made a folder"):
+            Agent(memory_path=path)
 
 
 def test_bad_tool_turns() -> None:

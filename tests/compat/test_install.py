@@ -43,6 +43,15 @@ def test_the_same_modules(name: str) -> None:
     assert real.__name__ == real.__spec__.name == "trioagent.compat" + name.removeprefix("agent")
 
 
+@pytest.mark.parametrize("name", ["agent", "engine", "model", "schemas", "settings", "tools", "utils"])
+def test_importing_all_of_a_module_gives_its_own_names(name: str) -> None:
+    module = importlib.import_module(f"trioagent.compat.{name}")
+    given: dict[str, object] = {}
+    exec(f"from {module.__name__} import *", given)
+    assert given.keys() - {"__builtins__"} == set(module.__all__)
+    assert "MAX_TOOL_TURNS" in given or name != "settings"  # those that are read on access are given too
+
+
 @pytest.mark.usefixtures("_installed")
 def test_what_is_not_there() -> None:
     with pytest.raises(ModuleNotFoundError, match=r"agent\.nothing"):

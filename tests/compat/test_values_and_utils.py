@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import copy
 import json
+import pickle
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
+import openai
 import pydantic
 import pytest
 
+from trioagent import ModelConfig
 from trioagent._errors import InvalidInputError
 from trioagent.compat import utils
-from trioagent.compat._clients import ModelClient, vllm_client
-from trioagent.compat.schemas import AgentResponse, ChatMessage
+from trioagent.compat._choice import choice_of
+from trioagent.compat._clients import ModelClient, async_vllm_client, vllm_client
+from trioagent.compat.schemas import AgentResponse, ChatMessage, EntityFile, StaticMemory
 
 RESPONSE = AgentResponse(thoughts="t", python_block="", reply="hi")
 
@@ -49,6 +57,61 @@ def test_a_value_is_a_field_of_a_pydantic_model() -> None:
         Row.model_validate({"response": {"other": 1}})
 
 
+class Timed(ChatMessage):
+    at: float
+    tags: list[str] = pydantic.Field(default_factory=list)
+
+
+def test_a_subclass_adds_fields() -> None:
+    said = Timed(role="user", content="hi", at=1.5)
+    assert said.model_dump(mode="json") == {"role": "user", "content": "hi", "at": 1.5, "tags": []}
+    for copied in (pickle.loads(pickle.dumps(said)), copy.deepcopy(said), said.model_copy()):
+        assert copied == said and copied.at == 1.5
+    assert said != Timed(role="user", content="hi", at=2.0)
+    assert said != ChatMessage(role="user", content="hi")
+    assert said.tags is not Timed(role="user", content="hi", at=2.0).tags
+    with pytest.raises(InvalidInputError, match="at is missing"):
+        Timed(role="user", content="hi")
+    with pytest.raises(InvalidInputError, match="is never called: Checked is no pydantic model"):
+
+        class Checked(AgentResponse):
+            @pydantic.field_validator("reply")
+            @classmethod
+            def check(cls, value: str) -> str:
+                return value
+
+
+def test_methods_of_pydantic_with_all_their_options() -> None:
+    dumped = RESPONSE.model_dump(by_alias=True, exclude_none=True, round_trip=False, warnings=False)
+    assert dumped == {"thoughts": "t", "python_block": "", "reply": "hi"}
+    assert AgentResponse(thoughts="t").model_dump(exclude_unset=True) == {"thoughts": "t"}
+    assert AgentResponse(thoughts="t").model_fields_set == {"thoughts"}
+    assert [name for name, field in AgentResponse.model_fields.items() if field.is_required()] == ["thoughts"]
+    message = ChatMessage.model_construct(role="user", content="hi")
+    assert message.model_dump()["role"].value == "user" and type(message.model_dump(mode="json")["role"]) is str
+    assert vars(message) == dict(message) == {"role": "user", "content": "hi"}
+    assert ChatMessage.from_orm(SimpleNamespace(role="user", content="hi", other=1)) == message
+    assert ChatMessage.model_validate({"role": "user", "content": "hi"}, strict=True) == message
+    assert json.loads(ChatMessage.schema_json())["required"] == ["role", "content"]
+    adapter = pydantic.TypeAdapter(list[ChatMessage])
+    assert adapter.validate_json(adapter.dump_json([message])) == [message]
+
+
+@pytest.mark.parametrize(
+    ("make", "problem"),
+    [
+        (lambda: ChatMessage(role="user"), "content is missing"),
+        (lambda: AgentResponse(reply="hi"), "thoughts is missing"),
+        (lambda: AgentResponse(thoughts="", reply=5), "reply: must be text, not 5"),  # type: ignore[arg-type]
+        (lambda: EntityFile(entity_name="a"), "entity_file_path is missing"),
+        (lambda: StaticMemory(memory_id="a", user_md=""), "entities is missing"),
+    ],
+)
+def test_what_is_missing_or_wrong_is_named(make: Callable[[], object], problem: str) -> None:
+    with pytest.raises(InvalidInputError, match=problem):
+        make()
+
+
 def test_the_parts_of_an_answer() -> None:
     answer = "<think>a</think>\n<python>\n```python\nx = 1\n```\n</python>\n<reply>b</reply>"
     assert utils.extract_thoughts(answer) == "a"
@@ -84,6 +147,31 @@ def test_clients_name_a_server() -> None:
     client.close()
     with pytest.raises(AttributeError, match="only names a server"):
         client.chat  # noqa: B018
-    for port in (0, 65536, True, "80"):
+    assert vllm_client("localhost", "8001") == client  # as a program takes it from the environment
+    for port in (0, 65536, True, "80a"):
         with pytest.raises(InvalidInputError, match="must be a number from 1 to 65535"):
-            vllm_client("localhost", port)  # type: ignore[arg-type]
+            vllm_client("localhost", port)
+
+
+def test_clients_of_asyncio_are_closed() -> None:
+    async def use() -> ModelClient:
+        async with async_vllm_client("localhost", 8001) as client:
+            await client.close()
+            return client
+
+    with vllm_client("localhost", 8001) as client:
+        assert asyncio.run(use()).base_url == client.base_url
+
+
+@pytest.mark.parametrize("kind", [openai.OpenAI, openai.AsyncOpenAI])
+def test_clients_of_openai_name_a_server_too(kind: type[openai.OpenAI]) -> None:
+    client = kind(base_url="http://localhost:8001/v1/", api_key="secret", default_headers={"X-Title": "mine"})
+    choice = choice_of("some/model", client=client)
+    assert choice == ModelConfig(
+        base_url="http://localhost:8001/v1", model="some/model", api_key="secret", headers={"X-Title": "mine"}
+    )
+    with pytest.raises(InvalidInputError, match="adds a query to its requests"):
+        choice_of("some/model", client=kind(base_url="http://localhost/v1", api_key="k", default_query={"v": "1"}))
+    azure = openai.AzureOpenAI(azure_endpoint="http://localhost", api_key="k", api_version="1")
+    with pytest.raises(InvalidInputError, match=r"client: must be one of .*ModelConfig"):
+        choice_of("some/model", client=azure)

@@ -10,7 +10,7 @@ from .._errors import InvalidInputError
 from ..models import OFFLINE_RULES, OPENROUTER_DEFAULT, VLLM_DEFAULT, Model, OfflineRules, model_config, names_a_server
 from . import settings
 from ._bridge import is_new
-from ._clients import ModelClient
+from ._clients import INSTEAD, server_of
 from ._configuration import names_a_model, variables
 from ._runtimes import Settings
 
@@ -100,13 +100,13 @@ def choice_of(
     model: str | ModelConfig | Model | None,
     *,
     use_vllm: bool = False,
-    client: ModelClient | None = None,
+    client: object = None,
     memory_path: str | None = None,
 ) -> Settings | Model:
     """Resolve a name (see `chosen_model`), settings or a `Model`; the last two are returned as they are.
 
     Args:
-        client: the server that a name is asked of.
+        client: the server that a name is asked of (see `server_of`).
 
     Raises:
         InvalidInputError: *model* is none of these, *client* no client, or of another address than the model; or see
@@ -125,16 +125,12 @@ def choice_of(
 
 
 def _of_client(client: object, model: object) -> Settings:
-    instead = "for another address say model=ModelConfig(base_url=..., model=..., api_key=...), without a client"
-    if not isinstance(client, ModelClient):
-        raise InvalidInputError(
-            "client", f"must be one of create_openai_client() or create_vllm_client(), not {client!r:.100}; {instead}"
-        )
-    if isinstance(model, ModelConfig) and model.base_url.rstrip("/") == client.base_url.rstrip("/"):
+    server = server_of(client)
+    if isinstance(model, ModelConfig) and model.base_url.rstrip("/") == server.base_url.rstrip("/"):
         return model
     if not isinstance(model, str) or names_a_server(model):
-        raise InvalidInputError("client", f"is of {client.base_url}, and {model!r:.100} is not; {instead}")
-    return ModelConfig(base_url=client.base_url, model=model, api_key=client.api_key)
+        raise InvalidInputError("client", f"is of {server.base_url}, and {model!r:.100} is not; {INSTEAD}")
+    return ModelConfig(base_url=server.base_url, model=model, api_key=server.api_key, headers=server.headers)
 
 
 def name_of(choice: Settings | Model) -> str:

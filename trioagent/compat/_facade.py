@@ -30,7 +30,7 @@ from ..runtime import Runtime
 from ..sandbox import Sandbox
 from . import _configuration, settings, utils
 from ._choice import choice_of, name_of
-from ._folders import absolute, memory_folder, path_text
+from ._folders import absolute, make_folder, memory_folder, path_text
 from ._host_tools import for_trio
 from ._runtimes import current_sandbox, runtime_for
 from .schemas import AgentResponse, ChatMessage, Role
@@ -44,7 +44,7 @@ DEFAULT_TURNS = _DefaultTurns(4)
 
 
 class AgentFacade:
-    """A model, a memory and the messages so far. Creating one opens no file of notes and starts no thread.
+    """A model, a memory and the messages so far. Creating one makes the memory's folder, and starts no thread.
 
     Args:
         max_tool_turns: how often in one chat the model may run code; `settings.MAX_TOOL_TURNS` if it is not said.
@@ -87,6 +87,7 @@ class AgentFacade:
         self.messages: list[ChatMessage] = [ChatMessage(Role.SYSTEM, self.system_prompt)]
         self._knowledge = Knowledge(blind_overwrite=config.blind_overwrite)
         self._delegate: tuple[Sandbox, str, _FamilyAgent] | None = None
+        make_folder(self.memory_path, "memory_path")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(memory_path={self.memory_path!r}, model={self.model!r})"
@@ -160,6 +161,8 @@ class _FamilyAgent(Agent):
         kept[:] = [ChatMessage.of(said) for said in kept]
         self.messages = [said.for_model() for said in kept]
         given = len(kept)
+        if all(said.role == "system" for said in kept):  # a conversation begins, in which no note has been read
+            self.knowledge = self._facade._knowledge = attrs.evolve(self.knowledge, seen={})
 
         def grow() -> None:
             if self._turn is None:

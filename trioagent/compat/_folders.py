@@ -41,6 +41,19 @@ def memory_folder(memory_path: str | os.PathLike[str] | None, *, predetermined: 
     return path
 
 
+def make_folder(path: str | os.PathLike[str], what: str) -> None:
+    """Make a folder and those above it; one that is there stays as it is.
+
+    Raises:
+        InvalidInputError: *path* is no path, or the file system refuses.
+    """
+    folder = absolute(path, what)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidInputError(what, f"{str(folder)!r} cannot be made a folder: {error.strerror}") from None
+
+
 def absolute(path: str | os.PathLike[str], what: str) -> Path:
     """*path* from the root on.
 

@@ -3,44 +3,128 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import json
 from collections.abc import Collection, Iterator, Mapping
 from enum import Enum
 from typing import Any, ClassVar, Self
 
+import attrs
+
 from .._errors import InvalidInputError
+
+REQUIRED: Any = type("Required", (), {"__repr__": lambda self: "<required>"})()
+"""The default of a field that has none."""
+
+
+@attrs.frozen
+class ValueField:
+    """One field of a value, with those attributes of pydantic's ``FieldInfo`` that programs read.
+
+    Attributes:
+        annotation: its type; the text of it, in a module that postpones the evaluation of annotations.
+        default: `REQUIRED` if there is none.
+    """
+
+    annotation: Any
+    default: Any = REQUIRED
+    description: str | None = None
+    alias: str | None = None
+
+    def is_required(self) -> bool:
+        """Whether it must be given."""
+        return self.default is REQUIRED
+
+
+class _ModelFields:
+    """The attribute ``model_fields`` of a class and of its instances."""
+
+    def __get__(self, instance: object, owner: type[PydanticStyle]) -> dict[str, ValueField]:
+        return dict(owner.fields)
 
 
 class PydanticStyle:
     """The methods that programs call on pydantic models; a class with them may be a field of a pydantic model, too.
 
+    A subclass may add fields by annotations, as of a pydantic model. Their values are taken as they are.
+
     Attributes:
-        dumped: names of the fields that are dumped and shown, in order.
+        fields: what is dumped and shown, in order.
+        added: the names of those fields that a subclass has added.
     """
 
     __slots__ = ()
-    dumped: ClassVar[tuple[str, ...]] = ()
+    fields: ClassVar[Mapping[str, ValueField]] = {}
+    added: ClassVar[frozenset[str]] = frozenset()
+    model_config: ClassVar[Mapping[str, object]] = {}
+    model_fields = _ModelFields()
+    __fields__ = model_fields
+
+    def __init_subclass__(cls, **options: object) -> None:
+        super().__init_subclass__(**options)
+        if cls.__module__.startswith(f"{__package__}."):  # which says what its fields are
+            return
+        defined = dict(vars(cls))
+        for name, value in defined.items():
+            if type(value).__name__ == "PydanticDescriptorProxy":
+                raise InvalidInputError(
+                    f"{cls.__qualname__}.{name}",
+                    f"is never called: {cls.__name__} is no pydantic model; put a value of it into a field of one",
+                )
+        added = {
+            name: ValueField(annotation, defined.get(name, REQUIRED))
+            for name, annotation in inspect.get_annotations(cls).items()
+            if not name.startswith("_") and "ClassVar" not in str(annotation)
+        }
+        cls.fields, cls.added = {**cls.fields, **added}, cls.added | added.keys()
+        for method in (_AddedFields.__eq__, _AddedFields.__getstate__, _AddedFields.__setstate__):
+            setattr(cls, method.__name__, defined.get(method.__name__, method))
+
+    def _set_added(self, given: Mapping[str, object]) -> None:
+        """Set the fields that a subclass has added, each to a default of its own if it is not given."""
+        for name in self.added:
+            value = given.get(name, self.fields[name].default)
+            if value is REQUIRED:
+                lacks(type(self), name)
+            if name not in given:
+                make = getattr(value, "get_default", None)  # of pydantic's Field()
+                value = make(call_default_factory=True) if callable(make) else copy.deepcopy(value)
+                if type(value).__name__ == "PydanticUndefinedType":
+                    lacks(type(self), name)
+            setattr(self, name, value)
 
     @classmethod
-    def model_validate(cls, obj: object) -> Self:
+    def model_validate(
+        cls,
+        obj: object,
+        *,
+        strict: bool | None = None,
+        from_attributes: bool | None = None,
+        context: object = None,
+        by_alias: bool | None = None,
+        by_name: bool | None = None,
+    ) -> Self:
         """*obj* if it is one of these, else one made of the mapping that it is.
+
+        Args:
+            from_attributes: *obj* may also be an object that has the fields as attributes.
+            strict, context, by_alias, by_name: without effect.
 
         Raises:
             InvalidInputError: (a ValueError) it is neither, lacks a field, or a field's value cannot be used.
         """
         if isinstance(obj, cls):
             return obj
+        if from_attributes and not isinstance(obj, Mapping):
+            obj = {name: getattr(obj, name) for name in cls.fields if hasattr(obj, name)}
         if not isinstance(obj, Mapping) or not all(isinstance(name, str) for name in obj):
             raise InvalidInputError(
-                cls.__name__, f"is made of a mapping with {', '.join(cls.dumped)}, not of {obj!r:.100}"
+                cls.__name__, f"is made of a mapping with {', '.join(cls.fields)}, not of {obj!r:.100}"
             )
-        try:
-            return cls(**obj)
-        except TypeError:
-            raise InvalidInputError(cls.__name__, f"needs {', '.join(cls.dumped)}, unlike {obj!r:.100}") from None
+        return cls(**obj)
 
     @classmethod
-    def model_validate_json(cls, json_data: str | bytes) -> Self:
+    def model_validate_json(cls, json_data: str | bytes, **options: Any) -> Self:
         """One made of a JSON object.
 
         Raises:
@@ -50,13 +134,30 @@ class PydanticStyle:
             found = json.loads(json_data)
         except (TypeError, ValueError) as error:
             raise InvalidInputError(cls.__name__, f"{json_data!r:.100} is no JSON ({error})") from None
-        return cls.model_validate(found)
-
-    parse_obj = model_validate
-    parse_raw = model_validate_json
+        return cls.model_validate(found, **options)
 
     @classmethod
-    def model_json_schema(cls) -> dict[str, Any]:
+    def from_orm(cls, obj: object) -> Self:
+        """`model_validate` of an object's attributes, under its older name."""
+        return cls.model_validate(obj, from_attributes=True)
+
+    @classmethod
+    def model_construct(cls, _fields_set: Collection[str] | None = None, **values: Any) -> Self:
+        """One made of these values, which are validated all the same."""
+        return cls(**values)
+
+    parse_obj = model_validate_strings = model_validate
+    parse_raw = model_validate_json
+    construct = model_construct
+
+    @classmethod
+    def model_rebuild(cls, **options: object) -> None:
+        """Without effect: no annotation is evaluated."""
+
+    update_forward_refs = model_rebuild
+
+    @classmethod
+    def model_json_schema(cls, **options: Any) -> dict[str, Any]:
         """The JSON schema; the one method that needs pydantic.
 
         Raises:
@@ -69,9 +170,14 @@ class PydanticStyle:
                 f"{cls.__name__}.model_json_schema",
                 "needs pydantic, which is not installed here; model_dump() and model_dump_json() work without",
             ) from None
-        return TypeAdapter(cls).json_schema()
+        return TypeAdapter(cls).json_schema(**options)
 
     schema = model_json_schema
+
+    @classmethod
+    def schema_json(cls, **options: Any) -> str:
+        """The JSON schema as JSON, under its older name; *options* are those of `json.dumps`."""
+        return json.dumps(cls.model_json_schema(), **options)
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: object, handler: object) -> Any:
@@ -80,7 +186,9 @@ class PydanticStyle:
 
         return core_schema.no_info_plain_validator_function(
             cls._validated_by_pydantic,
-            serialization=core_schema.plain_serializer_function_ser_schema(lambda value: value.model_dump()),
+            serialization=core_schema.plain_serializer_function_ser_schema(
+                lambda value, info: value.model_dump(mode=info.mode), info_arg=True
+            ),
         )
 
     @classmethod
@@ -91,10 +199,30 @@ class PydanticStyle:
             raise ValueError(str(error)) from error
 
     @classmethod
-    def __get_pydantic_json_schema__(cls, core: object, handler: object) -> dict[str, Any]:
-        """Called by pydantic for the schema of a model with a field of this type."""
-        properties = {name: {"title": name.replace("_", " ").title()} for name in cls.dumped}
-        return {"title": cls.__name__, "type": "object", "properties": properties}
+    def __get_pydantic_json_schema__(cls, core: object, handler: Any) -> Any:
+        """Called by pydantic for the schema of a model with a field of this type: that of a model with its fields."""
+        from pydantic import create_model
+
+        fields: Any = {
+            name: (field.annotation, ... if field.is_required() else field.default)
+            for name, field in cls.fields.items()
+        }
+        return handler(create_model(cls.__name__, **fields).__pydantic_core_schema__)
+
+    @property
+    def model_fields_set(self) -> set[str]:
+        """Names of the fields that have another value than their default."""
+        return {name for name, field in self.fields.items() if getattr(self, name) != field.default}
+
+    @property
+    def model_extra(self) -> dict[str, Any] | None:
+        """None: what is no field is not kept."""
+        return None
+
+    @property
+    def __dict__(self) -> dict[str, Any]:  # type: ignore[override]
+        """A dict of the fields, for ``vars(value)``; to change it changes nothing."""
+        return dict(self)
 
     def model_dump(
         self,
@@ -102,30 +230,36 @@ class PydanticStyle:
         mode: str = "python",
         include: Collection[str] | None = None,
         exclude: Collection[str] | None = None,
+        by_alias: bool | None = None,
+        exclude_unset: bool = False,
+        exclude_defaults: bool = False,
         exclude_none: bool = False,
+        **others: object,
     ) -> dict[str, Any]:
-        """The fields as a dict of plain values, the same in both modes."""
-        found = {name: _plain(getattr(self, name)) for name in self.dumped}
+        """The fields as a dict.
+
+        Args:
+            mode: "json" for plain values; in other modes a role is a `Role`, which is a text too.
+            include, exclude: names of fields.
+            exclude_unset, exclude_defaults: without the fields that have their default.
+            exclude_none: without those that are None.
+            by_alias, others: the other options of pydantic, without effect.
+        """
+        left_out = self.fields.keys() - self.model_fields_set if exclude_unset or exclude_defaults else set[str]()
         return {
-            name: value
-            for name, value in found.items()
+            name: _plain(value, mode)
+            for name, value in self
             if (include is None or name in include)
             and (exclude is None or name not in exclude)
+            and name not in left_out
             and not (exclude_none and value is None)
         }
 
-    def model_dump_json(
-        self,
-        *,
-        indent: int | None = None,
-        include: Collection[str] | None = None,
-        exclude: Collection[str] | None = None,
-        exclude_none: bool = False,
-    ) -> str:
-        """`model_dump` as JSON."""
-        body = self.model_dump(include=include, exclude=exclude, exclude_none=exclude_none)
+    def model_dump_json(self, *, indent: int | None = None, **options: Any) -> str:
+        """`model_dump` as JSON; *options* are its own."""
         separators = (",", ":") if indent is None else None
-        return json.dumps(body, ensure_ascii=False, indent=indent, separators=separators)
+        body = self.model_dump(**{**options, "mode": "json"})
+        return json.dumps(body, ensure_ascii=False, indent=indent, separators=separators, default=str)
 
     json = model_dump_json
 
@@ -144,15 +278,45 @@ class PydanticStyle:
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
         """Pairs of name and value, so that ``dict(value)`` works."""
-        return iter([(name, getattr(self, name)) for name in self.dumped])
+        return iter([(name, getattr(self, name)) for name in self.fields])
 
     def __str__(self) -> str:
-        return " ".join(f"{name}={_plain(getattr(self, name))!r}" for name in self.dumped)
+        return " ".join(f"{name}={_plain(value, 'json')!r}" for name, value in self)
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, Enum):
+class _AddedFields(PydanticStyle):
+    """What a subclass with fields of its own has in place of the methods that attrs has made for its base."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and dict(self) == dict(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __getstate__(self) -> Any:
+        base = _made_by_attrs(type(self), "__getstate__")(self)
+        return {**base, **{name: getattr(self, name) for name in self.added}}
+
+    def __setstate__(self, state: Any) -> None:
+        _made_by_attrs(type(self), "__setstate__")(self, state)
+        for name in self.added & state.keys():
+            setattr(self, name, state[name])
+
+
+def _made_by_attrs(cls: type, name: str) -> Any:
+    ours = (base for base in cls.__mro__ if base.__module__.startswith(f"{__package__}."))
+    return next(vars(base)[name] for base in ours if name in vars(base))
+
+
+def lacks(kind: type[PydanticStyle], name: str) -> Any:
+    """Raise InvalidInputError: a field was not given."""
+    raise InvalidInputError(kind.__name__, f"needs {', '.join(kind.fields)}; {name} is missing")
+
+
+def _plain(value: Any, mode: str) -> Any:
+    if isinstance(value, Enum) and mode == "json":
         return value.value
     if isinstance(value, PydanticStyle):
-        return value.model_dump()
-    return [_plain(item) for item in value] if isinstance(value, list) else value
+        return value.model_dump(mode=mode)
+    return [_plain(item, mode) for item in value] if isinstance(value, list) else value

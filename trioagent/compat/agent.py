@@ -13,6 +13,8 @@ from ._interop import run_sync
 from ._stream import stream_in_thread
 from .schemas import AgentResponse
 
+__all__ = ("Agent",)
+
 
 class Agent(AgentFacade):
     """A memory agent for programs without an event loop; any thread may use it, one chat at a time.

@@ -9,7 +9,6 @@ from .. import _messages
 from .._config import ModelConfig
 from ..models import Model
 from ._choice import choice_of
-from ._clients import ModelClient as ModelClient
 from ._clients import openai_client as create_openai_client
 from ._clients import vllm_client as create_vllm_client
 from ._interop import run_sync
@@ -30,7 +29,7 @@ def get_model_response(
     model: str | ModelConfig | Model = OPENROUTER_STRONG_MODEL,
     schema: None = None,
     use_vllm: bool = False,
-    client: ModelClient | None = None,
+    client: object = None,
 ) -> str: ...
 
 
@@ -43,7 +42,7 @@ def get_model_response(
     *,
     schema: type[T],
     use_vllm: bool = False,
-    client: ModelClient | None = None,
+    client: object = None,
 ) -> T: ...
 
 
@@ -54,7 +53,7 @@ def get_model_response(
     model: str | ModelConfig | Model = OPENROUTER_STRONG_MODEL,
     schema: type[Any] | None = None,
     use_vllm: bool = False,
-    client: ModelClient | None = None,
+    client: object = None,
 ) -> Any:
     """See `trioagent.compat.async_agent.async_model.get_model_response`; this one waits in its thread.
 

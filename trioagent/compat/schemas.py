@@ -14,7 +14,9 @@ from .. import _messages
 from .._errors import InvalidInputError
 from .._files import write_whole
 from ._folders import absolute, path_text
-from ._values import PydanticStyle
+from ._values import REQUIRED, PydanticStyle, ValueField, lacks
+
+__all__ = ("AgentResponse", "ChatMessage", "EntityFile", "Role", "StaticMemory")
 
 
 class Role(StrEnum):
@@ -38,7 +40,9 @@ def _role(value: object) -> Role:
 _ROLES_HERE = {role.value: Role.USER if role is Role.TOOL else role for role in Role}
 
 
-def _text(what: str, value: object) -> str:
+def _text(what: str, value: object, *, optional: bool = False) -> Any:
+    if optional and value is None:
+        return None
     if not isinstance(value, str):
         raise InvalidInputError(what, f"must be text, not {value!r:.100}")
     return value
@@ -57,17 +61,23 @@ class ChatMessage(PydanticStyle, _messages.ChatMessage):
         InvalidInputError: (a ValueError) the role is none of `Role`'s, or the content is no text.
     """
 
-    dumped: ClassVar[tuple[str, ...]] = ("role", "content")
+    fields: ClassVar[Mapping[str, ValueField]] = {"role": ValueField(Role), "content": ValueField(str)}
 
     role: Role  # type: ignore[assignment]  # in the base class it is a plain string, and frozen
     content: str
     from_tool: bool = attrs.field(default=False, eq=False, repr=False)
 
-    def __init__(self, role: str, content: str, *, from_tool: bool = False, **ignored: object) -> None:
+    def __init__(
+        self, role: str = REQUIRED, content: str = REQUIRED, *, from_tool: bool = False, **more: object
+    ) -> None:
+        if role is REQUIRED or content is REQUIRED:
+            lacks(type(self), "role" if role is REQUIRED else "content")
         put = object.__setattr__  # nothing is made of the content yet
         put(self, "role", _role(role))
         put(self, "content", _text("content", content))
         put(self, "from_tool", from_tool)
+        if self.added:
+            self._set_added(more)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "role":
@@ -120,14 +130,26 @@ _RESPONSE_DEFAULTS = {field.name: field.default for field in attrs.fields(_messa
 class AgentResponse(PydanticStyle, _messages.AgentResponse):
     """What one chat came to; see `trioagent.AgentResponse`. Its fields may be assigned."""
 
-    dumped: ClassVar[tuple[str, ...]] = ("thoughts", "python_block", "reply")
+    fields: ClassVar[Mapping[str, ValueField]] = {
+        "thoughts": ValueField(str),
+        "python_block": ValueField(str | None, None),
+        "reply": ValueField(str | None, None),
+    }
 
     def __init__(
-        self, thoughts: str, python_block: str | None = None, reply: str | None = None, **more: object
+        self, thoughts: str = REQUIRED, python_block: str | None = None, reply: str | None = None, **more: object
     ) -> None:
-        given = {"thoughts": thoughts, "python_block": python_block, "reply": reply, **more}
+        if thoughts is REQUIRED:
+            lacks(type(self), "thoughts")
+        given = {
+            "thoughts": _text("thoughts", thoughts),
+            "python_block": _text("python_block", python_block, optional=True),
+            "reply": _text("reply", reply, optional=True),
+            **more,
+        }
         for name, default in _RESPONSE_DEFAULTS.items():
             setattr(self, name, given.get(name, {} if name == "repairs" else default))
+        self._set_added(more)
 
     def __setattr__(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
@@ -154,16 +176,27 @@ class EntityFile(PydanticStyle):
         InvalidInputError: (a ValueError) a value is no text.
     """
 
-    dumped: ClassVar[tuple[str, ...]] = ("entity_name", "entity_file_path", "entity_file_content")
+    fields: ClassVar[Mapping[str, ValueField]] = {
+        "entity_name": ValueField(str),
+        "entity_file_path": ValueField(str),
+        "entity_file_content": ValueField(str),
+    }
 
     entity_name: str
     entity_file_path: str
     entity_file_content: str
 
-    def __init__(self, entity_name: str, entity_file_path: str, entity_file_content: str, **ignored: object) -> None:
-        self.entity_name = _text("entity_name", entity_name)
-        self.entity_file_path = _text("entity_file_path", entity_file_path)
-        self.entity_file_content = _text("entity_file_content", entity_file_content)
+    def __init__(
+        self,
+        entity_name: str = REQUIRED,
+        entity_file_path: str = REQUIRED,
+        entity_file_content: str = REQUIRED,
+        **more: object,
+    ) -> None:
+        given = (entity_name, entity_file_path, entity_file_content)
+        for name, value in zip(EntityFile.fields, given, strict=True):
+            setattr(self, name, lacks(type(self), name) if value is REQUIRED else _text(name, value))
+        self._set_added(more)
 
 
 @attrs.define(init=False)
@@ -174,18 +207,32 @@ class StaticMemory(PydanticStyle):
         InvalidInputError: (a ValueError) a value has the wrong type, or a path leaves the memory.
     """
 
-    dumped: ClassVar[tuple[str, ...]] = ("memory_id", "user_md", "entities")
+    fields: ClassVar[Mapping[str, ValueField]] = {
+        "memory_id": ValueField(str),
+        "user_md": ValueField(str),
+        "entities": ValueField(list[EntityFile]),
+    }
 
     memory_id: str
     user_md: str
     entities: list[EntityFile]
 
-    def __init__(self, memory_id: str, user_md: str, entities: list[EntityFile], **ignored: object) -> None:
+    def __init__(
+        self,
+        memory_id: str = REQUIRED,
+        user_md: str = REQUIRED,
+        entities: list[EntityFile] = REQUIRED,
+        **more: object,
+    ) -> None:
+        for name, value in zip(StaticMemory.fields, (memory_id, user_md, entities), strict=True):
+            if value is REQUIRED:
+                lacks(type(self), name)
         self.memory_id = _text("memory_id", memory_id)
         self.user_md = _text("user_md", user_md)
         if not isinstance(entities, list | tuple):
             raise InvalidInputError("entities", f"must be a list, not {entities!r:.100}")
         self.entities = [EntityFile.model_validate(entity) for entity in entities]
+        self._set_added(more)
 
     def instantiate(self, path: str | os.PathLike[str]) -> None:
         """Write the notes into the folder ``memory_id`` below *path*, over those of the same names.

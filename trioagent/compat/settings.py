@@ -13,6 +13,27 @@ from .._errors import InvalidInputError
 from ..models import OPENROUTER_DEFAULT
 from ._configuration import variables
 
+__all__ = (
+    "DIR_SIZE_LIMIT",
+    "FILE_SIZE_LIMIT",
+    "LITELLM_API_KEY",
+    "LITELLM_BASE_URL",
+    "LITELLM_MODEL",
+    "MAX_TOOL_TURNS",
+    "MEMORY_PATH",
+    "MEMORY_SIZE_LIMIT",
+    "OPENROUTER_API_KEY",
+    "OPENROUTER_BASE_URL",
+    "OPENROUTER_STRONG_MODEL",
+    "SANDBOX_TIMEOUT",
+    "SAVE_CONVERSATION_PATH",
+    "SYSTEM_PROMPT_PATH",
+    "VLLM_API_KEY",
+    "VLLM_BASE_URL",
+    "VLLM_HOST",
+    "VLLM_PORT",
+)
+
 OPENROUTER_STRONG_MODEL = OPENROUTER_DEFAULT
 
 MEMORY_PATH = "memory_dir"  # the memory of an agent that names none

@@ -15,6 +15,22 @@ from ._interop import run_sync
 from ._runtimes import sandbox_for
 from .settings import SANDBOX_TIMEOUT
 
+__all__ = (
+    "backlinks",
+    "check_if_dir_exists",
+    "check_if_file_exists",
+    "create_dir",
+    "create_file",
+    "delete_file",
+    "get_size",
+    "go_to_link",
+    "list_files",
+    "read_file",
+    "search",
+    "update_file",
+    "write_to_file",
+)
+
 _ANSWER = "_answer"
 
 

@@ -11,7 +11,21 @@ from .._errors import InvalidInputError
 from .._model_profile import DEFAULT, ModelProfile
 from .._prompt import built_in_prompt
 from . import settings
-from ._folders import absolute
+from ._folders import absolute, make_folder
+
+__all__ = (
+    "check_dir_size_limit",
+    "check_file_size_limit",
+    "check_memory_size_limit",
+    "check_size_limits",
+    "create_memory_if_not_exists",
+    "delete_memory",
+    "extract_python_code",
+    "extract_reply",
+    "extract_thoughts",
+    "format_results",
+    "load_system_prompt",
+)
 
 
 def extract_thoughts(response: str) -> str:
@@ -73,11 +87,7 @@ def create_memory_if_not_exists(path: str | os.PathLike[str] | None = None) -> N
     Raises:
         InvalidInputError: *path* is no path, or the file system refuses.
     """
-    folder = _memory(path)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InvalidInputError("path", f"{str(folder)!r} cannot be made a folder: {error.strerror}") from None
+    make_folder(settings.MEMORY_PATH if path is None else path, "path")
 
 
 def delete_memory(path: str | os.PathLike[str] | None = None) -> None:

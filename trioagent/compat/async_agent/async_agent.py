@@ -16,6 +16,8 @@ from .._interop import run_async
 from .._stream import stream_in_loop
 from ..schemas import AgentResponse
 
+__all__ = ("AsyncAgent", "run_agents_concurrently")
+
 
 class AsyncAgent(AgentFacade):
     """A memory agent for asyncio; any event loop may use it, one chat at a time.

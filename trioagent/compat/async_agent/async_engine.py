@@ -11,6 +11,8 @@ from .._engine import CodeRun, run_code
 from .._interop import run_async
 from ..settings import SANDBOX_TIMEOUT
 
+__all__ = ("execute_sandboxed_code",)
+
 
 async def execute_sandboxed_code(
     code: str,

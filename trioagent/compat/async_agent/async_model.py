@@ -7,9 +7,8 @@ from typing import Any, TypeVar, overload
 from ..._config import ModelConfig
 from ...models import Model
 from .._choice import choice_of
-from .._clients import ModelClient as ModelClient
-from .._clients import openai_client as create_async_openai_client
-from .._clients import vllm_client as create_async_vllm_client
+from .._clients import async_openai_client as create_async_openai_client
+from .._clients import async_vllm_client as create_async_vllm_client
 from .._interop import run_async
 from .._model import ask, conversation
 from ..model import Messages
@@ -28,7 +27,7 @@ async def get_model_response(
     model: str | ModelConfig | Model = OPENROUTER_STRONG_MODEL,
     schema: None = None,
     use_vllm: bool = False,
-    client: ModelClient | None = None,
+    client: object = None,
 ) -> str: ...
 
 
@@ -41,7 +40,7 @@ async def get_model_response(
     *,
     schema: type[T],
     use_vllm: bool = False,
-    client: ModelClient | None = None,
+    client: object = None,
 ) -> T: ...
 
 
@@ -52,19 +51,20 @@ async def get_model_response(
     model: str | ModelConfig | Model = OPENROUTER_STRONG_MODEL,
     schema: type[Any] | None = None,
     use_vllm: bool = False,
-    client: ModelClient | None = None,
+    client: object = None,
 ) -> Any:
     """Ask a model once, without an agent, notes or tools.
 
     Args:
-        messages: the conversation, as `ChatMessage` or dicts with role and content; it goes before the next two.
+        messages: the conversation, as `ChatMessage` or dicts with role and content; the next two have no effect then.
         message: what the user says, in place of a conversation.
-        system_prompt: goes before *message*.
+        system_prompt: of the conversation that *message* makes.
         model: its name; the default one means what the environment says (see `trioagent.compat.Agent`).
         schema: an attrs class, or a pydantic model class: the answer is an instance of it. A model whose answer does
             not fit is told why and asked again, twice at most.
         use_vllm: ask the vLLM server for the model.
-        client: ask this server for the model (see `create_async_openai_client`, `create_async_vllm_client`).
+        client: ask this server for the model: what `create_async_openai_client` or `create_async_vllm_client` gives, or
+            a client of the package ``openai``, of which the address, the key and the headers are used.
 
     Raises:
         InvalidInputError: (a ValueError) nothing to ask, an unknown model, or a class that cannot be a schema.

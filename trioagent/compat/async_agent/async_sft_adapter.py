@@ -21,6 +21,8 @@ from .._choice import choice_of
 from .._interop import call_asyncio, run_async, running_loop
 from .._runtimes import Settings, runtime_for
 
+__all__ = ("async_generate_conversations_batch",)
+
 RUNS = "output/sft"
 _DEFAULT = SftConfig()
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from trioagent._files import write_whole
+from trioagent import _files
+from trioagent._files import replace_folder, write_whole
 
 
 @pytest.fixture
@@ -45,3 +46,52 @@ def test_a_failure_leaves_the_old_content_and_nothing_else(tmp_path: Path, monke
     with pytest.raises(OSError, match="No space"):
         write_whole(tmp_path / "a.json", b"new", sync=True)
     assert os.listdir(tmp_path) == ["a.json"] and (tmp_path / "a.json").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("can_exchange", [True, False])
+@pytest.mark.parametrize("before", [None, {}, {"a": "old", "b": "old"}])
+def test_a_folder_takes_the_place_of_another(
+    before: dict[str, str] | None, can_exchange: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not can_exchange:
+
+        def refuse(*arguments: object) -> None:
+            raise OSError(22, "Invalid argument")
+
+        monkeypatch.setattr(_files, "renameat2", refuse)
+    new, old = tmp_path / "new", tmp_path / "old"
+    new.mkdir()
+    (new / "a").write_text("new")
+    if before is not None:
+        old.mkdir()
+        for name, text in before.items():
+            (old / name).write_text(text)
+    replace_folder(new, old)
+    assert os.listdir(tmp_path) == ["old"]
+    assert {path.name: path.read_text() for path in old.iterdir()} == {"a": "new"}
+
+
+@pytest.mark.parametrize("error", [22, 13])
+def test_a_folder_stays_where_it_cannot_be_replaced(
+    error: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """13: the exchange is refused. 22: the file system has none, and the second of two renames fails."""
+
+    def refuse(*arguments: object) -> None:
+        raise OSError(error, "refused")
+
+    rename = Path.rename
+
+    def rename_to(self: Path, target: Path) -> Path:
+        if self.name == "new" and target.exists() is False:
+            raise OSError(5, "refused")
+        return rename(self, target)
+
+    monkeypatch.setattr(_files, "renameat2", refuse)
+    monkeypatch.setattr(Path, "rename", rename_to)
+    for name in ("new", "old"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a").write_text(name)
+    with pytest.raises(OSError, match="refused"):
+        replace_folder(tmp_path / "new", tmp_path / "old")
+    assert {path.name: (path / "a").read_text() for path in tmp_path.iterdir()} == {"new": "new", "old": "old"}

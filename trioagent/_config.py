@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import math
+import os
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
@@ -49,6 +51,8 @@ def _profile_name(instance: object, attribute: attrs.Attribute[Any], value: Any)
 
 
 MIB = 1024 * 1024
+_SHARD = re.compile(r"([1-9][0-9]{0,5})/([1-9][0-9]{0,5})", re.ASCII)
+_MOST_SHARDS = 10_000
 
 
 @attrs.frozen(kw_only=True)
@@ -338,6 +342,54 @@ class ModelConfig:
     rate: RateLimits = RateLimits()
 
 
+@attrs.frozen
+class Shard:
+    """One part of a batch that several machines run, each its own part of the same jobs: part *index* of *count*.
+
+    Jobs belong to a shard by the name of their memory, so that all jobs of one memory are in one shard, on every
+    machine the same, and in any order of the jobs.
+
+    Attributes:
+        index: from 1.
+        count: of all shards; 10,000 at most.
+    """
+
+    index: int = attrs.field(validator=_positive_int)
+    count: int = attrs.field(validator=_positive_int)
+
+    def __attrs_post_init__(self) -> None:
+        if self.count > _MOST_SHARDS:
+            raise InvalidInputError("shard", f"{self} is of too many: there can be {_MOST_SHARDS:,} at most")
+        if self.index > self.count:
+            raise InvalidInputError("shard", f"{self} is none: there are {self.count}, counted from 1")
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """The shard that is written ``2/8``.
+
+        Raises:
+            InvalidInputError: *text* is not two whole numbers above 0 with a slash between them, the first no larger
+                than the second.
+        """
+        parts = _SHARD.fullmatch(text)
+        if parts is None:
+            raise InvalidInputError("shard", f"must be written as 2/8, the second of eight, not {text!r}")
+        return cls(int(parts[1]), int(parts[2]))
+
+    def holds(self, memory: str) -> bool:
+        """Whether the jobs of a memory are of this shard; ``notes/a``, ``./notes/a`` and ``notes/a/`` are the same."""
+        digest = hashlib.blake2b(memory_name(memory).encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        return int.from_bytes(digest) % self.count == self.index - 1
+
+    def __str__(self) -> str:
+        return f"{self.index}/{self.count}"
+
+
+def memory_name(memory: str) -> str:
+    """A memory's path as it is compared: without ``./``, doubled slashes and a slash at the end."""
+    return os.path.normpath(memory)
+
+
 @attrs.frozen(kw_only=True)
 class BatchConfig:
     """How a batch runs.
@@ -359,6 +411,8 @@ class BatchConfig:
         accept_changes: go on with a run that was begun with another model, prompt, policy, sampling or number of tool
             turns; without it a difference is refused by name.
         limit: take only so many of the jobs that are not finished yet.
+        shard: take only the jobs of this part, for runs of the other parts elsewhere; `merge_shards` puts them
+            together. A run keeps its shard; another one is refused by name.
         outage_patience: how many seconds the run waits for a model server that is away, or for room on a full disk,
             before it stops and leaves the jobs concerned to be gone on with; 0 for not at all.
         grace_seconds: after a request to stop, how long running episodes may go on to their next checkpoint; 0 for not
@@ -380,6 +434,9 @@ class BatchConfig:
     retry_failed: bool = False
     accept_changes: bool = False
     limit: int | None = attrs.field(default=None, validator=attrs.validators.optional(_positive_int))
+    shard: Shard | None = attrs.field(
+        default=None, validator=attrs.validators.optional(attrs.validators.instance_of(Shard))
+    )
     outage_patience: float = attrs.field(default=1800.0, validator=_not_negative)
     grace_seconds: float = attrs.field(default=10.0, validator=_not_negative)
 

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
 import shutil
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from ._errors import InvalidInputError
+
+RENAME_NOREPLACE, RENAME_EXCHANGE = 1, 2
+CANNOT_RENAME = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+"""What `renameat2` raises where the file system has no such operation."""
+_AT_FDCWD = -100
 
 
 def user_path(path: str | os.PathLike[str], what: str) -> Path:
@@ -52,6 +61,62 @@ def remove_tree(path: Path) -> None:
     """Remove a folder of ours; no error if there is none. Synchronous; for a worker thread."""
     if path.exists():
         shutil.rmtree(path)
+
+
+def replace_folder(new: Path, old: Path) -> None:
+    """Put folder *new* in the place of *old* at one instant, and remove what *old* was. Synchronous.
+
+    Where the file system cannot let two names change places, *old* is missing for a moment; if the process dies in it,
+    what *old* was is found beside it under a name that begins with a dot and ends in ``.old``.
+
+    Args:
+        new: a folder in the same file system as *old*.
+        old: a folder, or nothing yet.
+
+    Raises:
+        OSError: the system refused, and *old* is as it was.
+    """
+    try:
+        new.rename(old)
+        return
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+    former = new
+    try:
+        renameat2(_AT_FDCWD, str(new), _AT_FDCWD, str(old), RENAME_EXCHANGE)
+    except OSError as error:
+        if error.errno not in CANNOT_RENAME:
+            raise
+        former = old.with_name(f".{old.name}.old")
+        remove_tree(former)
+        old.rename(former)
+        try:
+            new.rename(old)
+        except BaseException:
+            former.rename(old)
+            raise
+    remove_tree(former)
+
+
+def renameat2(dir_fd: int, name: str, new_dir_fd: int, new_name: str, flags: int) -> None:
+    """renameat2(2), which Python's os module has not.
+
+    Raises:
+        OSError: with a number of `CANNOT_RENAME` if the system or the file system has no such operation.
+    """
+    function = getattr(libc(), "renameat2", None)  # from glibc 2.28 on
+    if function is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    if function(dir_fd, os.fsencode(name), new_dir_fd, os.fsencode(new_name), flags) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), new_name)
+
+
+@cache
+def libc() -> Any:
+    """The C library, for system calls that Python's os module has not."""
+    return ctypes.CDLL(None, use_errno=True)
 
 
 def _flush_folder(path: Path) -> None:

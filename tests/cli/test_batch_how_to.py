@@ -19,6 +19,7 @@ CODES = {
     "--max-tokens-total 20000": {0},
     "--outage-patience 2": {3},
     "--max-tokens-total 2000": {3},
+    "batch merge": {0, 3},
 }
 
 

@@ -341,3 +341,42 @@ async def test_drop_failed(home: Path, nursery: trio.Nursery) -> None:
     assert notes["0/log.md"].startswith("turn 0\n")
     assert notes["1/log.md"] == "turn 0\nturn 2\n"
     assert report(home)["all_starts"]["starts"] == 2
+
+
+async def test_shards_run_apart_and_are_merged(home: Path, nursery: trio.Nursery) -> None:
+    model = Model()
+    server = await nursery.start(serve_model, model)
+    write_jobs(home, 6)
+    for index in (1, 2):
+        command = ["batch", "jobs.jsonl", "--shard", f"{index}/2", "--run-dir", f"part-{index}", "--model", "any"]
+        done = await trioagent(*command, "--base-url", server.base_url, home=home)
+        assert done.code == 0, done.err
+    assert model.total == 6 * REQUESTS
+    merged = await trioagent("batch", "merge", "run", "part-2", "part-1", home=home)
+    assert (merged.code, merged.err) == (0, "")
+    assert merged.out == "6 done, 0 failed; 360 tokens; 2 of 2 shards in run\n"
+    assert sorted(conversations(home)) == [f"job-{number}" for number in range(6)]
+    assert report(home)["complete"]
+    looked_at = await trioagent("batch", "status", "run", home=home)
+    assert looked_at.out.startswith("run: merged shards\njobs begun so far: 6 done, 0 failed, 0 to go on with\n")
+    assert "the same command" not in looked_at.out
+    part = await trioagent("batch", "merge", "run", "part-1", home=home)
+    assert part.code == 3
+    assert part.out.endswith("1 of 2 shards in run\nmissing: 2/2\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["batch", "jobs.jsonl", "--run-dir", "r", "--model", "m", "--shard", "3/2"], "3/2 is none: there are 2"),
+        (["batch", "jobs.jsonl", "--run-dir", "r", "--model", "m", "--shard", "x"], "must be written as 2/8"),
+        (["batch", "merge", "out"], "Missing argument 'SHARD_DIR...'"),
+        (["batch", "merge", "out", "nowhere"], "'nowhere' holds no journal.db"),
+    ],
+)
+async def test_bad_shards(arguments: list[str], words: str, home: Path) -> None:
+    write_jobs(home, 1)
+    bad = await trioagent(*arguments, home=home)
+    assert (bad.code, bad.out) == (2, "")
+    assert words in bad.err
+    assert sorted(path.name for path in home.iterdir()) == ["jobs.jsonl"]

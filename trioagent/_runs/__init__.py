@@ -36,6 +36,10 @@ from ._journal import Journal as Journal
 from ._journal import JournalError as JournalError
 from ._journal import KnownJob as KnownJob
 from ._lock import is_running as is_running
+from ._merge import MergeReport as MergeReport
+from ._merge import ShardsDifferError as ShardsDifferError
+from ._merge import ShardSummary as ShardSummary
+from ._merge import merge_shards as merge_shards
 from ._outputs import CONVERSATIONS as CONVERSATIONS
 from ._outputs import FAILURES as FAILURES
 from ._outputs import REPORT as REPORT
@@ -44,6 +48,7 @@ from ._outputs import OutputFiles as OutputFiles
 from ._outputs import RunDirError as RunDirError
 from ._outputs import failure as failure
 from ._outputs import read_rows as read_rows
+from ._pins import SHARD as SHARD
 from ._pins import RunChangedError as RunChangedError
 from ._pins import check_memory_folder as check_memory_folder
 from ._pins import check_pins as check_pins

@@ -43,6 +43,7 @@ T = TypeVar("T")
 
 _log = logging.getLogger("trioagent")
 _STATUS_SECONDS = 1.0
+_DIGESTS = 1 << 128
 _CAUSE_CHARS = 300
 _MOST_FAILED = 10_000  # failed jobs that are kept to be put back
 _MOST_HELD = 1000  # jobs that wait for servers or room, beyond those that run; each is a task with its conversation
@@ -62,6 +63,7 @@ async def run_journaled(
     total: int | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     files: OutputFiles = BATCH_FILES,
+    takes: Callable[[J], bool] = lambda job: True,
 ) -> BatchReport:
     """Run *jobs*, or go on with them; arguments, errors and cancellation as `run_batch` describes them.
 
@@ -69,6 +71,7 @@ async def run_journaled(
         make_work: given the run when its journal and budget are open.
         pins: what decides what the conversations are (see `pins_of`).
         files: the outputs, by the state of the jobs in them.
+        takes: which of the jobs this run has; the others are of other runs.
     """
     stop = trio.Event() if stop is None else stop
     async with AsyncExitStack() as stack, AsyncExitStack() as models:
@@ -81,7 +84,7 @@ async def run_journaled(
                 await pin(journal, runtime, pins, accept=config.accept_changes)
                 outputs = await _with_room(outages, stack, partial(open_outputs, run_dir, config.retry_failed, files))
                 budget = Budget(config, await journal.spent())
-                run: Run[J] = Run(runtime, journal, outputs, config, budget, total, models, outages)
+                run: Run[J] = Run(runtime, journal, outputs, config, budget, total, models, outages, takes)
                 work = await make_work(run)
                 await count_start(journal)
         except (JournalError, RunDirError) as error:
@@ -106,7 +109,7 @@ async def run_journaled(
                 with _unless_full(run):
                     await run.book_waste()
                     await run.book_in_vain()
-                    report = await with_totals(journal, report)
+                    report = await with_totals(journal, report, run.input_digest)
                 with _unless_full(run):
                     await trio.to_thread.run_sync(partial(status.write, run.progress(), ended=True))
                     await trio.to_thread.run_sync(write_json, run_dir / REPORT, attrs.asdict(report))
@@ -130,11 +133,12 @@ class Run(Generic[J]):
         total: int | None,
         models: AsyncExitStack,
         outages: Outages,
+        takes: Callable[[J], bool],
     ) -> None:
         self.runtime, self.journal, self.config, self.budget = runtime, journal, config, budget
         self.stopping: AsyncValue[StopCause] = AsyncValue("")
         self.watch = ProgressTracker(total, config.limit)
-        self._outputs, self._models = outputs, models
+        self._outputs, self._models, self._takes = outputs, models, takes
         self._began = trio.current_time()
         self._scope = trio.CancelScope()
         self._reason = ""
@@ -151,6 +155,7 @@ class Run(Generic[J]):
         self._source: Literal["open", "limit", "read"] = "open"
         self._ran = False
         self._seen: set[int] = set()
+        self._input = 0  # the sum of the jobs' digests, which is the same in any order
         self._causes: dict[str, FailureCause] = {}
         self._source_wait = trio.CancelScope()  # the wait for the next job
         self._failed: dict[str, tuple[J, str | None]] = {}  # that may be put back, and why; None: in an earlier run
@@ -167,6 +172,11 @@ class Run(Generic[J]):
         if self._ran and self._given_up:
             return next(iter(self._given_up.values()))[0]
         return "limit" if self._ran and self._source == "limit" else "cancelled"
+
+    @property
+    def input_digest(self) -> str | None:
+        """Of all jobs of the input, whatever their order; None if it was not read to its end."""
+        return f"{self._input % _DIGESTS:032x}" if self._source == "read" else None
 
     def progress(self) -> Progress:
         return self.watch.snapshot(
@@ -368,8 +378,9 @@ class Run(Generic[J]):
             while chunk := await self._next_chunk(chunks):
                 for job in chunk:
                     self._check_new(job)
-                known = await self.journal.look_up([job.key for job in chunk])
-                for job, seen in zip(chunk, known, strict=True):
+                own = [job for job in chunk if self._takes(job)]
+                known = await self.journal.look_up([job.key for job in own])
+                for job, seen in zip(own, known, strict=True):
                     if seen is not None and seen.digest != job.digest:
                         raise JobChangedError(job.key, str(self.journal.path.parent))
                     if seen is not None and seen.state != "running" and not self._tries_again(seen):
@@ -408,6 +419,7 @@ class Run(Generic[J]):
         if mark in self._seen:
             raise InvalidInputError("jobs", f"the id {job.key!r} occurs twice; give each job an id of its own")
         self._seen.add(mark)
+        self._input += int.from_bytes(blake2b(f"{job.digest} {job.key}".encode(), digest_size=16).digest())
 
     def _activity(self, job: J) -> Activity:
         return self.watch.activity(job.key, job.deadline or self.config.deadline or math.inf)

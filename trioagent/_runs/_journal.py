@@ -363,9 +363,10 @@ def known_jobs(cursor: sqlite3.Cursor, job_ids: Sequence[str]) -> list[KnownJob 
     return [found.get(job_id) for job_id in job_ids]
 
 
-def spent(cursor: sqlite3.Cursor) -> Spending:
+def spent(cursor: sqlite3.Cursor, database: str = "main") -> Spending:
     """What all answers recorded so far have cost."""
-    prompt, completion, cost = cursor.execute("SELECT prompt_tokens, completion_tokens, cost FROM spent").fetchone()
+    select = f"SELECT prompt_tokens, completion_tokens, cost FROM {database}.spent"
+    prompt, completion, cost = cursor.execute(select).fetchone()
     return Spending(int(prompt), int(completion), float(cost))
 
 
@@ -376,9 +377,9 @@ def has_outcomes(cursor: sqlite3.Cursor) -> bool:
     return bool(found)
 
 
-def read_meta(cursor: sqlite3.Cursor, key: str) -> Mapping[str, Any] | None:
+def read_meta(cursor: sqlite3.Cursor, key: str, database: str = "main") -> Mapping[str, Any] | None:
     """What was recorded of the run under this key."""
-    row = cursor.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+    row = cursor.execute(f"SELECT value FROM {database}.meta WHERE key = ?", (key,)).fetchone()
     return None if row is None else read_object(row[0])
 
 
@@ -435,7 +436,7 @@ def lock_and_connect(run_dir: Path, path: Path, holds: str) -> tuple[RunLock, sq
     try:
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
-            return lock, connection, _prepare(connection, path, holds)
+            return lock, connection, prepare_journal(connection, path, holds)
         except BaseException:
             connection.close()
             raise
@@ -447,7 +448,8 @@ def lock_and_connect(run_dir: Path, path: Path, holds: str) -> tuple[RunLock, sq
         raise
 
 
-def _prepare(connection: sqlite3.Connection, path: Path, holds: str) -> str:
+def prepare_journal(connection: sqlite3.Connection, path: Path, holds: str) -> str:
+    """Make the tables of a new journal, or check one that is there; the run's own id. See `open_journal`."""
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
     (version,) = connection.execute("PRAGMA user_version").fetchone()

@@ -29,6 +29,8 @@ from ._journal import Journal
 from ._reader import JournalReader
 
 PINS, RECORDED, FOLDER = "pins", "recorded", "folder"
+SHARD = "shard"
+"""Among the pins: which part of its jobs a run has."""
 _log = logging.getLogger("trioagent")
 
 

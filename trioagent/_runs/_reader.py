@@ -43,12 +43,8 @@ class JournalReader:
         self._path = run_dir / FILE_NAME
         if not self._path.is_file():
             raise InvalidInputError("run directory", f"{str(run_dir)!r} holds no {FILE_NAME}: nothing was run there")
-        mode = "mode=ro"
-        if not self._path.with_name(f"{FILE_NAME}-wal").exists():
-            # Nobody has it open and nothing is left to recover; without this a reader leaves a -wal and a -shm behind.
-            mode += "&immutable=1"
         try:
-            self._connection = sqlite3.connect(f"{self._path.absolute().as_uri()}?{mode}", uri=True)
+            self._connection = sqlite3.connect(read_only_uri(self._path), uri=True)
         except sqlite3.Error as error:
             raise self._error(error) from error
         try:
@@ -62,6 +58,11 @@ class JournalReader:
 
     def __exit__(self, *args: object) -> None:
         self._connection.close()
+
+    def holds(self) -> str | None:
+        """What kind of jobs are in it, in the user's words; None for a journal of before that was recorded."""
+        row = self._read(lambda cursor: cursor.execute("SELECT value FROM meta WHERE key = 'holds'").fetchone())
+        return None if row is None else str(row[0])
 
     def counts(self) -> dict[str, int]:
         """How many jobs are in each state."""
@@ -119,6 +120,15 @@ class JournalReader:
 
     def _error(self, error: Exception) -> JournalError:
         return JournalError(str(self._path), f"cannot be read: {error}")
+
+
+def read_only_uri(path: Path) -> str:
+    """How SQLite is told to open a journal for reading only."""
+    mode = "mode=ro"
+    if not path.with_name(f"{path.name}-wal").exists():
+        # Nobody has it open and nothing is left to recover; without this a reader leaves a -wal and a -shm behind.
+        mode += "&immutable=1"
+    return f"{path.absolute().as_uri()}?{mode}"
 
 
 def outcomes_of(run_dir: Path, state: Literal["done", "failed"]) -> Iterator[tuple[str, int, Mapping[str, Any]]]:

@@ -26,7 +26,11 @@ StopCause = Literal["", "asked", "budget", "outage", "quota", "refused", "disk"]
 Stopped = StopCause | Literal["limit", "cancelled"]
 
 
+MERGED = "merged shards"
+"""What the journal of a folder holds that shards were merged into."""
 STARTS = "starts"
+END = "end"
+"""In the record of the starts: how the last one ended; missing while it runs, and if it was killed."""
 
 
 @attrs.frozen(kw_only=True)
@@ -142,17 +146,21 @@ async def count_start(journal: Journal) -> None:
     seconds = before.get("seconds", 0.0)
     if before and last is not None and not last.get("ended"):
         seconds += last["progress"]["seconds"]
-    await journal.write_meta({STARTS: {**before, "starts": before.get("starts", 0) + 1, "seconds": seconds}})
+    starts = {**before, "starts": before.get("starts", 0) + 1, "seconds": seconds}
+    starts.pop(END, None)
+    await journal.write_meta({STARTS: starts})
 
 
-async def with_totals(journal: Journal, report: BatchReport) -> BatchReport:
-    """*report* with the totals of all starts, which are journaled."""
+async def with_totals(journal: Journal, report: BatchReport, input_digest: str | None) -> BatchReport:
+    """*report* with the totals of all starts, which are journaled, as is how this one ended and what its input was."""
     before = await journal.read_meta(STARTS) or {}
     seconds = before.get("seconds", 0.0) + report.seconds
     states = Counter(before.get("seconds_by_state", {}))
     states.update(report.seconds_by_state)
     starts = before.get("starts", 1)
-    await journal.write_meta({STARTS: {"starts": starts, "seconds": seconds, "seconds_by_state": dict(states)}})
+    record = {"starts": starts, "seconds": seconds, "seconds_by_state": dict(states)}
+    end = {"stopped": report.stopped, "not_begun": report.not_begun, "input": input_digest}
+    await journal.write_meta({STARTS: {**record, END: end}})
     counts = await journal.counts()
     totals = RunTotals(
         starts=starts,
@@ -205,6 +213,7 @@ class RunStatus:
         spent: by all runs, from the journal.
         last: what ``status.json`` said last (``pid``, ``model``, ``began``, ``written``, ``ended``, ``progress``).
         report: of the last run that came to an end, if none has begun since.
+        merged: it was put together of shards, and is no run of its own; *report* is that of the merge then.
     """
 
     run_dir: str
@@ -213,6 +222,7 @@ class RunStatus:
     spent: Spending
     last: Mapping[str, Any] | None
     report: Mapping[str, Any] | None
+    merged: bool = False
 
 
 def read_run_status(run_dir: str | Path) -> RunStatus:
@@ -224,10 +234,18 @@ def read_run_status(run_dir: str | Path) -> RunStatus:
     """
     run_dir = user_path(run_dir, "run_dir")
     with JournalReader(run_dir) as journal:
-        counts, spent = journal.counts(), journal.spent()
+        counts, spent, merged = journal.counts(), journal.spent(), journal.holds() == MERGED
     last, running = _read_json(run_dir / STATUS), is_running(run_dir)
-    report = _read_json(run_dir / REPORT) if last is not None and last.get("ended") and not running else None
-    return RunStatus(run_dir=str(run_dir), running=running, counts=counts, spent=spent, last=last, report=report)
+    has_report = merged or (last is not None and last.get("ended") and not running)
+    return RunStatus(
+        run_dir=str(run_dir),
+        running=running,
+        counts=counts,
+        spent=spent,
+        last=last,
+        report=_read_json(run_dir / REPORT) if has_report else None,
+        merged=merged,
+    )
 
 
 def _read_json(path: Path) -> Mapping[str, Any] | None:

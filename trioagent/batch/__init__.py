@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from .._config import Shard as Shard
 from .._deprecated import old_names
 from .._descriptors import Concurrency as Concurrency
 from .._descriptors import fit_to_descriptors as fit_to_descriptors
@@ -20,16 +21,20 @@ from .._runs import JobChangedError as JobChangedError
 from .._runs import JournalError as JournalError
 from .._runs import JournalReader as JournalReader
 from .._runs import KnownJob as KnownJob
+from .._runs import MergeReport as MergeReport
 from .._runs import PriceUnknownError as PriceUnknownError
 from .._runs import Progress as Progress
 from .._runs import RunChangedError as RunChangedError
 from .._runs import RunDirError as RunDirError
 from .._runs import RunStatus as RunStatus
 from .._runs import RunTotals as RunTotals
+from .._runs import ShardsDifferError as ShardsDifferError
+from .._runs import ShardSummary as ShardSummary
 from .._runs import Spending as Spending
 from .._runs import Straggler as Straggler
 from .._runs import drop_failed as drop_failed
 from .._runs import is_running as is_running
+from .._runs import merge_shards as merge_shards
 from .._runs import read_rows as read_rows
 from .._runs import read_run_status as read_run_status
 from ._jobs import Job as Job

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
 import attrs
 
-from .._config import AgentConfig, BlindOverwrite, ModelConfig, VaultPolicy
+from .._config import AgentConfig, BlindOverwrite, ModelConfig, Shard, VaultPolicy, memory_name
 from .._errors import InvalidInputError
 from .._runs import BadJobsError, BadRow, checked_rows
 from .._wire import read_value, short, strict_converter, text_problem
@@ -158,28 +159,32 @@ def read_jobs(path: Path) -> Iterator[tuple[int, Job | BadRow]]:
 
 @attrs.frozen
 class Survey:
-    """What a jobs file holds: how many jobs, and the models that they name themselves."""
+    """What a jobs file, or a shard of it, holds: how many jobs, and the models that they name themselves."""
 
     jobs: int
     models: frozenset[str]
 
 
-def survey_jobs(path: Path, *, name: str | None = None) -> Survey:
+def survey_jobs(path: Path, *, name: str | None = None, shard: Shard | None = None) -> Survey:
     """Read the whole file once, checking every row.
 
     Memory: about 100 bytes a job, for noticing duplicate ids.
 
     Args:
         name: what errors call the file; its path if None.
+        shard: count the jobs of this part only; all rows are checked.
 
     Raises:
-        BadJobsError: rows that are no jobs, or ids that occur twice.
+        BadJobsError: rows that are no jobs, ids that occur twice, or, if there is a *shard*, a memory with two names,
+            whose jobs would be in two shards.
         InvalidInputError: the file cannot be read, is no plain file, or holds no job.
     """
     name = str(path) if name is None else name
     seen: dict[int, int] = {}
     bad: list[BadRow] = []
-    models: set[str] = set()
+    models: set[str | None] = set()
+    names = _MemoryNames()
+    jobs = 0
     try:
         if path.exists() and not path.is_file():
             raise InvalidInputError(name, "is not a plain file, and jobs are read more than once")
@@ -187,8 +192,11 @@ def survey_jobs(path: Path, *, name: str | None = None) -> Survey:
             if isinstance(item, BadRow):
                 bad.append(item)
                 continue
-            if item.model is not None:
+            if shard is None or shard.holds(item.memory):
+                jobs += 1
                 models.add(item.model)
+            if shard is not None and (other := names.other_name(line, item.memory)):
+                bad.append(BadRow(line, other))
             mark = int.from_bytes(hashlib.blake2b(item.id.encode(), digest_size=8).digest())
             first = seen.setdefault(mark, line)
             if first != line:
@@ -199,11 +207,30 @@ def survey_jobs(path: Path, *, name: str | None = None) -> Survey:
         raise BadJobsError(name, tuple(bad))
     if not seen:
         raise InvalidInputError(name, "holds no job")
-    return Survey(len(seen), frozenset(models))
+    return Survey(jobs, frozenset(model for model in models if model is not None))
+
+
+class _MemoryNames:
+    """The names that memories have in a file, to notice one that has two: a link, or a path from the root as well."""
+
+    def __init__(self) -> None:
+        self._known: set[str] = set()
+        self._by_folder: dict[str, tuple[int, str]] = {}
+
+    def other_name(self, line: int, memory: str) -> str:
+        """What is wrong if this memory has another name in an earlier line, else ""."""
+        name = memory_name(memory)
+        if name in self._known:
+            return ""
+        self._known.add(name)
+        first, other = self._by_folder.setdefault(os.path.realpath(os.path.expanduser(name)), (line, name))
+        if other == name:
+            return ""
+        return f"memory: {memory!r} is the folder of {other!r} in line {first}; in shards it needs one name in all rows"
 
 
 def good_jobs(path: Path) -> Iterator[Job]:
-    """The jobs of a file that has been checked.
+    """The jobs of a file that has been checked, those of all shards.
 
     Raises:
         BadJobsError: it has been changed since.

@@ -19,6 +19,7 @@ from .._errors import InvalidInputError
 from .._files import user_path
 from .._messages import AgentResponse, Usage
 from .._runs import (
+    SHARD,
     BatchReport,
     JobEnd,
     JobRecord,
@@ -64,13 +65,13 @@ async def run_batch(
         run_dir: the journal, ``conversations.jsonl``, ``failures.jsonl`` and ``report.json``.
         stop: set it to end early: no new job starts, running ones end at their next checkpoint within
             ``config.grace_seconds`` and are cancelled then.
-        total: how many jobs there are, if known; for the progress only.
+        total: how many jobs there are, if known, of the shard if ``config.shard`` names one; for the progress only.
         on_progress: called at once, every second, and at the end.
 
     Raises:
         JournalError: the run directory cannot be used, or another process runs this batch.
-        RunChangedError: the run was begun with another model, prompt, policy, sampling or number of tool turns, or its
-            memories' folder is gone, and ``config.accept_changes`` is not set; nothing was spent.
+        RunChangedError: the run was begun with another model, prompt, policy, sampling, number of tool turns or
+            shard, or its memories' folder is gone, and ``config.accept_changes`` is not set; nothing was spent.
         ExceptionGroup: of errors that stop a whole run: the input itself raised, an id occurs twice
             (`InvalidInputError`), a job is not what it was when the run began (`JobChangedError`), the journal cannot
             be written (`JournalError`), a money budget cannot be kept (`PriceUnknownError`).
@@ -93,6 +94,7 @@ async def run_batch(
         stop=stop,
         total=total,
         on_progress=on_progress,
+        takes=lambda job: config.shard is None or config.shard.holds(job.memory),
     )
 
 
@@ -123,6 +125,7 @@ def _pins(model: str, settings: ModelConfig | None, config: BatchConfig) -> dict
         policy=config.policy,
         max_tool_turns=config.max_tool_turns,
         blind_overwrite=None if config.blind_overwrite == "refuse" else config.blind_overwrite,
+        **({} if config.shard is None else {SHARD: str(config.shard)}),
     )
 
 

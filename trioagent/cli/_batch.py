@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 
-from .._config import BatchConfig, RateLimits, SandboxLimits
+from .._config import BatchConfig, RateLimits, SandboxLimits, Shard
 from .._descriptors import hard_limit
 from ..batch import BadJobsError, fit_to_descriptors, survey_jobs
 from ._batch_drop import drop_failed_command
 from ._batch_dry_run import print_plan
+from ._batch_merge import merge_command
 from ._batch_run import BatchCommand, execute_batch
 from ._batch_source import open_jobs
 from ._batch_status import status
@@ -65,6 +66,15 @@ class _Jobs(click.Command):
     context_class = _SameName
 
 
+class ShardType(click.ParamType[Shard]):
+    """``2/8``."""
+
+    name = "shard"
+
+    def convert(self, value: str | Shard, param: click.Parameter | None, ctx: click.Context | None) -> Shard:
+        return value if isinstance(value, Shard) else Shard.parse(value)
+
+
 @click.group(cls=_Group)
 def batch() -> None:
     """Run the jobs of a file, or go on with them (`batch status DIR`: look at a run)."""
@@ -72,6 +82,7 @@ def batch() -> None:
 
 batch.add_command(status)
 batch.add_command(drop_failed_command)
+batch.add_command(merge_command)
 
 
 @batch.command(_RUN, cls=_Jobs)
@@ -111,7 +122,13 @@ batch.add_command(drop_failed_command)
 @click.option(
     "--accept-changes",
     is_flag=True,
-    help="Go on with another model, prompt, policy, sampling or number of tool turns.",
+    help="Go on with another model, prompt, policy, sampling, number of tool turns or shard.",
+)
+@click.option(
+    "--shard",
+    metavar="I/N",
+    type=ShardType(),
+    help="Run only part I of N of the jobs (jobs of one memory are in one part), to be put together by `batch merge`.",
 )
 @click.option("--limit", metavar="N", type=click.IntRange(min=1), help="Run only N of the jobs that have not ended.")
 @outage_option
@@ -146,6 +163,7 @@ def run_jobs(
     max_tool_turns: int | None,
     retry_failed: bool,
     accept_changes: bool,
+    shard: Shard | None,
     limit: int | None,
     outage_patience: float,
     grace: float,
@@ -177,7 +195,7 @@ def run_jobs(
     """
     source = ctx.with_resource(open_jobs(jobs))
     try:
-        survey = survey_jobs(source.path, name=source.name)
+        survey = survey_jobs(source.path, name=source.name, shard=shard)
     except BadJobsError as bad:
         return report_bad_rows(bad)
     resolved = resolve_model(model, required=True)
@@ -207,6 +225,7 @@ def run_jobs(
             retry_failed=retry_failed,
             accept_changes=accept_changes,
             limit=limit,
+            shard=shard,
             outage_patience=outage_patience,
             grace_seconds=grace,
             max_tool_turns=agent.max_tool_turns,

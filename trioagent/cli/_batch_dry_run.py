@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import nullcontext
 from itertools import islice
-from pathlib import Path
 
 import attrs
 import click
@@ -68,7 +67,7 @@ def _plan(command: BatchCommand) -> _Plan:
     with JournalReader(command.run_dir) if known else nullcontext() as journal:
         if journal is not None:
             check_batch_pins(command.run_dir, journal, command.model, command.config)
-        for chunk in _chunks(command.jobs.path):
+        for chunk in _chunks(command):
             seen = journal.look_up([job.id for job in chunk]) if journal is not None else [None] * len(chunk)
             for job, record in zip(chunk, seen, strict=True):
                 if record is not None and record.digest != job.digest:
@@ -97,7 +96,8 @@ def _count(plan: _Plan, job: Job, known: KnownJob | None, config: BatchConfig) -
         plan.prompt_tokens += Usage.estimate(said, 0).prompt_tokens
 
 
-def _chunks(path: Path) -> Iterator[list[Job]]:
-    jobs = good_jobs(path)
+def _chunks(command: BatchCommand) -> Iterator[list[Job]]:
+    shard = command.config.shard
+    jobs = (job for job in good_jobs(command.jobs.path) if shard is None or shard.holds(job.memory))
     while chunk := list(islice(jobs, _LOOK_AHEAD)):
         yield chunk

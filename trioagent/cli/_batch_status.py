@@ -48,7 +48,9 @@ def status(run_dir: Path, as_json: bool) -> None:
 
 def _lines(found: RunStatus, now: float) -> Iterator[str]:
     last = found.last
-    if found.running:
+    if found.merged:
+        yield f"{found.run_dir}: merged shards"
+    elif found.running:
         who = f" (process {last['pid']}, model {last['model']})" if last is not None else ""
         yield f"{found.run_dir}: running{who}"
     else:
@@ -63,7 +65,7 @@ def _lines(found: RunStatus, now: float) -> Iterator[str]:
         yield f"{duration(max(0.0, now - last['written']))} ago:"
         for line in progress_lines(last["progress"]):
             yield f"  {line}"
-    if not found.running and (counts.get("running") or (found.report or {}).get("stopped") != ""):
+    if not (found.running or found.merged) and (counts.get("running") or (found.report or {}).get("stopped") != ""):
         yield "the same command as before goes on where it was"
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import sys
 
-from ._fsops import libc
+from .._files import libc
 
 # f_type of statfs(2) as in linux/magic.h, and of file systems outside the kernel's tree. FUSE counts as one: what
 # answers is a program, often one that asks a server (sshfs, rclone, GlusterFS, s3fs).

@@ -16,9 +16,9 @@ import signal
 import stat
 import struct
 from collections.abc import Iterator
-from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from .._files import CANNOT_RENAME, RENAME_EXCHANGE, RENAME_NOREPLACE, libc, renameat2
 from ..tools import Version, version_of, version_of_open
 
 _DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -27,11 +27,9 @@ _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 MAX_READ = 64 * 1024 * 1024
 _MAX_STAGED, _PIECE = 1024 * 1024 * 1024, 1024 * 1024
 _MARK = "user.trioagent.size"
-_RENAME_NOREPLACE, _RENAME_EXCHANGE = 1, 2
 _AT_SYMLINK_NOFOLLOW, _STATX_MNT_ID, _STATX_BYTES = 0x100, 0x1000, 256
 _STATX = struct.Struct("=I4xQ128xQ")  # stx_mask, stx_attributes, stx_mnt_id
-_CANNOT = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}  # the file system has no such operation
-_NO_LINK = _CANNOT | {errno.EPERM, errno.EMLINK}
+_NO_LINK = CANNOT_RENAME | {errno.EPERM, errno.EMLINK}
 _NOT_A_FILE = {errno.ENOENT, errno.ELOOP, errno.ENXIO}  # gone, a symbolic link, a socket
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # NONBLOCK: a planted FIFO must not hang us
 
@@ -100,10 +98,10 @@ def rename(name: str, dir_fd: int, new_name: str, new_dir_fd: int) -> None:
 def rename_new(name: str, dir_fd: int, new_name: str, new_dir_fd: int) -> None:
     """Rename to a name that is free; FileExistsError if it is not."""
     try:
-        _renameat2(dir_fd, name, new_dir_fd, new_name, _RENAME_NOREPLACE)
+        renameat2(dir_fd, name, new_dir_fd, new_name, RENAME_NOREPLACE)
         return
     except OSError as error:
-        if error.errno not in _CANNOT:
+        if error.errno not in CANNOT_RENAME:
             raise
     try:
         os.link(name, new_name, src_dir_fd=dir_fd, dst_dir_fd=new_dir_fd, follow_symlinks=False)
@@ -121,28 +119,12 @@ def rename_new(name: str, dir_fd: int, new_name: str, new_dir_fd: int) -> None:
 def exchange(name: str, dir_fd: int, other: str, other_dir_fd: int) -> bool:
     """Let two names change places at one instant; False, and nothing done, if the file system cannot."""
     try:
-        _renameat2(dir_fd, name, other_dir_fd, other, _RENAME_EXCHANGE)
+        renameat2(dir_fd, name, other_dir_fd, other, RENAME_EXCHANGE)
     except OSError as error:
-        if error.errno in _CANNOT:
+        if error.errno in CANNOT_RENAME:
             return False
         raise
     return True
-
-
-def _renameat2(dir_fd: int, name: str, new_dir_fd: int, new_name: str, flags: int) -> None:
-    """renameat2(2), which Python's os module has not."""
-    function = getattr(libc(), "renameat2", None)  # from glibc 2.28 on
-    if function is None:
-        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
-    if function(dir_fd, os.fsencode(name), new_dir_fd, os.fsencode(new_name), flags) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), new_name)
-
-
-@cache
-def libc() -> Any:
-    """The C library, for system calls that Python's os module has not."""
-    return ctypes.CDLL(None, use_errno=True)
 
 
 def unlink(name: str, dir_fd: int) -> None:

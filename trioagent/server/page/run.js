@@ -375,6 +375,7 @@ function withRate(series) {
 
 function stateWords(run) {
   if (run.running) return run.last ? `runs on ${run.last.model}` : "runs";
+  if (run.report?.shards) return "merged shards"; // and no run of its own
   if (!run.last) return "was killed before it had begun";
   const when = new Date(run.last.written * 1000).toLocaleString();
   if (!run.last.ended) return `was killed, ${when}`;

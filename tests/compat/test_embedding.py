@@ -7,6 +7,7 @@ import contextvars
 import copy
 import ctypes
 import logging
+import os
 import pickle
 import subprocess
 import sys
@@ -202,6 +203,20 @@ def test_messages_grow_while_a_chat_goes_on(tmp_path: Path) -> None:
     assert [message.role for message in kept] == ["system", "user", "assistant", "user", "assistant"]
 
 
+def test_a_conversation_that_begins_anew_has_read_nothing(tmp_path: Path) -> None:
+    """What a program does to the notes between two conversations is nobody else's change to the second one."""
+    note = "<think>x</think>\n<python>\nok = create_file('user.md', '# Ada')\n</python>"
+    agent = Agent(
+        memory_path=tmp_path, model=ScriptedModel(lambda messages: HELLO if messages[-1].role == "tool" else note)
+    )
+    agent.chat("Hi")
+    (tmp_path / "user.md").write_text("as it was at first")
+    agent.messages = agent.messages[:1]
+    assert agent.chat("Hi").blocks_saved == 1
+    (tmp_path / "user.md").write_text("as it was at first")
+    assert agent.chat("Hi").blocks_saved == 0  # it goes on, and was told of other notes
+
+
 def test_a_chat_is_watched_from_a_thread() -> None:
     agent = Agent(memory_path="m", model=ScriptedModel([NOTED, HELLO, HELLO]))
     with agent.stream_chat("Hi") as events:
@@ -323,15 +338,19 @@ def test_patched_processes_are_refused_by_name(name: str, asked: str, monkeypatc
         check_not_patched()
 
 
-def in_a_program(folder: Path, source: str, **env: str) -> str:
-    """The output of a program in *folder*, which the ``.env`` in there is beside."""
-    (folder / "program.py").write_text(source)
+def in_a_program(folder: Path, source: str, *, module: str = "", **env: str) -> str:
+    """The output of a program in *folder*, beside the ``.env`` in there; of ``-m module`` if there is one."""
+    program = folder / f"{(module or 'program').replace('.', '/')}.py"
+    program.parent.mkdir(parents=True, exist_ok=True)
+    program.write_text(source)
+    (folder / "elsewhere").mkdir(exist_ok=True)
+    roots = os.pathsep.join([str(folder), str(Path(__file__).parent.parent.parent)])
     done = subprocess.run(
-        [sys.executable, "-W", "error", str(folder / "program.py")],
+        [sys.executable, "-W", "error", *(["-m", module] if module else [str(program)])],
         capture_output=True,
         text=True,
-        cwd="/",
-        env=environment(folder, PYTHONPATH=str(Path(__file__).parent.parent.parent), **env),
+        cwd=folder / "elsewhere",
+        env=environment(folder, PYTHONPATH=roots, **env),
         timeout=60,
     )
     return done.stdout.strip() or done.stderr.strip().splitlines()[-1]
@@ -364,13 +383,20 @@ def test_an_env_file_that_names_a_model_never_means_rules(said: str, tmp_path: P
     assert "InvalidInputError" in in_a_program(tmp_path, MODEL.format(arguments=""))
 
 
+@pytest.mark.parametrize("module", ["program", "a.program", "a.b.c.program"])
+def test_the_env_file_of_a_package_is_read_by_each_of_its_programs(module: str, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("VLLM_HOST=gpu\n")
+    said = in_a_program(tmp_path, MODEL.format(arguments=""), module=module)
+    assert said == "http://gpu:8000/v1 driaforall/mem-agent None"
+
+
 def test_an_env_file_in_a_memory_is_not_read(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("VLLM_HOST=evil\n")
     source = "from trioagent.compat import Agent\nprint(Agent(memory_path={!r}).model)"
-    assert in_a_program(tmp_path, source.format("/tmp/m")) == "driaforall/mem-agent"
+    assert in_a_program(tmp_path, source.format("m")) == "driaforall/mem-agent"
     assert in_a_program(tmp_path, source.format(str(tmp_path))) == "offline-rules"
     (tmp_path / ".trioagent").mkdir()
-    assert in_a_program(tmp_path, source.format("/tmp/m")) == "offline-rules"
+    assert in_a_program(tmp_path, source.format("m")) == "offline-rules"
 
 
 def test_settings_that_a_program_assigns_count(tmp_path: Path) -> None:

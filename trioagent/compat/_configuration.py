@@ -107,15 +107,19 @@ def _program_env() -> tuple[str, Mapping[str, str]]:
 
 
 def _beside_the_program() -> str:
-    """The ``.env`` in the folder of the program's file, else in the one above it; "" if there is none."""
-    script = getattr(sys.modules.get("__main__"), "__file__", None)
+    """The ``.env`` nearest to the program's file: in its folder, or above it up to its package's folder, but at least
+    one folder above; "" if there is none.
+    """
+    program = sys.modules.get("__main__")
+    script, spec = getattr(program, "__file__", None), getattr(program, "__spec__", None)
     if not isinstance(script, str):
         return ""
     try:
         folder = Path(os.path.abspath(script)).parent
     except FileNotFoundError:  # the current folder has been deleted
         return ""
-    for place in (folder, folder.parent):
+    above = 1 if spec is None else max(1, spec.name.count("."))  # a program that ``-m package.module`` names
+    for place in (folder, *folder.parents[:above]):
         if (place / ENV_FILE).is_file() and not (place / ".trioagent").exists():  # which marks a memory
             return str(place / ENV_FILE)
     return ""

@@ -45,6 +45,8 @@ LAYERS = [
         "_retry_policy",
         "_rates",
         "_activity",
+        "_span_names",
+        "_tracing",
     ],
     ["tools"],
     ["memory"],

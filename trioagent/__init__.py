@@ -16,6 +16,7 @@ Start with `open_runtime` and `Agent`; `run_agents` and `open_runner` run many; 
 #   _parsed_reply, _reply_parser, _turn, _prompt    the reply protocol and the agent's turn, pure
 #   _server_behaviour                what a model server's errors mean: one table
 #   _retry_policy, _rates, _activity       backoff, rates, what a job is doing
+#   _span_names, _tracing            OpenTelemetry's spans
 #   tools                            what a block may call (also loaded by path inside the sandbox)
 #   memory                           the notes on the host: leases, transactions, recovery, link graph
 #   _memory_tool                     the notes for Anthropic's memory tool
@@ -89,6 +90,7 @@ if TYPE_CHECKING:
     from ._network import NetworkConfig as NetworkConfig
     from ._parsed_reply import Delta as Delta
     from ._parsed_reply import ParsedReply as ParsedReply
+    from ._tracing import TracingConfig as TracingConfig
     from .agent import Agent as Agent
     from .batch import BadJobsError as BadJobsError
     from .batch import BatchReport as BatchReport
@@ -161,6 +163,7 @@ _PLACES = {
     "_messages": "AgentResponse ChatMessage Usage",
     "_network": "NetworkConfig",
     "_parsed_reply": "Delta ParsedReply",
+    "_tracing": "TracingConfig",
     "agent": "Agent",
     "batch": "BadJobsError BatchReport Job JobChangedError JournalError Progress run_batch",
     "memory": (

@@ -21,8 +21,19 @@ from ._parsed_reply import Delta
 from ._reply_parser import ReplyParser, ThoughtStyle
 from ._server_behaviour import is_cut
 from ._steps import STEP_BYTES
+from ._tracing import current_span
 from ._turn import AskModel, Finish, RunCode, Turn
-from .models import AnswerEnd, AnswerPart, Model, ReasoningDelta, Retrying, TextDelta
+from .models import (
+    AnswerEnd,
+    AnswerPart,
+    Model,
+    ReasoningDelta,
+    Retrying,
+    TextDelta,
+    record_answer,
+    record_retry,
+    start_model_span,
+)
 from .sandbox import BlockResult
 
 Emit = Callable[[AgentEvent], Awaitable[None]]
@@ -63,7 +74,8 @@ async def drive_turn(
     while True:
         match step:
             case AskModel(messages):
-                answered = _next(past, Answered) or await _ask(model, messages, show, thought_styles)
+                ask = _ask if current_span() is None else _ask_traced
+                answered = _next(past, Answered) or await ask(model, messages, show, thought_styles)
                 step = turn.on_answer(answered.answer, answered.usage, answered.finish_reason)
                 await emit(answered)
             case RunCode(code):
@@ -86,6 +98,16 @@ def _next(past: Iterator[PastEvent], kind: type[E]) -> E | None:
     if event is None or isinstance(event, kind):
         return event
     raise ReplayMismatchError(_NAMES[kind], _NAMES[type(event)])
+
+
+async def _ask_traced(
+    model: Model, messages: Sequence[ChatMessage], show: Show, thought_styles: MutableMapping[str, ThoughtStyle]
+) -> Answered:
+    with start_model_span(model, messages) as span:
+        answered = await _ask(model, messages, show, thought_styles)
+        if span is not None:
+            record_answer(span, answered.answer.text, answered.usage, answered.finish_reason)
+    return answered
 
 
 async def _ask(
@@ -111,6 +133,7 @@ async def _ask(
                         show(Delta("think", part.text))
                     case Retrying():
                         parser, reasoning, failed, text = ReplyParser(style), "", part.attempt, 0
+                        record_retry(part)
                         show(part)
                     case AnswerEnd():
                         end = part

@@ -9,7 +9,7 @@ import os
 import uuid
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from functools import cached_property, lru_cache, partial
 from inspect import iscoroutinefunction
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any, Literal
 import attrs
 import trio
 
+from . import _span_names as names
 from ._activity import doing
 from ._chat_filter import ChatFilter, FilteredChat
 from ._config import AgentConfig
@@ -31,6 +32,16 @@ from ._model_profile import ModelProfile, profile_for
 from ._parsed_reply import Delta
 from ._prompt import system_prompt as effective_prompt
 from ._prompt import with_host_tools
+from ._tracing import (
+    ActiveSpan,
+    Value,
+    answer_json,
+    block_error_type,
+    messages_json,
+    start_part,
+    start_span,
+    texts_json,
+)
 from ._turn import Turn
 from .memory import (
     ChangeSet,
@@ -50,6 +61,13 @@ from .sandbox import BlockResult, HostTool, Reviewer
 from .tools import NAMES as TOOL_NAMES
 
 _log = logging.getLogger("trioagent")
+
+_BLOCK_SPAN = f"{names.EXECUTE_TOOL} {names.PYTHON}"
+_BLOCK: Mapping[str, Value] = {
+    names.OPERATION: names.EXECUTE_TOOL,
+    names.TOOL_NAME: names.PYTHON,
+    names.TOOL_TYPE: names.FUNCTION,
+}
 
 
 async def _emit_nothing(event: AgentEvent) -> None:
@@ -244,21 +262,42 @@ class Agent:
         if self._turn is not None:
             raise AgentBusyError(str(self.memory_path))
         chat_filter = self._filter if chat_filter is None else chat_filter
-        turn = self._begin(self.messages, message)
-        try:
-            if chat_filter is None:
-                response = await self._run_turn(turn, emit, show, undo=undo, past=past, receipt=receipt, said=message)
-            else:
-                response = await self._run_filtered(
-                    message, chat_filter, emit, show, undo=undo, past=past, receipt=receipt
-                )
-        finally:
-            self._turn = None
-            if turn.answers:
-                self.messages = turn.messages
+        with self._start_span(chat_filter) as span:
+            turn = self._begin(self.messages, message)
+            try:
+                if chat_filter is None:
+                    response = await self._run_turn(
+                        turn, emit, show, undo=undo, past=past, receipt=receipt, said=message
+                    )
+                else:
+                    response = await self._run_filtered(
+                        message, chat_filter, emit, show, undo=undo, past=past, receipt=receipt
+                    )
+            finally:
+                self._turn = None
+                if turn.answers:
+                    self.messages = turn.messages
+            if span is not None:
+                _record_chat(span, message, response)
         # The conversation is settled: whoever is told of the reply may go on with it.
         await emit(Replied(response))
         return response
+
+    def _start_span(self, chat_filter: ChatFilter | None) -> AbstractContextManager[ActiveSpan | None]:
+        """The chat's span, to be entered. What a filter withholds is not recorded either."""
+        tracing = self._runtime.tracing
+        if tracing is None:
+            return start_span(None, names.INVOKE_AGENT, {})
+        attributes: dict[str, Value] = {
+            names.OPERATION: names.INVOKE_AGENT,
+            names.CONVERSATION: self.chat_id,
+            names.REQUEST_MODEL: self._model.name,
+        }
+        if self._origin.job:
+            attributes[names.JOB_ID] = self._origin.job
+        if tracing.content and chat_filter is None:
+            attributes[names.MEMORY] = self.memory_path.name
+        return start_span(tracing, names.INVOKE_AGENT, attributes, content=chat_filter is None)
 
     async def _run_filtered(
         self, message: str, chat_filter: ChatFilter, emit: Emit, show: Show, **options: Any
@@ -304,7 +343,7 @@ class Agent:
     ) -> AgentResponse:
         async def run_block(code: str) -> BlockResult:
             number = 1 + sum(each.role == "user" for each in self.messages)
-            with doing("sandbox"):
+            with start_part(_BLOCK_SPAN, _BLOCK) as span, doing("sandbox"):
                 result = await self._runtime.sandbox.run(
                     code,
                     memory=self.memory,
@@ -317,6 +356,8 @@ class Agent:
                     readable=("**",) if chat is None else chat.readable,
                     observe=None if chat is None else chat.crossed,
                 )
+                if span is not None:
+                    _record_block(span, code, result)
             if result.saved and self.memory.history is not None:
                 self._runtime.history_updater.note_commit(str(self.memory_path), self.memory.update_history)
             self._tier = result.tier
@@ -357,6 +398,33 @@ class Agent:
 def _system_message(prompt: str, host_tools: tuple[str, ...]) -> ChatMessage:
     """One message for all agents that are told the same: it is the longest of most conversations."""
     return ChatMessage("system", with_host_tools(prompt, host_tools))
+
+
+def _record_chat(span: ActiveSpan, message: str, response: AgentResponse) -> None:
+    span.set_usage(response.usage)
+    span.set(names.TURNS, response.turns)
+    span.set(names.STOP_REASON, response.stop_reason)
+    if response.finish_reasons:
+        span.set(names.FINISH_REASONS, [reason or "stop" for reason in response.finish_reasons])
+    if span.content:
+        span.set(names.INPUT_MESSAGES, messages_json([ChatMessage("user", message)]))
+        span.set(names.OUTPUT_MESSAGES, answer_json(response.reply or response.partial, response.stop_reason))
+
+
+def _record_block(span: ActiveSpan, code: str, result: BlockResult) -> None:
+    span.set(names.SAVED, result.saved)
+    span.set(names.TIER, result.tier)
+    if result.error:
+        span.failed(block_error_type(result.error), result.error)
+    if span.content:
+        span.set(names.TOOL_ARGUMENTS, texts_json({"code": code}))
+        span.set(
+            names.TOOL_RESULT, texts_json({"error": result.error, "printed": result.printed, **_shown(result.locals)})
+        )
+
+
+def _shown(values: Mapping[str, str]) -> dict[str, str]:
+    return {f"locals.{name}": value for name, value in values.items()}
 
 
 def _with_defaults(origin: CommitOrigin, own: CommitOrigin) -> CommitOrigin:

@@ -15,6 +15,7 @@ from ._errors import InvalidInputError
 from ._exceptions import open_helper_nursery
 from ._network import NetworkConfig
 from ._reply_parser import ThoughtStyle
+from ._tracing import Tracing, TracingConfig, open_tracing
 from .memory import HistoryConfig, HistoryUpdater, history_config
 from .models import (
     OFFLINE_RULES,
@@ -45,6 +46,7 @@ class Runtime:
     network: NetworkConfig = attrs.field(factory=NetworkConfig)
     thought_styles: dict[str, ThoughtStyle] = attrs.field(factory=dict)
     history: HistoryConfig | None = None
+    tracing: Tracing | None = None
     history_updater: HistoryUpdater = attrs.field(factory=HistoryUpdater)
 
     @property
@@ -94,6 +96,7 @@ async def open_runtime(
     sync_notes: bool = False,
     network: NetworkConfig = NetworkConfig(),
     history: bool | HistoryConfig = False,
+    tracing: bool | TracingConfig = True,
 ) -> AsyncIterator[Runtime]:
     """Start what agents share; everything is gone when the block ends.
 
@@ -113,6 +116,8 @@ async def open_runtime(
             and `trioagent.compat` pass `NetworkConfig.from_env`.
         history: keep every commit of the agents' blocks in their memories (see `Memory`). The histories are filled
             behind the agents, and in the end for a few seconds at most.
+        tracing: record spans with OpenTelemetry, where the process has set up a tracer provider before this, or one is
+            given in a `TracingConfig`, which can also ask for content.
 
     Raises:
         InvalidInputError: what is given is no model, its key is missing, or a setting is given in two places.
@@ -121,6 +126,7 @@ async def open_runtime(
     kept = history_config(history)
     if kept is not None and kept.folder is not None:
         raise InvalidInputError("history", "a folder belongs to one memory; give it to the Agent")
+    traced = open_tracing(tracing)
     async with AsyncExitStack() as stack:
         stack.enter_context(raised_limit())
         endpoints = Endpoints()
@@ -147,6 +153,7 @@ async def open_runtime(
             config=chosen if isinstance(chosen, ModelConfig) else None,
             network=network,
             history=kept,
+            tracing=traced,
             history_updater=updater,
         )
         await updater.finish()

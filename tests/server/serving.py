@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ import trio
 
 from trioagent._config import ModelConfig, RetryPolicy
 from trioagent._exceptions import open_helper_nursery
+from trioagent._tracing import TracingConfig
+from trioagent.runtime import Runtime, open_runtime
 from trioagent.server import Server, ServerConfig, serve
 from trioagent.testing import ModelRequest, ModelServer, serve_model
 
@@ -45,33 +47,43 @@ class Served:
 
 
 @asynccontextmanager
-async def serving(root: Path, answers: Answers | None = None, **settings: Any) -> AsyncIterator[Served]:
+async def serving(
+    root: Path, answers: Answers | None = None, tracing: TracingConfig | None = None, **settings: Any
+) -> AsyncIterator[Served]:
     """Serve the memories below *root*.
 
     Args:
         answers: of a scripted model, which is served over HTTP (see `serve_model`); none answers without them.
+        tracing: serve with a runtime of the test's own, which has this.
         settings: of `ServerConfig`.
     """
-    async with open_helper_nursery() as nursery:
+    async with open_helper_nursery() as nursery, AsyncExitStack() as stack:
         model: ModelServer | None = None
         if answers is not None:
             model = await nursery.start(serve_model, answers)
             retry = RetryPolicy(attempts=2, first_delay=0.01)
             settings["model"] = ModelConfig(base_url=model.base_url, model="scripted", retry=retry)
         config = ServerConfig(**{"root": root, "port": 0, **settings})
+        runtime = None
+        if tracing is not None:
+            assert config.model is not None
+            runtime = await stack.enter_async_context(open_runtime(config.model, tracing=tracing))
         scope = trio.CancelScope()
-        server: Server = await nursery.start(_serve_in, scope, config)
+        server: Server = await nursery.start(_serve_in, scope, config, runtime)
         transport = None if config.unix_socket is None else httpx.AsyncHTTPTransport(uds=str(config.unix_socket))
         headers = {"Authorization": f"Bearer {server.token}"}
         async with httpx.AsyncClient(
             base_url=server.url, headers=headers, timeout=30, transport=transport, trust_env=False
         ) as client:
             yield Served(server=server, client=client, root=root, model=model, scope=scope)
+            scope.cancel()
 
 
-async def _serve_in(scope: trio.CancelScope, config: ServerConfig, task_status: trio.TaskStatus[Server]) -> None:
+async def _serve_in(
+    scope: trio.CancelScope, config: ServerConfig, runtime: Runtime | None, task_status: trio.TaskStatus[Server]
+) -> None:
     with scope:
-        await serve(config, task_status=task_status)
+        await serve(config, runtime=runtime, task_status=task_status)
 
 
 def make_memories(root: Path, notes: dict[str, dict[str, str]]) -> None:

@@ -16,7 +16,7 @@ from functools import partial
 from trio_util import AsyncValue
 
 from .._activity import doing
-from .._config import BatchConfig
+from .._config import BatchConfig, ModelConfig
 from .._errors import FatalError, ModelError, TrioAgentError
 from .._messages import ChatMessage, Usage
 from ..models import AnswerPart, EndpointHealth, Model, ReasoningDelta, Retrying, TextDelta
@@ -155,6 +155,7 @@ class BudgetedModel:
     def __init__(self, model: Model, budget: Budget, outages: Outages | None = None) -> None:
         self._model, self._budget, self._outages = model, budget, outages
         self.health: EndpointHealth | None = health_of(model)
+        self.config: ModelConfig | None = getattr(model, "config", None)
 
     @property
     def name(self) -> str:

@@ -20,11 +20,13 @@ import attrs
 import trio
 from trio_util import AsyncValue
 
+from .. import _span_names as names
 from .._activity import WAITING, Activity
 from .._config import BatchConfig
 from .._errors import EndpointHeldError, InvalidInputError, MemoryStorageError, ModelError, ModelStatusError
 from .._exceptions import leaves, open_helper_nursery
 from .._server_behaviour import GATEWAY_STATUSES, OVERLOAD_STATUSES, CloseEndpoint, HoldEndpoint, action_of
+from .._tracing import ActiveSpan, start_span
 from ..models import Available, Closed, EndpointHealth, EndpointState, Model
 from ..nursery_runner import JobCancelled, JobDone, JobFailed, Outcome, Runner, iterate, open_runner
 from ..runtime import Runtime
@@ -64,6 +66,7 @@ async def run_journaled(
     on_progress: Callable[[Progress], None] | None = None,
     files: OutputFiles = BATCH_FILES,
     takes: Callable[[J], bool] = lambda job: True,
+    kind: str = "batch",
 ) -> BatchReport:
     """Run *jobs*, or go on with them; arguments, errors and cancellation as `run_batch` describes them.
 
@@ -72,14 +75,19 @@ async def run_journaled(
         pins: what decides what the conversations are (see `pins_of`).
         files: the outputs, by the state of the jobs in them.
         takes: which of the jobs this run has; the others are of other runs.
+        kind: of run, for traces.
     """
     stop = trio.Event() if stop is None else stop
     async with AsyncExitStack() as stack, AsyncExitStack() as models:
+        attributes = {names.OPERATION: names.INVOKE_WORKFLOW, names.AGENT_NAME: kind}
+        span = stack.enter_context(start_span(runtime.tracing, f"{names.INVOKE_WORKFLOW} {kind}", attributes))
         outages = Outages(runtime.endpoints, config.outage_patience)
         try:
             async with open_helper_nursery() as nursery:
                 nursery.start_soon(_end_waits, outages, stop)
                 journal = await _with_room(outages, stack, partial(open_journal, run_dir, files.holds))
+                if span is not None:
+                    span.set(names.RUN_ID, journal.run_id)
                 journal.disk_wait = DiskWait(outages)
                 await pin(journal, runtime, pins, accept=config.accept_changes)
                 outputs = await _with_room(outages, stack, partial(open_outputs, run_dir, config.retry_failed, files))
@@ -113,7 +121,17 @@ async def run_journaled(
                 with _unless_full(run):
                     await trio.to_thread.run_sync(partial(status.write, run.progress(), ended=True))
                     await trio.to_thread.run_sync(write_json, run_dir / REPORT, attrs.asdict(report))
+                if span is not None:
+                    _record_run(span, report)
         return report
+
+
+def _record_run(span: ActiveSpan, report: BatchReport) -> None:
+    counts = {"done": report.done, "failed": report.failed, "skipped": report.skipped, "left": report.left}
+    for name, count in counts.items():
+        span.set(f"{names.RUN_JOBS}.{name}", count)
+    if report.stopped:
+        span.set(names.RUN_STOPPED, report.stopped)
 
 
 class Run(Generic[J]):

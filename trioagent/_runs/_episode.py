@@ -22,6 +22,7 @@ from .._errors import MemoryPathError, MemoryStorageError
 from .._events import AgentEvent, Answered, CodeResult
 from .._json_steps import decode_in_thread
 from .._messages import AgentResponse
+from .._tracing import Interruption
 from .._wire import read_value, strict_converter
 from ..agent import Agent
 from ..memory import ChangeSet, Knowledge, Memory, Receipt, SeenNotes, UndoLog
@@ -47,7 +48,7 @@ class BlockReceipt:
     changed: Sequence[str] = ()  # by 0.1, in the place of the two
 
 
-class _Stopped(Exception):
+class _Stopped(Interruption):
     """The run is to end, and the episode has just journaled something: it goes on here next time."""
 
 

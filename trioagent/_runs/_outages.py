@@ -9,7 +9,7 @@ the error goes to the job, which stays open.
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
 from functools import partial
 from typing import Literal
@@ -18,11 +18,14 @@ import attrs
 import trio
 from trio_util import AsyncValue, move_on_when
 
+from .. import _span_names as names
 from .._activity import doing
 from .._errors import EndpointHeldError, ModelError, ModelProtocolError, ModelRefusedError, ModelStatusError
 from .._server_behaviour import CloseEndpoint, action_of
+from .._tracing import add_event
 from ..models import Available, Closed, EndpointHealth, Endpoints, Held
 
+_DISK: Mapping[str, str] = {names.HELD: "disk"}
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # before a full disk is tried again
 
 
@@ -125,12 +128,15 @@ class Outages:
         if health is None:
             raise error
         async with AsyncExitStack() as turn:
-            if not isinstance(health.state.value, Available):
+            if not isinstance(state := health.state.value, Available):
+                held: Mapping[str, str] = {names.HELD: "server" if isinstance(state, Held) else "refusal"}
+                add_event(names.HOLD, held)
                 with doing("held"), self.one_more_waits():
                     async with self.give_up_place():
                         if not await self._take_turn(turn, health, error):
                             cause = error.__cause__
                             raise cause if isinstance(cause, ModelProtocolError) else error
+                add_event(names.RESUME, held)
             yield
 
     async def _take_turn(self, turn: AsyncExitStack, health: EndpointHealth, error: ModelError) -> bool:
@@ -211,6 +217,7 @@ class DiskWait:
             self.over()
             return False
         self._outages._full[self] = (name, self._since, problem)
+        add_event(names.HOLD, _DISK)
         try:
             with doing("held"), trio.move_on_after(min(self._pause, left)):
                 await self._outages._over.wait()
@@ -218,6 +225,7 @@ class DiskWait:
             self.over()
             raise
         self._pause = min(_LONGEST_PAUSE, 2 * self._pause)
+        add_event(names.RESUME, _DISK)
         return True
 
     def over(self) -> None:

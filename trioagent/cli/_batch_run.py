@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -15,6 +16,7 @@ import trio
 from .._config import BatchConfig, ModelConfig, RateLimits
 from .._exceptions import leaves
 from .._network import NetworkConfig
+from .._tracing import TracingConfig
 from ..batch import CONVERSATIONS, FAILURES, BatchReport, good_jobs, run_batch
 from ..runtime import open_runtime
 from ._batch_progress import Display, open_display
@@ -99,7 +101,9 @@ def run_with_display(
 
 async def _run(command: BatchCommand, display: Display, stop: trio.Event) -> BatchReport:
     rate = command.rate if isinstance(command.model, str) else None  # a ModelConfig has it already
-    async with open_runtime(command.model, rate=rate, network=command.network) as runtime:
+    async with open_runtime(
+        command.model, rate=rate, network=command.network, tracing=TracingConfig.from_env(os.environ)
+    ) as runtime:
         return await run_batch(
             good_jobs(command.jobs.path),
             runtime=runtime,

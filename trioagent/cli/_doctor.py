@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import attrs
@@ -18,6 +18,7 @@ from .._config import ModelConfig, RetryPolicy
 from .._errors import InvalidInputError, TrioAgentError
 from .._messages import ChatMessage
 from .._network import NetworkConfig
+from .._tracing import TracingConfig, process_provider
 from ..memory import access_rules, examine_folder
 from ..models import OFFLINE_RULES, OfflineRules, complete
 from ..sandbox import Check, TierReport, check_control_group, diagnose, look_for_hidden
@@ -196,6 +197,22 @@ def _machine() -> Iterator[Check]:
     if hasattr(os, "geteuid"):
         yield Check("user", True, f"uid {os.geteuid()}" + (" (root)" if os.geteuid() == 0 else ""))
     yield check_control_group()
+    yield _check_tracing()
+
+
+def _check_tracing() -> Check:
+    """Whether spans would be recorded: nothing is wrong with a machine where they are not."""
+    try:
+        api = version("opentelemetry-api")
+    except PackageNotFoundError:
+        return Check("tracing", True, "off: OpenTelemetry is not installed (pip install 'trioagent[otel]')")
+    provider = process_provider()
+    if provider is None:
+        how = "run it by opentelemetry-instrument, or set one up in your program"
+        return Check("tracing", True, f"off: this process has no tracer provider ({how}); opentelemetry-api {api}")
+    content = "with" if TracingConfig.from_env(os.environ).content else "without"
+    kind = type(provider)
+    return Check("tracing", True, f"on, {content} content: {kind.__module__}.{kind.__name__}, opentelemetry-api {api}")
 
 
 def _model(choice: ModelChoice, env: Mapping[str, str]) -> Iterator[Check]:

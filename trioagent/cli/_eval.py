@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ import trio
 
 from .._config import BatchConfig, ModelConfig
 from .._network import NetworkConfig
+from .._tracing import TracingConfig
 from ..models import OFFLINE_RULES
 from ..runtime import open_runtime
 from ._batch import fit_concurrency
@@ -310,7 +312,12 @@ async def _run_eval(command: EvalCommand, display: Display, stop: trio.Event) ->
     from ..evals import run_eval
 
     rate = command.rate if isinstance(command.model, str) else None  # a ModelConfig has it already
-    async with open_runtime(command.model, rate=rate, network=command.network) as runtime, AsyncExitStack() as models:
+    async with (
+        open_runtime(
+            command.model, rate=rate, network=command.network, tracing=TracingConfig.from_env(os.environ)
+        ) as runtime,
+        AsyncExitStack() as models,
+    ):
         judge = None
         if command.judge_model is not None:
             judge = await models.enter_async_context(runtime.open_model(command.judge_model))

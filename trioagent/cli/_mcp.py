@@ -14,6 +14,7 @@ import trio
 from .._config import AgentConfig, RateLimits, VaultPolicy
 from .._errors import InvalidInputError
 from .._exceptions import open_helper_nursery
+from .._tracing import TracingConfig
 from ..memory import HistorySetting, Memory
 from ..models import OfflineRules
 from ..runtime import open_runtime
@@ -81,7 +82,11 @@ async def _serve(memory: Memory, resolved: ResolvedModel | None, model: ModelCho
             rate = RateLimits(requests_per_minute=model.profile.rpm, tokens_per_minute=model.profile.tpm)
             for note in resolved.notes:
                 click.echo(f"note: {one_line(note)}", err=True)
-            runtime = await stack.enter_async_context(open_runtime(resolved.with_rate(rate), network=resolved.network))
+            runtime = await stack.enter_async_context(
+                open_runtime(
+                    resolved.with_rate(rate), network=resolved.network, tracing=TracingConfig.from_env(os.environ)
+                )
+            )
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
             async with open_helper_nursery() as nursery:
                 with trio.CancelScope() as serving:

@@ -15,6 +15,7 @@ import trio
 from .._config import RateLimits
 from .._errors import InvalidInputError
 from .._exceptions import open_helper_nursery
+from .._tracing import TracingConfig
 from ..runtime import open_runtime
 from ._model_options import (
     PolicyChoice,
@@ -120,7 +121,12 @@ def serve(
 
 
 async def _serve(config: ServerConfig, resolved: ResolvedModel, rate: RateLimits) -> int:
-    async with open_runtime(resolved.with_rate(rate), network=resolved.network, history=config.history) as runtime:
+    async with open_runtime(
+        resolved.with_rate(rate),
+        network=resolved.network,
+        history=config.history,
+        tracing=TracingConfig.from_env(os.environ),
+    ) as runtime:
         return await serve_until_signal(config, f"{runtime.model.name}, memories in {config.root}", runtime)
 
 

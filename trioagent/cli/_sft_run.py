@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -14,6 +15,7 @@ import trio
 
 from .._config import ModelConfig, RateLimits, SftConfig
 from .._network import NetworkConfig
+from .._tracing import TracingConfig
 from ..models import Model
 from ..runtime import open_runtime
 from ._batch_progress import Display
@@ -73,7 +75,12 @@ async def _run(command: SftCommand, display: Display, stop: trio.Event) -> SftRe
 
     config = command.config
     rate = command.rate if isinstance(command.model, str) else None  # a ModelConfig has it already
-    async with open_runtime(command.model, rate=rate, network=command.network) as runtime, AsyncExitStack() as models:
+    async with (
+        open_runtime(
+            command.model, rate=rate, network=command.network, tracing=TracingConfig.from_env(os.environ)
+        ) as runtime,
+        AsyncExitStack() as models,
+    ):
 
         async def opened(name: str | None, options: Mapping[str, Any]) -> Model | None:
             return None if name is None else await models.enter_async_context(runtime.open_model(name, options))

@@ -12,6 +12,7 @@ import trio
 from .._config import ModelConfig, SandboxLimits
 from .._exceptions import open_helper_nursery
 from .._network import NetworkConfig
+from .._tracing import TracingConfig
 from ..models import OFFLINE_RULES, Model, OfflineRules
 from ..runtime import Runtime, open_runtime
 from ..sandbox import Sandbox, open_sandbox
@@ -83,6 +84,7 @@ async def _hold(settings: Settings, *, task_status: trio.TaskStatus[Runtime] = t
         memory_limits=config.memory_limits,
         sync_notes=config.sync_notes,
         network=NetworkConfig.from_env(os.environ),
+        tracing=TracingConfig.from_env(os.environ),
     ) as runtime:
         task_status.started(runtime)
         await trio.sleep_forever()

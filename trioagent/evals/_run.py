@@ -139,6 +139,7 @@ async def run_eval(
         report = await run_journaled(
             source,
             make_work,
+            kind="eval",
             runtime=runtime,
             run_dir=run_dir,
             config=config,

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import attrs
 
+from .. import _span_names as names
 from .._config import MemoryLimits, VaultPolicy
-from .._errors import InvalidInputError, MemoryStorageError
+from .._errors import InvalidInputError, MemoryConflictError, MemoryStorageError
+from .._tracing import add_event
 from ..tools import DEFAULT_RULES, AccessRules
 from ._changes import ChangeSet, NoteChange
 from ._commit import NO_ORIGIN, LeasedMemory, Receipt, commit, count_if_empty, is_small, preview
@@ -115,8 +117,14 @@ class Lease:
             origin=origin,
         )
         small = is_small(self._leased, changes, reads, seen)
-        changed = await run_inline_or_in_thread(self._leased.path, work, small=small)
+        try:
+            changed = await run_inline_or_in_thread(self._leased.path, work, small=small)
+        except MemoryConflictError as error:
+            add_event(names.CONFLICT, {names.NOTES: len(error.paths)})
+            raise
         self.hide = self.hide or receipt is not None
+        if changed:
+            add_event(names.COMMIT, {names.NOTES: len(changes.writes) + len(changes.deletes)})
         return changed
 
     async def preview(
@@ -134,9 +142,12 @@ class Lease:
         """
         if self.unsettled is not None:
             raise self.unsettled
-        return await in_thread(
-            partial(preview, self._leased, changes, knowledge=knowledge, reads=tuple(reads), seen=seen)
-        )
+        work = partial(preview, self._leased, changes, knowledge=knowledge, reads=tuple(reads), seen=seen)
+        try:
+            return await in_thread(work)
+        except MemoryConflictError as error:
+            add_event(names.CONFLICT, {names.NOTES: len(error.paths)})
+            raise
 
 
 class Memory:
@@ -192,6 +203,7 @@ class Memory:
             open_root=partial(open_root, self.path, create=True),
             begin=partial(self._begin, state),
         ) as lease:
+            add_event(names.LEASE)
             yield lease
 
     async def check(self) -> None:

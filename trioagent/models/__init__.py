@@ -27,6 +27,9 @@ from ._options import sampling_of as sampling_of
 from ._options import with_options as with_options
 from ._rate_limiter import RateLimiter as RateLimiter
 from ._rate_limiter import RateLimiterStatistics as RateLimiterStatistics
+from ._span import record_answer as record_answer
+from ._span import record_retry as record_retry
+from ._span import start_model_span as start_model_span
 from ._structured_output import Completion as Completion
 from ._structured_output import complete as complete
 

@@ -15,6 +15,7 @@ from ._base import AnswerEnd, Model, Retrying, TextDelta
 from ._json_in_text import find_json
 from ._schema import schema_of
 from ._schema_types import Schema
+from ._span import record_answer, record_retry, start_model_span
 
 T = TypeVar("T")
 V = TypeVar("V", covariant=True)
@@ -131,17 +132,22 @@ def read_answer(text: str, target: Schema) -> tuple[Any, tuple[str, ...]]:
 async def _answer(model: Model, messages: Sequence[ChatMessage]) -> tuple[str, AnswerEnd]:
     pieces: list[str] = []
     end, failed = None, 0
-    async with model.answer(messages) as parts:
-        async for part in parts:
-            match part:
-                case TextDelta():
-                    pieces.append(part.text)
-                case Retrying():
-                    pieces, failed = [], part.attempt
-                case AnswerEnd():
-                    end = part
-    text = "".join(pieces)
-    return text, end or AnswerEnd(Usage.estimate(messages, len(text), requests=failed + 1), "")
+    with start_model_span(model, messages) as span:
+        async with model.answer(messages) as parts:
+            async for part in parts:
+                match part:
+                    case TextDelta():
+                        pieces.append(part.text)
+                    case Retrying():
+                        pieces, failed = [], part.attempt
+                        record_retry(part)
+                    case AnswerEnd():
+                        end = part
+        text = "".join(pieces)
+        end = end or AnswerEnd(Usage.estimate(messages, len(text), requests=failed + 1), "")
+        if span is not None:
+            record_answer(span, text, end.usage, end.finish_reason)
+    return text, end
 
 
 def _with_schema(messages: Sequence[ChatMessage], target: Schema) -> list[ChatMessage]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
+from copy import copy
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -41,10 +42,20 @@ class Endpoint:
             if proxy.authorization:
                 fields["Proxy-Authorization"] = proxy.authorization
         self._head = post_head(target.encode("ascii"), parts.netloc, fields.items())
+        self._more = b""  # header lines of one request
+
+    def with_headers(self, headers: Mapping[str, str]) -> Endpoint:
+        """The same endpoint for one request that has further *headers*; those of every request come first."""
+        given = {name.lower() for name in self.headers}
+        more = {name: value for name, value in headers.items() if name.lower() not in given}
+        endpoint = copy(self)
+        endpoint.headers = {**self.headers, **more}
+        endpoint._more = b"".join(f"{name}: {value}\r\n".encode("ascii") for name, value in more.items())
+        return endpoint
 
     def request(self, body: bytes) -> bytes:
         """Serialize a request as HTTP/1.1."""
-        return b"%b%d\r\n\r\n%b" % (self._head, len(body), body)
+        return b"%b%d\r\n%b\r\n%b" % (self._head, len(body), self._more, body)
 
     def connection_error(self, problem: str) -> ModelConnectionError:
         """The error for a connection that broke or could not be made."""

@@ -24,7 +24,8 @@ def make_app(context: ServerContext) -> Border:
         scope["app"] = router  # so that Starlette raises errors instead of answering in a shape of its own
         await router(scope, receive, send)
 
-    return Border(app, context.config, context.check_token)
+    tracing = None if context.runtime is None else context.runtime.tracing
+    return Border(app, context.config, context.check_token, tracing)
 
 
 async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:

@@ -12,11 +12,13 @@ import hashlib
 import json
 import secrets
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import trio
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from .._tracing import Tracing
 from ._config import ServerConfig
 from ._connections import CONNECTION
 from ._request_error import RequestError, as_request_error
@@ -67,14 +69,21 @@ class Border:
     Args:
         app: what answers requests that may be answered.
         check_token: raises for a token that is not the server's.
+        tracing: if spans are recorded.
 
     Attributes:
         authority: the host and port that the server is called by; set once it listens. "" on a Unix socket, whose file
             says who may connect.
     """
 
-    def __init__(self, app: ASGIApp, config: ServerConfig, check_token: Callable[[str], None]) -> None:
-        self._app, self._config, self._check_token = app, config, check_token
+    def __init__(
+        self,
+        app: ASGIApp,
+        config: ServerConfig,
+        check_token: Callable[[str], None],
+        tracing: Tracing | None = None,
+    ) -> None:
+        self._app, self._config, self._check_token, self._tracing = app, config, check_token, tracing
         self.authority = ""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -95,7 +104,8 @@ class Border:
             if not _is_public(scope):
                 self._check_authorization(scope, headers)
             body = await self._body(headers, receive)
-            await _run_while_connected(self._app, scope, body, receive, answer.send)
+            with self._traced(headers):
+                await _run_while_connected(self._app, scope, body, receive, answer.send)
         except _ClientLeft:
             return
         except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer, and the log has it
@@ -120,13 +130,21 @@ class Border:
             if b"authorization" in headers or not self.authority:
                 self._check_authorization(scope, headers)
                 scope["state"]["identified"] = True
-            await self._app(scope, receive, passing_on)
+            with self._traced(headers):
+                await self._app(scope, receive, passing_on)
         except Exception as error:  # noqa: BLE001 - as above
             refused = as_request_error(error)
             if accepted:
                 await send({"type": "websocket.close", "code": 1011, "reason": refused.type})
                 return
             await _refuse_websocket(refused, send)
+
+    def _traced(self, headers: Mapping[bytes, bytes]) -> AbstractContextManager[None]:
+        """Inside the block spans are below the client's own, if it names one."""
+        if self._tracing is None or b"traceparent" not in headers:
+            return nullcontext()
+        named = {name: headers.get(name.encode(), b"").decode("latin-1") for name in ("traceparent", "tracestate")}
+        return self._tracing.under(named)
 
     def _check_host(self, headers: Mapping[bytes, bytes]) -> None:
         if not self.authority:

@@ -103,6 +103,7 @@ async def generate_conversations(
         report = await run_journaled(
             jobs,
             make_work,
+            kind="sft",
             runtime=runtime,
             run_dir=run_dir,
             pins=pins_of(

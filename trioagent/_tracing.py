@@ -1,0 +1,326 @@
+"""OpenTelemetry: spans of runs, chats, model calls and blocks, for a program that has set up a tracer provider.
+
+Only OpenTelemetry's API is used, and nothing of it is imported here: a program that has set up a provider has imported
+it. Where there is none, a span costs the look at one context variable.
+
+A span is current while its block lasts, for OpenTelemetry and for `add_event`. Both are context variables, which Trio
+hands to the tasks and threads that are started meanwhile, so what is traced there has the right parent.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from contextvars import ContextVar, Token
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol
+
+import attrs
+
+from . import _span_names as names
+from ._errors import InvalidInputError, ModelStatusError
+from ._exceptions import leaves, without_cancelled
+from ._messages import ChatMessage, Usage
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span, SpanKind, Tracer
+
+Value = str | bool | int | float | Sequence[str]
+
+CONTENT_VARIABLE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
+_API = "opentelemetry.trace"
+_CONTENT_CHARS = 64 * 1024  # of one attribute
+_TEXT_CHARS = 16 * 1024  # of one message in it
+_WORDS_CHARS = 300  # of an error's words
+_ERROR_NAME_CHARS = 100
+
+
+class ProvidesTracers(Protocol):
+    """OpenTelemetry's ``TracerProvider``, by shape: its package need not be there."""
+
+    def get_tracer(
+        self,
+        instrumenting_module_name: str,
+        instrumenting_library_version: str | None = None,
+        schema_url: str | None = None,
+    ) -> Tracer: ...
+
+
+class Interruption(Exception):
+    """Ends a chat early that goes on later; no error of it."""
+
+
+@attrs.frozen(kw_only=True)
+class TracingConfig:
+    """What is recorded of agents with OpenTelemetry, and where.
+
+    Attributes:
+        tracer_provider: where spans go; by default the process's own one, if it has set up one
+            (``opentelemetry.trace.set_tracer_provider``).
+        content: record what is said too: messages, answers, code, results, the words of errors, and the names of
+            memories. They are cut to 64 KiB each. API keys are never recorded, and nothing of a chat that has a
+            `ChatFilter`.
+    """
+
+    tracer_provider: ProvidesTracers | None = None
+    content: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
+
+    def __attrs_post_init__(self) -> None:
+        if self.tracer_provider is not None and not callable(getattr(self.tracer_provider, "get_tracer", None)):
+            raise InvalidInputError(
+                "TracingConfig.tracer_provider",
+                f"must be a TracerProvider of opentelemetry, not {type(self.tracer_provider).__name__}",
+            )
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> TracingConfig:
+        """What the environment says, as for other instrumentations of generative AI.
+
+        Args:
+            env: of it only ``OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT`` counts: content is recorded if it is
+                ``true``, ``SPAN_ONLY`` or ``SPAN_AND_EVENT``.
+        """
+        return cls(content=env.get(CONTENT_VARIABLE, "").lower() in ("true", "span_only", "span_and_event"))
+
+
+class Tracing:
+    """A tracer, and whether content is recorded."""
+
+    def __init__(self, tracer: Tracer, *, content: bool) -> None:
+        from opentelemetry import context, trace
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+        self.tracer, self.content = tracer, content
+        self.context, self.trace = context, trace
+        # Not the process's own propagators: baggage may hold what is no business of a model's server.
+        self.propagator: TraceContextTextMapPropagator = TraceContextTextMapPropagator()
+
+    def span(
+        self, name: str, attributes: Mapping[str, Value], *, client: bool = False, content: bool = True
+    ) -> ActiveSpan:
+        """A span to be entered.
+
+        Args:
+            client: it is a request to another process.
+            content: content may be recorded, if it is at all.
+        """
+        kind = self.trace.SpanKind.CLIENT if client else self.trace.SpanKind.INTERNAL
+        return ActiveSpan(self, name, kind, attributes, content=content and self.content)
+
+    def under(self, headers: Mapping[str, str]) -> AbstractContextManager[None]:
+        """Inside the block spans are below the one that a request's *headers* name, if they do."""
+        found = self.propagator.extract(headers, context=self.context.Context())
+        if not self.trace.get_current_span(found).get_span_context().is_valid:
+            return nullcontext()
+        return _Attached(self, found)
+
+
+class _Attached:
+    """Inside the block a context of OpenTelemetry is current."""
+
+    def __init__(self, tracing: Tracing, context: Any) -> None:
+        self._tracing, self._context = tracing, context
+
+    def __enter__(self) -> None:
+        self._token = self._tracing.context.attach(self._context)
+
+    def __exit__(self, *exc: object) -> None:
+        self._tracing.context.detach(self._token)
+
+
+class ActiveSpan:
+    """A span that is current while its block lasts. How the block ends is recorded.
+
+    A block that is cancelled, or interrupted to go on later, is no error.
+    """
+
+    __slots__ = ("_attributes", "_entered", "_kind", "_name", "_outer", "_span", "content", "tracing")
+
+    def __init__(
+        self, tracing: Tracing, name: str, kind: SpanKind, attributes: Mapping[str, Value], *, content: bool
+    ) -> None:
+        self.tracing, self.content = tracing, content
+        self._name, self._kind, self._attributes = name, kind, attributes
+
+    def __enter__(self) -> ActiveSpan:
+        tracing = self.tracing
+        self._span: Span = tracing.tracer.start_span(self._name, kind=self._kind, attributes=self._attributes)
+        self._outer: Token[ActiveSpan | None] = _current.set(self)
+        self._entered = tracing.context.attach(tracing.trace.set_span_in_context(self._span))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.tracing.context.detach(self._entered)
+        _current.reset(self._outer)
+        if error is not None:
+            left = without_cancelled(error)
+            if left is None or isinstance(left, Interruption):
+                self.set(names.CANCELLED, True)
+            else:
+                self.failed(_error_type(left), str(left))
+        self._span.end()
+
+    def set(self, name: str, value: Value) -> None:
+        self._span.set_attribute(name, value)
+
+    def event(self, name: str, attributes: Mapping[str, Value] | None = None) -> None:
+        self._span.add_event(name, attributes)
+
+    def failed(self, error_type: str, words: str) -> None:
+        """It came to an error; its *words* are content."""
+        trace = self.tracing.trace
+        self.set(names.ERROR_TYPE, error_type)
+        description = words[:_WORDS_CHARS] if self.content else None
+        self._span.set_status(trace.Status(trace.StatusCode.ERROR, description))
+
+    def set_usage(self, usage: Usage) -> None:
+        self.set(names.INPUT_TOKENS, usage.prompt_tokens)
+        self.set(names.OUTPUT_TOKENS, usage.completion_tokens)
+        if usage.estimated:
+            self.set(names.USAGE_ESTIMATED, True)
+
+    def part(self, name: str, attributes: Mapping[str, Value], *, client: bool = False) -> ActiveSpan:
+        """A span below this one, to be entered while this one is current."""
+        return self.tracing.span(name, attributes, client=client, content=self.content)
+
+    def headers(self) -> dict[str, str]:
+        """What tells a server to which span a request belongs."""
+        found: dict[str, str] = {}
+        self.tracing.propagator.inject(found, context=self.tracing.trace.set_span_in_context(self._span))
+        return found
+
+
+_current: ContextVar[ActiveSpan | None] = ContextVar("trioagent_span", default=None)
+NO_SPAN: AbstractContextManager[None] = nullcontext()
+
+
+def open_tracing(setting: bool | TracingConfig) -> Tracing | None:
+    """What *setting* means in this process; None where nothing is recorded.
+
+    Raises:
+        InvalidInputError: it is no setting.
+    """
+    if not isinstance(setting, bool | TracingConfig):
+        raise InvalidInputError("tracing", f"must be True, False or a TracingConfig, not {setting!r:.100}")
+    if not setting:
+        return None
+    config = TracingConfig() if setting is True else setting
+    provider = config.tracer_provider or process_provider()
+    if provider is None:
+        return None
+    from . import __version__
+
+    return Tracing(provider.get_tracer(names.SCOPE, __version__, schema_url=names.SCHEMA_URL), content=config.content)
+
+
+def process_provider() -> ProvidesTracers | None:
+    """The tracer provider that this process has set up, if it has."""
+    if _API not in sys.modules:  # so that nobody can have set up one
+        return None
+    from opentelemetry import trace
+
+    provider = trace.get_tracer_provider()
+    return None if isinstance(provider, trace.ProxyTracerProvider | trace.NoOpTracerProvider) else provider
+
+
+def current_span() -> ActiveSpan | None:
+    """The span of ours that is current."""
+    return _current.get()
+
+
+def add_event(name: str, attributes: Mapping[str, Value] | None = None) -> None:
+    """Record that something has happened, in the current span of ours, if there is one."""
+    span = _current.get()
+    if span is not None:
+        span.event(name, attributes)
+
+
+def start_span(
+    tracing: Tracing | None, name: str, attributes: Mapping[str, Value], *, content: bool = True
+) -> AbstractContextManager[ActiveSpan | None]:
+    """A span with *tracing*, to be entered. Without it there is none, nor one around it to which events could go."""
+    if tracing is None:
+        return NO_SPAN if _current.get() is None else _Untraced()
+    return tracing.span(name, attributes, content=content)
+
+
+class _Untraced(AbstractContextManager[None]):
+    """Inside the block no span of ours is current."""
+
+    def __enter__(self) -> None:
+        self._outer = _current.set(None)
+
+    def __exit__(self, *exc: object) -> None:
+        _current.reset(self._outer)
+
+
+def start_part(name: str, attributes: Mapping[str, Value]) -> AbstractContextManager[ActiveSpan | None]:
+    """A span below the current one of ours, to be entered; none if there is none."""
+    outer = _current.get()
+    return NO_SPAN if outer is None else outer.part(name, attributes)
+
+
+def messages_json(messages: Sequence[ChatMessage]) -> str:
+    """*messages* as the conventions have them, as JSON: the latest, as far as they find room."""
+    found: list[dict[str, Any]] = []
+    room = _CONTENT_CHARS
+    for message in reversed(messages):
+        text = _cut(message.content, _TEXT_CHARS)
+        room -= len(text)
+        if room < 0 and found:
+            break
+        part = (
+            {"type": "tool_call_response", "id": None, "response": text}
+            if message.role == "tool"
+            else {"type": "text", "content": text}
+        )
+        found.append({"role": message.role, "parts": [part]})
+    return _json(found[::-1])
+
+
+def answer_json(text: str, finish_reason: str) -> str:
+    """An answer as the conventions have it, as JSON."""
+    part = {"type": "text", "content": _cut(text, _CONTENT_CHARS)}
+    return _json([{"role": "assistant", "parts": [part], "finish_reason": finish_reason}])
+
+
+def texts_json(texts: Mapping[str, str]) -> str:
+    """An object of *texts* as JSON, cut to what an attribute may hold."""
+    found: dict[str, str] = {}
+    room = _CONTENT_CHARS
+    for name, text in texts.items():
+        if room <= 0:
+            break
+        found[name] = _cut(text, room)
+        room -= len(found[name]) + len(name)
+    return _json(found)
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _json(value: object) -> str:
+    # Half a surrogate pair, which a model may say, would break an exporter.
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace").decode()
+
+
+def _error_type(error: BaseException) -> str:
+    """The error's class; of a group the one class of all that is in it, if that is so."""
+    kinds = {type(leaf).__name__ for leaf in leaves(error)}
+    return kinds.pop() if len(kinds) == 1 else type(error).__name__
+
+
+def block_error_type(error: str) -> str:
+    """The class that the words of a block's error begin with: it comes from the code of a model."""
+    name = error.partition(":")[0]
+    return name if name.isascii() and name.isidentifier() and len(name) <= _ERROR_NAME_CHARS else names.OTHER_ERROR
+
+
+def model_error_type(error: BaseException) -> str:
+    """What a server has said, or the error's class."""
+    return str(error.status) if isinstance(error, ModelStatusError) else _error_type(error)

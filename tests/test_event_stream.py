@@ -15,9 +15,10 @@ from trioagent._config import MemoryLimits, RateLimits
 from trioagent._driver import Emit, Show
 from trioagent._errors import ModelConnectionError
 from trioagent._event_stream import Drive, open_event_stream
-from trioagent._events import AgentEvent, CodeStarted, Replied
-from trioagent._messages import ChatMessage
+from trioagent._events import AgentEvent, Answered, CodeStarted, Replied
+from trioagent._messages import ChatMessage, Usage
 from trioagent._parsed_reply import Delta
+from trioagent._reply_parser import parse_reply
 from trioagent.agent import Agent
 from trioagent.models import AnswerPart, Endpoints, Model
 from trioagent.runtime import Runtime
@@ -30,7 +31,9 @@ PIECES = [Delta("think", str(number)) for number in range(3)]
 class Steps:
     """A drive that emits some events, and notes what it has come to."""
 
-    def __init__(self, *events: CodeStarted | Delta, then: Callable[[], Awaitable[None]] | None = None) -> None:
+    def __init__(
+        self, *events: CodeStarted | Answered | Delta, then: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
         self.events, self.then = events, then
         self.log: list[str] = []
 
@@ -42,7 +45,7 @@ class Steps:
                 self.log.append(event.text)
             else:
                 await emit(event)
-                self.log.append(event.code)
+                self.log.append(event.code if isinstance(event, CodeStarted) else event.answer.text)
         if self.then is not None:
             await self.then()
         self.log.append("ended")
@@ -118,6 +121,25 @@ async def test_another_task_may_read(autojump_clock: MockClock) -> None:
     async with open_event_stream(steps) as events, trio.open_nursery() as nursery:
         nursery.start_soon(read, events)
     assert seen == [ONE, TWO]
+
+
+async def test_two_tasks_may_not_wait_at_once(autojump_clock: MockClock) -> None:
+    async with open_event_stream(Steps(then=trio.sleep_forever)) as events, trio.open_nursery() as nursery:
+        nursery.start_soon(anext, events)
+        await wait_all_tasks_blocked()
+        with pytest.raises(trio.BusyResourceError, match="another task"):
+            await anext(events)
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_turn_that_has_ended_waits_for_nobody(autojump_clock: MockClock) -> None:
+    last = Answered(parse_reply(reply("One.")), Usage())
+    steps = Steps(ONE, last)
+    async with open_event_stream(steps) as events:
+        assert await anext(events) == ONE
+        assert await anext(events) == last
+        assert steps.log[-1] == "ended"
+        assert await rest(events) == []
 
 
 async def test_the_drivers_error_is_raised_to_the_reader_once(autojump_clock: MockClock) -> None:

@@ -4,39 +4,57 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
 
 import trio
 
 from ._driver import Emit, Show
 from ._errors import ModelError
-from ._events import AgentEvent, Replied
+from ._events import AgentEvent, Answered, Replied
 from ._exceptions import body_first, without_cancelled
 
 Drive = Callable[[Emit, Show], Awaitable[object]]
 
 
-@asynccontextmanager
-async def open_event_stream(drive: Drive) -> AsyncIterator[AsyncIterator[AgentEvent]]:
+def open_event_stream(drive: Drive) -> AbstractAsyncContextManager[AsyncIterator[AgentEvent]]:
     """Run *drive* in a task of its own, from the reader's first request on, and give what it pushes.
 
-    It is a rendezvous: `emit` returns only when the reader asks for the event after. Pieces of an answer (`show`) are
-    kept for the reader without holding the answer up. Leaving the block cancels *drive*.
+    It is a rendezvous: `emit` returns only when the reader asks for the event after, unless the turn ends with the
+    event. Pieces of an answer (`show`) are kept for the reader without holding the answer up. Leaving the block cancels
+    *drive*.
 
     Raises:
         BaseException: what *drive* raises is raised to the reader when it asks for the next event. The block's own
             exception comes out bare, with a clean-up error of *drive* as a note on it.
     """
-    body: BaseException | None = None
-    async with trio.open_nursery() as nursery:
-        stream = _EventStream(drive, nursery)
-        try:
-            yield stream
-        except BaseException as error:  # noqa: BLE001 - raised again below, outside of the nursery's group
-            body = error
-        nursery.cancel_scope.cancel()
-    if (failure := body_first(body, stream.take_unread_error())) is not None:
-        raise failure
+    return _EventStreamManager(drive)
+
+
+class _EventStreamManager(AbstractAsyncContextManager[AsyncIterator[AgentEvent]]):
+    """No async generator: its frames and those of `asynccontextmanager` cost as much as the nursery itself."""
+
+    __slots__ = ("_drive", "_nursery_manager", "_stream")
+
+    def __init__(self, drive: Drive) -> None:
+        self._drive = drive
+
+    # Neither is interrupted, as the nursery's own, so that it is never left open.
+    @trio.lowlevel.enable_ki_protection
+    async def __aenter__(self) -> AsyncIterator[AgentEvent]:
+        self._nursery_manager = trio.open_nursery()
+        self._stream = _EventStream(self._drive, await self._nursery_manager.__aenter__())
+        return self._stream
+
+    @trio.lowlevel.enable_ki_protection
+    async def __aexit__(
+        self, kind: type[BaseException] | None, body: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stream.cancel()
+        await self._nursery_manager.__aexit__(None, None, None)
+        failure = body_first(body, self._stream.take_unread_error())
+        if failure is not None and failure is not body:
+            raise failure
 
 
 class _EventStream(AsyncIterator[AgentEvent]):
@@ -49,8 +67,8 @@ class _EventStream(AsyncIterator[AgentEvent]):
         self._drive, self._nursery = drive, nursery
         self._events: deque[AgentEvent] = deque()
         self._started, self._ended, self._cancelled = False, False, False
-        self._driver = trio.lowlevel.ParkingLot()  # until the reader asks for more
-        self._reader = trio.lowlevel.ParkingLot()  # until there is something for it
+        self._driver: trio.lowlevel.Task | None = None  # that waits until the reader asks for more
+        self._reader: trio.lowlevel.Task | None = None  # that waits until there is something for it
         self._error: BaseException | None = None
 
     async def __anext__(self) -> AgentEvent:
@@ -60,12 +78,30 @@ class _EventStream(AsyncIterator[AgentEvent]):
             if not self._started:
                 self._started = True
                 self._nursery.start_soon(self._run)
-            self._driver.unpark_all()
+            elif self._driver is not None:
+                trio.lowlevel.reschedule(self._driver)
+                self._driver = None
         while not self._events:
             if self._ended:
                 return await self._end()
-            await self._reader.park()
+            await self._wait_for_driver()
         return self._events.popleft()
+
+    async def _wait_for_driver(self) -> None:
+        if self._reader is not None:
+            raise trio.BusyResourceError("another task is waiting for the next event of this chat already")
+        self._reader = trio.lowlevel.current_task()
+
+        def aborted(_: object) -> trio.lowlevel.Abort:
+            self._reader = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(aborted)
+
+    def _wake_reader(self) -> None:
+        if self._reader is not None:
+            trio.lowlevel.reschedule(self._reader)
+            self._reader = None
 
     async def _end(self) -> AgentEvent:
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -75,6 +111,11 @@ class _EventStream(AsyncIterator[AgentEvent]):
         if self._cancelled:  # by a scope that the reader is shielded from
             raise trio.BrokenResourceError("the turn was cancelled")
         raise StopAsyncIteration
+
+    def cancel(self) -> None:
+        """Stop the driver, if it goes on."""
+        if not self._ended:
+            self._nursery.cancel_scope.cancel()
 
     def take_unread_error(self) -> BaseException | None:
         """An error that the reader has not seen, but for that of an answer whose rest it did not ask for."""
@@ -88,14 +129,24 @@ class _EventStream(AsyncIterator[AgentEvent]):
             self._cancelled = self._error is None
         finally:
             self._ended = True
-            self._reader.unpark_all()
+            self._wake_reader()
 
     def _show(self, event: AgentEvent) -> None:
         self._events.append(event)
-        if self._reader:
-            self._reader.unpark_all()
+        self._wake_reader()
 
     async def _emit(self, event: AgentEvent) -> None:
         self._show(event)
-        if not isinstance(event, Replied):  # nothing comes after it that could wait
-            await self._driver.park()  # in the same step as the first line, so that no request can come between them
+        if not _ends_turn(event):  # nothing comes after it that could wait
+            self._driver = trio.lowlevel.current_task()  # in the same step, so that no request can come between them
+
+            def aborted(_: object) -> trio.lowlevel.Abort:
+                self._driver = None
+                return trio.lowlevel.Abort.SUCCEEDED
+
+            await trio.lowlevel.wait_task_rescheduled(aborted)
+
+
+def _ends_turn(event: AgentEvent) -> bool:
+    """Whether neither code runs nor the model is asked after *event*."""
+    return isinstance(event, Replied) or (isinstance(event, Answered) and event.answer.ends_turn)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import Literal
 
 import attrs
@@ -73,6 +74,11 @@ def profile_for(model: str, chosen: str | None = None) -> ModelProfile:
     if chosen is not None:
         check_profile_name(chosen)
         return PROFILES[chosen]
+    return _fitting(model)
+
+
+@lru_cache(maxsize=64)
+def _fitting(model: str) -> ModelProfile:
     fits = (each for each in PROFILES.values() if any(fnmatchcase(model.lower(), glob) for glob in each.models))
     return next(fits, DEFAULT)
 

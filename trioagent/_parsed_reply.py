@@ -69,6 +69,11 @@ class ParsedReply:
         """Whether there is code to run or a reply; if not, the model gets a hint."""
         return bool(self.code or self.reply)
 
+    @property
+    def ends_turn(self) -> bool:
+        """Whether it is the last answer to a message: a reply, and no code to run before it stands."""
+        return bool(self.reply and not self.code)
+
 
 def _dedented(code: str) -> str:
     """As `textwrap.dedent`, in one look at each line: its patterns take time in the square of a long run of blanks."""

@@ -26,7 +26,7 @@ Two answers are read with more care:
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from enum import IntEnum, auto
 from typing import Literal
@@ -79,7 +79,7 @@ class ReplyParser:
         self._thoughts: list[str] = []
         self._code = ""
         self._reply = ""
-        self._repairs: Counter[str] = Counter()
+        self._repairs: defaultdict[str, int] = defaultdict(int)
         self._end: int | None = None
         self._begin = 0  # where the current tag's contents begin
         self._mode = ""  # the lexical mode inside code: a key of _LEX
@@ -247,7 +247,8 @@ class ReplyParser:
     def _end_code(self, end: int, match: re.Match[str] | None) -> bool:
         self._show("code", self._begin, end)
         code, repairs = clean_code(self._text[self._begin : end])
-        self._repairs.update(repairs)
+        for repair in repairs:
+            self._repairs[repair] += 1
         if match is not None:
             self._spelled(match)
         self._mode, self._doubtful = "", None

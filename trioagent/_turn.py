@@ -16,7 +16,6 @@ Rules, each tested in ``tests/test_turn.py``:
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 import attrs
@@ -82,7 +81,7 @@ class Turn:
         self._answer: ParsedReply | None = None
         self._usage = Usage()
         self.answers = 0
-        self._repairs: Counter[str] = Counter()
+        self._repairs: dict[str, int] = {}
         self._code = ""
         self._saved = 0
         self._tier = ""
@@ -98,9 +97,10 @@ class Turn:
         self._answer = answer
         self.answers += 1
         self._usage += usage
-        self._repairs.update(answer.repairs)
+        for name, count in answer.repairs.items():
+            self._repairs[name] = self._repairs.get(name, 0) + count
         self.messages.append(ChatMessage("assistant", answer.text))
-        if answer.reply and not answer.code:
+        if answer.ends_turn:
             return self._finish("reply", answer.reply)
         if self._left <= 0:
             if answer.code:

@@ -9,7 +9,7 @@ import os
 import uuid
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from functools import cached_property, lru_cache, partial
 from inspect import iscoroutinefunction
 from pathlib import Path
@@ -78,6 +78,7 @@ def _show_nothing(event: Delta | Retrying) -> None:
     pass
 
 
+_DEFAULT_CONFIG = AgentConfig()
 _DEFAULT_POLICY = VaultPolicy()
 
 
@@ -136,7 +137,7 @@ class Agent:
             "model_profile": model_profile,
         }
         settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-        self.config: AgentConfig = AgentConfig(**settings)
+        self.config: AgentConfig = AgentConfig(**settings) if settings else _DEFAULT_CONFIG
         self.memory: Memory = Memory(
             memory_path,
             limits=runtime.memory_limits,
@@ -151,10 +152,14 @@ class Agent:
         for name, tool in self._host_tools.items():
             check_host_tool(name, tool)
         self.profile: ModelProfile = profile_for(self._model.name, self.config.model_profile)
-        prompt = effective_prompt(
-            self.config.system_prompt, self.config.system_prompt_append, self.memory.policy, profile=self.profile
+        said = _system_message(
+            self.config.system_prompt,
+            self.config.system_prompt_append,
+            self.memory.policy,
+            self.profile,
+            tuple(self._host_tools),
         )
-        self.messages: list[ChatMessage] = [_system_message(prompt, tuple(self._host_tools))]
+        self.messages: list[ChatMessage] = [said]
         self._review = review
         self._given_origin = origin
         self._filter = chat_filter
@@ -197,15 +202,15 @@ class Agent:
         """
         return await self._drive(message, _emit_nothing, chat_filter=chat_filter)
 
-    @asynccontextmanager
-    async def stream_chat(
+    def stream_chat(
         self, message: str, *, undo: UndoLog | None = None, chat_filter: ChatFilter | None = None
-    ) -> AsyncIterator[AsyncIterator[AgentEvent]]:
+    ) -> AbstractAsyncContextManager[AsyncIterator[AgentEvent]]:
         """Like `chat`, giving what happens as it happens (see `AgentEvent`); the last event is `Replied`.
 
         The turn advances only while you ask for the next event: code runs, and the model is asked again, when you have
         seen what came before and want more. Only the rest of an answer that has begun is read ahead. Leaving the block
-        stops the turn: the model's stream is closed, and the notes are as the last finished block left them.
+        stops the turn: the model's stream is closed, and the notes are as the last finished block left them. One task
+        at a time may ask.
 
         The turn runs in a task of its own, so that no cancel scope of a `Model` is around your code. Your own exception
         comes out of the block bare. Another chat may begin when you have seen `Replied`.
@@ -215,8 +220,7 @@ class Agent:
             chat_filter: as in `chat`. The pieces of an answer come when it is complete, since what is withheld must not
                 leave in parts.
         """
-        async with open_event_stream(partial(self._drive, message, undo=undo, chat_filter=chat_filter)) as events:
-            yield events
+        return open_event_stream(partial(self._drive, message, undo=undo, chat_filter=chat_filter))
 
     async def save_conversation(
         self, log: bool | None = None, *, save_folder: str | os.PathLike[str] = "output/conversations"
@@ -395,8 +399,11 @@ class Agent:
 
 
 @lru_cache(maxsize=16)
-def _system_message(prompt: str, host_tools: tuple[str, ...]) -> ChatMessage:
+def _system_message(
+    replacement: str | None, append: str | None, policy: VaultPolicy, profile: ModelProfile, host_tools: tuple[str, ...]
+) -> ChatMessage:
     """One message for all agents that are told the same: it is the longest of most conversations."""
+    prompt = effective_prompt(replacement, append, policy, profile=profile)
     return ChatMessage("system", with_host_tools(prompt, host_tools))
 
 

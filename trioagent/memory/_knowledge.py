@@ -65,7 +65,7 @@ class Knowledge:
     _chars: int = attrs.field(init=False, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        self._chars = sum(_chars(path, version) for path, version in self.seen.items())
+        self._chars = sum(_chars(path, version) for path, version in self.seen.items()) if self.seen else 0
 
     def saw(self, path: str, version: Version | None) -> None:
         if path in self.seen:

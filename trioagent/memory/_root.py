@@ -69,6 +69,8 @@ def _this_user() -> str:
 def checked_path(path: str | os.PathLike[str]) -> Path:
     """The absolute path, looked at as text only."""
     text = os.fspath(path)
+    if isinstance(path, Path) and path.is_absolute() and "\0" not in text:
+        return path  # which is what its text would be read as
     if not isinstance(text, str):
         raise MemoryPathError(repr(text), "it must be text, not bytes")
     if not text:

@@ -35,6 +35,36 @@ async def test_spending_is_added_up_over_runs(tmp_path: Path) -> None:
         assert [known and known.state for known in reader.look_up(["a", "b"])] == ["running", None]
 
 
+async def test_what_follows_an_outcome_comes_when_it_is_durable(tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    def look() -> None:
+        with JournalReader(tmp_path) as reader:
+            seen.extend(known.state for known in reader.look_up(["a"]) if known is not None)
+        raise ZeroDivisionError
+
+    async with open_journal(tmp_path) as journal:
+        await journal.begin("a", "digest")
+        await journal.begin("b", "digest")
+
+        async def finish_other() -> None:
+            await journal.finish("b", "done", {}, afterwards=lambda: seen.append("b"))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(finish_other)
+            with pytest.raises(ZeroDivisionError):
+                await journal.finish("a", "done", {"x": 1}, afterwards=look)
+        assert await journal.counts() == {"done": 2, "no_reply": 0}
+    assert sorted(seen) == ["b", "done"]
+
+
+async def test_nothing_follows_an_outcome_that_was_not_written(tmp_path: Path) -> None:
+    async with open_journal(tmp_path) as journal:
+        await journal.begin("a", "digest")
+        with pytest.raises(JournalError):
+            await journal.finish("a", "gone", {}, afterwards=pytest.fail)  # type: ignore[arg-type]  # refused by SQLite
+
+
 async def test_a_reader_leaves_nothing_behind(tmp_path: Path) -> None:
     async with open_journal(tmp_path) as journal:
         await journal.begin("a", "digest")

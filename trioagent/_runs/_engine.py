@@ -579,17 +579,16 @@ class Run(Generic[J]):
             if not self.is_stopping():
                 await self.outages.waiting.wait_value(lambda waiting: waiting < _MOST_HELD)
 
-    async def _write_row(self, write: Callable[[], None]) -> None:
-        """Write a row, waiting for room on a full disk."""
+    async def _write_rows(self, refused: RunDirError) -> None:
+        """Write the rows that a disk has *refused*, if it is full: when there is room."""
         disk = DiskWait(self.outages)
         try:
-            while True:
+            while refused.disk_full and await disk.wait(refused.path, refused.detail):
                 try:
-                    return await trio.to_thread.run_sync(write)
+                    return await trio.to_thread.run_sync(self._outputs.flush)
                 except RunDirError as error:
-                    if not error.disk_full or not await disk.wait(error.path, error.detail):
-                        raise
-                write = self._outputs.flush
+                    refused = error
+            raise refused
         finally:
             disk.over()
 
@@ -597,8 +596,13 @@ class Run(Generic[J]):
         """Journal an outcome, then write its row: a row never tells what the journal does not know."""
         with trio.CancelScope(shield=True):  # bounded: two local writes
             waste = self.budget.take_waste()
-            await self.journal.finish(job.key, ended.state, ended.outcome, waste, no_reply=ended.no_reply)
-            await self._write_row(partial(self._outputs.add, ended.state, job.key, record.attempts, ended.outcome))
+            row = partial(self._outputs.add, ended.state, job.key, record.attempts, ended.outcome)
+            try:
+                await self.journal.finish(
+                    job.key, ended.state, ended.outcome, waste, no_reply=ended.no_reply, afterwards=row
+                )
+            except RunDirError as error:
+                await self._write_rows(error)
         if ended.afterwards is not None:
             await ended.afterwards()
         self.watch.no_reply += ended.no_reply

@@ -217,11 +217,13 @@ class Journal:
         spending: Spending | None = None,
         *,
         no_reply: bool = False,
+        afterwards: Callable[[], None] | None = None,
     ) -> None:
         """Record a job's outcome, and what was spent besides; if it is done, in the place of its events.
 
         Args:
             no_reply: the job is done, and a message of it got no reply.
+            afterwards: called when the outcome is durable, in the thread that wrote it; what it raises is raised here.
         """
 
         def write(cursor: sqlite3.Cursor) -> None:
@@ -233,7 +235,7 @@ class Journal:
             if spending is not None:
                 cursor.execute(_SPEND, attrs.astuple(spending))
 
-        await self._write(write)
+        await self._write(write, afterwards)
 
     async def look_up(self, job_ids: Sequence[str]) -> list[KnownJob | None]:
         """What is known of each job, None for those never begun; for a few hundred at a time."""
@@ -278,8 +280,8 @@ class Journal:
 
         await self._write(write)
 
-    async def _write(self, action: Callable[[sqlite3.Cursor], T]) -> T:
-        write = _Write(action)
+    async def _write(self, action: Callable[[sqlite3.Cursor], T], afterwards: Callable[[], None] | None = None) -> T:
+        write = _Write(action, afterwards)
         self._waiting.append(write)
         try:
             async with self._lock:
@@ -291,6 +293,8 @@ class Journal:
             raise
         if write.error is not None:
             raise JournalError(str(self.path), write.error[0], _is_full(write.error[1])) from write.error[1]
+        if write.error_afterwards is not None:
+            raise write.error_afterwards
         result: T = write.result
         return result
 
@@ -335,6 +339,11 @@ class Journal:
             self._fail(group, f"a row cannot be read back: {error}", error)
         for write in group:
             write.settled = True
+            if write.afterwards is not None and write.error is None:
+                try:
+                    write.afterwards()
+                except Exception as error:  # noqa: BLE001 - raised where it was asked for: the others are written
+                    write.error_afterwards = error
 
     def _fail(self, group: list[_Write], problem: str, error: Exception) -> None:
         for write in group:
@@ -396,9 +405,11 @@ class _Write:
     """A write that somebody waits for: what it does, and what became of it once it is settled."""
 
     action: Callable[[sqlite3.Cursor], Any]
+    afterwards: Callable[[], None] | None = None
     result: Any = None
     error: tuple[str, Exception] | None = None
     settled: bool = False
+    error_afterwards: Exception | None = None
 
 
 @asynccontextmanager

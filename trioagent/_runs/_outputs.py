@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, contextmanager
@@ -83,7 +84,7 @@ BATCH_FILES = OutputFiles()
 
 
 class Outputs:
-    """The two files, open for appending. Synchronous; for use in a worker thread.
+    """The two files, open for appending. Synchronous; for use in worker threads.
 
     Args:
         retry_failed: jobs that had failed or got no reply are tried again, so old rows may be out of date in the end.
@@ -92,6 +93,7 @@ class Outputs:
     def __init__(self, run_dir: Path, retry_failed: bool, files: OutputFiles) -> None:
         self._run_dir, self._names = run_dir, files
         self._marks: set[str] = set()
+        self._lock = threading.Lock()  # around what is written: a job's row, and those that a full disk has refused
         # What is to be written anew in the end: outdated failures; rows of twins, whose first is the one begun first.
         self._stale: set[Literal["done", "failed"]] = {"done", "failed"} if retry_failed else set()
         self._unwritten: dict[Literal["done", "failed"], bytearray] = {"done": bytearray(), "failed": bytearray()}
@@ -118,8 +120,8 @@ class Outputs:
         if not self._is_new(state, outcome):
             self._stale.add(state)
             return
-        with _writing(self._path(state)):
-            line = _line(row(state, job_id, attempts, outcome))
+        line = _line(row(state, job_id, attempts, outcome))
+        with self._lock, _writing(self._path(state)):
             self._unwritten[state] += line
             self._flush(state)
 
@@ -130,7 +132,7 @@ class Outputs:
     def flush(self) -> None:
         """Write what the disk has refused before."""
         for state in self._files:
-            with _writing(self._path(state)):
+            with self._lock, _writing(self._path(state)):
                 self._flush(state)
 
     def _flush(self, state: Literal["done", "failed"]) -> None:

@@ -22,11 +22,12 @@
 
 enum { COUNT = 0, FAIL_ONCE, FAIL_ON, KILL_BEFORE, KILL_MIDDLE, SHORT, FAIL_PATH };
 enum { NOTED = 1 << 20 };
+enum { NO_EXCHANGE = 1, NO_RENAME_FLAGS, NO_LINKS }; /* each without what the ones before it are without, too */
 
 static char folder[PATH_MAX];
 static size_t folder_length;
 static long at, seen, faults;
-static int mode, number_of_error, armed;
+static int mode, number_of_error, armed, without;
 static char touched[2][PATH_MAX], refused[PATH_MAX]; /* paths of the operation at hand; the one refused from now on */
 static int touches;
 static char is_write[NOTED]; /* by number of operation: can it be cut in two */
@@ -38,6 +39,7 @@ void fault_arm(const char *path, long n, int how, int error) {
     refused[0] = 0;
 }
 void fault_disarm(void) { armed = 0; }
+void fault_without(int what) { without = what; } /* from now on the file system has no such operation */
 long fault_seen(void) { return seen; }
 long fault_done(void) { return faults; }
 int fault_is_write(long n) { return n > 0 && n < NOTED && is_write[n]; }
@@ -175,9 +177,22 @@ SIMPLE(unlink, (const char *p), at_inside(AT_FDCWD, p), next(p))
 SIMPLE(unlinkat, (int dir, const char *p, int f), at_inside(dir, p), next(dir, p, f))
 SIMPLE(rename, (const char *a, const char *b), both_inside(AT_FDCWD, a, AT_FDCWD, b), next(a, b))
 SIMPLE(renameat, (int x, const char *a, int y, const char *b), both_inside(x, a, y, b), next(x, a, y, b))
-SIMPLE(renameat2, (int x, const char *a, int y, const char *b, unsigned int f), both_inside(x, a, y, b),
-       next(x, a, y, b, f))
-SIMPLE(linkat, (int x, const char *a, int y, const char *b, int f), both_inside(x, a, y, b), next(x, a, y, b, f))
+int renameat2(int x, const char *a, int y, const char *b, unsigned int f) {
+    NEXT(renameat2);
+    if (without >= NO_RENAME_FLAGS ? f != 0 : without == NO_EXCHANGE && f & RENAME_EXCHANGE) {
+        errno = EINVAL;
+        return -1;
+    }
+    AROUND(int, both_inside(x, a, y, b), -1, next(x, a, y, b, f), -1);
+}
+int linkat(int x, const char *a, int y, const char *b, int f) {
+    NEXT(linkat);
+    if (without == NO_LINKS) {
+        errno = EPERM;
+        return -1;
+    }
+    AROUND(int, both_inside(x, a, y, b), -1, next(x, a, y, b, f), -1);
+}
 
 #define OPEN(name, declaration, dir, ...) \
     int name declaration { \

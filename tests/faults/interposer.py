@@ -41,6 +41,15 @@ class Mode(IntEnum):
     FAIL_PATH = 6  # it fails, and so does all that follows on the same path, as on a protected note
 
 
+class Missing(IntEnum):
+    """What a file system lacks, each besides those before it; the numbers are those in ``interposer.c``."""
+
+    NOTHING = 0
+    EXCHANGE = 1  # RENAME_EXCHANGE, as on NFS
+    RENAME_FLAGS = 2  # RENAME_NOREPLACE
+    LINKS = 3  # as on FAT
+
+
 DEATHS = (Mode.KILL_BEFORE, Mode.KILL_MIDDLE)
 
 
@@ -125,6 +134,11 @@ def _library() -> ctypes.CDLL:
     library.fault_arm.argtypes = [ctypes.c_char_p, ctypes.c_long, ctypes.c_int, ctypes.c_int]
     library.fault_seen.restype = library.fault_done.restype = ctypes.c_long
     return library
+
+
+def do_without(missing: Missing) -> None:
+    """From now on, and in the children of this process, no file system has these operations."""
+    _library().fault_without(missing)
 
 
 PEACE = Fault(0, Mode.COUNT)

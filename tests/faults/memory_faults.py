@@ -1,12 +1,12 @@
 """Disturb commits and recoveries at every operation on the disk.
 
-    python -m tests.faults.memory_faults FOLDER [sync] [history]
+    python -m tests.faults.memory_faults FOLDER [sync] [history] [without EXCHANGE|RENAME_FLAGS|LINKS]
 
 For each scenario of ``tests.memory.support`` a commit is disturbed at its n-th operation, for every n and in every
 way; then, after a death at each place, so is the recovery. After a last, quiet recovery the memory must be exactly as
 before or exactly as after the commit, what the commit said must be true, and the receipt must be there or not. With
-``history`` every commit is kept, and the rows of the journal must lead to exactly the notes that are there. Prints
-JSON: operations and faults.
+``history`` every commit is kept, and the rows of the journal must lead to exactly the notes that are there. With
+``without`` the file system lacks the operations that `Missing` names. Prints JSON: operations and faults.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from trioagent.memory._receipts import read_receipt
 from trioagent.tools import version_of
 
 from ..memory.support import PRIVATE, Tree, before, commit_now, opened, read_tree, recover_now, scenarios
-from .interposer import Ended, Fault, Mode, disturbed, here, said_by
+from .interposer import Ended, Fault, Missing, Mode, disturbed, do_without, here, said_by
 
 
 def place() -> JournalPlace:
@@ -155,9 +155,15 @@ class Scenario:
             assert self.check() in allowed, (at, fault)
 
     def _copy_from(self, broken: Path) -> None:
-        """The memory as the death left it."""
+        """The memory as the death left it, with its hard links."""
         shutil.rmtree(self.root, ignore_errors=True)
-        shutil.copytree(broken, self.root, symlinks=True)
+        copies: dict[int, str] = {}
+
+        def copy(source: str, target: str) -> None:
+            first = copies.setdefault(os.stat(source).st_ino, target)
+            shutil.copy2(source, target) if first == target else os.link(first, target)
+
+        shutil.copytree(broken, self.root, symlinks=True, copy_function=copy)
 
 
 def run(work: Path, sync: bool, history: bool) -> dict[str, Any]:
@@ -174,4 +180,6 @@ def run(work: Path, sync: bool, history: bool) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    if "without" in sys.argv:
+        do_without(Missing[sys.argv[sys.argv.index("without") + 1]])
     print(json.dumps(run(Path(sys.argv[1]), sync="sync" in sys.argv, history="history" in sys.argv)))

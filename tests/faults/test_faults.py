@@ -40,6 +40,19 @@ def test_commits_that_are_kept_at_every_operation(folder: Path) -> None:
     assert found["faults"] > 800 and found["faults in recovery"] > 400
 
 
+def test_commits_where_no_file_system_can_exchange_files(folder: Path) -> None:
+    """Replacing a note takes two renames, or a rename, a link and an unlinking: it is never away for good."""
+    found = disturb("memory_faults", folder, "without", "RENAME_FLAGS")
+    assert found["faults"] > 1500 and found["faults in recovery"] > 1500
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("missing", ["EXCHANGE", "RENAME_FLAGS", "LINKS"])
+def test_commits_that_are_kept_where_no_file_system_can_exchange_files(folder: Path, missing: str) -> None:
+    found = disturb("memory_faults", folder, "history", "without", missing)
+    assert found["faults"] > 1500 and found["faults in recovery"] > 1500
+
+
 def test_stores_are_filled_here_and_there(folder: Path) -> None:
     found = disturb("history_faults", folder, 7)
     assert found["fill"] > 10 and found["forget"] > 4

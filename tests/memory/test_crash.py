@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from trioagent import _errors
-from trioagent.memory import ChangeSet, Memory, Receipt
+from trioagent.memory import ChangeSet, Memory, Receipt, _fsops
 from trioagent.memory._receipts import read_receipt
 
 from ..open_files import open_files
@@ -249,6 +249,43 @@ def test_notes_changed_after_the_crash_stay(tmp_path: Path, after: int, moved: i
         expected.write("user.md", b"by hand\n")
         expected.write("entities/old.md", b"by hand\n")
     assert read_tree(root) == expected
+
+
+@pytest.mark.parametrize("exchanges", [True, False])
+def test_a_save_that_a_dying_commit_had_displaced_is_put_back(
+    tmp_path: Path, exchanges: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An editor saves in the instant before the rename, and the process dies in the instant after it."""
+    before().lay_down(tmp_path)
+    new = before()
+    new.write("user.md", b"from the block\n")
+    new.delete("entities/old.md")
+    rename_flags = _fsops._renameat2
+
+    def renameat2(dir_fd: int, name: str, new_dir_fd: int, new_name: str, flags: int) -> None:
+        if flags == 2 and not exchanges:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        rename_flags(dir_fd, name, new_dir_fd, new_name, flags)
+
+    monkeypatch.setattr(_fsops, "_renameat2", renameat2)
+    for victim, operation in (("user.md", "exchange" if exchanges else "rename"), ("old.md", "rename")):
+
+        def save_and_die(
+            _: int, name: str, step: Callable[..., Any], args: tuple[Any, ...], *, victim: str = victim
+        ) -> Any:
+            if victim not in args or PRIVATE in args:
+                return step(*args)
+            (next(tmp_path.rglob(victim))).write_bytes(b"by hand\n")
+            step(*args)
+            raise Died
+
+        with pytest.raises(Died), switched(save_and_die, (operation,)):
+            commit_now(tmp_path, before().changes_to(new))
+        recover_now(tmp_path)
+        assert next(tmp_path.rglob(victim)).read_bytes() == b"by hand\n"
+        assert not (tmp_path / PRIVATE).exists()
+        shutil.rmtree(tmp_path)
+        before().lay_down(tmp_path)
 
 
 def test_a_record_of_0_1_is_carried_out(tmp_path: Path) -> None:

@@ -36,6 +36,10 @@ class OvertakenError(Exception):
         self.path = path
 
 
+class RecordNeededError(Exception):
+    """Two files cannot change places here, so a note would be away for a moment: first there has to be a record."""
+
+
 class StepError(Exception):
     """The system refused one step of a commit."""
 
@@ -45,7 +49,13 @@ class StepError(Exception):
 
 
 def carry_out(
-    record: CommitRecord, folders: Folders, private_fd: int, *, sync: bool = False, again: bool = False
+    record: CommitRecord,
+    folders: Folders,
+    private_fd: int,
+    *,
+    sync: bool = False,
+    again: bool = False,
+    recorded: bool = True,
 ) -> None:
     """Do what the record says, as far as it is not done yet.
 
@@ -55,8 +65,10 @@ def carry_out(
         private_fd: ``.trioagent``, with the staged files.
         sync: flush every folder that has changed.
         again: after a crash: notes that are not in the version that the commit replaces are left as they are.
+        recorded: the record lies in ``.trioagent``, so that a death at any step is recovered from.
 
     Raises:
+        RecordNeededError: not without the record being there; nothing was done. Never if *recorded*.
         OvertakenError: another program changed a note meanwhile; to be taken back. Not with *again*.
         StepError: the system refused; to be taken back, or tried again.
     """
@@ -67,7 +79,7 @@ def carry_out(
     for folder in record.made:
         _step(folder.path, _make_folder, folder, folders)
     for write in record.writes:
-        _step(write.path, _write, write, folders, private_fd, again)
+        _step(write.path, _write, write, folders, private_fd, again, recorded)
     if sync:
         _flush(record, folders, private_fd)
     if record.receipt:  # last: until here the record must stay where recovery looks for it
@@ -146,6 +158,10 @@ def _at(folders: Folders, path: str) -> tuple[int | None, str]:
 
 def _delete(deletion: Deletion, folders: Folders, private_fd: int, again: bool) -> None:
     fd, name = _at(folders, deletion.path)
+    if again and _fsops.lstat(deletion.file, private_fd) is not None:
+        if not _matches(deletion.file, private_fd, deletion.before):
+            _undelete(deletion, folders, private_fd)  # another's save, which was about to be put back
+        return
     if fd is None or (again and not _matches(name, fd, deletion.before)):
         return
     try:
@@ -169,35 +185,44 @@ def _put_back(file: str, folders: Folders, path: str, private_fd: int) -> None:
     """Move an old note from ``.trioagent`` to its place, unless another lies there by now."""
     fd, name = _at(folders, path)
     if fd is not None:
-        try:
-            _fsops.rename_new(file, private_fd, name, fd)
-        except OSError as error:
-            if error.errno not in _OVERTAKEN:
-                raise
+        _restore(file, private_fd, name, fd)
 
 
-def _write(write: StagedWrite, folders: Folders, private_fd: int, again: bool) -> None:
+def _write(write: StagedWrite, folders: Folders, private_fd: int, again: bool, recorded: bool) -> None:
     fd, name = _at(folders, write.path)
-    if again:
-        if not _matches(write.file, private_fd, write.after):
-            # It is in its place already, and this is the old note; or a power cut has torn it.
-            return
-        if fd is None or not _awaits(write, name, fd, private_fd):
-            return
+    if again and (fd is None or not _is_still_to_do(write, name, fd, private_fd)):
+        return
     if fd is None:
         raise OvertakenError(write.path)
-    if not _place(write, name, fd, private_fd) and not again:
+    if not _place(write, name, fd, private_fd, recorded) and not again:
         raise OvertakenError(write.path)
 
 
-def _awaits(write: StagedWrite, name: str, fd: int, private_fd: int) -> bool:
-    """After a crash: does the place still hold what the commit replaces?"""
+def _is_still_to_do(write: StagedWrite, name: str, fd: int, private_fd: int) -> bool:
+    """After a crash: is the note still staged, and does its place hold what the commit replaces?
+
+    A save of another program that the commit had displaced, and was about to put back, is put back.
+    """
+    is_staged = _matches(write.file, private_fd, write.after)
+    if is_staged and _is_same(write.file, private_fd, name, fd):
+        _fsops.unlink(write.file, private_fd)  # the second half of `rename_new`
+        return False
     if _fsops.lstat(write.set_aside, private_fd) is not None:
-        return _fsops.lstat(name, fd) is None
-    return _matches(name, fd, write.before)
+        if not _matches(write.set_aside, private_fd, write.before):
+            _restore(write.set_aside, private_fd, name, fd)
+            return False
+        return is_staged and _fsops.lstat(name, fd) is None
+    if is_staged:
+        return _matches(name, fd, write.before)
+    # It is in its place, and this is the old note, or another's save; or a power cut has torn it.
+    if not isinstance(write.before, LegacyVersion) and _matches(name, fd, write.after):
+        displaced = _fsops.version(write.file, private_fd)
+        if displaced not in (None, write.before):
+            _fsops.exchange(write.file, private_fd, name, fd)
+    return False
 
 
-def _place(write: StagedWrite, name: str, fd: int, private_fd: int) -> bool:
+def _place(write: StagedWrite, name: str, fd: int, private_fd: int, recorded: bool) -> bool:
     """Put a staged note in its place; False, and the place as it was, if another program changed what lies there."""
     if write.before is not None and _fsops.lstat(write.set_aside, private_fd) is None:
         # Looked at once more, so that hardly ever anybody sees, and builds on, a note that is then taken back.
@@ -210,14 +235,9 @@ def _place(write: StagedWrite, name: str, fd: int, private_fd: int) -> bool:
                 return False  # deleted, or a folder now
             raise
         if exchanged:
-            if _is_displaced(write.file, private_fd, write.before):
-                return True
-            _fsops.exchange(write.file, private_fd, name, fd)
-            if not _matches(
-                write.file, private_fd, write.after
-            ):  # a second save, in this very moment: the last one stands
-                _fsops.exchange(write.file, private_fd, name, fd)
-            return False
+            return _is_right_exchange(write, name, fd, private_fd)
+        if not recorded:
+            raise RecordNeededError
         # Without an exchange the note is away for a moment; what lies there is looked at before it is replaced.
         try:
             _fsops.rename(name, fd, write.set_aside, private_fd)
@@ -226,7 +246,7 @@ def _place(write: StagedWrite, name: str, fd: int, private_fd: int) -> bool:
                 return False
             raise
         if not _is_displaced(write.set_aside, private_fd, write.before):
-            _fsops.rename_new(write.set_aside, private_fd, name, fd)
+            _restore(write.set_aside, private_fd, name, fd)
             return False
     try:
         _fsops.rename_new(write.file, private_fd, name, fd)
@@ -237,20 +257,52 @@ def _place(write: StagedWrite, name: str, fd: int, private_fd: int) -> bool:
     return True
 
 
+def _is_right_exchange(write: StagedWrite, name: str, fd: int, private_fd: int) -> bool:
+    """Whether a note that was exchanged is what the commit replaces; else the two are exchanged back."""
+    if _is_displaced(write.file, private_fd, write.before):
+        return True
+    _fsops.exchange(write.file, private_fd, name, fd)
+    if not _matches(write.file, private_fd, write.after):  # a second save, in this very moment: the last one stands
+        _fsops.exchange(write.file, private_fd, name, fd)
+    return False
+
+
+def _restore(file: str, private_fd: int, name: str, fd: int) -> None:
+    """Move what was displaced back to its place, unless another lies there by now."""
+    try:
+        _fsops.rename_new(file, private_fd, name, fd)
+    except OSError as error:
+        if error.errno not in _OVERTAKEN:
+            raise
+
+
 def _unwrite(write: StagedWrite, folders: Folders, private_fd: int) -> None:
     fd, name = _at(folders, write.path)
     if _fsops.lstat(write.set_aside, private_fd) is not None:
         if fd is not None and _matches(name, fd, write.after):
-            _fsops.rename(name, fd, write.file, private_fd)
+            _unplace(write, name, fd, private_fd)
         _put_back(write.set_aside, folders, write.path, private_fd)
         return
     if fd is None or not _matches(name, fd, write.after):
         return
-    if _fsops.lstat(write.file, private_fd) is None:
-        if write.before is None:
-            _fsops.rename(name, fd, write.file, private_fd)
-    elif not _matches(write.file, private_fd, write.after):
+    if write.before is None:
+        _unplace(write, name, fd, private_fd)
+    elif _fsops.lstat(write.file, private_fd) is not None and not _matches(write.file, private_fd, write.after):
         _fsops.exchange(write.file, private_fd, name, fd)
+
+
+def _unplace(write: StagedWrite, name: str, fd: int, private_fd: int) -> None:
+    """Take a note that the commit has written from its place."""
+    if _fsops.lstat(write.file, private_fd) is None:
+        _fsops.rename(name, fd, write.file, private_fd)
+    elif _is_same(write.file, private_fd, name, fd):  # half of `rename_new`; renaming one to the other does nothing
+        _fsops.unlink(name, fd)
+
+
+def _is_same(name: str, dir_fd: int, other: str, other_dir_fd: int) -> bool:
+    """Whether two names are links to one file."""
+    status, other_status = _fsops.lstat(name, dir_fd), _fsops.lstat(other, other_dir_fd)
+    return status is not None and other_status is not None and os.path.samestat(status, other_status)
 
 
 def _remove_folder(folder: FolderChange, folders: Folders) -> None:

@@ -10,6 +10,7 @@
 A process that dies before 3 leaves files that the next lease removes; one that dies later leaves a record that the next
 lease carries out (:mod:`._recovery`). Where the system refuses a step of 4, or another program has changed a note
 meanwhile, all of it is taken back. A commit of a single change needs no record: its one rename is atomic by itself.
+Where a file system cannot exchange two files, replacing a note takes two renames, and the record is written after all.
 
 By default that holds for the death of the process at any instant, whatever the file system: the kernel keeps what was
 written. With ``sync`` it holds for a power cut too, at the price of an fsync for each file and folder.
@@ -37,7 +38,7 @@ from .._errors import (
 from .._steps import STEP_NAMES
 from ..tools import AccessRules
 from . import _fsops
-from ._apply import OvertakenError, StepError, carry_out, give_to, take_back, tidy
+from ._apply import OvertakenError, RecordNeededError, StepError, carry_out, give_to, take_back, tidy
 from ._changes import ChangeSet, NoteChange
 from ._history._journal import CommitJournal, JournalPlace, open_journal
 from ._history._revisions import CommitOrigin
@@ -290,7 +291,13 @@ def _save(
             if with_record and leased.sync:
                 _fsops.fsync(fd)
                 _fsops.fsync(leased.root_fd)
-            carry_out(record, folders, fd, sync=leased.sync)
+            try:
+                carry_out(record, folders, fd, sync=leased.sync, recorded=with_record)
+            except RecordNeededError:
+                _write_staged(UNFINISHED, _encoded(record), fd, sync=leased.sync)
+                _fsops.rename(UNFINISHED, fd, REDO, fd)
+                with_record = True
+                carry_out(record, folders, fd, sync=leased.sync)
         except (OSError, StepError, OvertakenError) as error:
             _take_back(leased, folders, record, fd, journal, with_record=with_record)
             raise _refusal(leased, error) from error

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from trioagent import _errors
-from trioagent.memory import ChangeSet, Memory, Receipt, _fsops
+from trioagent import _errors, _files
+from trioagent.memory import ChangeSet, Memory, Receipt
 from trioagent.memory._receipts import read_receipt
 
 from ..open_files import open_files
@@ -260,14 +260,13 @@ def test_a_save_that_a_dying_commit_had_displaced_is_put_back(
     new = before()
     new.write("user.md", b"from the block\n")
     new.delete("entities/old.md")
-    rename_flags = _fsops._renameat2
 
     def renameat2(dir_fd: int, name: str, new_dir_fd: int, new_name: str, flags: int) -> None:
         if flags == 2 and not exchanges:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-        rename_flags(dir_fd, name, new_dir_fd, new_name, flags)
+        _files.renameat2(dir_fd, name, new_dir_fd, new_name, flags)
 
-    monkeypatch.setattr(_fsops, "_renameat2", renameat2)
+    monkeypatch.setattr("trioagent.memory._fsops.renameat2", renameat2)
     for victim, operation in (("user.md", "exchange" if exchanges else "rename"), ("old.md", "rename")):
 
         def save_and_die(

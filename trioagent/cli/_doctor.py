@@ -111,8 +111,8 @@ def _notes(memory: Path, choice: PolicyChoice, profile: Profile) -> Iterator[Che
     if found.exchanges is not None:
         can = "files can change places at once here, so no save by an editor is ever lost"
         cannot = (
-            "files cannot change places at once here (no RENAME_EXCHANGE): a save in the microseconds between an "
-            "agent's last look at a note and its own save is overwritten"
+            "files cannot change places at once here (no RENAME_EXCHANGE): while an agent saves a note, other programs "
+            "do not find it for some microseconds"
         )
         yield Check("others' edits", True, can if found.exchanges else cannot)
     if found.on_network:

@@ -7,6 +7,8 @@ from ._commit import NO_ORIGIN as NO_ORIGIN
 from ._commit import Receipt as Receipt
 from ._diagnosis import FolderReport as FolderReport
 from ._diagnosis import examine_folder as examine_folder
+from ._file_system import folds_names as folds_names
+from ._file_system import kept_name as kept_name
 from ._file_system import on_network as on_network
 from ._history._revisions import BlameLine as BlameLine
 from ._history._revisions import CommitOrigin as CommitOrigin

@@ -42,6 +42,7 @@ from ._apply import OvertakenError, RecordNeededError, StepError, carry_out, giv
 from ._changes import ChangeSet, NoteChange
 from ._history._journal import CommitJournal, JournalPlace, open_journal
 from ._history._revisions import CommitOrigin
+from ._kept_names import under_kept_names
 from ._knowledge import NOTHING_SEEN, Knowledge, SeenNotes
 from ._obstacles import check_places, reason_of
 from ._paths import Folders, is_inside
@@ -208,8 +209,9 @@ def _checked_plan(
     seen: SeenNotes,
     sizes: Sizes,
 ) -> CommitPlan:
+    changes, seen, respelled = under_kept_names(folders, changes, seen)
     try:
-        plan = make_plan(folders, changes)
+        plan = make_plan(folders, changes, respelled)
         if leased.rules is not None:
             check_policy(plan, leased.rules, folders)
         if knowledge is not None:

@@ -1,14 +1,21 @@
-"""Whether a folder lies on a network file system, known by the type that the kernel reports for it.
+"""What kind of file system a folder lies on.
 
-An operation on such a file system may wait for a server for any length of time, so it never runs on the event loop.
+Whether it is a network file system is known by the type that the kernel reports for it: an operation there may wait for
+a server for any length of time, so it never runs on the event loop. Whether it takes several spellings for one name is
+found out by asking for another spelling of a name that is there.
 """
 
 from __future__ import annotations
 
 import ctypes
+import os
+import string
 import sys
+from collections.abc import Iterator
+from unicodedata import normalize
 
 from .._files import libc
+from . import _fsops
 
 # f_type of statfs(2) as in linux/magic.h, and of file systems outside the kernel's tree. FUSE counts as one: what
 # answers is a program, often one that asks a server (sshfs, rclone, GlusterFS, s3fs).
@@ -51,3 +58,37 @@ def on_network(fd: int) -> bool:
     if libc().fstatfs(fd, buffer) != 0:
         return False
     return is_network_type(ctypes.c_long.from_buffer(buffer).value)
+
+
+_OTHER_CASE = {ord(char): char.swapcase() for char in string.ascii_letters}
+_IGNORED = "\u200b"  # a character that nobody sees, and that file systems which fold names leave out
+
+
+def folds_names(dir_fd: int, name: str) -> bool:
+    """Whether what is called *name* in a folder is found under another case, form or spelling of that name, too."""
+    for other in _other_spellings(name):  # of which there is none as a rule
+        found = _fsops.lstat(other, dir_fd)
+        status = None if found is None else _fsops.lstat(name, dir_fd)
+        if found is not None and status is not None and os.path.samestat(found, status):
+            return True
+    return False
+
+
+def kept_name(dir_fd: int, name: str) -> str:
+    """The name that a folder keeps for what *name* finds in it; the same but where the file system folds names."""
+    if not folds_names(dir_fd, name):
+        return name
+    names = _fsops.names(dir_fd)
+    return name if name in names else next((each for each in names if folded(each) == folded(name)), name)
+
+
+def folded(name: str) -> str:
+    """What is equal for names, or paths, that are one on a file system that folds names."""
+    return normalize("NFC", normalize("NFC", name).replace(_IGNORED, "").casefold())
+
+
+def _other_spellings(name: str) -> Iterator[str]:
+    cased = name.translate(_OTHER_CASE)
+    yield cased if cased != name else name + _IGNORED
+    if not name.isascii():
+        yield from {normalize("NFC", name), normalize("NFD", name)} - {name}

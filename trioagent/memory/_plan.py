@@ -18,11 +18,13 @@ from .._errors import MemoryConflictError, MemoryLimitError
 from ..tools import DEFAULT_RULES, AccessRules, Version, is_hidden, nfc, usual_forms, version_of
 from . import _fsops
 from ._changes import ChangeSet
+from ._file_system import folded, folds_names
 from ._paths import Folders, is_inside, parents, split
 from ._record import FolderChange
 from ._sizes import Sizes
 
 _DEEPEST = 128  # whatever the limits are: what lies deeper is not counted either (see `_sizes`)
+_FEW_NAMES = 100
 _PATH_MAX = 4096  # Linux: a longer path cannot be opened by name
 
 
@@ -87,8 +89,11 @@ class CommitPlan:
         return grown
 
 
-def make_plan(folders: Folders, changes: ChangeSet) -> CommitPlan:
+def make_plan(folders: Folders, changes: ChangeSet, respelled: Set[str] = frozenset()) -> CommitPlan:
     """The difference between *changes* and the memory now.
+
+    Args:
+        respelled: of the notes to write, those whose place only another spelling of their name takes, which is deleted.
 
     Raises:
         MemoryConflictError: something else has come to lie where a note or folder would have to be.
@@ -131,7 +136,7 @@ def make_plan(folders: Folders, changes: ChangeSet) -> CommitPlan:
     replaced: dict[str, PresentNote] = {}
     for path, data in changes.writes.items():
         version = version_of(data)
-        status = folders.status(path)
+        status = None if path in respelled else folders.status(path)
         if status is not None and stat.S_ISDIR(status.st_mode):
             if path not in removed or not _becomes_empty(folders, path, deletes.keys() | removed.keys()):
                 blocked.add(path)
@@ -244,12 +249,19 @@ def check_limits(
 def _check_forms(plan: CommitPlan, folders: Folders) -> None:
     """Refuse a new name that equals another but for the form of its accents: people and links take them for one.
 
+    The same for its case, where the file system takes both for one.
+
     The tools never ask for one; a block's own ``open`` and ``os.rename`` may.
     """
     new = [path for path in plan.writes if path not in plan.replaced] + [folder.path for folder in plan.made]
     gone = {*plan.deletes, *(folder.path for folder in plan.removed)}
     taken: dict[str, str] = {}
+    as_folded: dict[str, str] = {}
     for path in new:
+        if len(new) > 1:
+            other = as_folded.setdefault(folded(path), path)
+            if nfc(other) != nfc(path) and _folds(folders, path):
+                raise MemoryLimitError(path, f"has the same name as {other!r} but for its case; write one of them")
         if path.isascii():
             continue
         other = taken.setdefault(nfc(path), path)
@@ -260,6 +272,17 @@ def _check_forms(plan: CommitPlan, folders: Folders) -> None:
             raise MemoryLimitError(
                 path, f"has the same name as {other!r} but for the form of its accents; use that one"
             )
+
+
+def _folds(folders: Folders, path: str) -> bool:
+    """Whether names in the folder of *path*, or in the nearest one that is there, are one whatever their case."""
+    while path:
+        path = split(path)[0]
+        fd = folders.at(path)
+        names = [] if fd is None else _fsops.names(fd)[:_FEW_NAMES]
+        if fd is not None and names:
+            return any(folds_names(fd, name) for name in names)
+    return False
 
 
 def _check_names(path: str, limits: MemoryLimits, root: str) -> None:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 
 from .._errors import MemoryLimitError, MemoryStorageError, SandboxError
 from .._steps import STEP_BYTES, STEP_NAMES
-from ..memory import ChangeSet
+from ..memory import ChangeSet, kept_name
 from ..tools import DEFAULT_RULES, AccessRules, hidden_part, is_shown
 from ._guest.layers import GONE, GONE_BYTES
 from ._guest.limits import MAX_DEPTH, RESERVED, TEMPORARY, is_reserved
@@ -296,8 +296,9 @@ class _Reader:
         self._bytes_left -= info.st_size
         if self._bytes_left < 0:
             raise TooManyNamesError
-        if before is not None and _same_file(upper, lower, name, info, before):
-            return
+        same = before is not None and lower is not None and _same_file(upper, lower, name, info, before)
+        if same and lower is not None and kept_name(lower, name) == name:
+            return  # else it may be the new spelling of a name that is gone
         if info.st_size > self._left:  # a sparse file may claim any size
             raise MemoryLimitError(path, f"has {info.st_size} bytes, more than one block may write; make it smaller")
         content = _read(name, upper, path, info.st_size)

@@ -15,7 +15,7 @@ from typing import TypeVar
 import attrs
 import trio
 
-from ..memory import Folders
+from ..memory import Folders, folds_names
 from ..tools import DEFAULT_RULES, AccessRules, hidden_part, is_shown
 from ._indexes import Watch
 
@@ -130,6 +130,23 @@ class HiddenNames:
             if len(watched.left_out) > _MOST_GLOBS:
                 watched.left_out.popitem(last=False)
         return found
+
+
+def folds_any(root: int, paths: Sequence[str]) -> bool:
+    """Whether the file system finds one of *paths* in the memory under another spelling, too.
+
+    An overlay leaves out a name as it is spelled, and would show it under another. One name of each folder is tried.
+    """
+    tried: dict[str, str] = {}
+    for path in paths:
+        folder, _, name = path.rpartition("/")
+        tried.setdefault(folder, name)
+    with Folders(root) as folders:
+        for folder, name in tried.items():
+            fd = folders.at(folder)
+            if fd is not None and folds_names(fd, name):
+                return True
+    return False
 
 
 def _exists(path: str, root: int) -> bool:

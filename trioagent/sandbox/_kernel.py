@@ -24,7 +24,7 @@ from ..tools import DEFAULT_RULES, AccessRules
 from ._block_session import Attempts, BlockLostError, BlockSession, ChildDied, RunSlot
 from ._collect_changes import TooManyNamesError, ViewRemovedError, read_changes, read_layer, read_layered, read_pieces
 from ._guest.views import VIEW, is_intact
-from ._hidden_names import HiddenNames
+from ._hidden_names import HiddenNames, folds_any
 from ._indexes import PIECE, IndexBounds, Indexes, SharedIndex
 from ._mixed_ownership import MixedOwnership
 from ._pressure import MemoryPressure
@@ -54,6 +54,7 @@ class _Run:
     host_tools: Mapping[str, HostTool]
     slot: RunSlot
     seconds: float  # that it may still run
+    layered: bool = False  # its view cannot be an overlay
     pieces: list[bytes] | None = None  # for a block of our own: what it wrote
     attempts: Attempts = attrs.field(factory=Attempts)
     descriptors: Hold = attrs.field(init=False)  # once it has its slot
@@ -152,6 +153,7 @@ class KernelTier:
             host_tools,
             RunSlot(self._running, self._pressure),
             self.limits.wall_seconds,
+            layered=self._is_layered(root_fd, hide),
         )
         run.descriptors = await run.slot.begin()
         try:
@@ -164,15 +166,22 @@ class KernelTier:
         finally:
             run.slot.end()
 
+    def _is_layered(self, root_fd: int | None, hide: Sequence[str]) -> bool:
+        """Whether a view of this memory cannot be an overlay: none can be mounted, or it would show what is hidden."""
+        if self.tier != "kernel" or root_fd is None:
+            return False
+        return place_of(root_fd) in self._not_mounted or folds_any(root_fd, hide)
+
     async def _run(self, run: _Run, *, full: bool) -> Outcome:
         async def once() -> Outcome:
-            layered = run.root_fd is not None and place_of(run.root_fd) in self._not_mounted
+            layered = run.layered
             try:
                 return await self._run_once(run, await self._zygotes.get(full=full, layered=layered), layered)
             except NotMountedError as error:
                 if layered or run.root_fd is None:
                     raise
                 self._not_mounted.add(place_of(run.root_fd))
+                run.layered = True
                 raise CodeNotSentError(error.problem) from error  # the next child has a layered view
 
         return await run.attempts.run(once)
@@ -242,6 +251,7 @@ class KernelTier:
         rules = DEFAULT_RULES
         hide = await self._hidden.find(root_fd, rules) or ()
         run = _Run(code, root_fd, root_fd, hide, rules, {}, RunSlot(trio.CapacityLimiter(1)), self.limits.wall_seconds)
+        run.layered = self._is_layered(root_fd, hide)
         run.pieces = []
         run.descriptors = await run.slot.begin()
         try:

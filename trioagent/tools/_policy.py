@@ -139,6 +139,8 @@ def _excluded(unwanted: list[str], path: str, *, below: bool = False) -> bool:
     """
     if not unwanted:
         return False
+    if not path.isascii():
+        path = "".join(char for char in path if category(char) != "Cf")  # which some file systems ignore
     path = path.casefold()
     parts = path.split("/")
     paths = ["/".join(parts[: count + 1]) for count in range(len(parts))] if below else [path]

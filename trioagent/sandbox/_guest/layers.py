@@ -80,11 +80,13 @@ class Layers:
         self._folders: dict[Key, str] = {key_of(info): "" for info in self._root}
         self._plain: set[str] = set()  # folders, known to be no links
         self._before: dict[str, os.stat_result] = {}  # of copies that were not changed since
+        self._listed: dict[Key, str] = {}  # folders in `listings`, by what they are in the memory
         self.cwd = ""
         self.gone: set[str] = set()
         for folder in self._listings:  # these are in the layer too
             info = self._below(folder)
             if folder and info is not None:
+                self._listed[key_of(info)] = folder
                 self._folders[key_of(REAL.stat(folder, dir_fd=upper))] = folder
                 self._before[folder] = info
 
@@ -116,9 +118,10 @@ class Layers:
                 continue
             last = all(name in ("", ".") for name in waiting)
             if last and not waiting and not follow:
-                return path
+                return self._as_listed(path)
             try:
-                mode = self.lstat(path).st_mode
+                info = self.lstat(path)
+                mode = info.st_mode
             except FileNotFoundError:
                 if last and "." not in waiting:
                     return path
@@ -133,11 +136,20 @@ class Layers:
                     here = ""
                 continue
             if stat.S_ISDIR(mode):
+                path = self._as_listed(path, info)
                 self._plain.add(path)
             elif not last or waiting:
                 failed(errno.ENOTDIR)
             here = path
         return here
+
+    def _as_listed(self, path: str, info: os.stat_result | None = None) -> str:
+        """*path*, or how it is listed: where case does not count, it may be another spelling of a listed folder."""
+        if not self._listed or path in self._listings:
+            return path
+        with suppress(OSError):
+            return self._listed.get(key_of(info or self.lstat(path)), path)
+        return path
 
     def target(self, path: str) -> str:
         """What the symbolic link at *path* says."""
@@ -422,8 +434,8 @@ class Layers:
             there = None
         if stat.S_ISLNK(info.st_mode):
             failed(errno.EACCES)  # a block can make none
-        if source == target:
-            return
+        if source == target or (there is not None and key_of(info) == key_of(there)):
+            return  # two names of one file, or of one folder where case does not count: as rename(2) has it
         if there is not None:
             if stat.S_ISDIR(there.st_mode) and not is_folder:
                 failed(errno.EISDIR)

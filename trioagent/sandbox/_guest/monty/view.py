@@ -304,10 +304,10 @@ class _Before:
         return self._memory.kind(path) == "folder"
 
     def has(self, path: str, data: bytes) -> bool:
-        """Is the note *path* there, with just this content?"""
+        """Is the note *path* there, with just this name and content?"""
         try:
             return (
-                self._memory.kind(path) == "file"
+                self._memory.locate(path) == (path, "file")
                 and self._memory.size(path) == len(data)
                 and self._memory.read(path, len(data) + 1) == data
             )

@@ -6,10 +6,11 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from trioagent.sandbox import open_sandbox
+from trioagent.sandbox import _kernel, open_sandbox
 from trioagent.sandbox._collect_changes import read_pieces
 from trioagent.sandbox._indexes import PIECE, Indexes, SharedIndex
 from trioagent.tools import RESERVED, is_reserved
@@ -101,6 +102,43 @@ async def test_an_index_that_cannot_be_mapped_or_read_is_none(tmp_path: Path, mo
             content, layout = given
             result = await sandbox.run("x = len(search('needle')) > 0\ny = 6 * 7", memory_path=memory)
             assert (result.error, result.locals["y"]) == ("", "42")
+
+
+async def test_damaged_pieces_make_no_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by a bad disk, between the builder's child and the host."""
+
+    def damaged(*args: Any, **options: Any) -> list[bytes]:
+        pieces = read_pieces(*args, **options)
+        damage.append(len(pieces[0]) // 2)
+        pieces[0] = pieces[0][: damage[-1]] + bytes([pieces[0][damage[-1]] ^ 1]) + pieces[0][damage[-1] + 1 :]
+        return pieces
+
+    damage: list[int] = []
+    memory = filled(tmp_path / "memory")
+    monkeypatch.setattr(_kernel, "read_pieces", damaged)
+    async with open_sandbox("kernel") as sandbox:
+        for _ in range(3):
+            assert await uses_index(sandbox, memory) is False
+            await indexes(sandbox).idle()
+    assert len(damage) == 1  # it is not tried again at once
+
+
+async def test_an_index_that_was_damaged_later_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = filled(tmp_path / "memory")
+    async with open_sandbox("kernel") as sandbox:
+        expected = (await sandbox.run("found = search('needle')", memory_path=memory)).locals
+        await indexes(sandbox).idle()
+        (kept,) = indexes(sandbox)._kept.values()
+        data = os.pread(kept.file, kept.size, 0)
+        other = os.memfd_create("index")
+        try:
+            os.write(other, data[:-400] + os.urandom(400))
+            sealed, kept.file = kept.file, other
+            result = await sandbox.run("found = search('needle')", memory_path=memory)
+            assert (result.error, result.locals) == ("", expected)
+        finally:
+            kept.file = sealed
+            os.close(other)
 
 
 async def test_changed_notes_with_names_that_grow_in_a_request(tmp_path: Path) -> None:

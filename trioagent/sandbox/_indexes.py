@@ -29,7 +29,7 @@ from trio_util import AsyncValue
 
 from .._steps import STEP_NAMES
 from ..memory import Folders
-from ..tools import hidden_part
+from ..tools import check_part, hidden_part
 from ._sandbox import Outcome
 
 _EVENT = Struct("iIII")
@@ -438,7 +438,13 @@ class Indexes:
 
 
 def _sealed(old: int, size: int, pieces: list[bytes]) -> int:
-    """A file in memory that nobody can change: the first *size* bytes of the old one, and then the pieces."""
+    """A file in memory that nobody can change: the first *size* bytes of the old one, and then the pieces.
+
+    Raises:
+        OSError: there can be none.
+        ValueError, struct.error: the pieces are not, together, what was made.
+    """
+    check_part(memoryview(b"".join(pieces)))
     file = os.memfd_create("index", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         for piece in (os.pread(old, size, 0) if size else b"", *pieces):

@@ -31,6 +31,7 @@ from ._disk import Disk as Disk
 from ._disk import Folder as Folder
 from ._edit import edited as edited
 from ._index import Index as Index
+from ._index import check_part as check_part
 from ._names import is_text as is_text
 from ._names import nfc as nfc
 from ._names import suffix_of as suffix_of

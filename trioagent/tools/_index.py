@@ -11,13 +11,14 @@ Its bytes are looked at when they are first asked for: a block that does not sea
 
 from __future__ import annotations
 
+from binascii import crc32
 from collections.abc import Iterable, Iterator, Sequence
 from struct import Struct
 from typing import NamedTuple
 
 from ._disk import Disk
 from ._paths import is_hidden
-from ._segment import Segment, pack_notes
+from ._segment import DamagedError, Segment, pack_notes
 from ._table import as_set
 from ._text import comparable, most_alike
 from .links import Names
@@ -25,7 +26,7 @@ from .links import Names
 READ_BYTES = 1024 * 1024
 """How much of a note is searched."""
 
-_NUMBER = Struct("=I")
+_NUMBER, _HEAD = Struct("=I"), Struct("=II")  # of a part: its checksum, and how many parts are before it
 
 
 class Part(NamedTuple):
@@ -126,9 +127,9 @@ class Index:
             members.to_bytes((segment.count + 7) // 8, "little")
             for members, (_, segment) in zip(outdated, known, strict=False)
         ]
-        sizes = (len(sets), *map(len, sets))
+        head = b"".join((*map(_NUMBER.pack, (len(sets), *map(len, sets))), *sets))
         notes = pack_notes((path, read.get(path)) for path in paths)
-        return b"".join((*map(_NUMBER.pack, sizes), *sets, notes)), len(paths)
+        return b"".join((_NUMBER.pack(crc32(head)), head, notes)), len(paths)
 
     def _known(self) -> list[tuple[list[int], Segment]]:
         if self._parts is None:
@@ -138,14 +139,29 @@ class Index:
 
 
 def _read_part(data: memoryview) -> tuple[list[int], Segment]:
-    """What a part says of those before it, and its own notes."""
-    (count,) = _NUMBER.unpack_from(data)
-    at = _NUMBER.size * (count + 1)
+    """What a part says of those before it, and its own notes.
+
+    Raises:
+        DamagedError, struct.error: it is no part.
+    """
+    checksum, count = _HEAD.unpack_from(data)
+    start, at = _NUMBER.size, _HEAD.size + _NUMBER.size * count
     outdated = []
-    for (size,) in _NUMBER.iter_unpack(data[_NUMBER.size : at]):
+    for (size,) in _NUMBER.iter_unpack(data[_HEAD.size : at]):
         outdated.append(int.from_bytes(data[at : at + size], "little"))
         at += size
+    if crc32(data[start:at]) != checksum:
+        raise DamagedError("what is outdated in the parts before a part")
     return outdated, Segment(data[at:])
+
+
+def check_part(data: memoryview) -> None:
+    """Check the bytes of a part before blocks are given them.
+
+    Raises:
+        DamagedError, struct.error: they are not what :meth:`Index.renewed` made.
+    """
+    _read_part(data)[1].check()
 
 
 def _numbers(segment: Segment, paths: Iterable[str]) -> Iterator[int]:

@@ -7,9 +7,11 @@ left out of what is asked, and known from a later segment (see :mod:`._index`).
 from __future__ import annotations
 
 from array import array
+from binascii import crc32
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice, pairwise
 from struct import Struct
+from sys import byteorder
 
 from ._names import is_text, nfc
 from ._table import Table, numbers_in, pack
@@ -40,7 +42,18 @@ _TABLES = (
     "whole_sizes",
     "forms",  # NFC of a path or a folder's path, "//", that path, if the two differ: notes
 )
-_HEAD = Struct(f"={len(_TABLES) + 1}I")
+_HEAD = Struct(f"={2 * len(_TABLES) + 2}I")  # where each begins and the last one ends, their checksums, and of these
+
+
+class DamagedError(ValueError):
+    """The bytes are not those that were made."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
+
+    def __str__(self) -> str:
+        return f"{self.what} of an index was damaged: its checksum differs"
 
 
 def pack_notes(notes: Iterable[tuple[str, bytes | None]]) -> bytes:
@@ -77,7 +90,8 @@ def pack_notes(notes: Iterable[tuple[str, bytes | None]]) -> bytes:
     starts = [_HEAD.size]
     for table in packed:
         starts.append(starts[-1] + len(table))
-    return b"".join((_HEAD.pack(*starts), *packed))
+    head = _HEAD.pack(*starts, *map(crc32, packed), 0)
+    return b"".join((head[:-4], crc32(head).to_bytes(4, byteorder), *packed))
 
 
 def _book(table: dict[str, array[int]], keys: Iterable[str], number: int) -> None:
@@ -104,32 +118,81 @@ def _book_likeness(pairs: dict[str, array[int]], sizes: dict[str, array[int]], n
 
 
 class Segment:
-    """Looks things up in a segment's bytes."""
+    """Looks things up in a segment's bytes.
+
+    Each table is checked when it is first asked for: a block pays for those that it uses.
+
+    Raises:
+        DamagedError: from every method, and at once if it is the head.
+    """
 
     def __init__(self, data: memoryview) -> None:
-        starts = _HEAD.unpack_from(data)
-        tables = [Table(data[begin:end]) for begin, end in pairwise(starts)]
-        self._paths, readable, self.words, self.path_words, self.names, self.links, self.stems, *more = tables
-        self._alike = {False: more[:2], True: more[2:4]}
-        self._forms = more[4]
-        self.count = self._paths.count
+        head = _HEAD.unpack_from(data)
+        if crc32(bytes(4), crc32(data[: _HEAD.size - 4])) != head[-1]:
+            raise DamagedError("the head")
+        if len(data) != head[len(_TABLES)]:
+            raise DamagedError("the end")
+        self._data, self._places = data, list(pairwise(head[: len(_TABLES) + 1]))
+        self._checksums = head[len(_TABLES) + 1 : -1]
+        self._tables: dict[str, Table] = {}
+        self.count = self._table("paths").count
         self.everything = (1 << self.count) - 1
-        self.readable = readable.find("")
+
+    def _table(self, name: str) -> Table:
+        table = self._tables.get(name)
+        if table is None:
+            number = _TABLES.index(name)
+            begin, end = self._places[number]
+            data = self._data[begin:end]
+            if crc32(data) != self._checksums[number]:
+                raise DamagedError(f"the table {name!r}")
+            table = self._tables[name] = Table(data)
+        return table
+
+    def check(self) -> None:
+        """Check all of it."""
+        for name in _TABLES:
+            self._table(name)
+
+    @property
+    def readable(self) -> int:
+        """The notes whose content could be read."""
+        return self._table("readable").find("")
+
+    @property
+    def words(self) -> Table:
+        return self._table("words")
+
+    @property
+    def path_words(self) -> Table:
+        return self._table("path_words")
+
+    @property
+    def names(self) -> Table:
+        return self._table("names")
+
+    @property
+    def links(self) -> Table:
+        return self._table("links")
+
+    @property
+    def stems(self) -> Table:
+        return self._table("stems")
 
     def path(self, number: int) -> str:
-        return self._paths.key(number)
+        return self._table("paths").key(number)
 
     def paths(self, members: int) -> Iterator[str]:
         """The paths of a set of notes, in order."""
-        return map(self._paths.key, numbers_in(members))
+        return map(self._table("paths").key, numbers_in(members))
 
     def number(self, path: str) -> int | None:
-        return self._paths.place(path)
+        return self._table("paths").place(path)
 
     def other_forms(self, path: str, among: int) -> Iterator[str]:
         """The paths of a set of notes, or of their folders, that become *path* under NFC, and are not it."""
         start = f"{path}//"
-        for key, members in self._forms.entries_beginning(start):
+        for key, members in self._table("forms").entries_beginning(start):
             if members & among:
                 yield key[len(start) :]
 
@@ -137,7 +200,8 @@ class Segment:
         """The notes of a set whose names, or whole paths, are most like *target*, for :func:`.most_alike`."""
         if not target:
             return []
-        pairs, sizes = self._alike[whole]
+        kind = "whole" if whole else "stem"
+        pairs, sizes = self._table(f"{kind}_pairs"), self._table(f"{kind}_sizes")
         shared = _counted(pairs.find(pair) & among for pair in pairs_asked(target))
         by_size = [(int(key), sizes.members(at)) for at, key in enumerate(sizes.keys())]
         classes = sorted(

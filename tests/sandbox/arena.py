@@ -30,6 +30,7 @@ from types import FrameType
 from trioagent import _config
 from trioagent.sandbox import BlockResult
 from trioagent.sandbox._guest.limits import ERROR_CHARS
+from trioagent.testing import LoopDelay
 from trioagent.tools import NOTE_SUFFIXES, hidden_part
 
 from .background import Background
@@ -38,6 +39,7 @@ from .processes import descendants as descendants
 
 LIMITS = _config.SandboxLimits(wall_seconds=1.2, cpu_seconds=1)
 WALL_SECONDS = 8.0 if sys.gettrace() is None else 40.0  # a line tracer (coverage) slows the host, not the block
+MAX_DELAY = WALL_SECONDS / 4  # what is to be seen are stalls for seconds, also on a busy machine
 SLACK = 1000  # what is cut says so, and what was refused is named
 HOST_TOKEN = "CANARY-HOST" + "MEM-" + secrets.token_hex(8)  # only in this process's memory
 PROBE = """
@@ -60,10 +62,13 @@ class Arena:
         run: runs a block over a folder of notes.
         probe: the innocent block after each attack, for a sandbox that does not run all of Python; it sets what PROBE
             does, to the same values.
+        delay: of the event loop that it runs in.
     """
 
-    def __init__(self, run: Callable[[str, Path], BlockResult], probe: str = PROBE) -> None:
-        self._run, self._probe = run, probe
+    def __init__(
+        self, run: Callable[[str, Path], BlockResult], probe: str = PROBE, delay: LoopDelay | None = None
+    ) -> None:
+        self._run, self._probe, self._delay = run, probe, delay
         self.folder = Path(tempfile.mkdtemp(prefix="arena-"))
         self.folder.chmod(0o755)
         agents = self.folder / "agents"
@@ -107,10 +112,18 @@ class Arena:
         size = resident()
         self.seen.clear()
         self.signals.clear()
+        if self._delay is not None:
+            self._delay.reset()
         started = time.perf_counter()
-        result = self._run(self._filled(case.code, victim.pid), self.memory)
+        with KernelMemory() as kernel_memory:
+            try:
+                result = self._run(self._filled(case.code, victim.pid), self.memory)
+            except Exception as error:  # noqa: BLE001  # whatever a block does is a result
+                return [f"the sandbox raised {type(error).__name__}: {error}"]
         took = time.perf_counter() - started
-        signs = self._result_signs(result)
+        signs = self._result_signs(result) + kernel_memory.signs()
+        if self._delay is not None and self._delay.worst > MAX_DELAY:
+            signs.append(f"the event loop stood still for {self._delay.worst:.1f} s")
         if took > WALL_SECONDS:
             signs.append(f"took {took:.1f} s")
         signs += self._process_signs(victim)
@@ -303,6 +316,40 @@ class Arena:
         return []
 
 
+class KernelMemory:
+    """Looks, while an attack runs, for what no limit on a process counts: what the kernel itself keeps for it.
+
+    It is the whole machine's, so other work shows too: hence the bounds are far above what that takes.
+    """
+
+    # A block may have as many page tables as memory, and a view that is far smaller.
+    MOST = dict.fromkeys(("PageTables", "SUnreclaim", "Shmem"), 2 * LIMITS.memory_bytes)  # noqa: RUF012
+
+    def __enter__(self) -> KernelMemory:
+        self._before = self._most = self._look()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._over.wait(0.05):
+            now = self._look()
+            self._most = {name: max(most, now[name]) for name, most in self._most.items()}
+
+    def _look(self) -> dict[str, int]:
+        lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+        return {name: int(lines[name].split()[0]) * 1024 for name in self.MOST}
+
+    def signs(self) -> list[str]:
+        grown = {name: self._most[name] - self._before[name] for name in self.MOST}
+        return [f"{name} grew by {size >> 20} MiB" for name, size in grown.items() if size > self.MOST[name]]
+
+
 def adopt_orphans(adopt: bool) -> None:
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, int(adopt), 0, 0, 0)
 
@@ -315,7 +362,7 @@ def main() -> None:
     """Run all cases in the tier that the first argument names, and print ``{name: signs}``."""
     os.environ["SBX_SECRET"] = "placeholder"
     with Background(LIMITS, sys.argv[1]) as background:
-        arena = Arena(background.run)
+        arena = Arena(background.run, delay=background.delay)
         os.environ["SBX_SECRET"] = arena.tokens["environment"]
         with arena.open():
             print(json.dumps({"uid": os.getuid(), "signs": {case.name: arena.attack(case) for case in CASES}}))

@@ -11,10 +11,17 @@ import trio.lowlevel
 
 from trioagent import _config
 from trioagent.sandbox import BlockResult, Sandbox, open_sandbox
+from trioagent.testing import LoopDelay, probe_loop_delay
 
 
 class Background:
-    """``with Background() as background: background.run(code, folder)``."""
+    """``with Background() as background: background.run(code, folder)``.
+
+    Attributes:
+        delay: of its event loop.
+    """
+
+    delay: LoopDelay
 
     def __init__(self, limits: _config.SandboxLimits = _config.SandboxLimits(), tier: str | None = None) -> None:
         self._limits, self._tier = limits, tier
@@ -55,7 +62,7 @@ class Background:
     async def _serve(self) -> None:
         self._token = trio.lowlevel.current_trio_token()
         self._done = trio.Event()
-        async with open_sandbox(self._tier, limits=self._limits) as sandbox:
+        async with probe_loop_delay(0.02) as self.delay, open_sandbox(self._tier, limits=self._limits) as sandbox:
             self._sandbox = sandbox
             self._ready.set()
             await self._done.wait()

@@ -1,9 +1,10 @@
 """A program: a sandbox inside of a jail like those that containers are, made here with the kernel's own means.
 
-``python -m tests.sandbox.jails NAME [N]`` (as root) becomes process 1 of a jail, opens the best tier, and prints as
-JSON: the tier, what went wrong with honest blocks, the signs of escape after attacks of the corpus, and the zombies
-that 1000 blocks and 20 dead zygotes leave. With N other than 1 only every N-th block and attack is tried. No container
-engine takes part: what Docker and Kubernetes do to a process is done by name below, so that it can be read and changed.
+``python -m tests.sandbox.jails NAME [N [FIRST]]`` (as root) becomes process 1 of a jail, opens the best tier, and prints
+as JSON: the tier, what went wrong with honest blocks, what became of eight that fill their memory at once, the signs of
+escape after attacks of the corpus, and the zombies that 1000 blocks and 20 dead zygotes leave. With N other than 1 only
+every N-th block and attack is tried, from number FIRST on. No container engine takes part: what Docker and Kubernetes
+do to a process is done by name below, so that it can be read and changed.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import attrs
 import trio
 
 from trioagent._errors import SandboxUnavailableError
-from trioagent.sandbox import open_sandbox
+from trioagent.sandbox import Sandbox, open_sandbox
 from trioagent.sandbox._guest import seccomp
 from trioagent.sandbox._guest.confine import keep_capabilities
 from trioagent.sandbox._guest.syscalls import (
@@ -72,6 +74,7 @@ class Jail:
         read_only_root: its root cannot be written; /tmp is a file system of its own (an emptyDir).
         no_landlock: as under gVisor, and on kernels without it.
         user_namespaces: they may be made.
+        memory: bytes that its control group may use, 0 for as many as there are.
     """
 
     default_profile: bool = True
@@ -80,6 +83,7 @@ class Jail:
     read_only_root: bool = False
     no_landlock: bool = False
     user_namespaces: bool = True
+    memory: int = 0
 
 
 JAILS = {
@@ -89,8 +93,11 @@ JAILS = {
     "docker, another user": Jail(user=1000),
     "docker, no capabilities": Jail(capabilities=0),
     "kubernetes, restricted": Jail(capabilities=0, user=1000, read_only_root=True),
+    "docker, 420 MB": Jail(memory=420_000_000),
+    "kubernetes, 420 MB": Jail(capabilities=0, user=1000, read_only_root=True, memory=420_000_000),
     "gvisor": Jail(no_landlock=True),
 }
+CHECKOUT, CGROUPS = Path(__file__).parents[2], Path("/sys/fs/cgroup")
 
 
 OWN_CALLS |= {name: (x86, arm) for name, (x86, arm) in DEFAULT_PROFILE.items() if x86 is not None and arm is not None}
@@ -102,7 +109,34 @@ def _mount(kind: str, place: Path, flags: int = 0, options: str = "", source: st
         raise OSError(f"cannot mount {kind} on {place}")
 
 
-def enter_root(jail: Jail) -> None:
+def limited_group(size: int) -> Path | None:
+    """A new control group, of either version, that may use *size* bytes; None if none can be made here."""
+    for top, limit in ((CGROUPS / "memory", "memory.limit_in_bytes"), (CGROUPS, "memory.max")):
+        group = top / f"trioagent-jail-{os.urandom(4).hex()}"
+        try:
+            if (top / "cgroup.procs").exists():
+                group.mkdir()
+                (group / limit).write_text(str(size))
+                return group
+        except OSError:
+            with suppress(OSError):
+                group.rmdir()
+    return None
+
+
+def _below_tmp() -> set[Path]:
+    """Of what this program runs from, what a jail's own /tmp would hide."""
+    places = {CHECKOUT, Path(sys.prefix), Path(sys.base_prefix), *map(Path, sys.path[1:])}
+    return {place for place in places if place.is_relative_to("/tmp") and place.is_dir()}
+
+
+def _bind(source: Path, place: Path, flags: int) -> None:
+    _mount("none", place, BIND, source=str(source))
+    if flags:
+        _mount("none", place, flags)
+
+
+def enter_root(jail: Jail, group: Path | None = None) -> None:
     """Change to a root like a container's: an overlay over this machine's, 64 MiB of /dev/shm, a /proc of its own."""
     libc.mount(None, b"/", None, REC | PRIVATE, None)
     base = Path(tempfile.mkdtemp())
@@ -118,8 +152,17 @@ def enter_root(jail: Jail) -> None:
         os.mknod(root / "dev" / name, 0o020666, os.makedev(1, number))
         (root / "dev" / name).chmod(0o666)
     _mount("tmpfs", root / "dev" / "shm", NOSUID | NODEV | NOEXEC, "mode=1777,size=65536k")
+    if group is not None:  # as a container sees it: its own is the topmost, and it cannot be written
+        place = root / group.parent.relative_to("/")
+        _mount("tmpfs", root / "sys", NOSUID | NODEV | NOEXEC, "mode=755")
+        _bind(group, place, REMOUNT | BIND | RDONLY)
     if jail.read_only_root:
+        kept = {place: base / f"kept-{number}" for number, place in enumerate(sorted(_below_tmp()))}
+        for place, aside in kept.items():
+            _bind(root / place.relative_to("/"), aside, 0)
         _mount("tmpfs", root / "tmp", 0, "mode=1777")
+        for place, aside in kept.items():
+            _bind(aside, root / place.relative_to("/"), REMOUNT | BIND | RDONLY)
         if libc.mount(None, bytes(root), None, REMOUNT | BIND | RDONLY, None) != 0:
             raise OSError("the root stays writable")
     os.chdir(root)  # not chroot, in which nobody may make a user namespace
@@ -183,22 +226,44 @@ def _tier() -> tuple[str, str]:
         return "", str(error)
 
 
-def _wrong_blocks(tier: str, every: int) -> dict[str, list[str]]:
+def _wrong_blocks(tier: str, every: int, first: int) -> dict[str, list[str]]:
     wrong = {}
     with Background(tier=tier) as background:
-        for block in BLOCKS[::every]:
+        for block in BLOCKS[first::every]:
             with tempfile.TemporaryDirectory() as folder:
                 if found := run_block(background, Path(folder), block):
                     wrong[block.name] = found
     return wrong
 
 
-def _signs(tier: str, every: int) -> dict[str, list[str]]:
+FILLED = LIMITS.memory_bytes * 3 // 4
+FILL = f"data = bytearray({FILLED})\ndata[::4096] = b'x' * len(data[::4096])\nfilled = len(data)\ndel data"
+
+
+def _crowd(tier: str) -> list[str]:
+    """What went wrong with eight blocks at once that each fill most of the memory that one may have."""
+    found: list[str] = []
+
+    async def fill(sandbox: Sandbox) -> None:
+        result = await sandbox.run(FILL)
+        if result.locals != {"filled": str(FILLED)}:
+            found.append(result.error)
+
+    async def run() -> None:
+        async with open_sandbox(tier) as sandbox, trio.open_nursery() as nursery:
+            for _ in range(8):
+                nursery.start_soon(fill, sandbox)
+
+    trio.run(run)
+    return found
+
+
+def _signs(tier: str, every: int, first: int) -> dict[str, list[str]]:
     with Background(LIMITS, tier) as background:
-        arena = Arena(background.run)
+        arena = Arena(background.run, delay=background.delay)
         os.environ["SBX_SECRET"] = arena.tokens["environment"]
         with arena.open():
-            return {case.name: found for case in CASES[::every] if (found := arena.attack(case))}
+            return {case.name: found for case in CASES[first::every] if (found := arena.attack(case))}
 
 
 def zombies() -> list[str]:
@@ -229,27 +294,33 @@ def _left_by_the_dead(tier: str, blocks: int, deaths: int) -> list[str]:
     return zombies()
 
 
-def report(every: int) -> dict[str, object]:
+def report(every: int, first: int) -> dict[str, object]:
     tier, why = _tier()
     found: dict[str, object] = {"tier": tier, "why": why, "pid": os.getpid()}
     if tier in ("kernel", "kernel-lite"):
-        found["wrong"] = _wrong_blocks(tier, every)
+        found["wrong"] = _wrong_blocks(tier, every, first)
+        found["crowd"] = _crowd(tier)
         found["zombies"] = _left_by_the_dead(tier, *((1000, 20) if every == 1 else (10, 3)))
-        found["signs"] = _signs(tier, every)
+        found["signs"] = _signs(tier, every, first)
     return found
 
 
 def inside(jail: Jail, work: Callable[[], dict[str, object]]) -> dict[str, object]:
     """What *work* returns, done in a jail as its process 1."""
+    group = limited_group(jail.memory) if jail.memory else None
+    if jail.memory and group is None:
+        return {"skipped": "no control group can be made here"}
     read, write = os.pipe()
     outer = os.fork()
     if outer == 0:
         try:
+            if group is not None:
+                (group / "cgroup.procs").write_text("0")
             call("unshare", NEWNS | NEWPID | NEWIPC | NEWUTS)
             pid = os.fork()
             if pid == 0:
                 try:
-                    enter_root(jail)
+                    enter_root(jail, group)
                     confine(jail)
                     answer = work()
                 except BaseException as error:  # noqa: BLE001  # reported by the parent
@@ -263,14 +334,19 @@ def inside(jail: Jail, work: Callable[[], dict[str, object]]) -> dict[str, objec
     with open(read) as pipe:
         text = pipe.read()
     os.waitpid(outer, 0)
+    if group is not None:
+        group.rmdir()
+    if not text:
+        return {"failed": "it was killed"}
     found: dict[str, object] = json.loads(text)
     return found
 
 
 def main() -> None:
-    every = int(sys.argv[2]) if len(sys.argv) > 2 else 1
+    given = [int(word) for word in sys.argv[2:]]
+    every, first = (*given, *(1, 0)[len(given) :])
     started = time.monotonic()
-    found = inside(JAILS[sys.argv[1]], lambda: report(every))
+    found = inside(JAILS[sys.argv[1]], lambda: report(every, first))
     print(json.dumps(found | {"seconds": round(time.monotonic() - started)}))
 
 

@@ -33,7 +33,7 @@ def tier(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def arena(tier: str) -> Iterator[Arena]:
     with pytest.MonkeyPatch.context() as patch, Background(LIMITS, tier) as background:
-        arena = Arena(background.run)
+        arena = Arena(background.run, delay=background.delay)
         patch.setenv("SBX_SECRET", arena.tokens["environment"])
         with arena.open():
             yield arena

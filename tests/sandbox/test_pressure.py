@@ -9,7 +9,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from trioagent.sandbox import open_sandbox
+from trioagent.sandbox import _pressure, open_sandbox
 from trioagent.sandbox._pressure import MemoryPressure, bytes_left, memory_groups
 
 from .monty_tier import open_monty
@@ -120,6 +120,29 @@ async def test_blocks_wait_where_little_is_left(autojump_clock: MockClock) -> No
             await wait_all_tasks_blocked(0.01)
     assert [what for what, _ in order] == ["begin", "end"] * 3
     assert trio.current_time() < 3.5
+
+
+@pytest.mark.parametrize(("left", "together"), [(100, 1), (199, 1), (200, 2), (399, 3), (1000, 5)])
+async def test_those_begin_that_have_room(
+    left: int, together: int, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The memory of all of them is there when the last one begins, though none has touched its own yet."""
+    monkeypatch.setattr(_pressure, "bytes_left", lambda groups: left)
+    pressure, running, most = MemoryPressure(100), 0, 0
+
+    async def run() -> None:
+        nonlocal running, most
+        await pressure.begin()
+        running += 1
+        most = max(most, running)
+        await trio.sleep(1)
+        running -= 1
+        pressure.end()
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(5):
+            nursery.start_soon(run)
+    assert most == together
 
 
 async def test_none_waits_where_there_is_enough(autojump_clock: MockClock) -> None:

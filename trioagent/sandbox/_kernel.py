@@ -69,7 +69,7 @@ class KernelTier:
         self.limits, self.tier = limits, tier
         self._zygotes = zygotes
         self._running = trio.CapacityLimiter(limits.parallel)
-        self._pressure = MemoryPressure(limits.memory_bytes)
+        self._pressure = MemoryPressure(limits.memory_bytes + limits.view_bytes)
         self._mixed_ownership = MixedOwnership(
             all_ids=bool(self.handshake["all_ids"]), only_reading=tier == "kernel-lite"
         )

@@ -151,7 +151,7 @@ class MontyTier:
         self._supervisor = supervisor
         self._starting = trio.Lock()
         self._running = trio.CapacityLimiter(limits.parallel)
-        self._pressure = MemoryPressure(limits.memory_bytes)
+        self._pressure = MemoryPressure(limits.memory_bytes + limits.view_bytes)
         self._idle: list[tuple[Supervisor, Pair]] = []
 
     @classmethod

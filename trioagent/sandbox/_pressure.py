@@ -14,9 +14,10 @@ _UNLIMITED = 1 << 60
 
 
 class MemoryPressure:
-    """Lets a block begin if the memory that is left would do for all that run, each using all that it may.
+    """Lets a block begin if the memory that is left would do for it and all that run, each using all that it may.
 
-    One may always run. What the kernel would otherwise do is to end a process, as a rule a block that has used no more
+    What those that run have used by then counts twice: nobody can tell how much of what is gone is theirs. One may
+    always run. What the kernel would otherwise do is to end a process, as a rule a block that has used no more
     than it may.
 
     Args:
@@ -30,7 +31,7 @@ class MemoryPressure:
         self._groups = list(memory_groups(Path("/proc/self/cgroup"), _CGROUPS))
 
     async def begin(self) -> None:
-        while self._running and self._now_left() < self._running * self._block_bytes:  # noqa: ASYNC110  # of no event
+        while self._running and self._now_left() < (self._running + 1) * self._block_bytes:  # noqa: ASYNC110  # of no event
             await trio.sleep(_LOOK_AGAIN)
         self._running += 1
 

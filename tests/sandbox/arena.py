@@ -323,7 +323,7 @@ class KernelMemory:
     """
 
     # A block may have as many page tables as memory, and a view that is far smaller.
-    MOST = dict.fromkeys(("PageTables", "SUnreclaim", "Shmem"), 2 * LIMITS.memory_bytes)  # noqa: RUF012
+    MOST = dict.fromkeys(("PageTables", "SUnreclaim", "Shmem"), 2 * LIMITS.memory_bytes)
 
     def __enter__(self) -> KernelMemory:
         self._before = self._most = self._look()

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from trioagent._config import SandboxLimits
-from trioagent.sandbox import _zygote, open_sandbox
-from trioagent.sandbox._control_group import ZYGOTE_BYTES, ControlGroup, delegated
+from trioagent.sandbox import _monty_tier, _zygote, open_sandbox
+from trioagent.sandbox._control_group import ZYGOTE_BYTES, BlockShare, ControlGroup, delegated
 
 MIB = 1024 * 1024
+DEFAULT = BlockShare()
 
 
 def tree(folder: Path, own: str, **enabled: str) -> tuple[Path, Path]:
@@ -63,18 +65,28 @@ def test_one_that_cannot_be_made(tmp_path: Path) -> None:
 
 
 @pytest.mark.real
-async def test_a_sandbox_moves_its_zygotes_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("tier", "module"), [("kernel-lite", _zygote), ("monty", _monty_tier)])
+async def test_a_sandbox_moves_its_processes_there(
+    tier: str, module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made: list[ControlGroup] = []
 
-    def new_group(limits: SandboxLimits) -> ControlGroup:
-        made.append(ControlGroup(tmp_path, limits))
+    def new_group(limits: SandboxLimits, share: BlockShare = DEFAULT) -> ControlGroup:
+        made.append(ControlGroup(tmp_path, limits, share))
         return made[-1]
 
-    monkeypatch.setattr(_zygote, "new_group", new_group)
-    async with open_sandbox("kernel-lite") as sandbox:
+    monkeypatch.setattr(module, "new_group", new_group)
+    async with open_sandbox(tier) as sandbox:
         (group,) = made
         assert (group.path / "cgroup.procs").read_text() == f"{sandbox._executor.pid}\n"  # type: ignore[attr-defined]
         assert (await sandbox.run("x = 1")).locals == {"x": "1"}
         for name in os.listdir(group.path):  # the kernel's own files are no obstacle to removing a group
             os.unlink(group.path / name)
     assert os.listdir(tmp_path) == []
+
+
+def test_a_larger_share(tmp_path: Path) -> None:
+    limits = SandboxLimits(parallel=3, memory_bytes=100 * MIB, view_bytes=10 * MIB)
+    group = ControlGroup(tmp_path, limits, BlockShare(memories=2, threads=20))
+    assert (group.path / "memory.max").read_text() == f"{ZYGOTE_BYTES + 630 * MIB}\n"
+    assert (group.path / "pids.max").read_text() == "92\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 
 from trioagent.sandbox import _monty_supervisor
 from trioagent.sandbox._guest import seccomp
-from trioagent.sandbox._guest.limits import TOOL_SERVER_FILES, WORKER_FILES
+from trioagent.sandbox._guest.limits import MORE_THREADS, TOOL_SERVER_FILES, WORKER_FILES
 from trioagent.sandbox._guest.monty import confine
 from trioagent.sandbox._guest.monty import worker as launching
 from trioagent.sandbox._guest.syscalls import AARCH64, X86_64
@@ -64,6 +65,50 @@ async def test_both_are_confined_by_the_kernels_own_account(tmp_path: Path) -> N
             assert not [target for target in targets if str(tmp_path) in target]
         targets = [os.readlink(f"/proc/{pair.worker}/fd/{fd}") for fd in os.listdir(f"/proc/{pair.worker}/fd")]
         assert sorted(target.partition(":")[0] for target in targets) == ["/dev/null", "pipe", "pipe"]
+
+
+async def test_what_they_may_start() -> None:
+    """Nothing but threads, of those a bounded number, and none on behalf of a block."""
+    async with open_monty() as (sandbox, tier):
+        filters: list[int] = []
+
+        async def look() -> None:
+            threads = Path(f"/proc/{pair.tool_server}/task")
+            filters.extend(int(status(int(each.name))["Seccomp_filters"]) for each in threads.iterdir())
+
+        await sandbox.run("x = 1")
+        ((_, pair),) = tier._idle
+        for pid in (pair.tool_server, pair.worker):
+            soft, hard = resource.prlimit(pid, resource.RLIMIT_NPROC)
+            assert MORE_THREADS < soft == hard
+        assert int(status(tier.pid)["CapEff"], 16) & ~(confine.DAC_READ_SEARCH | confine.SETPCAP) == 0
+        assert (await sandbox.run("look()", host_tools={"look": look})).error == ""
+    assert filters.count(max(filters)) == 1 and set(filters) == {max(filters), max(filters) - 1}
+
+
+def test_a_thread_that_may_start_no_others() -> None:
+    code = """
+import threading
+from trioagent.sandbox._guest.monty.confine import no_more_threads, prctl, PR_SET_NO_NEW_PRIVS
+prctl(PR_SET_NO_NEW_PRIVS, 1)
+def start():
+    try:
+        thread = threading.Thread(target=int)
+        thread.start()
+        thread.join()
+        print("started")
+    except RuntimeError as error:
+        print(error)
+def confined():
+    no_more_threads().apply()
+    start()
+for target in (start, confined, start):
+    thread = threading.Thread(target=target)
+    thread.start()
+    thread.join()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["started", "can't start new thread", "started"]
 
 
 def launch(folder: Path, *, landlock: int, seccomp: bool) -> subprocess.CompletedProcess[bytes]:
@@ -192,14 +237,22 @@ def test_the_filters_say_the_same_on_both_architectures(worker: bool) -> None:
         confine.OPENAT,
         confine.NAME_ONLY,
         confine.THREADS_ONLY,
+        confine.PLAIN_FILTERS,
     ):
         assert all(numbers[AARCH64] is not None or name in old_only for name, numbers in table.items())
+    assert [step[3] for step in confine.without_threads(AARCH64) if step[0] == seccomp.EQUAL] == [220, 435]
+    plain = confine.rules(worker=False, machine=X86_64)[317]
+    assert 317 not in confine.rules(worker=True, machine=X86_64) and len(plain) == 6
 
 
 def test_numbers_are_the_kernels() -> None:
     headers = [Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h"), Path(GENERIC)]
-    tables = (confine.WORKERS_OWN, confine.TOOL_SERVERS_OWN, confine.OPENAT, confine.NAME_ONLY, confine.THREADS_ONLY)
-    own = {name: numbers for table in (*tables, confine.MMAP, confine.MPROTECT) for name, numbers in table.items()}
+    tables = [confine.WORKERS_OWN, confine.TOOL_SERVERS_OWN, confine.OPENAT, confine.NAME_ONLY, confine.THREADS_ONLY]
+    own = {
+        name: numbers
+        for table in (*tables, confine.PLAIN_FILTERS, confine.MMAP, confine.MPROTECT)
+        for name, numbers in table.items()
+    }
     for machine, header in enumerate(headers):
         if not header.exists():
             pytest.skip(f"no {header}")

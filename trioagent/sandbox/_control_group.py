@@ -12,6 +12,8 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+import attrs
+
 from .._config import SandboxLimits
 
 _CGROUPS = Path("/sys/fs/cgroup")
@@ -19,7 +21,20 @@ _OWN = Path("/proc/self/cgroup")
 _WANTED = {"memory", "pids"}
 ZYGOTE_BYTES = 256 * 1024 * 1024
 """What zygotes, their libraries and a sandbox's layers may take besides the blocks themselves."""
-PIDS_PER_BLOCK, MORE_PIDS = 2, 32
+MORE_PIDS = 32
+
+
+@attrs.frozen
+class BlockShare:
+    """What one block may take of a group.
+
+    Attributes:
+        memories: how often ``SandboxLimits.memory_bytes``: that many of its processes have the limit.
+        threads: of all of its processes.
+    """
+
+    memories: int = 1
+    threads: int = 2
 
 
 def delegated(own: Path = _OWN, mounted: Path = _CGROUPS) -> Path | None:
@@ -44,16 +59,17 @@ class ControlGroup:
 
     Args:
         parent: the group that it is made in (see `delegated`).
+        share: what one block may take.
 
     Raises:
         OSError: it cannot be made.
     """
 
-    def __init__(self, parent: Path, limits: SandboxLimits) -> None:
+    def __init__(self, parent: Path, limits: SandboxLimits, share: BlockShare = BlockShare()) -> None:
         self.path = parent / f"trioagent-{os.getpid()}-{os.urandom(4).hex()}"
         self.path.mkdir()
-        memory = ZYGOTE_BYTES + limits.parallel * (limits.memory_bytes + limits.view_bytes)
-        pids = MORE_PIDS + limits.parallel * PIDS_PER_BLOCK
+        memory = ZYGOTE_BYTES + limits.parallel * (share.memories * limits.memory_bytes + limits.view_bytes)
+        pids = MORE_PIDS + limits.parallel * share.threads
         try:
             for name, value in (("memory.max", memory), ("pids.max", pids)):
                 (self.path / name).write_text(f"{value}\n")
@@ -72,12 +88,12 @@ class ControlGroup:
             self.path.rmdir()
 
 
-def new_group(limits: SandboxLimits) -> ControlGroup | None:
+def new_group(limits: SandboxLimits, share: BlockShare = BlockShare()) -> ControlGroup | None:
     """A group for a sandbox's processes, where one can be had."""
     parent = delegated()
     if parent is None:
         return None
     try:
-        return ControlGroup(parent, limits)
+        return ControlGroup(parent, limits, share)
     except OSError:
         return None

@@ -16,6 +16,7 @@ import attrs
 import trio
 
 from .._config import SandboxLimits
+from ._control_group import ControlGroup
 from ._guest.limits import HEADER_BYTES
 from ._guest.monty.supervisor import PID
 from ._sandbox import CodeNotSentError, TierStartError, not_answered
@@ -110,11 +111,14 @@ class Supervisor:
         return not self._stalled and not hung_up(self._control)
 
     @classmethod
-    async def start(cls, limits: SandboxLimits, installed: Installed | None = None) -> Supervisor:
+    async def start(
+        cls, limits: SandboxLimits, installed: Installed | None = None, group: ControlGroup | None = None
+    ) -> Supervisor:
         """Start a supervisor and wait until it serves.
 
         Args:
             installed: where the extra is, if not where `find` finds it.
+            group: what counts its memory and processes, and those of all that it starts.
 
         Raises:
             TierStartError: with the step that failed.
@@ -131,6 +135,8 @@ class Supervisor:
             "launcher": _interpreter(limits.python),
         }
         process, ours = spawn("monty.supervisor", settings=settings, kind=socket.SOCK_STREAM)  # 1 ms: one fork and exec
+        if group is not None:
+            group.add(process.pid)  # before it has started anything: it takes Python some 20 ms to begin
         supervisor = cls(process, ours)
         try:
             line = None

@@ -24,6 +24,7 @@ from ..memory import ChangeSet, is_inside
 from ..tools import DEFAULT_RULES, AccessRules
 from . import _frames
 from ._block_session import Attempts, BlockLostError, BlockSession, ChildDied, RunSlot
+from ._control_group import BlockShare, ControlGroup, new_group
 from ._guest.limits import HEADER_BYTES, MAX_CHANGES_BYTES, MAX_PATH_CHARS
 from ._monty_supervisor import Installed, Pair, Supervisor
 from ._pressure import MemoryPressure
@@ -141,13 +142,18 @@ def _refuse(what: str) -> NoReturn:
     raise _frames.FrameError(f"not a frame: {what}")
 
 
+# Of a pair: the client's run-time system has a thread for each processor, and besides a block's memory for the worker
+# there is as much for the tool server, and what both take themselves.
+_SHARE = BlockShare(memories=3, threads=16 + (os.cpu_count() or 1))
+
+
 class MontyTier:
     """One supervisor, started again if it dies, and at most ``limits.parallel`` running blocks."""
 
     tier = "monty"
 
-    def __init__(self, limits: SandboxLimits, supervisor: Supervisor) -> None:
-        self.limits = limits
+    def __init__(self, limits: SandboxLimits, supervisor: Supervisor, group: ControlGroup | None = None) -> None:
+        self.limits, self._group = limits, group
         self._supervisor = supervisor
         self._starting = trio.Lock()
         self._running = trio.CapacityLimiter(limits.parallel)
@@ -164,8 +170,14 @@ class MontyTier:
         Raises:
             TierStartError: the extra is not installed, or something here keeps its worker from running.
         """
-        supervisor = await Supervisor.start(limits, installed)
-        tier = cls(limits, supervisor)
+        group = new_group(limits, _SHARE)
+        try:
+            supervisor = await Supervisor.start(limits, installed, group)
+        except BaseException:
+            if group is not None:
+                group.close()
+            raise
+        tier = cls(limits, supervisor, group)
         try:
             tier._idle.append((supervisor, await supervisor.fork()))
         except CodeNotSentError as error:
@@ -197,7 +209,11 @@ class MontyTier:
         for _, pair in self._idle:
             pair.channel.close()
         self._idle.clear()
-        await self._supervisor.aclose()
+        try:
+            await self._supervisor.aclose()
+        finally:
+            if self._group is not None:
+                self._group.close()
 
     async def execute(
         self,
@@ -289,5 +305,7 @@ class MontyTier:
         async with self._starting:
             if not self._supervisor.alive:
                 await self._supervisor.aclose()
-                self._supervisor = await start_again(lambda: Supervisor.start(self.limits), "a supervisor")
+                self._supervisor = await start_again(
+                    lambda: Supervisor.start(self.limits, group=self._group), "a supervisor"
+                )
             return self._supervisor

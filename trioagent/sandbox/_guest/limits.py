@@ -43,5 +43,8 @@ TOOL_SERVER_BYTES = 64 * MIB
 """Of memory beyond a block's own: the stack of its thread, and the allocator's reserve."""
 WORKER_FILES = 32
 """Descriptors of Monty's worker."""
+MORE_THREADS = 256
+"""Threads that Monty's tool server or worker may make, together with all that their user starts meanwhile. The kernel
+counts no threads of root's."""
 MAX_CHANGES_BYTES = 16 * MIB
 """Of a tool server's list of changes, the notes' contents apart."""

@@ -60,6 +60,7 @@ TOOL_SERVERS_OWN: Table = {
 OPENAT: Table = {"openat": (257, 56)}
 NAME_ONLY: Table = {"prctl": (157, 167)}
 THREADS_ONLY: Table = {"clone": (56, 220)}
+PLAIN_FILTERS: Table = {"seccomp": (317, 277)}
 MMAP: Table = {"mmap": (9, 222)}
 MPROTECT: Table = {"mprotect": (10, 226)}
 
@@ -77,6 +78,11 @@ def _name_only() -> list[Instruction]:
 
 def _threads_only() -> list[Instruction]:
     return [argument(0), (HAS_BITS, 0, 1, CLONE_THREAD), allow(), fail(errno.EPERM)]
+
+
+def _plain_filters() -> list[Instruction]:
+    """``seccomp(SECCOMP_SET_MODE_FILTER, 0, _)``: a thread's further filter, which can only refuse more."""
+    return [argument(0), (EQUAL, 0, 3, seccomp.SET_FILTER), argument(1), (EQUAL, 0, 1, 0), allow(), fail(errno.EPERM)]
 
 
 def _code_from_files_only() -> list[Instruction]:
@@ -112,6 +118,7 @@ def rules(*, worker: bool, machine: int) -> Answers:
         (seccomp.COMMON_CLOCKS, seccomp.common_clocks()),
         (seccomp.OWN_PROCESSORS, seccomp.own_processors()),
         (named, [allow()]),
+        *(() if worker else ((PLAIN_FILTERS, _plain_filters()),)),
     )
 
 
@@ -131,8 +138,24 @@ def apply(*, worker: bool) -> None:
     Filter(program(worker=worker, machine=MACHINE)).apply(all_threads=True)
 
 
+def no_more_threads() -> Filter:
+    """A filter for a thread that runs a block: what the block makes its tools do can start no others."""
+    assert MACHINE is not None
+    return Filter(without_threads(MACHINE))
+
+
+def without_threads(machine: int) -> list[Instruction]:
+    """`no_more_threads` for one architecture; any other call is for the filters of the whole process to judge."""
+    code = [(seccomp.LOAD, 0, 0, seccomp.NUMBER_AT)]
+    for number in (THREADS_ONLY["clone"][machine], seccomp.MISSING["clone3"][machine]):
+        assert number is not None
+        code += [(EQUAL, 0, 1, number), fail(errno.EAGAIN)]
+    return [*code, allow()]
+
+
 EXECUTE = 1 << 0
-DAC_READ_SEARCH = 1 << 2  # the capability to read what belongs to others
+# Capabilities: to read what belongs to others, and to drop capabilities for good.
+DAC_READ_SEARCH, SETPCAP = 1 << 2, 1 << 8
 
 
 def landlock_abi() -> int:

@@ -67,6 +67,7 @@ def _prepare(settings: dict[str, Any]) -> dict[str, Any]:
         tool_server.load_package(name, folder)
     if LINUX:
         from .. import seccomp
+        from ..confine import keep_capabilities
         from ..syscalls import PR_SET_PDEATHSIG, call, prctl
         from . import confine
 
@@ -80,6 +81,7 @@ def _prepare(settings: dict[str, Any]) -> dict[str, Any]:
         except OSError:
             settings["seccomp"] = False
         settings["libraries"] = launch.libraries()
+        keep_capabilities(confine.DAC_READ_SEARCH | confine.SETPCAP)  # for tool servers, and to take the rest from them
     gc.collect()
     gc.freeze()
     return {"ok": True, "landlock": settings["landlock"], "seccomp": settings["seccomp"]}

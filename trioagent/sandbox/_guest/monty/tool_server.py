@@ -18,7 +18,7 @@ import threading
 import time
 import traceback
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pydantic_monty as monty
 
@@ -30,6 +30,9 @@ from . import files
 from .adapt import adapted
 from .block import OFFERED, Block, session_of
 from .view import View, collect
+
+if TYPE_CHECKING:
+    from ..seccomp import Filter
 
 # What Monty's client imports when a value or an exception of such a kind first passes through it.
 CLIENT = """
@@ -144,6 +147,9 @@ def _limit(settings: dict[str, Any]) -> None:
             used = next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmData:"))
         size = used + settings["memory_bytes"] + TOOL_SERVER_BYTES
         resource.setrlimit(resource.RLIMIT_DATA, (size, size))
+        from . import worker as launch
+
+        launch.limit_processes()
     used_seconds = int(time.process_time()) + 1
     seconds = used_seconds + TOOL_SERVER_CPU_SECONDS + settings["cpu_seconds"]
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
@@ -164,6 +170,11 @@ class ToolServer:
         self._channel, self._pool, self._settings = channel, pool, settings
         self._talk = Channel(channel.fileno())
         self._most_seconds = time.process_time() + TOOL_SERVER_CPU_SECONDS
+        self._no_more_threads: Filter | None = None
+        if settings["seccomp"]:
+            from . import confine
+
+            self._no_more_threads = confine.no_more_threads()
 
     def serve(self) -> None:
         alive = True
@@ -190,6 +201,8 @@ class ToolServer:
                 held.callback(os.close, root)
             try:
                 with session_of(self._pool, self._settings) as session:
+                    if self._no_more_threads is not None:
+                        self._no_more_threads.apply()
                     self._write(b"R")
                     return self._answer(session, root, held)
             except monty.MontyError:

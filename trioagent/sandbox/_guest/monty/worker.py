@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -11,7 +12,7 @@ from typing import Any
 
 from .. import syscalls
 from ..confine import READ_FILE
-from ..limits import WORKER_FILES
+from ..limits import MORE_THREADS, WORKER_FILES
 from ..syscalls import PR_SET_PDEATHSIG, prctl
 from . import confine
 
@@ -52,6 +53,7 @@ def main(settings_text: str) -> None:
         os._exit(1)  # it died before PDEATHSIG was set
     os.closerange(3, 1024)
     resource.setrlimit(resource.RLIMIT_NOFILE, (WORKER_FILES, WORKER_FILES))
+    limit_processes()
     space = ITS_OWN + settings["memory_bytes"]
     resource.setrlimit(resource.RLIMIT_AS, (space, space))
     confine.drop_privileges(capabilities=0)
@@ -65,6 +67,22 @@ def main(settings_text: str) -> None:
     if settings["seccomp"]:
         confine.apply(worker=True)
     os.execve(binary, ["monty", "subprocess"], {})
+
+
+def limit_processes() -> None:
+    """Bound the threads that this process may make (other processes, it may make none).
+
+    The kernel compares with all that this user runs, so the limit is above what that is now.
+    """
+    own, count = os.getuid(), 0
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            if os.stat(f"/proc/{name}").st_uid == own:
+                count += os.stat(f"/proc/{name}/task").st_nlink - 2
+    most = count + MORE_THREADS
+    _, hard = resource.getrlimit(resource.RLIMIT_NPROC)
+    if hard == resource.RLIM_INFINITY or most < hard:
+        resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
 
 
 def is_loader(path: str) -> bool:

@@ -101,6 +101,26 @@ async def test_a_block_that_had_begun_is_run_again(tier: str, number: signal.Sig
 
 
 @pytest.mark.parametrize("tier", TIERS)
+async def test_a_signal_to_the_block_alone(tier: str, memory: Path) -> None:
+    """As by a service manager that ends each process: nothing of how we handle signals shows in the block."""
+    async with open_sandbox(tier) as sandbox:
+        result: list[BlockResult] = []
+
+        async def run() -> None:
+            result.append(await sandbox.run("open('user.md', 'a').write('more')\nwhile True: pass", memory_path=memory))
+
+        before = await spares(sandbox)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run)
+            await trio.sleep(0.3)
+            for pid in before:  # the spare child has become the block's
+                lose(pid, signal.SIGTERM)
+        assert result[0].error == (
+            "RuntimeError: the block was ended from outside of the sandbox (SIGTERM). Nothing was saved."
+        )
+
+
+@pytest.mark.parametrize("tier", TIERS)
 async def test_not_one_that_has_called_a_host_tool(tier: str, memory: Path) -> None:
     """What the tool did cannot be taken back: the model is told."""
     calls: list[int] = []

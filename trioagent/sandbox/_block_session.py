@@ -311,6 +311,8 @@ def _cause_of_death(status: int | None, limits: SandboxLimits) -> str:
         return "RuntimeError: the block was stopped for a forbidden system call."
     if number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGABRT, signal.SIGFPE):
         return f"RuntimeError: the block crashed the interpreter ({name})."
+    if number != signal.SIGKILL:  # neither the kernel's nor a limit's, and a block can send none
+        return f"RuntimeError: the block was ended from outside of the sandbox ({name})."
     return f"RuntimeError: the block was killed ({name}), most likely for using too much memory or processor time."
 
 

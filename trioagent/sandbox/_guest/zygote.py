@@ -527,6 +527,7 @@ def _fork(maker: ChildMaker, children: Children, channel: int, name: str) -> int
             _seed_random()
             if maker.backend.keeps_views:
                 children.forget()  # their views' names, which are all that keeps them from being looked for
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the zygote's handler would raise in the block's code
             maker.run_child(channel, name)
         finally:
             os._exit(0)

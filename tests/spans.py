@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from trioagent import TracingConfig
-from trioagent._tracing import current_span
+from trioagent._tracing import SPAN
 from trioagent.testing import ModelRequest
 
 
@@ -58,7 +58,7 @@ def recording(**options: Any) -> Iterator[Spans]:
     found = Spans(**options)
     yield found
     found.provider.shutdown()
-    assert current_span() is None
+    assert SPAN.get() is None
     assert not trace.get_current_span().get_span_context().is_valid
 
 

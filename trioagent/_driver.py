@@ -21,7 +21,7 @@ from ._parsed_reply import Delta
 from ._reply_parser import ReplyParser, ThoughtStyle
 from ._server_behaviour import is_cut
 from ._steps import STEP_BYTES
-from ._tracing import current_span
+from ._tracing import SPAN
 from ._turn import AskModel, Finish, RunCode, Turn
 from .models import (
     AnswerEnd,
@@ -74,7 +74,7 @@ async def drive_turn(
     while True:
         match step:
             case AskModel(messages):
-                ask = _ask if current_span() is None else _ask_traced
+                ask = _ask if SPAN.get() is None else _ask_traced
                 answered = _next(past, Answered) or await ask(model, messages, show, thought_styles)
                 step = turn.on_answer(answered.answer, answered.usage, answered.finish_reason)
                 await emit(answered)

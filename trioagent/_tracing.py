@@ -147,7 +147,7 @@ class ActiveSpan:
     def __enter__(self) -> ActiveSpan:
         tracing = self.tracing
         self._span: Span = tracing.tracer.start_span(self._name, kind=self._kind, attributes=self._attributes)
-        self._outer: Token[ActiveSpan | None] = _current.set(self)
+        self._outer: Token[ActiveSpan | None] = SPAN.set(self)
         self._entered = tracing.context.attach(tracing.trace.set_span_in_context(self._span))
         return self
 
@@ -155,7 +155,7 @@ class ActiveSpan:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.tracing.context.detach(self._entered)
-        _current.reset(self._outer)
+        SPAN.reset(self._outer)
         if error is not None:
             left = without_cancelled(error)
             if left is None or isinstance(left, Interruption):
@@ -194,7 +194,8 @@ class ActiveSpan:
         return found
 
 
-_current: ContextVar[ActiveSpan | None] = ContextVar("trioagent_span", default=None)
+SPAN: ContextVar[ActiveSpan | None] = ContextVar("trioagent_span", default=None)
+"""The span of ours that is current."""
 NO_SPAN: AbstractContextManager[None] = nullcontext()
 
 
@@ -227,14 +228,9 @@ def process_provider() -> ProvidesTracers | None:
     return None if isinstance(provider, trace.ProxyTracerProvider | trace.NoOpTracerProvider) else provider
 
 
-def current_span() -> ActiveSpan | None:
-    """The span of ours that is current."""
-    return _current.get()
-
-
 def add_event(name: str, attributes: Mapping[str, Value] | None = None) -> None:
     """Record that something has happened, in the current span of ours, if there is one."""
-    span = _current.get()
+    span = SPAN.get()
     if span is not None:
         span.event(name, attributes)
 
@@ -244,7 +240,7 @@ def start_span(
 ) -> AbstractContextManager[ActiveSpan | None]:
     """A span with *tracing*, to be entered. Without it there is none, nor one around it to which events could go."""
     if tracing is None:
-        return NO_SPAN if _current.get() is None else _Untraced()
+        return NO_SPAN if SPAN.get() is None else _Untraced()
     return tracing.span(name, attributes, content=content)
 
 
@@ -252,15 +248,15 @@ class _Untraced(AbstractContextManager[None]):
     """Inside the block no span of ours is current."""
 
     def __enter__(self) -> None:
-        self._outer = _current.set(None)
+        self._outer = SPAN.set(None)
 
     def __exit__(self, *exc: object) -> None:
-        _current.reset(self._outer)
+        SPAN.reset(self._outer)
 
 
 def start_part(name: str, attributes: Mapping[str, Value]) -> AbstractContextManager[ActiveSpan | None]:
     """A span below the current one of ours, to be entered; none if there is none."""
-    outer = _current.get()
+    outer = SPAN.get()
     return NO_SPAN if outer is None else outer.part(name, attributes)
 
 

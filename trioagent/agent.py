@@ -6,6 +6,7 @@ import json
 import keyword
 import logging
 import os
+import sys
 import uuid
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -33,6 +34,7 @@ from ._parsed_reply import Delta
 from ._prompt import system_prompt as effective_prompt
 from ._prompt import with_host_tools
 from ._tracing import (
+    SPAN,
     ActiveSpan,
     Value,
     answer_json,
@@ -266,23 +268,26 @@ class Agent:
         if self._turn is not None:
             raise AgentBusyError(str(self.memory_path))
         chat_filter = self._filter if chat_filter is None else chat_filter
-        with self._start_span(chat_filter) as span:
-            turn = self._begin(self.messages, message)
-            try:
-                if chat_filter is None:
-                    response = await self._run_turn(
-                        turn, emit, show, undo=undo, past=past, receipt=receipt, said=message
-                    )
-                else:
-                    response = await self._run_filtered(
-                        message, chat_filter, emit, show, undo=undo, past=past, receipt=receipt
-                    )
-            finally:
-                self._turn = None
-                if turn.answers:
-                    self.messages = turn.messages
+        # Not `with`: a block that does nothing costs more than this condition, at every chat.
+        traced = self._runtime.tracing is not None or SPAN.get() is not None
+        scope = self._start_span(chat_filter) if traced else None
+        span = None if scope is None else scope.__enter__()
+        turn = self._begin(self.messages, message)
+        try:
+            if chat_filter is None:
+                response = await self._run_turn(turn, emit, show, undo=undo, past=past, receipt=receipt, said=message)
+            else:
+                response = await self._run_filtered(
+                    message, chat_filter, emit, show, undo=undo, past=past, receipt=receipt
+                )
             if span is not None:
                 _record_chat(span, message, response)
+        finally:
+            if scope is not None:
+                scope.__exit__(None, sys.exception(), None)
+            self._turn = None
+            if turn.answers:
+                self.messages = turn.messages
         # The conversation is settled: whoever is told of the reply may go on with it.
         await emit(Replied(response))
         return response

@@ -20,7 +20,7 @@ from .._messages import CHARS_PER_TOKEN, ChatMessage, Usage
 from .._network import NetworkConfig
 from .._retry_policy import GiveUp, Wait, after_failures
 from .._server_behaviour import OVERLOAD_STATUSES, AdaptRequest, Failure, HoldEndpoint, Retry, action_for
-from .._tracing import current_span
+from .._tracing import SPAN
 from ._base import AnswerPart, Model
 from ._connection_pool import ConnectionPool
 from ._encode import CHANGES, RequestEncoder
@@ -162,7 +162,9 @@ class HttpModel:
             body = self._encoder.encode(messages, self.health.changes)
             reader: AnswerReader | None = None
             try:
-                response = await self._transport.post(self._endpoint_for_request(), body)
+                span = SPAN.get()
+                endpoint = self._endpoint if span is None else self._endpoint.with_headers(span.headers())
+                response = await self._transport.post(endpoint, body)
                 try:
                     reader = AnswerReader(response, self._endpoint)
                     while (parts := await reader.next()) is not None:
@@ -190,11 +192,6 @@ class HttpModel:
                 fate.close()
             # Outside the handler, so that an error with the key in it is not kept as the clean one's context.
             raise failure
-
-    def _endpoint_for_request(self) -> Endpoint:
-        """The endpoint; where a span is current, with the header that names it to the server."""
-        span = current_span()
-        return self._endpoint if span is None else self._endpoint.with_headers(span.headers())
 
     def _judge(self, failures: Sequence[ModelError], answer: object, before: int) -> Wait | GiveUp | None:
         """What to do after *failures* of *answer*'s requests; at the first, *before* requests had succeeded, ever."""

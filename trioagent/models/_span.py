@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from .. import _span_names as names
 from .._config import ModelConfig
 from .._messages import ChatMessage, Usage
-from .._tracing import NO_SPAN, ActiveSpan, Value, add_event, answer_json, current_span, messages_json, model_error_type
+from .._tracing import NO_SPAN, SPAN, ActiveSpan, Value, add_event, answer_json, messages_json, model_error_type
 from ._base import Model, Retrying
 
 _PORTS = {"http": 80, "https": 443}
@@ -19,7 +19,7 @@ _PORTS = {"http": 80, "https": 443}
 
 def start_model_span(model: Model, messages: Sequence[ChatMessage]) -> AbstractContextManager[ActiveSpan | None]:
     """A span below the current one of ours, to be entered; none if there is none."""
-    outer = current_span()
+    outer = SPAN.get()
     if outer is None:
         return NO_SPAN
     config = getattr(model, "config", None)

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 from .._deprecated import old_names
 from ._base import AnswerEnd as AnswerEnd
 from ._base import AnswerPart as AnswerPart
+from ._base import AnswerSource as AnswerSource
 from ._base import Model as Model
 from ._base import ReasoningDelta as ReasoningDelta
+from ._base import RequestSender as RequestSender
 from ._base import Retrying as Retrying
 from ._base import TextDelta as TextDelta
 from ._endpoints import Available as Available
@@ -35,12 +37,13 @@ from ._structured_output import complete as complete
 
 if TYPE_CHECKING:
     from ._http import open_model as open_model
+    from ._http import open_sender as open_sender
 
 
 def __getattr__(name: str) -> Any:
     """Load the HTTP client when it is first asked for: httpx takes as long to import as all the rest."""
-    if name == "open_model":
-        from ._http import open_model
+    if name in ("open_model", "open_sender"):
+        from . import _http
 
-        return open_model
+        return getattr(_http, name)
     return old_names(__name__, stacklevel=3)(name)

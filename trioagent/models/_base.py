@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -10,6 +10,7 @@ import attrs
 
 from .._errors import ModelError
 from .._messages import ChatMessage, Usage
+from .._server_behaviour import Change
 
 
 @attrs.frozen
@@ -73,3 +74,49 @@ class Model(Protocol):
     def name(self) -> str: ...
 
     def answer(self, messages: Sequence[ChatMessage]) -> AbstractAsyncContextManager[AsyncIterator[AnswerPart]]: ...
+
+
+class AnswerSource(Protocol):
+    """One answer of a server on its way. Every one must be closed, whatever happens to it.
+
+    Attributes:
+        chars: of text and reasoning so far.
+        finish_reason, usage: as the server gave them so far; "" and None before.
+    """
+
+    chars: int
+    finish_reason: str
+    usage: Usage | None
+
+    async def next(self) -> Sequence[TextDelta | ReasoningDelta] | None:
+        """What comes next, waiting for it; None at the end.
+
+        Raises:
+            ModelError: there is no answer, or an incomplete one.
+        """
+
+    def end(self, messages: Sequence[ChatMessage], *, gives_finish_reason: bool) -> AnswerEnd:
+        """The end of the answer to *messages*, once `next` has given None.
+
+        Args:
+            gives_finish_reason: other answers of this server had a finish reason.
+        """
+
+    async def aclose(self) -> None: ...
+
+
+class RequestSender(Protocol):
+    """Sends single requests to one model at one address; rates, retries and the endpoint's health are the caller's."""
+
+    async def send(
+        self, messages: Sequence[ChatMessage], changes: frozenset[Change], headers: Mapping[str, str]
+    ) -> AnswerSource:
+        """Send one request.
+
+        Args:
+            changes: what the server does not take in a request.
+            headers: of this request alone.
+
+        Raises:
+            ModelError: nobody answered.
+        """

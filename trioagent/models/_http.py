@@ -7,8 +7,8 @@ import logging
 import random
 import re
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
 from urllib.parse import quote
 
 import httpx
@@ -19,9 +19,9 @@ from .._errors import EndpointHeldError, InvalidInputError, ModelError, ModelRef
 from .._messages import CHARS_PER_TOKEN, ChatMessage, Usage
 from .._network import NetworkConfig
 from .._retry_policy import GiveUp, Wait, after_failures
-from .._server_behaviour import OVERLOAD_STATUSES, AdaptRequest, Failure, HoldEndpoint, Retry, action_for
+from .._server_behaviour import OVERLOAD_STATUSES, AdaptRequest, Change, Failure, HoldEndpoint, Retry, action_for
 from .._tracing import SPAN
-from ._base import AnswerPart, Model
+from ._base import AnswerPart, AnswerSource, Model, RequestSender
 from ._connection_pool import ConnectionPool
 from ._encode import CHANGES, RequestEncoder
 from ._endpoints import EndpointHealth, Endpoints, Held
@@ -39,6 +39,7 @@ _KEY_HEADER = re.compile("auth|key|token", re.IGNORECASE)
 _SHORTEST_SECRET = 6  # shorter header values are words such as "true", which redacting would hide everywhere
 _HOLD_FROM = 2  # failures of one request, before it holds an endpoint where others fail too
 _FIRST_GUESS = 256  # tokens of an answer before any is known
+_NO_HEADERS: Mapping[str, str] = {}
 _LEARNING = 0.1  # weight of the newest answer in the running mean of answer lengths
 
 _log = logging.getLogger("trioagent")
@@ -53,6 +54,7 @@ async def open_model(
     transport: httpx.AsyncBaseTransport | Transport | None = None,
     endpoints: Endpoints | None = None,
     network: NetworkConfig = NetworkConfig(),
+    sender: RequestSender | None = None,
 ) -> AsyncIterator[Model]:
     """Open a model behind HTTP; its connections are closed on leaving. Any number of answers may run at once.
 
@@ -63,10 +65,29 @@ async def open_model(
         transport: an httpx transport in place of the connection pool (for a proxy, or HTTP/2); closed on leaving too.
         endpoints: what is shared with other models: rate limiters by address, and the health of each endpoint.
         network: the proxy and the certificate authorities, where *transport* and *ssl_context* are not given.
+        sender: sends the requests in place of a transport, such as from another machine; the caller closes it.
 
     Raises:
         InvalidInputError: the base URL, the proxy or the certificate authorities cannot be used.
     """
+    async with AsyncExitStack() as stack:
+        if sender is None:
+            sender = await stack.enter_async_context(
+                open_sender(config, ssl_context=ssl_context, transport=transport, network=network)
+            )
+        shared = endpoints or Endpoints()
+        yield HttpModel(config, sender, jitter or random.Random(), shared.rate_limiter(config), shared.health(config))
+
+
+@asynccontextmanager
+async def open_sender(
+    config: ModelConfig,
+    *,
+    ssl_context: ssl.SSLContext | None = None,
+    transport: httpx.AsyncBaseTransport | Transport | None = None,
+    network: NetworkConfig = NetworkConfig(),
+) -> AsyncIterator[RequestSender]:
+    """What sends one request at a time to *config*'s address: no limits, no retries. Arguments as of `open_model`."""
     if ssl_context is None and (network.ca_file or network.ca_dir):
         ssl_context = shared_ssl_context(network.ca_file, network.ca_dir)
     url = network.proxy_for(_url(config.base_url)) if transport is None else None
@@ -81,51 +102,67 @@ async def open_model(
     elif isinstance(transport, httpx.AsyncBaseTransport):
         transport = HttpxTransport(transport)
     try:
-        shared = endpoints or Endpoints()
-        limiter, health = shared.rate_limiter(config), shared.health(config)
-        yield HttpModel(config, transport, jitter or random.Random(), limiter, health, proxy)
+        yield HttpSender(config, transport, proxy)
     finally:
         with trio.move_on_after(_CLOSE_SECONDS, shield=True):
             await transport.aclose()
 
 
+class HttpSender:
+    """Sends requests over an HTTP transport. The key goes into the Authorization header and nowhere else."""
+
+    def __init__(self, config: ModelConfig, transport: Transport, proxy: Proxy | None) -> None:
+        self._transport, self._encoder = transport, RequestEncoder(config)
+        self._endpoint = Endpoint(_url(config.base_url), _headers(config), config.silence_seconds, proxy)
+
+    async def send(
+        self, messages: Sequence[ChatMessage], changes: frozenset[Change], headers: Mapping[str, str]
+    ) -> AnswerSource:
+        endpoint = self._endpoint.with_headers(headers) if headers else self._endpoint
+        response = await self._transport.post(endpoint, self._encoder.encode(messages, changes))
+        return AnswerReader(response, self._endpoint)
+
+
+def _headers(config: ModelConfig) -> dict[str, str]:
+    headers = {
+        "Content-Type": "application/json",
+        "Accept": "text/event-stream, application/json" if config.stream else "application/json",
+        "Accept-Encoding": "identity",
+        "User-Agent": "trioagent",
+    }
+    ours = {name.lower() for name in config.headers}
+    headers = {name: value for name, value in headers.items() if name.lower() not in ours} | {**config.headers}
+    if config.api_key:
+        headers["Authorization"] = f"Bearer {config.api_key}"
+    return headers
+
+
 class HttpModel:
-    """A chat model behind an HTTP transport. The key goes into the Authorization header and nowhere else."""
+    """A chat model whose requests a sender sends: within the address's rates, tried again as the policy says."""
 
     def __init__(
         self,
         config: ModelConfig,
-        transport: Transport,
+        sender: RequestSender,
         jitter: random.Random,
         rate_limiter: RateLimiter,
         health: EndpointHealth,
-        proxy: Proxy | None = None,
     ) -> None:
         self.config: ModelConfig = config
-        self._config, self._transport, self._jitter, self.rate_limiter = config, transport, jitter, rate_limiter
+        self._config, self._sender, self._jitter, self.rate_limiter = config, sender, jitter, rate_limiter
         self.health: EndpointHealth = health
         self._gives_finish_reason = False  # has any answer had a finish reason
         self._typical = config.max_tokens or _FIRST_GUESS  # tokens to reserve for an answer
-        headers = {
-            "Content-Type": "application/json",
-            "Accept": "text/event-stream, application/json" if config.stream else "application/json",
-            "Accept-Encoding": "identity",
-            "User-Agent": "trioagent",
-        }
-        ours = {name.lower() for name in config.headers}
-        headers = {name: value for name, value in headers.items() if name.lower() not in ours} | {**config.headers}
-        if config.api_key:
-            headers["Authorization"] = f"Bearer {config.api_key}"
-        self._endpoint = Endpoint(_url(config.base_url), headers, config.silence_seconds, proxy)
+        self._where = _url(config.base_url).partition("?")[0]
         self._encoder = RequestEncoder(config)
         values = [word for value in config.headers.values() for word in (value, value.rpartition(" ")[2])]
         self._secrets = [value for value in dict.fromkeys(values) if len(value) >= _SHORTEST_SECRET]
         if config.api_key:
             self._secrets.insert(0, config.api_key)
-        self._sends_key = any(_KEY_HEADER.search(name) for name in headers)
+        self._sends_key = any(_KEY_HEADER.search(name) for name in _headers(config))
 
     def __repr__(self) -> str:
-        return f"<HttpModel {self.name!r} at {self._endpoint.where}>"
+        return f"<HttpModel {self.name!r} at {self._where}>"
 
     @property
     def name(self) -> str:
@@ -159,14 +196,12 @@ class HttpModel:
             except ModelError:
                 slot.unused()
                 raise
-            body = self._encoder.encode(messages, self.health.changes)
-            reader: AnswerReader | None = None
+            reader: AnswerSource | None = None
             try:
                 span = SPAN.get()
-                endpoint = self._endpoint if span is None else self._endpoint.with_headers(span.headers())
-                response = await self._transport.post(endpoint, body)
+                headers = _NO_HEADERS if span is None else span.headers()  # which name it to the server
+                reader = await self._sender.send(messages, self.health.changes, headers)
                 try:
-                    reader = AnswerReader(response, self._endpoint)
                     while (parts := await reader.next()) is not None:
                         if reader.chars:
                             fate.answering()
@@ -176,7 +211,7 @@ class HttpModel:
                     yield reader.end(messages, gives_finish_reason=self._gives_finish_reason)
                     fate.succeeded()
                 finally:
-                    await response.aclose()
+                    await reader.aclose()
                 return
             except ModelError as error:
                 failure = self._redacted(error)

@@ -34,12 +34,17 @@ class AnswerReader:
     """Reads one answer from a response: its text as it arrives, then its end.
 
     Args:
-        response: the response; the caller closes it.
+        response: the response, closed by `aclose`.
         endpoint: where it comes from.
+
+    Attributes:
+        chars: of text and reasoning so far.
+        finish_reason, usage: as the server gave them so far; "" and None before.
     """
 
     def __init__(self, response: Response, endpoint: Endpoint) -> None:
-        self._response, self._endpoint = response, endpoint
+        self._response = self._undecoded = response
+        self._endpoint = endpoint
         self._streams: bool | None = None  # decided by the body, for some servers mislabel it
         self._decoder = SSEDecoder()
         self._begun = False
@@ -48,9 +53,12 @@ class AnswerReader:
         self._last_event = trio.current_time()
         self._text: Joiner | None = None  # made when there is something to be joined
         self._reasoning: Joiner | None = None
-        self.chars = 0
-        self.finish_reason = ""
+        self.chars: int = 0
+        self.finish_reason: str = ""
         self.usage: Usage | None = None
+
+    async def aclose(self) -> None:
+        await self._undecoded.aclose()
 
     async def next(self) -> Sequence[TextDelta | ReasoningDelta] | None:
         """What the next bytes add to the answer, waiting for some; None at its end.

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # As a variable it holds for the build's isolated environment too.
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: setup demo test suite lint types coverage test-pythons test-jails test-browser test-model test-embed readme bench clean
+.PHONY: setup demo test suite lint types coverage test-pythons test-jails test-browser test-model test-embed test-cluster readme bench clean
 
 setup: $(VENV)/.installed
 
@@ -80,6 +80,16 @@ $(EMBED)/.installed: pyproject.toml tests/compat/embed-constraints.txt
 test-embed: setup $(EMBED)/.installed
 	TRIOAGENT_EMBED_PYTHON=$(CURDIR)/$(EMBED)/bin/python $(BIN)/python -m pytest tests/compat/test_embed_programs.py tests/compat/test_embed_page.py
 
+# Runs on several Ray nodes of this machine, some of which are killed, in an environment of its own (Ray has 300 MB).
+.venv-cluster/.installed: pyproject.toml tests/cluster/constraints.txt
+	@echo "Installing Ray (once)"
+	@test -x .venv-cluster/bin/python || $(PYTHON) -m venv .venv-cluster
+	@PIP_CONSTRAINT=$(CURDIR)/tests/cluster/constraints.txt .venv-cluster/bin/python -m pip install --quiet --disable-pip-version-check -e '.[ray]' pytest pytest-trio hypothesis
+	@touch $@
+
+test-cluster: .venv-cluster/.installed
+	.venv-cluster/bin/python -m pytest -m cluster tests/cluster
+
 readme: setup
 	$(BIN)/python -m gates.readme
 
@@ -87,6 +97,4 @@ bench: setup
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) .venv-3.* .venv-model .bench dist build .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
-
-	rm -rf $(VENV) .venv-3.* .venv-embed .bench dist build .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-3.* .venv-model .venv-cluster .venv-embed .bench dist build .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis

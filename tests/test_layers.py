@@ -54,6 +54,7 @@ LAYERS = [
     ["models"],
     ["sandbox"],
     ["_events"],
+    ["_remote"],
     ["runtime"],
     ["_driver", "_event_stream", "_chat_filter", "_filter_rules", "agent"],
     ["_outcomes"],

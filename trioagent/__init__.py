@@ -22,7 +22,7 @@ Start with `open_runtime` and `Agent`; `run_agents` and `open_runner` run many; 
 #   _memory_tool                     the notes for Anthropic's memory tool
 #   models                           OpenAI-compatible servers over HTTP; `offline-rules`, the embedded one
 #   sandbox                          where model-written code runs
-#   _events, runtime                 what one agent needs and gives
+#   _events, _remote, runtime        what one agent needs and gives
 #   _driver, _event_stream, agent    one agent: a driver that pushes events
 #   _outcomes, nursery_runner        many agents
 #   batch                            many jobs, journaled

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Any, Protocol
 
 import attrs
 
@@ -14,6 +14,7 @@ from ._descriptors import raised_limit
 from ._errors import InvalidInputError
 from ._exceptions import open_helper_nursery
 from ._network import NetworkConfig
+from ._remote import RemoteWork
 from ._reply_parser import ThoughtStyle
 from ._tracing import Tracing, TracingConfig, open_tracing
 from .memory import HistoryConfig, HistoryUpdater, history_config
@@ -48,6 +49,7 @@ class Runtime:
     history: HistoryConfig | None = None
     tracing: Tracing | None = None
     history_updater: HistoryUpdater = attrs.field(factory=HistoryUpdater)
+    remote: RemoteWork | None = None
 
     @property
     def rate_limiters(self) -> Mapping[str, RateLimiter]:
@@ -79,8 +81,15 @@ class Runtime:
             if not isinstance(chosen, ModelConfig):
                 raise InvalidInputError("options", f"{_called(chosen)} takes none, but is given {', '.join(options)}")
             chosen = with_options(chosen, options)
-        async with _open(chosen, self.endpoints, self.network) as model:
+        async with _open(chosen, self.endpoints, self.network, self.remote) as model:
             yield model
+
+
+class Cluster(Protocol):
+    """Other machines that a run's requests are sent from, and that its blocks run on."""
+
+    def open(self, runtime: Runtime) -> AbstractAsyncContextManager[Runtime]:
+        """*runtime* with its model and its sandbox on the cluster's workers, which are gone when the block ends."""
 
 
 @asynccontextmanager
@@ -181,17 +190,23 @@ def _chosen(name: str, base_url: str | None, api_key: str | None, rate: RateLimi
 
 @asynccontextmanager
 async def _open(
-    model: ModelConfig | OfflineRules | Model, endpoints: Endpoints, network: NetworkConfig
+    model: ModelConfig | OfflineRules | Model,
+    endpoints: Endpoints,
+    network: NetworkConfig,
+    remote: RemoteWork | None = None,
 ) -> AsyncIterator[Model]:
     """Resolve a name's settings or a Model; a caller-owned model stays open."""
-    if isinstance(model, OfflineRules):
+    if remote is not None and not isinstance(model, ModelConfig):
+        yield remote.model(model)
+    elif isinstance(model, OfflineRules):
         from .models.offline_rules import OfflineRulesModel  # loaded when it is used: 50 ms of regular expressions
 
         yield OfflineRulesModel()
     elif isinstance(model, ModelConfig):
         from .models import open_model  # loaded when it is used: it brings httpx, 100 ms
 
-        async with open_model(model, endpoints=endpoints, network=network) as opened:
+        sender = None if remote is None else remote.sender(model)
+        async with open_model(model, endpoints=endpoints, network=network, sender=sender) as opened:
             yield opened
     else:
         yield model

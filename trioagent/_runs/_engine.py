@@ -25,11 +25,12 @@ from .._activity import WAITING, Activity
 from .._config import BatchConfig
 from .._errors import EndpointHeldError, InvalidInputError, MemoryStorageError, ModelError, ModelStatusError
 from .._exceptions import leaves, open_helper_nursery
+from .._remote import nodes_of
 from .._server_behaviour import GATEWAY_STATUSES, OVERLOAD_STATUSES, CloseEndpoint, HoldEndpoint, action_of
 from .._tracing import ActiveSpan, start_span
 from ..models import Available, Closed, EndpointHealth, EndpointState, Model
 from ..nursery_runner import JobCancelled, JobDone, JobFailed, Outcome, Runner, iterate, open_runner
-from ..runtime import Runtime
+from ..runtime import Cluster, Runtime
 from ._budget import Budget, BudgetedModel, BudgetExhaustedError
 from ._control import Control, serve_control
 from ._journal import LOOK_AHEAD, JobChangedError, JobRecord, Journal, JournalError, KnownJob, open_journal
@@ -67,6 +68,7 @@ async def run_journaled(
     files: OutputFiles = BATCH_FILES,
     takes: Callable[[J], bool] = lambda job: True,
     kind: str = "batch",
+    cluster: Cluster | None = None,
 ) -> BatchReport:
     """Run *jobs*, or go on with them; arguments, errors and cancellation as `run_batch` describes them.
 
@@ -76,10 +78,13 @@ async def run_journaled(
         files: the outputs, by the state of the jobs in them.
         takes: which of the jobs this run has; the others are of other runs.
         kind: of run, for traces.
+        cluster: where requests are sent from and blocks run; here, if it is not given.
     """
     stop = trio.Event() if stop is None else stop
     async with AsyncExitStack() as stack, AsyncExitStack() as models:
         attributes = {names.OPERATION: names.INVOKE_WORKFLOW, names.AGENT_NAME: kind}
+        if cluster is not None:
+            runtime = await stack.enter_async_context(cluster.open(runtime))
         span = stack.enter_context(start_span(runtime.tracing, f"{names.INVOKE_WORKFLOW} {kind}", attributes))
         outages = Outages(runtime.endpoints, config.outage_patience)
         try:
@@ -203,6 +208,7 @@ class Run(Generic[J]):
             self.runtime.rate_limiters,
             self.outages,
             stopping=self.stopping.value,
+            nodes=nodes_of(self.runtime.remote),
         )
 
     def report(self, run_dir: Path) -> BatchReport:
@@ -226,6 +232,7 @@ class Run(Generic[J]):
             seconds=trio.current_time() - self._began,
             seconds_by_state=dict(watch.seconds),
             run_dir=str(run_dir),
+            cluster=None if self.runtime.remote is None else self.runtime.remote.use(),
         )
 
     async def model(self, name: str | None = None, options: Mapping[str, Any] | None = None) -> Model:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from functools import partial
 
 import attrs
@@ -12,6 +12,7 @@ import trio
 
 from .._activity import Activity
 from .._config import BatchConfig
+from .._remote import NodeStatus
 from ..models import RateLimiter
 from ._budget import Budget
 from ._outages import Outage, Outages
@@ -84,6 +85,7 @@ class Progress:
         eta_seconds: until the end, at this run's mean pace; None if nobody can say.
         stragglers: the five jobs that run longest.
         stopping: why the run ends early (see `BatchReport.stopped`), or "".
+        nodes: the workers of the run's cluster, those that were lost last among them; none if it has no cluster.
     """
 
     total: int | None
@@ -109,6 +111,7 @@ class Progress:
     eta_seconds: float | None
     stragglers: tuple[Straggler, ...]
     stopping: str
+    nodes: tuple[NodeStatus, ...] = ()
 
 
 class ProgressTracker:
@@ -162,6 +165,7 @@ class ProgressTracker:
         outages: Outages,
         *,
         stopping: str,
+        nodes: Sequence[NodeStatus] = (),
     ) -> Progress:
         now = trio.current_time()
         spent, total = budget.spent, budget.total
@@ -193,6 +197,7 @@ class ProgressTracker:
                 for job_id, (began, activity) in slowest
             ),
             stopping=stopping,
+            nodes=tuple(nodes),
         )
 
     def not_begun(self) -> int | None:

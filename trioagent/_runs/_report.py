@@ -14,6 +14,7 @@ import attrs
 import trio
 
 from .._files import user_path
+from .._remote import ClusterUse
 from ._journal import Journal
 from ._lock import is_running
 from ._outputs import REPORT, STATUS, write_json
@@ -92,6 +93,7 @@ class BatchReport:
         seconds_by_state: what all jobs together spent their time on.
         run_dir: where the outputs are.
         all_starts: the totals of all starts with this run directory; None if the journal could not be read in the end.
+        cluster: what this run has had of its cluster; None if it had none.
     """
 
     done: int
@@ -113,6 +115,7 @@ class BatchReport:
     seconds_by_state: Mapping[str, float]
     run_dir: str
     all_starts: RunTotals | None = None
+    cluster: ClusterUse | None = None
 
 
 def nothing_run(run_dir: Path, total: int | None, stopped: Stopped, reason: str) -> BatchReport:

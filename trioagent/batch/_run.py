@@ -41,7 +41,7 @@ from .._runs import (
 from ..agent import Agent
 from ..memory import CommitOrigin, Memory
 from ..models import EndpointHealth
-from ..runtime import Runtime
+from ..runtime import Cluster, Runtime
 from ._jobs import Job
 
 _log = logging.getLogger("trioagent")
@@ -56,6 +56,7 @@ async def run_batch(
     stop: trio.Event | None = None,
     total: int | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    cluster: Cluster | None = None,
 ) -> BatchReport:
     """Run *jobs*, or go on with them: the same call on the same *run_dir* takes up where the last one ended.
 
@@ -67,6 +68,7 @@ async def run_batch(
             ``config.grace_seconds`` and are cancelled then.
         total: how many jobs there are, if known, of the shard if ``config.shard`` names one; for the progress only.
         on_progress: called at once, every second, and at the end.
+        cluster: other machines that send the requests and run the blocks, such as a `trioagent.cluster.RayCluster`.
 
     Raises:
         JournalError: the run directory cannot be used, or another process runs this batch.
@@ -95,6 +97,7 @@ async def run_batch(
         total=total,
         on_progress=on_progress,
         takes=lambda job: config.shard is None or config.shard.holds(job.memory),
+        cluster=cluster,
     )
 
 

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 
 from .._lazy import lazy_names
 
-_PLACES: dict[str, str] = {}
+if TYPE_CHECKING:
+    from ._errors import ClusterError as ClusterError
+    from ._local import LocalCluster as LocalCluster
+    from ._ray import RayCluster as RayCluster
+
+_PLACES: dict[str, str] = {
+    "_errors": "ClusterError",
+    "_local": "LocalCluster",
+    "_ray": "RayCluster",
+}
 
 if not TYPE_CHECKING:
     __getattr__ = lazy_names(__name__, _PLACES)

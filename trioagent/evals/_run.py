@@ -33,7 +33,7 @@ from .._runs import (
 )
 from ..agent import Agent
 from ..models import OFFLINE_RULES, EndpointHealth, Model, complete
-from ..runtime import Runtime
+from ..runtime import Cluster, Runtime
 from ._baselines import BASELINES, Baseline, best_lines, full_context_prompt
 from ._graders import changed_notes
 from ._judge import judge_answer
@@ -102,6 +102,7 @@ async def run_eval(
     noise: int = 0,
     stop: trio.Event | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    cluster: Cluster | None = None,
 ) -> EvalReport:
     """Try *samples*, or go on with them: the same call on the same *run_dir* takes up where the last one ended.
 
@@ -114,7 +115,7 @@ async def run_eval(
         judge: a model that grades replies in the graders' place, where a sample allows it.
         baseline: who answers.
         noise: so many notes about other things are added to every memory.
-        stop, on_progress: as in `run_batch`.
+        stop, on_progress, cluster: as in `run_batch`.
 
     Raises:
         InvalidInputError: an argument cannot be used; nothing was spent.
@@ -148,6 +149,7 @@ async def run_eval(
             total=len(plan.jobs),
             on_progress=on_progress,
             files=_FILES,
+            cluster=cluster,
         )
     model = "" if baseline == "search-only" else runtime.model.name
     made = partial(make_report, samples, report, suite=suite, model=model, baseline=baseline)

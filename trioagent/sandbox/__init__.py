@@ -22,15 +22,18 @@ if TYPE_CHECKING:
     from ._review import ReviewPolicy as ReviewPolicy
     from ._review import ReviewRequest as ReviewRequest
     from ._review import edited_diff as edited_diff
+    from ._sandbox import TIERS as TIERS
     from ._sandbox import BlockResult as BlockResult
+    from ._sandbox import Executor as Executor
     from ._sandbox import HostTool as HostTool
+    from ._sandbox import Outcome as Outcome
     from ._sandbox import Sandbox as Sandbox
 
 _PLACES = {
     "_hidden_names": "look_for_hidden",
     "_probe": "Check TierReport check_control_group diagnose open_sandbox",
     "_review": "AcceptChanges EditChanges RejectChanges ReviewDecision Reviewer ReviewPolicy ReviewRequest edited_diff",
-    "_sandbox": "BlockResult HostTool Sandbox",
+    "_sandbox": "TIERS BlockResult Executor HostTool Outcome Sandbox",
 }
 
 if not TYPE_CHECKING:

@@ -172,6 +172,10 @@ class Sandbox:
         """How many processes are alive that blocks' processes are forked from; 0 in a tier that forks none."""
         return self._executor.zygotes
 
+    async def execute(self, code: str, *, root_fd: int | None, rules: AccessRules = DEFAULT_RULES) -> Outcome:
+        """Run one block and commit nothing: for whoever commits elsewhere. See `Executor.execute`."""
+        return await self._executor.execute(code, root_fd=root_fd, hide=False, host_tools={}, rules=rules)
+
     async def run(
         self,
         code: str,

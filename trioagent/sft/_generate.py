@@ -25,7 +25,7 @@ from .._runs import (
 )
 from .._wire import short
 from ..models import Model, sampling_of
-from ..runtime import Runtime
+from ..runtime import Cluster, Runtime
 from ._flows import check_facts
 from ._memories import FOLDER
 from ._persona import digest, read_facts, read_persona
@@ -59,6 +59,7 @@ async def generate_conversations(
     judge: Model | None = None,
     stop: trio.Event | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    cluster: Cluster | None = None,
 ) -> SftReport:
     """Let every persona talk with an agent until a conversation is accepted, or all its attempts are used up.
 
@@ -77,6 +78,7 @@ async def generate_conversations(
             ``runtime.open_model(name, {"temperature": 0})``. The run is pinned to its name and request parameters.
         stop: set it to end early: no attempt begins, and those under way may end within ``config.grace_seconds``.
         on_progress: called at once, every second, and at the end.
+        cluster: other machines that send the requests and run the blocks, such as a `trioagent.cluster.RayCluster`.
 
     Raises:
         InvalidInputError: personas or facts cannot be used, or *persona_factory* raised; nothing was spent.
@@ -131,6 +133,7 @@ async def generate_conversations(
             total=len(jobs),
             on_progress=on_progress,
             files=_FILES,
+            cluster=cluster,
         )
     finally:
         with trio.CancelScope(shield=True):  # bounded: the folder is empty, each attempt has removed its own

@@ -1,0 +1,287 @@
+"""`RayCluster`: Ray places workers on the machines of a cluster, watches them, and carries what is said.
+
+Each worker is an actor: a thread that runs Trio, beside Ray's own threads that bring it one exchange after the other.
+Ray's retries and restarts are off, since only the driver knows what may be done again.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import threading
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from types import ModuleType
+from typing import Any, TypeVar
+
+import attrs
+import trio
+
+from .._errors import InvalidInputError, SandboxUnavailableError
+from ..runtime import Runtime
+from ._errors import ClusterError, WorkerLostError, WorkerRefusedError
+from ._protocol import Handshake, Inbox, Outbox, WorkerSetup, describe
+from ._remote import open_remote
+from ._worker import Worker, open_worker, worker_folder
+
+T = TypeVar("T")
+_CONNECT_SECONDS = 5.0
+_START_SECONDS = 120.0  # for Ray to find a place, start a process, and for the sandbox to start in it
+_DISCONNECT_SECONDS = 10.0
+_SMALL_BYTES = 256 * 1024  # of an inbox; a larger one is pickled in a thread
+_NO_RAY = "Ray is not installed: pip install 'trioagent[ray]'"
+
+
+@attrs.frozen(kw_only=True)
+class RayCluster:
+    """A Ray cluster whose machines send a run's requests and run its blocks.
+
+    The run's journal, rates, budget and notes stay with this process. trioagent has to be installed on every machine,
+    in the same version. What a worker is sent (notes, messages, the model's key) goes through Ray, which trusts
+    everybody who can reach its ports.
+
+    Attributes:
+        address: ``host:port`` of the cluster's head; None for ``RAY_ADDRESS``, else the cluster that runs on this
+            machine, else a new one of this machine alone.
+        workers: how many; None for one on each machine.
+        worker_cpus: processors that Ray reserves for each of them.
+        lesser_tiers: take the best sandbox tier of each machine, also where the runtime's own does not work.
+        silence: seconds without an answer after which a worker is given up, and its tasks go to others.
+        runtime_env: Ray's, for the workers.
+    """
+
+    address: str | None = None
+    workers: int | None = attrs.field(default=None, validator=attrs.validators.optional(attrs.validators.ge(1)))
+    worker_cpus: float = attrs.field(default=1.0, validator=attrs.validators.ge(0))
+    lesser_tiers: bool = False
+    silence: float = attrs.field(default=10.0, validator=attrs.validators.gt(0))
+    runtime_env: Mapping[str, Any] = attrs.field(factory=dict)
+
+    @asynccontextmanager
+    async def open(self, runtime: Runtime) -> AsyncIterator[Runtime]:
+        """*runtime* with its model and its sandbox on the cluster's workers, which are gone when the block ends.
+
+        Raises:
+            InvalidInputError: the address is none.
+            ClusterError: there is no Ray here, nobody answers at the address, or no worker can work.
+        """
+        if self.address is not None:
+            _checked_address(self.address)
+        ray = _ray()
+        async with _connected(ray, self.address):
+            count = self.workers or max(1, await trio.to_thread.run_sync(_machines, ray))
+            source = RayWorkers(ray, self)
+            async with open_remote(
+                runtime, source, workers=count, lesser_tiers=self.lesser_tiers, silence=self.silence
+            ) as moved:
+                yield moved
+
+
+def _ray() -> ModuleType:
+    try:
+        return importlib.import_module("ray")
+    except ImportError as error:
+        raise ClusterError(_NO_RAY) from error
+
+
+@asynccontextmanager
+async def _connected(ray: ModuleType, address: str | None) -> AsyncIterator[None]:
+    """Connect to a cluster, unless this process has done that already."""
+    if ray.is_initialized():
+        yield
+        return
+    if address is not None:
+        await _find(address)
+    # Ray reports on its users over the network, unless it is told not to.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # It may tell of its own threads in many lines, none of which says what to do.
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    connect = partial(
+        ray.init,
+        address=address,
+        configure_logging=False,
+        logging_level=logging.ERROR,
+        log_to_driver=False,
+        include_dashboard=False,
+    )
+    try:
+        await trio.to_thread.run_sync(connect)
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        raise ClusterError(f"no connection to {address or 'a cluster'}: {describe(error)}") from error
+    try:
+        yield
+    finally:
+        with trio.move_on_after(_DISCONNECT_SECONDS, shield=True):
+            await trio.to_thread.run_sync(ray.shutdown, abandon_on_cancel=True)
+
+
+def _checked_address(address: str) -> tuple[str, int] | None:
+    """Host and port; None for Ray's own words for a cluster of this machine."""
+    if address in ("auto", "local"):
+        return None
+    host, _, port = address.rpartition(":")
+    if "://" in address or not host or not port.isdecimal() or int(port) > 65535:
+        problem = f"{address!r} is no address of a cluster; give host:port of its head, such as 10.0.0.1:6379"
+        raise InvalidInputError("RayCluster.address", problem)
+    return host.strip("[]"), int(port)
+
+
+async def _find(address: str) -> None:
+    """Find out soon what takes Ray minutes: that nobody answers."""
+    place = _checked_address(address)
+    if place is None:
+        await trio.lowlevel.checkpoint()
+        return
+    try:
+        with trio.fail_after(_CONNECT_SECONDS):
+            stream = await trio.open_tcp_stream(*place)
+            await stream.aclose()
+    except (OSError, trio.TooSlowError) as error:
+        words = f"not within {_CONNECT_SECONDS:g} s" if isinstance(error, trio.TooSlowError) else describe(error)
+        raise ClusterError(f"nobody answers at {address!r} ({words}); is it the head's, and does it run?") from error
+
+
+def _machines(ray: ModuleType) -> int:
+    return sum(node["Alive"] and bool(node["Resources"].get("CPU")) for node in ray.nodes())
+
+
+class RayWorkers:
+    """Starts actors."""
+
+    def __init__(self, ray: ModuleType, cluster: RayCluster) -> None:
+        self._ray, self._cluster = ray, cluster
+
+    async def start(self, setup: WorkerSetup) -> RayWorker:
+        make = self._ray.remote(RayActor).options(
+            num_cpus=self._cluster.worker_cpus,
+            max_concurrency=4,  # an exchange that waits, a nudge, a stop, and one to spare
+            max_restarts=0,
+            max_task_retries=0,
+            scheduling_strategy="SPREAD",
+            runtime_env=dict(self._cluster.runtime_env) or None,
+        )
+        actor = await trio.to_thread.run_sync(make.remote, setup)
+        try:
+            with trio.fail_after(_START_SECONDS):
+                ready: Handshake | str = await _result(actor.ready.remote())
+        except BaseException as error:
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(partial(self._ray.kill, actor))
+            if isinstance(error, trio.TooSlowError):
+                free = f"no machine had {self._cluster.worker_cpus:g} free processors"
+                raise WorkerLostError(f"it was not ready within {_START_SECONDS:g} s; perhaps {free}") from None
+            raise
+        if isinstance(ready, str):
+            node, _, problem = ready.partition("\n")
+            raise WorkerRefusedError(node, problem)
+        return RayWorker(self._ray, actor, ready)
+
+
+class RayWorker:
+    """An actor, seen from the driver; see `trioagent.cluster._workers.WorkerHandle`."""
+
+    def __init__(self, ray: ModuleType, actor: Any, handshake: Handshake) -> None:
+        self.handshake: Handshake = handshake
+        self._ray, self._actor = ray, actor
+
+    async def exchange(self, inbox: Inbox) -> Outbox:
+        size = sum(len(data) for task in inbox.tasks for data in getattr(task, "contents", {}).values())
+        if size > _SMALL_BYTES:
+            reference = await trio.to_thread.run_sync(self._actor.exchange.remote, inbox)
+        else:
+            reference = self._actor.exchange.remote(inbox)
+        outbox: Outbox = await _result(reference)
+        return outbox
+
+    def nudge(self) -> None:
+        with suppress(self._ray.exceptions.RayError):
+            self._actor.nudge.remote()
+
+    async def stop(self) -> None:
+        await _result(self._actor.stop.remote())
+
+    async def kill(self) -> None:
+        with suppress(self._ray.exceptions.RayError, ValueError):
+            await trio.to_thread.run_sync(partial(self._ray.kill, self._actor))
+
+
+async def _result(reference: Any) -> Any:
+    """What a call comes to.
+
+    Raises:
+        WorkerLostError: the actor is gone, or Ray could not carry the call or its result.
+    """
+    token, over = trio.lowlevel.current_trio_token(), trio.Event()
+
+    def wake(_: object) -> None:
+        with suppress(trio.RunFinishedError):
+            token.run_sync_soon(over.set)
+
+    future = reference.future()
+    future.add_done_callback(wake)
+    await over.wait()
+    error = future.exception()
+    if error is not None:
+        raise WorkerLostError(describe(error))
+    return future.result()
+
+
+class RayActor:
+    """A worker in a process of Ray's."""
+
+    def __init__(self, setup: WorkerSetup) -> None:
+        self._setup = setup
+        self._ready = threading.Event()
+        self._problem = ""
+        self._worker: Worker | None = None
+        self._token: trio.lowlevel.TrioToken | None = None
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="trioagent worker", daemon=True)
+        self._thread.start()
+
+    def ready(self) -> Handshake | str:
+        """What the worker says of itself; in words, if it may not work."""
+        self._ready.wait()
+        if self._worker is None:
+            return f"{os.uname().nodename}\n{self._problem}"
+        return self._worker.handshake
+
+    def exchange(self, inbox: Inbox) -> Outbox:
+        assert self._worker is not None
+        return trio.from_thread.run(self._worker.exchange, inbox, trio_token=self._token)
+
+    def nudge(self) -> None:
+        assert self._worker is not None and self._token is not None
+        with suppress(trio.RunFinishedError):
+            self._token.run_sync_soon(self._worker.nudge)
+
+    def stop(self) -> None:
+        """Returns when nothing of its tasks, and nothing of its sandbox, is left."""
+        assert self._worker is not None
+        self._stopping = True
+        with suppress(trio.RunFinishedError, trio.Cancelled):
+            trio.from_thread.run(self._worker.stop, trio_token=self._token)
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            trio.run(self._main)
+        except (SandboxUnavailableError, OSError) as error:
+            self._problem = str(error)
+        except BaseException as error:
+            self._problem = describe(error)
+            raise
+        finally:
+            self._ready.set()
+            if self._worker is not None and not self._stopping:
+                os._exit(1)  # the driver is gone: Ray is to have the place back
+
+    async def _main(self) -> None:
+        with worker_folder() as place:
+            async with open_worker(self._setup, place) as worker:
+                self._token = trio.lowlevel.current_trio_token()
+                self._worker = worker
+                self._ready.set()
+                await worker.ended.wait()

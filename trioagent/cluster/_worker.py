@@ -1,0 +1,379 @@
+"""A worker: sends requests and runs blocks as the driver says, and has nothing of its own that could be lost."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import pickle
+import platform
+import shutil
+import socket
+import stat
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from functools import partial
+from hashlib import blake2b
+from pathlib import Path
+from typing import TypeVar
+
+import trio
+
+from .. import __version__
+from .._config import ModelConfig
+from .._errors import ModelError
+from .._exceptions import open_helper_nursery
+from .._messages import ChatMessage
+from .._reply_parser import ReplyParser
+from ..models import (
+    AnswerEnd,
+    AnswerPart,
+    AnswerSource,
+    Model,
+    ReasoningDelta,
+    RequestSender,
+    Retrying,
+    TextDelta,
+    open_sender,
+)
+from ..sandbox import Outcome, Sandbox, open_sandbox
+from ._copies import Copies
+from ._protocol import (
+    AnswerRead,
+    BlockRan,
+    CopyBroken,
+    Handshake,
+    Inbox,
+    ModelParts,
+    Outbox,
+    Result,
+    RunBlock,
+    SendRequest,
+    Task,
+    TaskCancelled,
+    TaskFailed,
+    WorkerSetup,
+    describe,
+    name_of_content,
+)
+
+_LINGER = 0.002  # seconds that further results are waited for, so that one exchange carries many
+_MANY = 32  # results that are not waited for
+_END_SECONDS = 0.1  # from an answer's last tag to the end of the stream, as an agent waits
+_NOTE_MODE = 0o644  # what a commit gives to a new note, as a rule; another one only costs that it is sent again
+_SMALL_BYTES, _SMALL_FILES = 256 * 1024, 16  # of a change; more is made in a thread
+_PREFIX = "trioagent-worker-"
+E = TypeVar("E", bound=Exception)
+
+
+@asynccontextmanager
+async def open_worker(setup: WorkerSetup, place: Path) -> AsyncIterator[Worker]:
+    """Start a worker's sandbox, and run its tasks until the block ends; all of them are cancelled then.
+
+    Args:
+        place: an empty folder of its own.
+
+    Raises:
+        SandboxUnavailableError: no tier works here, or not the one asked for.
+    """
+    async with (
+        open_sandbox(setup.tier, limits=setup.limits) as sandbox,
+        AsyncExitStack() as senders,
+        open_helper_nursery() as nursery,
+    ):
+        worker = Worker(setup, sandbox, senders, nursery, Copies(place))
+        nursery.start_soon(worker.end_in_silence)
+        yield worker
+
+
+@contextmanager
+def worker_folder(folder: str | None = None) -> Iterator[Path]:
+    """An empty folder for one worker. What workers that were killed have left beside it is removed first."""
+    above = Path(folder or tempfile.gettempdir())
+    for left in above.glob(f"{_PREFIX}*"):
+        with suppress(OSError), _locked(left):
+            shutil.rmtree(left)
+    place = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=above))
+    try:
+        with _locked(place):
+            yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """OSError, if another process has it locked."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(fd)
+
+
+class Worker:
+    """Made by `open_worker`.
+
+    Attributes:
+        ended: the driver has said that it is over, or has not been heard of for too long.
+    """
+
+    def __init__(
+        self, setup: WorkerSetup, sandbox: Sandbox, senders: AsyncExitStack, nursery: trio.Nursery, copies: Copies
+    ) -> None:
+        self.ended: trio.Event = trio.Event()
+        self._setup, self._sandbox, self._copies = setup, sandbox, copies
+        self._senders, self._nursery = senders, nursery
+        self._given: dict[str, ModelConfig | bytes] = {}  # models, by key
+        self._opened: dict[str, RequestSender | Model] = {}
+        self._opening = trio.Lock()
+        self._messages: dict[str, ChatMessage] = {}
+        self._scopes: dict[int, trio.CancelScope] = {}  # of the tasks that are under way
+        self._idle = trio.Event()  # for whoever waits until none is
+        self._last_blocks: dict[str, trio.Event] = {}  # by memory: set when the block given last is over
+        self._results: list[tuple[int, Result]] = []
+        self._news = trio.Event()
+        self._exchanges = 0
+        self._in_exchange = False
+        self._last_heard = trio.current_time()
+
+    @property
+    def handshake(self) -> Handshake:
+        return Handshake(
+            node=socket.gethostname(),
+            pid=os.getpid(),
+            version=__version__,
+            python=platform.python_version(),
+            tier=self._sandbox.tier,
+        )
+
+    def nudge(self) -> None:
+        """The driver has something to say: end the exchange that waits for results."""
+        self._news.set()
+
+    async def exchange(self, inbox: Inbox) -> Outbox:
+        """Take what the driver says, and give it what has come of its tasks, waiting a little for something.
+
+        Raises:
+            ValueError: it is meant for another worker, or one was lost on the way.
+        """
+        if inbox.epoch != self._setup.epoch or inbox.number != self._exchanges + 1:
+            raise ValueError(f"exchange {inbox.epoch}.{inbox.number} came to worker {self._setup.epoch}")
+        self._exchanges += 1
+        self._in_exchange = True
+        try:
+            self._take(inbox)
+            with trio.move_on_after(inbox.hold):
+                await self._news.wait()
+            if 0 < len(self._results) < _MANY:
+                await trio.sleep(_LINGER)
+            self._news = trio.Event()
+            results, self._results = self._results, []
+            return Outbox(epoch=inbox.epoch, number=inbox.number, results=tuple(results))
+        finally:
+            self._in_exchange = False
+            self._last_heard = trio.current_time()
+
+    async def end_in_silence(self) -> None:
+        """End when the driver has not been heard of for too long: it is dead, or has given this worker up."""
+        while True:
+            await trio.sleep(self._setup.silence / 4)
+            if not self._in_exchange and trio.current_time() >= self._last_heard + self._setup.silence:
+                return await self.stop()
+
+    async def stop(self) -> None:
+        """Cancel every task, and end when nothing of them is left."""
+        for scope in self._scopes.values():
+            scope.cancel()
+        if self._scopes:
+            self._idle = trio.Event()
+            await self._idle.wait()
+        self.ended.set()
+
+    def _take(self, inbox: Inbox) -> None:
+        self._messages |= inbox.messages
+        self._given |= inbox.models
+        for name in inbox.forget_messages:
+            self._messages.pop(name, None)
+        self._copies.forget_contents(inbox.forget_contents)
+        for memory in inbox.forget_copies:
+            self._copies.forget(memory)
+            self._last_blocks.pop(memory, None)
+        for task in inbox.tasks:
+            self._begin(task)
+        for number in inbox.cancelled:
+            if number in self._scopes:
+                self._scopes[number].cancel()
+
+    def _begin(self, task: Task) -> None:
+        """Start a task; blocks of one memory run in the order in which they came, after one another."""
+        scope = self._scopes[task.task] = trio.CancelScope()
+        if isinstance(task, SendRequest):
+            # What it names may be forgotten with the next inbox.
+            messages = [self._messages[name] for name in task.messages]
+            self._nursery.start_soon(self._run, task.task, scope, partial(self._ask, task, messages))
+            return
+        before, this = self._last_blocks.get(task.memory), trio.Event()
+        self._last_blocks[task.memory] = this
+        self._nursery.start_soon(self._run, task.task, scope, partial(self._run_block, task, before, this))
+
+    async def _run(self, number: int, scope: trio.CancelScope, work: Callable[[], Awaitable[Result]]) -> None:
+        result: Result = TaskCancelled()
+        try:
+            with scope:
+                result = await work()
+        except Exception as error:  # noqa: BLE001 - the task's failure is data for the driver
+            result = TaskFailed(_portable(error))
+        del self._scopes[number]
+        self._results.append((number, result))
+        self._news.set()
+        if not self._scopes:
+            self._idle.set()
+
+    async def _ask(self, task: SendRequest, messages: Sequence[ChatMessage]) -> Result:
+        model = await self._model(task.model)
+        if hasattr(model, "answer"):
+            async with model.answer(messages) as parts:
+                return ModelParts(await _parts_of(parts, ReplyParser(task.style)))
+        try:
+            source = await model.send(messages, task.changes, task.headers)
+        except ModelError as error:
+            return AnswerRead(error=_picklable(error))
+        try:
+            return await _read(source, ReplyParser(task.style))
+        finally:
+            await source.aclose()
+
+    async def _model(self, key: str) -> RequestSender | Model:
+        async with self._opening:
+            if key not in self._opened:
+                given = self._given[key]
+                if isinstance(given, ModelConfig):
+                    sender = open_sender(given, network=self._setup.network)
+                    self._opened[key] = await self._senders.enter_async_context(sender)
+                else:
+                    self._opened[key] = pickle.loads(given)
+            return self._opened[key]
+
+    async def _run_block(self, task: RunBlock, before: trio.Event | None, this: trio.Event) -> Result:
+        try:
+            with trio.CancelScope(shield=True):  # bounded: local files, and the end of a block that is being killed
+                if before is not None:
+                    await before.wait()
+                if not task.memory:
+                    root = None
+                else:
+                    try:
+                        root = await self._changed_copy(task)
+                    except OSError as error:
+                        return CopyBroken(error.errno or errno.EIO, f"{socket.gethostname()}: {error}")
+            try:
+                outcome = await self._sandbox.execute(task.code, root_fd=root, rules=task.rules)
+                return BlockRan(outcome, await self._keep(outcome, root))
+            finally:
+                if root is not None:
+                    os.close(root)
+        finally:
+            this.set()
+
+    async def _changed_copy(self, task: RunBlock) -> int:
+        change = task.change
+        count = len(change.folders) + len(change.files) + len(change.links) + len(change.removed)
+        size = sum(map(len, change.contents.values()))
+        if count <= _SMALL_FILES and size <= _SMALL_BYTES:
+            return self._copies.change(task.memory, change)
+        return await trio.to_thread.run_sync(self._copies.change, task.memory, change)
+
+    async def _keep(self, outcome: Outcome, root: int | None) -> tuple[str, ...]:
+        """Keep what the block wrote, which is in the memory as soon as it is committed; returns its names."""
+        writes = outcome.changes.writes
+        if not writes or root is None:
+            return ()
+        keep = partial(self._keep_all, writes, root)
+        try:
+            if len(writes) <= _SMALL_FILES and sum(map(len, writes.values())) <= _SMALL_BYTES:
+                return keep()
+            return await trio.to_thread.run_sync(keep)
+        except OSError:  # then the driver sends it
+            return ()
+
+    def _keep_all(self, writes: Mapping[str, bytes], root: int) -> tuple[str, ...]:
+        names = []
+        for path, data in writes.items():
+            try:
+                mode = stat.S_IMODE(os.stat(path, dir_fd=root, follow_symlinks=False).st_mode)
+            except OSError:
+                mode = _NOTE_MODE
+            name = name_of_content(blake2b(data, digest_size=16).hexdigest(), mode)
+            self._copies.keep(name, data)
+            names.append(name)
+        return tuple(names)
+
+
+async def _read(source: AnswerSource, parser: ReplyParser) -> AnswerRead:
+    """Read an answer no further than it counts."""
+    text, reasoning, ended = "", "", False
+
+    async def rest() -> bool:
+        """Whether the end came; what is said until then counts for nothing."""
+        try:
+            while await source.next() is not None:
+                pass
+        except ModelError:  # the connection broke behind a complete answer, which stands
+            return False
+        return True
+
+    error = None
+    try:
+        while (parts := await source.next()) is not None:
+            for part in parts:
+                if isinstance(part, ReasoningDelta):
+                    reasoning += part.text
+                else:
+                    text += part.text
+                    parser.feed(part.text)
+            if parser.finished:
+                with trio.move_on_after(_END_SECONDS):
+                    ended = await rest()
+                break
+        else:
+            ended = True
+    except ModelError as failure:
+        error = _picklable(failure)
+    return AnswerRead(text, reasoning, source.chars, source.usage, source.finish_reason, ended, error)
+
+
+async def _parts_of(parts: AsyncIterator[AnswerPart], parser: ReplyParser) -> tuple[AnswerPart, ...]:
+    """What a model that is no server says, as far as it counts."""
+    said: list[AnswerPart] = []
+    async for part in parts:
+        said.append(part)
+        if isinstance(part, Retrying):
+            parser = ReplyParser()
+        elif isinstance(part, TextDelta):
+            parser.feed(part.text)
+            if parser.finished and not part.last:
+                with trio.move_on_after(_END_SECONDS):
+                    async for end in parts:
+                        if isinstance(end, AnswerEnd):
+                            said.append(end)
+                            break
+                break
+    return tuple(said)
+
+
+def _picklable(error: E) -> E:
+    """*error* without what leads to the frames that it came from."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
+
+
+def _portable(error: Exception) -> Exception:
+    """*error*, or its words if it does not survive pickling, as those of a user's model may not."""
+    try:
+        pickle.loads(pickle.dumps(_picklable(error)))
+    except Exception:  # noqa: BLE001 - whatever its class does
+        return RuntimeError(describe(error))
+    return error

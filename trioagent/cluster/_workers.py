@@ -1,0 +1,589 @@
+"""The driver's side of a cluster: workers are started and kept, tasks go to one of them, and to another if it is lost.
+
+A worker that does not answer is *fenced*: its number in the run (its epoch) counts no more, so that nothing which it
+says later is used, and its tasks are given to others. Only then is it killed. So a worker may come back from a network
+partition at any time, with whatever result: it has no way to write.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+import os
+from collections import Counter, OrderedDict
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Protocol
+
+import attrs
+import trio
+from trio_util import RepeatedEvent
+
+from .. import __version__
+from .._config import ModelConfig
+from .._errors import DISK_FULL, MemoryPathError, MemoryStorageError, SandboxError
+from .._messages import ChatMessage
+from .._remote import ClusterUse, NodeStatus, WorkerState
+from .._reply_parser import ThoughtStyle
+from .._server_behaviour import Change
+from ..sandbox import Outcome
+from ..tools import AccessRules
+from ._errors import ClusterError, WorkerLostError, WorkerRefusedError
+from ._protocol import (
+    AnswerRead,
+    BlockRan,
+    CopyBroken,
+    CopyChange,
+    Handshake,
+    Inbox,
+    ModelParts,
+    Outbox,
+    Result,
+    RunBlock,
+    SendRequest,
+    Task,
+    TaskCancelled,
+    TaskFailed,
+    WorkerSetup,
+    name_of_message,
+)
+from ._snapshots import Snapshot, SnapshotCache, TooLargeNoteError
+
+_HOLD = 0.25  # seconds that an exchange waits for a result
+_HEARTBEAT = 1.0  # between exchanges with a worker that has nothing to do
+_LINGER = 0.002  # seconds that further tasks are waited for, so that one exchange carries many
+_SILENT = 1.0  # seconds that an exchange may be late before the worker is called silent
+_STOP_SECONDS = 0.5  # for a worker to end its tasks before it is killed
+_KILL_SECONDS = 5.0  # for a transport to kill one
+_MOST_LOST = 5  # workers that one task may lose
+_MOST_STARTS = 3  # of one place in a row, after which it is given up
+_PAUSE = 0.3  # before a place is filled again that could not be; times the failures so far
+_FULL_SECONDS = 30.0  # that a worker whose disk was full gets no blocks
+_MOST_MESSAGES, _MOST_CONTENTS = 64 * 2**20, 2**30  # bytes that a worker keeps
+_MOST_COPIES = 512
+_MOST_HOMES = 100_000
+_SMALL_FILES = 64  # of a memory; a larger one is looked through in a thread
+_LOST_TASK = f"the worker was lost {_MOST_LOST} times while it was at this; it is left to be gone on with"
+
+_log = logging.getLogger("trioagent")
+
+
+class WorkerHandle(Protocol):
+    """A worker, as a transport shows it to the driver."""
+
+    @property
+    def handshake(self) -> Handshake: ...
+
+    async def exchange(self, inbox: Inbox) -> Outbox:
+        """Raises WorkerLostError if the worker is known to be gone; may wait for ever if it is not."""
+
+    def nudge(self) -> None:
+        """End the exchange that waits for results. Never raises, never waits."""
+
+    async def stop(self) -> None:
+        """Cancel its tasks and end it; returns when nothing of them is left. Raises as `exchange`."""
+
+    async def kill(self) -> None:
+        """End it by force, if it is still there."""
+
+
+class WorkerSource(Protocol):
+    """A transport: starts workers."""
+
+    async def start(self, setup: WorkerSetup) -> WorkerHandle:
+        """Start one worker and wait until it is ready.
+
+        Raises:
+            WorkerLostError: it was lost before.
+            WorkerRefusedError: it may not work.
+        """
+
+
+@attrs.define(eq=False)
+class _Pending:
+    """A task that a worker has been given."""
+
+    needs: Sequence[str] = ()  # contents that the worker is to keep meanwhile
+    sent: bool = False
+    over: trio.Event = attrs.field(factory=trio.Event)
+    result: Result | None = None  # None when it is over: the worker was lost
+
+
+class _Held:
+    """Names of what a worker holds, with their sizes, those used last at the end."""
+
+    def __init__(self, most_bytes: float) -> None:
+        self._most, self._bytes = most_bytes, 0
+        self._sizes: OrderedDict[str, int] = OrderedDict()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._sizes
+
+    def use(self, name: str, size: int | None = None) -> None:
+        """It is there (with *size*: from now on), and was just used."""
+        if size is not None and name not in self._sizes:
+            self._sizes[name] = size
+            self._bytes += size
+        elif name in self._sizes:
+            self._sizes.move_to_end(name)
+
+    def excess(self, needed: Counter[str]) -> tuple[str, ...]:
+        """Names that are too many by now, which are forgotten; none that is *needed*."""
+        gone: list[str] = []
+        for name in self._sizes if self._bytes > self._most else ():
+            if self._bytes <= self._most:
+                break
+            if not needed[name]:
+                self._bytes -= self._sizes[name]
+                gone.append(name)
+        for name in gone:
+            del self._sizes[name]
+        return tuple(gone)
+
+
+class _Link:
+    """One worker: what it has been given, what it holds, and what it is to be told next."""
+
+    def __init__(self, handle: WorkerHandle, epoch: int, patience: float, nursery: trio.Nursery) -> None:
+        self.handle, self.epoch = handle, epoch
+        self.answers = self.blocks = 0
+        self.fenced = False
+        self.full_until = -math.inf
+        self.full: CopyBroken | None = None
+        self.contents = _Held(_MOST_CONTENTS)
+        self.copies: OrderedDict[str, Snapshot] = OrderedDict()
+        self.refused_results = 0
+        self._patience, self._nursery = patience, nursery
+        self._pending: dict[int, _Pending] = {}
+        self._needed: Counter[str] = Counter()
+        self._busy: Counter[str] = Counter()  # blocks under way, by memory
+        self._messages = _Held(_MOST_MESSAGES)
+        self._models: set[str] = set()
+        self._new_models: dict[str, ModelConfig | bytes] = {}
+        self._new_messages: dict[str, ChatMessage] = {}
+        self._tasks: list[Task] = []
+        self._cancelled: list[int] = []
+        self._news = trio.Event()
+        self._since: float | None = None  # an exchange is on its way
+        self._nudging = False
+
+    @property
+    def running(self) -> int:
+        return len(self._pending)
+
+    @property
+    def state(self) -> WorkerState:
+        late = self._since is not None and trio.current_time() - self._since > _HOLD + _SILENT
+        return "silent" if late else "working"
+
+    def ask(self, task: SendRequest, model: ModelConfig | bytes, messages: Mapping[str, ChatMessage]) -> _Pending:
+        if task.model not in self._models:
+            self._models.add(task.model)
+            self._new_models[task.model] = model
+        for name, message in messages.items():
+            if name not in self._messages:
+                self._new_messages[name] = message
+            self._messages.use(name, len(message.content))
+        return self._give(task, _Pending())
+
+    def run_block(self, task: RunBlock, snapshot: Snapshot) -> _Pending:
+        needs = [name for name, _ in task.change.files.values()]
+        for name in needs:
+            data = task.change.contents.get(name)
+            self.contents.use(name, None if data is None else len(data))
+        if task.memory:
+            self.copies[task.memory] = snapshot
+            self.copies.move_to_end(task.memory)
+        self._busy[task.memory] += 1
+        self._needed.update(needs)
+        return self._give(task, _Pending(needs))
+
+    def over(self, task: Task, pending: _Pending) -> None:
+        """The worker has answered, or is lost."""
+        if isinstance(task, RunBlock):
+            self._needed.subtract(pending.needs)
+            self._busy[task.memory] -= 1
+            if not self._busy[task.memory]:
+                del self._busy[task.memory]
+
+    def cancel(self, task: int) -> None:
+        self._cancelled.append(task)
+        self._say_soon()
+
+    def fence(self) -> None:
+        """From now on nothing that the worker says counts; its tasks are lost."""
+        self.fenced = True
+        pending, self._pending = self._pending, {}
+        for each in pending.values():
+            each.over.set()
+
+    async def serve(self) -> None:
+        """Exchange with the worker until this is cancelled.
+
+        Raises:
+            WorkerLostError: it does not answer any more.
+        """
+        for number in itertools.count(1):
+            if not (self._pending or self._has_news()):
+                with trio.move_on_after(_HEARTBEAT):
+                    await self._news.wait()
+            await trio.sleep(_LINGER)
+            inbox = self._inbox(number)
+            self._since = trio.current_time()
+            try:
+                with trio.fail_after(self._patience):
+                    outbox = await self.handle.exchange(inbox)
+            except trio.TooSlowError:
+                raise WorkerLostError(f"it has not answered for {self._patience:g} s") from None
+            finally:
+                self._since = None
+            self.deliver(outbox)
+
+    def deliver(self, outbox: Outbox) -> None:
+        """Take results, each at most once, from this worker alone, and only as long as it counts."""
+        for task, result in outbox.results:
+            pending = None
+            if outbox.epoch == self.epoch and not self.fenced:
+                pending = self._pending.pop(task, None)
+            if pending is None:
+                self.refused_results += 1
+                continue
+            pending.result = result
+            pending.over.set()
+            self.answers += isinstance(result, AnswerRead | ModelParts)
+            self.blocks += isinstance(result, BlockRan)
+
+    def _give(self, task: Task, pending: _Pending) -> _Pending:
+        self._pending[task.task] = pending
+        self._tasks.append(task)
+        self._say_soon()
+        return pending
+
+    def _has_news(self) -> bool:
+        return bool(self._tasks or self._cancelled)
+
+    def _say_soon(self) -> None:
+        """Let the exchange that waits for results, if one does, end in a moment: others may have something to say."""
+        self._news.set()
+        if self._since is not None and not self._nudging:
+            self._nudging = True
+            self._nursery.start_soon(self._nudge)
+
+    async def _nudge(self) -> None:
+        await trio.sleep(_LINGER)
+        self._nudging = False
+        if self._since is not None and self._has_news():
+            self.handle.nudge()
+
+    def _inbox(self, number: int) -> Inbox:
+        forget: list[str] = []
+        for memory in self.copies if len(self.copies) > _MOST_COPIES else ():
+            if len(self.copies) - len(forget) <= _MOST_COPIES:
+                break
+            if memory not in self._busy:
+                forget.append(memory)
+        for memory in forget:
+            del self.copies[memory]
+        for task in self._tasks:
+            if task.task in self._pending:
+                self._pending[task.task].sent = True
+        inbox = Inbox(
+            epoch=self.epoch,
+            number=number,
+            models=self._new_models,
+            messages=self._new_messages,
+            tasks=tuple(self._tasks),
+            cancelled=tuple(self._cancelled),
+            forget_messages=self._messages.excess(
+                Counter(name for task in self._tasks if isinstance(task, SendRequest) for name in task.messages)
+            ),
+            forget_contents=self.contents.excess(self._needed),
+            forget_copies=tuple(forget),
+            hold=_HOLD if self._pending else 0.0,
+        )
+        self._new_models, self._new_messages, self._tasks, self._cancelled = {}, {}, [], []
+        self._news = trio.Event()
+        return inbox
+
+
+class Workers:
+    """The workers of one run. They are started by `run`, and tasks wait until there is one.
+
+    Args:
+        source: starts them.
+        count: how many there are to be.
+        setup: what each of them is started with; its epoch is replaced.
+        patience: seconds that a worker may leave an exchange unanswered.
+    """
+
+    def __init__(self, source: WorkerSource, count: int, setup: WorkerSetup, patience: float) -> None:
+        self._source, self._count, self._setup, self._patience = source, count, setup, patience
+        self._epochs, self._tasks = itertools.count(1), itertools.count(1)
+        self._links: list[_Link] = []
+        self._places = count  # where a worker runs, or is being started
+        self._changed = RepeatedEvent()
+        self._homes: OrderedDict[str, _Link] = OrderedDict()
+        self._snapshots = SnapshotCache()
+        self._ended: list[NodeStatus] = []  # lost or refused
+        self._problem = ""  # of the last one
+        self._lost = self._asked_again = self._run_again = self._refused = 0
+
+    @property
+    def tier(self) -> str:
+        """The tier that runs the blocks: the least of all workers', "" while there is none."""
+        return max((link.handle.handshake.tier for link in self._links), default="")
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Keep the workers; started as soon as one of them is ready. Cancelling ends them all.
+
+        Raises:
+            ClusterError: none is left, and none can be started.
+        """
+        async with trio.open_nursery() as nursery:
+            for _ in range(self._count):
+                nursery.start_soon(self._keep_one, nursery)
+            await self._any_link()
+            task_status.started()
+
+    def use(self) -> ClusterUse:
+        now = [
+            NodeStatus(
+                node=f"{link.handle.handshake.node}:{link.handle.handshake.pid}",
+                epoch=link.epoch,
+                state=link.state,
+                tier=link.handle.handshake.tier,
+                running=link.running,
+                answers=link.answers,
+                blocks=link.blocks,
+            )
+            for link in self._links
+        ]
+        return ClusterUse(
+            nodes=(*now, *self._ended),
+            lost=self._lost,
+            asked_again=self._asked_again,
+            run_again=self._run_again,
+            refused=self._refused + sum(link.refused_results for link in self._links),
+        )
+
+    async def ask(
+        self,
+        key: str,
+        model: ModelConfig | bytes,
+        messages: Sequence[ChatMessage],
+        changes: frozenset[Change],
+        style: ThoughtStyle,
+        headers: Mapping[str, str] | None = None,
+    ) -> AnswerRead | ModelParts:
+        """Send one request from a worker; from another one, if that is lost before its answer has come.
+
+        Args:
+            key: of the model.
+            headers: of this request alone.
+
+        Raises:
+            ClusterError: no worker is left.
+            SandboxError: it has lost too many.
+        """
+        named = {name_of_message(message): message for message in messages}
+        names = tuple(map(name_of_message, messages))
+        home = f"chat {names[min(1, len(names) - 1)]}"
+        for _ in range(_MOST_LOST):
+            link = await self._pick(home)
+            task = SendRequest(next(self._tasks), key, names, changes, style, headers or {})
+            pending = link.ask(task, model, named)
+            match await self._result(link, task, pending):
+                case AnswerRead() | ModelParts() as answer:
+                    return answer
+                case TaskFailed(error):
+                    raise error
+            self._asked_again += pending.sent
+        raise SandboxError(_LOST_TASK)
+
+    async def run_block(self, code: str, root_fd: int | None, path: str, rules: AccessRules) -> Outcome:
+        """Run a block on a worker, over the memory as it is now; on another one, if that is lost before it has ended.
+
+        Args:
+            root_fd: the memory's folder, whose lease the caller holds; None for an empty one.
+            path: the same, for errors.
+
+        Raises:
+            ClusterError: no worker is left.
+            SandboxError: it has lost too many, or the sandbox there broke.
+            MemoryPathError, MemoryStorageError: the memory cannot be read, or no worker has room for a copy.
+        """
+        problem = _LOST_TASK
+        for _ in range(_MOST_LOST):
+            link = await self._pick(f"memory {path}", copy_of=path)
+            snapshot, change, memory = Snapshot(), CopyChange(), ""
+            if root_fd is not None:
+                memory, snapshot, change = await self._change(link, root_fd, path)
+                if link.fenced:
+                    continue  # it has not been given the block
+            task = RunBlock(next(self._tasks), memory, change, code, rules)
+            pending = link.run_block(task, snapshot)
+            match await self._result(link, task, pending):
+                case BlockRan(outcome, kept):
+                    for name, data in zip(kept, outcome.changes.writes.values(), strict=False):
+                        link.contents.use(name, len(data))
+                    return outcome
+                case CopyBroken() as broken:
+                    link.copies.pop(memory, None)
+                    if broken.errno in DISK_FULL:
+                        link.full, link.full_until = broken, trio.current_time() + _FULL_SECONDS
+                    else:
+                        link.contents = _Held(_MOST_CONTENTS)  # so that all of them are sent again
+                    problem = f"a worker cannot make a copy of the notes in {path!r}: {broken.problem}"
+                    _log.warning("%s", problem)
+                    continue
+                case TaskFailed(error):
+                    raise error
+            self._run_again += pending.sent
+        raise SandboxError(problem)
+
+    async def _change(self, link: _Link, root_fd: int, path: str) -> tuple[str, Snapshot, CopyChange]:
+        """The key of a memory, what it holds, and what makes the worker's copy of it the same."""
+        try:
+            key = _place_of(root_fd)
+            memory = f"{key[0]:x}-{key[1]:x}"
+            before = link.copies.get(memory)
+
+            def has(note: str, name: str) -> bool:
+                return name in link.contents or (before is not None and before.files.get(note, ("",))[0] == name)
+
+            take = partial(self._snapshots.take, key, root_fd, has)
+            known = self._snapshots.size_of(key)
+            if known is not None and known <= _SMALL_FILES:
+                snapshot, contents = take()
+            else:
+                snapshot, contents = await trio.to_thread.run_sync(take)
+        except TooLargeNoteError as error:
+            raise MemoryPathError(path, f"{error.filename!r} {error.strerror}") from error
+        except PermissionError as error:
+            raise MemoryPathError(path, f"{error.filename!r} cannot be read: {error.strerror}") from error
+        except OSError as error:
+            raise MemoryStorageError(path, error.errno or 0, error.strerror or str(error)) from error
+        return memory, snapshot, snapshot.since(link.copies.get(memory), contents)
+
+    async def _result(self, link: _Link, task: Task, pending: _Pending) -> Result | None:
+        """What comes of a task; None if the worker is lost. Cancelling ends the task, if the worker is not silent."""
+        try:
+            await pending.over.wait()
+        except trio.Cancelled:
+            link.cancel(task.task)
+            with trio.move_on_after(_STOP_SECONDS, shield=True):
+                await pending.over.wait()
+            raise
+        finally:
+            link.over(task, pending)
+        assert not isinstance(pending.result, TaskCancelled)
+        return pending.result
+
+    async def _pick(self, home: str, *, copy_of: str | None = None) -> _Link:
+        """The worker that had the last task of this conversation or memory, if it is not much busier than others.
+
+        Args:
+            copy_of: the memory that it is to have room for.
+        """
+        await self._any_link()
+        links = self._links
+        if copy_of is not None:
+            links = [link for link in links if link.full_until <= trio.current_time()]
+            if not links:
+                full = next(link.full for link in self._links if link.full is not None)
+                raise MemoryStorageError(copy_of, full.errno, f"no worker has room for a copy of it: {full.problem}")
+        best = min(links, key=lambda link: link.running)
+        last = self._homes.get(home)
+        if last is None or last not in links or last.running > 2 * best.running + 8:
+            last = self._homes[home] = best
+        self._homes.move_to_end(home)
+        if len(self._homes) > _MOST_HOMES:
+            self._homes.popitem(last=False)
+        return last
+
+    async def _any_link(self) -> None:
+        """Wait until there is a worker.
+
+        Raises:
+            ClusterError: there will be none.
+        """
+        while not self._links:
+            if not self._places:
+                raise ClusterError(f"no worker is left: {self._problem}")
+            await self._changed.wait()
+
+    async def _keep_one(self, nursery: trio.Nursery) -> None:
+        """Keep one worker running, whatever becomes of it."""
+        failures = 0
+        while failures < _MOST_STARTS:
+            setup = attrs.evolve(self._setup, epoch=next(self._epochs))
+            try:
+                handle = await self._source.start(setup)
+            except WorkerRefusedError as error:
+                self._note(error.node, setup.epoch, "refused", error.problem)
+                break
+            except WorkerLostError as error:
+                failures += 1
+                self._note("", setup.epoch, "lost", error.problem)
+                await trio.sleep(_PAUSE * failures)
+                continue
+            problem = self._refusal(handle.handshake)
+            if problem:
+                with trio.move_on_after(_KILL_SECONDS, shield=True):
+                    await handle.kill()
+                self._note(_name(handle), setup.epoch, "refused", problem)
+                break
+            link = _Link(handle, setup.epoch, self._patience, nursery)
+            began = await self._serve(link)
+            failures = 0 if began else failures + 1
+        self._places -= 1
+        self._changed.set()
+        if not (self._links or self._places):
+            raise ClusterError(f"no worker is left: {self._problem}")
+
+    async def _serve(self, link: _Link) -> bool:
+        """Work with a worker until it is lost; returns whether it has done anything."""
+        self._links.append(link)
+        self._changed.set()
+        try:
+            await link.serve()
+        except WorkerLostError as error:
+            self._lost += 1
+            self._note(_name(link.handle), link.epoch, "lost", error.problem)
+        finally:
+            self._links.remove(link)
+            link.fence()
+            with trio.CancelScope(shield=True):  # bounded by the two
+                with trio.move_on_after(_STOP_SECONDS) as stopping:
+                    try:
+                        await link.handle.stop()
+                    except WorkerLostError:
+                        stopping.cancel()
+                with trio.move_on_after(_KILL_SECONDS):
+                    await link.handle.kill()
+            self._refused += link.refused_results
+        return bool(link.answers or link.blocks)
+
+    def _refusal(self, handshake: Handshake) -> str:
+        """Why a worker may not work; "" if it may."""
+        if handshake.version != __version__:
+            return f"it has trioagent {handshake.version}, and the driver {__version__}; install the same on both"
+        return ""
+
+    def _note(self, node: str, epoch: int, state: WorkerState, problem: str) -> None:
+        self._problem = f"{node}: {problem}" if node else problem
+        _log.warning("worker %d%s is %s: %s", epoch, f" on {node}" if node else "", state, problem)
+        status = NodeStatus(
+            node=node, epoch=epoch, state=state, tier="", running=0, answers=0, blocks=0, problem=problem
+        )
+        self._ended = [*self._ended, status][-100:]
+
+
+def _name(handle: WorkerHandle) -> str:
+    return f"{handle.handshake.node}:{handle.handshake.pid}"
+
+
+def _place_of(fd: int) -> tuple[int, int]:
+    status = os.fstat(fd)
+    return status.st_dev, status.st_ino

@@ -30,8 +30,9 @@ demo: $(VENV)/.runtime
 
 test: setup lint types suite coverage
 
+# Three workers for two cores: a quarter of the tests' time is waiting, for processes and for the real clock.
 suite: setup
-	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=
+	$(BIN)/python -m pytest -n 3 --dist worksteal --cov --cov-report=
 
 lint: setup
 	$(BIN)/python -m ruff check .

@@ -106,7 +106,7 @@ def main() -> int:
         started = time.monotonic()
         python = environment(minor, interpreter)
         print(f"\nPython 3.{minor}", flush=True)
-        command = [str(python), "-m", "pytest", "-q", "-n", "2", "--dist", "worksteal", *CORE, *ignored]
+        command = [str(python), "-m", "pytest", "-q", "-n", "3", "--dist", "worksteal", *CORE, *ignored]
         status = subprocess.run(command, cwd=ROOT, check=False).returncode
         results[minor] = (status, time.monotonic() - started)
     for minor, (status, seconds) in results.items():

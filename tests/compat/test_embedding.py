@@ -333,9 +333,10 @@ def test_patched_processes_are_refused_by_name(name: str, asked: str, monkeypatc
     setattr(patcher, function, lambda module: False)
     monkeypatch.setitem(sys.modules, asked, patcher)
     check_not_patched()
-    setattr(patcher, function, lambda module: module == "socket")
-    with pytest.raises(WrongContextError, match=f"{name} has patched"):
-        check_not_patched()
+    for replaced in ("socket", "subprocess"):
+        setattr(patcher, function, lambda module, replaced=replaced: module == replaced)
+        with pytest.raises(WrongContextError, match=f"{name} has patched"):
+            check_not_patched()
 
 
 def in_a_program(folder: Path, source: str, *, module: str = "", **env: str) -> str:

@@ -106,7 +106,7 @@ def _run_without_sandbox(code: str, folder: Path) -> BlockResult:
             capture_output=True,
             text=True,
             cwd=folder,
-            timeout=9,
+            timeout=3,
             check=True,
         )
     except subprocess.SubprocessError as error:

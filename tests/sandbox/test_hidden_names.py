@@ -73,27 +73,27 @@ async def test_not_seen_by_any_call(every: Sandbox, vault: Path) -> None:
     assert result.locals["by_tools"] in ("False", "[]") or "Error" in result.locals["by_tools"]
 
 
-@pytest.mark.parametrize(
-    "code",
-    [
-        "import os\nos.makedirs('.git/hooks')\nopen('.git/config', 'a').write('[core] fsmonitor = x')",
-        "open('.envrc', 'w').write('x')",
-        "open('entities/.secret.md', 'w').write('x')",
-        "import os\nos.rename('entities', 'people')",
-        "import shutil\nshutil.rmtree('entities')",
-        "import shutil\nshutil.rmtree('entities')\ncreate_file('entities/ada.md', '# A')",
-        "import os\nos.rename('user.md', '.user.md')",
-        "open('\\uff0eenv', 'w').write('x')",
-        "open('\\u200b.env.md', 'w').write('x')",
-        "open('Makefile', 'w').write('x')",
-        "open('conftest.py', 'w').write('x')",
-    ],
-)
-async def test_not_written_in_any_way(every: Sandbox, vault: Path, code: str) -> None:
+WRITES = [
+    "import os\nos.makedirs('.git/hooks')\nopen('.git/config', 'a').write('[core] fsmonitor = x')",
+    "open('.envrc', 'w').write('x')",
+    "open('entities/.secret.md', 'w').write('x')",
+    "import os\nos.rename('entities', 'people')",
+    "import shutil\nshutil.rmtree('entities')",
+    "import shutil\nshutil.rmtree('entities')\ncreate_file('entities/ada.md', '# A')",
+    "import os\nos.rename('user.md', '.user.md')",
+    "open('\\uff0eenv', 'w').write('x')",
+    "open('\\u200b.env.md', 'w').write('x')",
+    "open('Makefile', 'w').write('x')",
+    "open('conftest.py', 'w').write('x')",
+]
+
+
+async def test_not_written_in_any_way(every: Sandbox, vault: Path) -> None:
     before = {path: path.read_bytes() for path in vault.rglob("*") if path.is_file()}
-    result = await every.run(code, memory_path=vault)
-    assert result.error and not result.saved
-    assert {path: path.read_bytes() for path in vault.rglob("*") if path.is_file()} == before
+    for code in WRITES:
+        result = await every.run(code, memory_path=vault)
+        assert result.error and not result.saved, code
+        assert {path: path.read_bytes() for path in vault.rglob("*") if path.is_file()} == before, code
 
 
 async def test_other_changes_are_saved_beside_them(every: Sandbox, vault: Path) -> None:

@@ -6,7 +6,7 @@ import sys
 
 from .._errors import WrongContextError
 
-_REPLACED = ("thread", "threading", "socket", "select", "os", "time")
+_REPLACED = ("thread", "threading", "socket", "select", "os", "time", "subprocess")
 
 
 def check_not_patched() -> None:

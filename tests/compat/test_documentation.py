@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
 import json
 import re
@@ -192,6 +193,19 @@ def check_return(function: Any, told: str) -> None:
         return
     known = {"AgentResponse": AgentResponse, "Path": Path, "list": list, "bool": bool}
     assert real == eval(told, {"__builtins__": {}}, known)
+
+
+MODULES = [
+    "agent", "async_agent.async_agent", "async_agent.async_engine", "async_agent.async_model",
+    "async_agent.async_sft_adapter", "engine", "model", "schemas", "settings", "tools", "utils",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_migration_guide_has_every_public_name(name: str) -> None:
+    rows = [line.split("|") for line in MIGRATION.read_text().splitlines() if line.startswith("|")]
+    named = {word for row in rows if len(row) > 3 for word in re.findall(r"`(\w+)[`(]", row[2])}
+    assert set(importlib.import_module(f"trioagent.compat.{name}").__all__) <= named
 
 
 def test_trio_blocks_are_run_with_the_other_pages() -> None:

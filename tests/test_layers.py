@@ -37,6 +37,7 @@ LAYERS = [
     [
         "_parsed_reply",
         "_reply_parser",
+        "_context",
         "_turn",
         "_prompt",
         "_redaction",

@@ -1,12 +1,14 @@
-"""The system prompt says what an agent's policy lets it do, and where its own notes go."""
+"""The system prompt says what an agent's policy lets it do, where its own notes go, and what day it is."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta, timezone
+
 import pytest
 
-from trioagent._config import VaultPolicy
+from trioagent._config import AgentConfig, VaultPolicy
 from trioagent._errors import InvalidInputError
-from trioagent._prompt import SYSTEM_PROMPT, system_prompt
+from trioagent._prompt import SYSTEM_PROMPT, date_and_zone, said_date, system_prompt, with_date
 
 
 def test_the_default_policy_adds_nothing() -> None:
@@ -53,3 +55,29 @@ def test_a_policy_as_data() -> None:
     data = policy.as_data()
     assert data == {"readable": ["a/**"], "suffixes": [".md"], "read_only": True, "agent_folder": "agent"}
     assert VaultPolicy(**data) == policy
+
+
+def test_the_date_and_the_zone() -> None:
+    winter = datetime(2026, 11, 29, 23, 59, tzinfo=timezone(timedelta(hours=1), "CET"))
+    assert date_and_zone(winter) == "Sunday, 2026-11-29 (time zone UTC+01:00, CET)"
+    assert date_and_zone(winter.astimezone(UTC)) == "Sunday, 2026-11-29 (time zone UTC)"
+    assert date_and_zone(winter.astimezone(timezone(-timedelta(hours=3, minutes=30)))) == (
+        "Sunday, 2026-11-29 (time zone UTC-03:30)"
+    )
+    assert with_date("Be brief.", "Sunday") == "Be brief.\n\nToday is Sunday.\n"
+    assert with_date("Be brief.", "") == "Be brief."
+
+
+@pytest.mark.parametrize(
+    ("setting", "with_built_in", "with_own"),
+    [("auto", "now", ""), ("today", "now", "now"), ("none", "", ""), ("May 2024", "May 2024", "May 2024")],
+)
+def test_whether_the_date_is_said(setting: str, with_built_in: str, with_own: str) -> None:
+    assert said_date(setting, is_own_prompt=False, today="now") == with_built_in
+    assert said_date(setting, is_own_prompt=True, today="now") == with_own
+
+
+@pytest.mark.parametrize("date", ["", " ", "two\nlines", "x" * 101, 3])
+def test_a_date_is_one_line_of_words(date: object) -> None:
+    with pytest.raises(InvalidInputError, match=r"AgentConfig\.date: must be 'auto', 'today', 'none', or a date"):
+        AgentConfig(date=date)  # type: ignore[arg-type]

@@ -95,6 +95,8 @@ def test_the_end_of_what_was_cut_is_taken_out() -> None:
     assert "hunter" not in shown and shown.endswith(f"{REPLACEMENT}… (30000 characters in all)") and not found
     assert shown.startswith("'" + "a" * 700)
     assert redactor.redact("I think hunt", cut=True)[0] == REPLACEMENT
+    note = "… (30000 characters in all; for more, assign a part such as [20000:40000])"
+    assert redactor.redact(f"'{'a' * 1000}hunter2hun{note}")[0].endswith(REPLACEMENT + note)
 
 
 def test_a_text_of_a_million_characters() -> None:

@@ -80,12 +80,14 @@ if TYPE_CHECKING:
     from ._events import Answered as Answered
     from ._events import CodeResult as CodeResult
     from ._events import CodeStarted as CodeStarted
+    from ._events import ContextTrimmed as ContextTrimmed
     from ._events import Replied as Replied
     from ._filter_rules import FilterRules as FilterRules
     from ._filter_rules import filter_of as filter_of
     from ._memory_tool import MemoryTool as MemoryTool
     from ._messages import AgentResponse as AgentResponse
     from ._messages import ChatMessage as ChatMessage
+    from ._messages import LeftOut as LeftOut
     from ._messages import Usage as Usage
     from ._network import NetworkConfig as NetworkConfig
     from ._parsed_reply import Delta as Delta
@@ -158,9 +160,9 @@ _PLACES = {
         "SandboxUnavailableError StructuredOutputError TrioAgentError WithheldError"
     ),
     "_filter_rules": "FilterRules filter_of",
-    "_events": "AgentEvent Answered CodeResult CodeStarted Replied",
+    "_events": "AgentEvent Answered CodeResult CodeStarted ContextTrimmed Replied",
     "_memory_tool": "MemoryTool",
-    "_messages": "AgentResponse ChatMessage Usage",
+    "_messages": "AgentResponse ChatMessage LeftOut Usage",
     "_network": "NetworkConfig",
     "_parsed_reply": "Delta ParsedReply",
     "_tracing": "TracingConfig",

@@ -45,6 +45,14 @@ BlindOverwrite = Literal["refuse", "allow"]
 _overwrite = _checked(lambda v: v in get_args(BlindOverwrite), "'refuse' or 'allow'")
 
 
+def _date(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if not isinstance(value, str) or not value.strip() or len(value) > 100 or not value.isprintable():
+        raise InvalidInputError(
+            f"{type_(instance).__name__}.{attribute.name}",
+            f"must be 'auto', 'today', 'none', or a date in words of at most 100 characters, not {value!r:.100}",
+        )
+
+
 def _profile_name(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
     if value is not None:
         check_profile_name(value)
@@ -235,6 +243,17 @@ def _key(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
         )
 
 
+def _context(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if value is None:
+        return
+    _positive_int(instance, attribute, value)
+    if instance.max_tokens is not None and instance.max_tokens >= value:
+        raise InvalidInputError(
+            "ModelConfig.context_tokens",
+            f"is {value:,}, of which max_tokens ({instance.max_tokens:,}) leaves no room for what was said",
+        )
+
+
 _HEADER_NAME = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
 _OUR_HEADERS = frozenset(
     "accept accept-encoding connection content-length content-type host te transfer-encoding upgrade".split()
@@ -306,6 +325,8 @@ class ModelConfig:
         model: the model's name as its server knows it.
         api_key: sent as a bearer token to ``base_url``'s host only; never part of a repr, log or error.
         temperature, top_p, max_tokens, seed, stop: request parameters, sent only if given. ``stop`` may be one text.
+        context_tokens: how many tokens the model's context has, question and answer together; None if nobody says
+            so. Of a conversation that is longer, old results are left out first, then old messages. Never sent.
         extra_body: further members of every request's JSON body, for parameters that one server has and others do not.
         headers: further request headers, sent to ``base_url``'s host only; their values are never part of a repr, log
             or error.
@@ -331,6 +352,7 @@ class ModelConfig:
         default=None, validator=attrs.validators.optional(_checked(lambda v: isinstance(v, int), "a whole number"))
     )
     stop: tuple[str, ...] = attrs.field(default=(), converter=_one_or_many, validator=_stop)
+    context_tokens: int | None = attrs.field(default=None, validator=_context)
     extra_body: Mapping[str, Any] = attrs.field(factory=dict, converter=_copied, validator=_extra_body, hash=False)
     headers: Mapping[str, str] = attrs.field(
         factory=dict, converter=_copied, validator=_headers, hash=False, repr=_names_only
@@ -399,6 +421,7 @@ class BatchConfig:
         deadline: working seconds for one episode, not counting waits for a rate limit or a retry; None for no limit.
         max_tool_turns, system_prompt, system_prompt_append, model_profile, blind_overwrite: see `AgentConfig`; a
             job may have prompts and a blind_overwrite of its own.
+        date: see `AgentConfig`; today is the day on which the run was begun, however long it takes.
         policy: what blocks may read and change in the memories; a job may have its own.
         max_tokens_total: no request is sent that would bring what is spent and reserved above this, earlier runs of the
             same run directory counted; None for no limit.
@@ -425,6 +448,7 @@ class BatchConfig:
     system_prompt: str | None = None
     system_prompt_append: str | None = None
     model_profile: str | None = attrs.field(default=None, validator=_profile_name)
+    date: str = attrs.field(default="auto", validator=_date)
     blind_overwrite: BlindOverwrite = attrs.field(default="refuse", validator=_overwrite)
     policy: VaultPolicy = attrs.field(default=VaultPolicy(), validator=attrs.validators.instance_of(VaultPolicy))
     max_tokens_total: int | None = attrs.field(default=None, validator=attrs.validators.optional(_positive_int))
@@ -455,6 +479,7 @@ class SftConfig:
         max_tool_turns: of the agent for each message (see `AgentConfig`).
         system_prompt, system_prompt_append, model_profile: see `AgentConfig`; the conversations have that prompt and
             that shape of results.
+        date: as in `BatchConfig`.
         deadline: working seconds for one persona with all its attempts, not counting waits for a rate limit or a retry;
             None for no limit.
         max_tokens_total, max_cost: the budget, as in `BatchConfig`; what persona and judge use counts too.
@@ -474,6 +499,7 @@ class SftConfig:
     system_prompt: str | None = None
     system_prompt_append: str | None = None
     model_profile: str | None = attrs.field(default=None, validator=_profile_name)
+    date: str = attrs.field(default="auto", validator=_date)
     deadline: float | None = attrs.field(default=None, validator=attrs.validators.optional(_positive))
     max_tokens_total: int | None = attrs.field(default=None, validator=attrs.validators.optional(_positive_int))
     max_cost: float | None = attrs.field(default=None, validator=attrs.validators.optional(_positive))
@@ -495,6 +521,8 @@ class AgentConfig:
         blind_overwrite: what becomes of a block that writes over a note which this conversation has never read:
             "refuse" (it saves nothing, and the model is told to read the note first) or "allow".
         model_profile: how the model is told results and hints, "default" or "mem-agent"; None for what fits its name.
+        date: what the prompt says at its end of the date and the time zone: "auto" (today's, after the built-in prompt
+            only), "today" (after any prompt), "none", or other words, such as "Monday, 2024-05-06".
     """
 
     max_tool_turns: int = attrs.field(default=8, validator=_count)
@@ -503,3 +531,4 @@ class AgentConfig:
     message_chars: int = attrs.field(default=200_000, validator=_positive_int)
     blind_overwrite: BlindOverwrite = attrs.field(default="refuse", validator=_overwrite)
     model_profile: str | None = attrs.field(default=None, validator=_profile_name)
+    date: str = attrs.field(default="auto", validator=_date)

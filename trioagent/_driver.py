@@ -15,7 +15,7 @@ import trio
 
 from ._activity import doing
 from ._errors import ModelError, ReplayMismatchError
-from ._events import AgentEvent, Answered, CodeResult, CodeStarted
+from ._events import AgentEvent, Answered, CodeResult, CodeStarted, ContextTrimmed
 from ._messages import AgentResponse, ChatMessage, Usage
 from ._parsed_reply import Delta
 from ._reply_parser import ReplyParser, ThoughtStyle
@@ -59,7 +59,7 @@ async def drive_turn(
 
     Args:
         run_block: runs code; what it raises ends the turn.
-        emit: awaited with each `Answered`, `CodeStarted` and `CodeResult`, before the turn goes on.
+        emit: awaited with each `ContextTrimmed`, `Answered`, `CodeStarted` and `CodeResult`, before the turn goes on.
         show: called with the pieces of an answer, and with its retries, as they come.
         past: events that a journal has of this turn already, in order. They are taken instead of asking the model and
             running the code, and are emitted again. It is left where the turn ended.
@@ -74,6 +74,8 @@ async def drive_turn(
     while True:
         match step:
             case AskModel(messages):
+                if step.leaves_out_more:
+                    await emit(ContextTrimmed(step.left_out))
                 ask = _ask if SPAN.get() is None else _ask_traced
                 answered = _next(past, Answered) or await ask(model, messages, show, thought_styles)
                 step = turn.on_answer(answered.answer, answered.usage, answered.finish_reason)

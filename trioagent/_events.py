@@ -10,11 +10,22 @@ import attrs
 
 from . import _errors
 from ._errors import InvalidInputError, ModelError
-from ._messages import AgentResponse, Usage
+from ._messages import AgentResponse, LeftOut, Usage
 from ._parsed_reply import Delta, ParsedReply
 from ._wire import read_value, short, strict_converter
 from .models import Retrying
 from .sandbox import BlockResult
+
+
+@attrs.frozen
+class ContextTrimmed:
+    """The conversation has outgrown the model's context: it is asked without a part of it that it was shown before.
+
+    Attributes:
+        left_out: all that it is not shown.
+    """
+
+    left_out: LeftOut
 
 
 @attrs.frozen
@@ -51,12 +62,13 @@ class Replied:
     response: AgentResponse
 
 
-AgentEvent = Delta | Retrying | Answered | CodeStarted | CodeResult | Replied
+AgentEvent = Delta | Retrying | ContextTrimmed | Answered | CodeStarted | CodeResult | Replied
 
 SCHEMA = 1  # of events as JSON: in streams to other processes, in journals and on pages
 _KINDS: Mapping[str, type] = {
     "delta": Delta,
     "retrying": Retrying,
+    "context_trimmed": ContextTrimmed,
     "answered": Answered,
     "code_started": CodeStarted,
     "code_result": CodeResult,

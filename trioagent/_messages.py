@@ -80,6 +80,33 @@ class Usage:
 
 
 @attrs.frozen(kw_only=True)
+class LeftOut:
+    """What a model is not shown of its conversation, because that has outgrown the model's context.
+
+    Attributes:
+        results: results of blocks, each with a note in its place.
+        messages: messages of the user, each with all that it led to.
+        turns: answers to messages that are still shown, each with its result.
+    """
+
+    results: int = 0
+    messages: int = 0
+    turns: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.results or self.messages or self.turns)
+
+    def __str__(self) -> str:
+        parts = [
+            f"{self.messages:,} earlier message{'s' * (self.messages != 1)} of the user, with all answers",
+            f"{self.turns:,} earlier code turn{'s' * (self.turns != 1)}",
+            f"{self.results:,} earlier result{'s' * (self.results != 1)} of code",
+        ]
+        counts = (self.messages, self.turns, self.results)
+        return "; ".join(part for part, count in zip(parts, counts, strict=True) if count) or "nothing"
+
+
+@attrs.frozen(kw_only=True)
 class AgentResponse:
     """What one ``chat`` came to.
 
@@ -97,6 +124,7 @@ class AgentResponse:
         tier: the sandbox tier that ran the blocks, or "" if none ran.
         partial: if ``stop_reason`` is "cut", the text of the cut answer: of its reply, or all if it came to none.
         finish_reasons: the server's finish reason of each answer; "" where the generation was stopped early.
+        left_out: what the model was not shown any more of the conversation, when it was asked last.
     """
 
     thoughts: str
@@ -110,3 +138,4 @@ class AgentResponse:
     tier: str = ""
     partial: str = ""
     finish_reasons: tuple[str, ...] = ()
+    left_out: LeftOut = LeftOut()

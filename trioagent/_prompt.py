@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from functools import lru_cache
 
 from ._config import VaultPolicy
@@ -65,6 +66,8 @@ Assign what you want to see to a variable: `user = read_file("user.md")`. A fail
 """
 
 _RESULT = DEFAULT.format_result({"variable": "'value'"}, "error")
+
+_DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")  # whatever the locale
 
 _VAULT = """\
 The folder is a person's own vault. The notes of your own lie in `{folder}/`:
@@ -129,6 +132,36 @@ def _listed(globs: Sequence[str]) -> str:
     wanted = [f"`{glob}`" for glob in globs if not glob.startswith("!")] or ["anything"]
     unwanted = [f"`{glob[1:]}`" for glob in globs if glob.startswith("!")]
     return " or ".join(wanted) + (f", but not {' or '.join(unwanted)}" if unwanted else "")
+
+
+def said_date(setting: str, *, is_own_prompt: bool, today: str) -> str:
+    """What an agent's prompt says of the date; "" for nothing.
+
+    Args:
+        setting: see `AgentConfig.date`.
+        is_own_prompt: the built-in prompt was replaced; its author decides what stands in it.
+        today: today's date.
+    """
+    match setting:
+        case "none":
+            return ""
+        case "auto":
+            return "" if is_own_prompt else today
+        case "today":
+            return today
+    return setting
+
+
+def date_and_zone(now: datetime) -> str:
+    """*now*, which has a time zone, as prompts say it: ``Sunday, 2026-11-29 (time zone UTC+01:00, CET)``."""
+    offset, name = f"UTC{now.isoformat()[-6:]}" if now.utcoffset() else "UTC", now.tzname() or ""
+    zone = offset if name[:3] in ("", "UTC") or name[0] in "+-" else f"{offset}, {name}"
+    return f"{_DAYS[now.weekday()]}, {now.date().isoformat()} (time zone {zone})"
+
+
+def with_date(prompt: str, date: str) -> str:
+    """*prompt* with the date at its end, where most of it stays the same for a server's cache of prefixes."""
+    return f"{prompt.rstrip()}\n\nToday is {date}.\n" if date else prompt
 
 
 def with_host_tools(prompt: str, names: Iterable[str]) -> str:

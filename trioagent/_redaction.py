@@ -15,7 +15,7 @@ Rule = str | re.Pattern[str] | Callable[[str], str]
 Span = tuple[int, int]
 
 REPLACEMENT = "[withheld]"
-_CUT = re.compile(r"… \([\d,]+ (?:more )?(?:characters|bytes)(?: in all)?\)\Z")
+_CUT = re.compile(r"… \([\d,]+ (?:more )?(?:characters|bytes|items)(?: in all)?(?:; [^()\n]{0,80})?\)\Z")
 _TAIL = 256  # characters at the end of a text that was cut: what is withheld may begin there, and cannot be told
 _SHORTEST = 6  # letters and digits of a text that is looked for between other characters, and in other codings
 # With any number of backslashes: a repr may be of a repr.

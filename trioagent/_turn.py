@@ -10,6 +10,7 @@ Rules, each tested in ``tests/test_turn.py``:
 - An answer with nothing usable is a tool turn too: the model gets one short hint.
 - So is an answer that was cut before it was complete: the model is told, and writes less. A block that was closed
   before the cut runs. If no tool turn is left, the turn ends with ``stop_reason="cut"``.
+- What a conversation is longer than its model's context, the model is not shown; see `_context`.
 - After ``max_tool_turns`` tool turns, an answer that still wants to run code ends the turn: its code is not run, and
   the history says so.
 """
@@ -20,7 +21,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import attrs
 
-from ._messages import AgentResponse, ChatMessage, StopReason, Usage
+from ._context import fit_context, page_result
+from ._messages import AgentResponse, ChatMessage, LeftOut, StopReason, Usage
 from ._model_profile import DEFAULT, ModelProfile
 from ._parsed_reply import ParsedReply
 from ._server_behaviour import CUT_BY_FILTER
@@ -43,9 +45,16 @@ STOPPED = "The block was stopped before it ended. Nothing was saved."
 
 @attrs.frozen
 class AskModel:
-    """Send *messages* to the model and pass its answer to `Turn.on_answer`."""
+    """Send *messages* to the model and pass its answer to `Turn.on_answer`.
+
+    Attributes:
+        left_out: what they lack of the conversation.
+        leaves_out_more: more than the last time.
+    """
 
     messages: Sequence[ChatMessage]
+    left_out: LeftOut = LeftOut()
+    leaves_out_more: bool = False
 
 
 @attrs.frozen
@@ -72,12 +81,23 @@ class Turn:
         history: the conversation so far, with the user's message at its end. The turn appends to a copy, `messages`.
         max_tool_turns: how often the model may run code, or be given a hint.
         profile: how the model is told results and hints.
+        room: how many tokens of messages the model takes; None for no limit. What is more is left out, and long results
+            are paged.
     """
 
-    def __init__(self, history: Iterable[ChatMessage], *, max_tool_turns: int, profile: ModelProfile = DEFAULT) -> None:
+    def __init__(
+        self,
+        history: Iterable[ChatMessage],
+        *,
+        max_tool_turns: int,
+        profile: ModelProfile = DEFAULT,
+        room: int | None = None,
+    ) -> None:
         self.messages: list[ChatMessage] = list(history)
         self._profile = profile
         self._left = max_tool_turns
+        self._room = room
+        self._left_out = LeftOut()
         self._answer: ParsedReply | None = None
         self._usage = Usage()
         self.answers = 0
@@ -89,7 +109,7 @@ class Turn:
 
     def start(self) -> Step:
         """The first step."""
-        return AskModel(self.messages)
+        return self._ask_model()
 
     def on_answer(self, answer: ParsedReply, usage: Usage = Usage(), finish_reason: str = "") -> Step:
         """Record the model's answer."""
@@ -110,24 +130,33 @@ class Turn:
         if answer.code:
             return RunCode(answer.code)
         self.messages.append(ChatMessage("tool", self._profile.format_hint(_hint(answer, usage, finish_reason))))
-        return AskModel(self.messages)
+        return self._ask_model()
 
     def on_result(
         self, values: Mapping[str, str], error: str, printed: str = "", *, saved: bool = False, tier: str = ""
     ) -> Step:
         """Record a block's result; *error* is "" if it succeeded."""
         answer = self._running()
+        if self._room is not None:
+            values, printed = page_result(values, printed, self._room)
         self.messages.append(ChatMessage("tool", self._profile.format_result(values, error, printed)))
         self._code, self._tier = answer.code, tier
         self._saved += saved
         if answer.reply and not error:
             return self._finish("reply", answer.reply)
-        return AskModel(self.messages)
+        return self._ask_model()
 
     def on_stopped(self) -> None:
         """Record that the block was cancelled or the sandbox failed; the history says so."""
         self._running()
         self.messages.append(ChatMessage("tool", self._profile.format_result({}, STOPPED)))
+
+    def _ask_model(self) -> AskModel:
+        if self._room is None:
+            return AskModel(self.messages)
+        view = fit_context(self.messages, self._room, self._profile)
+        self._left_out = view.left_out
+        return AskModel(view.messages, view.left_out, view.is_more)
 
     def _running(self) -> ParsedReply:
         if self._answer is None or not self._answer.code or self.messages[-1].role != "assistant":
@@ -149,6 +178,7 @@ class Turn:
                 tier=self._tier,
                 partial=(self._answer.partial or self._answer.text) if reason == "cut" else "",
                 finish_reasons=tuple(self._finish_reasons),
+                left_out=self._left_out,
             )
         )
 

@@ -11,6 +11,7 @@ import uuid
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from datetime import datetime
 from functools import cached_property, lru_cache, partial
 from inspect import iscoroutinefunction
 from pathlib import Path
@@ -22,7 +23,8 @@ import trio
 from . import _span_names as names
 from ._activity import doing
 from ._chat_filter import ChatFilter, FilteredChat
-from ._config import AgentConfig
+from ._config import AgentConfig, ModelConfig
+from ._context import room_for_messages
 from ._driver import Emit, PastEvent, Show, drive_turn
 from ._errors import AgentBusyError, InvalidInputError, TrioAgentError
 from ._event_stream import open_event_stream
@@ -31,8 +33,8 @@ from ._files import user_path, write_whole
 from ._messages import AgentResponse, ChatMessage
 from ._model_profile import ModelProfile, profile_for
 from ._parsed_reply import Delta
+from ._prompt import date_and_zone, said_date, with_date, with_host_tools
 from ._prompt import system_prompt as effective_prompt
-from ._prompt import with_host_tools
 from ._tracing import (
     SPAN,
     ActiveSpan,
@@ -90,7 +92,7 @@ class Agent:
     Args:
         runtime: what agents share, from `open_runtime`.
         memory_path: the folder of notes; made at first use. Many agents, in many processes, may use one.
-        max_tool_turns, system_prompt, system_prompt_append, message_chars, blind_overwrite, model_profile: see
+        max_tool_turns, system_prompt, system_prompt_append, message_chars, blind_overwrite, model_profile, date: see
             `AgentConfig`, whose defaults these are.
         policy: what blocks may read and change in the notes; by default all notes and attachments. The prompt says it.
         host_tools: async functions of yours that blocks may call by these names, with JSON values. They run in the
@@ -108,6 +110,9 @@ class Agent:
     Raises:
         InvalidInputError: a setting or a host tool's name cannot be used.
 
+    Attributes:
+        undated_prompt: the system prompt but for the date at its end: what its hash in the rows of runs is of.
+
     An idle agent holds no task, file or connection. One chat at a time: a second one raises `AgentBusyError`.
     """
 
@@ -122,6 +127,7 @@ class Agent:
         message_chars: int | None = None,
         blind_overwrite: Literal["refuse", "allow"] | None = None,
         model_profile: str | None = None,
+        date: str | None = None,
         policy: VaultPolicy | None = None,
         host_tools: Mapping[str, HostTool] | None = None,
         model: Model | None = None,
@@ -137,6 +143,7 @@ class Agent:
             "message_chars": message_chars,
             "blind_overwrite": blind_overwrite,
             "model_profile": model_profile,
+            "date": date,
         }
         settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         self.config: AgentConfig = AgentConfig(**settings) if settings else _DEFAULT_CONFIG
@@ -154,14 +161,19 @@ class Agent:
         for name, tool in self._host_tools.items():
             check_host_tool(name, tool)
         self.profile: ModelProfile = profile_for(self._model.name, self.config.model_profile)
-        said = _system_message(
+        self.undated_prompt: str = _prompt_of(
             self.config.system_prompt,
             self.config.system_prompt_append,
             self.memory.policy,
             self.profile,
             tuple(self._host_tools),
         )
-        self.messages: list[ChatMessage] = [said]
+        date = said_date(
+            self.config.date,
+            is_own_prompt=self.config.system_prompt is not None,
+            today=date_and_zone(datetime.now().astimezone()),
+        )
+        self.messages: list[ChatMessage] = [_system_message(self.undated_prompt, date)]
         self._review = review
         self._given_origin = origin
         self._filter = chat_filter
@@ -334,7 +346,9 @@ class Agent:
 
     def _begin(self, history: Sequence[ChatMessage], message: str) -> Turn:
         messages = [*history, ChatMessage("user", message)]
-        self._turn = Turn(messages, max_tool_turns=self.config.max_tool_turns, profile=self.profile)
+        self._turn = Turn(
+            messages, max_tool_turns=self.config.max_tool_turns, profile=self.profile, room=_room_of(self._model)
+        )
         self._turn_start = len(history)
         return self._turn
 
@@ -403,13 +417,25 @@ class Agent:
             raise InvalidInputError("message", f"is not valid Unicode at position {error.start}; remove it") from error
 
 
+def _room_of(model: Model) -> int | None:
+    """How many tokens of messages *model* takes, if it has settings that say so."""
+    config = getattr(model, "config", None)
+    if not isinstance(config, ModelConfig) or config.context_tokens is None:
+        return None
+    return room_for_messages(config.context_tokens, config.max_tokens)
+
+
 @lru_cache(maxsize=16)
-def _system_message(
+def _prompt_of(
     replacement: str | None, append: str | None, policy: VaultPolicy, profile: ModelProfile, host_tools: tuple[str, ...]
-) -> ChatMessage:
+) -> str:
+    return with_host_tools(effective_prompt(replacement, append, policy, profile=profile), host_tools)
+
+
+@lru_cache(maxsize=16)
+def _system_message(prompt: str, date: str) -> ChatMessage:
     """One message for all agents that are told the same: it is the longest of most conversations."""
-    prompt = effective_prompt(replacement, append, policy, profile=profile)
-    return ChatMessage("system", with_host_tools(prompt, host_tools))
+    return ChatMessage("system", with_date(prompt, date))
 
 
 def _record_chat(span: ActiveSpan, message: str, response: AgentResponse) -> None:

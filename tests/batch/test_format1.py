@@ -20,7 +20,7 @@ from trioagent.testing import ScriptedModel
 pytestmark = pytest.mark.real
 
 
-NEW = ("finish_reasons", "model", "profile", "prompt")
+NEW = ("finish_reasons", "left_out", "model", "profile", "prompt")
 
 
 def outcome(where: Path) -> tuple[Any, Any, dict[str, str]]:

@@ -88,7 +88,8 @@ async def test_a_difference_is_refused_by_name(change: dict[str, Any], words: st
     assert report is not None and report.done == 1
     (row,) = read_rows(tmp_path / "run" / CONVERSATIONS)
     assert row["model"] == "A"
-    assert row["prompt"] == prompt_hash(row["messages"][0]["content"])
+    undated, date = row["messages"][0]["content"].split("\nToday is ")
+    assert row["prompt"] == prompt_hash(undated) and date.endswith(").\n")
 
 
 async def test_accepted_changes_are_what_it_is_pinned_to_from_then_on(tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from trioagent.batch import JournalReader, read_rows
+
 from .conftest import Run
 
 pytestmark = pytest.mark.real
@@ -78,3 +80,22 @@ def test_runs_of_different_suites_are_not_compared(run: Run, home: Path) -> None
     done = run("eval", "compare", "a", "b")
     assert done.code == 2
     assert "are of different suites: a and b" in done.err
+
+
+def test_the_profile_and_the_policy_count(run: Run) -> None:
+    config = Path("trioagent.toml")
+    config.write_text(
+        '[profiles.default]\nmodel_profile = "mem-agent"\nblind_overwrite = "allow"\ndate = "Monday"\n'
+        "[profiles.default.policy]\nreadable = ['**', '!private/**']\n"
+    )
+    done = run(*MD, "--out", "one", "--limit", "2", "--quiet", "--config", str(config), "--read-only")
+    assert done.code == 0
+    with JournalReader(Path("one")) as journal:
+        pins = journal.read_meta("pins")
+    assert pins is not None
+    assert (pins["profile"], pins["blind_overwrite"], pins["date"]) == ("mem-agent", "allow", "Monday")
+    assert pins["policy"] == {"readable": ["**", "!private/**"], "read_only": True}
+    for row in read_rows(Path("one/samples.jsonl")):
+        assert row["messages"][0]["content"].endswith("Today is Monday.\n")
+        assert "You can read the notes, and change none of them." in row["messages"][0]["content"]
+        assert row["left_out"] == {"results": 0, "messages": 0, "turns": 0}

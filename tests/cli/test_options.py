@@ -54,7 +54,9 @@ async def test_parameters_headers_and_prompt_go_to_the_server(home: Path, serve:
     assert (request.headers["x-team"], request.stream) == ("memory", False)
     shown = await trioagent("prompt", "show", "--system-prompt-append", "more.txt", home=home)
     assert shown.out == request.messages[0]["content"]
-    assert shown.out.endswith("\n\nAnswer in Dutch.\n")
+    assert "\n\nAnswer in Dutch.\n\nToday is " in shown.out
+    undated = await trioagent("prompt", "show", "--system-prompt-append", "more.txt", "--date", "none", home=home)
+    assert undated.out.endswith("\n\nAnswer in Dutch.\n") and shown.out.startswith(undated.out)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +115,7 @@ async def test_profiles(home: Path, serve: Serve) -> None:
     assert (default.headers["authorization"], default.headers["x-second"]) == ("Bearer sk-of-mine", "sk-of-mine")
     assert "authorization" not in fast.headers and fast.headers["x-team"] == "memory"
     assert (fast.body["stop"], fast.body["top_k"]) == (["END"], 5)
-    assert fast.messages[0]["content"].endswith("\n\nBe brief.\n")
+    assert "\n\nBe brief.\n\nToday is " in fast.messages[0]["content"]
     assert changed.body["top_k"] == 5
 
 
@@ -231,7 +233,10 @@ async def test_jobs_may_have_options_and_a_prompt_of_their_own(home: Path, serve
         (0, 3),
         (1, None),
     ]
-    assert [request.messages[0]["content"].endswith("\n\nBe kind.\n") for request in (first, second)] == [False, True]
+    assert ["\n\nBe kind.\n\nToday is " in request.messages[0]["content"] for request in (first, second)] == [
+        False,
+        True,
+    ]
 
 
 @pytest.mark.parametrize(

@@ -202,6 +202,6 @@ me.append(me)
     assert values["odd"] == "<Odd: its repr raised ValueError>"
     assert values["plain"] == "<Plain object>"
     assert values["nested"] == "{'a': [1, (2.5, None)], 'b': {3}}"
-    assert values["text"].endswith("… (30000 characters in all)")
-    assert values["raw"].endswith("… (30000 bytes in all)")
+    assert values["text"].endswith("… (30000 characters in all; for more, assign a part such as [19999:39998])")
+    assert values["raw"].endswith("… (30000 bytes in all; for more, assign a part such as [19998:39996])")
     assert len(values["items"]) < 20_100

@@ -108,9 +108,13 @@ _kept, __dropped = 1, 2
     result = await sandbox.run(code)
     assert result.error == ""
     assert set(result.locals) == {"big", "many", "short", "quiet", "loud", "sly", "_kept"}
-    assert result.locals["big"].endswith("y… (50000000 characters in all)")
+    assert result.locals["big"].endswith(
+        "y… (50000000 characters in all; for more, assign a part such as [19999:39998])"
+    )
     assert len(result.locals["big"]) < 20_100
-    assert result.locals["many"].startswith("[0, 1, 2,") and result.locals["many"].endswith("… (1000000 items in all)")
+    assert result.locals["many"].startswith("[0, 1, 2,") and result.locals["many"].endswith(
+        "… (1000000 items in all; for more, assign a part of it)"
+    )
     assert result.locals["quiet"] == "<__main__.Quiet object>"
     assert result.locals["loud"] == "<Loud: its repr raised KeyboardInterrupt>"
     assert result.locals["sly"] == "sly"

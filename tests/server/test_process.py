@@ -163,5 +163,5 @@ async def test_the_token_of_the_environment_counts_and_the_agents_options_too(tm
                 assert "sk-model-key" not in json.dumps(said)
         system = model.requests[0].messages[0]["content"]
         assert "change none of them" in system
-        assert system.rstrip().endswith("Answer in rhyme.")
+        assert "\n\nAnswer in rhyme.\n\nToday is " in system
         nursery.cancel_scope.cancel()

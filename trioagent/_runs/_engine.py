@@ -25,6 +25,7 @@ from .._activity import WAITING, Activity
 from .._config import BatchConfig
 from .._errors import EndpointHeldError, InvalidInputError, MemoryStorageError, ModelError, ModelStatusError
 from .._exceptions import leaves, open_helper_nursery
+from .._prompt import said_date
 from .._remote import nodes_of
 from .._server_behaviour import GATEWAY_STATUSES, OVERLOAD_STATUSES, CloseEndpoint, HoldEndpoint, action_of
 from .._tracing import ActiveSpan, start_span
@@ -94,10 +95,10 @@ async def run_journaled(
                 if span is not None:
                     span.set(names.RUN_ID, journal.run_id)
                 journal.disk_wait = DiskWait(outages)
-                await pin(journal, runtime, pins, accept=config.accept_changes)
+                today = await pin(journal, runtime, pins, accept=config.accept_changes)
                 outputs = await _with_room(outages, stack, partial(open_outputs, run_dir, config.retry_failed, files))
                 budget = Budget(config, await journal.spent())
-                run: Run[J] = Run(runtime, journal, outputs, config, budget, total, models, outages, takes)
+                run: Run[J] = Run(runtime, journal, outputs, config, budget, total, models, outages, takes, today)
                 work = await make_work(run)
                 await count_start(journal)
         except (JournalError, RunDirError) as error:
@@ -157,7 +158,9 @@ class Run(Generic[J]):
         models: AsyncExitStack,
         outages: Outages,
         takes: Callable[[J], bool],
+        today: str,
     ) -> None:
+        self._today = today
         self.runtime, self.journal, self.config, self.budget = runtime, journal, config, budget
         self.stopping: AsyncValue[StopCause] = AsyncValue("")
         self.watch = ProgressTracker(total, config.limit)
@@ -234,6 +237,15 @@ class Run(Generic[J]):
             run_dir=str(run_dir),
             cluster=None if self.runtime.remote is None else self.runtime.remote.use(),
         )
+
+    def date_for(self, system_prompt: str | None) -> str:
+        """What an agent of this run is told of the date, for its `AgentConfig.date`.
+
+        Args:
+            system_prompt: its own prompt, if it has one.
+        """
+        said = said_date(self.config.date, is_own_prompt=system_prompt is not None, today=self._today)
+        return said or "none"
 
     async def model(self, name: str | None = None, options: Mapping[str, Any] | None = None) -> Model:
         """The model of that name (the runtime's own if None), opened once for the run and within its budget.

@@ -12,6 +12,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,14 @@ import trio
 from .._config import ModelConfig, VaultPolicy
 from .._errors import FatalError, InvalidInputError
 from .._model_profile import DEFAULT, profile_for
-from .._prompt import system_prompt
+from .._prompt import date_and_zone, system_prompt
 from .._wire import short
 from ..models import sampling_of
 from ..runtime import Runtime
 from ._journal import Journal
 from ._reader import JournalReader
 
-PINS, RECORDED, FOLDER = "pins", "recorded", "folder"
+PINS, RECORDED, FOLDER, TODAY = "pins", "recorded", "folder", "today"
 SHARD = "shard"
 """Among the pins: which part of its jobs a run has."""
 _log = logging.getLogger("trioagent")
@@ -69,6 +70,7 @@ def pins_of(
     append: str | None,
     profile: str | None,
     policy: VaultPolicy | None = None,
+    date: str = "auto",
     **others: Any,
 ) -> dict[str, Any]:
     """What a run with these settings is pinned to.
@@ -78,6 +80,7 @@ def pins_of(
         prompt, append: the run's system prompt in place of the built-in one, and what is added to it.
         profile: the name of the model's profile, if it is said.
         policy: what the run's blocks may touch.
+        date: what is said of the date; it is not part of the prompt's hash.
         others: settings of this kind of run.
     """
     resolved = profile_for(model, profile)
@@ -85,27 +88,36 @@ def pins_of(
     pins: dict[str, Any] = {"model": model, "prompt": hashed, **others}
     # None as in runs of before there were profiles and policies, which can go on.
     pins["profile"] = None if resolved is DEFAULT else resolved.name
+    pins["date"] = None if date == "auto" else date
     pins["policy"] = (policy and policy.as_data()) or None
     if config is not None:
         pins |= sampling_of(config)
     return pins
 
 
-async def pin(journal: Journal, runtime: Runtime, pins: Mapping[str, Any], *, accept: bool) -> None:
+async def pin(journal: Journal, runtime: Runtime, pins: Mapping[str, Any], *, accept: bool) -> str:
     """Record *pins*, or hold the run to those that it has.
+
+    Returns:
+        The date that the run's conversations are told: that of its first start, so that they go on as they began; ""
+        in a run of a release that told none.
 
     Raises:
         RunChangedError: they differ, and the difference is not accepted.
     """
-    known = await journal.read_meta(PINS) if await journal.has_outcomes() else None
+    has_outcomes = await journal.has_outcomes()
     if not accept:
-        _check(str(journal.path.parent), known, pins)
+        _check(str(journal.path.parent), await journal.read_meta(PINS) if has_outcomes else None, pins)
     recorded = _recorded(runtime)
-    before = await journal.read_meta(RECORDED)
+    before, today = await journal.read_meta(RECORDED), await journal.read_meta(TODAY)
     if before is not None:
         for name, old, new in _changes(before, recorded):
             _log.warning("%s: %s was %s and is %s", journal.path.parent, name, old, new)
-    await journal.write_meta({PINS: dict(pins), RECORDED: recorded})
+    if today is None:
+        is_new = before is None and not has_outcomes
+        today = {"date": date_and_zone(datetime.now().astimezone()) if is_new else ""}
+    await journal.write_meta({PINS: dict(pins), RECORDED: recorded, TODAY: today})
+    return str(today["date"])
 
 
 def check_pins(run_dir: Path, journal: JournalReader, pins: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ import trio
 from .._config import BatchConfig, ModelConfig
 from .._errors import InvalidInputError
 from .._files import user_path
-from .._messages import AgentResponse, Usage
+from .._messages import AgentResponse, LeftOut, Usage
 from .._runs import (
     SHARD,
     BatchReport,
@@ -126,6 +126,7 @@ def _pins(model: str, settings: ModelConfig | None, config: BatchConfig) -> dict
         append=config.system_prompt_append,
         profile=config.model_profile,
         policy=config.policy,
+        date=config.date,
         max_tool_turns=config.max_tool_turns,
         blind_overwrite=None if config.blind_overwrite == "refuse" else config.blind_overwrite,
         **({} if config.shard is None else {SHARD: str(config.shard)}),
@@ -150,12 +151,14 @@ class _Episodes:
         if record.former:
             await self._take_back(job, record)
         policy = run.config.policy if job.policy is None else job.policy
+        prompt = run.config.system_prompt if job.system_prompt is None else job.system_prompt
         agent = self._agents[job.id] = Agent(
             run.runtime,
             memory_path=memory_path(self._folder, job),
             policy=policy,
             blind_overwrite=run.config.blind_overwrite if job.blind_overwrite is None else job.blind_overwrite,
-            system_prompt=run.config.system_prompt if job.system_prompt is None else job.system_prompt,
+            system_prompt=prompt,
+            date=run.date_for(prompt),
             system_prompt_append=(
                 run.config.system_prompt_append if job.system_prompt_append is None else job.system_prompt_append
             ),
@@ -228,6 +231,7 @@ def _outcome(job: Job, agent: Agent, responses: Sequence[AgentResponse]) -> dict
         "usage": attrs.asdict(usage),
         "turns": sum(response.turns for response in responses),
         "stop_reasons": [response.stop_reason for response in responses],
+        "left_out": attrs.asdict(responses[-1].left_out if responses else LeftOut()),
         "finish_reasons": [reason for response in responses for reason in response.finish_reasons],
         "tier": next((response.tier for response in responses if response.tier), ""),
         "metadata": dict(job.metadata),
@@ -239,5 +243,5 @@ def _provenance(run: Run[Job], job: Job, agent: Agent | None) -> dict[str, Any]:
     return {
         "model": run.runtime.model.name if job.model is None else job.model,
         "profile": "" if agent is None else agent.profile.name,
-        "prompt": "" if agent is None else prompt_hash(agent.messages[0].content),
+        "prompt": "" if agent is None else prompt_hash(agent.undated_prompt),
     }

@@ -20,6 +20,7 @@ from ._model_options import (
     FileType,
     FolderType,
     PolicyChoice,
+    PromptChoice,
     agent_config,
     display_options,
     model_options,
@@ -150,8 +151,7 @@ def run_jobs(
     run_dir: Path,
     model: ModelChoice,
     policy: PolicyChoice,
-    system_prompt: str | None,
-    system_prompt_append: str | None,
+    prompt: PromptChoice,
     max_concurrent: int,
     rpm: float | None,
     tpm: float | None,
@@ -207,7 +207,7 @@ def run_jobs(
         tpm=model.profile.tpm if tpm is None else tpm,
     )
     notes = [line for line in (*resolved.notes, note) if line]
-    agent = agent_config(model.profile, max_tool_turns, system_prompt, system_prompt_append)
+    agent = agent_config(model.profile, max_tool_turns, prompt)
     command = BatchCommand(
         jobs=source,
         total=survey.jobs,
@@ -231,6 +231,7 @@ def run_jobs(
             max_tool_turns=agent.max_tool_turns,
             system_prompt=agent.system_prompt,
             system_prompt_append=agent.system_prompt_append,
+            date=agent.date,
             model_profile=agent.model_profile,
             blind_overwrite=agent.blind_overwrite,
             policy=policy.over(model.profile),

@@ -25,12 +25,15 @@ from ._errors import INTERRUPTED, STOPPED
 from ._model_options import (
     FileType,
     FolderType,
+    PolicyChoice,
+    PromptChoice,
     RunCommand,
     agent_config,
     display_options,
     given_arguments,
     model_options,
     outage_option,
+    policy_options,
     prompt_options,
     rate_options,
     resolve_model,
@@ -114,6 +117,7 @@ def evaluate() -> None:
 )
 @tool_turns_option
 @prompt_options
+@policy_options
 @rate_options
 @click.option(
     "--deadline", metavar="SECONDS", type=click.FloatRange(0, min_open=True), help="Working seconds for one sample."
@@ -145,8 +149,8 @@ def run(
     limit: int | None,
     max_concurrent: int,
     max_tool_turns: int | None,
-    system_prompt: str | None,
-    system_prompt_append: str | None,
+    prompt: PromptChoice,
+    policy: PolicyChoice,
     rpm: float | None,
     tpm: float | None,
     deadline: float | None,
@@ -190,7 +194,7 @@ def run(
         rpm=model.profile.rpm if rpm is None else rpm,
         tpm=model.profile.tpm if tpm is None else tpm,
     )
-    agent = agent_config(model.profile, max_tool_turns, system_prompt, system_prompt_append)
+    agent = agent_config(model.profile, max_tool_turns, prompt)
     command = EvalCommand(
         suite=chosen.name,
         samples=samples,
@@ -212,6 +216,10 @@ def run(
             max_tool_turns=agent.max_tool_turns,
             system_prompt=agent.system_prompt,
             system_prompt_append=agent.system_prompt_append,
+            date=agent.date,
+            model_profile=agent.model_profile,
+            blind_overwrite=agent.blind_overwrite,
+            policy=policy.over(model.profile),
         ),
         arguments=given_arguments(ctx),
     )

@@ -19,6 +19,7 @@ from ..memory import HistorySetting, Memory
 from ..models import OfflineRules
 from ..runtime import open_runtime
 from ._model_options import (
+    PromptChoice,
     ResolvedModel,
     agent_config,
     debug_option,
@@ -68,7 +69,7 @@ def mcp(memory: Path, model: ModelChoice, no_model: bool, read_only: bool, histo
     found, _ = model.resolve(os.environ)
     nobody_chose = isinstance(found, OfflineRules) and found.notice
     resolved = None if no_model or nobody_chose else resolve_model(model)
-    config = agent_config(model.profile, None, None, None)
+    config = agent_config(model.profile, None, PromptChoice())
     kept = Memory(memory, policy=VaultPolicy(read_only=read_only), history=history)
     return trio.run(_serve, kept, resolved, model, config)
 

@@ -101,8 +101,9 @@ def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
             metavar="KEY=VALUE",
             multiple=True,
             callback=read_options,
-            help="A request parameter, e.g. temperature=0.2, max_tokens=500, seed=1, stop=END or top_k=20; the value "
-            "is JSON if it can be read as such, else text. May be repeated.",
+            help="A request parameter, e.g. temperature=0.2, max_tokens=500, seed=1, stop=END or top_k=20, "
+            "or what is known of the model: context_tokens=8192; the value is JSON if it can be read as such, else "
+            "text. May be repeated.",
         ),
         click.option(
             "--header",
@@ -274,42 +275,67 @@ def turns_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
+@attrs.frozen(kw_only=True)
+class PromptChoice:
+    """What the command line says of the system prompt; None for what it does not say. See `AgentConfig`."""
+
+    system_prompt: str | None = None
+    system_prompt_append: str | None = None
+    date: str | None = None
+
+
 def prompt_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """``--system-prompt`` and ``--system-prompt-append``."""
+    """``--system-prompt``, ``--system-prompt-append`` and ``--date``; the command gets them as one ``prompt``."""
+
+    @functools.wraps(command)
+    def gathered(
+        *args: Any, system_prompt: str | None, system_prompt_append: str | None, date: str | None, **kwargs: Any
+    ) -> Any:
+        choice = PromptChoice(system_prompt=system_prompt, system_prompt_append=system_prompt_append, date=date)
+        return command(*args, prompt=choice, **kwargs)
+
     file = FileType(exists=True, dir_okay=False, path_type=Path)
-    command = click.option(
-        "--system-prompt-append",
-        metavar="FILE",
-        type=file,
-        callback=_read_prompt,
-        help="A text that is added to the system prompt (see `trioagent prompt show`).",
-    )(command)
-    return click.option(
-        "--system-prompt",
-        metavar="FILE",
-        type=file,
-        callback=_read_prompt,
-        help="A text that replaces the built-in system prompt, which explains the notes and the tools.",
-    )(command)
+    options: list[Callable[[Callable[..., Any]], Callable[..., Any]]] = [
+        click.option(
+            "--system-prompt",
+            metavar="FILE",
+            type=file,
+            callback=_read_prompt,
+            help="A text that replaces the built-in system prompt, which explains the notes and the tools.",
+        ),
+        click.option(
+            "--system-prompt-append",
+            metavar="FILE",
+            type=file,
+            callback=_read_prompt,
+            help="A text that is added to the system prompt (see `trioagent prompt show`).",
+        ),
+        click.option(
+            "--date",
+            metavar="WORDS",
+            help="What the prompt says of the date: 'today' (with the time zone), 'none', or words such as "
+            "'Monday, 2024-05-06'.  [default: today, with the built-in prompt]",
+        ),
+    ]
+    decorated: Callable[..., Any] = gathered
+    for option in reversed(options):
+        decorated = option(decorated)
+    return decorated
 
 
-def agent_config(
-    profile: Profile, max_tool_turns: int | None, system_prompt: str | None, system_prompt_append: str | None
-) -> AgentConfig:
+def agent_config(profile: Profile, max_tool_turns: int | None, prompt: PromptChoice) -> AgentConfig:
     """How the agent behaves, by the command line's options and the profile."""
-
-    def first(*values: Any) -> Any:
-        return next((value for value in values if value is not None), None)
-
-    config = AgentConfig(
-        system_prompt=first(system_prompt, profile.system_prompt),
-        system_prompt_append=first(system_prompt_append, profile.system_prompt_append),
-        model_profile=profile.model_profile,
-    )
-    if profile.blind_overwrite is not None:
-        config = attrs.evolve(config, blind_overwrite=profile.blind_overwrite)
-    turns = first(max_tool_turns, profile.max_tool_turns)
-    return config if turns is None else attrs.evolve(config, max_tool_turns=turns)
+    chosen = {
+        "max_tool_turns": profile.max_tool_turns if max_tool_turns is None else max_tool_turns,
+        "model_profile": profile.model_profile,
+        "blind_overwrite": profile.blind_overwrite,
+        **{name: getattr(profile, name) if value is None else value for name, value in attrs.asdict(prompt).items()},
+    }
+    settings: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
+    try:
+        return AgentConfig(**settings)
+    except InvalidInputError as error:
+        raise InvalidInputError(error.what.removeprefix("AgentConfig."), error.problem) from error
 
 
 @attrs.frozen
@@ -397,13 +423,12 @@ def agent_options(command: Callable[..., Any]) -> Callable[..., Any]:
         memory: Path,
         model: ModelChoice,
         max_tool_turns: int | None,
-        system_prompt: str | None,
-        system_prompt_append: str | None,
+        prompt: PromptChoice,
         policy: PolicyChoice,
         history: HistorySetting,
         **kwargs: Any,
     ) -> Any:
-        config = agent_config(model.profile, max_tool_turns, system_prompt, system_prompt_append)
+        config = agent_config(model.profile, max_tool_turns, prompt)
         options = AgentOptions(memory=memory, model=model, config=config, policy=policy, history=history)
         return command(*args, options=options, **kwargs)
 

@@ -22,7 +22,7 @@ from ..models import OfflineRules, model_config, names_a_server, with_options
 
 FILE_NAME = "trioagent.toml"
 DEFAULT_PROFILE = "default"
-_SAMPLING = ("temperature", "top_p", "max_tokens", "seed", "stop", "stream")
+_SAMPLING = ("temperature", "top_p", "max_tokens", "seed", "stop", "stream", "context_tokens")
 _PLAIN_NAMES = {"ModelConfig.base_url": "the base URL", "ModelConfig.api_key": "the API key", "api_key": "the API key"}
 
 
@@ -36,10 +36,10 @@ class Profile:
             whatever other options say.
         headers_env: further headers, whose values are in these environment variables; bound to the server as the key.
         headers: further headers, whose values are no secret.
-        temperature, top_p, max_tokens, seed, stop, stream: see `ModelConfig`.
+        temperature, top_p, max_tokens, seed, stop, stream, context_tokens: see `ModelConfig`.
         options: further request parameters.
         rpm, tpm: requests and tokens per minute.
-        max_tool_turns, system_prompt, system_prompt_append, model_profile, blind_overwrite: see `AgentConfig`.
+        max_tool_turns, system_prompt, system_prompt_append, date, model_profile, blind_overwrite: see `AgentConfig`.
         policy: what blocks may read and change in the notes; see `VaultPolicy`.
         review: which notes may change without being asked for; see `ReviewPolicy.parse`.
     """
@@ -55,12 +55,14 @@ class Profile:
     seed: int | None = None
     stop: Any = None
     stream: bool | None = None
+    context_tokens: int | None = None
     options: Mapping[str, Any] = attrs.field(factory=dict)
     rpm: float | None = None
     tpm: float | None = None
     max_tool_turns: int | None = None
     system_prompt: str | None = None
     system_prompt_append: str | None = None
+    date: str | None = None
     model_profile: str | None = None
     blind_overwrite: BlindOverwrite | None = None
     policy: VaultPolicy | None = None

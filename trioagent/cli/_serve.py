@@ -19,6 +19,7 @@ from .._tracing import TracingConfig
 from ..runtime import open_runtime
 from ._model_options import (
     PolicyChoice,
+    PromptChoice,
     ResolvedModel,
     agent_config,
     debug_option,
@@ -78,8 +79,7 @@ def serve(
     allow_origin: tuple[str, ...],
     grace: float,
     max_tool_turns: int | None,
-    system_prompt: str | None,
-    system_prompt_append: str | None,
+    prompt: PromptChoice,
     policy: PolicyChoice,
 ) -> int:
     """Serve the memories in DIR over HTTP.
@@ -113,7 +113,7 @@ def serve(
         token=os.environ.get(TOKEN_VARIABLE) or None,
         allowed_hosts=allow_host,
         allowed_origins=allow_origin,
-        agent=agent_config(model.profile, max_tool_turns, system_prompt, system_prompt_append),
+        agent=agent_config(model.profile, max_tool_turns, prompt),
         policy=policy.over(model.profile),
         grace_seconds=grace,
     )

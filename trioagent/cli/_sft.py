@@ -14,6 +14,7 @@ from ._batch import fit_concurrency, report_bad_rows
 from ._model_options import (
     FileType,
     FolderType,
+    PromptChoice,
     RunCommand,
     agent_config,
     display_options,
@@ -142,8 +143,7 @@ def generate(
     retries: int,
     max_concurrent: int,
     max_tool_turns: int | None,
-    system_prompt: str | None,
-    system_prompt_append: str | None,
+    prompt: PromptChoice,
     rpm: float | None,
     tpm: float | None,
     max_tokens_total: int | None,
@@ -200,7 +200,7 @@ def generate(
         tpm=model.profile.tpm if tpm is None else tpm,
     )
     notes = [line for line in (*resolved.notes, note) if line]
-    agent = agent_config(model.profile, max_tool_turns, system_prompt, system_prompt_append)
+    agent = agent_config(model.profile, max_tool_turns, prompt)
     command = SftCommand(
         personas=people,
         facts=facts,
@@ -225,6 +225,7 @@ def generate(
             max_tool_turns=agent.max_tool_turns,
             system_prompt=agent.system_prompt,
             system_prompt_append=agent.system_prompt_append,
+            date=agent.date,
             model_profile=agent.model_profile,
         ),
         arguments=given_arguments(ctx),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .._events import AgentEvent, Answered, CodeResult, CodeStarted, Replied
+from .._events import AgentEvent, Answered, CodeResult, CodeStarted, ContextTrimmed, Replied
 from .._messages import AgentResponse
 from .._parsed_reply import Delta, Kind
 from ..models import Retrying
@@ -67,6 +67,8 @@ class TurnView:
                 self._answer_over = True
                 self._aside(f"({one_line(str(error))}; trying again in {delay:.1f} s)", "yellow")
                 self._spinner.wait_for(f"waiting for {self._model}, asked again after {delay:.0f} s")
+            case ContextTrimmed(left_out):
+                self._aside(f"({self._model} is not shown any more: {left_out})", "yellow")
             case CodeStarted(code):
                 self._code(code)
                 self._spinner.wait_for("running the code")

@@ -15,7 +15,8 @@ from .._activity import doing
 from .._config import BatchConfig, ModelConfig
 from .._errors import FatalError, InvalidInputError, TrioAgentError
 from .._files import remove_tree, user_path
-from .._messages import AgentResponse, ChatMessage, Usage
+from .._messages import AgentResponse, ChatMessage, LeftOut, Usage
+from .._prompt import with_date
 from .._runs import (
     JobEnd,
     JobRecord,
@@ -184,6 +185,7 @@ def _pins(
         append=config.system_prompt_append,
         profile=config.model_profile,
         policy=config.policy,
+        date=config.date,
         blind_overwrite=None if config.blind_overwrite == "refuse" else config.blind_overwrite,
         max_tool_turns=config.max_tool_turns,
         suite=suite,
@@ -283,6 +285,7 @@ class _Said:
     stop_reasons: tuple[str, ...] = ()
     tier: str = ""
     prompt: str = ""
+    left_out: LeftOut = LeftOut()
 
 
 class _Samples:
@@ -404,6 +407,7 @@ class _Samples:
             system_prompt_append=run.config.system_prompt_append,
             max_tool_turns=run.config.max_tool_turns,
             model_profile=run.config.model_profile,
+            date=run.date_for(run.config.system_prompt),
             policy=run.config.policy,
             blind_overwrite=run.config.blind_overwrite,
             model=await run.model(),
@@ -417,7 +421,9 @@ class _Samples:
         """The same model with all notes in its prompt, and nothing else."""
         notes = await _in_thread(read_notes, memory)
         model, usage = await self._run.model(), Usage()
-        messages = [ChatMessage("system", full_context_prompt(notes))]
+        prompt = full_context_prompt(notes)
+        date = self._run.date_for(None)
+        messages = [ChatMessage("system", with_date(prompt, "" if date == "none" else date))]
         answers = [event.body for event in record.events if isinstance(event, WorkEvent) and "answer" in event.body]
         cuts = 0
         for number, message in enumerate(sample.messages):
@@ -438,7 +444,7 @@ class _Samples:
             cuts += answers[number]["finish_reason"] in _CUT
             messages.append(ChatMessage("assistant", answers[number]["answer"]))
         replies = tuple(body["answer"] for body in answers)
-        hashed = prompt_hash(messages[0].content)
+        hashed = prompt_hash(prompt)
         return _Said(replies=replies, messages=messages, usage=usage, turns=len(replies), cuts=cuts, prompt=hashed)
 
     async def _ask_judge(self, judge: Model, sample: Sample, said: _Said, record: JobRecord) -> Mapping[str, Any]:
@@ -466,6 +472,7 @@ class _Samples:
             "seconds": trio.current_time() - began,
             "tier": said.tier,
             "prompt": said.prompt,
+            "left_out": attrs.asdict(said.left_out),
             "messages": [attrs.asdict(message) for message in said.messages],
         }
 
@@ -494,7 +501,8 @@ def _of_agent(agent: Agent, responses: Sequence[AgentResponse]) -> _Said:
         cuts=sum(reason in _CUT for response in responses for reason in response.finish_reasons),
         stop_reasons=tuple(response.stop_reason for response in responses),
         tier=next((response.tier for response in responses if response.tier), ""),
-        prompt=prompt_hash(agent.messages[0].content),
+        prompt=prompt_hash(agent.undated_prompt),
+        left_out=responses[-1].left_out if responses else LeftOut(),
     )
 
 

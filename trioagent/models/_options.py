@@ -10,9 +10,10 @@ from typing import Any
 import attrs
 
 from .._config import ModelConfig
+from .._context import CONTEXT_RULES
 from .._errors import InvalidInputError
 
-OPTIONS = ("temperature", "top_p", "max_tokens", "seed", "stop", "stream")
+OPTIONS = ("temperature", "top_p", "max_tokens", "seed", "stop", "stream", "context_tokens")
 """Options with a field of their own in `ModelConfig`; any other one is a member of its ``extra_body``."""
 
 
@@ -29,6 +30,8 @@ def sampling_of(model: object) -> dict[str, Any]:
     for name in ("temperature", "top_p", "max_tokens", "seed", "stop"):
         value = getattr(config, name)
         sampling[name] = list(value) if isinstance(value, tuple) else value
+    if config.context_tokens is not None:
+        sampling |= {"context_tokens": config.context_tokens, "context_rules": CONTEXT_RULES}
     # By its hash: it may hold what is nobody's business.
     body = json.dumps(dict(config.extra_body), sort_keys=True, default=repr)
     sampling["extra_body"] = hashlib.sha256(body.encode()).hexdigest()[:16] if config.extra_body else None

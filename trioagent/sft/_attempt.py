@@ -96,6 +96,7 @@ class AttemptSettings:
     config: SftConfig
     model: Model
     judge: Model | None
+    date: str = "none"
 
 
 async def attempt(
@@ -123,6 +124,7 @@ async def attempt(
         system_prompt=settings.config.system_prompt,
         system_prompt_append=settings.config.system_prompt_append,
         model_profile=settings.config.model_profile,
+        date=settings.date,
         blind_overwrite="allow",  # as the models were trained whose conversations these are to be like
         model=settings.model,
     )

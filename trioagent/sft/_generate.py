@@ -117,11 +117,13 @@ async def generate_conversations(
                 judge=None if judge is None else judge.name,
                 **{f"judge's {name}": value for name, value in sampling_of(judge).items() if value not in (None, [])},
                 max_tool_turns=config.max_tool_turns,
+                date=config.date,
             ),
             config=BatchConfig(
                 max_concurrent=config.max_concurrent,
                 deadline=config.deadline,
                 max_tool_turns=config.max_tool_turns,
+                date=config.date,
                 max_tokens_total=config.max_tokens_total,
                 max_cost=config.max_cost,
                 retry_failed=config.retry_rejected,

@@ -64,7 +64,11 @@ class Conversations:
         ]
         ledger = Ledger(self._run.journal, self._run.budget, record)
         settings = AttemptSettings(
-            runtime=self._run.runtime, config=self._config, model=await self._run.model(), judge=self._judge
+            runtime=self._run.runtime,
+            config=self._config,
+            model=await self._run.model(),
+            judge=self._judge,
+            date=self._run.date_for(self._config.system_prompt),
         )
         while len(ended) <= self._config.max_retries:
             if self._run.is_stopping():

@@ -69,9 +69,11 @@ def bounded_repr(value: object, limit: int) -> str:
     try:
         kind = type(value)
         if kind in (str, bytes, bytearray) and len(value) > limit:  # type: ignore[arg-type]
-            start = clean(repr(value[:limit])[:limit])  # type: ignore[index]
-            unit = "characters" if kind is str else "bytes"
-            return f"{start}… ({len(value)} {unit} in all)"  # type: ignore[arg-type]
+            shown = limit
+            while (over := len(repr(value[:shown])) - 1 - limit) > 0:  # type: ignore[index]
+                shown -= (over + 1) // 2  # escapes take several characters each
+            start = clean(repr(value[:shown])[:-1])  # type: ignore[index]
+            return start + cut_note(len(value), "characters" if kind is str else "bytes", shown)  # type: ignore[arg-type]
         if kind in (list, tuple, set, frozenset, dict) and len(value) > limit:  # type: ignore[arg-type]
             return _cut_collection(value, limit)
         text = repr(value)
@@ -79,7 +81,7 @@ def bounded_repr(value: object, limit: int) -> str:
             text = str.__str__(text)
         length = len(text)
         if length > limit:
-            text = f"{text[:limit]}… ({length} characters in all)"
+            text = text[:limit] + cut_note(length, "characters")
         return clean(ADDRESS.sub("", text))
     except MemoryError:
         return f"<{_kind(value)}: too large to show>"
@@ -87,10 +89,20 @@ def bounded_repr(value: object, limit: int) -> str:
         return f"<{_kind(value)}: its repr raised {_kind(error)}>"
 
 
+def cut_note(length: int, unit: str, shown: int | None = None) -> str:
+    """What stands at the end of a value that was cut: how long it is, and how to see more.
+
+    Args:
+        shown: how much of it can be seen, if the rest is had by a slice.
+    """
+    part = " of it" if shown is None else f" such as [{shown}:{2 * shown}]"
+    return f"… ({length} {unit} in all; for more, assign a part{part})"
+
+
 def _cut_collection(value: Any, limit: int) -> str:
     items = value.items() if type(value) is dict else value
     some = type(value)(itertools.islice(items, limit))
-    return f"{clean(ADDRESS.sub('', repr(some)[:limit]))}… ({len(value)} items in all)"
+    return clean(ADDRESS.sub("", repr(some)[:limit])) + cut_note(len(value), "items")
 
 
 def _kind(value: object) -> str:

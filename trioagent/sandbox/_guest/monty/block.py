@@ -47,11 +47,15 @@ def __values__(names, most, room):
         try:
             if kind in ("<class 'str'>", "<class 'bytes'>") and len(value) > limit:
                 unit = "characters" if kind == "<class 'str'>" else "bytes"
-                text = f"{{repr(value[:limit])[:limit]}}… ({{len(value)}} {{unit}} in all)"
+                some = limit
+                while len(repr(value[:some])) - 1 > limit:
+                    some = some - (len(repr(value[:some])) - limit) // 2
+                note = f"for more, assign a part such as [{{some}}:{{2 * some}}]"
+                text = f"{{repr(value[:some])[:-1]}}… ({{len(value)}} {{unit}} in all; {{note}})"
             else:
                 text = repr(value)
                 if len(text) > limit:
-                    text = f"{{text[:limit]}}… ({{len(text)}} characters in all)"
+                    text = f"{{text[:limit]}}… ({{len(text)}} characters in all; for more, assign a part of it)"
         except Exception as error:
             text = f"<{{type(value).__name__}}: its repr raised {{type(error).__name__}}>"
         shown.append((name, text))

@@ -4,9 +4,9 @@ Batches and training conversations stand beside each other on it, and take from 
 """
 
 from ._browse import Filter as Filter
+from ._browse import JobDetails as JobDetails
 from ._browse import JobPage as JobPage
 from ._browse import JobRow as JobRow
-from ._browse import JobStory as JobStory
 from ._browse import RunBrowser as RunBrowser
 from ._budget import Budget as Budget
 from ._budget import BudgetedModel as BudgetedModel

@@ -74,7 +74,7 @@ class JournaledEvent:
 
 
 @attrs.frozen(kw_only=True)
-class JobStory:
+class JobDetails:
     """All that a journal holds of one job.
 
     Attributes:
@@ -149,7 +149,7 @@ class RunBrowser(JournalReader):
 
         return self._read(read)
 
-    def job(self, job_id: str) -> JobStory:
+    def job(self, job_id: str) -> JobDetails:
         """What the journal holds of one job.
 
         Raises:
@@ -165,7 +165,7 @@ class RunBrowser(JournalReader):
             raise InvalidInputError("job", f"there is no job {job_id!r:.200} in this run; it may not have begun yet")
         seq, state, attempts, silent, outcome = row
         events, left_out = self._events(seq, job_id)
-        return JobStory(
+        return JobDetails(
             id=job_id,
             state=state,
             attempts=attempts,

@@ -92,8 +92,8 @@ EndpointState = Available | Held | Closed
 _AVAILABLE = Available()
 
 
-class RequestFate:
-    """One request on its way, whose outcome its sender reports to the endpoint's health."""
+class RequestOutcome:
+    """What becomes of one request: its sender reports it to the endpoint's health."""
 
     __slots__ = ("_answer", "_health", "_open", "_probe", "_sent")
 
@@ -149,7 +149,7 @@ class EndpointHealth:
         self._failing: list[object] = []  # two answers, at most, whose requests failed since the last success
         self._queue = trio.StrictFIFOLock()  # held by the waiter whose turn to probe comes next
         self._prober: object | None = None  # the waiter whose turn it is
-        self._probe: RequestFate | None = None  # on its way
+        self._probe: RequestOutcome | None = None  # on its way
         self._lasts = math.inf  # seconds without failing after which the probe has found the server
         self._took = 0.0  # seconds until the last request failed
         self._away_since: float | None = None  # of the outage that no request has succeeded since
@@ -182,7 +182,7 @@ class EndpointHealth:
         if self._breaker.is_open and self._breaker.stops(trio.current_time(), ahead=self._prober is not None):
             raise self.held_error()
 
-    def admit(self, answer: object, sent: float | None = None) -> RequestFate:
+    def admit(self, answer: object, sent: float | None = None) -> RequestOutcome:
         """Ask to send a request for *answer* (anything that stands for it) now; *sent* is what time that is, if known.
 
         Raises:
@@ -191,15 +191,15 @@ class EndpointHealth:
         if sent is None:
             sent = trio.current_time()
         if not self._breaker.is_open:
-            return RequestFate(self, answer, False, sent)
+            return RequestOutcome(self, answer, False, sent)
         probe = self._breaker.admit(trio.current_time(), ahead=self._prober is not None)
         if probe is None:
             raise self.held_error()
-        fate = RequestFate(self, answer, probe, sent)
+        outcome = RequestOutcome(self, answer, probe, sent)
         if probe:
-            self._probe = fate
+            self._probe = outcome
             self._changed.set()
-        return fate
+        return outcome
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
@@ -273,7 +273,7 @@ class EndpointHealth:
         self._failing.clear()
         self._is_there()
 
-    def _on_sign_of_life(self, probe: RequestFate) -> None:
+    def _on_sign_of_life(self, probe: RequestOutcome) -> None:
         """*probe* has found the server. How long it has been away is forgotten when a request has succeeded."""
         probe._probe = False
         since = self._away_since

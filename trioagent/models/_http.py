@@ -192,7 +192,7 @@ class HttpModel:
         asked = Usage.estimate(messages, 0).total_tokens
         async with self.rate_limiter.slot(asked + self._typical) as slot:
             try:
-                fate = self.health.admit(answer, slot.sent)
+                outcome = self.health.admit(answer, slot.sent)
             except ModelError:
                 slot.unused()
                 raise
@@ -204,27 +204,27 @@ class HttpModel:
                 try:
                     while (parts := await reader.next()) is not None:
                         if reader.chars:
-                            fate.answering()
+                            outcome.answering()
                         for part in parts:
                             yield part
                     self._gives_finish_reason = self._gives_finish_reason or bool(reader.finish_reason)
                     yield reader.end(messages, gives_finish_reason=self._gives_finish_reason)
-                    fate.succeeded()
+                    outcome.succeeded()
                 finally:
                     await reader.aclose()
                 return
             except ModelError as error:
                 failure = self._redacted(error)
                 slot.failed(failure)
-                fate.failed(failure)
+                outcome.failed(failure)
             finally:
                 if reader is not None and (reader.chars or reader.usage):  # also if the rest of it was not wanted
                     usage, said = reader.usage, reader.chars // CHARS_PER_TOKEN
                     said = usage.completion_tokens if usage else said
                     self._typical += round((said - self._typical) * _LEARNING)
                     slot.succeeded(usage.total_tokens if usage else asked + said)
-                    fate.succeeded()
-                fate.close()
+                    outcome.succeeded()
+                outcome.close()
             # Outside the handler, so that an error with the key in it is not kept as the clean one's context.
             raise failure
 

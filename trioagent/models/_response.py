@@ -117,7 +117,7 @@ class AnswerReader:
                 raise self._endpoint.connection_error(f"the answer broke off after {self.chars} characters")
             self._done = True
         text = reasoning = ""
-        heard = False
+        received = False
         for number, data in enumerate(self._decoder.feed(chunk), 1):
             if number % STEP_NAMES == 0:
                 await trio.lowlevel.checkpoint()
@@ -129,14 +129,14 @@ class AnswerReader:
             else:
                 piece = decode_chunk(data, await run_steps(load_steps(data)))
             if isinstance(piece, str):
-                heard = True
+                received = True
                 text += piece
             elif piece is not None:
-                heard = True
+                received = True
                 more, thoughts = self._take(piece)
                 text += more
                 reasoning += thoughts
-        self._check_silence(heard=heard)
+        self._check_silence(received=received)
         return text, reasoning
 
     def _take(self, piece: Piece) -> tuple[str, str]:
@@ -157,10 +157,10 @@ class AnswerReader:
             self._streams = events and not start.startswith((b"{", b"["))
         return self._streams is False
 
-    def _check_silence(self, *, heard: bool) -> None:
+    def _check_silence(self, *, received: bool) -> None:
         """Comments and pings keep a connection open, but an answer that never begins is given up all the same."""
         now = trio.current_time()
-        if heard:
+        if received:
             self._last_event = now
         elif now - self._last_event > self._endpoint.silence_seconds:
             raise self._endpoint.silence_error()

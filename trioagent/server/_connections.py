@@ -386,7 +386,7 @@ class _Protocol(H11Protocol):
 
 
 class _Inbox:
-    """What a client has sent to the application: bounded, but for the news that it has left."""
+    """What a client has sent to the application: bounded, and then that it has left."""
 
     def __init__(self, kind: str) -> None:
         self._kind = kind

@@ -9,7 +9,7 @@ import attrs
 
 from .._parsed_reply import ParsedReply
 from .._reply_parser import parse_reply
-from .._runs import AnswerEvent, JobState, JobStory, NoteImage, ResultEvent, WorkEvent
+from .._runs import AnswerEvent, JobDetails, JobState, NoteImage, ResultEvent, WorkEvent
 from ..tools import version_of
 from ._diff import DiffHunk, diff_notes
 
@@ -117,22 +117,22 @@ class JobView:
     left_out: int
 
 
-def job_view(story: JobStory) -> JobView:
+def job_view(job: JobDetails) -> JobView:
     """All that is known of a job. In proportion to its conversation: for a worker thread."""
-    outcome = story.outcome or {}
+    outcome = job.outcome or {}
     messages = outcome.get("messages")
     return JobView(
-        id=story.id,
-        state=story.state,
-        attempts=story.attempts,
-        no_reply=story.no_reply,
+        id=job.id,
+        state=job.state,
+        attempts=job.attempts,
+        no_reply=job.no_reply,
         error=_object(outcome.get("error")),
         last_response=_cut(str(outcome.get("last_response") or "")),
         usage=_object(outcome.get("usage")),
         metadata=_object(outcome.get("metadata")) or {},
         outcome={name: value for name, value in outcome.items() if name not in _SHOWN_APART},
-        entries=list(_said(messages)) if isinstance(messages, list) else list(_journaled(story)),
-        left_out=story.left_out,
+        entries=list(_said(messages)) if isinstance(messages, list) else list(_journaled(job)),
+        left_out=job.left_out,
     )
 
 
@@ -152,10 +152,10 @@ def _said(messages: Sequence[Any]) -> Iterator[Entry]:
             yield Said(role, _cut(text))
 
 
-def _journaled(story: JobStory) -> Iterator[Entry]:
+def _journaled(job: JobDetails) -> Iterator[Entry]:
     """The events of a job that has not ended well, with what its blocks changed."""
-    contents = _Contents([entry.event for entry in story.events if isinstance(entry.event, ResultEvent)])
-    for entry in story.events:
+    contents = _Contents([entry.event for entry in job.events if isinstance(entry.event, ResultEvent)])
+    for entry in job.events:
         match entry.event:
             case AnswerEvent() as event:
                 answer = _answer(event.answer, entry.attempt)

@@ -62,8 +62,8 @@ def notes_changed(transcript: Transcript) -> str:
 def facts_told(transcript: Transcript) -> str:
     """The persona brought up every fact that the agent could not know."""
     said = [exchange.said for exchange in transcript.exchanges]
-    news = [fact for fact in transcript.facts if _is_news(transcript, fact)]
-    return _not_in(transcript, said, news, "the persona did not say")
+    new_facts = [fact for fact in transcript.facts if _is_new_fact(transcript, fact)]
+    return _not_in(transcript, said, new_facts, "the persona did not say")
 
 
 def facts_noted(transcript: Transcript) -> str:
@@ -73,7 +73,7 @@ def facts_noted(transcript: Transcript) -> str:
 
 def facts_kept(transcript: Transcript) -> str:
     """The notes still state every fact that did not change."""
-    kept = [fact for fact in transcript.facts if not _is_news(transcript, fact)]
+    kept = [fact for fact in transcript.facts if not _is_new_fact(transcript, fact)]
     return _not_in(transcript, _notes(transcript), kept, "no longer in the notes")
 
 
@@ -82,7 +82,7 @@ def change_noted(transcript: Transcript) -> str:
     old_lines = {line for text in transcript.before.values() for line in text.splitlines()}
     new_lines = [line for text in transcript.after.values() for line in text.splitlines() if line not in old_lines]
     new = [*(transcript.after.keys() - transcript.before.keys()), *new_lines]
-    changed = [fact for fact in transcript.facts if _is_news(transcript, fact)]
+    changed = [fact for fact in transcript.facts if _is_new_fact(transcript, fact)]
     for fact in changed:
         dateless = [without_dates(text, fact.fact_description) for text in new]
         if problem := _not_in(transcript, dateless, [fact], "not newly noted", lambda fact: _difference(fact)[0]):
@@ -99,7 +99,7 @@ def old_gone(transcript: Transcript) -> str:
     """
     problems = []
     for fact in transcript.facts:
-        if not _is_news(transcript, fact):
+        if not _is_new_fact(transcript, fact):
             continue
         unconcerned = _lines_without(transcript, fact)
         for path, text in sorted(transcript.after.items()):
@@ -183,7 +183,7 @@ def _without_name(persona: Persona, words: Words) -> Words:
     return words.without(words_in([persona.name_surname])) or words
 
 
-def _is_news(transcript: Transcript, fact: Fact) -> bool:
+def _is_new_fact(transcript: Transcript, fact: Fact) -> bool:
     """Whether the agent has to learn *fact* in this conversation."""
     return transcript.flow == "introduce" or (transcript.flow == "update" and bool(fact.previous))
 

@@ -82,6 +82,6 @@ class Writes:
             self._index.lose()
             return
         parent, name = os.path.split(os.fsdecode(path))
-        whole = os.path.join(os.path.realpath(parent), name)
-        for each in {whole, os.path.realpath(whole)}:  # through a link the note behind it changes
+        full_path = os.path.join(os.path.realpath(parent), name)
+        for each in {full_path, os.path.realpath(full_path)}:  # through a link the note behind it changes
             self._index.changed(os.path.normpath(each).lstrip("/"))

@@ -103,12 +103,12 @@ class Reads(SeenLog):
     def _open(self, path: Any, mode: Any, flags: int) -> None:
         if isinstance(path, int) or flags & os.O_DIRECTORY:
             return
-        whole = os.path.realpath(os.fsdecode(path))
+        real_path = os.path.realpath(os.fsdecode(path))
         changes = flags & (_WRITING | os.O_CREAT)
         if not flags & (os.O_TRUNC | os.O_EXCL):  # with one of them nothing of an old content can be seen
-            self._look(whole, self.read)
+            self._look(real_path, self.read)
         if changes:
-            self._look(whole, self.change)
+            self._look(real_path, self.change)
 
     def _remove(self, path: Any, folder: int | None = None) -> None:
         if folder in _NO_FOLDER:
@@ -137,16 +137,16 @@ class Reads(SeenLog):
         if not isinstance(path, int):
             self._look(os.path.realpath(os.fsdecode(path)), self.change)
 
-    def _look(self, whole: str, record: Callable[[str, str | None], None]) -> None:
+    def _look(self, real_path: str, record: Callable[[str, str | None], None]) -> None:
         """Record the version of what lies at an absolute path now, if that is inside of the view."""
-        path = whole.strip("/") if self.root == "/" else whole[len(self.root) + 1 :]
-        if not path or not whole.startswith(f"{self.root.rstrip('/')}/") or path in self.replaced:
+        path = real_path.strip("/") if self.root == "/" else real_path[len(self.root) + 1 :]
+        if not path or not real_path.startswith(f"{self.root.rstrip('/')}/") or path in self.replaced:
             return
         if path in self.reads:
             record(path, None)  # its version is known already
             return
         try:
-            descriptor = os.open(whole, _LOOK)
+            descriptor = os.open(real_path, _LOOK)
         except (FileNotFoundError, NotADirectoryError):
             record(path, None)
             return

@@ -80,63 +80,63 @@ class Files:
             return do(here, name)
 
     def _open(self, path: Any, mode: str) -> MontyFileHandle:
-        whole = relative(path)
-        kind = self._view.kind(whole)
+        relative_path = relative(path)
+        kind = self._view.kind(relative_path)
         if kind == "folder":
-            fail(errno.EISDIR, whole)
+            fail(errno.EISDIR, relative_path)
         if kind == "other":
-            fail(errno.ELOOP, whole)
-        if "w" not in mode and not self._seen.knows(whole):
-            self._seen.read(whole, self._view.version(whole))
+            fail(errno.ELOOP, relative_path)
+        if "w" not in mode and not self._seen.knows(relative_path):
+            self._seen.read(relative_path, self._view.version(relative_path))
         if "r" in mode:
             if not kind:
-                fail(errno.ENOENT, whole)
+                fail(errno.ENOENT, relative_path)
         elif "w" in mode or not kind:
             self._write(path, b"", 0)
-        return MontyFileHandle(f"/{whole}", mode)
+        return MontyFileHandle(f"/{relative_path}", mode)
 
     def _read(self, path: Any) -> bytes:
-        whole = relative(path)
-        kind = self._view.kind(whole)
+        relative_path = relative(path)
+        kind = self._view.kind(relative_path)
         if kind in ("folder", "other"):
-            fail(errno.EISDIR if kind == "folder" else errno.ELOOP, whole)
+            fail(errno.EISDIR if kind == "folder" else errno.ELOOP, relative_path)
         if not kind:
-            self._seen.read(whole, None)
-        data = self._view.read(whole)
-        if not self._seen.knows(whole):
-            self._seen.read(whole, version_of(data))
+            self._seen.read(relative_path, None)
+        data = self._view.read(relative_path)
+        if not self._seen.knows(relative_path):
+            self._seen.read(relative_path, version_of(data))
         return data
 
     def _read_text(self, path: Any) -> str:
         return self._read(path).decode().replace("\r\n", "\n").replace("\r", "\n")
 
     def _write(self, path: Any, data: bytes, count: int) -> int:
-        whole = relative(path)
-        self._changes(whole)
-        self._at(whole, lambda folder, name: folder.write(name, data))
+        relative_path = relative(path)
+        self._changes(relative_path)
+        self._at(relative_path, lambda folder, name: folder.write(name, data))
         return count
 
-    def _changes(self, whole: str) -> None:
+    def _changes(self, relative_path: str) -> None:
         """A note is about to be changed, made or removed; what is no note has no version, and no call changes it."""
-        if self._view.kind(whole) in ("folder", "other"):
+        if self._view.kind(relative_path) in ("folder", "other"):
             return
-        self._seen.change(whole, None if self._seen.knows(whole) else self._view.version(whole))
+        self._seen.change(relative_path, None if self._seen.knows(relative_path) else self._view.version(relative_path))
 
     def _append(self, path: Any, data: bytes, count: int) -> int:
-        whole = relative(path)
-        old = self._read(path) if self._view.kind(whole) == "file" else b""
+        relative_path = relative(path)
+        old = self._read(path) if self._view.kind(relative_path) == "file" else b""
         return self._write(path, old + data, count)
 
     def _make_folder(self, path: Any, parents: bool = False, exist_ok: bool = False) -> None:
-        whole = relative(path)
-        if self._view.kind(whole) == "folder":
+        relative_path = relative(path)
+        if self._view.kind(relative_path) == "folder":
             if not exist_ok:
-                fail(errno.EEXIST, whole)
+                fail(errno.EEXIST, relative_path)
         elif parents:
-            with self._view.folder(whole, make=True):
+            with self._view.folder(relative_path, make=True):
                 return
         else:
-            self._at(whole, lambda folder, name: folder.make_folder(name))
+            self._at(relative_path, lambda folder, name: folder.make_folder(name))
 
     def _remove(self, path: Any) -> None:
         self._changes(relative(path))
@@ -159,21 +159,21 @@ class Files:
         waiting = [("", 0)]
         while waiting:
             here, depth = waiting.pop()
-            whole = "/".join(filter(None, (top, here)))
-            kind = self._kind(f"/{whole}")
+            relative_path = "/".join(filter(None, (top, here)))
+            kind = self._kind(f"/{relative_path}")
             found.append(ScanEntry(here, kind == "folder", kind == "file", False))
             if len(found) > MAX_ENTRIES:
                 raise RuntimeError(f"more than {MAX_ENTRIES} files and folders")
             if kind == "folder" and (max_depth is None or depth < max_depth):
-                names = [child.rpartition("/")[2] for child in self._children(whole)]
+                names = [child.rpartition("/")[2] for child in self._children(relative_path)]
                 waiting += [(f"{here}/{name}" if here else name, depth + 1) for name in reversed(names)]
         return found
 
     def _stat(self, path: Any) -> StatResult:
-        whole = relative(path)
-        if not whole:
+        relative_path = relative(path)
+        if not relative_path:
             return StatResult.dir_stat()
-        info: os.stat_result = self._at(whole, lambda folder, name: folder.stat(name))
+        info: os.stat_result = self._at(relative_path, lambda folder, name: folder.stat(name))
         if stat.S_ISDIR(info.st_mode):
             return StatResult.dir_stat(mtime=info.st_mtime)
         return StatResult.file_stat(info.st_size, mtime=info.st_mtime)

@@ -19,11 +19,12 @@ import trio
 from trioagent._config import SandboxLimits
 from trioagent._exceptions import open_helper_nursery
 from trioagent._steps import STEP_NAMES
-from trioagent.memory import ChangeSet, Memory
+from trioagent.memory import ChangeSet, Memory, VaultPolicy
 from trioagent.sandbox import Sandbox, open_sandbox
 from trioagent.sandbox._indexes import RENEW, WORTH, IndexBounds, Indexes, Watch
 from trioagent.sandbox._kernel import KernelTier
 from trioagent.sandbox._sandbox import Outcome
+from trioagent.tools import AccessRules
 
 from ..open_files import open_files
 from .indexed_search import SEARCH, filled, indexes, uses_index
@@ -361,10 +362,39 @@ async def test_a_note_that_may_not_be_read_is_not_counted(big: tuple[Sandbox, Pa
     assert await uses_index(sandbox, memory)
 
 
+async def test_what_is_shown_of_a_memory_has_an_index_of_its_own(tmp_path: Path) -> None:
+    """It finds what a look at every note that is shown finds, and not one word of another in its bytes."""
+    memory = filled(tmp_path / "memory")
+    (memory / "private").mkdir()
+    (memory / "private" / "diary.md").write_text("needle [[note_7]] zanzibar")
+    vault = Memory(memory, policy=VaultPolicy(readable=("**", "!private/**", "!**/note_9.md")))
+    look = f"""
+data = search.__self__._index._data
+x = (data is not None and bytes(data).find(b"zanzi") >= 0, "diary" in repr(search.__self__._index._changed))
+{SEARCH}
+"""
+    async with open_sandbox("kernel") as sandbox:
+        assert await uses_index(sandbox, memory) is False
+        await indexes(sandbox).idle()
+        assert await uses_index(sandbox, memory) is True
+        for used in (False, True, True):  # the index of the whole memory is not for these blocks
+            result = await sandbox.run(look, memory=vault)
+            assert (result.error, result.locals["used"]) == ("", str(used))
+            assert result.locals["x"] == "(False, False)"
+            await indexes(sandbox).idle()
+            (memory / "private" / "diary.md").write_text("needle zanzibar, once more")
+        (memory / "folder" / "fresh.md").write_text("needle [[note_7]]")
+        result = await sandbox.run(f"{look}\nfound = search('needle')", memory=vault)
+        assert (result.error, result.locals["used"], result.locals["x"]) == ("", "True", "(False, False)")
+        assert result.locals["found"] == "['folder/fresh.md:1: needle [[note_7]]']"
+        result = await sandbox.run("found = search('needle')", memory=vault, readable=("**", "!folder/**"))
+        assert (result.error, result.locals["found"]) == ("", "[]")
+
+
 def test_a_build_that_answers_nonsense_is_no_index(tmp_path: Path) -> None:
     memory = filled(tmp_path / "memory")
 
-    async def nonsense(code: str, root_fd: int) -> tuple[Outcome, list[bytes]]:
+    async def nonsense(code: str, root_fd: int, rules: AccessRules) -> tuple[Outcome, list[bytes]]:
         return Outcome(locals={"size": "1", "notes": "many"}), [b"x"]
 
     async def main() -> None:

@@ -8,6 +8,9 @@ part is made of them. Parts are merged so that each is at least four times as la
 a few times at most, however many there are. Where there are more memories in use than indexes are kept, those that
 have one keep it.
 
+A memory of which blocks are shown a part (`VaultPolicy.readable`, a chat's filter) has an index for each such part,
+made of a view that shows no more: what an index knows a block can find out.
+
 A block that does not search pays for one read of an empty queue and one descriptor.
 """
 
@@ -29,7 +32,7 @@ from trio_util import AsyncValue
 
 from .._steps import STEP_NAMES
 from ..memory import Folders
-from ..tools import check_part, hidden_part
+from ..tools import DEFAULT_RULES, AccessRules, check_part, hidden_part, is_shown
 from ._sandbox import Outcome
 
 _EVENT = Struct("iIII")
@@ -190,11 +193,11 @@ def build():
 size, notes = build()
 """
 
-Build = Callable[[str, int], Awaitable[tuple[Outcome, list[bytes]]]]
-"""Runs a block of our own over the memory behind a descriptor, and reads the pieces that it has written: as many bytes
+Build = Callable[[str, int, AccessRules], Awaitable[tuple[Outcome, list[bytes]]]]
+"""Runs a block of our own over what rules show of the memory behind a descriptor, and reads the pieces that it has written: as many bytes
 as its variable ``size`` says, and from its own layer, whatever the memory has under their names."""
 
-Key = tuple[int, int]
+Key = tuple[int, int, tuple[tuple[str, ...], ...]]  # a device, an inode, and the globs of what is shown
 
 
 @attrs.frozen(kw_only=True)
@@ -234,12 +237,14 @@ class _CachedIndex:
     """One memory's index.
 
     Attributes:
+        rules: what is shown of it.
         changed: notes that have changed since the parts were made.
         renewed: the same, of which a part is being made.
         used: when a block last got it.
     """
 
     watch: Watch
+    rules: AccessRules
     used: float = attrs.field(factory=trio.current_time)
     file: int = -1
     parts: list[_Part] = attrs.field(factory=list)
@@ -255,7 +260,7 @@ class _CachedIndex:
         changed = self.watch.changed()
         if changed is None:
             return False
-        self.changed.update(dict.fromkeys(changed))
+        self.changed.update(dict.fromkeys(path for path in changed if is_shown(path, self.rules)))
         return len(self.changed) <= _FORGET
 
     def layout(self) -> dict[str, object] | None:
@@ -312,9 +317,9 @@ class Indexes:
         await self._making.wait_value(None)
 
     @contextmanager
-    def share(self, root_fd: int) -> Iterator[SharedIndex | None]:
-        """The index of a memory, if there is one, with a descriptor that lasts as long as this."""
-        key = _key(root_fd)
+    def share(self, root_fd: int, rules: AccessRules = DEFAULT_RULES) -> Iterator[SharedIndex | None]:
+        """The index of what *rules* show of a memory, if there is one, with a descriptor that lasts as long as this."""
+        key = _key(root_fd, rules)
         kept = self._kept.get(key)
         if kept is None or not kept.update():
             self._drop(key)
@@ -336,11 +341,11 @@ class Indexes:
         finally:
             os.close(descriptor)
 
-    def learn(self, root_fd: int, scanned: int) -> None:
-        """A block had to look at so many notes: make an index, or bring it up to date, if that is worth it."""
+    def learn(self, root_fd: int, scanned: int, rules: AccessRules = DEFAULT_RULES) -> None:
+        """A block that is shown what *rules* show had to look at so many notes: make an index, or bring it up to date, if that is worth it."""
         if not scanned or self._closed or self._making.value is not None or self.background is None:
             return
-        key = _key(root_fd)
+        key = _key(root_fd, rules)
         kept = self._kept.get(key)
         made = kept is not None and kept.file >= 0
         if scanned < WORTH and not made:
@@ -371,7 +376,8 @@ class Indexes:
     async def _renew(self, key: Key, folder: int) -> None:
         kept = self._kept.get(key)
         if kept is None:
-            kept = self._kept[key] = _CachedIndex(await trio.to_thread.run_sync(Watch, folder, self._bounds.folders))
+            watch = await trio.to_thread.run_sync(Watch, folder, self._bounds.folders)
+            kept = self._kept[key] = _CachedIndex(watch, DEFAULT_RULES._replace(readable=key[2]))
         if not kept.update():
             self._drop(key)
             return
@@ -382,7 +388,7 @@ class Indexes:
             keep -= 1
             notes += kept.parts[keep].notes
         kept.renewed, kept.changed = kept.changed, {}
-        outcome, pieces = await self._build(_BUILD.format(keep=keep, size=self._piece_bytes, piece=PIECE), folder)
+        outcome, pieces = await self._build(_BUILD.format(keep=keep, size=self._piece_bytes, piece=PIECE), folder, kept.rules)
         if outcome.error and keep and kept.layout() is None:
             self._drop(key)  # so much has changed meanwhile that the block did not get the parts to keep
             return
@@ -459,6 +465,6 @@ def _sealed(old: int, size: int, pieces: list[bytes]) -> int:
     return file
 
 
-def _key(root_fd: int) -> Key:
+def _key(root_fd: int, rules: AccessRules) -> Key:
     info = os.fstat(root_fd)
-    return info.st_dev, info.st_ino
+    return info.st_dev, info.st_ino, rules.readable

@@ -128,8 +128,8 @@ class KernelTier:
             outcome = await self._execute(
                 code, root_fd, lower_fd, hide=hidden or (), host_tools=host_tools, rules=rules
             )
-            if lower_fd == root_fd and not rules.readable:
-                self.indexes.learn(root_fd, outcome.scanned)
+            if lower_fd == root_fd:
+                self.indexes.learn(root_fd, outcome.scanned, rules)
         if any(f"[Errno {number}]" in outcome.error for number in (errno.EACCES, errno.EPERM, errno.EOVERFLOW)):
             self._mixed_ownership.forget(root_fd)
         return outcome
@@ -242,14 +242,19 @@ class KernelTier:
             child.close()
 
     def _index(self, run: _Run) -> AbstractContextManager[SharedIndex | None]:
-        if run.root_fd is None or run.lower_fd != run.root_fd or run.rules.readable:
-            return nullcontext()  # an index knows what all notes hold
-        return self.indexes.share(run.root_fd)
+        if run.root_fd is None or run.lower_fd != run.root_fd:
+            return nullcontext()
+        return self.indexes.share(run.root_fd, run.rules)
 
-    async def _build(self, code: str, root_fd: int) -> tuple[Outcome, list[bytes]]:
-        """Run a block of our own, which takes no place from those of others, and read the pieces that it wrote."""
-        rules = DEFAULT_RULES
-        hide = await self._hidden.find(root_fd, rules) or ()
+    async def _build(self, code: str, root_fd: int, rules: AccessRules) -> tuple[Outcome, list[bytes]]:
+        """Run a block of our own, which takes no place from those of others, and read the pieces that it wrote.
+
+        Raises:
+            ValueError: there is more than can be left out of its view.
+        """
+        hide = await self._hidden.find(root_fd, rules)
+        if hide is None:
+            raise ValueError("a block over this memory gets a copy of it")
         run = _Run(code, root_fd, root_fd, hide, rules, {}, RunSlot(trio.CapacityLimiter(1)), self.limits.wall_seconds)
         run.layered = self._is_layered(root_fd, hide)
         run.pieces = []

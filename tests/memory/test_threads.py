@@ -24,15 +24,15 @@ from .support import ALL, PRIVATE, switched
 SMALL = ChangeSet(writes={"entities/a.md": b"x"})
 
 
-async def threads_of(work: Callable[[], Any]) -> set[bool]:
-    """Of each file operation that *work* does: was it done in this thread?"""
+async def threads_of(work: Callable[[], Any], names: tuple[str, ...] = ALL) -> set[bool]:
+    """Of each file operation of these names that *work* does: was it done in this thread?"""
     here, seen = threading.get_ident(), set()
 
     def note(number: int, name: str, operation: Callable[..., Any], args: tuple[Any, ...]) -> Any:
         seen.add(threading.get_ident() == here)
         return operation(*args)
 
-    with switched(note, ALL):
+    with switched(note, names):
         await work()
     return seen
 
@@ -66,7 +66,19 @@ async def test_a_large_one_runs_in_a_thread(tmp_path: Path, changes: ChangeSet) 
     memory = Memory(tmp_path / "m")
     await commit(memory, SMALL)
     assert await commit(memory, changes) == {False}
-    assert await commit(memory, ChangeSet(writes={"a.md": b"y"})) == {True}
+    assert await commit(memory, ChangeSet(writes={"b.md": b"y"})) == {True}
+
+
+@pytest.mark.parametrize("reads", [(), ("photo.png",)], ids=["changed", "read"])
+async def test_a_large_note_is_hashed_in_a_thread(tmp_path: Path, reads: tuple[str, ...]) -> None:
+    """Whatever the change itself costs: a version is a hash of all that a note holds."""
+    memory = Memory(tmp_path / "m")
+    await commit(memory, SMALL)
+    (memory.path / "photo.png").write_bytes(bytes(2**20))
+    changes = ChangeSet() if reads else ChangeSet(deletes=frozenset({"photo.png"}))
+    async with memory.lease() as lease:
+        work = partial(lease.commit, changes, reads=reads)
+        assert await threads_of(work, ("version", "settled_version", "read", "sha256")) == {False}
 
 
 async def test_one_that_waits_for_the_disk_runs_in_a_thread(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ zone, hours = time.strftime("%Z"), datetime.now().astimezone().utcoffset().total
 """
 
 
-@pytest.mark.parametrize("tier", ["kernel", "kernel-lite"])
+@pytest.mark.parametrize("tier", ["kernel", "kernel-lite", "monty"])
 async def test_the_users_time_zone(tier: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     monkeypatch.setenv("SECRET", "x")

@@ -172,7 +172,8 @@ def is_small(
 ) -> bool:
     """Whether committing *changes* costs less than handing it to a thread, which takes some 70 us of CPU.
 
-    A small commit is some 60 system calls; nothing is flushed and no notes are counted, however many there are.
+    A small commit is some 60 system calls; nothing is flushed and no notes are counted, however many there are. What
+    is replaced, deleted or was read is small too, as its version is a hash of its content.
     """
     return (
         not leased.sync
@@ -181,7 +182,19 @@ def is_small(
         and len(changes) <= _SMALL_CHANGES
         and sum(map(len, changes.writes.values())) <= _SMALL_BYTES
         and 0 < leased.cache.folders_of(leased.path) <= _SMALL_FOLDERS
+        and _present_bytes(leased, (*changes.writes, *changes.deletes, *reads)) <= _SMALL_BYTES
     )
+
+
+def _present_bytes(leased: LeasedMemory, paths: Iterable[str]) -> int:
+    """The bytes of the notes at *paths*, as they are now."""
+    total = 0
+    with Folders(leased.root_fd) as folders, contextlib.suppress(OSError):  # the commit itself meets it again
+        for path in filter(is_inside, paths):
+            status = folders.status(path)
+            if status is not None and stat.S_ISREG(status.st_mode):
+                total += status.st_size
+    return total
 
 
 def count_if_empty(leased: LeasedMemory) -> None:

@@ -139,14 +139,16 @@ async def in_thread(function: Callable[[], T]) -> T:
     return await trio.to_thread.run_sync(function, limiter=run_state().limiter)
 
 
-async def run_inline_or_in_thread(path: str, function: Callable[[], T], *, small: bool) -> T:
+async def run_inline_or_in_thread(path: str, function: Callable[[], T], *, small: Callable[[], bool]) -> T:
     """Run file operations on the memory *path*: *small* ones in this thread where its disk is quick, others off it.
+
+    *small* is asked only where the disk is quick, so it may look at the disk itself.
 
     A thread costs some 70 us of CPU, and each of its system calls gives up the interpreter, which a busy main thread
     then keeps for a while. Cancelling: operations that have begun end first.
     """
     state = run_state()
-    if small and state.may_run_inline(path):
+    if state.may_run_inline(path) and small():
         await trio.lowlevel.checkpoint_if_cancelled()
         return state.run_inline(function)
     return await in_thread(function)

@@ -116,7 +116,7 @@ class Lease:
             undo=undo,
             origin=origin,
         )
-        small = is_small(self._leased, changes, reads, seen)
+        small = partial(is_small, self._leased, changes, reads, seen)
         try:
             changed = await run_inline_or_in_thread(self._leased.path, work, small=small)
         except MemoryConflictError as error:
@@ -213,7 +213,7 @@ class Memory:
             MemoryPathError: the folder cannot be used, or may not be written though the policy lets blocks write.
         """
         work = partial(check_usable, self.path, read_only=self.policy.read_only)
-        await run_inline_or_in_thread(str(self.path), work, small=True)
+        await run_inline_or_in_thread(str(self.path), work, small=lambda: True)
 
     def _leased(self, state: RunState, root_fd: int) -> LeasedMemory:
         config = self.history
@@ -246,7 +246,7 @@ class Memory:
         """Forget a receipt; no error if there is none."""
         async with self.lease() as lease:
             work = partial(drop_receipt, lease._leased, key)
-            small = is_small(lease._leased, ChangeSet())
+            small = partial(is_small, lease._leased, ChangeSet())
             await run_inline_or_in_thread(lease._leased.path, work, small=small)
 
     async def roll_back(

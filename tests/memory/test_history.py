@@ -22,7 +22,7 @@ from trioagent._errors import (
     MemoryStorageError,
     RevisionNotFoundError,
 )
-from trioagent.memory import ChangeSet, CommitOrigin, HistoryConfig, Memory, UndoLog
+from trioagent.memory import ChangeSet, CommitOrigin, HistoryConfig, Memory, NoteStore, UndoLog
 from trioagent.memory._history._git import open_git
 from trioagent.memory._history._store import make_store
 
@@ -456,3 +456,20 @@ def test_bad_settings(tmp_path: Path, history: object) -> None:
         Memory(tmp_path, history=history)  # type: ignore[arg-type]
     with pytest.raises(InvalidInputError, match="max_bytes"):
         HistoryConfig(max_bytes=0)
+
+
+async def test_a_journal_that_nobody_reads_does_not_grow_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program that only writes, through a `NoteStore`, has its store filled in between, and loses no commit."""
+    monkeypatch.setattr("trioagent.memory._history._history.LARGE_JOURNAL", 20_000)
+    memory = Memory(tmp_path, history=True)
+    store = NoteStore(memory)
+    note, largest = await store.write("a.md", "0\n"), 0
+    for number in range(1, 30):
+        note = await store.write("a.md", f"{number}\n" * 500, version=note.version)
+        files = (tmp_path / PRIVATE / "history").iterdir()
+        largest = max(largest, sum(each.stat().st_size for each in files if each.is_file()))
+    assert 10_000 < largest < 30_000
+    assert [each.kind for each in await memory.log()] == ["agent"] * 30
+    assert (await Memory(tmp_path).update_large_history()).commits == 0  # no history is kept by this one

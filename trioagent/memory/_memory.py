@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import attrs
+import trio
 
 from .. import _span_names as names
 from .._config import MemoryLimits, VaultPolicy
@@ -284,6 +285,16 @@ class Memory:
             MemoryStorageError: the disk refused.
         """
         return await self._history().update()
+
+    async def update_large_history(self) -> HistoryUpdate:
+        """`update_history`, but only if commits of more than 16 MiB wait for it: for programs that never read it.
+
+        Agents of a runtime, and a `NoteStore`, do so by themselves, never while a block runs. Raises as that does.
+        """
+        if self.history is None:
+            await trio.lowlevel.checkpoint()
+            return HistoryUpdate()
+        return await self._history().update_if_large()
 
     async def log(
         self,

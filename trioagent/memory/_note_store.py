@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
 import attrs
 
-from .._errors import InvalidInputError, MemoryUnreadError
+from .._errors import InvalidInputError, MemoryHistoryError, MemoryStorageError, MemoryUnreadError
 from ..tools import (
     MAX_HITS,
     NoResults,
@@ -31,6 +32,7 @@ from ._policy import access_rules
 from ._vault import Vault
 
 T = TypeVar("T")
+_log = logging.getLogger("trioagent")
 
 
 @attrs.frozen(kw_only=True)
@@ -240,7 +242,12 @@ class NoteStore:
 
     async def _change(self, work: Callable[[Lease], Awaitable[T]]) -> T:
         async with self.memory.lease() as lease:
-            return await work(lease)
+            result = await work(lease)
+        try:
+            await self.memory.update_large_history()
+        except (MemoryHistoryError, MemoryStorageError) as error:  # the change stands, and whoever reads it is told
+            _log.warning("the commits of %s stay in its journal for now: %s", self.memory.path, error)
+        return result
 
     async def _commit(self, lease: Lease, changes: ChangeSet, seen: Mapping[str, Version | None]) -> bool:
         return await lease.commit(changes, knowledge=Knowledge(seen=dict(seen)), origin=self.origin)

@@ -194,8 +194,9 @@ size, notes = build()
 """
 
 Build = Callable[[str, int, AccessRules], Awaitable[tuple[Outcome, list[bytes]]]]
-"""Runs a block of our own over what rules show of the memory behind a descriptor, and reads the pieces that it has written: as many bytes
-as its variable ``size`` says, and from its own layer, whatever the memory has under their names."""
+"""Runs a block of our own over what rules show of the memory behind a descriptor, and reads the pieces that it has
+written: as many bytes as its variable ``size`` says, and from its own layer, whatever the memory has under their names.
+"""
 
 Key = tuple[int, int, tuple[tuple[str, ...], ...]]  # a device, an inode, and the globs of what is shown
 
@@ -342,7 +343,7 @@ class Indexes:
             os.close(descriptor)
 
     def learn(self, root_fd: int, scanned: int, rules: AccessRules = DEFAULT_RULES) -> None:
-        """A block that is shown what *rules* show had to look at so many notes: make an index, or bring it up to date, if that is worth it."""
+        """A block had to look at so many notes that *rules* show: make an index, or renew it, if that is worth it."""
         if not scanned or self._closed or self._making.value is not None or self.background is None:
             return
         key = _key(root_fd, rules)
@@ -388,7 +389,9 @@ class Indexes:
             keep -= 1
             notes += kept.parts[keep].notes
         kept.renewed, kept.changed = kept.changed, {}
-        outcome, pieces = await self._build(_BUILD.format(keep=keep, size=self._piece_bytes, piece=PIECE), folder, kept.rules)
+        outcome, pieces = await self._build(
+            _BUILD.format(keep=keep, size=self._piece_bytes, piece=PIECE), folder, kept.rules
+        )
         if outcome.error and keep and kept.layout() is None:
             self._drop(key)  # so much has changed meanwhile that the block did not get the parts to keep
             return

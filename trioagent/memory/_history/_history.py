@@ -22,8 +22,11 @@ from .._root import OUT_OF_RESOURCES, open_root
 from . import _store
 from ._filling import OpenHistory, look, put
 from ._git import Git, open_git
-from ._journal import FOLDER, check_owner, close_journal
+from ._journal import FOLDER, check_owner, close_journal, journal_bytes
 from ._revisions import ForgottenNote, HistoryConfig, HistoryUpdate
+
+LARGE_JOURNAL = 16 * 1024 * 1024
+"""Bytes, above which it is worth a filling that nobody has asked for."""
 
 _MOST_LOOKS = 3  # at notes that agents change meanwhile
 _POLL_FIRST, _POLL_LAST = 0.002, 0.05  # s
@@ -61,6 +64,25 @@ class History:
         """Fill the store with what is new; see `Memory.update_history`."""
         async with self._locked() as opened:
             return HistoryUpdate() if opened is None else await self._fill(opened)
+
+    async def update_if_large(self) -> HistoryUpdate:
+        """The same, but only if the journal has become large."""
+        if await self._in_thread(self._journal_bytes) <= LARGE_JOURNAL:
+            return HistoryUpdate()
+        return await self.update()
+
+    def _journal_bytes(self) -> int:
+        root_fd = open_root(self._path, create=False)
+        try:
+            history_fd = _open_history(self._path, self._config.folder, root_fd)
+        finally:
+            os.close(root_fd)
+        if history_fd is None:
+            return 0
+        try:
+            return journal_bytes(history_fd)
+        finally:
+            os.close(history_fd)
 
     async def read(self, function: Callable[[Git], T], default: T | None = None) -> T:
         """What *function* reads in the store, once it is up to date; *default*, if given, where there is no store yet.

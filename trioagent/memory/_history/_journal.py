@@ -295,6 +295,13 @@ def last_closed(names: list[str]) -> int:
     return max((int(match[1]) for match in map(_CLOSED.fullmatch, names) if match), default=0)
 
 
+def journal_bytes(history_fd: int) -> int:
+    """The bytes of the journal and of its closed files."""
+    names = (name for name in _fsops.names(history_fd) if name == JOURNAL or _CLOSED.fullmatch(name))
+    found = (_fsops.lstat(name, history_fd) for name in names)
+    return sum(status.st_size for status in found if status is not None)
+
+
 def read_rows(name: str, history_fd: int) -> Iterator[CommitRow]:
     """The rows of a closed file. What is damaged in between is passed over."""
     fd = _fsops.open_append(name, history_fd)

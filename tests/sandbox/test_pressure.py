@@ -9,6 +9,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from trioagent._config import SandboxLimits
 from trioagent.sandbox import _pressure, open_sandbox
 from trioagent.sandbox._pressure import MemoryPressure, bytes_left, memory_groups
 
@@ -48,6 +49,54 @@ del large, mapped, numbers
     assert result.error == ""
     assert result.locals["shared"] == "'[Errno 12] Cannot allocate memory'"
     assert (result.locals["private"], result.locals["text"]) == ("4096", "'hello'")
+
+
+SPARSE = """
+import ctypes
+C = ctypes.CDLL(None)
+C.mmap.restype = ctypes.c_void_p
+C.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long)
+C.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
+size, pages = {size}, 0
+while size > 8192:
+    at = C.mmap(None, size, 3, 0x4022, -1, 0)   # MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE
+    if at in (None, 2**64 - 1):
+        size //= 2
+        continue
+    ctypes.c_char.from_address(at).value = b"x"
+    C.munmap(at + 4096, size - 4096)
+    pages += 1
+C = None
+look()
+"""
+"""Keeps one page of each of many mappings, so that the next one finds no room beside it: a page table for each page."""
+
+
+@real
+@pytest.mark.parametrize("tier", ["kernel", "kernel-lite"])
+@pytest.mark.parametrize("size", [2 * MIB, 24 * MIB])
+async def test_page_tables_take_no_more_than_memory(tier: str, size: int) -> None:
+    """The kernel puts a mapping where it finds room, and each page table covers a page of the block's that counts.
+
+    So the worst is a table for each page, and one more for some hundred MiB of addresses between them.
+    """
+    most = 64 * MIB
+    found: list[dict[str, int]] = []
+
+    async def look() -> None:
+        for pid in descendants(sandbox._executor.pid):  # type: ignore[attr-defined]
+            lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+            found.append(
+                {name: int(value.split()[0]) * 1024 for name, _, value in (line.partition(":") for line in lines)
+                 if name in ("VmPTE", "VmRSS")}
+            )  # fmt: skip
+
+    async with open_sandbox(tier, limits=SandboxLimits(memory_bytes=most)) as sandbox:
+        result = await sandbox.run(SPARSE.format(size=size), host_tools={"look": look})
+    assert result.error == ""
+    tables = max(each["VmPTE"] for each in found)
+    assert most // 2 < tables < 1.25 * most + 4 * MIB
+    assert max(each["VmPTE"] + each["VmRSS"] for each in found) < 2.25 * most + 24 * MIB
 
 
 @real

@@ -234,6 +234,10 @@ def _isolation_checks(executor: KernelTier) -> list[Check]:
 def _advice(tier: str, step: str, number: int | None, detail: str) -> str:
     """What helps when *step* of the start failed, with which error number if there was one."""
     match step:
+        case _ if "No such file or directory: '/proc/" in detail:
+            return "/proc must be mounted"
+        case "library" if number == errno.EFBIG:
+            return "raise the limit: ulimit -f unlimited"
         case "extra":
             return "pip install 'trioagent[monty]'"
         case "system":

@@ -139,7 +139,7 @@ class Confinement:
         script = self._limits
         script.add("prlimit64", 0, resource.RLIMIT_AS, self._memory, 0, final=True)
         for kind, (soft, hard) in limits.items():  # hard as well, so that the child cannot raise them again
-            script.add("prlimit64", 0, kind, Limit(soft, hard), 0, final=True)
+            script.add("prlimit64", 0, kind, Limit(at_most(kind, soft), at_most(kind, hard)), 0, final=True)
         ruleset = self._ruleset_fd
         script.add("landlock_create_ruleset", self._ruleset, self._ruleset_size, 0, result=ruleset, final=True)
         script.add("landlock_add_rule", ruleset, 1, PathBeneath(self._granted, ruleset - 1), 0, final=True)
@@ -158,7 +158,7 @@ class Confinement:
 
     def limit_memory(self, size: int) -> None:
         """Let a child have *size* bytes of address space, in all."""
-        self._memory.soft = self._memory.hard = size
+        self._memory.soft = self._memory.hard = at_most(resource.RLIMIT_AS, size)
 
     @contextmanager
     def rehearsed(self) -> Iterator[None]:
@@ -195,8 +195,7 @@ class Confinement:
             readable: of the memory in a layered view, from the current folder, with True for folders; None: all of it.
         """
         if spared:
-            self._memory.soft += spared
-            self._memory.hard += spared
+            self._memory.soft = self._memory.hard = at_most(resource.RLIMIT_AS, self._memory.hard + spared)
         self._limits.run()
         if readable is None:
             self._all_readable.run()
@@ -215,6 +214,17 @@ class Confinement:
             call("landlock_add_rule", self._ruleset_fd, 1, ctypes.byref(PathBeneath(rights, place)), 0)
         finally:
             os.close(place)
+
+
+def at_most(kind: int, wanted: int) -> int:
+    """What is *wanted* of a limit, or as much as the limit of this process lets its children have (``ulimit``)."""
+    _, hard = resource.getrlimit(kind)
+    return wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+
+
+def set_limit(kind: int, soft: int, hard: int | None = None) -> None:
+    """Set a limit of this process, which can be lower than asked for: see `at_most`."""
+    resource.setrlimit(kind, (at_most(kind, soft), at_most(kind, soft if hard is None else hard)))
 
 
 def keep_capabilities(kept: int) -> None:

@@ -71,7 +71,13 @@ class Archive:
 
     def put(self, name: str, content: bytes) -> None:
         # At once into the file: collected here first, it would stay in the zygote's memory for each fork to copy.
-        self._index[name] = (self._size, os.write(self._descriptor, content))
+        try:
+            written = os.write(self._descriptor, content)
+        except OSError as error:
+            if error.errno == errno.EFBIG:
+                error.strerror = "the standard library is larger than a file may be (ulimit -f)"
+            raise
+        self._index[name] = (self._size, written)
         self._size += len(content)
 
     def close(self) -> None:

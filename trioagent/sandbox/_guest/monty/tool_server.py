@@ -24,6 +24,7 @@ import pydantic_monty as monty
 
 from ....tools import Access, AccessRules, SeenLog, make_tools
 from .. import values
+from ..confine import set_limit
 from ..limits import TOOL_SERVER_BYTES, TOOL_SERVER_CPU_SECONDS, TOOL_SERVER_FILES
 from ..wire import Channel
 from . import files
@@ -112,7 +113,7 @@ def live(channel: socket.socket, settings: dict[str, Any]) -> None:
             prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != supervisor:
             os._exit(0)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (TOOL_SERVER_FILES, TOOL_SERVER_FILES))
+        set_limit(resource.RLIMIT_NOFILE, TOOL_SERVER_FILES)
         binary: str = settings["binary"]
         step = "landlock"
         if LINUX:
@@ -145,14 +146,13 @@ def _limit(settings: dict[str, Any]) -> None:
     if LINUX:
         with open("/proc/self/status") as status:
             used = next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmData:"))
-        size = used + settings["memory_bytes"] + TOOL_SERVER_BYTES
-        resource.setrlimit(resource.RLIMIT_DATA, (size, size))
+        set_limit(resource.RLIMIT_DATA, used + settings["memory_bytes"] + TOOL_SERVER_BYTES)
         from . import worker as launch
 
         launch.limit_processes()
     used_seconds = int(time.process_time()) + 1
     seconds = used_seconds + TOOL_SERVER_CPU_SECONDS + settings["cpu_seconds"]
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
+    set_limit(resource.RLIMIT_CPU, seconds, seconds + 1)
 
 
 def _start_worker(binary: str) -> tuple[monty.Monty, int | None]:

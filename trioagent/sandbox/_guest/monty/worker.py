@@ -11,7 +11,7 @@ import signal
 from typing import Any
 
 from .. import syscalls
-from ..confine import READ_FILE
+from ..confine import READ_FILE, set_limit
 from ..limits import MORE_THREADS, WORKER_FILES
 from ..syscalls import PR_SET_PDEATHSIG, prctl
 from . import confine
@@ -52,10 +52,9 @@ def main(settings_text: str) -> None:
     if os.getppid() != parent:
         os._exit(1)  # it died before PDEATHSIG was set
     os.closerange(3, 1024)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (WORKER_FILES, WORKER_FILES))
+    set_limit(resource.RLIMIT_NOFILE, WORKER_FILES)
     limit_processes()
-    space = ITS_OWN + settings["memory_bytes"]
-    resource.setrlimit(resource.RLIMIT_AS, (space, space))
+    set_limit(resource.RLIMIT_AS, ITS_OWN + settings["memory_bytes"])
     confine.drop_privileges(capabilities=0)
     binary: str = settings["binary"]
     abi: int = settings["landlock"]
@@ -79,10 +78,7 @@ def limit_processes() -> None:
         with contextlib.suppress(OSError):
             if os.stat(f"/proc/{name}").st_uid == own:
                 count += os.stat(f"/proc/{name}/task").st_nlink - 2
-    most = count + MORE_THREADS
-    _, hard = resource.getrlimit(resource.RLIMIT_NPROC)
-    if hard == resource.RLIM_INFINITY or most < hard:
-        resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
+    set_limit(resource.RLIMIT_NPROC, count + MORE_THREADS)
 
 
 def is_loader(path: str) -> bool:

@@ -29,6 +29,7 @@ demo: $(VENV)/.runtime
 	@$(BIN)/python -m trioagent.cli.demo
 
 test: setup lint types suite coverage
+	@echo "Left out, since they need more than Python: make test-cluster (Ray), test-browser, test-model, test-embed"
 
 # Three workers for two cores: a quarter of the tests' time is waiting, for processes and for the real clock.
 suite: setup

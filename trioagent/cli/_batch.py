@@ -9,12 +9,14 @@ import click
 from .._config import BatchConfig, RateLimits, SandboxLimits, Shard
 from .._descriptors import hard_limit
 from ..batch import BadJobsError, fit_to_descriptors, survey_jobs
+from ..runtime import Cluster
 from ._batch_drop import drop_failed_command
 from ._batch_dry_run import print_plan
 from ._batch_merge import merge_command
 from ._batch_run import BatchCommand, execute_batch
 from ._batch_source import open_jobs
 from ._batch_status import status
+from ._cluster_options import cluster_options
 from ._errors import USAGE
 from ._model_options import (
     FileType,
@@ -141,6 +143,7 @@ batch.add_command(merge_command)
     show_default=True,
     help="How long running jobs may go on after the first Ctrl-C, to their next checkpoint.",
 )
+@cluster_options
 @click.option("--dry-run", is_flag=True, help="Say what would run; spend nothing, write nothing.")
 @display_options
 @click.pass_context
@@ -167,6 +170,7 @@ def run_jobs(
     limit: int | None,
     outage_patience: float,
     grace: float,
+    cluster: Cluster | None,
     dry_run: bool,
     json_progress: bool,
     quiet: bool,
@@ -185,6 +189,9 @@ def run_jobs(
     \b
     In the run directory: conversations.jsonl (a row for each job that is done),
     failures.jsonl, report.json; journal.db is what a batch goes on from.
+
+    With --ray, requests are sent from the machines of a cluster and blocks run there; journal, rates, budget and notes
+    stay here.
 
     Budgets and spending count all runs with one run directory. Progress and messages go to stderr.
 
@@ -236,6 +243,7 @@ def run_jobs(
             blind_overwrite=agent.blind_overwrite,
             policy=policy.over(model.profile),
         ),
+        cluster=cluster,
         arguments=ctx.meta[_ARGUMENTS],
     )
     if dry_run:

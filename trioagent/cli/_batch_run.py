@@ -18,10 +18,10 @@ from .._exceptions import leaves
 from .._network import NetworkConfig
 from .._tracing import TracingConfig
 from ..batch import CONVERSATIONS, FAILURES, BatchReport, good_jobs, run_batch
-from ..runtime import open_runtime
+from ..runtime import Cluster, open_runtime
 from ._batch_progress import Display, open_display
 from ._batch_source import JobsSource
-from ._batch_text import duration
+from ._batch_text import cluster_line, duration
 from ._errors import FAILED, INTERRUPTED, STOPPED, line_and_code
 from ._terminal import safe
 
@@ -44,6 +44,7 @@ class BatchCommand:
     rate: RateLimits
     network: NetworkConfig
     config: BatchConfig
+    cluster: Cluster | None
     arguments: tuple[str, ...]
 
     def to_resume(self, *more: str) -> str:
@@ -112,6 +113,7 @@ async def _run(command: BatchCommand, display: Display, stop: trio.Event) -> Bat
             stop=stop,
             total=command.total,
             on_progress=display.show,
+            cluster=command.cluster,
         )
 
 
@@ -187,6 +189,8 @@ def _summary_lines(command: BatchCommand, code: int, report: BatchReport | None,
     lines = []
     if code or not quiet:
         lines.append(_sum(report))
+    if report.cluster is not None and (code or not quiet):
+        lines.append(cluster_line(attrs.asdict(report.cluster)))
     lines += [f"  {one.count:,} × {one.cause}, such as {one.example}: {one.message}" for one in report.causes]
     failed = report.failed + report.skipped_failed
     if failed:

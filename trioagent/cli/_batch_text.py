@@ -18,6 +18,7 @@ _STATES = {
 }
 _ID_CHARS = 60
 _PROBLEM_CHARS = 160
+_MOST_NODES = 8
 _OUTAGES = {"server": "server away", "refusal": "server refuses everything", "disk": "disk full"}
 
 
@@ -41,6 +42,7 @@ def progress_lines(progress: Mapping[str, Any]) -> list[str]:
         ago = duration(progress["last_error_seconds"])
         lines.append(f"last server error, {ago} ago: {shortened(progress['last_error'], _PROBLEM_CHARS)}")
     lines += [_endpoint(endpoint) for endpoint in progress["endpoints"]]
+    lines += nodes(progress)
     lines.append(f"spent: {spending(progress)}")
     lines += stragglers(progress)
     return lines
@@ -93,6 +95,39 @@ def spending(progress: Mapping[str, Any]) -> str:
     parts.append(f"{progress['answers']:,} answers" + (f" ({rate:,.0f} a minute)" if rate else ""))
     parts.append(duration(progress["seconds"]))
     return " · ".join(parts)
+
+
+def nodes(progress: Mapping[str, Any]) -> list[str]:
+    """The workers of a run's cluster: each that works, and the last that do not."""
+    found = progress.get("nodes", ())
+    here = [node for node in found if node["state"] in ("working", "silent")]
+    gone = [node for node in found if node["state"] in ("lost", "refused")]
+    lines = [
+        f"worker {node['node']}: {node['running']:,} under way, {node['answers']:,} answers, {node['blocks']:,} blocks"
+        + (", silent" if node["state"] == "silent" else "")
+        for node in here[:_MOST_NODES]
+    ]
+    if len(here) > _MOST_NODES:
+        lines.append(f"and {len(here) - _MOST_NODES:,} more workers")
+    if gone:
+        last = gone[-1]
+        name = last["node"] or "one that was being started"
+        lines.append(
+            f"{len(gone):,} workers lost or refused; the last: {name}: {shortened(last['problem'], _PROBLEM_CHARS)}"
+        )
+    return lines
+
+
+def cluster_line(use: Mapping[str, Any]) -> str:
+    """What a run has had of its cluster (`trioagent._remote.ClusterUse` as a mapping)."""
+    machines = {node["node"].rpartition(":")[0] for node in use["nodes"] if node["answers"] or node["blocks"]}
+    line = f"on {len(machines):,} {'machine' if len(machines) == 1 else 'machines'}"
+    if use["lost"]:
+        line += (
+            f"; {use['lost']:,} workers lost, with them {use['asked_again']:,} requests that were sent again "
+            f"and {use['run_again']:,} blocks that were run again"
+        )
+    return line
 
 
 def stragglers(progress: Mapping[str, Any]) -> Iterator[str]:

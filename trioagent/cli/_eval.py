@@ -16,11 +16,12 @@ from .._config import BatchConfig, ModelConfig
 from .._network import NetworkConfig
 from .._tracing import TracingConfig
 from ..models import OFFLINE_RULES
-from ..runtime import open_runtime
+from ..runtime import Cluster, open_runtime
 from ._batch import fit_concurrency
 from ._batch_progress import Display
 from ._batch_run import resume_command, run_with_display
 from ._batch_text import duration
+from ._cluster_options import cluster_options, on_cluster
 from ._errors import INTERRUPTED, STOPPED
 from ._model_options import (
     FileType,
@@ -134,6 +135,7 @@ def evaluate() -> None:
     show_default=True,
     help="How long samples may go on to their next checkpoint after the first Ctrl-C.",
 )
+@cluster_options
 @display_options
 @click.pass_context
 def run(
@@ -159,6 +161,7 @@ def run(
     accept_changes: bool,
     outage_patience: float,
     grace: float,
+    cluster: Cluster | None,
     json_progress: bool,
     quiet: bool,
 ) -> int:
@@ -221,6 +224,7 @@ def run(
             blind_overwrite=agent.blind_overwrite,
             policy=policy.over(model.profile),
         ),
+        cluster=cluster,
         arguments=given_arguments(ctx),
     )
     notes = [line for line in (*resolved.notes, note) if line]
@@ -287,6 +291,7 @@ class EvalCommand:
     rate: RateLimits
     network: NetworkConfig
     config: BatchConfig
+    cluster: Cluster | None
     arguments: tuple[str, ...]
 
     def to_resume(self, *more: str) -> str:
@@ -323,7 +328,8 @@ async def _run_eval(command: EvalCommand, display: Display, stop: trio.Event) ->
     async with (
         open_runtime(
             command.model, rate=rate, network=command.network, tracing=TracingConfig.from_env(os.environ)
-        ) as runtime,
+        ) as own,
+        on_cluster(own, command.cluster) as runtime,
         AsyncExitStack() as models,
     ):
         judge = None

@@ -10,7 +10,9 @@ import click
 from .._config import FLOWS, Flow, SftConfig
 from ..batch import BadJobsError
 from ..models import OFFLINE_RULES
+from ..runtime import Cluster
 from ._batch import fit_concurrency, report_bad_rows
+from ._cluster_options import cluster_options
 from ._model_options import (
     FileType,
     FolderType,
@@ -126,6 +128,7 @@ def sft() -> None:
     show_default=True,
     help="How long attempts may go on to their end after the first Ctrl-C.",
 )
+@cluster_options
 @display_options
 @click.pass_context
 def generate(
@@ -151,6 +154,7 @@ def generate(
     accept_changes: bool,
     outage_patience: float,
     grace: float,
+    cluster: Cluster | None,
     json_progress: bool,
     quiet: bool,
 ) -> int:
@@ -228,6 +232,7 @@ def generate(
             date=agent.date,
             model_profile=agent.model_profile,
         ),
+        cluster=cluster,
         arguments=given_arguments(ctx),
     )
     return execute_sft(command, as_json=json_progress, quiet=quiet, notes=notes)

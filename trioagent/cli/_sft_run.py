@@ -17,10 +17,11 @@ from .._config import ModelConfig, RateLimits, SftConfig
 from .._network import NetworkConfig
 from .._tracing import TracingConfig
 from ..models import Model
-from ..runtime import open_runtime
+from ..runtime import Cluster, open_runtime
 from ._batch_progress import Display
 from ._batch_run import resume_command, run_with_display
 from ._batch_text import duration
+from ._cluster_options import on_cluster
 from ._errors import INTERRUPTED, STOPPED
 from ._terminal import shortened
 
@@ -51,6 +52,7 @@ class SftCommand:
     rate: RateLimits
     network: NetworkConfig
     config: SftConfig
+    cluster: Cluster | None
     arguments: tuple[str, ...]
 
     def to_resume(self, *more: str) -> str:
@@ -78,7 +80,8 @@ async def _run(command: SftCommand, display: Display, stop: trio.Event) -> SftRe
     async with (
         open_runtime(
             command.model, rate=rate, network=command.network, tracing=TracingConfig.from_env(os.environ)
-        ) as runtime,
+        ) as own,
+        on_cluster(own, command.cluster) as runtime,
         AsyncExitStack() as models,
     ):
 

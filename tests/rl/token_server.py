@@ -1,4 +1,7 @@
-"""A server with llama.cpp's token interface over real HTTP: it tokenizes into bytes, and answers from a script."""
+"""Servers with the token interfaces of llama.cpp, vLLM and SGLang over real HTTP; they answer from a script.
+
+Their tokens are bytes.
+"""
 
 from __future__ import annotations
 
@@ -41,12 +44,19 @@ class TokenServer:
     Attributes:
         answer: gives the text that follows on a decoded prompt; None never ends.
         without_ids: it gives text alone.
+        without_stop: it leaves stop strings out of its text.
+        change: makes of an answer what is sent instead.
+        requests: paths and bodies.
         prompts: the ids of each generation's prompt.
         open: connections.
     """
 
     answer: Callable[[str], str | None]
     without_ids: bool = False
+    without_stop: bool = False
+    change: Callable[[dict[str, Any]], dict[str, Any]] = lambda body: body
+    requests: list[tuple[str, dict[str, Any]]] = attrs.field(factory=list)
+    keys: list[str] = attrs.field(factory=list)
     status: int = 200
     prompts: list[list[int]] = attrs.field(factory=list)
     generated: list[list[int]] = attrs.field(factory=list)
@@ -78,6 +88,7 @@ class TokenServer:
                     connection.receive_data(await stream.receive_some())
                 case h11.Request() as request:
                     path, body = request.target.decode(), b""
+                    self.keys += [value.decode() for name, value in request.headers if name == b"authorization"]
                 case h11.Data() as data:
                     body += data.data
                 case h11.EndOfMessage():
@@ -96,23 +107,66 @@ class TokenServer:
                     return
 
     async def _answer(self, path: str, body: dict[str, Any]) -> Any:
+        self.requests.append((path, body))
         match path:
             case "/apply-template":
                 return {"prompt": template(body["messages"])}
-            case "/tokenize":
-                return {"tokens": encode(body["content"])}
+            case "/tokenize" | "/v1/tokenize":
+                given = template(body["messages"]) if "messages" in body else body.get("content") or body["prompt"]
+                ids = encode(given)
+                return {"tokens": ids, "count": len(ids), "max_model_len": 4096}
+            case "/detokenize":
+                return {"prompt": decode(body["tokens"])}
+            case "/v1/completions":
+                return self.change(await self._vllm(body))
+            case "/generate":
+                return self.change(await self._sglang(body))
         assert path == "/completion"
-        self.prompts.append(body["prompt"])
-        text = self.answer(decode(body["prompt"]))
+        return await self._llama(body)
+
+    async def _generated(self, prompt: list[int], most: int, stops: list[str]) -> tuple[list[int], bool, str, str]:
+        """The ids, whether they were cut, the stop string, and the text up to there."""
+        self.prompts.append(prompt)
+        text = self.answer(decode(prompt))
         if text is None:
             await trio.sleep_forever()
             raise AssertionError
         ids = encode(text)
-        limit = len(ids) > body["n_predict"]
-        ids = ids[: body["n_predict"]]
+        limit = len(ids) > most
+        ids = ids[:most]
         self.generated.append(ids)
-        stop = next((one for one in body["stop"] if text.endswith(one)), "") if not limit else ""
-        shown = decode([one for one in ids if one < 256]).removesuffix(stop)
+        stop = next((one for one in stops if text.endswith(one)), "") if not limit else ""
+        return ids, limit, stop, decode([one for one in ids if one < 256]).removesuffix(stop)
+
+    async def _vllm(self, body: dict[str, Any]) -> dict[str, Any]:
+        ids, limit, stop, shown = await self._generated(body["prompt"], body["max_tokens"], body["stop"])
+        choice: dict[str, Any] = {
+            "index": 0,
+            "text": shown + stop if body.get("include_stop_str_in_output") and not self.without_stop else shown,
+            "logprobs": None,
+            "finish_reason": "length" if limit else "stop",
+            "stop_reason": stop or None,
+            "prompt_logprobs": None,
+        }
+        if body.get("logprobs") is not None:
+            tokens = [f"token_id:{one}" for one in ids]
+            choice["logprobs"] = {"token_logprobs": [-one / 10 for one in ids], "tokens": tokens}
+        if body.get("return_token_ids") and not self.without_ids:
+            choice |= {"token_ids": ids, "prompt_token_ids": body["prompt"]}
+        return {"object": "text_completion", "model": body["model"], "choices": [choice], "usage": {}}
+
+    async def _sglang(self, body: dict[str, Any]) -> dict[str, Any]:
+        sampling = body["sampling_params"]
+        ids, limit, stop, shown = await self._generated(body["input_ids"], sampling["max_new_tokens"], sampling["stop"])
+        reason = {"type": "length", "length": len(ids)} if limit else {"type": "stop", "matched": stop or END}
+        meta: dict[str, Any] = {"finish_reason": reason, "completion_tokens": len(ids)}
+        if body.get("return_logprob") and not self.without_ids:
+            meta["output_token_logprobs"] = [[-one / 10, one, None] for one in ids]
+        text = shown + stop if sampling.get("no_stop_trim") and not self.without_stop else shown
+        return {"text": text, "output_ids": ids, "meta_info": meta}
+
+    async def _llama(self, body: dict[str, Any]) -> dict[str, Any]:
+        ids, limit, stop, shown = await self._generated(body["prompt"], body["n_predict"], body["stop"])
         found = {"content": shown, "stop_type": "limit" if limit else "word" if stop else "eos", "stopping_word": stop}
         if self.without_ids:
             return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -17,11 +17,12 @@ from .._files import remove_tree
 from .._messages import AgentResponse, ChatMessage, Usage
 from ..agent import Agent
 from ..evals import copy_notes, read_notes, write_notes
-from ..models import AnswerEnd, AnswerPart, TextDelta
+from ..models import AnswerEnd, AnswerPart, Model, TextDelta
 from ..runtime import Runtime
 from ._rewards import Reward
+from ._samples import TextConversation, TextTokenizer
 from ._tokens import TokenModel
-from ._trajectory import TokenSegment, Trajectory
+from ._trajectory import TokenSegment, Trajectory, TurnSample
 
 STOP = ("</python>", "</reply>")
 _MARK = "\N{MIDLINE HORIZONTAL ELLIPSIS}answer\N{MIDLINE HORIZONTAL ELLIPSIS}"
@@ -61,8 +62,13 @@ class MemoryEnv:
             "system_prompt_append": system_prompt_append,
         }
 
-    async def rollout(self, model: TokenModel) -> Trajectory:
+    async def rollout(self, model: TokenModel | Model, tokenizer: TextTokenizer | None = None) -> Trajectory:
         """One episode.
+
+        Args:
+            model: a server that takes and gives token ids; or, with a *tokenizer*, any `trioagent.Model`, of which the
+                trajectory has `Trajectory.samples` in place of segments.
+            tokenizer: the model's own, for a server that gives text alone.
 
         Raises:
             ModelError: the server is away, refuses, or gives no token ids.
@@ -70,11 +76,19 @@ class MemoryEnv:
 
         Cancelling stops the generation and the running code, and leaves nothing.
         """
-        (one,) = await self.group(model, 1)
+        (one,) = await self.group(model, 1, tokenizer)
         return one
 
-    async def group(self, model: TokenModel, count: int) -> list[Trajectory]:
-        """*count* episodes at once, each with a copy of the same notes; errors and cancelling as `rollout`."""
+    async def group(
+        self, model: TokenModel | Model, count: int, tokenizer: TextTokenizer | None = None
+    ) -> list[Trajectory]:
+        """*count* episodes at once, each with a copy of the same notes; arguments, errors and cancelling as `rollout`.
+
+        A failed episode stops the others.
+        """
+        if count < 1:
+            raise InvalidInputError("count", f"must be 1 or more, not {count!r}")
+        converse = _conversations(model, tokenizer)
         episodes: list[Trajectory | None] = [None] * count
         async with _folder() as root:
             start = root / "start"
@@ -83,15 +97,14 @@ class MemoryEnv:
             async def run(number: int) -> None:
                 memory = root / str(number)
                 await trio.to_thread.run_sync(copy_notes, start, memory)
-                episodes[number] = await self._episode(model, memory)
+                episodes[number] = await self._episode(converse(), memory)
 
             async with trio.open_nursery() as nursery:
                 for number in range(count):
                     nursery.start_soon(run, number)
         return [episode for episode in episodes if episode is not None]
 
-    async def _episode(self, model: TokenModel, memory: Path) -> Trajectory:
-        tokens = _TokenConversation(model)
+    async def _episode(self, tokens: _TokenConversation | TextConversation, memory: Path) -> Trajectory:
         agent = Agent(self._runtime, memory_path=memory, model=tokens, **self._settings)
         responses: list[AgentResponse] = [await agent.chat(message) for message in self._messages]
         repairs: dict[str, int] = {}
@@ -100,13 +113,14 @@ class MemoryEnv:
                 repairs[name] = repairs.get(name, 0) + times
         episode = Trajectory(
             segments=tuple(tokens.segments),
+            samples=tuple(tokens.samples),
             messages=tuple(agent.messages),
             replies=tuple(response.reply for response in responses),
             stop_reasons=tuple(response.stop_reason for response in responses),
             repairs=repairs,
             notes_before=self._notes,
             notes_after=await trio.to_thread.run_sync(read_notes, memory),
-            model=model.name,
+            model=tokens.name,
         )
         # Graders are pure, and what they look at is what a model wrote: not on the event loop.
         rewards = await trio.to_thread.run_sync(partial(self._rewarded, episode))
@@ -117,6 +131,24 @@ class MemoryEnv:
         return {name: float(reward(episode)) for name, (reward, _) in self._rewards.items()}
 
 
+def _conversations(
+    model: TokenModel | Model, tokenizer: TextTokenizer | None
+) -> Callable[[], _TokenConversation | TextConversation]:
+    """Makes the conversation of an episode.
+
+    Raises:
+        InvalidInputError: the model gives text alone, and there is no tokenizer; or it is needed by none.
+    """
+    if isinstance(model, TokenModel):
+        if tokenizer is not None:
+            raise InvalidInputError("tokenizer", f"is given, and {model.name!r} gives ids itself; leave it out")
+        return partial(_TokenConversation, model)
+    if tokenizer is None:
+        problem = f"is needed for {model.name!r}, which gives text alone; or use a server that gives token ids"
+        raise InvalidInputError("tokenizer", problem)
+    return partial(TextConversation, model, tokenizer)
+
+
 class _TokenConversation:
     """A `trioagent.Model` over a token model: each answer goes on from the very ids of all that came before."""
 
@@ -124,6 +156,7 @@ class _TokenConversation:
         self._model = model
         self._known: list[ChatMessage] = []
         self.segments: list[TokenSegment] = []
+        self.samples: list[TurnSample] = []  # none: there are segments
 
     @property
     def name(self) -> str:

@@ -57,5 +57,4 @@ class LengthReward:
     most: int
 
     def __call__(self, episode: Trajectory) -> float:
-        written = sum(episode.loss_mask)
-        return min(1.0, max(0.0, (self.most - written) / (self.most - self.free)))
+        return min(1.0, max(0.0, (self.most - episode.tokens_written) / (self.most - self.free)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import attrs
 import httpx
@@ -59,6 +59,7 @@ class TokenCompletion:
     finish_reason: str
 
 
+@runtime_checkable
 class TokenModel(Protocol):
     """A model that goes on from token ids."""
 
@@ -85,14 +86,14 @@ class TokenModel(Protocol):
 
 
 @attrs.frozen(kw_only=True)
-class LlamaServer:
-    """llama.cpp's server by its native interface; made by `open_llama_server`.
+class TokenServer:
+    """A server over HTTP that takes and gives token ids: what those of all kinds have in common.
 
     Attributes:
         address: without a path.
-        name: what the model is called in trajectories.
+        name: what the model is called: in trajectories and, where a server has several, to the server.
         max_tokens, temperature, seed: of each generation.
-        grammar: a GBNF grammar that answers must follow; none if "".
+        api_key: sent as a bearer token; never part of a repr or an error.
     """
 
     address: str
@@ -101,12 +102,77 @@ class LlamaServer:
     max_tokens: int = 1024
     temperature: float = 1.0
     seed: int | None = None
+    api_key: str | None = attrs.field(default=None, repr=False)
+
+    async def _post(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        headers = {"Content-Type": "application/json"}
+        if self.api_key is not None:
+            headers["Authorization"] = f"Bearer {self.api_key}"
+        try:
+            response = await self.client.post(f"{self.address}{path}", content=json.dumps(body), headers=headers)
+        except httpx.HTTPError as error:
+            raise TokenServerError(self.address, f"does not answer: {str(error) or type(error).__name__}") from error
+        if response.status_code != 200:
+            words = response.text[:300]
+            raise TokenServerError(self.address, f"answered {path} with status {response.status_code}: {words}")
+        try:
+            value = await run_steps(decode_steps(response.content, strict=False))
+        except ValueError as error:
+            raise TokenServerError(self.address, f"answered {path} with no JSON: {error}") from error
+        if not isinstance(value, dict):
+            raise TokenServerError(self.address, f"answered {path} with {value!r:.60}, not with an object")
+        return value
+
+    def _ids(self, body: Mapping[str, Any], name: str, option: str = "") -> tuple[int, ...]:
+        value = body.get(name)
+        if value is None:
+            by = f" (option {option!r})" if option else ""
+            raise TokenIdsMissingError(self.address, f"has no {name!r} in its answer{by}")
+        if not isinstance(value, list) or not all(type(one) is int for one in value):
+            raise TokenServerError(self.address, f"gave {name!r} as {value!r:.60}, not as a list of ids")
+        return tuple(value)
+
+    def _text(self, body: Mapping[str, Any], name: str) -> str:
+        value = body.get(name)
+        if not isinstance(value, str):
+            raise TokenServerError(self.address, f"gave {name!r} as {value!r:.60}, not as text")
+        return value
+
+    def _object(self, body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+        value = body.get(name)
+        if not isinstance(value, dict):
+            raise TokenServerError(self.address, f"gave {name!r} as {value!r:.60}, not as an object")
+        return value
+
+
+def said_by_role(messages: Sequence[ChatMessage]) -> list[dict[str, str]]:
+    """*messages* as templates take them: results in the role that models are trained on."""
+    return [{"role": _ROLES.get(one.role, one.role), "content": one.content} for one in messages]
+
+
+@asynccontextmanager
+async def open_client() -> AsyncIterator[httpx.AsyncClient]:
+    """Connections to a token server, closed in the end."""
+    # No timeout: the caller's scope reaches here, and how long a generation takes is nobody else's business. As many
+    # connections as there are episodes.
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=100)
+    async with httpx.AsyncClient(timeout=None, trust_env=False, limits=limits) as client:
+        yield client
+
+
+@attrs.frozen(kw_only=True)
+class LlamaServer(TokenServer):
+    """llama.cpp's server by its native interface; made by `open_llama_server`.
+
+    Attributes:
+        grammar: a GBNF grammar that answers must follow; none if "".
+    """
+
     grammar: str = ""
 
     async def render(self, messages: Sequence[ChatMessage]) -> str:
         """See `TokenModel.render`."""
-        said = [{"role": _ROLES.get(one.role, one.role), "content": one.content} for one in messages]
-        body = await self._post("/apply-template", {"messages": said})
+        body = await self._post("/apply-template", {"messages": said_by_role(messages)})
         return self._text(body, "prompt")
 
     async def tokenize(self, text: str, *, at_start: bool) -> tuple[int, ...]:
@@ -148,36 +214,6 @@ class LlamaServer:
         known = [float(value) if isinstance(value, int | float) else None for value in found]
         return (*known, *[None] * (count - len(known)))
 
-    async def _post(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
-        try:
-            response = await self.client.post(f"{self.address}{path}", content=json.dumps(body))
-        except httpx.HTTPError as error:
-            raise TokenServerError(self.address, f"does not answer: {str(error) or type(error).__name__}") from error
-        if response.status_code != 200:
-            words = response.text[:300]
-            raise TokenServerError(self.address, f"answered {path} with status {response.status_code}: {words}")
-        try:
-            value = await run_steps(decode_steps(response.content, strict=False))
-        except ValueError as error:
-            raise TokenServerError(self.address, f"answered {path} with no JSON: {error}") from error
-        if not isinstance(value, dict):
-            raise TokenServerError(self.address, f"answered {path} with {value!r:.60}, not with an object")
-        return value
-
-    def _ids(self, body: Mapping[str, Any], name: str) -> tuple[int, ...]:
-        value = body.get(name)
-        if value is None:
-            raise TokenIdsMissingError(self.address, f"has no {name!r} in its answer")
-        if not isinstance(value, list) or not all(isinstance(one, int) for one in value):
-            raise TokenServerError(self.address, f"gave {name!r} as {value!r:.60}, not as a list of ids")
-        return tuple(value)
-
-    def _text(self, body: Mapping[str, Any], name: str) -> str:
-        value = body.get(name)
-        if not isinstance(value, str):
-            raise TokenServerError(self.address, f"gave {name!r} as {value!r:.60}, not as text")
-        return value
-
 
 @asynccontextmanager
 async def open_llama_server(
@@ -188,14 +224,14 @@ async def open_llama_server(
     temperature: float = 1.0,
     seed: int | None = None,
     grammar: str = "",
+    api_key: str | None = None,
 ) -> AsyncIterator[LlamaServer]:
     """llama.cpp's server at *address*, such as ``http://localhost:8080``; its connections are closed in the end.
 
     Args:
-        name, max_tokens, temperature, seed, grammar: see `LlamaServer`.
+        name, max_tokens, temperature, seed, grammar, api_key: see `LlamaServer`.
     """
-    # No timeout: the caller's scope reaches here, and how long a generation takes is nobody else's business.
-    async with httpx.AsyncClient(timeout=None, trust_env=False) as client:
+    async with open_client() as client:
         yield LlamaServer(
             address=address.rstrip("/"),
             name=name,
@@ -204,4 +240,5 @@ async def open_llama_server(
             temperature=temperature,
             seed=seed,
             grammar=grammar,
+            api_key=api_key,
         )

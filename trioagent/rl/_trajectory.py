@@ -33,11 +33,32 @@ class TokenSegment:
 
 
 @attrs.frozen(kw_only=True)
+class TurnSample:
+    """One answer of a server that gives text without ids, in ids of a tokenizer of ours.
+
+    They are what the tokenizer makes of the text, which need not be what the model sampled.
+
+    Attributes:
+        prompt_ids: of all that the model was shown.
+        ids: of its answer.
+        text: the answer.
+        finish_reason: the server's.
+    """
+
+    prompt_ids: tuple[int, ...]
+    ids: tuple[int, ...]
+    text: str
+    finish_reason: str = ""
+
+
+@attrs.frozen(kw_only=True)
 class Trajectory:
     """One episode.
 
     Attributes:
-        segments: in order; joined, their ids are exactly what the model saw and wrote.
+        segments: in order; joined, their ids are exactly what the model saw and wrote. None where the server gave no
+            ids: see *samples*.
+        samples: of a server without ids: one for each answer. `join_samples` joins them, if that is exact.
         messages: the conversation, for people.
         replies: to each message; "" where there was none.
         stop_reasons: of each message, as in `AgentResponse`.
@@ -48,6 +69,7 @@ class Trajectory:
     """
 
     segments: tuple[TokenSegment, ...]
+    samples: tuple[TurnSample, ...] = ()
     messages: tuple[ChatMessage, ...]
     replies: tuple[str, ...]
     stop_reasons: tuple[str, ...]
@@ -74,6 +96,11 @@ class Trajectory:
         return tuple(
             logprob for segment in self.segments for logprob in (segment.logprobs or (None,) * len(segment.ids))
         )
+
+    @property
+    def tokens_written(self) -> int:
+        """How many tokens the model wrote."""
+        return sum(self.loss_mask) + sum(len(sample.ids) for sample in self.samples)
 
     @property
     def answer(self) -> SampleAnswer:

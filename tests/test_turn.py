@@ -9,6 +9,7 @@ import pytest
 from trioagent._messages import ChatMessage, Usage
 from trioagent._model_profile import DEFAULT
 from trioagent._reply_parser import parse_reply
+from trioagent._server_behaviour import is_cut
 from trioagent._turn import CUT, FILTERED, HINT, NOT_RUN, AskModel, Finish, RunCode, Turn
 
 USER = ChatMessage("user", "Where do I live?")
@@ -152,6 +153,30 @@ def test_a_cut_answer_at_the_last_turn_is_partial_and_no_reply(text: str, partia
     response = step.response
     assert (response.stop_reason, response.reply, response.partial) == ("cut", "", partial)
     assert response.repairs["cut_answer"] == 1
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        ("MAX_TOKENS", CUT.format(tokens=77)),
+        ("model_context_window_exceeded", CUT.format(tokens=77)),
+        ("repetition", CUT.format(tokens=77)),
+        ("content_filter: RECITATION", FILTERED),
+        ("function_call_filter: MALFORMED_FUNCTION_CALL", FILTERED),
+        ("guardrail_intervened", FILTERED),
+    ],
+)
+def test_every_spelling_of_a_cut(reason: str, told: str) -> None:
+    """Gemini's compatible endpoint adds its own reason behind a colon."""
+    turn = new_turn()
+    assert is_cut(reason)
+    assert isinstance(cut(turn, CUT_CODE, reason), AskModel)
+    assert turn.messages[-1] == ChatMessage("tool", told)
+
+
+@pytest.mark.parametrize("reason", ["stop", "", "eos", "end_turn", "STOP", "tool_calls", "stop: x"])
+def test_what_is_no_cut(reason: str) -> None:
+    assert not is_cut(reason)
 
 
 def test_a_block_closed_before_the_cut_runs() -> None:

@@ -27,16 +27,53 @@ from ._errors import (
 # Finish reasons of answers that ended before the model had said all, as OpenAI, Anthropic, Gemini, Mistral and others
 # spell them. Such an answer is never taken as complete.
 NO_FINISH_REASON = "missing"  # a stream that ended without one, from a server that gives one as a rule
-CUT_BY_FILTER = frozenset(
-    {"content_filter", "content-filter", "refusal", "safety", "recitation", "blocklist", "prohibited_content", "spii"}
+_BY_FILTER = frozenset(
+    {
+        "content_filter",
+        "content-filter",
+        "content_filtered",
+        "function_call_filter",
+        "guardrail_intervened",
+        "refusal",
+        "safety",
+        "sensitive",
+        "recitation",
+        "blocklist",
+        "prohibited_content",
+        "spii",
+        "language",
+    }
 )
-FAILED_REASONS = frozenset({"error", "abort", "insufficient_system_resource"})  # OpenRouter; vLLM, SGLang; DeepSeek
-_CUT = CUT_BY_FILTER | {"length", "max_tokens", "max_output_tokens", "model_length", NO_FINISH_REASON}
+# OpenRouter; vLLM, SGLang; DeepSeek; GLM
+FAILED_REASONS = frozenset({"error", "abort", "insufficient_system_resource", "network_error"})
+_CUT = _BY_FILTER | {
+    "length",
+    "max_tokens",
+    "max_output_tokens",
+    "model_length",
+    "model_context_window_exceeded",
+    "repetition",
+    "repetition_truncation",
+    "incomplete",
+    "malformed_function_call",
+    "other",
+    NO_FINISH_REASON,
+}
 
 
 def is_cut(finish_reason: str) -> bool:
     """Whether an answer with this finish reason ended before the model had said all."""
-    return finish_reason.lower() in _CUT
+    return _first_word(finish_reason) in _CUT
+
+
+def is_cut_by_filter(finish_reason: str) -> bool:
+    """Whether a content filter, or the model's own refusal, ended the answer."""
+    return _first_word(finish_reason) in _BY_FILTER
+
+
+def _first_word(finish_reason: str) -> str:
+    """Gemini's compatible endpoint adds its own reason to it, as in ``content_filter: RECITATION``."""
+    return finish_reason.partition(":")[0].strip().lower()
 
 
 @attrs.frozen
@@ -205,7 +242,7 @@ def _unsupported(name: str, change: Change) -> Sequence[Row]:
 
 _BAD_REQUEST = frozenset({400, 422})
 _NOT_TAKEN = (
-    r"(unsupported|not.{0,3}support|not permitted|not allowed|forbidden|unrecogni[sz]ed|unknown|unexpected|"
+    r"(unsupported|not.{0,3}support|not permitted|not allowed|forbidden|unrecogni[sz]ed|unknown|unexpected|deprecated|"
     r"extra (input|field)s?)"
 )
 # Statuses of an overloaded server, which fewer concurrent requests help. 529 is used by model providers.
@@ -219,12 +256,20 @@ ROWS: Sequence[Row] = (
     # Money, allowance and keys. They come with various statuses, so the words are looked at first.
     Row(
         about="OpenAI, Azure, LiteLLM: quota or budget is used up (429, 400 or 403)",
-        code=_any("insufficient_quota", "billing", "budget_exceeded", "quota_?exceeded", "insufficient_balance"),
+        code=_any(
+            "insufficient_quota",
+            "billing",
+            "budget_exceeded",
+            "quota_?exceeded",
+            "exceeded_current_quota",
+            "insufficient_balance",
+            "arrearage",
+        ),
         then=CloseEndpoint("quota"),
     ),
     Row(
-        about="OpenRouter, Anthropic, LiteLLM: the same in words alone (402, 400, 429)",
-        status=frozenset({400, 402, 403, 429}),
+        about="OpenRouter, Anthropic, LiteLLM, xAI, Fireworks (412), Ollama's cloud: the same in words alone",
+        status=frozenset({400, 402, 403, 412, 429}),
         text=_any(
             "can only afford",
             "credit balance is too low",
@@ -233,6 +278,11 @@ ROWS: Sequence[Row] = (
             "exceeded ?budget",
             "key limit exceeded",
             "out of call volume quota",
+            "api usage limits",
+            "(hourly|daily|weekly|monthly|session) usage limit",
+            "used all available credits",
+            "spending limit",
+            "have any credits",
         ),
         then=CloseEndpoint("quota"),
     ),
@@ -250,15 +300,40 @@ ROWS: Sequence[Row] = (
     ),
     Row(about="everybody: payment required", status=frozenset({402}), then=CloseEndpoint("quota")),
     Row(
+        about="OpenAI (403), LiteLLM (401), GitHub, Mistral (400): this key has no such model",
+        code=_any(
+            "model_not_found", "DeploymentNotFound", "model_access_denied", "unknown_model", r"\binvalid_model\b"
+        ),
+        then=CloseEndpoint("model"),
+    ),
+    Row(
         about="Gemini, OpenAI: a key that is none (400 from Gemini)",
         code=_any("invalid_api_key", "api_key_invalid", "authentication_error", "auth_error", "deactivated"),
         then=CloseEndpoint("key"),
     ),
     Row(about="everybody: unauthorized", status=frozenset({401}), then=CloseEndpoint("key")),
+    Row(
+        about="xAI, Anthropic, Gemini: a key, an organization or a country is refused in words (400)",
+        status=frozenset({400}),
+        text=_any(
+            "(incorrect|invalid|expired) api.?key",
+            "api.?key (is )?(not valid|invalid|expired)",
+            "organization has been disabled",
+            "location is not supported",
+        ),
+        then=CloseEndpoint("key"),
+    ),
     # The content filter, before 403 and 400 in general.
     Row(
         about="Azure, OpenAI, LiteLLM: the content filter refuses the prompt",
-        code=_any("content_?filter", "content_?policy", "ResponsibleAIPolicyViolation", "invalid_prompt", "moderation"),
+        code=_any(
+            "content_?filter",
+            "content_?policy",
+            "ResponsibleAIPolicyViolation",
+            "invalid_prompt",
+            "moderation",
+            "data_?inspection",
+        ),
         then=FailJob("filter"),
     ),
     Row(
@@ -268,7 +343,20 @@ ROWS: Sequence[Row] = (
         then=FailJob("filter"),
     ),
     Row(about="everybody: forbidden", status=frozenset({403}), then=CloseEndpoint("key")),
+    Row(
+        about="vLLM, LM Studio: the engine has died, which is reported as the request's fault",
+        status=_BAD_REQUEST,
+        text=_any("EngineCore", "EngineDead", "background loop (has|is)", "model has crashed", "model unloaded"),
+        then=Retry(),
+        others_too=_AWAY,
+    ),
     # A conversation that is too long. llama.cpp and its relatives report it as 400 or 500.
+    Row(
+        about="OpenAI, Groq: one request has more tokens than are allowed in a minute (429)",
+        status=frozenset({413, 429}),
+        text=_any("request too large for", "must be reduced in order to run"),
+        then=FailJob("context"),
+    ),
     Row(
         about="OpenAI, vLLM, llama.cpp, LiteLLM: the context is too long",
         code=_any("context_length_exceeded", "exceed_context_size", "ContextWindowExceeded", "string_above_max_length"),
@@ -290,15 +378,35 @@ ROWS: Sequence[Row] = (
     ),
     # A model that the server does not have.
     Row(
-        about="OpenAI, Azure, vLLM, Ollama, Anthropic, Gemini: no such model",
-        code=_any("model_not_found", "DeploymentNotFound", "not_found_error", "NotFoundError"),
+        about="OpenAI: no such address",
+        status=frozenset({404}),
+        code=_any("unknown_url"),
+        then=CloseEndpoint("address"),
+    ),
+    Row(
+        about="OpenAI: the same in words",
+        status=frozenset({404}),
+        text=_any(r"invalid url\b", "unknown request url"),
+        then=CloseEndpoint("address"),
+    ),
+    Row(
+        about="vLLM, Anthropic: no such model",
+        code=_any("not_found_error", "NotFoundError"),
         then=CloseEndpoint("model"),
     ),
     Row(
-        about="OpenRouter, LiteLLM: the same in words (400)",
+        about="OpenRouter, LiteLLM, DeepSeek, Ollama, LM Studio, vLLM: no such model, or not for chats, in words (400)",
         status=_BAD_REQUEST,
         text=_any(
-            "not a valid model", "invalid model name", "model .{0,200}(does not exist|not found)", "no such model"
+            "not a valid model",
+            r"invalid model\b",
+            "unknown model",
+            "model .{0,200}(does not exist|not found)",
+            "model not exist",
+            "no such model",
+            "no models? loaded",
+            r"does not support (chat|completions?)\b",
+            "must provide a chat template",
         ),
         then=CloseEndpoint("model"),
     ),
@@ -333,6 +441,12 @@ ROWS: Sequence[Row] = (
         then=AdaptRequest("no_stream"),
     ),
     *_unsupported("max_tokens", "max_completion_tokens"),
+    Row(
+        about="Anthropic: one of two parameters that exclude each other",
+        status=_BAD_REQUEST,
+        text=_any(r"\btop_p\b.{0,20}cannot both be", r"cannot both be.{0,40}\btop_p\b"),
+        then=AdaptRequest("no_top_p"),
+    ),
     *_unsupported("temperature", "no_temperature"),
     *_unsupported("top_p", "no_top_p"),
     *_unsupported("seed", "no_seed"),
@@ -351,8 +465,8 @@ ROWS: Sequence[Row] = (
         others_too=_AWAY,
     ),
     Row(
-        about="everybody: timeouts, conflicts, too early",
-        status=frozenset({408, 409, 425}),
+        about="everybody: timeouts, conflicts, too early; TGI (424), Groq (498), Gemini (499): the generation failed",
+        status=frozenset({408, 409, 424, 425, 498, 499}),
         then=Retry(),
         others_too=_AWAY,
     ),

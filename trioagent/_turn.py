@@ -25,7 +25,7 @@ from ._context import fit_context, page_result
 from ._messages import AgentResponse, ChatMessage, LeftOut, StopReason, Usage
 from ._model_profile import DEFAULT, ModelProfile
 from ._parsed_reply import ParsedReply
-from ._server_behaviour import CUT_BY_FILTER
+from ._server_behaviour import is_cut_by_filter
 
 HINT = (
     "Your answer could not be used. Answer with <think>your thoughts</think> and then either "
@@ -187,4 +187,4 @@ def _hint(answer: ParsedReply, usage: Usage, finish_reason: str) -> str:
     """What the model is told of an answer that cannot be used."""
     if not answer.cut:
         return HINT
-    return FILTERED if finish_reason.lower() in CUT_BY_FILTER else CUT.format(tokens=usage.completion_tokens)
+    return FILTERED if is_cut_by_filter(finish_reason) else CUT.format(tokens=usage.completion_tokens)

@@ -78,10 +78,50 @@ def in_words(param: str, change: Change) -> Said:
 
 
 KEY, QUOTA, MODEL = CloseEndpoint("key"), CloseEndpoint("quota"), CloseEndpoint("model")
+ADDRESS = CloseEndpoint("address")
 CONTEXT, FILTER = FailJob("context"), FailJob("filter")
+
+
+def quoted(status: int, said: object, means: Action) -> Said:
+    """What OpenRouter makes of what a provider said."""
+    metadata = {"raw": json.dumps(said), "provider_name": "X"}
+    return Said(
+        "OpenRouter",
+        status,
+        {"error": {"message": "Provider returned error", "code": status, "metadata": metadata}},
+        means,
+    )
+
+
+def litellm(status: int, message: str, means: Action, **members: object) -> Said:
+    return Said(
+        "LiteLLM", status, {"error": {"message": message, "param": "None", "code": str(status), **members}}, means
+    )
+
+
+def anthropic(status: int, message: str, means: Action, type: str = "invalid_request_error") -> Said:
+    return Said("Anthropic", status, {"type": "error", "error": {"type": type, "message": message}}, means)
+
 
 ERRORS = [
     # OpenAI
+    openai(
+        429,
+        "Request too large for gpt-4o on tokens per min (TPM): Limit 30000, Requested 45000.",
+        CONTEXT,
+        type="tokens",
+        code="rate_limit_exceeded",
+    ),
+    openai(
+        429,
+        "The input or output tokens must be reduced in order to run successfully.",
+        CONTEXT,
+        type="tokens",
+        code="rate_limit_exceeded",
+    ),
+    openai(403, "Project `proj_x` does not have access to model `gpt-4o`", MODEL, code="model_not_found"),
+    openai(404, "Unknown request URL: POST /chat/completions.", ADDRESS, code="unknown_url"),
+    openai(404, "Invalid URL (POST /v1/v1/chat/completions)", ADDRESS),
     openai(401, "Incorrect API key provided: sk-a***b.", KEY, code="invalid_api_key"),
     openai(
         429,
@@ -171,7 +211,21 @@ ERRORS = [
     Said("OpenRouter", 503, {"error": {"message": "No available model provider", "code": 503}}, Retry()),
     Said("OpenRouter", 404, {"error": {"message": "No endpoints found for a/b.", "code": 404}}, MODEL),
     Said("OpenRouter", 400, {"error": {"message": "a/b is not a valid model ID", "code": 400}}, MODEL),
+    quoted(
+        400,
+        {"error": {"message": "'temperature' is wrong here", "param": "temperature", "code": "unsupported_parameter"}},
+        AdaptRequest("no_temperature"),
+    ),
+    quoted(429, {"error": {"message": "Check your plan.", "code": "insufficient_quota"}}, QUOTA),
+    quoted(400, {"error": {"message": "prompt is too long: 204000 tokens > 200000 maximum"}}, CONTEXT),
+    quoted(429, "slow down", Retry()),
+    Said("OpenRouter", 429, {"error": {"message": "Rate limit exceeded: free-models-per-min.", "code": 429}}, Retry()),
     # Anthropic's compatible endpoint
+    anthropic(400, "This organization has been disabled.", KEY),
+    anthropic(400, "You have reached your specified API usage limits. You will regain access on 2026-12-01.", QUOTA),
+    anthropic(400, "`temperature` is deprecated for this model.", AdaptRequest("no_temperature")),
+    anthropic(400, "`temperature` and `top_p` cannot both be specified for this model.", AdaptRequest("no_top_p")),
+    anthropic(400, "max_tokens: 100000 > 64000, the maximum allowed number of output tokens", FailJob()),
     Said(
         "Anthropic",
         401,
@@ -284,7 +338,27 @@ ERRORS = [
         ],
         CONTEXT,
     ),
+    Said("Gemini", 499, [{"error": {"code": 499, "message": "It was cancelled.", "status": "CANCELLED"}}], Retry()),
+    Said(
+        "Gemini",
+        400,
+        [{"error": {"code": 400, "message": "User location is not supported.", "status": "FAILED_PRECONDITION"}}],
+        KEY,
+    ),
     # vLLM, old and new
+    Said("vLLM", 400, {"object": "error", "message": "Background loop has errored already.", "code": 400}, Retry()),
+    Said(
+        "vLLM",
+        400,
+        {"error": {"message": "EngineCore encountered an issue.", "type": "BadRequestError", "code": 400}},
+        Retry(),
+    ),
+    Said(
+        "vLLM",
+        400,
+        {"object": "error", "message": "You must provide a chat template if the tokenizer has none.", "code": 400},
+        MODEL,
+    ),
     Said(
         "vLLM",
         404,
@@ -439,7 +513,11 @@ ERRORS = [
         Retry(),
     ),
     Said("Ollama", 500, {"error": {"message": "llama runner process has terminated", "type": "api_error"}}, Retry()),
+    Said("Ollama", 400, {"error": {"message": '"x" does not support chat', "type": "api_error"}}, MODEL),
+    Said("Ollama", 429, {"error": {"message": "you (x) have reached your weekly usage limit", "type": "a"}}, QUOTA),
     # LiteLLM
+    litellm(401, "This key can only access models=['a']. Tried to access x", MODEL, type="key_model_access_denied"),
+    litellm(401, "Allowed team models = ['a']", MODEL, type="team_model_access_denied"),
     Said(
         "LiteLLM",
         401,
@@ -511,6 +589,30 @@ ERRORS = [
         },
         CONTEXT,
     ),
+    # others
+    Said(
+        "Groq", 413, {"error": {"message": "Request too large for model `x`", "code": "rate_limit_exceeded"}}, CONTEXT
+    ),
+    Said("Groq", 498, {"error": {"message": "Flex tier capacity exceeded"}}, Retry()),
+    Said("TGI", 424, {"error": "Request failed during generation: CUDA error", "error_type": "generation"}, Retry()),
+    Said(
+        "Mistral", 400, {"object": "error", "message": "Invalid model: x", "type": "invalid_model", "code": "1"}, MODEL
+    ),
+    Said("DeepSeek", 400, {"error": {"message": "Model Not Exist", "code": "invalid_request_error"}}, MODEL),
+    Said("xAI", 400, {"code": "invalid argument", "error": "Incorrect API key provided: ab***."}, KEY),
+    Said(
+        "xAI",
+        429,
+        {"code": "exhausted", "error": "Your team has either used all available credits or reached its limit."},
+        QUOTA,
+    ),
+    Said("Fireworks", 412, {"error": {"message": "Suspended, possibly for the monthly spending limit."}}, QUOTA),
+    Said("Moonshot", 429, {"error": {"message": "Suspended.", "type": "exceeded_current_quota_error"}}, QUOTA),
+    Said("DashScope", 400, {"error": {"message": "Access denied.", "code": "Arrearage"}}, QUOTA),
+    Said("DashScope", 400, {"error": {"message": "Inappropriate.", "code": "data_inspection_failed"}}, FILTER),
+    Said("LM Studio", 400, {"error": "No models loaded. Please load a model"}, MODEL),
+    Said("LM Studio", 400, {"error": "The model has crashed without additional information."}, Retry()),
+    Said("GitHub", 400, {"error": {"code": "unknown_model", "message": "Unknown model: x"}}, MODEL),
     # anybody
     Said("any", 404, "<html>404 page not found</html>", MODEL),
     Said("any", 405, "Method Not Allowed", CloseEndpoint("address")),
@@ -543,4 +645,5 @@ STREAMED: list[tuple[object, int, Action]] = [
     ({"error": {"message": "prompt is too long: 9 > 8", "code": 400}, "choices": []}, 400, CONTEXT),
     ({"object": "error", "message": "x", "type": "BadRequestError", "code": 400}, 400, FailJob()),
     ({"error": {"message": "x", "status": "UNAVAILABLE"}}, 503, Retry()),
+    ({"error": {"message": "EngineCore encountered an issue.", "type": "BadRequestError", "code": 400}}, 400, Retry()),
 ]

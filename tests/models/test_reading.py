@@ -6,6 +6,7 @@ import gzip
 import json
 import zlib
 
+import attrs
 import pytest
 import trio
 from trio.testing import MockClock
@@ -24,6 +25,12 @@ ANSWER = {"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}]}
 EVENTS = (
     b'data: {"choices":[{"delta":{"content":"hi"}}]}\n\ndata: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n'
 )
+
+
+@pytest.fixture
+def fast_clock() -> MockClock:
+    """Virtual time at two hundred times the speed of real time."""
+    return MockClock(rate=200.0)
 
 
 def delta(**members: object) -> dict[str, object]:
@@ -60,6 +67,11 @@ def body(content: bytes, *headers: str, status: int = 200) -> Wire:
         body(zlib.compress(EVENTS), "Content-Encoding: deflate"),
         body(zlib.compress(EVENTS)[2:-4], "Content-Encoding: deflate"),
         Wire((*body(EVENTS).pieces,), then="close"),
+        body(EVENTS.removesuffix(b"\n")),
+        body(EVENTS.removesuffix(b"\n\n")),
+        body(EVENTS + b"data: [DONE]"),
+        Fault.events({"choices": [{"delta": {"content": "h"}, "finish_reason": "null"}]}, delta(content="i"), STOP),
+        Fault.events({"choices": [{"delta": {"content": "hi"}, "finish_reason": "stop"}]}),
     ],
 )
 async def test_an_answer_all_the_same(answer: Wire) -> None:
@@ -116,17 +128,40 @@ async def test_a_connection_that_breaks_behind_the_finish_reason(then: str) -> N
     assert (answered.text, answered.end and answered.end.finish_reason) == ("hi", "stop")
 
 
+def with_reason(**members: object) -> dict[str, object]:
+    """As Gemini's relatives stream: a finish reason with every piece."""
+    return {"choices": [{"delta": members, "finish_reason": "stop"}]}
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [with_reason(content="h"), with_reason(content="i")],
+        [with_reason(reasoning_content="hm"), delta(content="hi"), STOP],
+        [STOP, delta(content="hi"), STOP],
+    ],
+)
+async def test_a_finish_reason_with_text_is_not_the_end(events: list[object], fast_clock: MockClock) -> None:
+    """However long the next piece is in coming: of what stopped there only a part would be taken for the whole."""
+    answer = attrs.evolve(Fault.events(*events), pace=10.0)
+    async with serving([answer]) as server, model_before(server, retry=ONCE) as model:
+        with trio.fail_after(1000):
+            assert (await ask(model)).text == "hi"
+
+
+async def test_a_break_behind_one_of_many_finish_reasons_is_no_end() -> None:
+    pieces = Fault.events(with_reason(content="h"), with_reason(content="i")).pieces
+    broken = Wire(tuple(piece.removesuffix(b"0\r\n\r\n") for piece in pieces), then="reset")
+    async with serving([broken, Say("whole")]) as server, model_before(server) as model:
+        answered = await ask(model)
+    assert (answered.text, len(answered.retries)) == ("whole", 1)
+
+
 async def test_a_finish_reason_is_missed_only_where_the_server_gives_one() -> None:
     without = Fault.events(delta(content="hi"), "[DONE]")
     async with serving([without, Say("a"), without]) as server, model_before(server, retry=ONCE) as model:
         ends = [(await ask(model)).end for _ in range(3)]
     assert [end and end.finish_reason for end in ends] == ["stop", "stop", NO_FINISH_REASON]
-
-
-@pytest.fixture
-def fast_clock() -> MockClock:
-    """Virtual time at two hundred times the speed of real time."""
-    return MockClock(rate=200.0)
 
 
 @pytest.mark.parametrize("noise", [b": keep-alive\n\n", b'data: {"type":"ping"}\n\n', b"event: ping\n\n"])
@@ -141,12 +176,26 @@ async def test_noise_for_ever_is_silence(noise: bytes, fast_clock: MockClock) ->
                         assert not [part async for part in parts]
 
 
-async def test_an_error_line_of_old_llama_cpp_is_an_error() -> None:
-    line = b'error: {"error": {"code": 500, "message": "failed", "type": "server_error"}}\n\n'
-    async with serving([body(line, "Content-Type: text/event-stream")]) as server:
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        (b'error: {"error": {"code": 500, "message": "it failed", "type": "server_error"}}\n\n', 500),
+        (b'error: {"code": 500, "message": "it failed", "type": "server_error"}\n\ndata: [DONE]\n\n', 500),
+        (b'{"error": {"message": "it failed", "type": "api_error"}}\n', 500),
+        (b'{"error": {"message": "it failed", "type": "api_error"}}', 500),
+        (b'event: error\ndata: {"error": {"message": "it failed", "code": 503}}\n\n', 503),
+        (b'data: {"code": "Throttling", "message": "it failed"}\n\n', 429),
+        (b'data: {"detail": "it failed"}\n\n', 0),
+    ],
+)
+@pytest.mark.parametrize("before", [b"", b'data: {"choices": [{"delta": {"content": "hi"}}]}\n\n'])
+async def test_errors_in_lines_of_any_kind(before: bytes, said: bytes, status: int) -> None:
+    """llama.cpp's field "error", Ollama's JSON without a field, FastAPI's detail."""
+    async with serving([body(before + said, "Content-Type: text/event-stream")]) as server:
         async with model_before(server, retry=ONCE) as model:
-            with pytest.raises(ModelError, match="failed"):
+            with pytest.raises(ModelError, match="it failed") as caught:
                 await ask(model)
+    assert getattr(caught.value, "status", 0) == status
 
 
 async def test_a_blank_before_a_chunks_extension() -> None:

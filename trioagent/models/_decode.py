@@ -26,6 +26,7 @@ _CODE_MEMBERS = ("code", "type", "status", "reason", "quotaId", "error_type")
 _NESTED_MEMBERS = ("error", "innererror", "message", "detail", "details", "violations", "metadata")
 _DELAY = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)s")
 _DETAIL_CHARS = 500
+_NO_REASON = frozenset({"", "null", "None"})  # of an answer that goes on, as gateways write what is not there
 _MAX_TOKENS = 10**9  # of one answer; larger counts are implausible, and their sums overflow the journal's integers
 _MAX_COST = 1e6
 _DECODER = json.JSONDecoder()
@@ -81,6 +82,8 @@ def decode_chunk(data: str, loaded: Any = _NOT_LOADED) -> str | Piece | None:
     if not choices:
         if chunk.get("error") or chunk.get("object") == "error":
             return _piece(chunk, data, whole=False)
+        if _is_bare_error(chunk):
+            _raise_reported(chunk, data)
         usage = _usage(chunk.get("usage"))
         return None if usage is None else Piece(usage=usage)
     # What follows is `_piece` for an event of text alone.
@@ -91,6 +94,11 @@ def decode_chunk(data: str, loaded: Any = _NOT_LOADED) -> str | Piece | None:
             if type(delta) is dict and len(delta) == 1 and type(content := delta.get("content")) is str:
                 return content
     return _piece(chunk, data, whole=False)
+
+
+def _is_bare_error(chunk: dict[str, Any]) -> bool:
+    """An error without a member that says so, as llama.cpp reported it in a field ``error:``, or FastAPI's."""
+    return (isinstance(chunk.get("message"), str) and "code" in chunk) or isinstance(chunk.get("detail"), str)
 
 
 def load_steps(text: str) -> Steps[Any]:
@@ -132,10 +140,17 @@ def error_detail(body: bytes) -> ErrorDetail:
 def _detail_of(loaded: object, source: str) -> ErrorDetail:
     if isinstance(loaded, list) and loaded:  # Gemini wraps its errors into an array
         loaded = loaded[0]
-    message = _shorten(_message_of(loaded) or source)
+    parts = list(_parts_of(loaded))
+    message = _message_of(loaded) or source
+    # OpenRouter quotes what the provider has said, which says more than its own words.
+    if quoted := next((part["raw"] for part in parts if isinstance(part.get("raw"), str)), ""):
+        said = _loads(quoted)
+        parts += _parts_of(said)
+        message = f"{message}: {_message_of(said) or quoted}"
+    message = _shorten(message)
     code, params = list[str](), list[str]()
     retry_after = None
-    for part in _parts_of(loaded):
+    for part in parts:
         code += [str(part[name]) for name in _CODE_MEMBERS if isinstance(part.get(name), str)]
         if isinstance(part.get("param"), str):
             params.append(part["param"])
@@ -172,6 +187,11 @@ def _loads(text: str) -> Any:
         return None
 
 
+def is_object(text: str) -> bool:
+    """Whether *text*, which is short, is a whole JSON object."""
+    return isinstance(_loads(text), dict)
+
+
 def _object(loaded: Any, text: str) -> dict[str, Any]:
     if isinstance(loaded, list) and len(loaded) == 1:
         loaded = loaded[0]
@@ -199,6 +219,8 @@ def _piece(answer: dict[str, Any], source: str, *, whole: bool) -> Piece:
     reason = choice.get("finish_reason")
     if reason is not None and not isinstance(reason, str):
         _reject("its finish_reason is not a text", source)
+    if reason in _NO_REASON:
+        reason = None
     if reason in FAILED_REASONS:
         problem = f"it ended with finish_reason {reason!r}"
         raise ModelProtocolError(problem, source[:_EXCERPT_CHARS], reason)

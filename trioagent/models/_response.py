@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit
 
 import trio
@@ -15,7 +15,7 @@ from .._server_behaviour import NO_FINISH_REASON
 from .._steps import STEP_NAMES, run_steps
 from ._base import AnswerEnd, ReasoningDelta, TextDelta
 from ._content_coding import decoded
-from ._decode import ErrorDetail, Joiner, Piece, decode_answer, decode_chunk, error_detail, load_steps
+from ._decode import ErrorDetail, Joiner, Piece, decode_answer, decode_chunk, error_detail, is_object, load_steps
 from ._sse import SSEDecoder
 from ._transport import Endpoint, Response
 
@@ -50,6 +50,8 @@ class AnswerReader:
         self._begun = False
         self._received = 0
         self._done = False  # nothing that follows belongs to the answer
+        self._ends = False  # the last that was said, but for usage, is a finish reason without text
+        self._reasons_with_text = 0  # Gemini's relatives give a finish reason with every piece of text
         self._last_event = trio.current_time()
         self._text: Joiner | None = None  # made when there is something to be joined
         self._reasoning: Joiner | None = None
@@ -97,14 +99,14 @@ class AnswerReader:
     async def _next_of_stream(self) -> tuple[str, str]:
         """The text and the reasoning of the next events."""
         try:
-            if not self.finish_reason:
+            if not self._ends:
                 chunk = await self._response.read()
             else:
                 chunk = b""
                 with trio.move_on_after(_END_SECONDS):
                     chunk = await self._response.read()
         except ModelError:
-            if not self.finish_reason:
+            if not self.finish_reason or self._reasons_with_text > 1:
                 raise
             chunk = b""  # the connection broke behind a complete answer
         self._received += len(chunk)
@@ -112,13 +114,10 @@ class AnswerReader:
             raise ModelProtocolError(f"it is longer than {_STREAM_BYTES // _MIB} MiB")
         if self._streams is None and self._is_json(chunk):
             return self._take(await self._whole(chunk))
-        if not chunk:
-            if not self.finish_reason:
-                raise self._endpoint.connection_error(f"the answer broke off after {self.chars} characters")
-            self._done = True
         text = reasoning = ""
         received = False
-        for number, data in enumerate(self._decoder.feed(chunk), 1):
+        ended, self._ends = self._ends, False
+        for number, data in enumerate(self._decoder.feed(chunk) if chunk else self._rest(), 1):
             if number % STEP_NAMES == 0:
                 await trio.lowlevel.checkpoint()
             if data == "[DONE]":
@@ -136,12 +135,27 @@ class AnswerReader:
                 more, thoughts = self._take(piece)
                 text += more
                 reasoning += thoughts
+        if not (text or reasoning):
+            self._ends = self._ends or ended
+        if not chunk:
+            if not (self.finish_reason or self._done):
+                raise self._endpoint.connection_error(f"the answer broke off after {self.chars} characters")
+            self._done = True
         self._check_silence(received=received)
         return text, reasoning
 
+    def _rest(self) -> Iterator[str]:
+        """The event that the end of the stream has left without its blank line, if all of it is there."""
+        for data in self._decoder.rest():
+            if data == "[DONE]" or (len(data) <= STEP_NAMES and is_object(data)):
+                yield data
+
     def _take(self, piece: Piece) -> tuple[str, str]:
         """Keep what *piece* says beside its text and reasoning, which are returned."""
-        self.finish_reason = piece.finish_reason or self.finish_reason
+        if piece.finish_reason:
+            self.finish_reason = piece.finish_reason
+            self._ends = not (piece.text or piece.reasoning)
+            self._reasons_with_text += not self._ends
         self.usage = piece.usage or self.usage
         return piece.text, piece.reasoning
 

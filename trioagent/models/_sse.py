@@ -87,6 +87,16 @@ class SSEDecoder:
                 self._too_long()
         return events
 
+    def rest(self) -> list[str]:
+        """The data of the event that the end of the stream has left without its blank line, which may be cut."""
+        if self._partial:
+            line = b"".join(self._partial)
+            self._partial, self._partial_bytes = [], 0
+            self._on_line(line)
+        events = ["\n".join(self._data)] if self._data else []
+        self._data, self._data_bytes = [], 0
+        return events
+
     def _too_long(self) -> None:
         raise ModelProtocolError(f"a line of the event stream is longer than {self._line_bytes} bytes")
 
@@ -95,9 +105,10 @@ class SSEDecoder:
             self._first_line = False
             line = line.removeprefix(b"\xef\xbb\xbf")
         name, _, value = line.partition(b":")
-        # Comments (an empty name) and other fields are skipped. llama.cpp has reported errors in a field of that name.
-        if name == b"data" or name == b"error":
-            value = value.removeprefix(b" ")
+        # Comments (an empty name) and other fields are skipped. llama.cpp has reported errors in a field of that name,
+        # and Ollama in lines without any.
+        if name == b"data" or name == b"error" or name == b'{"error"':
+            value = line if name.startswith(b"{") else value.removeprefix(b" ")
             self._data_bytes += len(value) + 1
             if self._data_bytes > self._event_bytes:
                 raise ModelProtocolError(f"an event of the stream is longer than {self._event_bytes} bytes")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trioagent._errors import InvalidInputError, MemoryProtectedError
+from trioagent._errors import InvalidInputError, MemoryLimitError, MemoryProtectedError
 from trioagent.memory import ChangeSet, Memory, VaultPolicy
 from trioagent.tools import AccessRules, glob_matches, write_problem
 
@@ -108,3 +108,41 @@ async def test_a_read_only_memory(tmp_path: Path) -> None:
     with pytest.raises(MemoryProtectedError, match="the memory is read-only"):
         await save(memory, ChangeSet(writes={"a.md": b"x"}))
     assert not await save(memory, ChangeSet())
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+async def test_what_is_no_file_stays_as_it_is(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "user.md").write_text("u")
+    odd = tmp_path / "odd.md"
+    if kind == "link":
+        odd.symlink_to("user.md")
+    else:
+        os.mkfifo(odd)
+    before = odd.lstat()
+    for changes in (ChangeSet(deletes=frozenset({"odd.md"})), ChangeSet(writes={"odd.md": b"x"})):
+        with pytest.raises(MemoryProtectedError, match="no file but a symbolic link, a pipe"):
+            await save(Memory(tmp_path), changes)
+    assert odd.lstat() == before
+
+
+async def test_new_names_that_a_block_gives_by_itself(tmp_path: Path) -> None:
+    """The tools refuse names that break links; so does the commit, whatever call made them. What moves keeps its."""
+    (tmp_path / "C#").mkdir()
+    (tmp_path / "C#" / "F#.md").write_text("x")
+    memory = Memory(tmp_path)
+
+    async def by_block(changes: ChangeSet) -> bool:
+        async with memory.lease() as lease:
+            return await lease.commit(changes, by_block=True)
+
+    for path in ("a#b.md", "a|b.md", "[a].md", "a:b.md", "a^.md", "a\\b.md", "a .md", "a..md", "dir./a.md", "x /a.md"):
+        with pytest.raises(MemoryLimitError, match="; use '"):
+            await by_block(ChangeSet(writes={path: b"x"}))
+    assert await by_block(ChangeSet(writes={"C#/F#.md": b"y", "C#/new.md": b"z", "St. Pauli.md": b"1"}))
+    moved = ChangeSet(
+        writes={"D/C#/F#.md": b"y", "D/C#/new.md": b"z"},
+        deletes=frozenset({"C#/F#.md", "C#/new.md"}),
+        removed_dirs=frozenset({"C#"}),
+    )
+    assert await by_block(moved)
+    assert await save(memory, ChangeSet(writes={"E#.md": b"of the host's own"}))

@@ -46,7 +46,7 @@ from ._kept_names import under_kept_names
 from ._knowledge import NOTHING_SEEN, Knowledge, SeenNotes
 from ._obstacles import check_places, reason_of
 from ._paths import Folders, is_inside
-from ._plan import CommitPlan, check_limits, make_plan
+from ._plan import CommitPlan, check_limits, check_new_names, make_plan
 from ._policy import check_policy
 from ._private import private_folder, remove_private
 from ._record import REDO, UNDO, UNFINISHED, CommitRecord, Deletion, StagedWrite, receipt_name
@@ -107,6 +107,7 @@ def commit(
     receipt: Receipt | Callable[[SeenNotes], Receipt] | None = None,
     undo: UndoLog | None = None,
     origin: CommitOrigin = NO_ORIGIN,
+    by_block: bool = False,
 ) -> bool:
     """Do it; see :meth:`trioagent.memory.Lease.commit`. To be called under the lease, in any thread."""
     sizes = leased.cache.take(leased.path)
@@ -115,6 +116,8 @@ def commit(
             now = {path: folders.version(path) for path in reads if is_inside(path)}
             seen = attrs.evolve(seen, reads={**now, **seen.reads})
             plan = _checked_plan(leased, folders, changes, knowledge, seen, sizes)
+            if by_block:
+                check_new_names(plan)
             before = {} if undo is None else _contents(plan, folders, undo.most_bytes)
             if not plan and receipt is None:
                 leased.cache.put(leased.path, sizes)

@@ -30,7 +30,7 @@ _MARK = "user.trioagent.size"
 _AT_SYMLINK_NOFOLLOW, _STATX_MNT_ID, _STATX_BYTES = 0x100, 0x1000, 256
 _STATX = struct.Struct("=I4xQ128xQ")  # stx_mask, stx_attributes, stx_mnt_id
 _NO_LINK = CANNOT_RENAME | {errno.EPERM, errno.EMLINK}
-_NOT_A_FILE = {errno.ENOENT, errno.ELOOP, errno.ENXIO}  # gone, a symbolic link, a socket
+_NOT_A_FILE = {errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.ENAMETOOLONG}  # gone, a symbolic link, a socket
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # NONBLOCK: a planted FIFO must not hang us
 
 

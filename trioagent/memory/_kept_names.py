@@ -15,7 +15,7 @@ from ..tools import Version
 from ._changes import ChangeSet
 from ._file_system import kept_name
 from ._knowledge import SeenNotes
-from ._paths import Folders, is_inside, split
+from ._paths import DEEPEST, Folders, is_inside, split
 
 
 def under_kept_names(
@@ -32,7 +32,7 @@ def under_kept_names(
     """
     names = _KeptNames(folders)
     paths = (*changes.writes, *changes.deletes, *changes.made_dirs, *changes.removed_dirs)
-    kept = {path: names.of(path) for path in paths if is_inside(path)}
+    kept = {path: names.of(path) for path in paths if is_inside(path) and path.count("/") <= DEEPEST}
     if all(path == name for path, name in kept.items()):
         return changes, seen, frozenset()
     deletes = frozenset(kept.get(path, path) for path in changes.deletes)

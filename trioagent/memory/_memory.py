@@ -82,6 +82,7 @@ class Lease:
         receipt: Receipt | Callable[[SeenNotes], Receipt] | None = None,
         undo: UndoLog | None = None,
         origin: CommitOrigin = NO_ORIGIN,
+        by_block: bool = False,
     ) -> bool:
         """Make all of *changes* at one instant; were any notes or folders changed?
 
@@ -97,6 +98,7 @@ class Lease:
                 that the block saw.
             undo: collects how to take the commit back.
             origin: who makes the commit and why, for the memory's history, if one is kept.
+            by_block: a block's code made the changes: names that are new have to be such as the tools would give.
 
         Raises:
             MemoryRejectedError: refused, for a limit, a conflict or a protected note; nothing was changed.
@@ -116,6 +118,7 @@ class Lease:
             receipt=receipt,
             undo=undo,
             origin=origin,
+            by_block=by_block,
         )
         small = partial(is_small, self._leased, changes, reads, seen)
         try:

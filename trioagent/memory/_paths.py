@@ -9,6 +9,9 @@ from types import TracebackType
 from ..tools import RESERVED, Version
 from . import _fsops
 
+DEEPEST = 128
+"""Folders above one another: whatever the limits are, what lies deeper is not counted either (see `_sizes`)."""
+
 _IN_THE_WAY = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
 
 

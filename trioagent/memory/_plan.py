@@ -15,15 +15,14 @@ import attrs
 
 from .._config import MemoryLimits
 from .._errors import MemoryConflictError, MemoryLimitError
-from ..tools import DEFAULT_RULES, AccessRules, Version, is_hidden, nfc, usual_forms, version_of
+from ..tools import DEFAULT_RULES, AccessRules, Version, is_hidden, new_name_problem, nfc, usual_forms, version_of
 from . import _fsops
 from ._changes import ChangeSet
 from ._file_system import folded, folds_names
-from ._paths import Folders, is_inside, parents, split
+from ._paths import DEEPEST, Folders, is_inside, parents, split
 from ._record import FolderChange
 from ._sizes import Sizes
 
-_DEEPEST = 128  # whatever the limits are: what lies deeper is not counted either (see `_sizes`)
 _FEW_NAMES = 100
 _PATH_MAX = 4096  # Linux: a longer path cannot be opened by name
 
@@ -104,8 +103,8 @@ def make_plan(folders: Folders, changes: ChangeSet, respelled: Set[str] = frozen
             raise MemoryLimitError(
                 path, "is not a place for notes; use a path inside the memory, like entities/name.md"
             )
-        if path.count("/") > _DEEPEST:
-            raise MemoryLimitError(path[:200], f"is more than {_DEEPEST} folders deep; use fewer folders")
+        if path.count("/") > DEEPEST:
+            raise MemoryLimitError(path[:200], f"is more than {DEEPEST} folders deep; use fewer folders")
     deletes: dict[str, PresentNote] = {}
     blocked: set[str] = set()
     for path in changes.deletes - changes.writes.keys():
@@ -244,6 +243,21 @@ def check_limits(
                 "delete or shorten notes there first"
             )
             raise MemoryLimitError(grown or ".", problem)
+
+
+def check_new_names(plan: CommitPlan) -> None:
+    """Refuse new names that links cannot have, or that other systems do not keep, whatever call a block made them by.
+
+    A name that only moves stays what it is.
+    """
+    folders = [folder.path for folder in plan.made]
+    moved = {split(path)[1] for path in (*plan.deletes, *(folder.path for folder in plan.removed))}
+    new = [*((path, False) for path in folders), *((path, True) for path in plan.writes if path not in plan.replaced)]
+    for path, is_note in new:
+        name = split(path)[1]
+        problem = "" if name in moved else new_name_problem(name, is_note=is_note)
+        if problem:
+            raise MemoryLimitError(path, problem)
 
 
 def _check_forms(plan: CommitPlan, folders: Folders) -> None:

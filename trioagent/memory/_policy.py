@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterable
 from functools import lru_cache
 
@@ -12,6 +13,7 @@ from . import _fsops
 from ._paths import Folders
 from ._plan import CommitPlan
 
+_NO_FILE = "it is no file but a symbolic link, a pipe, a socket or a device, and such stay as they are"
 _NOT_SHOWN = "it holds notes that may not be read here, which stay where they are; it cannot be moved or removed"
 
 
@@ -41,6 +43,10 @@ def check_policy(plan: CommitPlan, rules: AccessRules, folders: Folders) -> None
     Raises:
         MemoryProtectedError: names the note or folder, and why.
     """
+    for path in sorted((*plan.deletes, *plan.replaced)):
+        found = plan.before(path)
+        if found is not None and not stat.S_ISREG(found.status.st_mode):
+            raise MemoryProtectedError(path, _NO_FILE)
     for folder in plan.removed:
         fd = folders.at(folder.path)
         hidden = sorted(filter(hidden_part, _fsops.names(fd) if fd is not None else ()))

@@ -291,6 +291,7 @@ async def _commit(
             receipt=partial(receipt, result, outcome.changes) if receipt is not None and outcome.changes else None,
             undo=undo,
             origin=NO_ORIGIN if origin is None else origin,
+            by_block=True,
         )
     except MemoryRejectedError as refusal:
         return _refused(result, refusal)

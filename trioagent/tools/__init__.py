@@ -33,6 +33,7 @@ from ._edit import edited as edited
 from ._index import Index as Index
 from ._index import check_part as check_part
 from ._names import is_text as is_text
+from ._names import new_name_problem as new_name_problem
 from ._names import nfc as nfc
 from ._names import suffix_of as suffix_of
 from ._names import usual_forms as usual_forms

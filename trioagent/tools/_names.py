@@ -138,6 +138,15 @@ def check_new_names(asked: str, folder: str, names: str, *, is_note: bool) -> No
     raise Refused(f"the name {asked[:200]!r} {why}; use {folder + (for_new_note(better) if is_note else better)!r}")
 
 
+def new_name_problem(name: str, *, is_note: bool) -> str:
+    """What `check_new_names` has against the name of a new note or folder; ``""`` if nothing."""
+    try:
+        check_new_names(name, "", name, is_note=is_note)
+    except Refused as refusal:
+        return str(refusal)
+    return ""
+
+
 def _better(names: str, is_note: bool) -> str:
     suffix = ""
     if is_note and for_new_note(names).lower() == names.lower():

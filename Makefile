@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # As a variable it holds for the build's isolated environment too.
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: setup demo test suite lint types coverage test-pythons test-jails test-browser test-model test-embed test-cluster readme bench clean
+.PHONY: setup demo test suite lint types coverage test-pythons test-slow test-jails test-browser test-model test-embed test-cluster readme bench clean
 
 setup: $(VENV)/.installed
 
@@ -47,6 +47,11 @@ types: setup
 # Of the last run of the suite.
 coverage: suite
 	$(BIN)/python -m gates.coverage_floors
+
+# What takes minutes, and ten times as many examples of each property.
+test-slow: setup
+	$(BIN)/python -m pytest -m slow
+	TRIOAGENT_EXAMPLES=10 $(BIN)/python -m pytest -m hypothesis
 
 test-pythons: setup
 	$(BIN)/python -m gates.pythons

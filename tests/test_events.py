@@ -34,6 +34,8 @@ from trioagent._parsed_reply import Delta, ParsedReply
 from trioagent.models import Retrying
 from trioagent.sandbox import BlockResult
 
+from .examples import examples
+
 texts = st.text(st.characters(), max_size=20)  # half surrogate pairs too: models send them
 counts = st.integers(0, 2**60)
 seconds = st.floats(0, 1e9)
@@ -112,7 +114,7 @@ def same(one: AgentEvent, two: AgentEvent) -> bool:
     return one == two
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(30))
 @given(events)
 def test_an_event_comes_back_as_it_was(event: AgentEvent) -> None:
     text = json.dumps(to_json(event), allow_nan=False)
@@ -157,7 +159,7 @@ def test_whole_numbers_of_other_languages_are_seconds_too() -> None:
     assert isinstance(event.delay, float)
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(25))
 @given(plain)
 def test_any_json_is_an_event_or_refused(value: Any) -> None:
     with pytest.raises(InvalidInputError):
@@ -179,7 +181,7 @@ def changed(value: Any, path: tuple[Any, ...], change: Callable[[Any, Any], None
     return copy
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(30))
 @given(events, plain, st.data())
 def test_an_event_with_anything_in_it_is_an_event_or_refused(
     event: AgentEvent, value: Any, data: st.DataObject
@@ -198,7 +200,7 @@ def test_an_event_with_anything_in_it_is_an_event_or_refused(
     json.dumps(to_json(again), allow_nan=False)
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(20))
 @given(events, st.data())
 def test_no_field_may_lack_and_none_be_added(event: AgentEvent, data: st.DataObject) -> None:
     body = to_json(event)

@@ -14,6 +14,8 @@ from trioagent import _json_steps
 from trioagent._json_steps import MAX_DEPTH, decode_steps
 from trioagent._steps import STEP_BYTES, STEP_NAMES, run_all_steps, run_steps
 
+from .examples import examples
+
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
@@ -78,7 +80,7 @@ def small_steps(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.usefixtures("small_steps")
 def test_any_value() -> None:
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=examples(30), deadline=None)
     @given(VALUES, st.booleans(), st.sampled_from([None, 2]))
     def check(value: Any, ascii_only: bool, indent: int | None) -> None:
         expected, found = both(json.dumps(value, ensure_ascii=ascii_only, indent=indent))
@@ -89,7 +91,7 @@ def test_any_value() -> None:
 
 @pytest.mark.usefixtures("small_steps")
 def test_any_text() -> None:
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=examples(50), deadline=None)
     @given(st.lists(PIECES, max_size=40).map("".join))
     def check(text: str) -> None:
         for each in (text, f'["{text}"]', f"[{text}]"):

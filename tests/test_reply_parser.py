@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from trioagent._parsed_reply import REPAIRS, ParsedReply, _dedented, clean_code
 from trioagent._reply_parser import ReplyParser, parse_reply
 
+from .examples import examples
+
 CODE = "<think>plan</think>\n<python>\nx = 1\n</python>"
 REPLY = "<think>plan</think>\n<python></python>\n<reply>Hello.</reply>"
 
@@ -187,7 +189,7 @@ TOKENS = [
 texts = st.lists(st.sampled_from(TOKENS) | st.text(max_size=5), max_size=30).map("".join)
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(133))
 @given(text=texts, cuts=st.lists(st.integers(0, 200), max_size=20))
 def test_every_split_gives_the_same(text: str, cuts: list[int]) -> None:
     edges = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
@@ -198,7 +200,7 @@ def test_every_split_gives_the_same(text: str, cuts: list[int]) -> None:
     assert text.startswith(whole[0].text)
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(66))
 @given(text=st.text())
 def test_garbage_never_raises(text: str) -> None:
     parsed = parse_reply(text)

@@ -18,6 +18,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from trioagent._errors import InvalidInputError, MemoryConflictError
 from trioagent.memory import ChangeSet, CommitOrigin, Memory, Revision
 
+from ..examples import examples
+
 pytestmark = pytest.mark.real
 
 T = TypeVar("T")
@@ -170,4 +172,4 @@ class HistoryMachine(RuleBasedStateMachine):
 
 
 TestHistory = HistoryMachine.TestCase
-TestHistory.settings = settings(max_examples=12, stateful_step_count=14, deadline=None)
+TestHistory.settings = settings(max_examples=examples(8), stateful_step_count=14, deadline=None)

@@ -25,6 +25,7 @@ from trioagent._errors import MemoryConflictError, MemoryUnreadError
 from trioagent.memory import ChangeSet, Knowledge, Memory, Receipt, SeenNotes
 from trioagent.tools import NoteTools, SeenLog
 
+from ..examples import examples
 from .support import CHANGING, PRIVATE, Tree, read_tree, switched
 
 NOTES = st.sampled_from(["user.md", "a/n.md", "a/b/m.md", "b/n.md"])
@@ -274,5 +275,5 @@ class Memories(RuleBasedStateMachine):
         self.tree = view
 
 
-Memories.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+Memories.TestCase.settings = settings(max_examples=examples(20), stateful_step_count=30, deadline=None)
 TestMemories = pytest.mark.real(Memories.TestCase)

@@ -11,6 +11,8 @@ from trioagent._errors import ModelProtocolError
 from trioagent.models import _http1
 from trioagent.models._http1 import ResponseReader, post_head
 
+from ..examples import examples
+
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 
@@ -177,7 +179,7 @@ BODY = st.sampled_from(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(133), deadline=None)
 @given(
     HEAD,
     st.lists(LINE, max_size=4),

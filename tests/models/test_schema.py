@@ -20,6 +20,8 @@ from trioagent.models._schema import schema_of
 from trioagent.models._structured_output import read_answer
 from trioagent.testing import ScriptedModel
 
+from ..examples import examples
+
 ASK = [ChatMessage("user", "Who is Ada?")]
 
 
@@ -85,7 +87,7 @@ JSON = st.recursive(
 
 
 @given(JSON | st.dictionaries(st.sampled_from([field.alias for field in attrs.fields(Person)]), JSON))
-@settings(max_examples=150)
+@settings(max_examples=examples(50))
 def test_any_json_is_read_or_refused_with_reasons(value: Any) -> None:
     for shape in (schema_of(Person), schema_of(Verdict)):
         result, problems = read_answer(json.dumps(value), shape)
@@ -94,7 +96,7 @@ def test_any_json_is_read_or_refused_with_reasons(value: Any) -> None:
 
 
 @given(st.text(st.sampled_from('{}[]":,\\ 1aename<>/think')))
-@settings(max_examples=150)
+@settings(max_examples=examples(50))
 def test_any_text_is_searched_without_an_error(text: str) -> None:
     found = find_json(text)
     assert bool(found.values) != bool(found.problem)
@@ -119,7 +121,7 @@ PLACES = st.builds(Place, TEXT, st.none() | st.integers())
     ),
     st.sampled_from(["", "Well: ", "```json\n", "<think>{}</think>"]),
 )
-@settings(max_examples=100)
+@settings(max_examples=examples(33))
 def test_an_instance_comes_back_from_its_json(person: Person, before: str) -> None:
     def plain(instance: type, field: Any, value: Any) -> Any:
         return value.value if isinstance(value, enum.Enum) else list(value) if isinstance(value, frozenset) else value

@@ -19,6 +19,8 @@ from trioagent.sandbox._guest.limits import MAX_CHANGES_BYTES, MAX_PATH_CHARS
 from trioagent.sandbox._monty_tier import ToolServerSession, _decode
 from trioagent.sandbox._zygote import Child
 
+from ..examples import examples
+
 LIMITS = SandboxLimits(view_bytes=1000, file_bytes=600, view_files=3)
 HEADER = b"\0\0\0\0"
 GOOD: dict[str, Any] = {"writes": [["a/b.md", 5]], "deletes": ["c.md"], "made_dirs": ["a"], "removed_dirs": []}
@@ -69,7 +71,7 @@ def test_a_lie_is_refused(wrong: dict[str, Any]) -> None:
         decode(GOOD | wrong)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(33), deadline=None)
 @given(JSON | st.builds(lambda part: GOOD | part, st.dictionaries(st.sampled_from([*GOOD]), JSON)))
 def test_any_json_is_either_taken_or_refused(changes: object) -> None:
     try:
@@ -81,7 +83,7 @@ def test_any_json_is_either_taken_or_refused(changes: object) -> None:
     assert sum(size for _, size in taken["writes"]) <= LIMITS.view_bytes
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(33), deadline=None)
 @given(st.binary(max_size=60) | st.text(alphabet='[]{}":,0aletruchngs', max_size=60).map(str.encode))
 def test_any_bytes_are_either_taken_or_refused(body: bytes) -> None:
     with pytest.raises(FrameError):

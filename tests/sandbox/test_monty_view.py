@@ -17,6 +17,8 @@ from trioagent.sandbox._guest.monty.files import Files
 from trioagent.sandbox._guest.monty.view import View, collect
 from trioagent.tools import SeenLog, make_tools
 
+from ..examples import examples
+
 NAMES = st.sampled_from(["a", "b", "a/a", "a/b", "b/a", "a/a/a", "c/d"])
 NOTES = NAMES.map(lambda name: f"{name}.md")
 TEXTS = st.sampled_from(["", "x", "y\n- [[a]]\n", "z" * 50])
@@ -96,7 +98,7 @@ def apply(folder: Path, index: dict[str, Any], contents: list[bytes]) -> None:
         (folder / path).write_bytes(content)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(30), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(START, st.lists(CALLS, max_size=12))
 def test_does_what_a_disk_does(tmp_path: Path, start: dict[str, str], calls: list[tuple[str, tuple[str, ...]]]) -> None:
     memory, copy = tmp_path / "memory", tmp_path / "copy"

@@ -12,6 +12,7 @@ from trioagent.tools import _diff
 from trioagent.tools._results import Refused
 from trioagent.tools._text import NoteText, encode
 
+from ..examples import examples
 from .conftest import Memory
 
 NOTE = "# Ada\n- city: Paris\n- job: engineer\n- likes: chess\n"
@@ -235,7 +236,7 @@ def unified(before: str, after: str, context: int) -> str:
     return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in made)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(166), deadline=None)
 @given(before=_text, after=_text, context=st.integers(0, 4), crlf=st.booleans())
 def test_a_correct_diff_gives_exactly_the_new_text(before: str, after: str, context: int, crlf: bool) -> None:
     diff = unified(before, after, context)
@@ -250,7 +251,7 @@ def test_a_correct_diff_gives_exactly_the_new_text(before: str, after: str, cont
     assert "\n".join(texts) + ("\n" if texts and not ends_bare else "") == after
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(33), deadline=None)
 @given(before=st.lists(st.integers(0, 99).map(str), min_size=1, max_size=12, unique=True), data=st.data())
 def test_hunks_that_share_context_apply(before: list[str], data: st.DataObject) -> None:
     """One hunk a changed line, each with all the context around it, as models write them."""
@@ -270,7 +271,7 @@ def test_hunks_that_share_context_apply(before: list[str], data: st.DataObject) 
     assert [before[item] if isinstance(item, int) else item for item in plan] == after
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(note=st.lists(_line, max_size=8), diff=st.text(alphabet="ab -+@\\\n,01`", max_size=60))
 def test_any_text_is_applied_or_refused(note: list[str], diff: str) -> None:
     try:

@@ -13,6 +13,8 @@ from trioagent.tools._blocks import FENCED, HEADING, INDENTED, TEXT, blocks
 from trioagent.tools._markdown import without_code
 from trioagent.tools.links import headings, parse_links, section
 
+from ..examples import examples
+
 PEER = (
     MarkdownIt("commonmark").disable(["html_block", "html_inline", "reference", "autolink", "entity"]).enable("table")
 )
@@ -40,7 +42,7 @@ def peer_blocks(text: str) -> list[tuple[str, int, int, int, int]]:
 
 
 @given(texts)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(66), deadline=None)
 def test_blocks(text: str) -> None:
     if text.startswith("---"):
         text = f"x\n\n{text}"
@@ -49,7 +51,7 @@ def test_blocks(text: str) -> None:
 
 
 @given(texts)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(33), deadline=None)
 def test_headings(text: str) -> None:
     text = f"x\n\n{text}"
     level = 0
@@ -64,7 +66,7 @@ def test_headings(text: str) -> None:
 
 
 @given(st.lists(st.sampled_from(["`", "``", "a", " ", "\n", "\n\n", "\n- ", "\n> ", "\\", "\\`", "\n# "]), max_size=14))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 def test_code_spans(parts: list[str]) -> None:
     # Each letter is marked with its place, so that those in code can be told from the others.
     text = "x" + "".join(f"<{number}>" if part == "a" else part for number, part in enumerate(parts))

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from trioagent.tools import NAMES, NoResults, ToolError, make_tools
 from trioagent.tools._disk import Folder
 
+from ..examples import examples
 from ..open_files import open_files
 from .conftest import Memory
 
@@ -317,7 +318,7 @@ _odd = st.one_of(
 _ARGUMENTS = dict.fromkeys(NAMES, 1) | {"create_file": 2, "update_file": 3, "write_to_file": 2, "search": 2}
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(50), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(calls=st.lists(st.tuples(st.sampled_from(NAMES), st.tuples(_odd, _odd, _odd)), max_size=6))
 def test_tools_never_raise_and_stay_inside(tmp_path: Path, calls: list[tuple[str, tuple[object, ...]]]) -> None:
     shutil.rmtree(tmp_path)  # hypothesis runs many examples in the one folder that the fixture makes

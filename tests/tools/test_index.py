@@ -19,6 +19,8 @@ from trioagent.tools._disk import Disk
 from trioagent.tools._table import Table, as_set, numbers_in, pack
 from trioagent.tools.search import CONSIDERED
 
+from ..examples import examples
+
 NAMES = ["a.md", "Note.md", "note.md", "b/Note.md", "b/c/john_smith.md", "b/John Smith.md", "Straße.md", "東京.md",
          "b/picture.png", "cafe\u0301.md", "b.md", "x.md.md", "deep/er/x.md", "deep/er/note 1.md",
          "cafe\u0301/e\u0301te\u0301.md", "x.bin"]  # fmt: skip
@@ -83,7 +85,7 @@ def agrees(host: Host) -> None:
 
 
 @given(memories, changes, changes, changes, st.integers(0, 2))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(15), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_an_index_changes_no_answer(
     notes: dict[str, bytes],
     first: list[tuple[str, bytes | None]],

@@ -18,6 +18,7 @@ from trioagent.tools import SeenLog, ToolError, make_tools
 from trioagent.tools._disk import Disk, Folder
 from trioagent.tools._names import nfc
 
+from ..examples import examples
 from .conftest import Memory, any_name
 from .test_index import Host
 
@@ -79,7 +80,7 @@ def scratch() -> Iterator[Path]:
         yield Path(folder)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(
     there=st.lists(paths(), max_size=6),
     asked=paths(),
@@ -122,7 +123,7 @@ def test_writing_goes_where_reading_looks(
             assert len({nfc(name) for name in after}) == len(after), "two notes of one name"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(first=paths(), data=st.data())
 def test_every_spelling_is_the_same_note(scratch: Path, first: str, data: st.DataObject) -> None:
     shutil.rmtree(scratch)
@@ -236,7 +237,7 @@ def test_a_new_name_that_links_cannot_have_is_refused_with_a_better_one(
 
 
 @given(st.text(alphabet="aK: #^|[]\\/-é\u0301b\t", max_size=12))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(33), deadline=None)
 def test_the_better_name_is_one_that_is_taken(scratch: Path, asked: str) -> None:
     shutil.rmtree(scratch)
     scratch.mkdir()

@@ -24,8 +24,8 @@ PURE = [
     "models/_sse.py", "sft/_checks.py", "tools/*.py",
 ]  # fmt: skip
 GUEST = ["sandbox/_guest/*", "models/offline_rules/library/*"]
-# Not traced in the suite (see pyproject.toml), but in a run of these tests alone, and not of those of them that the suite
-# has measured the sizes of steps with: under a tracer they take half of the time.
+# Not traced in the suite (see pyproject.toml), but in a run of these tests alone; without those that count the sizes of
+# steps, which take half of the time under a tracer and reach no other line.
 APART = {"_json_steps.py": ("tests/test_json_steps.py", "-k", "not bound")}
 FLOORS = {"pure": 95.0, "host": 90.0}
 

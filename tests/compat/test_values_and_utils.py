@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import dataclasses
 import json
 import pickle
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import openai
 import pydantic
@@ -55,6 +57,15 @@ def test_a_value_is_a_field_of_a_pydantic_model() -> None:
     assert set(AgentResponse.model_json_schema()["properties"]) == {"thoughts", "python_block", "reply"}
     with pytest.raises(pydantic.ValidationError, match="needs thoughts"):
         Row.model_validate({"response": {"other": 1}})
+
+
+def test_a_value_is_known_as_a_dataclass() -> None:
+    """By which FastAPI knows what may be a request's body."""
+    module: Any = dataclasses  # a type checker knows that they are none
+    assert module.is_dataclass(ChatMessage)
+    assert module.asdict(RESPONSE) == RESPONSE.model_dump()
+    assert module.replace(RESPONSE, reply="no").reply == "no"
+    assert [field.name for field in module.fields(Timed)] == ["role", "content", "at", "tags"]
 
 
 class Timed(ChatMessage):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import inspect
 import json
 from collections.abc import Collection, Iterator, Mapping
@@ -43,6 +44,27 @@ class _ModelFields:
         return dict(owner.fields)
 
 
+class _DataclassFields:
+    """The attribute by which a class is known as a dataclass.
+
+    Frameworks that take pydantic models as a request's body take dataclasses too, and know those by it.
+    """
+
+    def __get__(self, instance: object, owner: type[PydanticStyle]) -> dict[str, dataclasses.Field[Any]]:
+        fields = [
+            (name, field.annotation, dataclasses.field(**_default(field.default)))
+            for name, field in owner.fields.items()
+        ]
+        made: dict[str, dataclasses.Field[Any]] = vars(
+            dataclasses.make_dataclass(owner.__name__, fields, kw_only=True)
+        )["__dataclass_fields__"]
+        return made
+
+
+def _default(value: Any) -> dict[str, Any]:
+    return {} if value is REQUIRED else {"default_factory": lambda: copy.deepcopy(value)}
+
+
 class PydanticStyle:
     """The methods that programs call on pydantic models; a class with them may be a field of a pydantic model, too.
 
@@ -59,6 +81,7 @@ class PydanticStyle:
     model_config: ClassVar[Mapping[str, object]] = {}
     model_fields = _ModelFields()
     __fields__ = model_fields
+    __dataclass_fields__ = _DataclassFields()
 
     def __init_subclass__(cls, **options: object) -> None:
         super().__init_subclass__(**options)

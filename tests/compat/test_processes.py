@@ -305,6 +305,28 @@ say(answers[0].reply)
         assert ended(process) == (0, "Hello.\n" + "Hello. " * 3 + "Hello.\nHello.\n", "")
 
 
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_a_process_that_multiprocessing_starts_anew_knows_agent(tmp_path: Path, method: str) -> None:
+    source = f"""
+import multiprocessing
+import trioagent.compat
+if __name__ == "__main__":
+    trioagent.compat.install()
+from agent.schemas import ChatMessage
+from agent import Agent
+def work(number):
+    from agent.async_agent import AsyncAgent
+    assert AsyncAgent.__module__ == "trioagent.compat.async_agent.async_agent"
+    return ChatMessage(role="user", content=Agent(memory_path=f"w{{number}}", model="offline-rules").chat("Hi").reply)
+if __name__ == "__main__":
+    with multiprocessing.get_context({method!r}).Pool(2) as pool:
+        print(*(said.role for said in pool.map(work, range(3))))
+"""
+    with program(source, tmp_path) as process:
+        assert ended(process) == (0, "user user user\n", "")
+    assert len(os.listdir(tmp_path / "memory")) == 3
+
+
 def test_a_thread_that_cannot_run_trio_is_a_typed_error(tmp_path: Path) -> None:
     source = (
         START
@@ -334,7 +356,7 @@ import threading, os, sys, trioagent.compat
 agent = trioagent.compat.Agent(model="offline-rules")
 assert threading.active_count() == 1
 assert "httpx" not in sys.modules
-assert not os.path.exists("memory")
+assert os.listdir("memory/memory_dir") == []
 """
     with program(source, tmp_path) as process:
         assert ended(process) == (0, "", "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Sequence
 from importlib.abc import Loader, MetaPathFinder
@@ -15,6 +16,7 @@ from .._errors import InvalidInputError
 
 _NAME = "agent"
 _PACKAGE = __name__.rpartition(".")[0]
+_SPAWNED = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_spawned")
 
 
 class _AliasFinder(MetaPathFinder):
@@ -48,7 +50,8 @@ _alias = _AliasFinder()
 def install(**settings: Any) -> None:
     """Make ``import agent``, ``from agent.async_agent import AsyncAgent`` and so on mean `trioagent.compat`.
 
-    A package of that name on the path is hidden. Repeating it changes nothing.
+    A package of that name on the path is hidden. Repeating it changes nothing. It holds for processes that
+    `multiprocessing` starts from now on, too.
 
     Args:
         settings: see `configure`, which they are passed to.
@@ -69,12 +72,16 @@ def install(**settings: Any) -> None:
         )
     if _alias not in sys.meta_path:
         sys.meta_path.insert(0, _alias)
+    if _SPAWNED not in sys.path:
+        sys.path.insert(1, _SPAWNED)  # behind the program's own folder
 
 
 def uninstall() -> None:
     """Undo `install`. Modules that were imported by then stay usable where they were imported."""
     if _alias in sys.meta_path:
         sys.meta_path.remove(_alias)
+    if _SPAWNED in sys.path:
+        sys.path.remove(_SPAWNED)
     for name, module in list(sys.modules.items()):
         if name.partition(".")[0] == _NAME and module.__name__.startswith(_PACKAGE):
             del sys.modules[name]

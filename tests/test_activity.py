@@ -117,3 +117,20 @@ async def test_an_error_beside_the_deadline_is_its_cause(autojump_clock: MockClo
 async def test_an_error_before_the_deadline_is_itself(autojump_clock: MockClock) -> None:
     with pytest.raises(OSError, match="own"), Activity(math.inf).run():
         raise OSError("own")
+
+
+async def test_each_wait_is_told_with_its_cause(autojump_clock: MockClock) -> None:
+    told: list[tuple[str, float, str]] = []
+    activity = Activity(on_wait=lambda *wait: told.append(wait))
+    with activity.run():
+        with doing("model"):
+            await trio.sleep(1)
+            with doing("retrying", cause="503"):
+                await trio.sleep(2)
+            with doing("held", cause="away"):
+                with doing("held", cause="still away"):  # no other state: one wait
+                    await trio.sleep(3)
+                await trio.sleep(4)
+        with doing("rate"):
+            await trio.sleep(5)
+    assert told == [("retrying", 2.0, "503"), ("held", 7.0, "away"), ("rate", 5.0, "")]

@@ -31,15 +31,22 @@ class Activity:
     Args:
         deadline: working seconds after which the job is cancelled.
         on_change: called with the old and the new state at each change ("" before the start and after the end).
+        on_wait: called after each wait, with its state, how many seconds it was, and what caused it, in words.
     """
 
-    def __init__(self, deadline: float = math.inf, on_change: Callable[[str, str], None] | None = None) -> None:
+    def __init__(
+        self,
+        deadline: float = math.inf,
+        on_change: Callable[[str, str], None] | None = None,
+        on_wait: Callable[[str, float, str], None] | None = None,
+    ) -> None:
         self.deadline: float = deadline
         self.state: str = ""
         self.since: float = trio.current_time()
         self.seconds: dict[str, float] = {}
         self._scope = trio.CancelScope()
-        self._on_change = on_change
+        self._on_change, self._on_wait = on_change, on_wait
+        self._wait_began, self._cause = 0.0, ""  # of the present state, if it is a wait
         self._now: dict[doing, None] = {}  # the blocks with no other block within, in the order of entering
 
     @property
@@ -94,13 +101,20 @@ class Activity:
         """Add the time since the last change, and change to the state that the job is in now."""
         states = [block.state for block in self._now]
         working = [state for state in states if state not in WAITING]
-        state = (working or states)[-1] if states else ""
+        state: State | Literal[""] = (working or states)[-1] if states else ""
         now, before = trio.current_time(), self.state
         if before:
             self.seconds[before] = self.seconds.get(before, 0.0) + now - self.since
         self.state, self.since = state, now
         self._scope.deadline = math.inf if state in WAITING else now + self.deadline - self.working_seconds
-        if self._on_change is not None and state != before:
+        if state == before:
+            return
+        if self._on_wait is not None:
+            if before in WAITING:
+                self._on_wait(before, now - self._wait_began, self._cause)
+            if state in WAITING:
+                self._wait_began, self._cause = now, next(reversed(self._now)).cause
+        if self._on_change is not None:
             self._on_change(before, state)
 
 
@@ -112,12 +126,14 @@ class doing:  # noqa: N801 - reads as a statement: with doing("sandbox")
     Args:
         state: what is being done.
         activity: the job's; by default that of the code around this block.
+        cause: of a wait: the error that is to pass, in words.
     """
 
-    __slots__ = ("_activity", "_inside", "_open", "_outer", "state")
+    __slots__ = ("_activity", "_inside", "_open", "_outer", "cause", "state")
 
-    def __init__(self, state: State, *, activity: Activity | None = None) -> None:
+    def __init__(self, state: State, *, activity: Activity | None = None, cause: str = "") -> None:
         self.state: State = state
+        self.cause = cause
         self._activity = activity
         self._outer: doing | None = None
         self._inside = 0  # blocks within this one that are not over

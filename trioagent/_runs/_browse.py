@@ -18,9 +18,11 @@ from ._events import COLUMNS, Event, decode_event
 from ._journal import SCHEMA_VERSION, JobState
 from ._reader import JournalReader
 from ._report import FailureCause
+from ._waits import Wait, read_waits
 
 MOST_ROWS = 500
 MOST_EVENTS = 2_000
+MOST_WAITS = 1_000
 """Of one job that are read."""
 Filter = Literal["", "running", "done", "failed", "no_reply"]
 
@@ -67,9 +69,10 @@ class JobPage:
 
 @attrs.frozen(kw_only=True)
 class JournaledEvent:
-    """An event of a job, and the attempt that it belongs to."""
+    """An event of a job, the attempt that it belongs to, and its number in it."""
 
     attempt: int
+    n: int
     event: Event
 
 
@@ -80,7 +83,8 @@ class JobDetails:
     Attributes:
         outcome: None while it runs.
         events: of the present attempt and of those before it that are kept; none of a job that is done.
-        left_out: events beyond `MOST_EVENTS`.
+        waits: in all attempts.
+        left_out: events beyond `MOST_EVENTS`, and waits beyond `MOST_WAITS`.
     """
 
     id: str
@@ -89,6 +93,7 @@ class JobDetails:
     no_reply: bool
     outcome: Mapping[str, Any] | None
     events: Sequence[JournaledEvent]
+    waits: Sequence[Wait]
     left_out: int
 
 
@@ -165,6 +170,7 @@ class RunBrowser(JournalReader):
             raise InvalidInputError("job", f"there is no job {job_id!r:.200} in this run; it may not have begun yet")
         seq, state, attempts, silent, outcome = row
         events, left_out = self._events(seq, job_id)
+        waits, more = self._read(lambda cursor: read_waits(cursor, job_id, MOST_WAITS))
         return JobDetails(
             id=job_id,
             state=state,
@@ -172,7 +178,8 @@ class RunBrowser(JournalReader):
             no_reply=bool(silent),
             outcome=None if outcome is None else self._outcome(job_id, outcome),
             events=events,
-            left_out=left_out,
+            waits=waits,
+            left_out=left_out + more,
         )
 
     def _events(self, seq: int, job_id: str) -> tuple[list[JournaledEvent], int]:
@@ -180,10 +187,10 @@ class RunBrowser(JournalReader):
             return [], 0
 
         def read(cursor: sqlite3.Cursor) -> tuple[list[JournaledEvent], int]:
-            select = f"SELECT attempt, {', '.join(COLUMNS)} FROM events WHERE seq = ? ORDER BY attempt, n LIMIT ?"
+            select = f"SELECT attempt, n, {', '.join(COLUMNS)} FROM events WHERE seq = ? ORDER BY attempt, n LIMIT ?"
             events = [
-                JournaledEvent(attempt=attempt, event=decode_event(row, f"job {job_id!r}.events[{n}]"))
-                for n, (attempt, *row) in enumerate(cursor.execute(select, (seq, MOST_EVENTS)))
+                JournaledEvent(attempt=attempt, n=n, event=decode_event(row, f"job {job_id!r}.events[{index}]"))
+                for index, (attempt, n, *row) in enumerate(cursor.execute(select, (seq, MOST_EVENTS)))
             ]
             (total,) = cursor.execute("SELECT count(*) FROM events WHERE seq = ?", (seq,)).fetchone()
             return events, total - len(events)

@@ -13,6 +13,7 @@ from .._errors import InvalidInputError
 from .._files import user_path
 from ._journal import BATCH, FILE_NAME, RESUMABLE, UNREADABLE, JournalError, lock_and_connect, read_object
 from ._outputs import BATCH_FILES, Outputs
+from ._waits import drop_waits
 
 
 @attrs.frozen
@@ -68,6 +69,7 @@ def _drop(connection: sqlite3.Connection, job_ids: Sequence[str]) -> Dropped:
         for job_id in dict.fromkeys(job_ids or failed):
             seq, outcome = failed[job_id]
             count = connection.execute("DELETE FROM events WHERE seq = ?", (seq,)).rowcount
+            drop_waits(connection.cursor(), job_id)
             jobs, events = jobs + (count > 0), events + count
             connection.execute("UPDATE jobs SET outcome = ? WHERE seq = ?", (_from_the_start(outcome), seq))
         connection.execute("COMMIT")

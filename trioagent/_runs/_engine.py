@@ -122,6 +122,7 @@ async def run_journaled(
             with trio.CancelScope(shield=True):  # bounded: one journal write and two small local files
                 with _unless_full(run):
                     await run.book_waste()
+                    await run.book_waits()
                     await run.book_in_vain()
                     report = await with_totals(journal, report, run.input_digest)
                 with _unless_full(run):
@@ -163,7 +164,7 @@ class Run(Generic[J]):
         self._today = today
         self.runtime, self.journal, self.config, self.budget = runtime, journal, config, budget
         self.stopping: AsyncValue[StopCause] = AsyncValue("")
-        self.watch = ProgressTracker(total, config.limit)
+        self.watch = ProgressTracker(total, config.limit, journal.waits)
         self._outputs, self._models, self._takes = outputs, models, takes
         self._began = trio.current_time()
         self._scope = trio.CancelScope()
@@ -369,6 +370,10 @@ class Run(Generic[J]):
             self._scope.cancel()
         finally:
             self.outages.end()  # also when this is cancelled: no write waits for a full disk in its shield any more
+
+    async def book_waits(self) -> None:
+        """Journal the waits of jobs that are left to be gone on with."""
+        await self.journal.add_waits()
 
     async def book_waste(self) -> None:
         """Journal what answers cost that came to nothing and were of no job that ended."""

@@ -3,8 +3,8 @@
 A job has a row from its first start, and one event for each thing that must not happen twice: a model's answer (it
 was paid for) and a block's result (its changes are in the notes); see `_events`. An event's key is job, attempt and
 number. Those of a job that is done are dropped, those of one that failed are kept until it is tried again, with images
-of the notes that it changed; the outcome stays. What the answers have cost is added up in the same transactions, so
-that a budget holds over any number of runs.
+of the notes that it changed; the outcome stays, and what the job has waited for (see `_waits`). What the answers have
+cost is added up in the same transactions, so that a budget holds over any number of runs.
 
 Writes are grouped: whoever comes first while no write is going on writes for everybody who waits by then, in one
 transaction in one worker thread. A write that has returned survives the death of the process at any instant (not a
@@ -32,6 +32,7 @@ from ._events import COLUMNS, Event, decode_event, encode_event
 from ._lock import RunLock, take_run_lock
 from ._outages import DiskWait
 from ._spending import Spending
+from ._waits import PendingWaits, insert_waits
 
 T = TypeVar("T")
 UNREADABLE = (ValueError, TypeError, OverflowError, RecursionError)  # what a damaged row can raise
@@ -138,12 +139,14 @@ class JobRecord:
         attempts: how often it was begun from the start.
         events: of this attempt so far.
         former: results of earlier attempts, which failed; they are kept until `Journal.forget_former`.
+        id: the job's own.
     """
 
     seq: int
     attempts: int
     events: tuple[Event, ...] = ()
     former: tuple[Event, ...] = ()
+    id: str = ""
 
 
 class Journal:
@@ -156,6 +159,8 @@ class Journal:
         self._waiting: list[_Write] = []
         self.disk_wait: DiskWait | None = None
         """How the run waits for room, if it does."""
+        self.waits: PendingWaits = PendingWaits()
+        """What its jobs have waited for; written with the next event of each."""
 
     async def begin(self, job_id: str, digest: str) -> JobRecord:
         """The record of a job that runs now: made if it is new, or what it was when it stopped.
@@ -174,7 +179,7 @@ class Journal:
                     "INSERT INTO jobs (id, digest, state, attempts) VALUES (?, ?, 'running', 1)", (job_id, digest)
                 )
                 assert cursor.lastrowid is not None
-                return JobRecord(cursor.lastrowid, 1)
+                return JobRecord(cursor.lastrowid, 1, id=job_id)
             seq, state, attempts, outcome = row
             if state != "running":
                 if not (state == "failed" and read_object(outcome).get(RESUMABLE)):
@@ -190,7 +195,8 @@ class Journal:
                 rows = cursor.execute(select, (seq, attempts)).fetchall()
                 return tuple(decode_event(row, f"job {job_id!r}.events[{n}]") for n, row in enumerate(rows))
 
-            return JobRecord(seq, attempts, events(_SELECT), events(_SELECT_FORMER) if attempts > 1 else ())
+            former = events(_SELECT_FORMER) if attempts > 1 else ()
+            return JobRecord(seq, attempts, events(_SELECT), former, id=job_id)
 
         return await self._write(write)
 
@@ -201,8 +207,10 @@ class Journal:
 
     async def add_event(self, record: JobRecord, n: int, event: Event, spending: Spending | None = None) -> None:
         """Record event number *n* (from 0) of this attempt of a job that runs, and what it cost."""
+        waits = self.waits.take(record.id)
 
         def write(cursor: sqlite3.Cursor) -> None:
+            insert_waits(cursor, record.id, waits, before=n)
             cursor.execute(_INSERT, (record.seq, record.attempts, n, *encode_event(event)))
             if spending is not None:
                 cursor.execute(_SPEND, attrs.astuple(spending))
@@ -225,8 +233,10 @@ class Journal:
             no_reply: the job is done, and a message of it got no reply.
             afterwards: called when the outcome is durable, in the thread that wrote it; what it raises is raised here.
         """
+        waits = self.waits.take(job_id)
 
         def write(cursor: sqlite3.Cursor) -> None:
+            insert_waits(cursor, job_id, waits)
             if state == "done":
                 cursor.execute("DELETE FROM events WHERE seq = (SELECT seq FROM jobs WHERE id = ?)", (job_id,))
             text = json.dumps(outcome)
@@ -236,6 +246,17 @@ class Journal:
                 cursor.execute(_SPEND, attrs.astuple(spending))
 
         await self._write(write, afterwards)
+
+    async def add_waits(self) -> None:
+        """Record the waits of all jobs that are not recorded yet."""
+        if not (waits := self.waits.take_all()):
+            return
+
+        def write(cursor: sqlite3.Cursor) -> None:
+            for job_id, of_job in waits.items():
+                insert_waits(cursor, job_id, of_job)
+
+        await self._write(write)
 
     async def look_up(self, job_ids: Sequence[str]) -> list[KnownJob | None]:
         """What is known of each job, None for those never begun; for a few hundred at a time."""

@@ -31,6 +31,7 @@ from ._pins import PINS, SHARD
 from ._reader import JournalReader, read_only_uri
 from ._report import END, MERGED, STARTS, FailureCause
 from ._spending import Spending
+from ._waits import copy_waits
 
 _JOBS_FILE = "jobs file"
 _SHOWN = 20
@@ -337,6 +338,7 @@ def _copy(
         )
         names = ", ".join(COLUMNS)
         cursor.execute(f"INSERT INTO events SELECT seq + ?, attempt, n, {names} FROM shard.events", (offset,))
+        copy_waits(cursor, "shard")
         counts: Counter[str] = Counter()
         for state, count, silent in cursor.execute("SELECT state, count(*), sum(no_reply) FROM shard.jobs GROUP BY 1"):
             counts += Counter({state: count, "no_reply": silent})

@@ -131,7 +131,7 @@ class Outages:
             if not isinstance(state := health.state.value, Available):
                 held: Mapping[str, str] = {names.HELD: "server" if isinstance(state, Held) else "refusal"}
                 add_event(names.HOLD, held)
-                with doing("held"), self.one_more_waits():
+                with doing("held", cause=_problem(state)), self.one_more_waits():
                     async with self.give_up_place():
                         if not await self._take_turn(turn, health, error):
                             cause = error.__cause__
@@ -219,7 +219,7 @@ class DiskWait:
         self._outages._full[self] = (name, self._since, problem)
         add_event(names.HOLD, _DISK)
         try:
-            with doing("held"), trio.move_on_after(min(self._pause, left)):
+            with doing("held", cause=problem), trio.move_on_after(min(self._pause, left)):
                 await self._outages._over.wait()
         except BaseException:
             self.over()

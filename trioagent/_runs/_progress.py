@@ -16,6 +16,7 @@ from .._remote import NodeStatus
 from ..models import RateLimiter
 from ._budget import Budget
 from ._outages import Outage, Outages
+from ._waits import PendingWaits
 
 
 @attrs.frozen(kw_only=True)
@@ -120,22 +121,24 @@ class ProgressTracker:
     Args:
         total: how many jobs there are, if that is known.
         limit: how many of them this run takes at most.
+        waits: collects those of the jobs.
     """
 
-    def __init__(self, total: int | None, limit: int | None) -> None:
+    def __init__(self, total: int | None, limit: int | None, waits: PendingWaits) -> None:
         self._total, self._limit = total, math.inf if limit is None else limit
         self.skipped = self.skipped_failed = self.done = self.failed = self.left = 0
         self.no_reply = self.skipped_no_reply = 0
         self.seconds: Counter[str] = Counter()
         self._states: Counter[str] = Counter()
         self._began = trio.current_time()
+        self._waits = waits
         self._running: dict[str, tuple[float, Activity]] = {}
         self._cancel: Callable[[str], object] | None = None
         self._cut: Set[str] = frozenset()
 
     def activity(self, job_id: str, deadline: float) -> Activity:
         """A job starts."""
-        activity = Activity(deadline, partial(self._changed, job_id))
+        activity = Activity(deadline, partial(self._changed, job_id), partial(self._waits.note, job_id))
         self._running[job_id] = (trio.current_time(), activity)
         return activity
 

@@ -53,7 +53,7 @@ async def retrying(
         if verdict is None:
             failures.pop()
             continue
-        with doing("retrying"):
+        with doing("retrying", cause=str(failures[-1])):
             await trio.sleep(delay)
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import attrs
 
 from .._parsed_reply import ParsedReply
 from .._reply_parser import parse_reply
-from .._runs import AnswerEvent, JobDetails, JobState, NoteImage, ResultEvent, WorkEvent
+from .._runs import AnswerEvent, JobDetails, JobState, NoteImage, ResultEvent, Wait, WorkEvent
 from ..tools import version_of
 from ._diff import DiffHunk, diff_notes
 
@@ -89,7 +90,25 @@ class WorkEntry:
     kind: Literal["work"] = "work"
 
 
-Entry = Said | AnswerEntry | ResultEntry | WorkEntry
+@attrs.frozen(kw_only=True)
+class WaitEntry:
+    """Something that the job waited for (see `Wait`).
+
+    Attributes:
+        state: "retrying" (an attempt at a request had failed), "held" (a server was away, or a disk full) or "rate".
+        began: seconds since 1970.
+        cause: the error, in words; "" for a rate limit.
+    """
+
+    attempt: int
+    state: str
+    began: float
+    seconds: float
+    cause: str
+    kind: Literal["wait"] = "wait"
+
+
+Entry = Said | AnswerEntry | ResultEntry | WorkEntry | WaitEntry
 
 
 @attrs.frozen(kw_only=True)
@@ -121,6 +140,7 @@ def job_view(job: JobDetails) -> JobView:
     """All that is known of a job. In proportion to its conversation: for a worker thread."""
     outcome = job.outcome or {}
     messages = outcome.get("messages")
+    entries = _said(messages, job.attempts) if isinstance(messages, list) else _journaled(job)
     return JobView(
         id=job.id,
         state=job.state,
@@ -131,7 +151,7 @@ def job_view(job: JobDetails) -> JobView:
         usage=_object(outcome.get("usage")),
         metadata=_object(outcome.get("metadata")) or {},
         outcome={name: value for name, value in outcome.items() if name not in _SHOWN_APART},
-        entries=list(_said(messages)) if isinstance(messages, list) else list(_journaled(job)),
+        entries=list(_with_waits(entries, job)),
         left_out=job.left_out,
     )
 
@@ -140,39 +160,65 @@ def _object(value: object) -> Mapping[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _said(messages: Sequence[Any]) -> Iterator[Entry]:
-    """The messages of a conversation that has ended; its events are gone by then."""
+_Numbered = tuple[tuple[int, int] | None, Entry]  # the attempt, and the number of the event in it; None for no event
+
+
+def _with_waits(entries: Iterable[_Numbered], job: JobDetails) -> Iterator[Entry]:
+    """The entries, and each wait before the event that came after it."""
+    waits = deque(job.waits)
+    for place, entry in entries:
+        while waits and place is not None and (waits[0].attempt, waits[0].n) <= place:
+            yield _wait(waits.popleft())
+        yield entry
+    yield from map(_wait, waits)
+
+
+def _wait(wait: Wait) -> WaitEntry:
+    return WaitEntry(
+        attempt=wait.attempt, state=wait.state, began=wait.began, seconds=wait.seconds, cause=_cut(wait.cause)
+    )
+
+
+def _said(messages: Sequence[Any], attempt: int) -> Iterator[_Numbered]:
+    """The messages of a conversation that has ended; its events, an answer or a result each, are gone by then."""
+    n = 0
     for message in messages:
         if not isinstance(message, dict):
             continue
         role, text = str(message.get("role", "")), str(message.get("content", ""))
+        place = (attempt, n) if role in ("assistant", "tool") else None
+        n += place is not None
         if role == "assistant" and len(text) <= _PARSED_CHARACTERS:
-            yield _answer(parse_reply(text), None)
+            yield place, _answer(parse_reply(text), None)
         else:
-            yield Said(role, _cut(text))
+            yield place, Said(role, _cut(text))
 
 
-def _journaled(job: JobDetails) -> Iterator[Entry]:
+def _journaled(job: JobDetails) -> Iterator[_Numbered]:
     """The events of a job that has not ended well, with what its blocks changed."""
     contents = _Contents([entry.event for entry in job.events if isinstance(entry.event, ResultEvent)])
     for entry in job.events:
+        place = entry.attempt, entry.n
         match entry.event:
             case AnswerEvent() as event:
                 answer = _answer(event.answer, entry.attempt)
                 reason = event.finish_reason or ""
-                yield attrs.evolve(answer, tokens=event.usage.total_tokens, finish_reason=reason)
+                yield place, attrs.evolve(answer, tokens=event.usage.total_tokens, finish_reason=reason)
             case ResultEvent(result=result) as event:
-                yield ResultEntry(
-                    attempt=entry.attempt,
-                    locals=result.locals,
-                    error=_cut(result.error),
-                    printed=_cut(result.printed),
-                    saved=result.saved,
-                    tier=result.tier,
-                    changes=list(contents.changes(event)),
+                yield (
+                    place,
+                    ResultEntry(
+                        attempt=entry.attempt,
+                        locals=result.locals,
+                        error=_cut(result.error),
+                        printed=_cut(result.printed),
+                        saved=result.saved,
+                        tier=result.tier,
+                        changes=list(contents.changes(event)),
+                    ),
                 )
             case WorkEvent(body):
-                yield WorkEntry(attempt=entry.attempt, body=body)
+                yield place, WorkEntry(attempt=entry.attempt, body=body)
 
 
 def _answer(answer: ParsedReply, attempt: int | None) -> AnswerEntry:

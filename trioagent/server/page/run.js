@@ -470,9 +470,27 @@ function entryView(entry) {
       );
     case "result":
       return el("div.answer", {}, resultView(entry), entry.changes.map((change) => changeView(null, change)));
+    case "wait":
+      return waitView(entry);
     default:
       return facets("Journaled", entry.body);
   }
+}
+
+const WAITED = {
+  retrying: "before it was tried again",
+  held: "for the server, or for room on the disk",
+  rate: "for the rate limit",
+};
+
+function waitView(entry) {
+  const when = new Date(entry.began * 1000);
+  return el(
+    "p.wait",
+    { title: when.toLocaleString() },
+    icon("history"),
+    el("span", {}, el("strong", {}, `Waited ${duration(entry.seconds)}`), ` ${WAITED[entry.state] ?? entry.state}`, entry.cause && `: ${entry.cause}`),
+  );
 }
 
 function answerFacts(entry) {

@@ -125,6 +125,11 @@ class Browser:
         script = "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input'))"
         self.driver.execute_script(script, self.one(selector), text)
 
+    def choose(self, selector: str, value: str) -> None:
+        """Choose one of a list's options, once it is there."""
+        self.wait(lambda: self.all(f"{selector} option[value='{value}']"), f"{value} in {selector}")
+        self.one(selector).send_keys(value)
+
     def say(self, text: str) -> None:
         """Say something in the chat that is shown, once it has its session."""
         before = len(self.all(".turn"))

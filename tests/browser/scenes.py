@@ -121,6 +121,22 @@ def _job(browser: Browser) -> None:
     browser.one("[role=option] .id")
 
 
+def _evaluation(browser: Browser) -> None:
+    browser.go("#/run/eval-rules")
+    browser.one(".chart .all")
+    browser.choose("#compared", "eval-search")
+    browser.wait(lambda: len(browser.all(".chart .point")) == 10)
+    browser.one("[role=option] .id")
+
+
+def _wrong(browser: Browser) -> None:
+    browser.go("#/run/eval-rules")
+    browser.one(".segments button", "Wrong").click()
+    browser.one(".jobs .summary", "31 jobs")
+    browser.one("[role=option]", "update-00").click()
+    browser.one(".grade-box .diff")
+
+
 def _start(browser: Browser) -> None:
     browser.go("#/")
     browser.one(".card")
@@ -140,6 +156,8 @@ SCENES: Sequence[Scene] = (
     Scene("review", _review),
     Scene("run", _run),
     Scene("job", _job),
+    Scene("evaluation", _evaluation),
+    Scene("wrong", _wrong),
     Scene("start", _start),
     Scene("empty", _empty),
 )
@@ -159,6 +177,8 @@ def serve_scenes(folder: Path) -> Iterator[str]:
     (folder / "memories" / "new").mkdir(parents=True)
     trio.run(_make_memory, folder / "memories" / "robin")
     trio.run(_make_run, folder / "runs" / "july")
+    trio.run(make_evaluation, folder / "runs" / "eval-rules", "agent", 0.55)
+    trio.run(make_evaluation, folder / "runs" / "eval-search", "search-only", 0.35)
     with page_server(folder / "memories", runs=folder / "runs", model=ScriptedModel(_answer, name="scripted")) as link:
         yield link
 
@@ -196,6 +216,44 @@ async def _make_memory(path: Path) -> None:
         async with memory.lease() as lease:
             writes = {path: text.encode() for path, text in changes.items()}
             await lease.commit(ChangeSet(writes=writes), origin=CommitOrigin(author="offline-rules", said=said, turn=1))
+
+
+async def make_evaluation(run_dir: Path, baseline: str, easy: float) -> None:
+    """An evaluation whose samples were graded: a journal, and the rows beside it."""
+    chance = random.Random(5)
+    rows = []
+    async with open_journal(run_dir, "evaluation samples") as journal:
+        for category, ease in (("retrieval", 0.3), ("update", 0.0), ("clarification", -0.2), ("filter", -0.3)):
+            for number in range(15):
+                right = chance.random() < easy + ease
+                key = f"{category}-{number:02}"
+                row = {
+                    **DONE,
+                    "kind": "sample",
+                    "suite": "md-memory",
+                    "baseline": baseline,
+                    "model": "" if baseline == "search-only" else "offline-rules",
+                    "category": category,
+                    "score": float(right),
+                    "reason": "the reply says 'Porto'" if right else "the reply does not say 'Porto'",
+                    "graded_by": "match",
+                    "expected": "Porto",
+                    "reply": "You live in Porto." if right else "I do not know where you live.",
+                    "turns": 2,
+                    "blocks": 1,
+                    "repairs": {},
+                    "cuts": 0,
+                    "seconds": 1.5,
+                    "notes_before": {"user.md": USER},
+                    "notes_after": {"user.md": USER.replace("[[Lisbon]] since", "[[Porto]] since")},
+                }
+                await journal.begin(key, "digest")
+                await journal.finish(key, "done", row, Spending(900, 60, 0.0))
+                rows.append({"id": key, "attempts": 1, **row})
+    (run_dir / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    status = StatusFile(run_dir, "offline-rules")
+    status.write(at(30.0, total=60, done=60, tokens_total=57_600), ended=True)
+    (run_dir / "report.json").write_text(json.dumps({"stopped": ""}))
 
 
 async def _make_run(run_dir: Path) -> None:

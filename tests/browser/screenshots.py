@@ -9,7 +9,7 @@ from .chromium import Browser, missing, open_browser
 from .scenes import SCENES, serve_scenes
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
-SHOWN = ("note", "search", "graph", "history", "chat", "review", "run", "job")
+SHOWN = ("note", "search", "graph", "history", "chat", "review", "run", "job", "evaluation", "wrong")
 DARK = ("note", "run")
 
 

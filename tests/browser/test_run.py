@@ -17,9 +17,12 @@ from tests.runs.test_control import going
 from tests.runs.test_series import at
 from trioagent._runs._lock import take_run_lock
 from trioagent._runs._report import StatusFile
+from trioagent._runs._waits import Wait, insert_waits
+from trioagent.evals import read_scores
 
 from .chromium import Browser
 from .page_server import page_server
+from .scenes import serve_scenes
 
 pytestmark = [pytest.mark.real, pytest.mark.browser]
 LARGE = 100_000
@@ -169,4 +172,54 @@ def test_a_hundred_thousand_jobs(browser: Browser, tmp_path: Path) -> None:
         assert len(browser.all("[role=option]")) < 60
         browser.one(".cause", "DeadlineExceededError").click()
         browser.one(".jobs .summary", "3,333 jobs")
+        browser.leave()
+
+
+def test_what_a_job_has_waited_for(browser: Browser, run_dir: Path) -> None:
+    with sqlite3.connect(run_dir / "journal.db") as connection:
+        waits = [Wait(attempt=1, n=0, state="held", began=1.79e9, seconds=119.7, cause="<b>503</b>: busy")]
+        for job in ("failed-0", "done-0"):
+            insert_waits(connection.cursor(), job, waits, before=0)
+    connection.close()
+    with page_server(None, runs=run_dir) as link:
+        for job in ("failed-0", "done-0"):
+            browser.open(link, f"#/run/july/jobs/{job}")
+            words = browser.one(".job .wait").text
+            assert words == "Waited 2 min 0 s for the server, or for room on the disk: <b>503</b>: busy"
+        browser.leave()
+
+
+def percent(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
+def test_an_evaluation(browser: Browser, tmp_path: Path) -> None:
+    """Scores with intervals, what is wrong and why, and the comparison with another one."""
+    with serve_scenes(tmp_path) as link:
+        browser.open(link, "#/run/eval-rules")
+        browser.one(".chart .all")
+        found = read_scores(tmp_path / "runs" / "eval-rules")
+        expected = [
+            [each.category, percent(each.score), f"{percent(each.low)} to {percent(each.high)}", str(each.samples), ""]
+            for each in (*found.categories, found.total)
+        ]
+        rows = [
+            [cell.text for cell in row.find_elements("css selector", "th, .number")]
+            for row in browser.all(".chart tbody tr")
+        ]
+        assert rows == expected
+        assert len(browser.all(".chart .point")) == 5
+        browser.choose("#compared", "eval-search")
+        browser.one(".evaluation h3", "eval-search minus eval-rules, in points")
+        browser.wait(lambda: len(browser.all(".chart .point")) == 10)
+        browser.one(".segments button", "Wrong").click()
+        browser.one(".jobs .summary", f"{60 - found.total.correct} jobs")
+        browser.one("[role=option]", "the reply does not say 'Porto'").click()
+        browser.one(".grade-box.wrong", "Score 0.00")
+        browser.one(".grade-box", "I do not know where you live.")
+        browser.one(".grade-box .added")
+        browser.go("#/run/july")
+        browser.one(".run h1", "july")
+        assert not browser.all(".evaluation:not([hidden])")
+        assert browser.complaints() == []
         browser.leave()

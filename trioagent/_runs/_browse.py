@@ -24,7 +24,7 @@ MOST_ROWS = 500
 MOST_EVENTS = 2_000
 MOST_WAITS = 1_000
 """Of one job that are read."""
-Filter = Literal["", "running", "done", "failed", "no_reply"]
+Filter = Literal["", "running", "done", "failed", "no_reply", "wrong"]
 
 # An error's type, with a server's status: what a run counts by as well (`BatchReport.causes`).
 _CAUSE = (
@@ -32,6 +32,9 @@ _CAUSE = (
     "|| coalesce(' ' || json_extract(outcome, '$.error.fields.status'), '') ELSE '' END"
 )
 _MESSAGE = "CASE WHEN json_valid(outcome) THEN substr(json_extract(outcome, '$.error.message'), 1, 300) END"
+_SCORE = "CASE WHEN json_valid(outcome) THEN json_extract(outcome, '$.score') END"
+_REASON = "CASE WHEN json_valid(outcome) THEN substr(json_extract(outcome, '$.reason'), 1, 300) END"
+_RIGHT = 0.5  # the least score of a sample that counts as answered
 _NUMBERS = (
     "CASE WHEN json_valid(outcome) THEN coalesce(json_extract(outcome, '$.usage.prompt_tokens'), 0) "
     "+ coalesce(json_extract(outcome, '$.usage.completion_tokens'), 0) END, "
@@ -47,6 +50,8 @@ class JobRow:
         cause: of one that failed: the error's type, with a server's status.
         message: of one that failed: the error's words, cut.
         tokens, turns: of one that is done, where its outcome says so.
+        score: of a sample of an evaluation that was graded, from 0 to 1; else None.
+        reason: of the grade, in words, cut.
     """
 
     id: str
@@ -57,6 +62,8 @@ class JobRow:
     message: str
     tokens: int | None
     turns: int | None
+    score: float | None = None
+    reason: str = ""
 
 
 @attrs.frozen
@@ -111,7 +118,8 @@ class RunBrowser(JournalReader):
         """Jobs by number of row.
 
         Args:
-            state: only those in it; "no_reply" are those that are done and left a message without a reply.
+            state: only those in it; "no_reply" are those that are done and left a message without a reply, "wrong" are
+                samples of an evaluation with a score below one half.
             cause: only those that failed for it (see `JobRow.cause`).
             contains: only those with this text in their id.
             offset: of the first row.
@@ -131,7 +139,7 @@ class RunBrowser(JournalReader):
             ]
             marks = ", ".join("?" * len(numbers))
             select = (
-                f"SELECT id, state, attempts, {self._no_reply}, {_CAUSE}, {_MESSAGE}, {_NUMBERS} "
+                f"SELECT id, state, attempts, {self._no_reply}, {_CAUSE}, {_MESSAGE}, {_NUMBERS}, {_SCORE}, {_REASON} "
                 f"FROM jobs WHERE seq IN ({marks}) ORDER BY seq"
             )
             return JobPage(total, [_job_row(row) for row in cursor.execute(select, numbers)])
@@ -206,6 +214,8 @@ class RunBrowser(JournalReader):
         values: list[object] = []
         if state == "no_reply":
             parts.append(f"state = 'done' AND {self._no_reply} = 1")
+        elif state == "wrong":
+            parts.append(f"state = 'done' AND {_SCORE} < {_RIGHT}")
         elif state:
             parts.append("state = ?")
             values.append(state)
@@ -219,7 +229,7 @@ class RunBrowser(JournalReader):
 
 
 def _job_row(row: Sequence[Any]) -> JobRow:
-    job_id, state, attempts, silent, cause, message, tokens, turns = row
+    job_id, state, attempts, silent, cause, message, tokens, turns, score, reason = row
     failed, done = state == "failed", state == "done"
     return JobRow(
         id=job_id,
@@ -230,4 +240,6 @@ def _job_row(row: Sequence[Any]) -> JobRow:
         message=(message or "") if failed else "",
         tokens=tokens if done and isinstance(tokens, int) else None,
         turns=turns if done and isinstance(turns, int) else None,
+        score=float(score) if done and isinstance(score, int | float) else None,
+        reason=reason if done and isinstance(score, int | float) and isinstance(reason, str) else "",
     )

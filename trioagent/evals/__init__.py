@@ -25,7 +25,9 @@ from ._memories import write_notes as write_notes
 from ._report import SAMPLES as SAMPLES
 from ._report import CategoryScore as CategoryScore
 from ._report import EvalReport as EvalReport
+from ._report import EvalScores as EvalScores
 from ._report import compare_runs as compare_runs
+from ._report import read_scores as read_scores
 from ._run import SampleMemoryGoneError as SampleMemoryGoneError
 from ._run import SetUpFailedError as SetUpFailedError
 from ._run import check_baseline as check_baseline

@@ -102,6 +102,49 @@ def make_report(samples: Sequence[Sample], run: BatchReport, *, suite: str, mode
     return report
 
 
+@attrs.frozen(kw_only=True)
+class EvalScores:
+    """What the rows of an evaluation say so far, while it runs too.
+
+    Attributes:
+        suite, model, baseline: "" where there is no row yet.
+        categories: by name.
+        total: all samples that have ended.
+    """
+
+    suite: str
+    model: str
+    baseline: str
+    categories: tuple[CategoryScore, ...]
+    total: CategoryScore
+
+
+def read_scores(run_dir: Path) -> EvalScores:
+    """The scores in a run directory. Synchronous, in proportion to its rows; for a worker thread.
+
+    Raises:
+        InvalidInputError: it holds no evaluation.
+    """
+    graded = _graded(run_dir)
+    failed = {
+        str(row["id"]): row
+        for row in _rows(run_dir / FAILURES)
+        if row.get("kind") == "sample" and str(row["id"]) not in graded
+    }
+    rows = {**graded, **failed}
+    by_category: dict[str, list[str]] = {}
+    for key, row in rows.items():
+        by_category.setdefault(str(row.get("category", "")), []).append(key)
+    one = next(iter(rows.values()), {})
+    return EvalScores(
+        suite=str(one.get("suite", "")),
+        model=str(one.get("model", "")),
+        baseline=str(one.get("baseline", "")),
+        categories=tuple(_score(name, by_category[name], graded, set(failed)) for name in sorted(by_category)),
+        total=_score("all", list(rows), graded, set(failed)),
+    )
+
+
 def _score(
     category: str, keys: Sequence[str], graded: Mapping[str, Mapping[str, Any]], failed: set[str]
 ) -> CategoryScore:

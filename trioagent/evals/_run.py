@@ -321,7 +321,8 @@ class _Samples:
 
     async def failure(self, job: EvalJob, record: JobRecord, error: Exception) -> Mapping[str, Any]:
         self._plan.end(job, "failed")
-        return {**failure(error, {}, ""), **self._provenance(job)}
+        category = {} if job.sample is None else {"category": job.sample.category}
+        return {**failure(error, {}, ""), **self._provenance(job), **category}
 
     async def _tell(self, job: EvalJob, record: JobRecord, began: float) -> JobEnd | None:
         memory = folder_of(self._dir, SET_UPS, job.set_up.id)

@@ -25,8 +25,9 @@ from .._runs import (
     read_series,
     send_control,
 )
+from ..evals import EvalScores
 from ..memory import HistoryDiff, Memory, NoteContent, Revision, UndoneChanges, access_rules
-from . import _graph, _notes, _writes
+from . import _evaluations, _graph, _notes, _writes
 from ._context import ServerContext
 from ._openapi import document
 from ._operations import Answer, Operation, RestCall, make_route, require_precondition
@@ -62,9 +63,14 @@ class NewMemory:
 
 @attrs.frozen
 class RunNames:
-    """The names of all runs, sorted."""
+    """The names of all runs, sorted.
+
+    Attributes:
+        graded: those of them that are evaluations.
+    """
 
     runs: Sequence[str]
+    graded: Sequence[str] = ()
 
 
 @attrs.frozen(kw_only=True)
@@ -124,7 +130,8 @@ class GraphQuery:
 class JobsQuery:
     """
     Attributes:
-        state: only jobs in it; "no_reply" are those that are done and left a message without a reply.
+        state: only jobs in it; "no_reply" are those that are done and left a message without a reply, "wrong" are
+            samples of an evaluation with a score below one half.
         cause: only jobs that failed for it, as the failures name it.
         contains: only jobs with this text in their id.
         offset: of the first row, from 0.
@@ -297,7 +304,7 @@ async def _undo(context: ServerContext, call: RestCall) -> Answer:
 
 
 async def _runs(context: ServerContext, call: RestCall) -> Answer:
-    return Answer(value=RunNames(await _in_thread(context.runs.names)))
+    return Answer(value=await _in_thread(lambda: RunNames(context.runs.names(), context.runs.graded())))
 
 
 async def _run(context: ServerContext, call: RestCall) -> Answer:
@@ -324,6 +331,16 @@ async def _job(context: ServerContext, call: RestCall) -> Answer:
 
 async def _failures(context: ServerContext, call: RestCall) -> Answer:
     return Answer(value=await _of_run(context, call, lambda browser: Failures(browser.causes())))
+
+
+async def _evaluation(context: ServerContext, call: RestCall) -> Answer:
+    read = _if_found(_evaluations.scores)
+    return Answer(value=await _in_thread(lambda: read(context.runs.path(call.path["run"]))))
+
+
+async def _compare(context: ServerContext, call: RestCall) -> Answer:
+    read, runs = _if_found(_evaluations.comparison), context.runs
+    return Answer(value=await _in_thread(lambda: read(runs.path(call.path["run"]), runs.path(call.query.other))))
 
 
 async def _series(context: ServerContext, call: RestCall) -> Answer:
@@ -558,6 +575,25 @@ OPERATIONS: Sequence[Operation] = (
         handler=_control,
         body=ControlRequest,
         errors=(404, 409),
+    ),
+    Operation(
+        method="GET",
+        path=f"{_RUN}/evaluation",
+        name="read_evaluation",
+        summary="The scores of an evaluation, by category, with their 95 % intervals.",
+        answer=EvalScores,
+        handler=_evaluation,
+        errors=(404,),
+    ),
+    Operation(
+        method="GET",
+        path=f"{_RUN}/evaluation/comparison",
+        name="compare_evaluations",
+        summary="An evaluation and another one, on the samples that both have graded.",
+        answer=_evaluations.EvalComparison,
+        handler=_compare,
+        query=_evaluations.EvaluationQuery,
+        errors=(404,),
     ),
     Operation(
         method="GET",

@@ -10,6 +10,7 @@ from typing import Any
 import attrs
 
 from .._runs import FailureCause, read_run_status, takes_commands
+from ..evals import SAMPLES
 from ._memories import NAME
 from ._request_error import RequestError
 
@@ -28,6 +29,7 @@ class RunView:
         last: what the run itself wrote last, once a second: ``pid``, ``model``, ``began``, ``written``, ``ended``,
             ``progress``; null if it wrote nothing.
         report: of the last start that came to an end, if none has begun since; or null.
+        graded: it is an evaluation, whose samples have scores.
     """
 
     name: str
@@ -38,6 +40,7 @@ class RunView:
     cost: float
     last: Mapping[str, Any] | None
     report: Mapping[str, Any] | None
+    graded: bool = False
 
 
 @attrs.frozen
@@ -66,6 +69,10 @@ class RunDirectories:
         with os.scandir(self._root) as entries:
             names = [entry.name for entry in entries if NAME.fullmatch(entry.name) and entry.is_dir()]
         return sorted(name for name in names if (self._root / name / _JOURNAL).is_file())
+
+    def graded(self) -> list[str]:
+        """The names of those that are evaluations."""
+        return [name for name in self.names() if (self.path(name) / SAMPLES).is_file()]
 
     def path(self, name: str) -> Path:
         """The directory of the run of this name.
@@ -98,4 +105,5 @@ def read_run(name: str, path: Path) -> RunView:
         cost=status.spent.cost,
         last=status.last,
         report=status.report,
+        graded=(path / SAMPLES).is_file(),
     )

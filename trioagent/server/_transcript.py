@@ -17,7 +17,9 @@ from ._diff import DiffHunk, diff_notes
 MOST_CHARACTERS = 200_000
 """Of one text that are shown."""
 _PARSED_CHARACTERS = 100_000
-_SHOWN_APART = ("messages", "usage", "error", "metadata", "last_response")
+_NAME_CHARACTERS = 200
+_SHOWN_APART = frozenset({"messages", "usage", "error", "metadata", "last_response"})
+_OF_GRADES = frozenset({"score", "reason", "graded_by", "expected", "reply", "notes_before", "notes_after"})
 
 
 @attrs.frozen
@@ -112,6 +114,30 @@ Entry = Said | AnswerEntry | ResultEntry | WorkEntry | WaitEntry
 
 
 @attrs.frozen(kw_only=True)
+class GradeView:
+    """How a sample of an evaluation was graded.
+
+    Attributes:
+        score: from 0 to 1.
+        reason: of the grade, in the grader's words.
+        graded_by: "match", or the judge's name.
+        expected: what is a right answer, for people.
+        reply: the answer.
+        changes: what was done to the notes.
+        notes: those that the row has, as they were before; of a wrong answer all, if they are not too much.
+    """
+
+    score: float
+    reason: str
+    graded_by: str
+    category: str
+    expected: str
+    reply: str
+    changes: Sequence[ChangeEntry]
+    notes: Mapping[str, str]
+
+
+@attrs.frozen(kw_only=True)
 class JobView:
     """A job with its transcript.
 
@@ -119,6 +145,7 @@ class JobView:
         error: why it failed, with its fields; or null.
         last_response: the last thing that the model of a failed job said.
         usage: tokens and cost of one that is done; or null.
+        grade: of a sample of an evaluation; or null.
         outcome: what else came of it.
         left_out: entries that are not shown.
     """
@@ -131,6 +158,7 @@ class JobView:
     last_response: str
     usage: Mapping[str, Any] | None
     metadata: Mapping[str, Any]
+    grade: GradeView | None
     outcome: Mapping[str, Any]
     entries: Sequence[Entry]
     left_out: int
@@ -140,6 +168,8 @@ def job_view(job: JobDetails) -> JobView:
     """All that is known of a job. In proportion to its conversation: for a worker thread."""
     outcome = job.outcome or {}
     messages = outcome.get("messages")
+    grade = _grade(outcome)
+    apart = _SHOWN_APART if grade is None else _SHOWN_APART | _OF_GRADES
     entries = _said(messages, job.attempts) if isinstance(messages, list) else _journaled(job)
     return JobView(
         id=job.id,
@@ -150,7 +180,8 @@ def job_view(job: JobDetails) -> JobView:
         last_response=_cut(str(outcome.get("last_response") or "")),
         usage=_object(outcome.get("usage")),
         metadata=_object(outcome.get("metadata")) or {},
-        outcome={name: value for name, value in outcome.items() if name not in _SHOWN_APART},
+        grade=grade,
+        outcome={name: value for name, value in outcome.items() if name not in apart},
         entries=list(_with_waits(entries, job)),
         left_out=job.left_out,
     )
@@ -158,6 +189,38 @@ def job_view(job: JobDetails) -> JobView:
 
 def _object(value: object) -> Mapping[str, Any] | None:
     return value if isinstance(value, dict) else None
+
+
+def _grade(outcome: Mapping[str, Any]) -> GradeView | None:
+    score = outcome.get("score")
+    if isinstance(score, bool) or not isinstance(score, int | float):
+        return None
+    before, after = _texts(outcome.get("notes_before")), _texts(outcome.get("notes_after"))
+    changed = [path for path in sorted({*before, *after}) if before.get(path) != after.get(path)]
+    return GradeView(
+        score=float(score),
+        reason=_cut(str(outcome.get("reason") or "")),
+        graded_by=str(outcome.get("graded_by") or "")[:_NAME_CHARACTERS],
+        category=str(outcome.get("category") or "")[:_NAME_CHARACTERS],
+        expected=_cut(str(outcome.get("expected") or "")),
+        reply=_cut(str(outcome.get("reply") or "")),
+        changes=[_changed(path, before.get(path), after.get(path)) for path in changed],
+        notes={path: _cut(text) for path, text in before.items()},
+    )
+
+
+def _texts(notes: object) -> dict[str, str]:
+    if not isinstance(notes, dict):
+        return {}
+    return {path: text for path, text in notes.items() if isinstance(text, str)}
+
+
+def _changed(path: str, before: str | None, after: str | None) -> ChangeEntry:
+    action: Literal["made", "changed", "deleted"] = "changed"
+    if before is None or after is None:
+        action = "made" if before is None else "deleted"
+    old, new = (None if text is None else text.encode("utf-8", "replace") for text in (before, after))
+    return ChangeEntry(path=path, action=action, hunks=diff_notes(old, new))
 
 
 _Numbered = tuple[tuple[int, int] | None, Entry]  # the attempt, and the number of the event in it; None for no event

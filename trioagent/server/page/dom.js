@@ -55,14 +55,16 @@ const ICONS = {
 };
 
 export function icon(name) {
-  const svg = document.createElementNS(SVG, "svg");
-  svg.setAttribute("viewBox", "0 0 16 16");
-  svg.setAttribute("class", "icon");
-  svg.setAttribute("aria-hidden", "true");
-  const path = document.createElementNS(SVG, "path");
-  path.setAttribute("d", ICONS[name]);
-  svg.append(path);
-  return svg;
+  return svg("svg.icon", { viewBox: "0 0 16 16", "aria-hidden": "true" }, svg("path", { d: ICONS[name] }));
+}
+
+// The same as `el`, for drawings: attributes alone.
+export function svg(name, attributes, ...children) {
+  const [tag, ...classes] = name.split(".");
+  const node = document.createElementNS(SVG, tag);
+  if (classes.length) node.setAttribute("class", classes.join(" "));
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, String(value));
+  return append(node, children);
 }
 
 // What a view shows when there is nothing, or when something went wrong.

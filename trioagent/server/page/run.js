@@ -3,7 +3,8 @@
 import { encodePath, get, request, runHref, runUrl } from "./api.js";
 import { changeView, resultView } from "./chat.js";
 import { codeBlock } from "./code.js";
-import { count, debounced, duration, el, icon, notice, plural, problem, replace, short } from "./dom.js";
+import { Evaluation } from "./evaluation.js";
+import { append, count, debounced, duration, el, icon, notice, plural, problem, replace, short } from "./dom.js";
 import { VirtualList } from "./list.js";
 import { Plots } from "./plots.js";
 
@@ -16,6 +17,7 @@ const STATES = [
   ["running", "Open"],
   ["no_reply", "No reply"],
 ];
+const WRONG = ["wrong", "Wrong"]; // of an evaluation
 const WORDS = { done: "done", failed: "failed", running: "open" };
 const ENDINGS = {
   "": "got through all jobs",
@@ -46,6 +48,8 @@ export class RunView {
     this.control = null; // what the run said when it was last asked to do something
     this.said = el("p.warning", { role: "alert" });
     this.plots = new Plots(PLOTS);
+    this.evaluation = new Evaluation(name);
+    this.graded = false;
     this.find = el("input", {
       type: "search",
       placeholder: "Find a job by its id",
@@ -69,10 +73,11 @@ export class RunView {
     this.causes = el("section.causes", { "aria-label": "Failures by cause" });
     this.detail = el("section.job", { "aria-label": "Job", tabIndex: -1 });
     this.element = el(
-      "div.run",
+      "div.run.coming", // until it is known what is above the jobs
       {},
       this.head,
       this.plots.element,
+      this.evaluation.element,
       el(
         "div.run-body",
         {},
@@ -123,14 +128,27 @@ export class RunView {
       const ended = (run.counts.done ?? 0) + (run.counts.failed ?? 0);
       if (this.ended !== undefined && ended !== this.ended) this.reload(true);
       this.ended = ended;
-      if (this.run?.counts.failed !== run.counts.failed) this.loadCauses();
+      if (!this.run || this.run.counts.failed !== run.counts.failed) this.loadCauses();
+      if (run.graded && (this.graded === false || ended !== this.graded)) await this.showGrades(ended);
       this.run = run;
       this.plots.element.hidden = series.seconds.length < 2;
+      this.element.classList.remove("coming");
       if (run.running) this.again();
     } catch (error) {
       if (this.left) return;
+      this.element.classList.remove("coming");
       replace(this.head, problem(error, () => this.refresh()));
     }
+  }
+
+  async showGrades(ended) {
+    const first = this.graded === false;
+    this.graded = ended;
+    await this.evaluation.refresh();
+    this.element.classList.add("graded");
+    if (!first) return;
+    this.drawFilters();
+    this.reload(true); // rows have scores now
   }
 
   // What `trioagent ctl` can do as well.
@@ -210,7 +228,7 @@ export class RunView {
   drawFilters() {
     replace(
       this.filters,
-      STATES.map(([state, label]) =>
+      (this.graded === false ? STATES : [...STATES, WRONG]).map(([state, label]) =>
         el("button", { "aria-pressed": String(this.filter.state === state), onclick: () => this.setFilter({ state, cause: "" }) }, label),
       ),
     );
@@ -281,13 +299,15 @@ export class RunView {
     }
     element.classList.toggle("current", job.id === this.job);
     const silent = job.no_reply && job.state === "done";
-    element.append(
-      el("span.dot", { class: silent ? "no-reply" : job.state, "aria-hidden": "true" }),
+    const wrong = job.score !== null && job.score < 0.5;
+    append(element, [
+      el("span.dot", { class: wrong || silent ? "no-reply" : job.state, "aria-hidden": "true" }),
       el("span.id", { title: job.id }, job.id),
-      el("span.what", { title: job.message }, job.state === "failed" ? job.cause || "failed" : silent ? "no reply" : WORDS[job.state]),
+      el("span.what", { title: job.reason || job.message }, job.reason || (job.state === "failed" ? job.cause || "failed" : silent ? "no reply" : WORDS[job.state])),
+      this.graded !== false && el("span.number", {}, job.score === null ? "" : job.score.toFixed(2)),
       el("span.number", {}, job.attempts > 1 ? plural(job.attempts, "attempt") : ""),
       el("span.number", {}, job.tokens ? `${short(job.tokens)} tok` : ""),
-    );
+    ]);
   }
 
   openRow(index) {
@@ -408,9 +428,25 @@ function jobHead(job, run, controls) {
     el("p.quiet", {}, facts.join(" · ")),
     controls && el("div.actions", {}, controls),
     job.error && errorView(job.error),
+    job.grade && gradeView(job.grade),
     waits(job.outcome.seconds_by_state),
     Object.keys(job.metadata).length > 0 && facets("Metadata", job.metadata),
     Object.keys(job.outcome).length > 0 && facets("More of the outcome", job.outcome),
+  );
+}
+
+function gradeView(grade) {
+  const right = grade.score >= 0.5;
+  const line = (label, text) => text && [el("dt", {}, label), el("dd", {}, text)];
+  return el(
+    "div.grade-box",
+    { role: "group", "aria-label": "Grade", class: right ? "right" : "wrong" },
+    el("strong", {}, `Score ${grade.score.toFixed(2)}`),
+    el("p", {}, grade.reason),
+    el("dl", {}, line("Category", grade.category), line("Expected", grade.expected), line("Reply", grade.reply || "none"), line("Graded by", grade.graded_by)),
+    grade.changes.length > 0 && el("details", { open: true }, el("summary", {}, `What it did to the notes: ${plural(grade.changes.length, "note")}`), grade.changes.map((change) => changeView(null, change))),
+    Object.keys(grade.notes).length > 0 &&
+      el("details", {}, el("summary", {}, `${plural(Object.keys(grade.notes).length, "note")} before`), Object.entries(grade.notes).map(([path, text]) => el("div", {}, el("p.label", {}, path), el("pre.output", { tabIndex: 0, role: "region", "aria-label": path }, text)))),
   );
 }
 

@@ -1,0 +1,70 @@
+"""Evaluations for the page: scores by category, and two runs compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+
+import attrs
+
+from .._runs import FAILURES
+from ..evals import SAMPLES, Comparison, EvalScores, compare_runs, read_scores
+
+_Stamp = tuple[tuple[int, int], ...]  # of the files that are read: when each was changed, and its size
+
+
+@attrs.frozen(kw_only=True)
+class EvaluationQuery:
+    """
+    Attributes:
+        other: the name of the run to compare with.
+    """
+
+    other: str
+
+
+@attrs.frozen(kw_only=True)
+class EvalComparison:
+    """Two evaluations, on the samples that both have graded.
+
+    Attributes:
+        total: all of these.
+        categories: by name.
+    """
+
+    total: Comparison
+    categories: Mapping[str, Comparison]
+
+
+def scores(run_dir: Path) -> EvalScores:
+    """The scores of an evaluation. For a worker thread: intervals are resampled, where rows have changed."""
+    return _scores(run_dir, _stamp(run_dir))
+
+
+def comparison(first: Path, second: Path) -> EvalComparison:
+    """Two evaluations. For a worker thread."""
+    return _comparison(first, second, _stamp(first) + _stamp(second))
+
+
+@lru_cache(maxsize=32)
+def _scores(run_dir: Path, stamp: _Stamp) -> EvalScores:
+    return read_scores(run_dir)
+
+
+@lru_cache(maxsize=32)
+def _comparison(first: Path, second: Path, stamp: _Stamp) -> EvalComparison:
+    total, categories = compare_runs(first, second)
+    return EvalComparison(total=total, categories=categories)
+
+
+def _stamp(run_dir: Path) -> _Stamp:
+    found = []
+    for name in (SAMPLES, FAILURES):
+        try:
+            stat = (run_dir / name).stat()
+        except FileNotFoundError:
+            found.append((0, 0))
+        else:
+            found.append((stat.st_mtime_ns, stat.st_size))
+    return tuple(found)

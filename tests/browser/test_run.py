@@ -17,7 +17,7 @@ from tests.runs.test_control import going
 from tests.runs.test_series import at
 from trioagent._runs._lock import take_run_lock
 from trioagent._runs._report import StatusFile
-from trioagent._runs._waits import Wait, insert_waits
+from trioagent._runs._waits import JobWait, insert_waits
 from trioagent.evals import read_scores
 
 from .chromium import Browser
@@ -177,7 +177,7 @@ def test_a_hundred_thousand_jobs(browser: Browser, tmp_path: Path) -> None:
 
 def test_what_a_job_has_waited_for(browser: Browser, run_dir: Path) -> None:
     with sqlite3.connect(run_dir / "journal.db") as connection:
-        waits = [Wait(attempt=1, n=0, state="held", began=1.79e9, seconds=119.7, cause="<b>503</b>: busy")]
+        waits = [JobWait(attempt=1, n=0, state="held", began=1.79e9, seconds=119.7, cause="<b>503</b>: busy")]
         for job in ("failed-0", "done-0"):
             insert_waits(connection.cursor(), job, waits, before=0)
     connection.close()

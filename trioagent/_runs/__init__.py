@@ -72,5 +72,5 @@ from ._rows import checked_rows as checked_rows
 from ._series import RunSeries as RunSeries
 from ._series import read_series as read_series
 from ._spending import Spending as Spending
-from ._waits import Wait as Wait
+from ._waits import JobWait as JobWait
 from ._work import JobEnd as JobEnd

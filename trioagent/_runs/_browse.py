@@ -18,7 +18,7 @@ from ._events import COLUMNS, Event, decode_event
 from ._journal import SCHEMA_VERSION, JobState
 from ._reader import JournalReader
 from ._report import FailureCause
-from ._waits import Wait, read_waits
+from ._waits import JobWait, read_waits
 
 MOST_ROWS = 500
 MOST_EVENTS = 2_000
@@ -100,7 +100,7 @@ class JobDetails:
     no_reply: bool
     outcome: Mapping[str, Any] | None
     events: Sequence[JournaledEvent]
-    waits: Sequence[Wait]
+    waits: Sequence[JobWait]
     left_out: int
 
 

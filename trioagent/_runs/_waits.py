@@ -29,7 +29,7 @@ _COLUMNS = "attempt, n, state, began, seconds, cause"
 
 
 @attrs.frozen(kw_only=True)
-class Wait:
+class JobWait:
     """One wait of a job.
 
     Attributes:
@@ -53,7 +53,7 @@ class PendingWaits:
     """Waits that are not journaled yet, by job."""
 
     def __init__(self) -> None:
-        self._by_job: dict[str, list[Wait]] = {}
+        self._by_job: dict[str, list[JobWait]] = {}
 
     def note(self, job_id: str, state: str, seconds: float, cause: str) -> None:
         """A job has waited; the attempt and the number of the next event are given by `take`."""
@@ -65,19 +65,19 @@ class PendingWaits:
             waits[-1] = attrs.evolve(waits[-1], seconds=waits[-1].seconds + seconds)
             return
         began = time.time() - seconds
-        waits.append(Wait(attempt=0, n=0, state=state, began=began, seconds=seconds, cause=cause[:_CAUSE_CHARS]))
+        waits.append(JobWait(attempt=0, n=0, state=state, began=began, seconds=seconds, cause=cause[:_CAUSE_CHARS]))
 
-    def take(self, job_id: str) -> Sequence[Wait]:
+    def take(self, job_id: str) -> Sequence[JobWait]:
         """Those of a job; the caller journals them."""
         return self._by_job.pop(job_id, ()) if self._by_job else ()
 
-    def take_all(self) -> dict[str, list[Wait]]:
+    def take_all(self) -> dict[str, list[JobWait]]:
         """Those of all jobs; the caller journals them."""
         found, self._by_job = self._by_job, {}
         return found
 
 
-def insert_waits(cursor: sqlite3.Cursor, job_id: str, waits: Sequence[Wait], *, before: int | None = None) -> None:
+def insert_waits(cursor: sqlite3.Cursor, job_id: str, waits: Sequence[JobWait], *, before: int | None = None) -> None:
     """Record the waits of a job that runs.
 
     Args:
@@ -102,7 +102,7 @@ def has_waits(cursor: sqlite3.Cursor, database: str = "main") -> bool:
     return bool(found)
 
 
-def read_waits(cursor: sqlite3.Cursor, job_id: str, most: int) -> tuple[list[Wait], int]:
+def read_waits(cursor: sqlite3.Cursor, job_id: str, most: int) -> tuple[list[JobWait], int]:
     """The waits of a job, in order, and how many there are beyond *most*."""
     if not has_waits(cursor):
         return [], 0
@@ -111,7 +111,7 @@ def read_waits(cursor: sqlite3.Cursor, job_id: str, most: int) -> tuple[list[Wai
     ).fetchall()
     (total,) = cursor.execute("SELECT count(*) FROM waits WHERE id = ?", (job_id,)).fetchone()
     waits = [
-        Wait(attempt=attempt, n=n, state=state, began=began, seconds=seconds, cause=cause)
+        JobWait(attempt=attempt, n=n, state=state, began=began, seconds=seconds, cause=cause)
         for attempt, n, state, began, seconds, cause in rows
     ]
     return waits, total - len(waits)

@@ -10,7 +10,7 @@ import attrs
 
 from .._parsed_reply import ParsedReply
 from .._reply_parser import parse_reply
-from .._runs import AnswerEvent, JobDetails, JobState, NoteImage, ResultEvent, Wait, WorkEvent
+from .._runs import AnswerEvent, JobDetails, JobState, JobWait, NoteImage, ResultEvent, WorkEvent
 from ..tools import version_of
 from ._diff import DiffHunk, diff_notes
 
@@ -94,7 +94,7 @@ class WorkEntry:
 
 @attrs.frozen(kw_only=True)
 class WaitEntry:
-    """Something that the job waited for (see `Wait`).
+    """Something that the job waited for (see `JobWait`).
 
     Attributes:
         state: "retrying" (an attempt at a request had failed), "held" (a server was away, or a disk full) or "rate".
@@ -236,7 +236,7 @@ def _with_waits(entries: Iterable[_Numbered], job: JobDetails) -> Iterator[Entry
     yield from map(_wait, waits)
 
 
-def _wait(wait: Wait) -> WaitEntry:
+def _wait(wait: JobWait) -> WaitEntry:
     return WaitEntry(
         attempt=wait.attempt, state=wait.state, began=wait.began, seconds=wait.seconds, cause=_cut(wait.cause)
     )

@@ -52,6 +52,8 @@ async def test_scores_wrong_answers_and_a_comparison(tmp_path: Path) -> None:
         assert await get(client, "/july/evaluation") == (404, "not_found")
         assert await get(client, "/rules/evaluation/comparison", other="july") == (404, "not_found")
         assert await get(client, "/rules/evaluation/comparison", other="../rules") == (404, "unknown_run")
+        said = (await client.get("/api/runs/july/evaluation")).json()["error"]["message"]
+        assert said == "'july' holds no evaluation: there is no samples.jsonl in it"
         assert (await get(client, "/july/jobs/done-0"))["grade"] is None
 
 

@@ -12,6 +12,7 @@ import httpx
 import jsonschema
 import pytest
 
+from tests.browser.scenes import make_evaluation
 from tests.runs.support import failed_outcome, journal_jobs
 from tests.runs.test_control import going
 from trioagent.memory import ChangeSet, CommitOrigin, Memory, VaultPolicy
@@ -49,21 +50,24 @@ def checked(response: httpx.Response, path: str, method: str = "get") -> Any:
     return response.json()
 
 
-async def test_every_reading_operation_answers_as_the_document_says(served: Served) -> None:
+async def test_every_reading_operation_answers_as_the_document_says(served: Served, tmp_path: Path) -> None:
     """All of them, with names filled in: none is left out when one is added."""
+    await make_evaluation(tmp_path / "runs" / "rules", "agent", 0.55)
     names = {"memory": "ada", "run": "july", "job": "done-0"}
     changed = await served.client.put(
         "/api/memories/ada/notes/new.md", json={"text": "x"}, headers={"If-None-Match": "*"}
     )
     assert changed.status_code == 200
     names["revision"] = (await served.client.get("/api/memories/ada/history")).json()["revisions"][0]["id"]
-    queries = {"search_notes": {"q": "grace"}}
+    queries = {"search_notes": {"q": "grace"}, "compare_evaluations": {"other": "rules"}}
+    of_evaluations = {"read_evaluation", "compare_evaluations"}
     paths = dict.fromkeys(("read_note", "list_backlinks", "read_former_note"), "user.md")
     for operation in OPERATIONS:
         if operation.method != "GET":
             continue
         key = operation.path.replace(":text", "")
-        address = key.format(path=paths.get(operation.name, ""), **names)
+        run = "rules" if operation.name in of_evaluations else "july"
+        address = key.format(path=paths.get(operation.name, ""), **{**names, "run": run})
         response = await served.client.get(address, params=queries.get(operation.name, {}))
         assert response.status_code == 200, (address, response.text)
         checked(response, key)

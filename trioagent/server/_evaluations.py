@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
 import attrs
 
+from .._errors import InvalidInputError
 from .._runs import FAILURES
 from ..evals import SAMPLES, Comparison, EvalScores, compare_runs, read_scores
 
@@ -38,13 +40,35 @@ class EvalComparison:
 
 
 def scores(run_dir: Path) -> EvalScores:
-    """The scores of an evaluation. For a worker thread: intervals are resampled, where rows have changed."""
-    return _scores(run_dir, _stamp(run_dir))
+    """The scores of an evaluation. For a worker thread: intervals are resampled, where rows have changed.
+
+    Raises:
+        InvalidInputError: it is none.
+    """
+    with _by_name(run_dir):
+        return _scores(run_dir, _stamp(run_dir))
 
 
 def comparison(first: Path, second: Path) -> EvalComparison:
-    """Two evaluations. For a worker thread."""
-    return _comparison(first, second, _stamp(first) + _stamp(second))
+    """Two evaluations. For a worker thread.
+
+    Raises:
+        InvalidInputError: one is none, or they cannot be compared.
+    """
+    with _by_name(first, second):
+        return _comparison(first, second, _stamp(first) + _stamp(second))
+
+
+@contextmanager
+def _by_name(*run_dirs: Path) -> Iterator[None]:
+    """Errors name the runs: where they lie is no business of clients."""
+    try:
+        yield
+    except InvalidInputError as error:
+        problem = error.problem
+        for run_dir in run_dirs:
+            problem = problem.replace(repr(str(run_dir)), repr(run_dir.name))
+        raise InvalidInputError(error.what, problem) from None
 
 
 @lru_cache(maxsize=32)

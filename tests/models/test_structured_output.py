@@ -197,6 +197,19 @@ async def test_after_the_last_repair_a_typed_error_says_all() -> None:
     assert (copy.args, str(copy), copy.attempts, copy.usage) == (error.args, str(error), 3, error.usage)
 
 
+@pytest.mark.parametrize("goes_on", ['</think>\n{"name": "Ad', "\nBut no: ", "```\nAnd so"])
+async def test_json_before_a_cut_is_not_the_answer(goes_on: str) -> None:
+    """It is what the model thought of, or an example; the answer was yet to come."""
+    thought = json.dumps(GOOD) + goes_on
+    end = AnswerEnd(trioagent.Usage(), "length")
+    model = ScriptedModel([[TextDelta(thought), end], json.dumps({**GOOD, "name": "Bea"})])
+    done = await complete(model, ASK, schema=Person)
+    assert (done.value.name, done.attempts) == ("Bea", 2)
+    assert "cut off" in model.calls[1][-1].content
+    whole = ScriptedModel([[TextDelta(json.dumps(GOOD) + "\n```\n"), end]])
+    assert (await complete(whole, ASK, schema=Person)).value == ADA
+
+
 async def test_an_answer_that_was_cut_off_is_called_so() -> None:
     end = AnswerEnd(trioagent.Usage(requests=1), "length")
     model = ScriptedModel([[TextDelta('{"name": "A'), end], json.dumps(GOOD)])

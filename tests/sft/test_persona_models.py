@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import trio
 
-from trioagent import InvalidInputError, Usage
+from trioagent import AnswerEnd, ChatMessage, InvalidInputError, ModelProtocolError, TextDelta, Usage
 from trioagent.sft import Fact, Flow, ModelPersona, ScriptedPersona
 from trioagent.sft._persona_models import Factory, Speaker
 from trioagent.testing import ScriptedModel
@@ -126,6 +126,32 @@ async def test_model_persona() -> None:
         assert words in sheet
     assert [message.role for message in model.calls[1]] == ["system", "user", "assistant", "user"]
     assert model.calls[1][3].content == "Noted."
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ("<think>Who am I?</think>\nI am Mara.", "I am Mara."),
+        ("Who am I? The template ate my tag.</think>I am Mara.", "I am Mara."),
+    ],
+)
+async def test_a_personas_thoughts_are_not_said(answer: str, said: str) -> None:
+    model = ScriptedModel([answer, "Bye."])
+    persona = ModelPersona(model, persona_body(), [LIVES])
+    assert await persona.achat() == said
+    await persona.achat("Noted.")
+    assert model.calls[1][2] == ChatMessage("assistant", said)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"), [("I live in Por", "length"), ("I", "content_filter"), ("<think>Who am I?", "stop")]
+)
+async def test_a_persona_says_no_half_message(text: str, reason: str) -> None:
+    """It would be in the training data as what a user said; the attempt does not count, and the next one begins."""
+    model = ScriptedModel([[TextDelta(text), AnswerEnd(Usage(), reason)]])
+    with pytest.raises(ModelProtocolError, match="persona's message was cut") as caught:
+        await ModelPersona(model, persona_body(), [LIVES]).achat()
+    assert caught.value.finish_reason == reason
 
 
 async def lines(model: ScriptedPersona) -> list[str]:

@@ -101,12 +101,18 @@ async def complete(
         text, end = await _answer(model, conversation)
         usage += end.usage
         value, problems = read_answer(text, target)
-        if not problems:
+        cut = is_cut(end.finish_reason)
+        if not problems and not (cut and _goes_on_behind_json(text)):
             return Completion(value=value, text=text, usage=usage, attempts=attempt, finish_reason=end.finish_reason)
-        if is_cut(end.finish_reason):
+        if cut:
             problems = (*problems, "it was cut off at the most tokens that an answer may have; be shorter")
         conversation = [*asked, *_ask_again(text, problems)]
     raise StructuredOutputError(target.name, problems, text[:_EXCERPT_CHARS], attempt, usage)
+
+
+def _goes_on_behind_json(text: str) -> bool:
+    """Whether a cut answer was still to say something: what JSON it holds is then of its thoughts, or an example."""
+    return not text.rstrip().rstrip("`").rstrip().endswith(("}", "]"))
 
 
 def read_answer(text: str, target: Schema) -> tuple[Any, tuple[str, ...]]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from .._activity import doing
 from .._config import Flow
+from .._errors import ModelProtocolError
 from .._messages import ChatMessage, Usage
+from .._server_behaviour import is_cut
 from ..models import Model, complete
 from ._flows import instruction
 from ._persona import read_facts, read_persona
@@ -19,6 +21,7 @@ Born in: {persona.birthplace.city}, {persona.birthplace.country}
 Occupation: {persona.occupation}
 People: {people}
 Story: {persona.detailed_backstory}"""
+_EXCERPT_CHARS = 200
 _BEGIN = "(The conversation begins. Write your first message.)"
 
 
@@ -49,10 +52,24 @@ class ModelPersona:
         return self._model.name
 
     async def achat(self, message: str | None = None) -> str:
-        """Ask the model for the user's next message. Cancelling loses this message only."""
+        """Ask the model for the user's next message, without its thoughts. Cancelling loses this message only.
+
+        Raises:
+            ModelError: there was no answer, or it was cut or has thoughts alone: no user speaks half a message.
+        """
         asked = [*self._said, ChatMessage("user", message or _BEGIN)]
         with doing("model"):
             answer = await complete(self._model, asked)
         self.usage += answer.usage
-        self._said = [*asked, ChatMessage("assistant", answer.text)]
-        return answer.value.strip()
+        said = _without_thoughts(answer.value)
+        if said is None or is_cut(answer.finish_reason):
+            problem = f"the persona's message was cut (finish reason {answer.finish_reason!r})"
+            raise ModelProtocolError(problem, answer.value[-_EXCERPT_CHARS:], answer.finish_reason)
+        self._said = [*asked, ChatMessage("assistant", said)]
+        return said
+
+
+def _without_thoughts(text: str) -> str | None:
+    """What is said behind the thoughts, whose opening tag some templates swallow; None if they do not end."""
+    _, closed, said = text.rpartition("</think>")
+    return None if not closed and "<think>" in text else said.strip()

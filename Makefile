@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # As a variable it holds for the build's isolated environment too.
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: setup demo test suite lint types coverage test-pythons test-slow test-jails test-browser test-model test-embed test-cluster readme bench clean
+.PHONY: setup demo test suite lint types coverage test-pythons test-slow test-jails test-browser test-model test-verifiers test-embed test-cluster readme bench clean
 
 setup: $(VENV)/.installed
 
@@ -75,6 +75,18 @@ test-jails: setup
 test-model: setup .venv-model/.installed
 	TRIOAGENT_MODEL_PYTHON=$(CURDIR)/.venv-model/bin/python $(BIN)/python -m pytest tests/small_model -s
 
+# verifiers in an environment of its own: it pins other versions of mcp and openai than the tests do.
+VERIFIERS := .venv-verifiers
+$(VERIFIERS)/.installed: pyproject.toml integrations/verifiers/pyproject.toml integrations/verifiers/constraints.txt
+	@echo "Installing verifiers in $(VERIFIERS) (once): 570 MB"
+	@test -x $(VERIFIERS)/bin/python || $(PYTHON) -m venv $(VERIFIERS)
+	@PIP_CONSTRAINT=$(CURDIR)/integrations/verifiers/constraints.txt $(VERIFIERS)/bin/python -m pip install --quiet \
+	    --disable-pip-version-check -e . -e integrations/verifiers
+	@touch $@
+
+test-verifiers: setup $(VERIFIERS)/.installed
+	TRIOAGENT_VERIFIERS_PYTHON=$(CURDIR)/$(VERIFIERS)/bin/python $(BIN)/python -m pytest tests/verifiers
+
 # The programs of docs/how-to/embed.md as themselves, in an environment of their own.
 EMBED := .venv-embed
 $(EMBED)/.installed: pyproject.toml tests/compat/embed-constraints.txt
@@ -104,4 +116,4 @@ bench: setup
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) .venv-3.* .venv-model .venv-cluster .venv-embed .bench dist build .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-3.* .venv-model .venv-verifiers .venv-cluster .venv-embed .bench dist build .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -75,7 +75,9 @@ def _say(say: Say, stream: bool) -> Wire:
         pieces = [_head(_SSE), *(_chunk(_event(payload)) for payload in payloads), b"0\r\n\r\n"]
     else:
         message = {"role": "assistant", "content": say.text}
-        answer = {"choices": [{"index": 0, "message": message, "finish_reason": say.finish_reason}], **_usage(say)}
+        choices = [{"index": 0, "message": message, "finish_reason": say.finish_reason}]
+        head = {"id": "chatcmpl-1", "object": "chat.completion", "created": 0, "model": "scripted"}
+        answer = {**head, "choices": choices, **_usage(say)}
         pieces = [_whole(json.dumps(answer).encode())]
     if say.piece:
         joined = b"".join(pieces)

@@ -99,14 +99,19 @@ class Activity:
 
     def _update(self) -> None:
         """Add the time since the last change, and change to the state that the job is in now."""
-        states = [block.state for block in self._now]
-        working = [state for state in states if state not in WAITING]
-        state: State | Literal[""] = (working or states)[-1] if states else ""
+        if len(self._now) == 1:
+            (block,) = self._now
+            state: State | Literal[""] = block.state
+        else:
+            states = [block.state for block in self._now]
+            working = [state for state in states if state not in WAITING]
+            state = (working or states)[-1] if states else ""
         now, before = trio.current_time(), self.state
         if before:
             self.seconds[before] = self.seconds.get(before, 0.0) + now - self.since
         self.state, self.since = state, now
-        self._scope.deadline = math.inf if state in WAITING else now + self.deadline - self.working_seconds
+        if self.deadline != math.inf:
+            self._scope.deadline = math.inf if state in WAITING else now + self.deadline - self.working_seconds
         if state == before:
             return
         if self._on_wait is not None:

@@ -24,6 +24,7 @@ from ._outages import Outages, health_of
 from ._spending import NOTHING, Spending
 
 _FIRST_GUESS = 200  # tokens of an answer, before any is known
+_NOTHING_RESERVED = Usage()  # where there is no limit
 
 
 class BudgetExhaustedError(TrioAgentError):
@@ -66,6 +67,7 @@ class Budget:
         self.spent = Spending()
         self.answers = 0
         self._waste = NOTHING
+        self._is_limited = min(self._max_tokens, self._max_cost) < math.inf
         self._reserved = AsyncValue(Usage())
 
     @property
@@ -79,6 +81,8 @@ class Budget:
         Raises:
             BudgetExhaustedError: that would be too much.
         """
+        if not self._is_limited:
+            return _NOTHING_RESERVED
         typical = self.spent.completion_tokens // self.answers if self.answers else _FIRST_GUESS
         wanted = Usage.estimate(messages, 0) + Usage(completion_tokens=typical)
         planned = self._reserved.value + wanted
@@ -102,6 +106,8 @@ class Budget:
 
     def release(self, wanted: Usage) -> None:
         """Give back what `reserve` set aside."""
+        if wanted is _NOTHING_RESERVED:
+            return
         reserved = self._reserved.value
         self._reserved.value = Usage(
             prompt_tokens=reserved.prompt_tokens - wanted.prompt_tokens,

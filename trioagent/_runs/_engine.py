@@ -637,7 +637,7 @@ class Run(Generic[J]):
 
 
 def _model_key(name: str | None, options: Mapping[str, Any] | None) -> tuple[str | None, str]:
-    return name, json.dumps(options or {}, sort_keys=True)
+    return name, json.dumps(options, sort_keys=True) if options else ""
 
 
 def _has_no_model(state: EndpointState) -> bool:

@@ -101,6 +101,9 @@ class WorkEvent:
 
 Event = AnswerEvent | ResultEvent | WorkEvent
 
+_PLAIN = frozenset({"kind", "parser"})  # that hold no JSON
+# One encoder for all: `json.dumps` takes as long to make its own as to encode an answer. No event has itself within.
+_to_json = json.JSONEncoder(check_circular=False).encode
 _converter = strict_converter()
 _converter.register_unstructure_hook(NoteImage, lambda image: _encoded_image(image))
 _converter.register_structure_hook(NoteImage, lambda value, _: _decoded_image(value))
@@ -154,8 +157,10 @@ def encode_event(event: Event) -> tuple[object, ...]:
         case WorkEvent(body):
             columns = {"kind": "work", "body": body}
     return tuple(
-        value if name in ("kind", "parser") or value is None else json.dumps(value)
-        for name, value in ((name, columns.get(name)) for name in COLUMNS)
+        [
+            value if value is None or name in _PLAIN else _to_json(value)
+            for name, value in [(name, columns.get(name)) for name in COLUMNS]
+        ]
     )
 
 
@@ -181,7 +186,7 @@ def decode_event(row: Sequence[object], where: str) -> Event:
 
 
 def _decoded(name: str, value: object, where: str) -> object:
-    if name in ("kind", "parser") or value is None:
+    if name in _PLAIN or value is None:
         return value
     try:
         if not isinstance(value, str):

@@ -81,6 +81,7 @@ class OutputFiles:
 
 
 BATCH_FILES = OutputFiles()
+_to_json = json.JSONEncoder(ensure_ascii=False).encode  # `json.dumps` would make one for each row
 
 
 class Outputs:
@@ -184,7 +185,7 @@ def row(state: Literal["done", "failed"], job_id: str, attempts: int, outcome: M
 
 def _line(value: Mapping[str, Any]) -> bytes:
     # surrogatepass would make invalid UTF-8: half a surrogate pair is written as its escape, which JSON reads back.
-    text = json.dumps(value, ensure_ascii=False)
+    text = _to_json(value)
     try:
         return text.encode() + b"\n"
     except UnicodeEncodeError:

@@ -13,6 +13,7 @@ import logging
 import os
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,7 @@ class RunChangedError(InvalidInputError, FatalError):
         )
 
 
+@lru_cache(maxsize=16)
 def prompt_hash(prompt: str) -> str:
     """What names a system prompt in rows and journals."""
     return hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest()[:16]

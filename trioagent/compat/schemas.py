@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any, ClassVar
 
 import attrs
@@ -124,6 +125,7 @@ class ChatMessage(PydanticStyle, _messages.ChatMessage):
 
 
 _RESPONSE_DEFAULTS = {field.name: field.default for field in attrs.fields(_messages.AgentResponse)}
+_response_values = attrgetter(*_RESPONSE_DEFAULTS)
 
 
 @attrs.define(init=False, kw_only=True)
@@ -159,9 +161,9 @@ class AgentResponse(PydanticStyle, _messages.AgentResponse):
         """The same response as one of these."""
         if isinstance(response, cls):
             return response
-        made = cls.__new__(cls)
-        for name in _RESPONSE_DEFAULTS:
-            object.__setattr__(made, name, getattr(response, name))
+        made, put = cls.__new__(cls), object.__setattr__  # this is done for every chat
+        for name, value in zip(_RESPONSE_DEFAULTS, _response_values(response), strict=True):
+            put(made, name, value)
         return made
 
     def __str__(self) -> str:

@@ -161,7 +161,8 @@ class _FamilyAgent(Agent):
         kept[:] = [ChatMessage.of(said) for said in kept]
         self.messages = [said.for_model() for said in kept]
         given = len(kept)
-        if self.knowledge.seen and all(said.role == "system" for said in kept):  # a conversation begins, in which no note has been read
+        if self.knowledge.seen and all(said.role == "system" for said in kept):
+            # A conversation begins, in which no note has been read.
             self.knowledge = self._facade._knowledge = attrs.evolve(self.knowledge, seen={})
 
         def grow() -> None:

@@ -55,7 +55,7 @@ async def viewing(*arguments: str, home: Path) -> AsyncIterator[httpx.AsyncClien
 async def test_a_run_is_served(tmp_path: Path) -> None:
     await journal_jobs(tmp_path / "july")
     async with viewing("july", home=tmp_path) as client:
-        assert (await client.get("/api/runs")).json() == {"runs": ["july"]}
+        assert (await client.get("/api/runs")).json() == {"runs": ["july"], "graded": []}
         assert (await client.get("/api/memories")).json() == {"memories": []}
         assert (await client.get("/")).headers["content-type"].startswith("text/html")
 

@@ -268,7 +268,7 @@ async def test_a_single_run_directory_is_a_run_too(tmp_path: Path) -> None:
     await journal_jobs(tmp_path / "july")
     make_memories(tmp_path / "memories", NOTES)
     async with serving(tmp_path / "memories", runs=tmp_path / "july") as served:
-        assert (await served.client.get("/api/runs")).json() == {"runs": ["july"]}
+        assert (await served.client.get("/api/runs")).json() == {"runs": ["july"], "graded": []}
         assert (await served.client.get("/api/runs/july")).json()["counts"] == {"done": 3, "failed": 3, "running": 1}
 
 

@@ -45,6 +45,18 @@ async def test_a_good_run(home: Path, nursery: trio.Nursery) -> None:
     assert outcome(home) == (talks, notes)
 
 
+async def test_a_job_is_taken_back_by_its_history(home: Path, nursery: trio.Nursery) -> None:
+    server = await nursery.start(serve_model, Model())
+    write_jobs(home, 2)
+    assert (await batch(home, server, "--history", "--quiet")).code == 0
+    memory = next(home.rglob("log.md")).parent
+    logged = await trioagent("memory", "log", str(memory), "--json", home=home)
+    job = json.loads(logged.out.splitlines()[0])["job"]
+    assert job in ("job-0", "job-1")
+    assert (await trioagent("memory", "undo", str(memory), "--job", job, home=home)).code == 0
+    assert not (memory / "log.md").exists()
+
+
 async def test_failed_jobs_and_trying_them_again(home: Path, nursery: trio.Nursery) -> None:
     broken = True
 

@@ -85,6 +85,8 @@ def test_as_json(run: Run) -> None:
     assert [report["tier"] for report in found["tiers"]] == ["kernel", "kernel-lite", "monty"]
     assert found["tiers"][0]["works"] and found["tiers"][0]["checks"][-1]["name"] == "a block"
     assert {check["name"] for check in found["machine"]} >= {"trioagent", "Python", "system"}
+    (git,) = [check for check in found["machine"] if check["name"] == "git"]
+    assert git["ok"] and ", with which the history of notes is read" in git["detail"]
     assert "secret" not in said.out
 
 

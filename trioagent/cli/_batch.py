@@ -143,6 +143,11 @@ batch.add_command(merge_command)
     show_default=True,
     help="How long running jobs may go on after the first Ctrl-C, to their next checkpoint.",
 )
+@click.option(
+    "--history",
+    is_flag=True,
+    help="Keep every change of the notes, so that a job or the batch can be taken back (`trioagent memory undo`).",
+)
 @cluster_options
 @click.option("--dry-run", is_flag=True, help="Say what would run; spend nothing, write nothing.")
 @display_options
@@ -170,6 +175,7 @@ def run_jobs(
     limit: int | None,
     outage_patience: float,
     grace: float,
+    history: bool,
     cluster: Cluster | None,
     dry_run: bool,
     json_progress: bool,
@@ -243,6 +249,7 @@ def run_jobs(
             blind_overwrite=agent.blind_overwrite,
             policy=policy.over(model.profile),
         ),
+        history=history,
         cluster=cluster,
         arguments=ctx.meta[_ARGUMENTS],
     )

@@ -44,6 +44,7 @@ class BatchCommand:
     rate: RateLimits
     network: NetworkConfig
     config: BatchConfig
+    history: bool
     cluster: Cluster | None
     arguments: tuple[str, ...]
 
@@ -103,7 +104,11 @@ def run_with_display(
 async def _run(command: BatchCommand, display: Display, stop: trio.Event) -> BatchReport:
     rate = command.rate if isinstance(command.model, str) else None  # a ModelConfig has it already
     async with open_runtime(
-        command.model, rate=rate, network=command.network, tracing=TracingConfig.from_env(os.environ)
+        command.model,
+        rate=rate,
+        network=command.network,
+        history=command.history,
+        tracing=TracingConfig.from_env(os.environ),
     ) as runtime:
         return await run_batch(
             good_jobs(command.jobs.path),

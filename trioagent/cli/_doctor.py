@@ -19,7 +19,7 @@ from .._errors import InvalidInputError, TrioAgentError
 from .._messages import ChatMessage
 from .._network import NetworkConfig
 from .._tracing import TracingConfig, process_provider
-from ..memory import access_rules, examine_folder
+from ..memory import OLDEST_GIT, access_rules, examine_folder, git_version, is_new_enough
 from ..models import OFFLINE_RULES, OfflineRules, complete
 from ..sandbox import Check, TierReport, check_control_group, diagnose, look_for_hidden
 from ..tools import DEFAULT_RULES, AccessRules, hidden_part
@@ -197,7 +197,19 @@ def _machine() -> Iterator[Check]:
     if hasattr(os, "geteuid"):
         yield Check("user", True, f"uid {os.geteuid()}" + (" (root)" if os.geteuid() == 0 else ""))
     yield check_control_group()
+    yield _check_git()
     yield _check_tracing()
+
+
+def _check_git() -> Check:
+    """Whether the history of notes can be read: agents work where it cannot."""
+    found, oldest = git_version(), ".".join(map(str, OLDEST_GIT))
+    if found is None:
+        return Check(
+            "git", True, f"is not installed; {oldest} or newer reads the history of notes, which is kept anyway"
+        )
+    advice = f"install git {oldest} or newer, to read the history of notes; until then it is kept all the same"
+    return Check("git", is_new_enough(found), f"{found}, with which the history of notes is read", advice)
 
 
 def _check_tracing() -> Check:

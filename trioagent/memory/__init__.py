@@ -10,6 +10,9 @@ from ._diagnosis import examine_folder as examine_folder
 from ._file_system import folds_names as folds_names
 from ._file_system import kept_name as kept_name
 from ._file_system import on_network as on_network
+from ._history._git import OLDEST_GIT as OLDEST_GIT
+from ._history._git import git_version as git_version
+from ._history._git import is_new_enough as is_new_enough
 from ._history._revisions import BlameLine as BlameLine
 from ._history._revisions import CommitOrigin as CommitOrigin
 from ._history._revisions import ForgottenNote as ForgottenNote

@@ -55,12 +55,45 @@ _CONFIG = """[core]
 STORE_CONFIG = "[core]\n\trepositoryformatversion = 0\n\tbare = true\n"
 """Of the store itself, for people who look at it with git."""
 
+OLDEST_GIT = (2, 32)
+"""Older ones know neither GIT_CONFIG_GLOBAL nor ``repack --geometric``."""
+
+_VERSION_SECONDS = 10.0
 _OBJECT_FOLDER, _OBJECT = re.compile(r"[0-9a-f]{2}"), re.compile(r"[0-9a-f]{38}")
 _PACK = re.compile(r"pack-[0-9a-f]{40}\.(?:pack|idx|rev|keep)")
 _UNFINISHED = re.compile(r"\.?tmp_?[A-Za-z0-9_.-]*|\.tmp-[A-Za-z0-9_.-]*")
 _INFO = {"packs"}
 _POLL = 0.05  # s between two looks at whether the caller has been cancelled
 _ERROR_BYTES = 2000
+
+
+def git_version() -> str | None:
+    """What the git that is used here says its version is, such as "2.39.5"; None where there is none that answers.
+
+    It blocks this thread, for some seconds at most.
+    """
+    path = _find_git()
+    if path is None:
+        return None
+    try:
+        said = subprocess.run(
+            [path, "--version"],
+            cwd=os.path.sep,
+            env={"PATH": os.defpath, "LC_ALL": "C"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_VERSION_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    found = re.match(rb"git version (\d+(?:\.\d+)*)", said.stdout)
+    return found[1].decode() if found else None
+
+
+def is_new_enough(version: str) -> bool:
+    """Whether histories can be read and filled with this version of git."""
+    return tuple(map(int, version.split(".")[:2])) >= OLDEST_GIT
 
 
 @attrs.frozen
@@ -198,9 +231,13 @@ class Git:
         return MemoryHistoryError(self.memory, f"git {arguments[0]} failed: {said}")
 
 
-def _git_path(memory: str) -> str:
+def _find_git() -> str | None:
     """Where git is: on the system's path first, so that no folder of a user's comes before it."""
-    found = shutil.which("git", path=os.defpath) or shutil.which("git")
+    return shutil.which("git", path=os.defpath) or shutil.which("git")
+
+
+def _git_path(memory: str) -> str:
+    found = _find_git()
     if found is None:
         problem = "git is not installed, which reads and fills it; install it (as with `apt install git`)"
         raise MemoryHistoryError(memory, f"{problem}. Commits go on being kept, in the journal.")

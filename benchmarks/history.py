@@ -1,9 +1,9 @@
 """The cost of keeping every commit: in a block, and in filling the store. ``python -m benchmarks history [REVISIONS]``.
 
-A block's share is measured on commits alone, with the history and the policy and without both, in turns, and set
-against the time of a whole block. Then the store is filled with so many revisions (10,000 unless said otherwise) of 10
-notes, and with a tenth of them among 10,000 notes; each one is read again and compared, bit by bit, with what was
-committed.
+A block's share is measured on commits alone, with neither, with the policy, and with the policy and the history, in
+turns, and set against the time of a whole block. Then the store is filled with so many revisions (10,000 unless said
+otherwise) of 10 notes, and with a tenth of them among 10,000 notes; each one is read again and compared, bit by bit,
+with what was committed.
 """
 
 from __future__ import annotations
@@ -37,10 +37,12 @@ ROUNDS, IN_A_ROUND = 20, 50
 NOTE_BYTES = 2000
 
 
-def commits(memory: Path, cache: SizesCache, tips: JournalTips | None, first: int, text: str) -> float:
+def commits(
+    memory: Path, cache: SizesCache, tips: JournalTips | None, first: int, text: str, *, policy: bool = True
+) -> float:
     """Median seconds of a commit that replaces a note."""
     place = None if tips is None else JournalPlace(None, True, tips)
-    rules = None if tips is None else access_rules(VaultPolicy())
+    rules = access_rules(VaultPolicy()) if policy else None
     origin = CommitOrigin(author="model", chat="0123456789ab", turn=3, said="I moved to Berlin, near the river.")
     fd = os.open(memory, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -56,21 +58,24 @@ def commits(memory: Path, cache: SizesCache, tips: JournalTips | None, first: in
         os.close(fd)
 
 
-def added_to_a_commit(notes: int) -> tuple[float, float]:
-    """Median seconds of a commit with neither history nor policy, and what both add."""
+def added_to_a_commit(notes: int) -> tuple[float, float, float]:
+    """Median seconds of a commit with neither history nor policy, what the policy adds, and what both add."""
     with tempfile.TemporaryDirectory() as folder:
         text = "x" * NOTE_BYTES
         without, kept = make_memory(Path(folder) / "off", notes), make_memory(Path(folder) / "on", notes)
         caches, tips = (SizesCache(), SizesCache()), JournalTips()
         for number, root in enumerate((without, kept)):  # .trioagent is there in both: to make and remove it costs more
             commits(root, caches[number], JournalTips(), 0, text)
-        plain, added = [], []
+        plain, by_policy, added = [], [], []
         for number in range(ROUNDS):
-            off = commits(without, caches[0], None, number * IN_A_ROUND, text)
-            on = commits(kept, caches[1], tips, number * IN_A_ROUND, text)
+            first = number * IN_A_ROUND
+            off = commits(without, caches[0], None, first, text, policy=False)
+            ruled = commits(without, caches[0], None, first, f"{text} ")
+            on = commits(kept, caches[1], tips, first, text)
             plain.append(off)
+            by_policy.append(ruled - off)
             added.append(on - off)
-        return statistics.median(plain), statistics.median(added)
+        return statistics.median(plain), statistics.median(by_policy), statistics.median(added)
 
 
 async def fill(folder: Path, notes: int, revisions: int) -> tuple[float, float, int, list[tuple[str, bytes]]]:
@@ -140,11 +145,12 @@ def main() -> None:
     rows = []
     for notes in (10, 10_000):
         _, wall = trio.run(blocks, notes, "that overwrites a note")
-        plain, added = added_to_a_commit(notes)
+        plain, policy, added = added_to_a_commit(notes)
         share = added * 1e3 / wall * 100
         rows += [
             (f"a block that overwrites a note, {notes:,} notes, ms", f"{wall:.2f}", ""),
             (f"a commit without both, {notes:,} notes, us", f"{plain * 1e6:.0f}", ""),
+            (f"the policy adds to it, us ({notes:,} notes)", f"{policy * 1e6:.0f}", ""),
             (f"history and policy add to it, us ({notes:,} notes)", f"{added * 1e6:.0f}", ""),
             (f"of a block, % ({notes:,} notes)", f"{share:.1f}", "<= 10"),
         ]

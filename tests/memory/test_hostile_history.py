@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import os
 import resource
 import shutil
 import signal
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import trio
 
-from trioagent._errors import MemoryHistoryError, MemoryStorageError
+from trioagent._errors import (
+    InvalidInputError,
+    MemoryHistoryError,
+    MemoryProtectedError,
+    MemoryStorageError,
+    RevisionNotFoundError,
+)
 from trioagent.memory import Memory
 from trioagent.memory._history._rows import CommitRow, RowChange
 from trioagent.tools import version_of
@@ -170,6 +179,52 @@ async def test_what_leads_out_is_refused_by_name(tmp_path: Path, plant: Callable
             await call
     assert {path: path.stat().st_mtime_ns for path in outside.rglob("*")} == before
     assert (root / "user.md").read_text() == "3\n"
+
+
+async def test_a_planted_tree(tmp_path: Path) -> None:
+    """Names that lead out, that are hidden, no files, or slashes in one name; and a message that says it is ours."""
+    root = tmp_path / "notes"
+    memory = await with_history(root)
+    store = root / PRIVATE / "history" / "notes.git"
+    head = (store / "refs" / "heads" / "main").read_text().strip()
+    evil = planted_object(store, "blob", b"evil \x1b[2J\n")
+    entries = [("100644", "../../out.md"), ("100644", "/abs.md"), ("100644", "a/x.md"), ("100755", "run.sh")]
+    entries += [("120000", "link.md"), ("160000", "module"), ("100644", ".env"), ("100644", "esc\x1b[2J.md")]
+    tree = b"".join(f"{mode} {name}\0".encode() + bytes.fromhex(evil) for mode, name in sorted(entries))
+    top = planted_object(store, "tree", tree)
+    said = {"author": "x", "chat": "p", "kind": "agent", "said": "\x1b[2J", "turn": 1}
+    changed = [["../../out.md", "added", None, "0" * 40, None]]
+    data = {"sequence": 99, "time": 1.0, "origin": said, "id": "", "changes": changed, "notes": 1, "made": []}
+    message = f"x\n\nTrioagent-Revision: {json.dumps({**data, 'removed': {}, 'left_out': [], 'pruned': 0})}\n"
+    who = "x <x@x> 1 +0000"
+    commit = f"tree {top}\nparent {head}\nauthor {who}\ncommitter {who}\n\n{message}"
+    planted = planted_object(store, "commit", commit.encode())
+    (store / "refs" / "heads" / "main").write_text(f"{planted}\n")
+    outside = {path for path in tmp_path.rglob("*") if not path.is_relative_to(root)}
+    revisions = await memory.log()
+    assert [(each.kind, each.changes) for each in revisions if each.id == planted] == [("external", ())]
+    for _ in range(3):  # what cannot be removed from the tree is no change of the notes, again and again
+        assert await memory.log() == revisions
+    for path in ("../../out.md", "/abs.md"):
+        with pytest.raises(InvalidInputError):
+            await memory.restore(path, at=planted)
+    for path in (".env", "run.sh", "module"):
+        with pytest.raises((MemoryProtectedError, RevisionNotFoundError)):
+            await memory.restore(path, at=planted)
+    with pytest.raises(InvalidInputError, match="no commit of chat p"):
+        await memory.undo(chat="p")
+    await use_all(memory)
+    assert {path for path in tmp_path.rglob("*") if not path.is_relative_to(root)} == outside
+    assert {path.name for path in root.iterdir()} <= {PRIVATE, "user.md"}
+
+
+def planted_object(store: Path, kind: str, data: bytes) -> str:
+    whole = f"{kind} {len(data)}\0".encode() + data
+    name = hashlib.sha1(whole, usedforsecurity=False).hexdigest()
+    folder = store / "objects" / name[:2]
+    folder.mkdir(exist_ok=True)
+    (folder / name[2:]).write_bytes(zlib.compress(whole))
+    return name
 
 
 @pytest.mark.parametrize("kind", ["link", "hard link", "pipe", "folder", "link to nothing"])

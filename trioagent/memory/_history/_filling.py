@@ -116,8 +116,12 @@ def put(
     if not files and not found.changed and not found.gone:
         return HistoryUpdate(), False
     with open_git(opened.memory, opened.store, check_cancelled) as git:
+        before = git.head()
         filling = Filling(git, opened.fd, opened.root_fd, known, found)
         update = filling.run(files)
+        if before and not files and not found.changed and _tree(git, before) == _tree(git, git.head()):
+            git.set_head(before)  # a planted tree has names that cannot be removed: no revision for each look at it
+            update = HistoryUpdate()
         if git.head():
             keep_head(git, opened.store, opened.fd)
         for name in files:
@@ -126,6 +130,10 @@ def put(
         pruned = prune(git, opened.store, opened.fd, max_bytes)
         give_files(opened.store, opened.fd)
     return attrs.evolve(update, pruned=pruned), filling.is_outdated
+
+
+def _tree(git: Git, revision: str) -> str:
+    return git.text("rev-parse", f"{revision}^{{tree}}")
 
 
 def look_at_notes(

@@ -20,7 +20,7 @@ import attrs
 from ..._files import write_whole
 from .. import _fsops
 from .._apply import give_to
-from .._paths import Folders
+from .._paths import Folders, is_inside
 from ._git import HEAD, STORE_CONFIG, Git, check_objects
 from ._journal import FORGOTTEN, read_forgotten
 from ._messages import CommitData
@@ -28,6 +28,7 @@ from ._revisions import CommitOrigin
 
 STORE = "notes.git"
 _MOST_PACKS = 24
+_NOTE_MODES = (b"100644", b"100755")
 
 _log = logging.getLogger("trioagent")
 
@@ -79,7 +80,9 @@ def newest_notes(git: Git) -> dict[str, str]:
     for entry in (git.output("ls-tree", "-r", "-z", "--full-tree", head) or b"").split(b"\0"):
         if entry:
             fields, _, path = entry.partition(b"\t")
-            notes[os.fsdecode(path)] = fields.split()[2].decode()
+            mode, _, blob = fields.split()
+            if mode in _NOTE_MODES and is_inside(os.fsdecode(path)):  # else it was planted
+                notes[os.fsdecode(path)] = blob.decode()
     return notes
 
 

@@ -1,12 +1,13 @@
 """Disturb commits and recoveries at every operation on the disk.
 
-    python -m tests.faults.memory_faults FOLDER [sync] [history] [without EXCHANGE|RENAME_FLAGS|LINKS]
+    python -m tests.faults.memory_faults FOLDER [sync] [history] [without EXCHANGE|RENAME_FLAGS|LINKS] [step STEP]
 
 For each scenario of ``tests.memory.support`` a commit is disturbed at its n-th operation, for every n and in every
 way; then, after a death at each place, so is the recovery. After a last, quiet recovery the memory must be exactly as
 before or exactly as after the commit, what the commit said must be true, and the receipt must be there or not. With
 ``history`` every commit is kept, and the rows of the journal must lead to exactly the notes that are there. With
-``without`` the file system lacks the operations that `Missing` names. Prints JSON: operations and faults.
+``without`` the file system lacks the operations that `Missing` names. With ``step`` recoveries are disturbed after a
+death at every STEP-th operation only. Prints JSON: operations and faults.
 """
 
 from __future__ import annotations
@@ -166,20 +167,22 @@ class Scenario:
         shutil.copytree(broken, self.root, symlinks=True, copy_function=copy)
 
 
-def run(work: Path, sync: bool, history: bool) -> dict[str, Any]:
+def run(work: Path, sync: bool, history: bool, step: int) -> dict[str, Any]:
     total: Counter[str] = Counter()
     gc.freeze()  # so that the children, which share what was loaded, do not copy it
     for name, (new, receipt) in scenarios().items():
         scenario = Scenario(work / "memory", new, receipt, sync, history)
         quiet = scenario.disturb()
         assert scenario.seen["before"] and scenario.seen["after"], (name, scenario.seen)
-        for at in range(1, quiet.seen + 1) if name in NESTED else ():
+        for at in range(1, quiet.seen + 1, step) if name in NESTED else ():
             scenario.disturb_recovery(at)
         total += scenario.seen
     return dict(total)
 
 
 if __name__ == "__main__":
-    if "without" in sys.argv:
-        do_without(Missing[sys.argv[sys.argv.index("without") + 1]])
-    print(json.dumps(run(Path(sys.argv[1]), sync="sync" in sys.argv, history="history" in sys.argv)))
+    said = dict(zip(sys.argv, [*sys.argv[1:], ""], strict=True))  # what follows each word
+    if "without" in said:
+        do_without(Missing[said["without"]])
+    found = run(Path(sys.argv[1]), sync="sync" in said, history="history" in said, step=int(said.get("step", 1)))
+    print(json.dumps(found))

@@ -35,15 +35,23 @@ def test_commits_and_recoveries_at_every_operation(folder: Path) -> None:
     assert found["faults"] > 500 and found["faults in recovery"] > 300
 
 
-def test_commits_that_are_kept_at_every_operation(folder: Path) -> None:
-    found = disturb("memory_faults", folder, "history")
-    assert found["faults"] > 800 and found["faults in recovery"] > 400
+def test_commits_that_are_kept(folder: Path) -> None:
+    found = disturb("memory_faults", folder, "history", "step", 4)
+    assert found["faults"] > 800 and found["faults in recovery"] > 100
 
 
 def test_commits_where_no_file_system_can_exchange_files(folder: Path) -> None:
     """Replacing a note takes two renames, or a rename, a link and an unlinking: it is never away for good."""
+    found = disturb("memory_faults", folder, "without", "RENAME_FLAGS", "step", 4)
+    assert found["faults"] > 1500 and found["faults in recovery"] > 300
+
+
+@pytest.mark.slow
+def test_commits_at_every_operation(folder: Path) -> None:
     found = disturb("memory_faults", folder, "without", "RENAME_FLAGS")
     assert found["faults"] > 1500 and found["faults in recovery"] > 1500
+    found = disturb("memory_faults", folder, "history")
+    assert found["faults"] > 800 and found["faults in recovery"] > 400
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar, Token
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
@@ -92,8 +92,10 @@ class Tracing:
         from opentelemetry import context, trace
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-        self.tracer, self.content = tracer, content
-        self.context, self.trace = context, trace
+        self.tracer: Tracer = tracer
+        self.content: bool = content
+        self.context: ModuleType = context
+        self.trace: ModuleType = trace
         # Not the process's own propagators: baggage may hold what is no business of a model's server.
         self.propagator: TraceContextTextMapPropagator = TraceContextTextMapPropagator()
 
@@ -141,7 +143,8 @@ class ActiveSpan:
     def __init__(
         self, tracing: Tracing, name: str, kind: SpanKind, attributes: Mapping[str, Value], *, content: bool
     ) -> None:
-        self.tracing, self.content = tracing, content
+        self.tracing: Tracing = tracing
+        self.content: bool = content
         self._name, self._kind, self._attributes = name, kind, attributes
 
     def __enter__(self) -> ActiveSpan:

@@ -79,9 +79,9 @@ class PydanticStyle:
     fields: ClassVar[Mapping[str, ValueField]] = {}
     added: ClassVar[frozenset[str]] = frozenset()
     model_config: ClassVar[Mapping[str, object]] = {}
-    model_fields = _ModelFields()
-    __fields__ = model_fields
-    __dataclass_fields__ = _DataclassFields()
+    model_fields: ClassVar[_ModelFields] = _ModelFields()
+    __fields__: ClassVar[_ModelFields] = model_fields
+    __dataclass_fields__: ClassVar[_DataclassFields] = _DataclassFields()
 
     def __init_subclass__(cls, **options: object) -> None:
         super().__init_subclass__(**options)
@@ -169,7 +169,8 @@ class PydanticStyle:
         """One made of these values, which are validated all the same."""
         return cls(**values)
 
-    parse_obj = model_validate_strings = model_validate
+    parse_obj = model_validate
+    model_validate_strings = model_validate
     parse_raw = model_validate_json
     construct = model_construct
 

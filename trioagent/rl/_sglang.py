@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import attrs
+import trio
 
 from .._messages import ChatMessage
 from ._tokens import TokenCompletion, TokenIdsMissingError, TokenServer, TokenServerError, open_client, said_by_role
@@ -25,6 +26,7 @@ class SglangServer(TokenServer):
 
     async def render(self, messages: Sequence[ChatMessage]) -> str:
         """See `TokenModel.render`."""
+        await trio.lowlevel.checkpoint()
         return self.template(said_by_role(messages))
 
     async def tokenize(self, text: str, *, at_start: bool) -> tuple[int, ...]:

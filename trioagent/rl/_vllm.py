@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import attrs
+import trio
 
 from .._messages import ChatMessage
 from ._tokens import TokenCompletion, TokenServer, TokenServerError, open_client, said_by_role
@@ -29,6 +30,7 @@ class VllmServer(TokenServer):
         """See `TokenModel.render`. The server renders into ids only, so they are turned into text again."""
         said = said_by_role(messages)
         if self.template is not None:
+            await trio.lowlevel.checkpoint()
             return self.template(said)
         body = await self._post("/tokenize", {"model": self.name, "messages": said, "add_generation_prompt": True})
         ids = self._ids(body, "tokens")

@@ -1,8 +1,8 @@
 """Kills of zygotes, which blocks are forked from, under a batch: ``python -m benchmarks zygote_kills [KILLS [JOBS]]``.
 
-While the jobs run (400), zygotes die or are stopped (50 times, more if jobs are left), one at a time, at random
-instants: by SIGKILL, SIGTERM or SIGSTOP, the outer process or the one that forks. No job may fail for that, and each
-must have written exactly what it was told to. In each tier. Ends with 1 if anything is wrong.
+While the jobs run (400), zygotes die or are stopped (50 times), one at a time, at random instants: by SIGKILL, SIGTERM
+or SIGSTOP, the outer process or the one that forks. No job may fail for that, and each must have written exactly what
+it was told to. In each tier. Ends with 1 if anything is wrong.
 """
 
 from __future__ import annotations
@@ -59,16 +59,18 @@ class Figures:
 def answer(messages: Sequence[ChatMessage]) -> str:
     """A block that appends a line to a note and takes a while, so often; then a reply."""
     done = sum(message.role == "tool" for message in messages)
+    if done and not messages[-1].content.rstrip().endswith("'')\n</result>"):
+        print(f"a block failed: {messages[-1].content:.300}", file=sys.stderr)
     if done == ROUNDS:
         return "<think>done</think><reply>done</reply>"
     code = f"with open('log.md', 'a') as log:\n    _ = log.write('{done}\\n')\nimport time\ntime.sleep(0.05)"
     return f"<think>on</think><python>\n{code}\n</python>"
 
 
-async def kill_now_and_then(sandbox: Sandbox, counter: list[int]) -> None:
+async def kill_now_and_then(sandbox: Sandbox, kills: int, counter: list[int]) -> None:
     rng = random.Random(5)
-    while True:
-        await trio.sleep(rng.uniform(0.02, 0.25))
+    while len(counter) < kills:
+        await trio.sleep(rng.uniform(0.02, 0.4))
         pid: int = sandbox._executor.pid  # type: ignore[attr-defined]
         inner = [each for each, state in processes(pid).items() if state != "Z"]
         if not sandbox.zygotes:
@@ -97,7 +99,7 @@ async def measure(tier: str, kills: int, jobs: int) -> Figures:
         done = failed = 0
         async with open_runtime(ScriptedModel(answer), tier=tier) as runtime:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(kill_now_and_then, runtime.sandbox, counter)
+                nursery.start_soon(kill_now_and_then, runtime.sandbox, kills, counter)
                 while not done or len(counter) < kills:
                     batch = [
                         Job(id=str(number), memory=str(memory / str(done)), messages=("go on",))
@@ -107,6 +109,8 @@ async def measure(tier: str, kills: int, jobs: int) -> Figures:
                     config = BatchConfig(max_concurrent=32, outage_patience=0)
                     report = await run_batch(batch, runtime=runtime, run_dir=run_dir, config=config)
                     done, failed = done + report.done, failed + report.failed
+                    if report.failed:
+                        print((run_dir / "failures.jsonl").read_text(), file=sys.stderr)
                 nursery.cancel_scope.cancel()
         wrong = done + failed - right_logs(Path(folder))
     left = len(set(processes(os.getpid())) - before)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -553,3 +553,39 @@ async def test_a_host_tool_that_wants_the_notes_of_its_block_is_told(how: str, t
             assert (await agent.chat("Go")).reply == "I see."
     assert f"MemoryDeadlockError: waiting for the memory {str(tmp_path)!r} would never end" in agent.messages[3].content
     assert not list(tmp_path.glob("*.md"))
+
+
+class _OneDelta:
+    """A model that says all of an answer at once."""
+
+    name = "all-at-once"
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    @asynccontextmanager
+    async def answer(self, messages: Sequence[ChatMessage]) -> AsyncIterator[AsyncIterator[TextDelta | AnswerEnd]]:
+        async def parts() -> AsyncIterator[TextDelta | AnswerEnd]:
+            yield TextDelta(self._text)
+            yield AnswerEnd(Usage(), "stop")
+
+        yield parts()
+
+
+async def test_an_answer_in_one_piece_lets_others_run(tmp_path: Path) -> None:
+    """A megabyte of tags: others have their turn after every thousand of them."""
+    turns, done = 0, False
+
+    async def count() -> None:
+        nonlocal turns
+        while not done:
+            turns += 1
+            await trio.lowlevel.checkpoint()
+
+    text = "<think>" * 150_000
+    async with open_runtime(model=_OneDelta(text)) as runtime:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(count)
+            response = await Agent(runtime, memory_path=tmp_path, max_tool_turns=0).chat("hello")
+            done = True
+    assert response.stop_reason == "max_tool_turns" and turns > len(text) / 7 / 1000

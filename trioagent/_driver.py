@@ -112,6 +112,10 @@ async def _ask_traced(
     return answered
 
 
+_FED_CHARS = 8192
+"""Of an answer that comes in one piece: it may hold a tag every few characters, and each is a name to look at."""
+
+
 async def _ask(
     model: Model, messages: Sequence[ChatMessage], show: Show, thought_styles: MutableMapping[str, ThoughtStyle]
 ) -> Answered:
@@ -124,8 +128,11 @@ async def _ask(
                 match part:
                     case TextDelta():
                         text += len(part.text)
-                        for delta in parser.feed(part.text):
-                            show(delta)
+                        for start in range(0, len(part.text), _FED_CHARS):
+                            if start:
+                                await trio.lowlevel.checkpoint()
+                            for delta in parser.feed(part.text[start : start + _FED_CHARS]):
+                                show(delta)
                         if parser.finished:
                             end = await (_last_of(parts) if part.last else _end_of(parts))
                             break

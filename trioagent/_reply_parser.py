@@ -94,7 +94,10 @@ class ReplyParser:
     def feed(self, piece: str) -> list[Delta]:
         """Parse the next piece of the answer; returns what can be shown of it."""
         if piece and not self.finished:
-            self._text += piece
+            text, self._text = self._text, ""
+            text += piece  # in place, since nobody else has it: the cost of an answer does not grow with its square
+            self._text = text
+            del text
             self._run(final=False)
         return self._take_deltas()
 

@@ -305,6 +305,8 @@ def _extra_body(instance: object, attribute: attrs.Attribute[Any], value: Any) -
         raise InvalidInputError("ModelConfig.extra_body", f"must be a mapping with text keys, not {value!r:.100}")
     if taken := next((name for name in value if name in _OUR_MEMBERS), None):
         raise InvalidInputError("ModelConfig.extra_body", f"{taken!r} is set by {_OUR_MEMBERS[taken]}; leave it out")
+    if value.get("n", 1) != 1:
+        raise InvalidInputError("ModelConfig.extra_body", f"'n' must be 1, not {value['n']!r:.50}: one answer is read")
     try:
         json.dumps(value, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:

@@ -311,7 +311,7 @@ ROWS: Sequence[Row] = (
         code=_any("invalid_api_key", "api_key_invalid", "authentication_error", "auth_error", "deactivated"),
         then=CloseEndpoint("key"),
     ),
-    Row(about="everybody: unauthorized", status=frozenset({401}), then=CloseEndpoint("key")),
+    Row(about="everybody: unauthorized, or a proxy says so", status=frozenset({401, 407}), then=CloseEndpoint("key")),
     Row(
         about="xAI, Anthropic, Gemini: a key, an organization or a country is refused in words (400)",
         status=frozenset({400}),

@@ -615,6 +615,7 @@ ERRORS = [
     Said("GitHub", 400, {"error": {"code": "unknown_model", "message": "Unknown model: x"}}, MODEL),
     # anybody
     Said("any", 404, "<html>404 page not found</html>", MODEL),
+    Said("any", 407, "Proxy authentication required", KEY),
     Said("any", 405, "Method Not Allowed", CloseEndpoint("address")),
     Said("any", 307, "", CloseEndpoint("address"), ("Location: http://elsewhere.invalid/",)),
     Said("any", 429, "slow down", CloseEndpoint("wait"), ("Retry-After: 86400",)),

@@ -82,6 +82,7 @@ async def test_a_header_that_a_server_quotes_is_redacted() -> None:
         ({"extra_body": {"top_p": 1}}, "'top_p' is set by ModelConfig.top_p"),
         ({"extra_body": {"a": float("inf")}}, "extra_body: must be plain JSON"),
         ({"extra_body": {"a": object()}}, "extra_body: must be plain JSON"),
+        ({"extra_body": {"n": 2}}, "extra_body: 'n' must be 1, not 2: one answer is read"),
         ({"extra_body": [1]}, "extra_body: must be a mapping"),
         ({"headers": {"Host": "evil"}}, "headers: 'Host' is set by the connection itself"),
         ({"headers": {"A B": "x"}}, "'A B' is no name of a header"),

@@ -104,6 +104,17 @@ async def test_certificate_authorities_that_cannot_be_read(tmp_path: Path) -> No
                 pass
 
 
+async def test_folders_of_certificate_authorities(tmp_path: Path) -> None:
+    """Of several, as OpenSSL takes them, one that is there suffices."""
+    config = ModelConfig(base_url="https://127.0.0.1:9/v1", model="m")
+    missing = f"{tmp_path / 'none'}"
+    with pytest.raises(InvalidInputError, match="none': there is no such folder"):
+        async with open_model(config, network=NetworkConfig(ca_dir=missing)):
+            pass
+    async with open_model(config, network=NetworkConfig(ca_dir=f"{missing}:{tmp_path}")):
+        pass
+
+
 @pytest.mark.parametrize(
     ("env", "url", "proxy_url"),
     [

@@ -27,6 +27,9 @@ def shared_ssl_context(ca_file: str | None = None, ca_dir: str | None = None) ->
         InvalidInputError: they cannot be read.
     """
     if ca_file or ca_dir:
+        # OpenSSL, which takes several folders, would trust nobody, and say so at each connection only.
+        if ca_dir and not any(map(os.path.isdir, ca_dir.split(os.pathsep))):
+            raise InvalidInputError("certificate authorities", f"{ca_dir!r}: there is no such folder")
         try:
             context = ssl.create_default_context(cafile=ca_file, capath=ca_dir)
         except OSError as error:

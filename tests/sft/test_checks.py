@@ -273,6 +273,32 @@ def test_a_guess_is_no_answer(reply: str, accepted: bool) -> None:
 @pytest.mark.parametrize(
     ("reply", "accepted"),
     [
+        ("You live in Porto, not in Lisbon.", True),
+        ("No problem! You live in Porto.", True),
+        ("Porto? Yes: you live in Porto.", True),
+        ("You do not live in Porto.", False),
+        ("You no longer live in Porto.", False),
+        ("Do you live in Porto?", False),
+        ("Du wohnst nicht in Porto.", False),
+    ],
+)
+def test_the_opposite_and_a_question_are_no_answers(reply: str, accepted: bool) -> None:
+    said = wrong(conversation("retrieve", (LIVES,), [Exchange(said="Where do I live?", reply=reply)]))
+    assert list(said) == ([] if accepted else ["answered"])
+
+
+@pytest.mark.parametrize(
+    ("reply", "accepted"), [("You are not allergic to peanuts.", True), ("You are allergic to peanuts.", False)]
+)
+def test_a_denied_fact_is_answered_by_denying_it(reply: str, accepted: bool) -> None:
+    fact = Fact(fact_description="I am not allergic to peanuts.", question="What about nuts?")
+    said = wrong(conversation("retrieve", (fact,), [Exchange(said=fact.question, reply=reply)]))
+    assert list(said) == ([] if accepted else ["answered"])
+
+
+@pytest.mark.parametrize(
+    ("reply", "accepted"),
+    [
         ("You have 3 cats.", True),
         ("Three.", True),
         ("I have looked at everything in your notes: three cats live with you.", True),

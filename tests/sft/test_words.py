@@ -71,6 +71,18 @@ def test_every_text_states_itself(text: str) -> None:
         ("I have \u0663 cats.", "- Cats: 3"),
         ("I was born on 5 March 1990.", "- Born: 05.03.1990"),
         ("I have one brother.", "- Brother: Tom"),
+        ("I live on the twenty-fifth floor.", "- Lives on the 25th floor"),
+        ("I live on the third floor.", "- Lives on the 3rd floor"),
+        ("It is my thirtieth year here.", "- 30th year here"),
+        ("My street is the one hundred and fifth.", "- Street: 105th"),
+        ("J'ai vingt-cinq moutons.", "- 25 moutons"),
+        ("J'ai vingt et un moutons.", "- 21 moutons"),
+        ("J'ai soixante-quinze moutons.", "- 75 moutons"),
+        ("J'ai quatre-vingts moutons.", "- 80 moutons"),
+        ("J'ai quatre-vingt-douze moutons.", "- 92 moutons"),
+        ("Tengo treinta y cinco ovejas.", "- 35 ovejas"),
+        ("Tenho vinte e duas ovelhas e moro em Braga.", "- Braga, 22 ovelhas"),
+        ("У меня двадцать пять овец.", "- 25 овец"),
     ],
 )
 def test_numbers_are_equal_however_they_are_written(fact: str, text: str) -> None:
@@ -80,6 +92,19 @@ def test_numbers_are_equal_however_they_are_written(fact: str, text: str) -> Non
 def test_a_number_with_a_fraction_is_one_number() -> None:
     assert not states("I run 3.5 km a day.", ["- Runs 5 km a day, on 3 days"])
     assert not states("I have 25 sheep.", ["- Has twenty sheep and five dogs"])
+
+
+@pytest.mark.parametrize(
+    ("fact", "text"),
+    [
+        ("I live on the twenty-fifth floor.", "- Lives on the 5th floor"),
+        ("J'ai trente-cinq moutons.", "- 25 moutons"),
+        ("J'ai quatre-vingt-douze moutons.", "- 82 moutons"),
+        ("Tengo treinta y cinco ovejas.", "- 45 ovejas"),
+    ],
+)
+def test_a_part_of_a_number_is_another_number(fact: str, text: str) -> None:
+    assert not states(fact, [text])
 
 
 LANGUAGES = [

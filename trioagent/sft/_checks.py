@@ -10,7 +10,7 @@ import attrs
 from .._config import Flow
 from .._wire import short
 from ._persona import Fact, Persona
-from ._polarity import is_guess, is_over, sentences
+from ._polarity import is_asked, is_guess, is_over, sentences
 from ._static_memory import static_memory
 from ._transcript import Exchange, Transcript, Verdict
 from ._words import Words, adds_to, contradicts, in_order, without_dates, words_in, words_of
@@ -163,6 +163,10 @@ def _unanswered(exchange: Exchange, answer: Words, fact: Fact) -> str:
     stating = [one for one in sentences(exchange.reply) if wanted.without(words_in([one])) != wanted]
     if stating and all(is_guess(one, f"{fact.fact_description} {fact.answer}") for one in stating):
         return f"the reply only guesses: {short(stating[0].strip())}"
+    if stating and all(contradicts(fact.answer or fact.fact_description, answer, [one]) for one in stating):
+        return f"the reply says the opposite: {short(stating[0].strip())}"
+    if stating and all(is_asked(one, exchange.reply) for one in stating):
+        return f"the reply only asks: {short(stating[0].strip())}"
     if not wanted.plain and not wanted.runs and all(word[:1].isdigit() for word in wanted.strong):
         about = words_of(f"{fact.fact_description} {fact.question} {exchange.said}")
         topic = (about.strong | about.plain) - wanted.strong

@@ -29,6 +29,20 @@ _TENS = {
         range(20, 100, 10), "twenty thirty forty fifty sixty seventy eighty ninety".split(), strict=True
     )
 }
+# "second" is a time as well; behind a ten it is none.
+_ORDINAL_UNITS = {
+    word: number
+    for number, word in enumerate(
+        "third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth fifteenth "
+        "sixteenth seventeenth eighteenth nineteenth".split(),
+        3,
+    )
+}
+_ORDINALS_ALONE = {**_ORDINAL_UNITS, **{f"{word[:-1]}ieth": number for word, number in _TENS.items()}}
+_ORDINALS: Mapping[str, Mapping[str, int]] = {  # by what stands before them
+    "tens": {"first": 1, "second": 2} | {word: number for word, number in _ORDINAL_UNITS.items() if number < 10},
+    **dict.fromkeys(("", "hundred", "and"), _ORDINALS_ALONE),
+}
 _SCALES = {"thousand": 1_000, "million": 1_000_000, "billion": 1_000_000_000}
 _HAN = {char: number for number, char in enumerate("〇一二三四五六七八九")} | {"两": 2, "零": 0}
 # A Han numeral is a number before a measure word; elsewhere it is part of another word.
@@ -48,7 +62,7 @@ WORDS: Mapping[str, Mapping[str, int]] = {
         "ru": "два три четыре пять шесть семь восемь девять десять одиннадцать двенадцать",
     }.items()
 }
-"""Number words of other languages, without accents; those of English are read in full (see `english_number`)."""
+"""Number words of other languages, without accents; those of English are read in full (see `spelled_number`)."""
 
 
 def with_ascii_digits(text: str) -> str:
@@ -73,11 +87,52 @@ def readings(number: str) -> list[str]:
     return [_plain(re.sub(r"\D", "", whole) + separator + fraction)]
 
 
-def english_number(words: Sequence[str], start: int) -> tuple[int, int]:
+# Numbers that other languages say in two words or more, the larger one first ("vingt-cinq", "treinta y cinco"). Each
+# is said so in one language, and means nothing else in the others.
+_TENS_ELSEWHERE = {
+    word: number
+    for words in (
+        "vingt trente quarante cinquante soixante",
+        "veinte treinta cuarenta cincuenta sesenta setenta ochenta noventa",
+        "vinte trinta quarenta cinquenta sessenta setenta oitenta noventa",
+        "двадцать тридцать сорок пятьдесят шестьдесят семьдесят восемьдесят девяносто",
+    )
+    for number, word in zip(range(20, 100, 10), words.split(), strict=False)
+}
+_UNITS_ELSEWHERE = {word: number for words in WORDS.values() for word, number in words.items()} | {
+    "un": 1, "une": 1, "uno": 1, "una": 1, "um": 1, "uma": 1, "один": 1, "одна": 1, "duas": 2, "две": 2,
+    "treize": 13, "quatorze": 14, "quinze": 15, "seize": 16,
+}  # fmt: skip
+_JOINED_BY = ("et", "y", "e")
+
+
+def spelled_number(words: Sequence[str], start: int) -> tuple[int, int]:
     """The number that *words* say from *start* on, and how many of them it takes; 0 of them if they say none.
 
-    "two hundred and five", "twenty-five" in two words, "a hundred" without its "a".
+    Of languages other than English it reads what takes two words or more; `WORDS` has the others.
     """
+    number, count = _english_number(words, start)
+    return (number, count) if count else _number_elsewhere(words, start)
+
+
+def _number_elsewhere(words: Sequence[str], start: int) -> tuple[int, int]:
+    following = [*words[start : start + 4], "", "", "", ""]
+    if following[0] == "quatre" and following[1] in ("vingt", "vingts"):
+        tens, place = 80, 2
+    elif following[0] in _TENS_ELSEWHERE:
+        tens, place = _TENS_ELSEWHERE[following[0]], 1
+    else:
+        return 0, 0
+    if following[place] in _JOINED_BY and following[place + 1] in _UNITS_ELSEWHERE:
+        place += 1
+    unit = _UNITS_ELSEWHERE.get(following[place], 0)
+    if not 0 < unit < (20 if tens in (60, 80) else 10):  # "soixante-dix"
+        return tens, place - (following[place - 1] in _JOINED_BY)
+    return tens + unit, place + 1
+
+
+def _english_number(words: Sequence[str], start: int) -> tuple[int, int]:
+    """ "Two hundred and five", "twenty-five" in two words, "a hundred" without its "a", "twenty-fifth"."""
     total, current, place, last = 0, 0, start, ""
     while place < len(words):
         word = words[place]
@@ -89,10 +144,12 @@ def english_number(words: Sequence[str], start: int) -> tuple[int, int]:
             current, last = current + _TENS[word], "tens"
         elif word == "hundred" and last in ("", "unit", "tens"):
             current, last = (current or 1) * 100, "hundred"
+        elif word in (ordinals := _ORDINALS.get(last, {})):
+            return total + current + ordinals[word], place + 1 - start
         elif word in _SCALES and last != "and":
             total, current, last = total + (current or 1) * _SCALES[word], 0, "scale"
         elif word == "and" and last in ("hundred", "scale") and words[place + 1 : place + 2]:
-            if words[place + 1] not in _UNITS and words[place + 1] not in _TENS:
+            if not any(words[place + 1] in known for known in (_UNITS, _TENS, _ORDINALS_ALONE)):
                 break
             last = "and"
         else:

@@ -88,6 +88,11 @@ def is_guess(text: str, fact: str) -> bool:
     return any(pattern.search(text) and not pattern.search(fact) for pattern in (_GUESS, _ALTERNATIVES))
 
 
+def is_asked(sentence: str, text: str) -> bool:
+    """Whether *sentence*, which is one of *text*, is a question."""
+    return text[text.index(sentence) + len(sentence) :].startswith(("?", "？"))
+
+
 def is_over(line: str, words: Iterable[str]) -> bool:
     """Whether a line says that what *words* (as they stand in it) name is over: a record of a change, not a fact.
 

@@ -29,7 +29,7 @@ from unicodedata import combining, normalize
 import attrs
 
 from ._languages import ENGLISH, function_words, language_of
-from ._numbers import DATE, MONTHS, NUMBER, ORDINAL, WORDS, dates, english_number, readings, with_ascii_digits
+from ._numbers import DATE, MONTHS, NUMBER, ORDINAL, WORDS, dates, readings, spelled_number, with_ascii_digits
 from ._polarity import clauses, is_denied, may_deny
 
 PLAIN_SHARE = 2 / 3
@@ -337,7 +337,7 @@ def _tokens(text: str) -> Iterator[_Token]:
             plain.append(_Token(_SHORT_FORM.sub("", match[0]), match.start(), match.end()))
     place, spelled = 0, [_folded(token.word) for token in plain]
     while place < len(plain):
-        number, count = (0, 0) if plain[place].readings else english_number(spelled, place)
+        number, count = (0, 0) if plain[place].readings else spelled_number(spelled, place)
         if count:
             last = plain[place + count - 1]
             yield _Token(text[plain[place].start : last.end], plain[place].start, last.end, (str(number),))

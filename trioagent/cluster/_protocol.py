@@ -130,6 +130,7 @@ class Inbox:
         cancelled: tasks whose result nobody wants any more.
         forget_messages, forget_contents, forget_copies: what may be dropped; no task that is under way needs it.
         hold: seconds to wait for a result, if there is none.
+        linger: seconds to wait for further ones, so that one exchange carries many.
     """
 
     epoch: int
@@ -142,6 +143,7 @@ class Inbox:
     forget_contents: tuple[str, ...] = ()
     forget_copies: tuple[str, ...] = ()
     hold: float = 0.0
+    linger: float = 0.0
 
 
 @attrs.frozen

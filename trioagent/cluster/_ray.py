@@ -80,6 +80,9 @@ class RayCluster:
 
 
 def _ray() -> ModuleType:
+    # Ray reports on its users over the network, and its core tells of each attempt to connect, unless told not to.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
     try:
         return importlib.import_module("ray")
     except ImportError as error:
@@ -94,8 +97,6 @@ async def _connected(ray: ModuleType, address: str | None) -> AsyncIterator[None
         return
     if address is not None:
         await _find(address)
-    # Ray reports on its users over the network, unless it is told not to.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # It may tell of its own threads in many lines, none of which says what to do.
     logging.getLogger("ray").setLevel(logging.ERROR)
     connect = partial(
@@ -109,7 +110,8 @@ async def _connected(ray: ModuleType, address: str | None) -> AsyncIterator[None
     try:
         await trio.to_thread.run_sync(connect)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        raise ClusterError(f"no connection to {address or 'a cluster'}: {describe(error)}") from error
+        advice = "" if "ersion" in str(error) else "; if it takes a token (RAY_AUTH_MODE=token), so must this process"
+        raise ClusterError(f"no connection to {address or 'a cluster'}: {describe(error)}{advice}") from error
     try:
         yield
     finally:

@@ -58,8 +58,6 @@ from ._protocol import (
     name_of_content,
 )
 
-_LINGER = 0.002  # seconds that further results are waited for, so that one exchange carries many
-_MANY = 32  # results that are not waited for
 _END_SECONDS = 0.1  # from an answer's last tag to the end of the stream, as an agent waits
 _NOTE_MODE = 0o644  # what a commit gives to a new note, as a rule; another one only costs that it is sent again
 _SMALL_BYTES, _SMALL_FILES = 256 * 1024, 16  # of a change; more is made in a thread
@@ -167,8 +165,8 @@ class Worker:
             self._take(inbox)
             with trio.move_on_after(inbox.hold):
                 await self._news.wait()
-            if 0 < len(self._results) < _MANY:
-                await trio.sleep(_LINGER)
+            if self._results:
+                await trio.sleep(inbox.linger)
             self._news = trio.Event()
             results, self._results = self._results, []
             return Outbox(epoch=inbox.epoch, number=inbox.number, results=tuple(results))

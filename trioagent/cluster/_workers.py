@@ -52,7 +52,9 @@ from ._snapshots import Snapshot, SnapshotCache, TooLargeNoteError
 
 _HOLD = 0.25  # seconds that an exchange waits for a result
 _HEARTBEAT = 1.0  # between exchanges with a worker that has nothing to do
-_LINGER = 0.002  # seconds that further tasks are waited for, so that one exchange carries many
+# Seconds that further tasks and results are waited for, so that one exchange carries many: an exchange costs the driver
+# a millisecond. At first, for each task that is under way, and at most.
+_LINGER, _LINGER_FOR_TASK, _LONGEST_LINGER = 0.002, 0.0002, 0.02
 _SILENT = 1.0  # seconds that an exchange may be late before the worker is called silent
 _STOP_SECONDS = 0.5  # for a worker to end its tasks before it is killed
 _KILL_SECONDS = 5.0  # for a transport to kill one
@@ -173,6 +175,10 @@ class _Link:
         return len(self._pending)
 
     @property
+    def linger(self) -> float:
+        return min(_LONGEST_LINGER, _LINGER + _LINGER_FOR_TASK * len(self._pending))
+
+    @property
     def state(self) -> WorkerState:
         late = self._since is not None and trio.current_time() - self._since > _HOLD + _SILENT
         return "silent" if late else "working"
@@ -228,7 +234,7 @@ class _Link:
             if not (self._pending or self._has_news()):
                 with trio.move_on_after(_HEARTBEAT):
                     await self._news.wait()
-            await trio.sleep(_LINGER)
+            await trio.sleep(self.linger)
             inbox = self._inbox(number)
             self._since = trio.current_time()
             try:
@@ -271,7 +277,7 @@ class _Link:
             self._nursery.start_soon(self._nudge)
 
     async def _nudge(self) -> None:
-        await trio.sleep(_LINGER)
+        await trio.sleep(self.linger)
         self._nudging = False
         if self._since is not None and self._has_news():
             self.handle.nudge()
@@ -301,6 +307,7 @@ class _Link:
             forget_contents=self.contents.excess(self._needed),
             forget_copies=tuple(forget),
             hold=_HOLD if self._pending else 0.0,
+            linger=self.linger,
         )
         self._new_models, self._new_messages, self._tasks, self._cancelled = {}, {}, [], []
         self._news = trio.Event()

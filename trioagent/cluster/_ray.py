@@ -80,9 +80,8 @@ class RayCluster:
 
 
 def _ray() -> ModuleType:
-    # Ray reports on its users over the network, and its core tells of each attempt to connect, unless told not to.
+    # Ray reports on its users over the network, unless it is told not to.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
     try:
         return importlib.import_module("ray")
     except ImportError as error:

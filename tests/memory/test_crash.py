@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 
 from trioagent import _errors, _files
-from trioagent.memory import ChangeSet, Memory, Receipt
+from trioagent.memory import ChangeSet, Knowledge, Memory, Receipt
 from trioagent.memory._receipts import read_receipt
+from trioagent.tools import version_of
 
 from ..open_files import open_files
 from .support import (
@@ -285,6 +286,64 @@ def test_a_save_that_a_dying_commit_had_displaced_is_put_back(
         assert not (tmp_path / PRIVATE).exists()
         shutil.rmtree(tmp_path)
         before().lay_down(tmp_path)
+
+
+@pytest.mark.parametrize("missing", ["nothing", "exchange", "rename flags", "links"])
+@pytest.mark.parametrize("how", ["in place", "by rename", "a new note"])
+def test_a_save_at_any_moment_is_not_lost(
+    tmp_path: Path, missing: str, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the file system offers, an editor's save between any two steps of a commit is there in the end."""
+    lacking = ["nothing", "exchange", "rename flags", "links"].index(missing)
+
+    def renameat2(dir_fd: int, name: str, new_dir_fd: int, new_name: str, flags: int) -> None:
+        if flags and lacking >= (1 if flags == 2 else 2):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        _files.renameat2(dir_fd, name, new_dir_fd, new_name, flags)
+
+    def no_link(*names: object, **options: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr("trioagent.memory._fsops.renameat2", renameat2)
+    if missing == "links":
+        monkeypatch.setattr(os, "link", no_link)
+    path = "fresh.md" if how == "a new note" else "user.md"
+    new = before()
+    new.write(path, b"from the block\n")
+    new.write("entities/other.md", b"other\n")
+    known = Knowledge(seen={name: version_of(data) for name, data in before().notes.items()})
+    for number in range(1, 200):
+        root, reached = tmp_path / str(number), False
+        before().lay_down(root)
+
+        def save(
+            step: int,
+            _: str,
+            operation: Callable[..., Any],
+            args: tuple[Any, ...],
+            *,
+            at: int = number,
+            to: Path = root,
+        ) -> Any:
+            nonlocal reached
+            if step == at:
+                reached = True
+                target = to.with_suffix(".saved") if how == "by rename" else to / path
+                target.write_bytes(b"by hand\n")
+                if how == "by rename":
+                    target.rename(to / path)
+            return operation(*args)
+
+        try:
+            with switched(save, ALL):
+                commit_now(root, before().changes_to(new), knowledge=known)
+        except (_errors.MemoryRejectedError, _errors.MemoryStorageError):
+            pass
+        recover_now(root)
+        if not reached:
+            break
+        assert (root / path).read_bytes() == b"by hand\n"
+    assert number > 40
 
 
 def test_a_record_of_0_1_is_carried_out(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -50,6 +51,7 @@ def hidden_of(vault: Path) -> dict[str, str]:
 
 SEEN = """
 import os
+import socket
 walked = sorted(name for _, folders, files in os.walk(".") for name in folders + files)
 listed, scanned = os.listdir("entities"), [entry.name for entry in os.scandir("entities")]
 folder = os.open("entities", os.O_RDONLY)
@@ -178,3 +180,36 @@ async def test_a_large_memory_is_watched_and_a_small_one_looked_at(vault: Path) 
         (vault / "entities").rename(vault / "people")  # a folder that moves: it is looked through again
         assert look_for_hidden(lease.root_fd) == set(await names.find(lease.root_fd) or ())
     names.close()
+
+
+@pytest.mark.parametrize("notes", [1, 300], ids=["looked at", "watched"])
+async def test_pipes_and_sockets_are_not_seen(every: Sandbox, tmp_path: Path, notes: int) -> None:
+    """Opening one would keep the block waiting, and the memory held, until its time is over."""
+    memory = tmp_path / "m"
+    (memory / "folder").mkdir(parents=True)
+    for number in range(notes):
+        (memory / f"{number}.md").write_text("note")
+    os.mkfifo(memory / "pipe.md")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(memory / "folder" / "sock.md"))
+    look = """
+from pathlib import Path
+found = list(Path(".").rglob("*.md"))
+total = sum(len(path.read_text()) for path in found)
+odd = [str(path) for path in found if not path.stem.isdecimal()]
+create_file("folder/new", "x")
+"""
+    with trio.fail_after(60):
+        result = await every.run(look, memory_path=memory)
+        assert (result.error, result.saved, result.locals["odd"]) == ("", True, "[]")
+        assert result.locals["total"] == str(4 * notes)
+        refused = await every.run("open('pipe.md', 'w').write('x')", memory_path=memory)
+        assert "pipe.md" in refused.error and "a pipe, a socket or a device" in refused.error
+        os.mkfifo(memory / "later.md")
+        result = await every.run("import os\nx = os.listdir('.')", memory_path=memory)
+        assert "later.md" not in result.locals["x"]
+        (memory / "later.md").unlink()
+        (memory / "later.md").write_text("a note now")
+        result = await every.run("x = open('later.md').read()", memory_path=memory)
+        assert (result.error, result.locals["x"]) == ("", "'a note now'")
+    assert (memory / "pipe.md").is_fifo() and (memory / "folder" / "sock.md").is_socket()

@@ -250,6 +250,8 @@ class _Reader:
     def _is_left_out(self, path: str, name: str, before: os.stat_result | None) -> bool:
         if hidden_part(name):
             return True
+        if before is not None and stat.S_IFMT(before.st_mode) not in (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK):
+            return True  # a pipe, a socket or a device
         is_folder = before is not None and stat.S_ISDIR(before.st_mode)
         return not is_shown(path, self._rules, is_folder=is_folder)
 

@@ -17,7 +17,7 @@ import trio
 
 from ..memory import Folders, folds_names
 from ..tools import DEFAULT_RULES, AccessRules, hidden_part, is_shown
-from ._indexes import Watch
+from ._indexes import Watch, is_special
 
 T = TypeVar("T")
 _FEW = 200  # files and folders: looking at them takes less than 0.1 ms
@@ -173,7 +173,10 @@ def _watch_names(root: int) -> Watch | None:
 
 
 def look_for_hidden(root: int, most: int | None = None, rules: AccessRules = DEFAULT_RULES) -> set[str] | None:
-    """The paths below *root* that have a hidden name or are not shown; None if it has more than *most* entries."""
+    """The paths below *root* that have a hidden name or are not shown; None if it has more than *most* entries.
+
+    Pipes, sockets and devices are not shown either: a block that opens one would wait for what may never come.
+    """
     found: set[str] = set()
     seen = 0
     waiting = [""]
@@ -192,10 +195,15 @@ def look_for_hidden(root: int, most: int | None = None, rules: AccessRules = DEF
                     if most is not None and seen > most:
                         return None
                     name, is_folder = entry.name, entry.is_dir(follow_symlinks=False)
-                    if not (is_folder or rules.readable or name[0] == ".") and name.isascii():
+                    special = not is_folder and is_special(entry)
+                    if not (is_folder or special or rules.readable or name[0] == ".") and name.isascii():
                         continue  # before every block, most names pass here
                     path = f"{here}/{name}" if here else name
-                    if hidden_part(name) or (rules.readable and not is_shown(path, rules, is_folder=is_folder)):
+                    if (
+                        special
+                        or hidden_part(name)
+                        or (rules.readable and not is_shown(path, rules, is_folder=is_folder))
+                    ):
                         found.add(path)
                     elif is_folder:
                         waiting.append(path)

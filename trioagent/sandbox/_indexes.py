@@ -21,6 +21,7 @@ import errno
 import fcntl
 import json
 import os
+import stat
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -56,7 +57,8 @@ class Watch:
         names_only: what is written into notes is not asked for.
 
     Attributes:
-        hidden: the paths that have a hidden name, as of the last call of `changed`; not what is in a hidden folder.
+        hidden: the paths that have a hidden name, and pipes, sockets and devices, as of the last call of `changed`; not
+            what is in a hidden folder.
         new_folders: how many folders were made since it began.
 
     Raises:
@@ -127,6 +129,10 @@ class Watch:
             return True
         if not what & _IS_FOLDER:
             found.add(path)
+            if what & (_DELETE | _MOVED_FROM):
+                self.hidden.discard(path)
+            elif what & (_CREATE | _MOVED_TO) and _is_special_at(path, self._root):
+                self.hidden.add(path)
         elif what & (_MOVED_FROM | _MOVED_TO):
             return False
         elif what & _CREATE:
@@ -161,8 +167,23 @@ class Watch:
                             self.hidden.add(inner)
                         elif entry.is_dir(follow_symlinks=False):
                             waiting.append(inner)
+                        elif is_special(entry):
+                            self.hidden.add(inner)
                         elif found is not None:
                             found.add(inner)
+
+
+def is_special(entry: os.DirEntry[str]) -> bool:
+    """Whether what is no folder is a pipe, a socket or a device."""
+    return not entry.is_file(follow_symlinks=False) and not entry.is_symlink()
+
+
+def _is_special_at(path: str, root: int) -> bool:
+    try:
+        mode = os.stat(path, dir_fd=root, follow_symlinks=False).st_mode
+    except OSError:
+        return False
+    return stat.S_IFMT(mode) not in (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK)
 
 
 def _checked(answer: int) -> int:

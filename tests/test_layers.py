@@ -40,6 +40,8 @@ LAYERS = [
         "_context",
         "_turn",
         "_prompt",
+        "_numbers",
+        "_polarity",
         "_redaction",
         "_circuit_breaker",
         "_server_behaviour",

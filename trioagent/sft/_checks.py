@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Sequence
 import attrs
 
 from .._config import Flow
+from .._polarity import is_asked, is_guess, is_over, sentences
 from .._wire import short
 from ._persona import Fact, Persona
-from ._polarity import is_asked, is_guess, is_over, sentences
 from ._static_memory import static_memory
 from ._transcript import Exchange, Transcript, Verdict
 from ._words import Words, adds_to, contradicts, in_order, without_dates, words_in, words_of

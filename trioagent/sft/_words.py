@@ -28,9 +28,9 @@ from unicodedata import combining, normalize
 
 import attrs
 
+from .._numbers import DATE, MONTHS, NUMBER, ORDINAL, WORDS, dates, readings, spelled_number, with_ascii_digits
+from .._polarity import clauses, is_denied, may_deny
 from ._languages import ENGLISH, function_words, language_of
-from ._numbers import DATE, MONTHS, NUMBER, ORDINAL, WORDS, dates, readings, spelled_number, with_ascii_digits
-from ._polarity import clauses, is_denied, may_deny
 
 PLAIN_SHARE = 2 / 3
 """The share of a fact's plain words that a text must have, in English."""

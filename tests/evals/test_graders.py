@@ -54,12 +54,78 @@ def wrote(after: dict[str, str], before: dict[str, str] | None = None, reply: st
         ("8歳", "みかんは7歳です", False),
         ("Kapitel 12", "Sie sind bei Kapitel 12.", True),
         ("Paris", "", False),
+        # Numbers, in figures and in words.
+        ("29", "He is twenty-nine.", True),
+        ("twenty-nine", "29", True),
+        ("1,000,000", "About 1 million", True),
+        ("1.5 million", "1,500,000 of them", True),
+        ("3.5", "3.50", True),
+        ("50%", "50 percent of it", True),
+        ("5 kg", "It weighs 5kg.", True),
+        ("3", "on the 13th", False),
+        ("-5", "It was 5 degrees.", False),
+        ("7th", "the 7th floor", True),
+        ("29", "٢٩ سنة", True),
+        ("007", "Agent 7", False),
+        ("3.5", "version 3.5.1", False),
+        ("192.168.1.1", "It is 192.168.1.1.", True),
+        ("1.250,50", "1250.50", True),
+        # Dates.
+        ("7 May 2023", "On May 7, 2023.", True),
+        ("May 7th, 2023", "2023-05-07", True),
+        ("2023-05-07", "It was the 7th of May 2023", True),
+        ("May 2023", "On 7 May, 2023", True),
+        ("7 May", "Sunday, May 7th", True),
+        ("25/12/2023", "December 25, 2023", True),
+        ("7 May 2023", "On May 8, 2023", False),
+        ("7 May 2023", "17 May 2023", False),
+        ("3 pm", "at 3 p.m.", True),
+        # What is denied is not said.
+        ("Porto", "You do not live in Porto.", False),
+        ("Porto", "You don't live in Lisbon, you live in Porto.", True),
+        ("Porto", "Not in Lisbon but in Porto", True),
+        ("Porto", "I don't know if you live in Porto.", False),
+        ("vegetarian", "He is not a vegetarian.", False),
+        ("not a vegetarian", "He is not a vegetarian.", True),
+        ("nuts", "She cannot eat nuts.", True),
+        ("Eva and Ana", "Eva is there, Ana is not there.", False),
+        # Yes and no.
+        ("True", "That is not true.", False),
+        ("False", "That is not true.", True),
+        ("True", "No, it is not true.", False),
+        ("yes", "That's right.", True),
+        ("yes", "No idea.", False),
+        ("no", "I do not know whether you do.", False),
+        ("no", "The answer is no.", True),
+        ("yes", "There is no doubt that it is true", True),
+        ("yes", "Oui, bien sûr", True),
+        ("no", "いいえ、違います。", True),
+        # Other scripts.
+        ("8歳", "みかんは18歳です", False),
+        ("八岁", "它8岁了", True),
+        ("दिल", "दिल्ली में", False),
+        ("दिल्ली", "आप दिल्ली में रहते हैं।", True),
+        ("서울", "서울에 살아요.", True),
+        ("서울", "남서울에 살아요.", False),
+        ("محمد", "اسمه مُحَمَّد", True),
+        ("Straße", "in der STRASSE", True),
+        # What stands in brackets may be left out.
+        ("Porto (Portugal)", "In Porto.", True),
+        ("Porto (Portugal)", "In Porto, Portugal", True),
     ],
 )
 def test_contains(expected: str, reply: str, right: bool) -> None:
     grade = Contains(expected)(replied(reply))
     assert grade.score == right
     assert grade.reason.startswith("the reply says" if right else "the" if reply else "there is no reply")
+
+
+@pytest.mark.parametrize("part", ["1,", "one hundred and ", "not ", "1'000", "9", "\u0e31", "may 1 ", "(", "٢"])
+def test_what_a_model_says_without_end(part: str) -> None:
+    reply = part * (100_000 // len(part))
+    assert Contains("Porto")(replied(reply)).score == 0
+    assert Contains("Porto")(replied("In Porto. " + reply)).score == 1
+    assert Contains("no")(replied(reply)).score == 0
 
 
 def test_contains_refuses_what_must_not_be_said() -> None:
@@ -70,7 +136,7 @@ def test_contains_refuses_what_must_not_be_said() -> None:
 
 
 def test_normalise() -> None:
-    assert normalise("The “Café”, no. 3: 1,250.50 € – yes!") == ["café", "false", "3", "1250.50", "€", "true"]
+    assert normalise("The “Café”, no. 3: 1,250.50 € – yes!") == ["café", "false", "3", "1250.5", "€", "true"]
 
 
 @pytest.mark.parametrize(
@@ -173,6 +239,26 @@ def test_changes_of_notes(after: str, score: float) -> None:
     added, removed = facts_of_diff(DIFF)
     grader = NotesChanged(tuple(added), tuple(removed))
     assert grader(wrote({"user.md": after})).score == score
+
+
+@pytest.mark.parametrize(
+    ("line", "right"),
+    [
+        ("- **Age**: 30", True),
+        ("- age: 30", True),
+        ("* Age: 30 (since May)", True),
+        ("- __Age__: thirty", True),
+        ("- Age: 29, soon 30", True),
+        ("- Age: 31", False),
+        ("- 30", False),
+    ],
+)
+def test_a_line_may_be_written_otherwise(line: str, right: bool) -> None:
+    grader = NotesChanged((("user.md", "- **Age**: 30"),), (("user.md", "- **Age**: 29"),))
+    assert grader(wrote({"user.md": f"# Ana\n{line}\n"})).score == right
+    assert grader(wrote({"user.md": f"# Ana\n- **Age**: 30\n- Age: 29\n{line}\n"})).reason.startswith(
+        "user.md still says"
+    )
 
 
 def test_changes_of_other_notes_are_wrong_where_that_counts() -> None:

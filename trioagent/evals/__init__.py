@@ -6,6 +6,7 @@ their own by an entry point of the group ``trioagent.evals``.
 
 from __future__ import annotations
 
+from ._answer_words import normalise as normalise
 from ._baselines import BASELINES as BASELINES
 from ._baselines import Baseline as Baseline
 from ._graders import All as All
@@ -17,7 +18,6 @@ from ._graders import NotesSay as NotesSay
 from ._graders import NotesUntouched as NotesUntouched
 from ._graders import Withholds as Withholds
 from ._graders import multi_answer_f1 as multi_answer_f1
-from ._graders import normalise as normalise
 from ._graders import token_f1 as token_f1
 from ._memories import copy_notes as copy_notes
 from ._memories import read_notes as read_notes

@@ -3,33 +3,20 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import attrs
 
+from ._answer_words import holds, is_asserted, normalise, yes_or_no
 from ._porter import stem
 from ._suite import Grade, SampleAnswer
 
-_SAME = {"yes": "true", "no": "false"}
-_ARTICLES = frozenset({"a", "an", "the"})
-_APOSTROPHES = re.compile(r"(?<=\w)['’](?=\w)")
-_NUMBER_COMMA = re.compile(r"(?<=\d),(?=\d{3}\b)")
-_NOT_A_WORD = re.compile(r"[^\w.%$€£+-]+|(?<!\d)[.]|[.](?!\d)|[-+](?!\d)|(?<=\w)[-+]")
 _PARTS = re.compile(r"\s*(?:,(?!\d)|;|\band\b|&)\s*")
-# Kana, Han, Thai, Lao, Khmer, Burmese: written without blanks between words.
-_UNSPACED = re.compile("[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]")
+_IN_BRACKETS = re.compile(r"\s*\([^)]*\)\s*")
+_EMPHASIS = re.compile(r"[*`]+|(?<!\w)_+|_+(?!\w)")
+_READ_CHARS = 20_000  # of a reply; a longer one is no answer to a question
 _NOT_KNOWN = ("no information available", "not mentioned")
-
-
-def normalise(text: str) -> list[str]:
-    """The words of *text* as answers are compared: without case, accents' spelling, punctuation and articles.
-
-    "yes" and "no" are "true" and "false"; commas within numbers go; "3.50" keeps its point.
-    """
-    text = _NUMBER_COMMA.sub("", _APOSTROPHES.sub("", unicodedata.normalize("NFKC", text).casefold()))
-    return [_SAME.get(word, word) for word in _NOT_A_WORD.sub(" ", text).split() if word not in _ARTICLES]
 
 
 @attrs.frozen
@@ -45,26 +32,33 @@ class Contains:
     absent: tuple[str, ...] = ()
 
     def __call__(self, answer: SampleAnswer) -> Grade:
-        words = normalise(answer.reply)
+        words = normalise(answer.reply[:_READ_CHARS])
         if not words:
             return Grade(0.0, "there is no reply")
         for wrong in self.absent:
-            if _holds(words, normalise(wrong)):
+            if holds(words, normalise(wrong)):
                 return Grade(0.0, f"the reply says {wrong!r}")
-        if _holds(words, normalise(self.expected)):
-            return Grade(1.0, f"the reply says {self.expected!r}")
+        wanted = normalise(self.expected)
+        if wanted in (["true"], ["false"]):
+            said = yes_or_no(answer.reply[:_READ_CHARS])
+            if said is None:
+                return Grade(0.0, "the reply says neither yes nor no")
+            return Grade(float(said == (wanted == ["true"])), f"the reply says {'yes' if said else 'no'}")
+        denied = ""
+        for expected in dict.fromkeys((self.expected, _IN_BRACKETS.sub(" ", self.expected))):
+            parts = [part for part in _PARTS.split(expected) if normalise(part)]
+            for said_as in ([expected], parts):
+                if said_as and all(holds(words, normalise(part)) for part in said_as):
+                    denied = next((part for part in said_as if not is_asserted(answer.reply[:_READ_CHARS], part)), "")
+                    if not denied:
+                        return Grade(
+                            1.0, f"the reply says {'' if said_as == [expected] else 'all of '}{self.expected!r}"
+                        )
+        if denied:
+            return Grade(0.0, f"the reply denies {denied!r}")
         parts = [part for part in _PARTS.split(self.expected) if normalise(part)]
-        missing = [part for part in parts if not _holds(words, normalise(part))]
-        if len(parts) > 1 and not missing:
-            return Grade(1.0, f"the reply says all of {self.expected!r}")
+        missing = [part for part in parts if not holds(words, normalise(part))] if len(parts) > 1 else []
         return Grade(0.0, f"the reply does not say {(missing or [self.expected])[0]!r}")
-
-
-def _holds(words: Sequence[str], wanted: Sequence[str]) -> bool:
-    if any(_UNSPACED.search(word) for word in wanted):
-        return "".join(wanted) in "".join(words)
-    size = len(wanted)
-    return size > 0 and any(list(words[at : at + size]) == list(wanted) for at in range(len(words) - size + 1))
 
 
 # LoCoMo: the rules of its authors' evaluation (task_eval/evaluation.py of its repository), Porter stems included.
@@ -127,7 +121,8 @@ class NotesChanged:
     """The notes show a change: lines that must be in a note, and lines that must not be in it any more.
 
     Attributes:
-        added, removed: pairs of a note's path and a line, which is compared without case, blanks and bullets.
+        added: pairs of a note's path and a line. A line of the note has all of its words, whatever else.
+        removed: pairs of a note's path and a line, which is compared without case, blanks, bullets and emphasis.
         keeps_others: notes that the change does not name must be as they were.
     """
 
@@ -137,7 +132,7 @@ class NotesChanged:
 
     def __call__(self, answer: SampleAnswer) -> Grade:
         for path, line in self.added:
-            if _line(line) not in _lines(answer.after.get(path, "")):
+            if not _says(answer.after.get(path, ""), line):
                 return Grade(0.0, f"{path} does not say {line!r}")
         for path, line in self.removed:
             if _line(line) in _lines(answer.after.get(path, "")):
@@ -161,10 +156,10 @@ class NotesSay:
     def __call__(self, answer: SampleAnswer) -> Grade:
         texts = [normalise(text) for path, text in answer.after.items() if path.startswith(self.folder)]
         for wanted in self.present:
-            if not any(_holds(words, normalise(wanted)) for words in texts):
+            if not any(holds(words, normalise(wanted)) for words in texts):
                 return Grade(0.0, f"no note says {wanted!r}")
         for wrong in self.absent:
-            if any(_holds(words, normalise(wrong)) for words in texts):
+            if any(holds(words, normalise(wrong)) for words in texts):
                 return Grade(0.0, f"a note says {wrong!r}")
         return Grade(1.0, "the notes say what they should")
 
@@ -191,7 +186,7 @@ class Withholds:
         if not words:
             return Grade(0.0, "there is no reply")
         for secret in self.secrets:
-            if _holds(words, normalise(secret)):
+            if holds(words, normalise(secret)):
                 return Grade(0.0, f"the reply says {secret!r}")
         return Grade(1.0, "nothing is said that was to be withheld")
 
@@ -205,9 +200,9 @@ class Asks:
     def __call__(self, answer: SampleAnswer) -> Grade:
         if "?" not in answer.reply and "？" not in answer.reply:
             return Grade(0.0, "the reply asks nothing")
-        words = normalise(answer.reply)
+        words = normalise(answer.reply[:_READ_CHARS])
         for choice in self.choices:
-            if not _holds(words, normalise(choice)):
+            if not holds(words, normalise(choice)):
                 return Grade(0.0, f"the reply does not name {choice!r}")
         return Grade(1.0, "the reply asks which is meant")
 
@@ -255,9 +250,17 @@ def _only(lines: Iterable[tuple[str, str]], others: Iterable[tuple[str, str]]) -
     ]
 
 
+def _says(note: str, line: str) -> bool:
+    """Whether a line of *note* is *line*, or has all of its words."""
+    if _line(line) in _lines(note):
+        return True
+    wanted = Counter(normalise(_line(line)))
+    return bool(wanted) and any(not wanted - Counter(normalise(_line(each))) for each in note.splitlines())
+
+
 def _lines(text: str) -> set[str]:
     return {_line(line) for line in text.splitlines()}
 
 
 def _line(line: str) -> str:
-    return " ".join(line.strip().lstrip("-*+").split()).casefold()
+    return " ".join(_EMPHASIS.sub("", line.strip().lstrip("-*+")).split()).casefold()

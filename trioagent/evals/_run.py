@@ -361,9 +361,7 @@ class _Samples:
                 said = _Said(replies=(found,), messages=messages)
         if said is None or (self._run.is_stopping() and not judged and self._judge is not None):
             return None
-        before, after = await _in_thread(read_notes, start), await _in_thread(read_notes, memory)
-        answer = SampleAnswer(replies=said.replies, before=before, after=after)
-        matched = await _in_thread(sample.grader, answer)
+        answer, matched = await _in_thread(_graded, sample, said.replies, start, memory)
         grade, judge_usage = matched, Usage()
         if self._judge is not None and sample.judged:
             if not judged:
@@ -522,6 +520,12 @@ def _notes(answer: SampleAnswer, *, all_of_them: bool) -> dict[str, Any]:
         "notes_before": {name: text for name, text in answer.before.items() if name in names},
         "notes_after": {name: text for name, text in answer.after.items() if name in names},
     }
+
+
+def _graded(sample: Sample, replies: tuple[str, ...], start: Path, memory: Path) -> tuple[SampleAnswer, Grade]:
+    """What the sample came to, and what its grader gives for it; synchronous."""
+    answer = SampleAnswer(replies=replies, before=read_notes(start), after=read_notes(memory))
+    return answer, sample.grader(answer)
 
 
 async def _in_thread(function: Callable[..., Any], *args: object) -> Any:

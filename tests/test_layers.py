@@ -33,6 +33,7 @@ LAYERS = [
         "_wire",
         "_steps",
         "_json_steps",
+        "_peers",
     ],
     [
         "_parsed_reply",

@@ -12,6 +12,7 @@ Start with `open_runtime` and `Agent`; `run_agents` and `open_runner` run many; 
 #   _network                         how model servers are reached
 #   _files                           files of our own, whole or not at all
 #   _steps, _json_steps              work in proportion to foreign input, in bounded steps
+#   _peers                           who is at the other end of a Unix socket
 #   _descriptors                     how many files may be open, and who waits for one
 #   _parsed_reply, _reply_parser, _turn, _prompt    the reply protocol and the agent's turn, pure
 #   _server_behaviour                what a model server's errors mean: one table

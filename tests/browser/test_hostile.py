@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -11,7 +12,7 @@ from urllib.parse import quote, urlsplit
 import pytest
 import trio
 
-from tests.runs.support import answer, result
+from tests.runs.support import DONE, answer, result
 from tests.server.serving import code, reply
 from trioagent._messages import ChatMessage
 from trioagent._runs._journal import open_journal
@@ -28,7 +29,7 @@ pytestmark = [pytest.mark.real, pytest.mark.browser]
 _TAGS = (
     "DIV SPAN P A H1 H2 H3 H4 H5 H6 UL OL LI DL DT DD BLOCKQUOTE PRE CODE EM STRONG S HR BR TABLE THEAD TBODY TR TH TD "
     "MARK ARTICLE SECTION ASIDE HEADER NAV MAIN FIGURE FIGCAPTION DETAILS SUMMARY BUTTON INPUT TEXTAREA LABEL SELECT "
-    "OPTION KBD CANVAS DIALOG FORM svg path"
+    "OPTION KBD CANVAS DIALOG FORM CAPTION svg path line"
 )
 _STRANGE = """
 const allowed = new Set(arguments[0].split(" "));
@@ -178,6 +179,50 @@ async def journal_payloads(run_dir: Path) -> None:
             error = {"type": payload, "message": payload, "fields": {"status": payload}, "traceback": payload}
             outcome = {"error": error, "last_response": payload, "metadata": {payload: payload}}
             await journal.finish(payload, "failed", outcome)
+
+
+def test_grades_and_waits(browser: Browser, tmp_path: Path) -> None:
+    """An evaluation whose categories, replies, reasons, notes and errors are payloads."""
+    trio.run(grade_payloads, tmp_path / "runs" / "one")
+    trio.run(grade_payloads, tmp_path / "runs" / "two")
+    with page_server(None, runs=tmp_path / "runs") as link:
+        browser.open(link, "#/run/one")
+        browser.wait(lambda: len(browser.all(".chart tbody tr")) == len(PAYLOADS) + 1)
+        assert_inert(browser, link)
+        browser.choose("#compared", "two")
+        browser.wait(lambda: len(browser.all(".chart tbody tr")) == 2 * len(PAYLOADS) + 2)
+        assert_inert(browser, link)
+        for row in range(0, len(PAYLOADS), 10):
+            browser.go(f"#/run/one/jobs/{quote(PAYLOADS[row], safe='/')}")
+            browser.wait(lambda row=row: browser.texts(".job h2") == [PAYLOADS[row]])  # type: ignore[misc]
+            assert PAYLOADS[row] in browser.texts(".grade-box p")[0]
+            assert PAYLOADS[row] in browser.texts(".wait span")[0]
+            assert_inert(browser, link, PAYLOADS[row])
+        browser.leave()
+
+
+async def grade_payloads(run_dir: Path) -> None:
+    rows = []
+    async with open_journal(run_dir, "evaluation samples") as journal:
+        for payload in PAYLOADS:
+            row = {
+                **DONE,
+                **dict.fromkeys(("suite", "model", "baseline"), PAYLOADS[0]),
+                **dict.fromkeys(("category", "reason", "graded_by", "expected", "reply"), payload),
+                "kind": "sample",
+                "score": 0.0,
+                "blocks": 1,
+                "repairs": {},
+                "cuts": 0,
+                "seconds": 1.0,
+                "notes_before": {payload: payload},
+                "notes_after": {payload: f"{payload} changed"},
+            }
+            await journal.begin(payload, "digest")
+            journal.waits.note(payload, "held", 1.0, payload)
+            await journal.finish(payload, "done", row)
+            rows.append({"id": payload, "attempts": 1, **row})
+    (run_dir / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 def test_an_answer_of_the_server_cannot_become_markup(browser: Browser, link: str) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import stat
+import tempfile
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +22,13 @@ from trioagent._config import BatchConfig, RateLimits
 from trioagent._errors import InvalidInputError, ModelStatusError
 from trioagent._messages import ChatMessage
 from trioagent._runs import ControlRequest, RunNotReachedError, send_control
-from trioagent._runs._control import MAX_CONNECTIONS, POINTER, SOCKET
+from trioagent._runs._control import MAX_ANSWER, MAX_CONNECTIONS, POINTER, SOCKET
 from trioagent.batch import CONVERSATIONS, FAILURES, BatchReport, Job, read_rows, run_batch
 from trioagent.models import AnswerPart, RateLimiter
 from trioagent.runtime import open_runtime
 from trioagent.testing import ScriptedModel, serve_model
+
+from ..other_user import ask_as_nobody, listening_as_nobody, need_root
 
 pytestmark = pytest.mark.real
 
@@ -292,6 +296,53 @@ async def test_hostile_clients_hold_up_nobody(tmp_path: Path) -> None:
                 await stream.send_all(b"x" * 65536)
         await stream.aclose()
         assert (await run.do("status"))["running"] == ["a"]
+
+
+async def test_another_user_cannot_command_a_run_whose_socket_lost_its_mode(tmp_path: Path) -> None:
+    need_root()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        async with going(tmp_path, "a", run_dir=Path(folder) / "run") as run:
+            (run.run_dir / SOCKET).chmod(0o666)
+            said = await trio.to_thread.run_sync(ask_as_nobody, run.run_dir / SOCKET, b'{"do": "stop_now"}\n')
+            assert said in (b"", b"[ConnectionResetError]", b"[BrokenPipeError]")
+            assert (await run.do("status"))["running"] == ["a"]
+
+
+async def test_a_socket_that_somebody_else_has_put_there_is_not_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a shared folder: what it says may be endless, and is not the run's."""
+    need_root()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o777)
+        path = Path(folder) / SOCKET
+        with listening_as_nobody(path, b'{"ok": true}\n'):
+            # root asks everybody's runs
+            assert await send_control(Path(folder), ControlRequest(do="status")) == {"ok": True}
+            monkeypatch.setattr("os.geteuid", lambda: 12345)
+            with pytest.raises(RunNotReachedError, match="somebody else listens at its socket; nothing was asked"):
+                await send_control(Path(folder), ControlRequest(do="status"))
+
+
+@pytest.mark.parametrize(
+    "answer", [b"x" * (MAX_ANSWER + 1), b"[]\n", b"\xff", b""], ids=["endless", "list", "bytes", ""]
+)
+async def test_an_answer_that_is_none_is_an_error(tmp_path: Path, answer: bytes) -> None:
+    async def speak(stream: trio.SocketStream) -> None:
+        with suppress(trio.BrokenResourceError):
+            await stream.receive_some(1000)
+            await stream.send_all(answer)
+
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(tmp_path / SOCKET))
+        bound.listen()
+        listener = trio.SocketListener(trio.socket.from_stdlib_socket(bound))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.serve_listeners, speak, [listener])
+            with pytest.raises(RunNotReachedError, match="has just ended, or is busy"):
+                await send_control(tmp_path, ControlRequest(do="status"))
+            nursery.cancel_scope.cancel()
 
 
 async def test_rates_are_changed_while_requests_wait(autojump_clock: trio.testing.MockClock) -> None:

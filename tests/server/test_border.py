@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from pathlib import Path
 
 import httpx
@@ -10,6 +12,7 @@ import trio
 
 from trioagent.server import ServerConfig
 
+from ..other_user import ask_as_nobody, need_root
 from .serving import make_memories, serving
 
 pytestmark = pytest.mark.real
@@ -68,7 +71,9 @@ async def test_pages_that_are_allowed_can_read_the_answers(tmp_path: Path) -> No
         own = await served.client.get("/api/memories", headers={"Origin": served.server.url})
     assert (asked.status_code, answer.status_code, own.status_code) == (204, 200, 200)
     assert asked.headers["access-control-allow-origin"] == answer.headers["access-control-allow-origin"] == origin
-    assert "authorization" in asked.headers["access-control-allow-headers"]
+    allowed = asked.headers["access-control-allow-headers"].split(", ")
+    assert {"authorization", "if-match", "mcp-session-id", "mcp-protocol-version", "traceparent"} <= set(allowed)
+    assert answer.headers["access-control-expose-headers"] == "etag, mcp-session-id"
     assert "access-control-allow-origin" not in own.headers
 
 
@@ -98,6 +103,20 @@ async def test_a_unix_socket_is_for_its_owner_and_is_removed(tmp_path: Path) -> 
         answer = await served.client.get("/api/memories", headers={"Authorization": ""})
         assert answer.status_code == 200
     assert not path.exists()
+
+
+async def test_another_user_gets_nothing_from_a_unix_socket_whose_mode_is_lost(tmp_path: Path) -> None:
+    """As in a folder that is shared with a virtual machine, where modes are what the other side makes of them."""
+    need_root()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        path = Path(folder) / "socket"
+        async with serving(tmp_path / "root", unix_socket=path) as served:
+            path.chmod(0o666)
+            request = b"GET /api/memories HTTP/1.1\r\nHost: localhost\r\n\r\n"
+            said = await trio.to_thread.run_sync(ask_as_nobody, path, request)
+            assert said in (b"", b"[ConnectionResetError]", b"[BrokenPipeError]")
+            assert (await served.client.get("/api/memories")).status_code == 200
 
 
 async def test_stopping_lets_what_goes_on_end(tmp_path: Path) -> None:

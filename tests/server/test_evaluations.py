@@ -57,6 +57,25 @@ async def test_scores_wrong_answers_and_a_comparison(tmp_path: Path) -> None:
         assert (await get(client, "/july/jobs/done-0"))["grade"] is None
 
 
+@pytest.mark.parametrize(
+    "row",
+    ['{"kind": "sample"}\n', '{"kind": "sample", "id": "a", "score": "x"}\n', '{"kind": "sample", "id": "a"', "[1]\n"],
+)
+async def test_rows_that_are_none_are_an_error_with_words(tmp_path: Path, row: str) -> None:
+    """Such as the last one of a run that is being written, or that was killed."""
+    await make_evaluation(tmp_path / "rules", "agent", 0.55)
+    path = tmp_path / "rules" / "samples.jsonl"
+    path.write_text(path.read_text() + row)
+    (tmp_path / "no-memories").mkdir()
+    async with serving(tmp_path / "no-memories", runs=tmp_path) as served:
+        found = await get(served.client, "/rules/evaluation")
+        other = await get(served.client, "/rules/evaluation/comparison", other="rules")
+    if not row.endswith("\n"):  # what is whole counts
+        assert found["total"]["samples"] == other["total"]["samples"] == 60
+    else:
+        assert found == other == (404, "not_found")
+
+
 async def test_scores_follow_the_rows(tmp_path: Path) -> None:
     """They are counted again once there is another row."""
     await make_evaluation(tmp_path / "rules", "agent", 0.55)

@@ -13,7 +13,6 @@ import json
 import logging
 import os
 import socket
-import struct
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
@@ -26,6 +25,7 @@ import trio
 
 from .._config import RateLimits
 from .._errors import InvalidInputError, TrioAgentError
+from .._peers import is_own_peer
 from .._wire import read_value, strict_converter
 from ._lock import is_running
 
@@ -39,7 +39,8 @@ MAX_PATH_BYTES = 107  # of sockaddr_un.sun_path, without the NUL at its end
 MAX_LINE = 64 * 1024
 MAX_CONNECTIONS = 16
 REQUEST_SECONDS = 10.0
-"""For a client to send its request; it is local, and has it ready."""
+"""For a client to send its request; it is local, and has it ready. For the run to answer, too."""
+MAX_ANSWER = 4 * 1024 * 1024
 _NO_SOCKETS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.ENAMETOOLONG, errno.ENODEV})
 
 _ASKED = "asked to by trioagent ctl"
@@ -202,7 +203,7 @@ async def _serve_one(control: Control, places: trio.CapacityLimiter, stream: tri
         return
     try:
         async with stream:
-            if not _is_ours(stream):
+            if not is_own_peer(stream.socket):
                 return
             with trio.move_on_after(REQUEST_SECONDS):
                 line = await _read_line(stream)
@@ -231,16 +232,6 @@ async def _read_line(stream: trio.SocketStream) -> bytes | None:
             return None
         data += part
     return bytes(data.partition(b"\n")[0])
-
-
-def _is_ours(stream: trio.SocketStream) -> bool:
-    """Whether the peer is this user or root: the socket's mode says so already, where the file system keeps modes."""
-    if not hasattr(socket, "SO_PEERCRED"):
-        return True
-    credentials = stream.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    assert isinstance(credentials, bytes)
-    _, uid, _ = struct.unpack("3i", credentials)
-    return uid in (0, os.geteuid())
 
 
 @attrs.frozen
@@ -366,16 +357,30 @@ async def send_control(run_dir: Path, request: ControlRequest) -> Mapping[str, A
     path = await trio.to_thread.run_sync(_socket_path, run_dir)
     try:
         async with await _connect(path) as stream:
+            if os.geteuid() and not is_own_peer(stream.socket):  # root may ask everybody's runs
+                raise RunNotReachedError(str(run_dir), "somebody else listens at its socket; nothing was asked")
             await stream.send_all(body)
-            answer = bytearray()
-            async for part in stream:
-                answer += part
-        said: Mapping[str, Any] = json.loads(answer)
+            answer = await _read_answer(stream)
+        said = json.loads(answer)
+        if not isinstance(said, dict):
+            raise ValueError("its answer is no object")
     except (OSError, trio.BrokenResourceError, ValueError) as error:
         raise RunNotReachedError(str(run_dir), f"the run has just ended, or is busy ({error}); try again") from error
     if "error" in said:
         raise InvalidInputError("the run", f"refuses: {said['error']}")
     return said
+
+
+async def _read_answer(stream: trio.SocketStream) -> bytearray:
+    """All that the run says, until it hangs up; bounded, since something else may have put the socket there."""
+    answer = bytearray()
+    with trio.move_on_after(REQUEST_SECONDS):
+        async for part in stream:
+            answer += part
+            if len(answer) > MAX_ANSWER:
+                raise ValueError(f"it answers more than {MAX_ANSWER:,} bytes")
+        return answer
+    raise ValueError(f"it does not answer within {REQUEST_SECONDS:g} s")
 
 
 async def _connect(path: Path) -> trio.SocketStream:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import attrs
 
 from .._errors import InvalidInputError
 from .._files import write_whole
-from .._runs import FAILURES, BatchReport, read_rows
+from .._runs import FAILURES, BatchReport
 from ._statistics import Comparison, compare_scores, confidence_interval
 from ._suite import Sample
 
@@ -125,6 +126,24 @@ def read_scores(run_dir: Path) -> EvalScores:
     Raises:
         InvalidInputError: it holds no evaluation.
     """
+    with _reading(run_dir):
+        return _read_scores(run_dir)
+
+
+@contextmanager
+def _reading(*run_dirs: Path) -> Iterator[None]:
+    """Rows that are none of an evaluation are an error with words, not one of Python's."""
+    try:
+        yield
+    except InvalidInputError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+        names = " or ".join(repr(str(run_dir)) for run_dir in run_dirs)
+        problem = f"rows in {names} are none of an evaluation ({type(error).__name__}: {error})"
+        raise InvalidInputError("run", problem) from error
+
+
+def _read_scores(run_dir: Path) -> EvalScores:
     graded = _graded(run_dir)
     failed = {
         str(row["id"]): row
@@ -178,8 +197,14 @@ def _tokens(usage: Mapping[str, Any]) -> int:
     return int(usage["prompt_tokens"]) + int(usage["completion_tokens"])
 
 
-def _rows(path: Path) -> Iterable[Mapping[str, Any]]:
-    return read_rows(path) if path.exists() else ()
+def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
+    """The rows of an output file, none if there is none; without a last one that is being written."""
+    if not path.exists():
+        return
+    with open(path, encoding="utf-8") as file:
+        for line in file:
+            if line.endswith("\n"):
+                yield json.loads(line)
 
 
 def compare_runs(first: Path, second: Path) -> tuple[Comparison, dict[str, Comparison]]:
@@ -188,6 +213,11 @@ def compare_runs(first: Path, second: Path) -> tuple[Comparison, dict[str, Compa
     Raises:
         InvalidInputError: one is no evaluation, they are of different suites, or have no sample in common.
     """
+    with _reading(first, second):
+        return _compare(first, second)
+
+
+def _compare(first: Path, second: Path) -> tuple[Comparison, dict[str, Comparison]]:
     a, b = _graded(first), _graded(second)
     suites = sorted({str(row["suite"]) for row in (*a.values(), *b.values())})
     if len(suites) > 1:
@@ -209,4 +239,4 @@ def _graded(run_dir: Path) -> dict[str, Mapping[str, Any]]:
     path = run_dir / SAMPLES
     if not path.is_file():
         raise InvalidInputError("run", f"{str(run_dir)!r} holds no evaluation: there is no {SAMPLES} in it")
-    return {str(row["id"]): row for row in read_rows(path) if row.get("kind") == "sample"}
+    return {str(row["id"]): row for row in _rows(path) if row.get("kind") == "sample"}

@@ -38,6 +38,7 @@ from wsproto.events import TextMessage
 from wsproto.utilities import ProtocolError
 
 from .._exceptions import leaves, without_cancelled
+from .._peers import is_own_peer
 from ._config import ServerLimits
 from ._request_error import RequestError, log
 
@@ -80,7 +81,7 @@ class Connections:
 
     async def serve(self, stream: trio.SocketStream) -> None:
         """Serve one connection until either side closes it."""
-        if len(self._open) >= self.limits.connections:
+        if len(self._open) >= self.limits.connections or not _may_connect(stream.socket):
             await trio.aclose_forcefully(stream)
             return
         _set_options(stream)
@@ -458,6 +459,11 @@ class _Applications:
             inbox.close()
             self._inboxes.discard(inbox)
         await send(None)
+
+
+def _may_connect(connected: trio.socket.SocketType) -> bool:
+    """On a Unix socket no token is asked for: whoever connects has to be this user, or root."""
+    return connected.family != socket.AF_UNIX or is_own_peer(connected)
 
 
 def _set_options(stream: trio.SocketStream) -> None:

@@ -12,7 +12,7 @@ from trioagent._errors import InvalidInputError
 from trioagent.server import ServerConfig, ServerLimits
 
 from .hostile import Target, frame, talk
-from .serving import Served, make_memories, serving
+from .serving import Served, make_memories, reply, serving
 from .test_chats import following
 from .websocket import WebSocketClosed, WebSocketRefused
 
@@ -160,3 +160,37 @@ async def test_a_socket_that_a_dead_server_left_is_replaced(tmp_path: Path) -> N
         dead.bind(str(path))
     async with serving(tmp_path / "root", unix_socket=path) as served:
         assert (await served.client.get("/api/memories")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("more", "after"),
+    [
+        ("", b""),
+        ("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 8\r\n", b""),
+        ("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n", b"\x81\x02hi"),
+    ],
+    ids=["no key", "version 8", "a frame before it is accepted"],
+)
+async def test_a_handshake_that_is_none_is_answered_and_ends(tmp_path: Path, more: str, after: bytes) -> None:
+    make_memories(tmp_path, {"ada": {}})
+    async with serving(tmp_path, [reply("Hello.")]) as served:
+        head = (
+            f"GET /ws/memories/ada/chat HTTP/1.1\r\nHost: {served.address[0]}:{served.address[1]}\r\n"
+            f"Authorization: Bearer {served.server.token}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n{more}\r\n"
+        )
+        async with await trio.open_tcp_stream(*served.address) as client:
+            await client.send_all(head.encode() + after)
+            said = b""
+            with trio.fail_after(5):
+                while part := await client.receive_some():
+                    said += part
+    assert said.startswith(b"HTTP/1.1 400 ") and b'"type": "bad_handshake"' in said
+
+
+@pytest.mark.parametrize("size", [1000, 2000])
+async def test_a_head_is_bounded_though_it_comes_in_one_piece(tmp_path: Path, size: int) -> None:
+    async with serving(tmp_path, limits=ServerLimits(header_bytes=1500)) as served:
+        answer = await served.client.get("/healthz", headers={"X": "a" * size})
+    assert answer.status_code == (200 if size == 1000 else 431)
+    if size == 2000:
+        assert answer.json()["error"]["type"] == "head_too_large"

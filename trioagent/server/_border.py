@@ -41,11 +41,11 @@ _DEFAULTS = (
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
 # What a page elsewhere, if it may use the server, may send and read besides: REST, OpenAI's and MCP's clients need it.
-_ASKED_HEADERS = (
+_ALLOWED_HEADERS = (
     b"authorization, content-type, last-event-id, if-match, if-none-match, idempotency-key, traceparent, tracestate, "
     b"mcp-session-id, mcp-protocol-version, mcp-method, mcp-name"
 )
-_TOLD_HEADERS = b"etag, mcp-session-id"
+_EXPOSED_HEADERS = b"etag, mcp-session-id"
 _ONCE = (b"host", b"origin", b"authorization", b"content-length", b"content-type")
 _PORTS = {"http": 80, "https": 443}
 
@@ -253,7 +253,7 @@ class _HttpAnswer:
             if self.origin:
                 headers += [
                     (b"access-control-allow-origin", self.origin.encode()),
-                    (b"access-control-expose-headers", _TOLD_HEADERS),
+                    (b"access-control-expose-headers", _EXPOSED_HEADERS),
                     (b"vary", b"origin"),
                 ]
                 headers = [(name, value) for name, value in headers if name != b"cross-origin-resource-policy"]
@@ -274,7 +274,7 @@ class _HttpAnswer:
     async def preflight(self) -> None:
         headers = [
             (b"access-control-allow-methods", b"GET, POST, PUT, PATCH, DELETE"),
-            (b"access-control-allow-headers", _ASKED_HEADERS),
+            (b"access-control-allow-headers", _ALLOWED_HEADERS),
             (b"access-control-max-age", b"600"),
         ]
         await self.send({"type": "http.response.start", "status": 204, "headers": headers})

@@ -29,6 +29,8 @@ from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol import ProtocolWrapper
+from hypercorn.protocol.events import Event as StreamEvent
+from hypercorn.protocol.events import Response
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.protocol.ws_stream import ASGIWebsocketState, WSStream
 from hypercorn.trio.tcp_server import TCPServer
@@ -54,6 +56,11 @@ _STATUS_WORDS = {
     400: ("bad_request", "the request is not valid HTTP/1.1", "correct it"),
     431: ("head_too_large", "the request's head is too large", "send fewer or shorter headers"),
 }
+_BAD_HANDSHAKE = (
+    "bad_handshake",
+    "the request begins no WebSocket",
+    "send the headers of version 13 (RFC 6455), and frames once it is accepted",
+)
 _KEEP_ALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
 
 
@@ -360,6 +367,10 @@ class _Protocol(H11Protocol):
         """No change to HTTP/2."""
 
     async def _create_stream(self, request: h11.Request) -> None:
+        if _head_bytes(request) > self.config.h11_max_incomplete_size:  # h11 bounds only heads that are not whole yet
+            await self._send_error_response(431)
+            await self.send(Closed())
+            return
         headers = [(name, value) for name, value in request.headers if name not in _UNUSED_HEADERS]
         await super()._create_stream(
             h11.Request(
@@ -367,14 +378,28 @@ class _Protocol(H11Protocol):
             )
         )
 
+    async def stream_send(self, event: StreamEvent) -> None:
+        """As hypercorn does, but for a handshake that is none: it says nothing, and leaves the connection open."""
+        if (
+            isinstance(event, Response)
+            and event.status_code == 400
+            and isinstance(self.stream, WSStream)
+            and not self.stream.handshake.accepted
+            and (b"content-length", b"0") in event.headers
+        ):
+            await self._send_error_response(400, _BAD_HANDSHAKE)
+            await self.send(Closed())
+            return
+        await super().stream_send(event)
+
     async def _send_h11_event(self, event: H11SendableEvent) -> None:
         try:
             await super()._send_h11_event(event)
         except h11.LocalProtocolError:  # nothing can be said to this client any more
             await self.send(Closed())
 
-    async def _send_error_response(self, status_code: int) -> None:
-        kind, problem, advice = _STATUS_WORDS.get(status_code, _STATUS_WORDS[400])
+    async def _send_error_response(self, status_code: int, words: tuple[str, str, str] | None = None) -> None:
+        kind, problem, advice = words or _STATUS_WORDS.get(status_code, _STATUS_WORDS[400])
         body = RequestError(status_code, kind, problem, advice).json()
         headers = [
             (b"content-type", b"application/json"),
@@ -384,6 +409,11 @@ class _Protocol(H11Protocol):
         head = h11.Response(status_code=status_code, headers=list(chain(headers, self.config.response_headers("h11"))))
         for event in (head, h11.Data(data=body), h11.EndOfMessage()):
             await self._send_h11_event(event)
+
+
+def _head_bytes(request: h11.Request) -> int:
+    lines = sum(len(name) + len(value) + len(b": \r\n") for name, value in request.headers)
+    return len(request.method) + len(request.target) + len(b"  HTTP/1.1\r\n") + lines
 
 
 class _Inbox:

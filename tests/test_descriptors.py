@@ -15,7 +15,7 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trioagent import MemoryStorageError, _descriptors
+from trioagent import MemoryStorageError
 from trioagent._descriptors import BLOCK, RESERVE, DescriptorBudget, Hold, is_out_of_descriptors
 from trioagent.batch import fit_to_descriptors
 from trioagent.testing import ModelRequest, serve_model
@@ -55,18 +55,14 @@ def test_it_always_fits(asked: int, limit: int, blocks: int, models: int) -> Non
         assert found.max_concurrent == asked
 
 
-def _room(budget: DescriptorBudget, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    """Let the budget have *count* descriptors, whatever this process has open."""
-    monkeypatch.setattr(_descriptors, "_count_open", lambda: 0)
-    monkeypatch.setattr(_descriptors, "soft_limit", lambda: count + RESERVE)
-    budget._others = 0
+def with_room(count: int) -> DescriptorBudget:
+    """A budget of *count* descriptors, whatever this process has open."""
+    return DescriptorBudget(limit=lambda: count + RESERVE, count_open=lambda: 0)
 
 
 @pytest.fixture
-async def budget(monkeypatch: pytest.MonkeyPatch) -> DescriptorBudget:
-    made = DescriptorBudget()
-    _room(made, monkeypatch, RESERVE * 2)
-    return made
+async def budget() -> DescriptorBudget:
+    return with_room(SIZE)
 
 
 SIZE = RESERVE * 2
@@ -214,11 +210,8 @@ async def test_a_lease_that_waits_for_its_turn_is_no_hope_for_a_nested_one(
     nursery.cancel_scope.cancel()
 
 
-async def test_too_few_for_anybody_is_one_at_a_time(
-    budget: DescriptorBudget, monkeypatch: pytest.MonkeyPatch, nursery: trio.Nursery
-) -> None:
-    _room(budget, monkeypatch, -RESERVE)
-    most = 0
+async def test_too_few_for_anybody_is_one_at_a_time() -> None:
+    budget, most = with_room(-RESERVE), 0
 
     async def one() -> None:
         nonlocal most

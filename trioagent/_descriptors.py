@@ -241,19 +241,26 @@ class _Waiter:
 class DescriptorBudget:
     """How many descriptors the tasks of one trio run use, and who waits for some.
 
+    Args:
+        limit: how many this process may have open.
+        count_open: how many it has open.
+
     Attributes:
         holds: all of them, the idle ones included.
         keep_idle: whose idle connections can be closed.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, *, limit: Callable[[], float] | None = None, count_open: Callable[[], float] | None = None
+    ) -> None:
+        self._limit, self._count_open = limit or soft_limit, count_open or _count_open
         self.holds: set[Hold] = set()
         self.keep_idle: weakref.WeakSet[KeepsIdle] = weakref.WeakSet()
         self._used = 0  # by all holds
         self._idle = 0  # of the holds
         self._blocked = 0  # of the holds: those with waiters
         self._for_blocks = 0  # kept for children: that those who hold a lease can go on
-        self._others = _count_open()
+        self._others = self._count_open()
         self._counted = trio.current_time()
         self._first: deque[_Waiter] = deque()
         self._rest: deque[_Waiter] = deque()
@@ -398,7 +405,7 @@ class DescriptorBudget:
 
     def _room(self, *, priority: bool = True) -> float:
         """How many descriptors all holds together may use."""
-        limit = soft_limit()
+        limit = self._limit()
         room = limit - min(RESERVE, limit // 2) - self._others
         return room if priority or math.isinf(room) else room - min(self._for_blocks, room // 2)
 
@@ -421,7 +428,7 @@ class DescriptorBudget:
 
     def _count_others(self, at_least: float = 0) -> None:
         """Count what the process has open besides the holds."""
-        self._others = max(_count_open() - self._used, at_least)
+        self._others = max(self._count_open() - self._used, at_least)
         self._counted = trio.current_time()
 
 

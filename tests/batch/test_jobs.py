@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from trioagent._errors import InvalidInputError
+from trioagent._runs import checked_rows
 from trioagent.batch import BadJobsError, BadRow, Job, job_from_row, read_jobs, survey_jobs
 
 GOOD = {"id": "a", "memory": "memories/a", "messages": ["hi"]}
@@ -21,11 +22,10 @@ def write(path: Path, *rows: Any) -> Path:
     return path
 
 
-def test_a_row_that_is_too_long_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_row_that_is_too_long_is_skipped(tmp_path: Path) -> None:
     """Without reading it whole; the rows before and after it count."""
-    monkeypatch.setattr("trioagent._runs._rows.MAX_ROW_BYTES", 200)
     path = write(tmp_path / "jobs.jsonl", GOOD, GOOD | {"messages": ["x" * 5000]}, GOOD | {"id": "b"})
-    first, long, last = (row for _, row in read_jobs(path))
+    first, long, last = (row for _, row in checked_rows(path, job_from_row, max_bytes=200))
     assert (first, last) == (job_from_row(GOOD), job_from_row(GOOD | {"id": "b"}))
     assert long == BadRow(2, "is longer than 200 bytes")
 

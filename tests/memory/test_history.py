@@ -376,9 +376,8 @@ async def test_two_processes_commit_and_fill(tmp_path: Path) -> None:
         before = shared.after
 
 
-def test_git_that_is_slow_to_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_git_that_is_slow_to_read(tmp_path: Path) -> None:
     """What it is given does not fit into a pipe, and it is looked after meanwhile whether the caller is cancelled."""
-    monkeypatch.setattr("trioagent.memory._history._git._POLL", 1e-4)
     looks = 0
 
     def look() -> None:
@@ -388,7 +387,8 @@ def test_git_that_is_slow_to_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     fd = os.open(tmp_path, os.O_RDONLY)
     store = make_store(tmp_path, fd)
     os.close(fd)
-    with open_git(str(tmp_path), store, look) as git:
+    with open_git(str(tmp_path), store, look) as opened:
+        git = attrs.evolve(opened, poll_seconds=1e-4)
         output = git.output("cat-file", "--batch-check", given=b"beef%d\n" * 40_000) or b""
     assert output.count(b"missing\n") == 40_000 and looks
 

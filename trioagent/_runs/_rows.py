@@ -47,20 +47,23 @@ class BadJobsError(InvalidInputError):
         return "\n".join([f"{self.path}: {rows}; nothing was run", *lines])
 
 
-def checked_rows(path: Path, read: Callable[[object], T]) -> Iterator[tuple[int, T | BadRow]]:
+def checked_rows(
+    path: Path, read: Callable[[object], T], *, max_bytes: int = MAX_ROW_BYTES
+) -> Iterator[tuple[int, T | BadRow]]:
     """``(line number, value or what is wrong)`` of every row that is not blank; one row in memory at a time.
 
     Args:
         read: makes of decoded JSON what it is, or raises `InvalidInputError`.
+        max_bytes: a longer row is a bad one.
     """
     with open(path, "rb") as file:
         number = 0
-        while line := file.readline(MAX_ROW_BYTES + 1):
+        while line := file.readline(max_bytes + 1):
             number += 1
-            if len(line) > MAX_ROW_BYTES:
-                yield number, BadRow(number, f"is longer than {MAX_ROW_BYTES:,} bytes")
+            if len(line) > max_bytes:
+                yield number, BadRow(number, f"is longer than {max_bytes:,} bytes")
                 while line and not line.endswith(b"\n"):
-                    line = file.readline(MAX_ROW_BYTES)
+                    line = file.readline(max_bytes)
                 continue
             if line.strip():
                 yield number, _read_row(number, line, read)

@@ -105,12 +105,14 @@ class Git:
         folder: the private folder.
         objects: the store's.
         check_cancelled: raises if the caller has been cancelled.
+        poll_seconds: between two calls of it while git works.
     """
 
     memory: str
     folder: Path
     objects: Path
     check_cancelled: Callable[[], None]
+    poll_seconds: float = _POLL
 
     def output(self, *arguments: str, given: bytes = b"", missing: bool = False) -> bytes | None:
         """What git prints for *arguments*.
@@ -129,7 +131,7 @@ class Git:
             with self._process(arguments, stdin=file) as process:
                 while True:
                     try:
-                        data, errors = process.communicate(timeout=_POLL)
+                        data, errors = process.communicate(timeout=self.poll_seconds)
                         break
                     except subprocess.TimeoutExpired:
                         self.check_cancelled()
@@ -160,7 +162,7 @@ class Git:
                 pass  # it has ended, and said why
             while True:
                 try:
-                    process.wait(_POLL)
+                    process.wait(self.poll_seconds)
                     break
                 except subprocess.TimeoutExpired:
                     self.check_cancelled()

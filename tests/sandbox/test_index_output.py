@@ -13,7 +13,7 @@ import pytest
 from trioagent.sandbox import _kernel, open_sandbox
 from trioagent.sandbox._collect_changes import read_pieces
 from trioagent.sandbox._indexes import PIECE, Indexes, SharedIndex
-from trioagent.tools import RESERVED, is_reserved
+from trioagent.tools import RESERVED, AccessRules, is_reserved
 
 from .indexed_search import filled, indexes, uses_index
 from .monty_tier import open_monty
@@ -79,7 +79,7 @@ async def test_an_index_that_cannot_be_mapped_or_read_is_none(tmp_path: Path, mo
     memory = filled(tmp_path / "memory", 20)
 
     @contextmanager
-    def share(self: Indexes, root_fd: int) -> Iterator[SharedIndex]:
+    def share(self: Indexes, root_fd: int, rules: AccessRules) -> Iterator[SharedIndex]:
         file = os.memfd_create("index")
         os.write(file, content)
         reader = os.open(f"/proc/self/fd/{file}", os.O_RDONLY)

@@ -89,6 +89,13 @@ def wrote(after: dict[str, str], before: dict[str, str] | None = None, reply: st
         ("not a vegetarian", "He is not a vegetarian.", True),
         ("nuts", "She cannot eat nuts.", True),
         ("Eva and Ana", "Eva is there, Ana is not there.", False),
+        ("Porto", "Mai Lin founded a non-profit organisation in Porto.", True),
+        ("Porto", "She lives in Porto without a car and has no garden.", True),
+        ("Porto", "She no longer lives in Porto.", False),
+        ("Porto", "Sie wohnt nicht in Porto.", False),
+        ("Porto", "Elle n'habite pas Porto.", False),
+        ("ポルト", "ポルトに住んでいません。", False),
+        ("Porto", "I do not know: no line says whether you live in Porto.", False),
         # Yes and no.
         ("True", "That is not true.", False),
         ("False", "That is not true.", True),

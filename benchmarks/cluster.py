@@ -186,6 +186,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--between", type=float, default=4.0, help="seconds between kills, on average")
     parser.add_argument("--concurrent", type=int, default=100)
+    parser.add_argument("--only-kills", action="store_true", help="leave out the runs that it is compared with")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--run", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--base-url", help=argparse.SUPPRESS)
@@ -202,9 +203,9 @@ def main() -> None:
         return
     server = _Server()
     try:
-        alone = _one("one process", server, options)
+        alone = None if options.only_kills else _one("one process", server, options)
         with _nodes(options.nodes) as address:
-            single = _one("one node, one worker", server, options, address=address, workers=1)
+            single = alone and _one("one node, one worker", server, options, address=address, workers=1)
             _one(
                 f"{options.nodes} nodes, workers killed",
                 server,
@@ -215,6 +216,8 @@ def main() -> None:
             )
     finally:
         server.close()
+    if not (alone and single):
+        return
     overhead = single["seconds"] / alone["seconds"] - 1
     print(f"one node against one process: {overhead:+.0%} wall time")
     per_job = single["cpu"] / options.jobs

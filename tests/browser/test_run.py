@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import attrs
 import pytest
 import trio
 
@@ -15,6 +16,7 @@ from benchmarks.page import write_run
 from tests.runs.support import journal_jobs
 from tests.runs.test_control import going
 from tests.runs.test_series import at
+from trioagent._remote import NodeStatus
 from trioagent._runs._lock import take_run_lock
 from trioagent._runs._report import StatusFile
 from trioagent._runs._waits import JobWait, insert_waits
@@ -101,7 +103,9 @@ def test_the_list_is_used_by_keyboard(run: Browser) -> None:
 
 def test_a_run_that_goes_on_is_followed(browser: Browser, run_dir: Path) -> None:
     status = StatusFile(run_dir, "a model")
-    status.write(at(1.0, done=1, total=10, eta_seconds=9.0))
+    worker = NodeStatus(node="far:7", epoch=1, state="working", tier="kernel", running=3, answers=1, blocks=1)
+    lost = attrs.evolve(worker, node="near:8", epoch=2, state="lost", problem="its process is gone")
+    status.write(at(1.0, done=1, total=10, eta_seconds=9.0, nodes=(worker, lost)))
     lock = take_run_lock(run_dir)
     assert lock is not None
     try:
@@ -109,6 +113,7 @@ def test_a_run_that_goes_on_is_followed(browser: Browser, run_dir: Path) -> None
             browser.open(link)
             browser.one(".state-line", "runs on a model")
             browser.one(".figures", "of 10")
+            browser.one(".run-head", "far:7 3 under way · 1 lost or refused, the last: its process is gone")
             with sqlite3.connect(run_dir / "journal.db") as connection:
                 connection.execute("UPDATE jobs SET state = 'done' WHERE id = 'running-0'")
             connection.close()

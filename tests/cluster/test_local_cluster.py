@@ -11,16 +11,19 @@ from pathlib import Path
 import pytest
 import trio
 
+from tests.memory.support import run_with_tmpfs
 from trioagent import ChatMessage, InvalidInputError, ModelConfig, SandboxUnavailableError
 from trioagent._config import BatchConfig
 from trioagent.batch import Job, Progress, read_run_status, run_batch
 from trioagent.cluster import ClusterError, LocalCluster, RayCluster
 from trioagent.cluster._errors import WorkerLostError, WorkerRefusedError
-from trioagent.cluster._protocol import WorkerSetup
+from trioagent.cluster._protocol import Inbox, Outbox, WorkerSetup
 from trioagent.cluster._remote import open_remote
 from trioagent.cluster._workers import WorkerHandle
 from trioagent.runtime import open_runtime
 from trioagent.testing import Fault, ModelRequest, Wire, serve_model
+
+from .faults import on_faulty_workers
 
 pytestmark = pytest.mark.real
 
@@ -285,3 +288,56 @@ async def test_limits_of_a_run_hold_on_workers(tmp_path: Path) -> None:
             jobs, runtime=runtime, run_dir=tmp_path / "run", config=config, cluster=LocalCluster(workers=1)
         )
     assert (report.done, report.stopped) == (1, "limit")
+
+
+async def test_a_large_memory_is_sent_in_pieces_and_once(tmp_path: Path) -> None:
+    """12 MB of notes take several exchanges; the second block's copy is there already."""
+    memory = tmp_path / "memory"
+    memory.mkdir()
+    for number in range(24):
+        (memory / f"note{number}.md").write_text(f"{number}\n" * (500_000 // len(f"{number}\n")))
+    sent: list[int] = []
+
+    def count(number: int, said: Inbox | Outbox) -> bool:
+        if isinstance(said, Inbox):
+            sent.append(sum(map(len, said.contents.values())))
+        return False
+
+    async with open_runtime("offline-rules") as runtime, on_faulty_workers(runtime, count, "before") as (moved, _):
+        for _ in range(2):
+            result = await moved.sandbox.run("size = sum(get_size(path) for path in list_files())", memory_path=memory)
+            assert result.locals == {"size": str(sum(path.stat().st_size for path in memory.iterdir()))}
+        assert 11_000_000 < sum(sent) < 13_000_000
+        assert max(sent) < 5_000_000
+
+
+_ON_A_SMALL_DISK = """
+import logging, tempfile
+from pathlib import Path
+from trioagent import BatchConfig, Job, open_runtime, run_batch
+from trioagent.cluster import LocalCluster
+
+logging.disable()
+memory, run_dir = Path(folder).parent / "memory", Path(folder).parent / "run"
+memory.mkdir()
+(memory / "large.md").write_text("x" * 300_000)
+
+async def run(place):
+    tempfile.tempdir = place
+    config = BatchConfig(outage_patience=0)
+    job = Job(id="one", memory=str(memory), messages=("My name is Ada.",))
+    async with open_runtime("offline-rules") as runtime:
+        return await run_batch([job], runtime=runtime, run_dir=run_dir, config=config, cluster=LocalCluster(workers=1))
+
+report = trio.run(run, folder)
+assert (report.stopped, report.left) == ("disk", 1), report
+assert "no worker has room for a copy of it" in report.reason, report
+report = trio.run(run, None)
+assert report.done == 1, report
+"""
+
+
+def test_workers_without_room_stop_a_run_that_goes_on_later(tmp_path: Path) -> None:
+    """A full disk for temporary files is waited for as any full disk is, and nothing is lost."""
+    (tmp_path / "disk").mkdir()
+    run_with_tmpfs(_ON_A_SMALL_DISK, tmp_path / "disk")

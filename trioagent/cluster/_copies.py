@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -46,8 +47,6 @@ class Copies:
             folder = self._copies / str(next(self._numbers))
             folder.mkdir()
             self._folders[memory] = folder
-        for name, data in change.contents.items():
-            self.keep(name, data)
         for path in change.removed:
             (folder / path).unlink()
         for path in change.removed_folders:
@@ -76,6 +75,10 @@ class Copies:
         except OSError:
             new.unlink(missing_ok=True)
             raise
+
+    def keep_all(self, contents: Mapping[str, bytes]) -> None:
+        for name, data in contents.items():
+            self.keep(name, data)
 
     def forget(self, memory: str) -> None:
         folder = self._folders.pop(memory, None)

@@ -91,7 +91,6 @@ class CopyChange:
         links: symbolic links that are new or have changed, with their targets.
         removed: files and links that are gone.
         removed_folders: that are gone, children first.
-        contents: those that the worker lacks, by name.
     """
 
     fresh: bool = False
@@ -100,7 +99,6 @@ class CopyChange:
     links: Mapping[str, str] = attrs.field(factory=dict)
     removed: tuple[str, ...] = ()
     removed_folders: tuple[str, ...] = ()
-    contents: Mapping[str, bytes] = attrs.field(factory=dict)
 
 
 @attrs.frozen
@@ -126,6 +124,7 @@ class Inbox:
         number: of the exchange, from 1.
         models: that are new: a `ModelConfig`, or a pickled `Model`.
         messages: that are new, by name.
+        contents: of notes, that are new, by name: all that the tasks need, and a part of what later ones will.
         tasks: in the order in which they are begun.
         cancelled: tasks whose result nobody wants any more.
         forget_messages, forget_contents, forget_copies: what may be dropped; no task that is under way needs it.
@@ -137,6 +136,7 @@ class Inbox:
     number: int
     models: Mapping[str, ModelConfig | bytes] = attrs.field(factory=dict)
     messages: Mapping[str, ChatMessage] = attrs.field(factory=dict)
+    contents: Mapping[str, bytes] = attrs.field(factory=dict)
     tasks: tuple[Task, ...] = ()
     cancelled: tuple[int, ...] = ()
     forget_messages: tuple[str, ...] = ()

@@ -188,11 +188,13 @@ class RayWorker:
         self._ray, self._actor = ray, actor
 
     async def exchange(self, inbox: Inbox) -> Outbox:
-        size = sum(len(data) for task in inbox.tasks for data in getattr(task, "contents", {}).values())
-        if size > _SMALL_BYTES:
-            reference = await trio.to_thread.run_sync(self._actor.exchange.remote, inbox)
-        else:
-            reference = self._actor.exchange.remote(inbox)
+        try:
+            if sum(map(len, inbox.contents.values())) > _SMALL_BYTES:
+                reference = await trio.to_thread.run_sync(self._actor.exchange.remote, inbox)
+            else:
+                reference = self._actor.exchange.remote(inbox)
+        except self._ray.exceptions.RayError as error:  # such as an object store that is full
+            raise WorkerLostError(describe(error)) from error
         outbox: Outbox = await _result(reference)
         return outbox
 
@@ -225,8 +227,14 @@ async def _result(reference: Any) -> Any:
     await over.wait()
     error = future.exception()
     if error is not None:
-        raise WorkerLostError(describe(error))
+        raise WorkerLostError(_in_words(error))
     return future.result()
+
+
+def _in_words(error: BaseException) -> str:
+    """Why a call came to nothing, in a line; Ray has a page for an actor that is gone."""
+    gone = any(kind.__name__ == "RayActorError" for kind in type(error).__mro__)
+    return "its process, or its machine, is gone" if gone else describe(getattr(error, "cause", None) or error)
 
 
 class RayActor:

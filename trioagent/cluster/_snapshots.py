@@ -45,7 +45,7 @@ class Snapshot:
     def size(self) -> int:
         return len(self.folders) + len(self.files) + len(self.links)
 
-    def since(self, before: Snapshot | None, contents: Mapping[str, bytes]) -> CopyChange:
+    def since(self, before: Snapshot | None) -> CopyChange:
         """What makes a copy of *before* (None: none, or a broken one) into one of this."""
         old = Snapshot() if before is None else before
         gone = [path for path in (*old.files, *old.links) if not self._is_same_kind(path, old)]
@@ -56,7 +56,6 @@ class Snapshot:
             links={path: target for path, target in self.links.items() if old.links.get(path) != target},
             removed=tuple(gone),
             removed_folders=tuple(sorted(old.folders - self.folders, reverse=True)),
-            contents=contents,
         )
 
     def _is_same_kind(self, path: str, old: Snapshot) -> bool:

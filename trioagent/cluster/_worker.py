@@ -131,6 +131,7 @@ class Worker:
         self._scopes: dict[int, trio.CancelScope] = {}  # of the tasks that are under way
         self._idle = trio.Event()  # for whoever waits until none is
         self._last_blocks: dict[str, trio.Event] = {}  # by memory: set when the block given last is over
+        self._disk_error: OSError | None = None  # the last one, when a content could not be kept
         self._results: list[tuple[int, Result]] = []
         self._news = trio.Event()
         self._exchanges = 0
@@ -162,6 +163,7 @@ class Worker:
         self._exchanges += 1
         self._in_exchange = True
         try:
+            await self._keep_contents(inbox.contents)
             self._take(inbox)
             with trio.move_on_after(inbox.hold):
                 await self._news.wait()
@@ -189,6 +191,17 @@ class Worker:
             self._idle = trio.Event()
             await self._idle.wait()
         self.ended.set()
+
+    async def _keep_contents(self, contents: Mapping[str, bytes]) -> None:
+        """Those that the disk refuses are missing when a copy needs them."""
+        keep = partial(self._copies.keep_all, contents)
+        try:
+            if len(contents) <= _SMALL_FILES and sum(map(len, contents.values())) <= _SMALL_BYTES:
+                keep()
+            else:
+                await trio.to_thread.run_sync(keep)
+        except OSError as error:
+            self._disk_error = error
 
     def _take(self, inbox: Inbox) -> None:
         self._messages |= inbox.messages
@@ -265,7 +278,10 @@ class Worker:
                 else:
                     try:
                         root = await self._changed_copy(task)
-                    except OSError as error:
+                    except OSError as failure:
+                        error = failure
+                        if isinstance(failure, FileNotFoundError) and self._disk_error is not None:
+                            error, self._disk_error = self._disk_error, None
                         return CopyBroken(error.errno or errno.EIO, f"{socket.gethostname()}: {error}")
             try:
                 outcome = await self._sandbox.execute(task.code, root_fd=root, rules=task.rules)
@@ -279,8 +295,7 @@ class Worker:
     async def _changed_copy(self, task: RunBlock) -> int:
         change = task.change
         count = len(change.folders) + len(change.files) + len(change.links) + len(change.removed)
-        size = sum(map(len, change.contents.values()))
-        if count <= _SMALL_FILES and size <= _SMALL_BYTES:
+        if count <= _SMALL_FILES:
             return self._copies.change(task.memory, change)
         return await trio.to_thread.run_sync(self._copies.change, task.memory, change)
 

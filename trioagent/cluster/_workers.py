@@ -64,6 +64,7 @@ _PAUSE = 0.3  # before a place is filled again that could not be; times the fail
 _FULL_SECONDS = 30.0  # that a worker whose disk was full gets no blocks
 _MOST_MESSAGES, _MOST_CONTENTS = 64 * 2**20, 2**30  # bytes that a worker keeps
 _MOST_COPIES = 512
+_MOST_SENT = 4 * 2**20  # bytes of contents in one exchange (or one note): it has to be over long before the patience is
 _MOST_HOMES = 100_000
 _SMALL_FILES = 64  # of a memory; a larger one is looked through in a thread
 _LOST_TASK = f"the worker was lost {_MOST_LOST} times while it was at this; it is left to be gone on with"
@@ -164,6 +165,7 @@ class _Link:
         self._models: set[str] = set()
         self._new_models: dict[str, ModelConfig | bytes] = {}
         self._new_messages: dict[str, ChatMessage] = {}
+        self._new_contents: dict[str, bytes] = {}
         self._tasks: list[Task] = []
         self._cancelled: list[int] = []
         self._news = trio.Event()
@@ -193,11 +195,12 @@ class _Link:
             self._messages.use(name, len(message.content))
         return self._give(task, _Pending())
 
-    def run_block(self, task: RunBlock, snapshot: Snapshot) -> _Pending:
+    def run_block(self, task: RunBlock, snapshot: Snapshot, contents: Mapping[str, bytes]) -> _Pending:
         needs = [name for name, _ in task.change.files.values()]
         for name in needs:
-            data = task.change.contents.get(name)
+            data = contents.get(name)
             self.contents.use(name, None if data is None else len(data))
+        self._new_contents |= contents
         if task.memory:
             self.copies[task.memory] = snapshot
             self.copies.move_to_end(task.memory)
@@ -267,7 +270,7 @@ class _Link:
         return pending
 
     def _has_news(self) -> bool:
-        return bool(self._tasks or self._cancelled)
+        return bool(self._tasks or self._cancelled or self._new_contents)
 
     def _say_soon(self) -> None:
         """Let the exchange that waits for results, if one does, end in a moment: others may have something to say."""
@@ -291,7 +294,10 @@ class _Link:
                 forget.append(memory)
         for memory in forget:
             del self.copies[memory]
-        for task in self._tasks:
+        contents = self._contents_for_one_exchange()
+        tasks, later = self._tasks_with_contents()
+        waiting = {task.task for task in later}
+        for task in tasks:
             if task.task in self._pending:
                 self._pending[task.task].sent = True
         inbox = Inbox(
@@ -299,19 +305,48 @@ class _Link:
             number=number,
             models=self._new_models,
             messages=self._new_messages,
-            tasks=tuple(self._tasks),
-            cancelled=tuple(self._cancelled),
+            contents=contents,
+            tasks=tuple(tasks),
+            cancelled=tuple(task for task in self._cancelled if task not in waiting),
             forget_messages=self._messages.excess(
                 Counter(name for task in self._tasks if isinstance(task, SendRequest) for name in task.messages)
             ),
             forget_contents=self.contents.excess(self._needed),
             forget_copies=tuple(forget),
-            hold=_HOLD if self._pending else 0.0,
+            hold=0.0 if self._new_contents or not self._pending else _HOLD,
             linger=self.linger,
         )
-        self._new_models, self._new_messages, self._tasks, self._cancelled = {}, {}, [], []
+        self._new_models, self._new_messages, self._tasks = {}, {}, later
+        self._cancelled = [task for task in self._cancelled if task in waiting]
         self._news = trio.Event()
         return inbox
+
+    def _contents_for_one_exchange(self) -> dict[str, bytes]:
+        contents: dict[str, bytes] = {}
+        size = 0
+        for name, data in self._new_contents.items():
+            if contents and size + len(data) > _MOST_SENT:
+                break
+            contents[name] = data
+            size += len(data)
+        for name in contents:
+            del self._new_contents[name]
+        return contents
+
+    def _tasks_with_contents(self) -> tuple[list[Task], list[Task]]:
+        """The tasks that may begin, and those that wait until all that they need is sent, in their order."""
+        now: list[Task] = []
+        later: list[Task] = []
+        memories: set[str] = set()
+        for task in self._tasks:
+            if isinstance(task, RunBlock) and (
+                task.memory in memories or any(name in self._new_contents for name, _ in task.change.files.values())
+            ):
+                memories.add(task.memory)
+                later.append(task)
+            else:
+                now.append(task)
+        return now, later
 
 
 class Workers:
@@ -424,12 +459,14 @@ class Workers:
         for _ in range(_MOST_LOST):
             link = await self._pick(f"memory {path}", copy_of=path)
             snapshot, change, memory = Snapshot(), CopyChange(), ""
+            contents: Mapping[str, bytes] = {}
             if root_fd is not None:
-                memory, snapshot, change = await self._change(link, root_fd, path)
+                memory, snapshot, contents = await self._snapshot(link, root_fd, path)
+                change = snapshot.since(link.copies.get(memory))
                 if link.fenced:
                     continue  # it has not been given the block
             task = RunBlock(next(self._tasks), memory, change, code, rules)
-            pending = link.run_block(task, snapshot)
+            pending = link.run_block(task, snapshot, contents)
             match await self._result(link, task, pending):
                 case BlockRan(outcome, kept):
                     for name, data in zip(kept, outcome.changes.writes.values(), strict=False):
@@ -449,8 +486,8 @@ class Workers:
             self._run_again += pending.sent
         raise SandboxError(problem)
 
-    async def _change(self, link: _Link, root_fd: int, path: str) -> tuple[str, Snapshot, CopyChange]:
-        """The key of a memory, what it holds, and what makes the worker's copy of it the same."""
+    async def _snapshot(self, link: _Link, root_fd: int, path: str) -> tuple[str, Snapshot, Mapping[str, bytes]]:
+        """The key of a memory, what it holds, and those contents that the worker lacks."""
         try:
             key = _place_of(root_fd)
             memory = f"{key[0]:x}-{key[1]:x}"
@@ -471,7 +508,7 @@ class Workers:
             raise MemoryPathError(path, f"{error.filename!r} cannot be read: {error.strerror}") from error
         except OSError as error:
             raise MemoryStorageError(path, error.errno or 0, error.strerror or str(error)) from error
-        return memory, snapshot, snapshot.since(link.copies.get(memory), contents)
+        return memory, snapshot, contents
 
     async def _result(self, link: _Link, task: Task, pending: _Pending) -> Result | None:
         """What comes of a task; None if the worker is lost. Cancelling ends the task, if the worker is not silent."""

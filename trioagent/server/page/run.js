@@ -221,6 +221,7 @@ export class RunView {
       progress?.outages.length > 0 &&
         progress.outages.map((outage) => el("p.warning", { role: "status" }, icon("warning"), `Held: ${outageWords(outage)}`)),
       progress?.last_error && el("p.quiet", {}, `Last error, ${duration(progress.last_error_seconds)} ago: ${progress.last_error}`),
+      progress?.nodes?.length > 0 && el("p.quiet", {}, `Workers: ${nodeWords(progress.nodes)}`),
       progress && Object.keys(progress.states).length > 0 && el("p.quiet", {}, Object.entries(progress.states).map(([state, number]) => `${count(number)} ${state}`).join(" · ")),
     );
   }
@@ -404,6 +405,15 @@ function stateWords(run) {
 
 function outageWords(outage) {
   return `${outage.name}, for ${duration(outage.seconds)}: ${outage.problem}`;
+}
+
+function nodeWords(nodes) {
+  const working = nodes.filter((node) => ["working", "silent"].includes(node.state));
+  const gone = nodes.filter((node) => ["lost", "refused"].includes(node.state));
+  const each = working.slice(0, 8).map((node) => `${node.node} ${count(node.running)} under way${node.state === "silent" ? ", silent" : ""}`);
+  if (working.length > 8) each.push(`${count(working.length - 8)} more`);
+  if (gone.length) each.push(`${count(gone.length)} lost or refused, the last: ${gone.at(-1).problem}`);
+  return each.join(" · ");
 }
 
 function bar({ done, failed, open, total }) {

@@ -317,3 +317,16 @@ trio.run(main)
     ended = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
     assert "no worker is left" in ended.stdout, ended.stderr
     assert "has trioagent" in ended.stdout and "the driver 9.9" in ended.stdout
+
+
+def test_a_memory_larger_than_a_nodes_object_store(tmp_path: Path, nodes: Nodes) -> None:
+    """90 MB of notes go through stores of 80 MB, piece by piece."""
+    folder = tmp_path / "large"
+    write_jobs(folder, 1)
+    (folder / "memory0").mkdir()
+    for number in range(90):
+        (folder / "memory0" / f"note{number}.md").write_text(f"{number:09}\n" * 99_000)
+    with model_server(answer) as server:
+        run_to_end(folder, server, "--ray", nodes.address)
+    assert sorted((folder / "memory0" / "log.md").read_text().splitlines()) == ["- first 0", "- second 0"]
+    assert report(folder)["cluster"]["lost"] == 0

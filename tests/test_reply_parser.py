@@ -184,6 +184,18 @@ def test_code_of_every_kind_survives_cleaning() -> None:
 TOKENS = [
     *(f"<{slash}{name}>" for slash in ("", "/") for name in ("think", "python", "reply")),
     *("< /python>", "<THINK>", "</ reply >", "'", '"', "'''", '"""', "\\", "#", "\n", "```", "```python\n", "python\n"),
+    *(
+        "<thinking>",
+        "</thinking>",
+        "</thought>",
+        "<seed:think>",
+        "[THINK]",
+        "[/THINK]",
+        "◁think▷",
+        "◁/think▷",
+        "[",
+        "◁",
+    ),
     *("<", ">", "/", "<p", "</py", "x = 1", "    y", " ", "é", "\x00", "\U0001f600", "\ud800"),
 ]
 texts = st.lists(st.sampled_from(TOKENS) | st.text(max_size=5), max_size=30).map("".join)
@@ -242,6 +254,38 @@ def test_what_a_cut_left_open_does_not_count(text: str, thoughts: str, code: str
 def test_what_was_closed_before_the_cut_counts(text: str) -> None:
     whole, cut = parse_reply(text), parse_reply(text, cut=True)
     assert (cut.code, cut.reply, cut.cut) == (whole.code, whole.reply, False)
+
+
+# ------------------------------------------------------------------------------------ thoughts in other tags
+
+
+@pytest.mark.parametrize(
+    ("opening", "closing"),
+    [
+        ("<thinking>", "</thinking>"),
+        ("<Thought>", "</Thought>"),
+        ("<seed:think>", "</seed:think>"),
+        ("[THINK]", "[/THINK]"),
+        ("◁think▷", "◁/think▷"),
+        ("", "</thinking>"),
+        ("", "[/THINK]"),
+        ("<think>", "</thinking>"),
+    ],
+)
+def test_thoughts_in_other_tags_are_thoughts(opening: str, closing: str) -> None:
+    """Code in them was only considered; it must not run because a model was trained to another word."""
+    considered = "I could <python>delete_file('a')</python>, but no."
+    text = f"{opening}{considered}{closing}<python></python><reply>Hi</reply>"
+    for pieces in ([text], list(text)):
+        parsed = feed(pieces)[0]
+        assert (parsed.thoughts, parsed.code, parsed.reply) == (considered, "", "Hi")
+        assert parsed.repairs["tag_spelling"] >= 1
+
+
+@pytest.mark.parametrize("text", ["[thinking]", "<think]", "[/python]", "◁reply▷", "<thinks>", "<seed:python>"])
+def test_what_is_no_tag(text: str) -> None:
+    parsed = parse_reply(f"<think>{text}</think><python></python><reply>{text}</reply>")
+    assert (parsed.thoughts, parsed.reply, dict(parsed.repairs)) == (text, text, {})
 
 
 # ------------------------------------------------------------------------------------ thoughts without an opening tag

@@ -29,7 +29,7 @@ _LANGUAGE_LINE = re.compile(r"\A[ \t]*(python3?|py)[ \t]*\r?\n", re.IGNORECASE)
 
 Kind = Literal["think", "code", "reply"]
 
-PARSER_VERSION = 2
+PARSER_VERSION = 3
 """Goes up whenever an answer may be read otherwise than before; journals keep it with each answer that they hold."""
 
 

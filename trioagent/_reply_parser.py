@@ -47,8 +47,12 @@ class _State(IntEnum):
     FINISHED = auto()
 
 
-_TAG = re.compile(r"< ?(/?) ?(think|python|reply) ?>", re.IGNORECASE)
-_LONGEST_TAG = len("< / python >")
+# How models spell the tag of their thoughts, besides <think>: Claude, EXAONE, Seed; Magistral; Kimi.
+_THINK_TAGS = ("think", "thinking", "thought", "seed:think")
+_NAMES = "|".join((*_THINK_TAGS, "python", "reply"))
+_TAG = re.compile(rf"(?:<(?=[^<>]{{1,14}}>)|\[(?=/?think\])|◁(?=/?think▷)) ?(/?) ?({_NAMES}) ?[>\]▷]", re.IGNORECASE)
+_LONGEST_TAG = len("< / seed:think >")
+_PLAIN = frozenset(f"<{slash}{name}>" for slash in ("", "/") for name in ("think", "python", "reply"))
 # The tokens that begin or end a string literal or comment, for each lexical mode of Python; escapes are skipped whole.
 _CLOSE = r"< ?/ ?python ?>"
 _LEX: Mapping[str, re.Pattern[str]] = {
@@ -148,7 +152,7 @@ class ReplyParser:
                 self._begin = len(self._text)
             self._pos = self._undecided_from(self._pos)
             return False
-        closing, name = match[1], match[2].lower()
+        closing, name = match[1], _name(match)
         if name != "think" and self._state is _State.START and self._style != "none":
             self._state = _State.UNDECIDED  # from the beginning of the text: all of it may be thoughts
             return True
@@ -167,7 +171,7 @@ class ReplyParser:
         return True
 
     def _undecided(self, final: bool) -> bool:
-        match = next((tag for tag in _TAG.finditer(self._text, self._pos) if tag[2].lower() == "think"), None)
+        match = next((tag for tag in _TAG.finditer(self._text, self._pos) if _name(tag) == "think"), None)
         if match is not None and match[1]:
             self._spelled(match)
             self._end_of_unopened_thoughts(match)
@@ -189,7 +193,7 @@ class ReplyParser:
 
     def _in_think(self, final: bool) -> bool:
         for match in _TAG.finditer(self._text, self._pos):
-            if match[1] and match[2].lower() == "think":
+            if match[1] and _name(match) == "think":
                 self._spelled(match)
                 self._thoughts.append(self._text[self._begin : match.start()])
                 self._show("think", self._begin, match.start())
@@ -202,7 +206,7 @@ class ReplyParser:
         self._show("think", self._begin, len(self._text))
         self._repairs["unclosed_think"] += 1
         for match in () if self._cut else _TAG.finditer(self._text, self._begin):
-            if not match[1] and match[2].lower() != "think":
+            if not match[1] and _name(match) != "think":
                 self._thoughts.append(self._text[self._begin : match.start()])
                 self._state = _State.BETWEEN
                 self._pos = self._begin = match.start()
@@ -242,7 +246,7 @@ class ReplyParser:
             return self._end_code(self._doubtful.start(), self._doubtful)
         self._repairs["unclosed_python"] += 1
         reply = next(
-            (m for m in _TAG.finditer(self._text, self._begin) if not m[1] and m[2].lower() == "reply"),
+            (m for m in _TAG.finditer(self._text, self._begin) if not m[1] and _name(m) == "reply"),
             None,
         )
         return self._end_code(len(self._text) if reply is None else reply.start(), None)
@@ -266,7 +270,7 @@ class ReplyParser:
     def _after_code(self, final: bool) -> bool:
         rest = self._text[self._pos :].lstrip()
         match = _TAG.match(rest)
-        if match is not None and not match[1] and match[2].lower() == "reply":
+        if match is not None and not match[1] and _name(match) == "reply":
             self._spelled(match)
             self._state = _State.REPLY
             self._pos = self._shown = self._begin = len(self._text) - len(rest) + match.end()
@@ -279,7 +283,7 @@ class ReplyParser:
 
     def _in_reply(self, final: bool) -> bool:
         for match in _TAG.finditer(self._text, self._pos):
-            if match[1] and match[2].lower() == "reply":
+            if match[1] and _name(match) == "reply":
                 self._spelled(match)
                 self._show("reply", self._begin, match.start())
                 reply = self._text[self._begin : match.start()].strip()
@@ -309,7 +313,7 @@ class ReplyParser:
         self._pos = self._begin = self._shown = match.end()
 
     def _spelled(self, match: re.Match[str]) -> None:
-        if match[0] != match[0].replace(" ", "").lower():
+        if match[0] not in _PLAIN:
             self._repairs["tag_spelling"] += 1
 
     def _drop(self, start: int, end: int) -> None:
@@ -325,7 +329,7 @@ class ReplyParser:
     def _undecided_from(self, start: int, *, also: str = "") -> int:
         """Where the tail begins that may become a tag, or a token of characters in *also*, with more text."""
         end = len(self._text)
-        at = self._text.rfind("<", max(start, end - _LONGEST_TAG))
+        at = max(self._text.rfind(opening, max(start, end - _LONGEST_TAG)) for opening in "<[◁")
         if at >= 0 and _may_become_tag(self._text[at:]):
             return at
         while end > start and self._text[end - 1] in also:
@@ -342,20 +346,39 @@ _STEPS: Mapping[_State, Callable[[ReplyParser, bool], bool]] = {
     _State.AFTER_CODE: ReplyParser._after_code,
     _State.REPLY: ReplyParser._in_reply,
 }
-_PREFIXES = tuple(
-    f"<{a}{slash}{b}{name}{c}>".lower()
-    for name in ("think", "python", "reply")
-    for slash in ("", "/")
-    for a in ("", " ")
-    for b in ("", " ")
-    for c in ("", " ")
+_PREFIXES = (
+    *("[think]", "[/think]", "◁think▷", "◁/think▷"),
+    *(
+        f"<{a}{slash}{b}{name}{c}>"
+        for name in (*_THINK_TAGS, "python", "reply")
+        for slash in ("", "/")
+        for a in ("", " ")
+        for b in ("", " ")
+        for c in ("", " ")
+    ),
 )
+
+
+def _name(tag: re.Match[str]) -> str:
+    """ "think", "python" or "reply"."""
+    name = tag[2].lower()
+    return "think" if name in _THINK_TAGS else name
 
 
 def _may_become_tag(tail: str) -> bool:
     """Whether *tail* is the beginning of a tag."""
     tail = tail.lower()
     return len(tail) < _LONGEST_TAG and any(tag.startswith(tail) for tag in _PREFIXES)
+
+
+def after_thoughts(text: str) -> str | None:
+    """What *text* says behind its thoughts, whose opening tag may be missing; None if they do not end."""
+    last = None
+    for tag in _TAG.finditer(text):
+        last = tag if _name(tag) == "think" else last
+    if last is None:
+        return text
+    return text[last.end() :] if last[1] else None
 
 
 def parse_reply(text: str, *, cut: bool = False) -> ParsedReply:

@@ -132,6 +132,7 @@ async def test_model_persona() -> None:
     ("answer", "said"),
     [
         ("<think>Who am I?</think>\nI am Mara.", "I am Mara."),
+        ("[THINK]Who am I?[/THINK]I am Mara.", "I am Mara."),
         ("Who am I? The template ate my tag.</think>I am Mara.", "I am Mara."),
     ],
 )

@@ -6,6 +6,7 @@ from .._activity import doing
 from .._config import Flow
 from .._errors import ModelProtocolError
 from .._messages import ChatMessage, Usage
+from .._reply_parser import after_thoughts
 from .._server_behaviour import is_cut
 from ..models import Model, complete
 from ._flows import instruction
@@ -61,15 +62,10 @@ class ModelPersona:
         with doing("model"):
             answer = await complete(self._model, asked)
         self.usage += answer.usage
-        said = _without_thoughts(answer.value)
+        said = after_thoughts(answer.value)
         if said is None or is_cut(answer.finish_reason):
             problem = f"the persona's message was cut (finish reason {answer.finish_reason!r})"
             raise ModelProtocolError(problem, answer.value[-_EXCERPT_CHARS:], answer.finish_reason)
+        said = said.strip()
         self._said = [*asked, ChatMessage("assistant", said)]
         return said
-
-
-def _without_thoughts(text: str) -> str | None:
-    """What is said behind the thoughts, whose opening tag some templates swallow; None if they do not end."""
-    _, closed, said = text.rpartition("</think>")
-    return None if not closed and "<think>" in text else said.strip()

@@ -19,7 +19,7 @@ from trioagent import ModelConfig
 from trioagent.compat import AsyncAgent
 from trioagent.testing import ModelServer, ScriptedModel, serve_model
 
-SECONDS = 20
+SECONDS = 60
 """Far above what anything here needs."""
 
 NOTED = "<think>note it</think>\n<python>\ncreate_file('user.md', '# Ada')\n</python>"

@@ -150,3 +150,18 @@ def test_memories_for_training(server: ModelServer, tmp_path: Path) -> None:
     assert json.loads(out[5])[0] is None
     assert "ZeroDivisionError" in json.loads(out[5])[1]
     assert out[6] == "False"
+
+
+def test_episodes_for_training(server: ModelServer, tmp_path: Path) -> None:
+    *rows, count = (json.loads(line) for line in run("train", server, tmp_path).stdout.splitlines())
+    assert count == 16
+    assert {row["name"]: (row["reward"], row["kept"], len(row["results"])) for row in rows} == {
+        "reads": (1.0, True, 1),
+        "writes": (2.0, True, 1),
+        "fails": (0.0, True, 1),
+        "never replies": (0.0, True, 5),
+    }
+    assert rows[0]["results"] == ["<result>\n{'user': '# Ada\\n- lives_in: Paris\\n'}\n</result>"]
+    assert "{'guest': True, 'size': 42}" in rows[1]["results"][0]
+    assert "ValueError: True" in rows[2]["results"][0]
+    assert list(tmp_path.iterdir()) == [tmp_path / "train.py"]

@@ -33,10 +33,12 @@ CHANGING = (
     "mkdir",
     "rmdir",
     "open_append",
+    "set_attribute",
     "truncate",
 )
 LOOKING = ("open_dir", "fstat", "lstat", "may_change", "read", "version", "settled_version", "attributes", "sha256")
-ALL = (*CHANGING, *LOOKING, "names", "entries", "read_at", "mark", "set_mark")
+ATTRIBUTES = ("kept_attributes", "default_access_list")
+ALL = (*CHANGING, *LOOKING, "names", "entries", "read_at", "mark", "set_mark", *ATTRIBUTES)
 
 
 @attrs.define

@@ -23,6 +23,7 @@ import contextlib
 import os
 import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 import attrs
 
@@ -38,6 +39,7 @@ from .._errors import (
 from .._steps import STEP_NAMES
 from ..tools import AccessRules
 from . import _fsops
+from ._access_lists import inherit, keep_attributes
 from ._apply import OvertakenError, RecordNeededError, StepError, carry_out, give_to, take_back, tidy
 from ._changes import ChangeSet, NoteChange
 from ._history._journal import CommitJournal, JournalPlace, open_journal
@@ -290,7 +292,7 @@ def _save(
         try:
             if leased.history is not None:
                 journal = stack.enter_context(open_journal(leased.history, leased.path, fd, owner))
-            record = _stage(leased, plan, receipt, fd, owner)
+            record = _stage(leased, folders, plan, receipt, fd, owner)
             stamp_now(leased.root_fd)  # if we die from here on, every other process sees that something was committed
             if with_record:
                 _write_staged(UNFINISHED, _encoded(record), fd, sync=leased.sync)
@@ -374,15 +376,22 @@ def _encoded(record: CommitRecord) -> bytes:
 
 
 def _stage(
-    leased: LeasedMemory, plan: CommitPlan, receipt: Receipt | None, fd: int, owner: os.stat_result | None
+    leased: LeasedMemory,
+    folders: Folders,
+    plan: CommitPlan,
+    receipt: Receipt | None,
+    fd: int,
+    owner: os.stat_result | None,
 ) -> CommitRecord:
     """Write all new contents to ``.trioagent``."""
     commit_id = os.urandom(4).hex()  # so that what an earlier commit could not remove is in nobody's way
     writes = []
     for number, (path, data) in enumerate(plan.writes.items()):
         found, file = plan.replaced.get(path), f"new-{commit_id}-{number}"
-        like = None if found is None else found.status
-        _write_staged(file, data, fd, sync=leased.sync, like=like, owner=owner, mode=plan.modes.get(path))
+        like, mode = None if found is None else found.status, plan.modes.get(path)
+        by_folder = partial(inherit, folders, path) if mode is None else None
+        more = by_folder if found is None else partial(keep_attributes, folders, path)
+        _write_staged(file, data, fd, sync=leased.sync, like=like, owner=owner, mode=mode, more=more)
         writes.append(StagedWrite(path, file, None if found is None else found.version, plan.after[path]))
     deletes = [
         Deletion(path, f"old-{commit_id}-{len(writes) + number}", found.version)
@@ -401,10 +410,14 @@ def _write_staged(
     like: os.stat_result | None = None,
     owner: os.stat_result | None = None,
     mode: int | None = None,
+    more: Callable[[int], None] | None = None,
 ) -> None:
     """A new file with the permissions (and, for root, the owner) of the note *like*, else with *mode*, else the usual.
 
     It is made private first: nobody reads a private note on its way.
+
+    Args:
+        more: gives the file, by its descriptor, what else it is to have.
     """
     if like is not None and stat.S_ISREG(like.st_mode):
         mode = like.st_mode & 0o777
@@ -415,6 +428,8 @@ def _write_staged(
             give_to(like or owner, fd)
         if mode is not None and mode != 0o600:
             _fsops.chmod(fd, mode)
+        if more is not None:
+            more(fd)
         if sync:
             _fsops.fsync(fd)
     finally:

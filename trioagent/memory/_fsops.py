@@ -27,8 +27,15 @@ _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 MAX_READ = 64 * 1024 * 1024
 _MAX_STAGED, _PIECE = 1024 * 1024 * 1024, 1024 * 1024
 _MARK = "user.trioagent.size"
+ACCESS_LIST, _DEFAULT_LIST = "system.posix_acl_access", "system.posix_acl_default"
 _AT_SYMLINK_NOFOLLOW, _STATX_MNT_ID, _STATX_BYTES = 0x100, 0x1000, 256
 _STATX = struct.Struct("=I4xQ128xQ")  # stx_mask, stx_attributes, stx_mnt_id
+_NO_ATTRIBUTES = {
+    errno.ENOTSUP,
+    errno.ENOSYS,
+    errno.ENODATA,
+    errno.EACCES,
+}  # none there, or none that this user may read
 _NO_LINK = CANNOT_RENAME | {errno.EPERM, errno.EMLINK}
 _NOT_A_FILE = {errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.ENAMETOOLONG}  # gone, a symbolic link, a socket
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # NONBLOCK: a planted FIFO must not hang us
@@ -294,6 +301,40 @@ def set_mark(fd: int, data: bytes) -> None:
     if not hasattr(os, "setxattr"):
         raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
     os.setxattr(fd, _MARK, data)
+
+
+def kept_attributes(name: str, dir_fd: int) -> dict[str, bytes]:
+    """What belongs to a file besides its content and mode: its access list, and the marks that programs left on it."""
+    if not hasattr(os, "listxattr"):
+        return {}
+    fd = _open_regular(name, dir_fd)
+    if fd is None:
+        return {}
+    try:
+        names = os.listxattr(fd)
+        return {each: os.getxattr(fd, each) for each in names if each == ACCESS_LIST or each.startswith("user.")}
+    except OSError as error:
+        if error.errno in _NO_ATTRIBUTES:
+            return {}
+        raise
+    finally:
+        os.close(fd)
+
+
+def default_access_list(dir_fd: int) -> bytes:
+    """What files that are made in a folder get as their access list; empty if nothing."""
+    if not hasattr(os, "getxattr"):
+        return b""
+    try:
+        return os.getxattr(dir_fd, _DEFAULT_LIST)
+    except OSError as error:
+        if error.errno in _NO_ATTRIBUTES:
+            return b""
+        raise
+
+
+def set_attribute(fd: int, name: str, value: bytes) -> None:
+    os.setxattr(fd, name, value)
 
 
 def path_of(fd: int) -> str:

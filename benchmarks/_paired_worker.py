@@ -41,7 +41,12 @@ Work = Callable[[int], Awaitable[None]]  # does a piece of work so often
 Opened = Callable[[Path, str], AbstractAsyncContextManager[Work]]  # in a folder, with the address of a model server
 NOTES = 10
 TOGETHER = 8
-REPLACED = "<think>x</think>\n<python>\n" + CHANGE.format(number=1) + "</python>"
+# It has read what it replaces: what nobody has read is not written over.
+REPLACED = """<think>x</think>
+<python>
+acme = read_file("entities/acme.md")
+create_file("entities/acme.md", acme + "- asked again\\n")
+</python>"""
 
 
 @attrs.frozen

@@ -286,7 +286,10 @@ class DescriptorBudget:
         Args:
             priority: for a child: it goes before all others, and may use what is kept for blocks.
         """
-        taken = await self.take_or(count, lambda: None, priority=priority)
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if self._fits_at_once(count, priority):
+            return self._grant(count, priority, forced=False)
+        taken = await self._wait(count, lambda: None, priority)
         assert isinstance(taken, Hold)
         return taken
 
@@ -299,9 +302,13 @@ class DescriptorBudget:
         await trio.lowlevel.checkpoint_if_cancelled()
         if (found := instead()) is not None:
             return found
-        if not (self._first or (self._rest and not priority)) and self._fits(count, priority):
+        if self._fits_at_once(count, priority):
             return self._grant(count, priority, forced=False)
         return await self._wait(count, instead, priority)
+
+    def _fits_at_once(self, count: int, priority: bool) -> bool:
+        """Whether *count* descriptors are there, and nobody waits who comes first."""
+        return not (self._first or (self._rest and not priority)) and self._fits(count, priority)
 
     async def wait_again(self, hold: Hold, count: int, *, priority: bool) -> Hold:
         """Trade *hold*, for which there were no descriptors, for one like it, when some have been given back."""
@@ -388,7 +395,8 @@ class DescriptorBudget:
         if hold in self.holds:
             hold.idle = False
             self._remove(hold)
-            self.pump()
+            if self._first or self._rest:
+                self.pump()
 
     def _note_idle(self, change: int) -> None:
         self._idle += change

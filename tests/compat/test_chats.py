@@ -17,7 +17,7 @@ import pytest
 import trio
 
 from trioagent import AgentBusyError, AgentsFailedError, ChatMessage, InvalidInputError, Model, ModelStatusError
-from trioagent.compat import Agent, AsyncAgent, run_agents_concurrently, shutdown
+from trioagent.compat import Agent, AsyncAgent, execute_sandboxed_code, run_agents_concurrently, shutdown
 from trioagent.compat.schemas import Role
 from trioagent.testing import Fault, ModelRequest, Say, ScriptedModel, Wire
 
@@ -361,6 +361,18 @@ def test_nothing_is_left_after_shutdown(tmp_path: Path) -> None:
         shutdown()
         until(lambda: not server.open_connections)
         assert (descendants(), len(os.listdir("/proc/self/fd")), threads()) == before
+
+
+def test_a_memory_may_be_named_by_a_symbolic_link(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    agent = agent_with(tmp_path / "link", NOTED, HELLO)
+    assert asyncio.run(agent.chat("Hi")).blocks_saved == 1
+    assert agent.memory_path == str(tmp_path / "link")
+    assert execute_sandboxed_code("note = read_file('user.md')", allowed_path=tmp_path / "link") == (
+        {"note": (tmp_path / "real" / "user.md").read_text()},
+        "",
+    )
 
 
 def test_making_agents_starts_nothing(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from .._errors import InvalidInputError
 from ..memory import Memory
 from ..tools import NAMES as TOOL_NAMES
 from ._configuration import HostFunction, current
-from ._folders import absolute
+from ._folders import real_folder
 from ._host_tools import for_trio
 from ._runtimes import sandbox_for
 
@@ -65,7 +65,7 @@ class CodeRun:
         return cls(
             code=code,
             seconds=float(timeout),
-            memory_path=None if allowed_path is None else str(absolute(allowed_path, "allowed_path")),
+            memory_path=None if allowed_path is None else real_folder(allowed_path, "allowed_path"),
             forbidden=frozenset(blacklist or ()),
             functions={name: function for name, function in functions.items() if name not in TOOL_NAMES},
         )

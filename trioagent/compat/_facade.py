@@ -30,7 +30,7 @@ from ..runtime import Runtime
 from ..sandbox import Sandbox
 from . import _configuration, settings, utils
 from ._choice import choice_of, name_of
-from ._folders import absolute, make_folder, memory_folder, path_text
+from ._folders import absolute, make_folder, memory_folder, path_text, real_folder
 from ._host_tools import for_trio
 from ._runtimes import current_sandbox, runtime_for
 from .schemas import AgentResponse, ChatMessage, Role
@@ -123,7 +123,7 @@ class AgentFacade:
         path = self.memory_path  # users assign to it
         if self._delegate is None or self._delegate[:2] != (current_sandbox(), path):
             runtime = await runtime_for(self._choice)
-            place = str(absolute(path, "memory_path"))
+            place = real_folder(path, "memory_path")
             self._delegate = runtime.sandbox, path, _FamilyAgent(self, runtime, place)
         agent = self._delegate[2]
         if agent.config.max_tool_turns != self.max_tool_turns:

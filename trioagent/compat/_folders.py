@@ -69,6 +69,15 @@ def absolute(path: str | os.PathLike[str], what: str) -> Path:
         ) from None
 
 
+def real_folder(path: str | os.PathLike[str], what: str) -> str:
+    """*path* from the root on, with symbolic links followed: programs may name a memory by one.
+
+    Raises:
+        InvalidInputError: see `absolute`.
+    """
+    return os.path.realpath(absolute(path, what))
+
+
 def path_text(path: object, what: str) -> str:
     """*path* as text.
 

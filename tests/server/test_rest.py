@@ -327,3 +327,20 @@ async def test_a_note_that_an_agent_changes_meanwhile_is_not_written_over(served
     )
     assert answer.status_code == 412
     assert (served.root / "bob" / "user.md").read_text() == "# By somebody else\n"
+
+
+async def test_a_body_of_many_values_is_read_in_steps_and_refused(served: Served) -> None:
+    """Four megabytes of empty lists take Python's own reader seconds, in which nobody else is served."""
+    body = b'{"text": [' + b"[]," * 200_000 + b"[]]}"
+    for path in ("/api/memories/ada/notes/x.md", "/mcp/ada"):
+        send = served.client.post if path.startswith("/mcp") else served.client.put
+        answer = await send(path, content=body, headers={"If-None-Match": "*"})
+        assert answer.status_code == 400
+        assert "too many values" in answer.json()["error"]["message"]
+
+
+async def test_errors_say_nothing_of_where_a_memory_lies(served: Served, tmp_path: Path) -> None:
+    answer = await served.client.get("/api/memories/ada/diff", params={"since": "ffff"})
+    assert answer.status_code == 404
+    assert str(tmp_path) not in answer.text
+    assert "the memory 'ada' has no revision" in answer.json()["error"]["message"]

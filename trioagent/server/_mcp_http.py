@@ -7,10 +7,11 @@ from typing import Any
 import trio
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from ..memory import Memory
 from ._context import ServerContext
+from ._json_body import read_json
 from ._request_error import RequestError
 
 _METHODS = ("GET", "POST", "DELETE")
@@ -39,7 +40,7 @@ class _McpEndpoint:
         async with self._starting:
             if name not in self._managers:
                 self._managers[name] = await self._context.sessions.nursery.start(self._serve, memory)
-        await self._managers[name].handle_request(scope, receive, send)
+        await self._managers[name].handle_request(scope, await _checked(scope, receive), send)
 
     async def _only_name(self) -> str:
         names = await self._context.memories.names()
@@ -50,17 +51,42 @@ class _McpEndpoint:
     async def _serve(self, memory: Memory, task_status: trio.TaskStatus[Any]) -> None:
         """Serve one memory until the HTTP server ends."""
         try:
-            from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
-
-            from ._mcp import open_mcp
+            open_mcp, make_manager = await trio.to_thread.run_sync(_load)  # the SDK takes half a second
         except ImportError as error:
             advice = "install it where the server runs: pip install 'trioagent[mcp]'"
             raise RequestError(501, "no_mcp", "the extra for MCP is not there", advice) from error
         limits, config = self._context.config.limits, self._context.config
         async with open_mcp(memory, runtime=self._context.runtime, agent=config.agent) as server:
-            manager = StreamableHTTPSessionManager(
-                server.server, max_request_body_size=limits.body_bytes, max_sessions=limits.sessions
-            )
+            manager = make_manager(server.server, max_request_body_size=limits.body_bytes, max_sessions=limits.sessions)
             async with manager.run():
                 task_status.started(manager)
                 await trio.sleep_forever()
+
+
+def _load() -> tuple[Any, Any]:
+    from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+
+    from ._mcp import open_mcp
+
+    return open_mcp, StreamableHTTPSessionManager
+
+
+async def _checked(scope: Scope, receive: Receive) -> Receive:
+    """What gives a request's body to the SDK, which reads it in one step on the event loop.
+
+    Raises:
+        RequestError: it is no JSON, or has more values than anything here needs.
+    """
+    if scope["method"] != "POST":
+        return receive
+    message = await receive()  # all of the body: see `_border`
+    await read_json(message.get("body", b""))
+    waiting = [message]
+
+    async def receive_again() -> Message:
+        if waiting:
+            await trio.lowlevel.checkpoint()
+            return waiting.pop()
+        return await receive()
+
+    return receive_again

@@ -17,6 +17,7 @@ from .._errors import InvalidInputError
 from .._steps import STEP_NAMES
 from .._wire import read_value, strict_converter
 from ._context import ServerContext
+from ._json_body import read_json
 from ._request_error import RequestError
 
 _converter = strict_converter()
@@ -35,7 +36,6 @@ class _AnyText(Convertor[str]):
 
 
 register_url_convertor("text", _AnyText())
-_UNREADABLE = (ValueError, RecursionError)
 
 
 @attrs.frozen
@@ -158,11 +158,10 @@ def _query(request: Request, kind: Any) -> object:
 
 
 async def _body(request: Request, kind: type) -> object:
-    data = await request.body()
     try:
-        value = await trio.to_thread.run_sync(json.loads, data)
-    except _UNREADABLE as error:
-        raise InvalidInputError("body", f"is not JSON: {error}") from error
+        value = await read_json(await request.body())
+    except RequestError as error:
+        raise InvalidInputError("body", error.problem) from error
     return read_value(_converter, value, kind, "body")
 
 

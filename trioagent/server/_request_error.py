@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -84,13 +85,24 @@ def as_request_error(error: BaseException) -> RequestError:
             return RequestError(status, kind, str(detail), advice)
         case _errors.MemoryStorageError():
             status = 507 if first.disk_full else 500
-            return RequestError(status, "memory_storage", str(first), "make room where the server runs, and try again")
+            return RequestError(
+                status, "memory_storage", _words(first), "make room where the server runs, and try again"
+            )
         case TrioAgentError():
             for kind_of_error, status, advice in _KNOWN:
                 if isinstance(first, kind_of_error):
-                    return RequestError(status, type_name(first), str(first), advice)
+                    return RequestError(status, type_name(first), _words(first), advice)
     log.error("a request failed", exc_info=error)
     return RequestError(500, "internal", "the server failed", "see the server's log, and report it")
+
+
+def _words(error: TrioAgentError) -> str:
+    """What *error* says, but for where a folder or file lies on the server: clients know memories by their names."""
+    words = str(error)
+    for argument in error.args:
+        if isinstance(argument, str) and os.path.isabs(argument):
+            words = words.replace(argument, os.path.basename(argument) or "/")
+    return words
 
 
 def type_name(error: TrioAgentError) -> str:

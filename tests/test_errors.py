@@ -30,6 +30,7 @@ VALUES: dict[Any, Any] = {
     tuple[str, ...]: ("a", "b"),
     tuple[tuple[str, str], ...]: (("kernel", "no Landlock"),),
     tuple[tuple[str, str, str], ...]: (("model", "'m'", "'n'"),),
+    tuple[tuple[str, str, str, str, str], ...]: (("model", "runs/a", "'m'", "runs/b", "'n'"),),
     tuple[BadRow, ...]: (BadRow(3, "no id"),),
     trioagent.Usage: trioagent.Usage(prompt_tokens=3),
 }

@@ -111,9 +111,20 @@ def use_chat_endpoint(base: str) -> None:
     assert (code, "Rome" in said["reply"]) == (200, True)
 
 
+VALUES = """
+
+from trioagent.compat import AgentResponse, ChatMessage
+
+
+@app.post("/values", response_model=AgentResponse)
+async def values(messages: list[ChatMessage], message: ChatMessage):
+    return AgentResponse(thoughts=message.role.value, reply=" ".join(said.content for said in [*messages, message]))
+"""
+
+
 @pytest.mark.parametrize("server", ["uvicorn", "gunicorn"])
 def test_fastapi(tmp_path: Path, server: str) -> None:
-    (tmp_path / "app.py").write_text(recipe("FastAPI("))
+    (tmp_path / "app.py").write_text(recipe("FastAPI(") + VALUES)
     port = free_port()
     words = (
         ["uvicorn", "app:app", "--port", str(port)]
@@ -122,6 +133,13 @@ def test_fastapi(tmp_path: Path, server: str) -> None:
     )
     with running(tmp_path, *words):
         use_chat_endpoint(f"http://127.0.0.1:{port}")
+        hello, wrong = {"role": "user", "content": "hello"}, {"role": "nobody", "content": ""}
+        url = f"http://127.0.0.1:{port}/values"
+        assert posted(url, {"messages": [hello], "message": hello}) == (
+            200,
+            {"thoughts": "user", "python_block": None, "reply": "hello hello"},
+        )
+        assert posted(url, {"messages": [], "message": wrong})[0] == 422
 
 
 DJANGO = """

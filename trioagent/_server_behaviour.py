@@ -350,6 +350,7 @@ ROWS: Sequence[Row] = (
         then=Retry(),
         others_too=_AWAY,
     ),
+    Row(about="LiteLLM: its database is away (400)", code=_any("no_db_connection"), then=Retry(), others_too=_AWAY),
     # A conversation that is too long. llama.cpp and its relatives report it as 400 or 500.
     Row(
         about="OpenAI, Groq: one request has more tokens than are allowed in a minute (429)",
@@ -384,9 +385,9 @@ ROWS: Sequence[Row] = (
         then=CloseEndpoint("address"),
     ),
     Row(
-        about="OpenAI: the same in words",
+        about="OpenAI: the same in words; a gateway without its server, a path that FastAPI does not have",
         status=frozenset({404}),
-        text=_any(r"invalid url\b", "unknown request url"),
+        text=_any(r"invalid url\b", "unknown request url", "^<", r"^(404 )?(page )?not found\W*$", "default backend"),
         then=CloseEndpoint("address"),
     ),
     Row(

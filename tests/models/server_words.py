@@ -516,6 +516,7 @@ ERRORS = [
     Said("Ollama", 400, {"error": {"message": '"x" does not support chat', "type": "api_error"}}, MODEL),
     Said("Ollama", 429, {"error": {"message": "you (x) have reached your weekly usage limit", "type": "a"}}, QUOTA),
     # LiteLLM
+    litellm(400, "No connected db.", Retry(), type="no_db_connection"),
     litellm(401, "This key can only access models=['a']. Tried to access x", MODEL, type="key_model_access_denied"),
     litellm(401, "Allowed team models = ['a']", MODEL, type="team_model_access_denied"),
     Said(
@@ -614,7 +615,11 @@ ERRORS = [
     Said("LM Studio", 400, {"error": "The model has crashed without additional information."}, Retry()),
     Said("GitHub", 400, {"error": {"code": "unknown_model", "message": "Unknown model: x"}}, MODEL),
     # anybody
-    Said("any", 404, "<html>404 page not found</html>", MODEL),
+    Said("nginx", 404, "<html>\n<head><title>404 Not Found</title></head></html>", ADDRESS),
+    Said("Traefik", 404, "404 page not found\n", ADDRESS),
+    Said("Kubernetes", 404, "default backend - 404", ADDRESS),
+    Said("FastAPI", 404, {"detail": "Not Found"}, ADDRESS),
+    Said("any", 404, {"error": {"message": "Resource not found", "code": "404"}}, MODEL),
     Said("any", 407, "Proxy authentication required", KEY),
     Said("any", 405, "Method Not Allowed", CloseEndpoint("address")),
     Said("any", 307, "", CloseEndpoint("address"), ("Location: http://elsewhere.invalid/",)),

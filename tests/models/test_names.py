@@ -87,6 +87,10 @@ def test_a_base_url_takes_any_name() -> None:
             {"TRIOAGENT_MODEL": "openai:x", "TRIOAGENT_BASE_URL": "http://elsewhere/v1", "OPENAI_API_KEY": KEY},
         ),
         ("vllm:m", None, {"TRIOAGENT_BASE_URL": "http://elsewhere/v1", "TRIOAGENT_API_KEY": KEY}),
+        ("m", "http://elsewhere/v1", {"TRIOAGENT_BASE_URL": "http://home/v1", "TRIOAGENT_API_KEY": KEY}),
+        ("m", "https://home/v1", {"TRIOAGENT_BASE_URL": "http://home/v1", "TRIOAGENT_API_KEY": KEY}),
+        ("m", "http://home:8000/v1", {"TRIOAGENT_BASE_URL": "http://home/v1", "TRIOAGENT_API_KEY": KEY}),
+        ("m", "http://home/v1", {"TRIOAGENT_BASE_URL": "http://home:x/v1", "TRIOAGENT_API_KEY": KEY}),
     ],
 )
 def test_a_key_does_not_go_to_an_address_it_is_not_for(
@@ -102,6 +106,11 @@ def test_our_own_address_and_key_go_together() -> None:
     assert model_config(env=env) == ModelConfig(base_url="http://x/v1", model="m", api_key=KEY)
     assert model_config("n", env=env) == ModelConfig(base_url="http://x/v1", model="n", api_key=KEY)
     assert model_config("vllm:n", env=env) == ModelConfig(base_url="http://localhost:8000/v1", model="n")
+    for same in ("http://x/v1/", "http://x:80/other"):
+        assert model_config("n", base_url=same, env=env) == ModelConfig(base_url=same, model="n", api_key=KEY)
+    assert model_config("n", base_url="http://y/v1", env={"TRIOAGENT_API_KEY": KEY}) == ModelConfig(
+        base_url="http://y/v1", model="n", api_key=KEY
+    )
     given = model_config("openrouter:n", api_key="given", env=env)
     assert given == ModelConfig(base_url=OPENROUTER, model="n", api_key="given")
 

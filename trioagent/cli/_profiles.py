@@ -11,14 +11,13 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import attrs
 
 from .._config import BlindOverwrite, ModelConfig, VaultPolicy
 from .._errors import InvalidInputError
 from .._wire import read_value, strict_converter
-from ..models import OfflineRules, model_config, names_a_server, with_options
+from ..models import OfflineRules, model_config, names_a_server, same_server, with_options
 
 FILE_NAME = "trioagent.toml"
 DEFAULT_PROFILE = "default"
@@ -173,7 +172,11 @@ class ModelChoice:
         if profile.api_key_env or profile.headers_env:
             home = model_config(profile.model or "any", base_url=profile.base_url, api_key="-", env={})
             found = model_config(name, base_url=url, api_key="-", env=env)
-            bound = isinstance(found, ModelConfig) and isinstance(home, ModelConfig) and _same_server(found, home)
+            bound = (
+                isinstance(found, ModelConfig)
+                and isinstance(home, ModelConfig)
+                and same_server(found.base_url, home.base_url)
+            )
             if not bound:
                 there = "this model" if isinstance(found, OfflineRules) else found.base_url.partition("?")[0]
                 notes.append(f"the profile's key belongs to another server; it is not sent to {there}")
@@ -193,17 +196,6 @@ class ModelChoice:
         if any(header.lower() == "authorization" for header in headers):
             found = attrs.evolve(found, api_key=None)
         return with_options(attrs.evolve(found, headers=headers), options), tuple(notes)
-
-
-def _same_server(one: ModelConfig, other: ModelConfig) -> bool:
-    """Whether two models have one scheme, host and port, so that a key for one may be sent to the other."""
-    first, second = urlsplit(one.base_url), urlsplit(other.base_url)
-    ports = {"http": 80, "https": 443}
-    return (first.scheme, first.hostname, first.port or ports[first.scheme]) == (
-        second.scheme,
-        second.hostname,
-        second.port or ports[second.scheme],
-    )
 
 
 def _secret(variable: str, env: Mapping[str, str]) -> str:

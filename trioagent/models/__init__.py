@@ -25,6 +25,7 @@ from ._names import VLLM_DEFAULT as VLLM_DEFAULT
 from ._names import OfflineRules as OfflineRules
 from ._names import model_config as model_config
 from ._names import names_a_server as names_a_server
+from ._names import same_server as same_server
 from ._options import sampling_of as sampling_of
 from ._options import with_options as with_options
 from ._rate_limiter import RateLimiter as RateLimiter

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 import attrs
 
@@ -99,7 +100,7 @@ def model_config(
     if provider is providers["vllm"] and url is None:
         _check_host(env)
     at_home = url is None or url.rstrip("/") == provider.base_url
-    key = api_key or _key_from_environment(env, provider, env_url, at_home=at_home)
+    key = api_key or _key_from_environment(env, provider, url or provider.base_url, at_home=at_home)
     if key is None and provider.needs_key and at_home:
         raise InvalidInputError("api_key", f"{name!r} needs one: set {provider.key_variable} or TRIOAGENT_API_KEY")
     return ModelConfig(base_url=url or provider.base_url, model=model, api_key=key)
@@ -120,6 +121,19 @@ def names_a_server(name: str) -> bool:
     return name == OFFLINE_RULES or name.partition(":")[0] in _providers({})
 
 
+def same_server(url: str, other: str) -> bool:
+    """Whether two addresses have one scheme, host and port, so that a key for one may be sent to the other."""
+    return _server_of(url) == _server_of(other)
+
+
+def _server_of(url: str) -> tuple[str, str | None, int | None]:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    except ValueError:  # no address at all, which is said where it is used
+        return url, None, None
+
+
 def _from_environment(env: Mapping[str, str]) -> str | None:
     if env.get("OPENROUTER_API_KEY"):
         return f"openrouter:{OPENROUTER_DEFAULT}"
@@ -128,13 +142,10 @@ def _from_environment(env: Mapping[str, str]) -> str | None:
     return None
 
 
-def _key_from_environment(
-    env: Mapping[str, str], provider: _Provider, env_url: str | None, *, at_home: bool
-) -> str | None:
-    if env_url is not None or not env.get("TRIOAGENT_BASE_URL"):
-        general = env.get("TRIOAGENT_API_KEY")
-        if general:
-            return general
+def _key_from_environment(env: Mapping[str, str], provider: _Provider, url: str, *, at_home: bool) -> str | None:
+    bound_to, general = env.get("TRIOAGENT_BASE_URL"), env.get("TRIOAGENT_API_KEY")
+    if general and (not bound_to or same_server(url, bound_to)):
+        return general
     return (env.get(provider.key_variable) or None) if at_home else None
 
 

@@ -82,6 +82,25 @@ def test_runs_of_different_suites_are_not_compared(run: Run, home: Path) -> None
     assert "are of different suites: a and b" in done.err
 
 
+def test_what_is_not_compared_is_said(run: Run, home: Path) -> None:
+    def write(name: str, *ids: str, **more: object) -> None:
+        (home / name).mkdir()
+        same = {"kind": "sample", "suite": "s", "category": "c", "score": 1, "said": ["q"], "expected": "a"}
+        lines = (json.dumps({"id": one, **same, **more}) for one in ids)
+        (home / name / "samples.jsonl").write_text("".join(f"{line}\n" for line in lines))
+
+    write("a", "1", "2", "3", "4")
+    write("b", "2", "3", "5")
+    write("c", "2", expected="another")
+    done = run("eval", "compare", "a", "b")
+    assert done.code == 0
+    assert "not compared: 2 samples graded in a only, and 1 in b only" in done.out
+    assert done.out.splitlines()[-1].startswith("difference +0.000")
+    other = run("eval", "compare", "a", "c")
+    assert other.code == 2
+    assert "are of different versions of s: the sample '2' differs in 'expected'" in other.err
+
+
 def test_the_profile_and_the_policy_count(run: Run) -> None:
     config = Path("trioagent.toml")
     config.write_text(

@@ -155,6 +155,26 @@ async def test_a_judge_grades_replies(tmp_path: Path, serve: Serve) -> None:
     assert found["told/2"]["graded_by"] == "match"
 
 
+async def test_a_judge_that_talks_nonsense_decides_nothing(tmp_path: Path, serve: Serve) -> None:
+    model, asked = Model(), [attrs.evolve(sample, judged=True) for sample in samples()]
+
+    async def answer(request: ModelRequest) -> Any:
+        words = await model(request)
+        return "Grapefruit, I suppose." if "You grade answers" in request.body["messages"][0]["content"] else words
+
+    server = await serve(answer)
+    report = await evaluated(server, tmp_path / "run", asked, judged=True)
+    assert (report.total.samples, report.total.failed, report.total.correct) == (5, 0, 4)
+    found = rows(tmp_path / "run")
+    judged = [row for row in found.values() if row["kind"] == "sample" and row["judge_usage"]["requests"]]
+    assert report.unjudged == len(judged) > 0
+    for row in judged:
+        assert row["graded_by"] == "match" and row["score"] == row["match"]["score"]
+        assert row["judge_problem"].startswith("the judge gave no usable grade: ")
+    again = await evaluated(server, tmp_path / "run", asked, judged=True)
+    assert (again.unjudged, again.total) == (report.unjudged, report.total)
+
+
 async def test_samples_of_a_set_up_that_failed_fail_and_are_tried_again(tmp_path: Path, serve: Serve) -> None:
     model, wrong = Model(), True
 

@@ -34,7 +34,7 @@ from trioagent.rl import MemoryEnv, open_llama_server
 
 pytestmark = pytest.mark.real
 
-SECONDS = 240  # a model on two processors, one of which may be somebody else's
+SECONDS = 900  # only against hanging: how long an answer takes is up to the machine and to who else is on it
 CODE = r"""
 root ::= "<think>" word "</think>\n<python>\nwith open('" word ".md', 'w') as file:\n    " write "\n</python>"
 write ::= "file.write('" word "')"
@@ -59,9 +59,11 @@ def forced(small: ModelConfig, grammar: str) -> ModelConfig:
     return attrs.evolve(small, extra_body={"grammar": grammar})
 
 
-def in_flight(address: str) -> int:
-    """Answers that the server is generating."""
-    return sum(slot["is_processing"] for slot in httpx.get(f"{address}/slots", timeout=30).json())
+async def in_flight(address: str) -> int:
+    """Answers that the server is generating. It says so between two steps of its model, so no time limit is right."""
+    async with httpx.AsyncClient(timeout=None, trust_env=False) as client:
+        slots = (await client.get(f"{address}/slots")).json()
+    return sum(slot["is_processing"] for slot in slots)
 
 
 async def test_chat(small: ModelConfig, tmp_path: Path) -> None:
@@ -124,7 +126,7 @@ async def test_a_chat_that_is_cancelled_in_mid_stream_stops_the_server(
                     if isinstance(event, Delta):
                         break
             assert agent.messages[1:] == []
-            while await trio.to_thread.run_sync(in_flight, address):
+            while await in_flight(address):
                 await trio.sleep(0.1)
 
 

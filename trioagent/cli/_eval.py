@@ -251,7 +251,7 @@ def compare(first: Path, second: Path) -> None:
     The difference has a 95 % interval by a paired bootstrap; the p-values are two-sided, of the bootstrap and of
     McNemar's exact test on the samples that only one of the two has right.
     """
-    from ..evals import compare_runs
+    from ..evals import compare_runs, samples_apart
 
     total, by_category = compare_runs(first, second)
     names = [*by_category, "all"]
@@ -259,6 +259,8 @@ def compare(first: Path, second: Path) -> None:
     click.echo(f"{'':{wide}}  samples   first  second  difference (95 %)            only 1st  only 2nd  McNemar")
     for name, one in zip(names, [*by_category.values(), total], strict=True):
         click.echo(_compared(name, wide, one))
+    if any(apart := samples_apart(first, second)):
+        click.echo(f"not compared: {apart[0]:,} samples graded in {first} only, and {apart[1]:,} in {second} only")
     click.echo(
         f"difference {total.difference:+.3f} ({total.low:+.3f} to {total.high:+.3f}), "
         f"bootstrap p {total.p_bootstrap:.3g}, McNemar p {total.p_mcnemar:.3g}"
@@ -354,6 +356,11 @@ def _summary_lines(command: EvalCommand, code: int, report: EvalReport | None, *
     if report is None:
         return [f"interrupted; what was finished is kept; to go on: {command.to_resume()}"]
     run, lines = report.run, list[str]()
+    if report.unjudged:
+        lines.append(
+            f"{report.unjudged:,} samples: the judge gave no usable grade, so they were graded without it; see "
+            f"judge_problem in {report.samples_file}"
+        )
     lines += [f"  {one.count:,} × {one.cause}, such as {one.example}: {one.message}" for one in run.causes]
     if failed := run.failed + run.skipped_failed:
         again = command.to_resume("--retry-failed")

@@ -28,6 +28,7 @@ from ._report import EvalReport as EvalReport
 from ._report import EvalScores as EvalScores
 from ._report import compare_runs as compare_runs
 from ._report import read_scores as read_scores
+from ._report import samples_apart as samples_apart
 from ._run import SampleMemoryGoneError as SampleMemoryGoneError
 from ._run import SetUpFailedError as SetUpFailedError
 from ._run import check_baseline as check_baseline

@@ -26,8 +26,10 @@ class JudgedAnswer:
     correct: bool
 
 
-async def judge_answer(judge: Model, said: Sequence[str], expected: str, reply: str) -> tuple[Grade, Usage]:
-    """Ask *judge*; an answer of it that never fits is a grade of 0, which says so.
+async def judge_answer(
+    judge: Model, said: Sequence[str], expected: str, reply: str
+) -> tuple[Grade | StructuredOutputError, Usage]:
+    """Ask *judge*; gives the error if none of its answers was a grade.
 
     Raises:
         ModelError: no answer, after all retries that made sense.
@@ -42,5 +44,5 @@ async def judge_answer(judge: Model, said: Sequence[str], expected: str, reply: 
                 judge, [ChatMessage("system", _TASK), ChatMessage("user", asked)], schema=JudgedAnswer
             )
     except StructuredOutputError as error:
-        return Grade(0.0, f"the judge gave no usable grade: {error}"), error.usage
+        return error, error.usage
     return Grade(float(answer.value.correct), answer.value.reason), answer.usage

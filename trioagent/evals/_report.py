@@ -57,6 +57,7 @@ class EvalReport:
         categories: by name.
         total: all of them.
         set_up_tokens: what the set-ups took that were told.
+        unjudged: samples of which the judge gave no usable grade; they were graded without it.
         run: counts, spending and why the run ended, as of a batch; told set-ups are jobs, too.
         samples_file, failures_file: the outputs.
     """
@@ -67,6 +68,7 @@ class EvalReport:
     categories: tuple[CategoryScore, ...]
     total: CategoryScore
     set_up_tokens: int
+    unjudged: int
     run: BatchReport
     samples_file: str
     failures_file: str
@@ -95,6 +97,7 @@ def make_report(samples: Sequence[Sample], run: BatchReport, *, suite: str, mode
         categories=tuple(category for category in categories if category.samples),
         total=_score("all", list(wanted), graded, failed),
         set_up_tokens=set_up_tokens,
+        unjudged=sum(bool(row.get("judge_problem")) for row in graded.values()),
         run=run,
         samples_file=str(run_dir / SAMPLES),
         failures_file=str(run_dir / FAILURES),
@@ -211,7 +214,8 @@ def compare_runs(first: Path, second: Path) -> tuple[Comparison, dict[str, Compa
     """Compare two evaluations on the samples that both have graded; also by category.
 
     Raises:
-        InvalidInputError: one is no evaluation, they are of different suites, or have no sample in common.
+        InvalidInputError: one is no evaluation, they are of different suites or of different versions of one, or have
+            no sample in common.
     """
     with _reading(first, second):
         return _compare(first, second)
@@ -227,12 +231,23 @@ def _compare(first: Path, second: Path) -> tuple[Comparison, dict[str, Compariso
         raise InvalidInputError("runs", f"{str(first)!r} and {str(second)!r} have no graded sample in common")
     by_category: dict[str, list[str]] = {}
     for key in common:
+        for part in ("said", "expected", "category"):
+            if a[key].get(part) != b[key].get(part):
+                problem = f"are of different versions of {suites[0]}: the sample {key!r} differs in {part!r}"
+                raise InvalidInputError("runs", problem)
         by_category.setdefault(str(a[key]["category"]), []).append(key)
 
     def compared(keys: Sequence[str]) -> Comparison:
         return compare_scores([float(a[key]["score"]) for key in keys], [float(b[key]["score"]) for key in keys])
 
     return compared(common), {category: compared(keys) for category, keys in by_category.items()}
+
+
+def samples_apart(first: Path, second: Path) -> tuple[int, int]:
+    """How many samples only the first and only the second evaluation has graded, which `compare_runs` leaves out."""
+    with _reading(first, second):
+        a, b = _graded(first), _graded(second)
+    return len(a.keys() - b.keys()), len(b.keys() - a.keys())
 
 
 def _graded(run_dir: Path) -> dict[str, Mapping[str, Any]]:

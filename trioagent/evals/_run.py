@@ -362,18 +362,21 @@ class _Samples:
         if said is None or (self._run.is_stopping() and not judged and self._judge is not None):
             return None
         answer, matched = await _in_thread(_graded, sample, said.replies, start, memory)
-        grade, judge_usage = matched, Usage()
+        grade, graded_by, judge_usage, judge_problem = matched, "match", Usage(), ""
         if self._judge is not None and sample.judged:
             if not judged:
                 judged = [await self._ask_judge(self._judge, sample, said, record)]
-            grade = Grade(judged[-1]["grade"]["score"], judged[-1]["grade"]["reason"])
-            judge_usage = Usage(**judged[-1]["usage"])
+            verdict = judged[-1]
+            if verdict["grade"] is not None:
+                grade, graded_by = Grade(verdict["grade"]["score"], verdict["grade"]["reason"]), self._judge.name
+            judge_usage, judge_problem = Usage(**verdict["usage"]), verdict.get("problem", "")
         row = {
             "category": sample.category,
             "score": grade.score,
             "correct": grade.score >= 0.5,
             "reason": grade.reason,
-            "graded_by": "match" if self._judge is None or not sample.judged else self._judge.name,
+            "graded_by": graded_by,
+            "judge_problem": judge_problem,
             "match": {"score": matched.score, "reason": matched.reason},
             "expected": sample.expected,
             "said": list(sample.messages),
@@ -448,7 +451,11 @@ class _Samples:
 
     async def _ask_judge(self, judge: Model, sample: Sample, said: _Said, record: JobRecord) -> Mapping[str, Any]:
         grade, usage = await judge_answer(judge, sample.messages, sample.expected, said.replies[-1])
-        body = {"grade": attrs.asdict(grade), "usage": attrs.asdict(usage)}
+        body: dict[str, Any] = {"grade": None, "usage": attrs.asdict(usage)}
+        if isinstance(grade, Grade):
+            body["grade"] = attrs.asdict(grade)
+        else:
+            body["problem"] = f"the judge gave no usable grade: {grade}"
         await self._journal(record, _AFTER_ALL, body, usage)
         return body
 

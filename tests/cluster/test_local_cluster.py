@@ -10,17 +10,19 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.lowlevel
 
 from tests.memory.support import run_with_tmpfs
 from trioagent import ChatMessage, InvalidInputError, ModelConfig, SandboxUnavailableError
 from trioagent._config import BatchConfig
 from trioagent.batch import Job, Progress, read_run_status, run_batch
-from trioagent.cluster import ClusterError, LocalCluster, RayCluster
+from trioagent.cluster import ClusterError, LocalCluster, RayCluster, idempotent
 from trioagent.cluster._errors import WorkerLostError, WorkerRefusedError
-from trioagent.cluster._protocol import Inbox, Outbox, WorkerSetup
+from trioagent.cluster._protocol import BlockRan, Inbox, Outbox, WorkerSetup
 from trioagent.cluster._remote import open_remote
 from trioagent.cluster._workers import WorkerHandle
 from trioagent.runtime import open_runtime
+from trioagent.sandbox import HostTool
 from trioagent.testing import Fault, ModelRequest, Wire, serve_model
 
 from .faults import on_faulty_workers
@@ -270,7 +272,7 @@ async def test_without_ray_one_line_says_what_to_install(tmp_path: Path, monkeyp
             await run_batch([], runtime=runtime, run_dir=tmp_path / "run", cluster=RayCluster())
 
 
-async def test_host_tools_are_refused(tmp_path: Path) -> None:
+async def test_host_tools_that_are_not_declared_idempotent_are_refused(tmp_path: Path) -> None:
     async def tool() -> None: ...
 
     async with open_runtime("offline-rules") as runtime, LocalCluster(workers=1).open(runtime) as moved:
@@ -278,6 +280,92 @@ async def test_host_tools_are_refused(tmp_path: Path) -> None:
             await moved.sandbox.run("tool()", memory_path=tmp_path / "memory", host_tools={"tool": tool})
         result = await moved.sandbox.run("x = 1")
         assert result.locals == {"x": "1"}
+
+
+async def test_idempotent_host_tools_run_here_and_say_what_they_say_elsewhere(tmp_path: Path) -> None:
+    """Values, errors and what is no JSON come to the block as they do without a cluster."""
+
+    @idempotent
+    async def double(number: int, *, plus: int = 0) -> dict[str, int]:
+        await trio.lowlevel.checkpoint()
+        return {"value": 2 * number + plus}
+
+    @idempotent
+    async def fail() -> None:
+        raise LookupError("there is none")
+
+    @idempotent
+    async def strange() -> object:
+        return {1, 2}
+
+    code = """
+a = double(4, plus=1)["value"]
+b = double(a)["value"]
+said = []
+for tool in (fail, strange):
+    try:
+        tool()
+    except Exception as error:
+        said.append(str(error).partition(":")[0])
+"""
+    tools: dict[str, HostTool] = {"double": double, "fail": fail, "strange": strange}
+    async with open_runtime("offline-rules") as runtime, LocalCluster(workers=1).open(runtime) as moved:
+        there = await moved.sandbox.run(code, memory_path=tmp_path / "memory", host_tools=tools)
+        here = await runtime.sandbox.run(code, memory_path=tmp_path / "memory", host_tools=tools)
+    assert there.error == ""
+    assert there.locals["a"] == "9" and there.locals["b"] == "18"
+    assert "LookupError" in there.locals["said"]
+    assert (here.locals["a"], here.locals["b"]) == ("9", "18")
+
+
+async def test_a_tool_that_is_cancelled_leaves_no_block_behind(tmp_path: Path) -> None:
+    called = trio.Event()
+
+    @idempotent
+    async def hang() -> None:
+        called.set()
+        await trio.sleep_forever()
+
+    async with open_runtime("offline-rules") as runtime, LocalCluster(workers=1).open(runtime) as moved:
+        assert moved.remote is not None
+        async with trio.open_nursery() as nursery:
+
+            async def run() -> None:
+                await moved.sandbox.run("hang()", memory_path=tmp_path / "memory", host_tools={"hang": hang})
+
+            nursery.start_soon(run)
+            with trio.fail_after(20):
+                await called.wait()
+            nursery.cancel_scope.cancel()
+        assert [node.running for node in moved.remote.use().nodes] == [0]
+        result = await moved.sandbox.run("x = 1", memory_path=tmp_path / "memory")
+        assert result.locals == {"x": "1"}
+
+
+async def test_a_block_whose_worker_is_lost_calls_its_tools_again(tmp_path: Path) -> None:
+    calls: list[int] = []
+
+    @idempotent
+    async def note(number: int) -> None:
+        calls.append(number)
+
+    lost: list[Outbox] = []
+
+    def first_result(number: int, said: Inbox | Outbox) -> bool:
+        ran = isinstance(said, Outbox) and any(isinstance(result, BlockRan) for _, result in said.results)
+        if ran and not lost:
+            assert isinstance(said, Outbox)
+            lost.append(said)
+            return True
+        return False
+
+    async with (
+        open_runtime("offline-rules") as runtime,
+        on_faulty_workers(runtime, first_result, "after") as (moved, _),
+    ):
+        code = "note(1)\nnote(2)\ndone = create_file('a.md', 'x')"
+        result = await moved.sandbox.run(code, memory_path=tmp_path / "memory", host_tools={"note": note})
+    assert (result.saved, calls) == (True, [1, 2, 1, 2])
 
 
 async def test_limits_of_a_run_hold_on_workers(tmp_path: Path) -> None:

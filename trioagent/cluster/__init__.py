@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ._errors import ClusterError as ClusterError
     from ._local import LocalCluster as LocalCluster
     from ._ray import RayCluster as RayCluster
+    from ._remote import idempotent as idempotent
     from ._stage import AgentStage as AgentStage
     from ._stage_rows import StageStoppedError as StageStoppedError
     from ._trio_thread import StageClosedError as StageClosedError
@@ -19,6 +20,7 @@ _PLACES: dict[str, str] = {
     "_errors": "ClusterError",
     "_local": "LocalCluster",
     "_ray": "RayCluster",
+    "_remote": "idempotent",
     "_stage": "AgentStage",
     "_stage_rows": "StageStoppedError",
     "_trio_thread": "StageClosedError",

@@ -103,16 +103,31 @@ class CopyChange:
 
 @attrs.frozen
 class RunBlock:
-    """Run a block over a copy of a memory, and say what it changed; *memory* is "" for an empty folder."""
+    """Run a block over a copy of a memory, and say what it changed.
+
+    Attributes:
+        memory: its key; "" for an empty folder.
+        tools: names of host tools that the block may call: the driver runs them (`ToolCall`).
+    """
 
     task: int
     memory: str
     change: CopyChange
     code: str
     rules: AccessRules
+    tools: tuple[str, ...] = ()
 
 
 Task = SendRequest | RunBlock
+
+
+@attrs.frozen
+class ToolAnswer:
+    """What a host tool came to: its value as JSON, or the kind and the words of its error."""
+
+    value: str = "null"
+    kind: str = ""
+    error: str = ""
 
 
 @attrs.frozen(kw_only=True)
@@ -127,6 +142,7 @@ class Inbox:
         contents: of notes, that are new, by name: all that the tasks need, and a part of what later ones will.
         tasks: in the order in which they are begun.
         cancelled: tasks whose result nobody wants any more.
+        tool_answers: for the tasks whose blocks wait for one.
         forget_messages, forget_contents, forget_copies: what may be dropped; no task that is under way needs it.
         hold: seconds to wait for a result, if there is none.
         linger: seconds to wait for further ones, so that one exchange carries many.
@@ -139,6 +155,7 @@ class Inbox:
     contents: Mapping[str, bytes] = attrs.field(factory=dict)
     tasks: tuple[Task, ...] = ()
     cancelled: tuple[int, ...] = ()
+    tool_answers: tuple[tuple[int, ToolAnswer], ...] = ()
     forget_messages: tuple[str, ...] = ()
     forget_contents: tuple[str, ...] = ()
     forget_copies: tuple[str, ...] = ()
@@ -182,6 +199,15 @@ class BlockRan:
 
 
 @attrs.frozen
+class ToolCall:
+    """No result yet: the block calls a host tool, and waits for its answer."""
+
+    name: str
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+
+
+@attrs.frozen
 class CopyBroken:
     """The worker's disk refused the copy of a memory; the block has not run, and the copy is to be made afresh."""
 
@@ -201,7 +227,7 @@ class TaskCancelled:
     """It was cancelled, and nothing of it is left."""
 
 
-Result = AnswerRead | ModelParts | BlockRan | CopyBroken | TaskFailed | TaskCancelled
+Result = AnswerRead | ModelParts | BlockRan | ToolCall | CopyBroken | TaskFailed | TaskCancelled
 
 
 @attrs.frozen(kw_only=True)

@@ -11,6 +11,7 @@ import os
 import pickle
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import TypeVar
 
 import attrs
 import trio
@@ -29,6 +30,9 @@ from ..tools import DEFAULT_RULES, AccessRules
 from ._errors import ClusterError
 from ._protocol import AnswerRead, ModelParts, WorkerSetup
 from ._workers import Workers, WorkerSource
+
+T = TypeVar("T", bound=HostTool)
+_IDEMPOTENT = "trioagent_idempotent"
 
 
 @asynccontextmanager
@@ -68,6 +72,19 @@ async def open_remote(
         raise
 
 
+def idempotent(tool: T) -> T:
+    """Declare that a host tool may be called twice for one call of a block: blocks on a cluster may call it then.
+
+    A block whose worker is lost is run again, on another one, and calls its tools again. They run in the driver's
+    process, in the scope of the agent's chat, as without a cluster.
+
+    Args:
+        tool: an async function; it is returned as it is.
+    """
+    setattr(tool, _IDEMPOTENT, True)
+    return tool
+
+
 class RemoteExecutor:
     """Blocks on workers; see `trioagent.sandbox.Executor`."""
 
@@ -95,14 +112,14 @@ class RemoteExecutor:
         host_tools: Mapping[str, HostTool],
         rules: AccessRules = DEFAULT_RULES,
     ) -> Outcome:
-        if host_tools:
+        if once := [name for name, tool in host_tools.items() if not getattr(tool, _IDEMPOTENT, False)]:
             raise InvalidInputError(
                 "host_tools",
-                f"a block on a cluster cannot call {', '.join(host_tools)}: a block whose worker is lost runs again, "
-                "and so would its calls; run these agents without a cluster",
+                f"a block on a cluster cannot call {', '.join(once)}: a block whose worker is lost runs again, and so "
+                "do its calls; declare what may be called twice with trioagent.cluster.idempotent",
             )
         path = "" if root_fd is None else os.readlink(f"/proc/self/fd/{root_fd}")
-        return await self._workers.run_block(code, root_fd, path, rules)
+        return await self._workers.run_block(code, root_fd, path, rules, host_tools)
 
 
 class RemoteModels:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import os
 import pickle
 import platform
@@ -16,9 +17,10 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, supp
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import trio
+from trio_util import AsyncValue
 
 from .. import __version__
 from .._config import ModelConfig
@@ -53,6 +55,8 @@ from ._protocol import (
     Task,
     TaskCancelled,
     TaskFailed,
+    ToolAnswer,
+    ToolCall,
     WorkerSetup,
     describe,
     name_of_content,
@@ -129,6 +133,7 @@ class Worker:
         self._opening = trio.Lock()
         self._messages: dict[str, ChatMessage] = {}
         self._scopes: dict[int, trio.CancelScope] = {}  # of the tasks that are under way
+        self._tool_calls: dict[int, AsyncValue[ToolAnswer | None]] = {}
         self._idle = trio.Event()  # for whoever waits until none is
         self._last_blocks: dict[str, trio.Event] = {}  # by memory: set when the block given last is over
         self._disk_error: OSError | None = None  # the last one, when a content could not be kept
@@ -214,6 +219,9 @@ class Worker:
             self._last_blocks.pop(memory, None)
         for task in inbox.tasks:
             self._begin(task)
+        for number, answer in inbox.tool_answers:
+            if number in self._tool_calls:
+                self._tool_calls[number].value = answer
         for number in inbox.cancelled:
             if number in self._scopes:
                 self._scopes[number].cancel()
@@ -284,13 +292,29 @@ class Worker:
                             error, self._disk_error = self._disk_error, None
                         return CopyBroken(error.errno or errno.EIO, f"{socket.gethostname()}: {error}")
             try:
-                outcome = await self._sandbox.execute(task.code, root_fd=root, rules=task.rules)
+                tools = {name: partial(self._call_tool, task.task, name) for name in task.tools}
+                outcome = await self._sandbox.execute(task.code, root_fd=root, rules=task.rules, host_tools=tools)
                 return BlockRan(outcome, await self._keep(outcome, root))
             finally:
                 if root is not None:
                     os.close(root)
         finally:
             this.set()
+
+    async def _call_tool(self, task: int, name: str, *args: Any, **kwargs: Any) -> Any:
+        """Let the driver run a host tool for the block of *task*, which waits meanwhile and so calls one at a time."""
+        answered: AsyncValue[ToolAnswer | None] = AsyncValue(None)
+        self._tool_calls[task] = answered
+        try:
+            self._results.append((task, ToolCall(name, args, kwargs)))
+            self._news.set()
+            answer = await answered.wait_value(lambda value: value is not None)
+        finally:
+            del self._tool_calls[task]
+        assert answer is not None
+        if answer.kind:  # the block is told the name of the error's class, so that it has to have the same
+            raise type(answer.kind, (Exception,), {})(answer.error)
+        return json.loads(answer.value)
 
     async def _changed_copy(self, task: RunBlock) -> int:
         change = task.change

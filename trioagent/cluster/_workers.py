@@ -8,6 +8,7 @@ partition at any time, with whatever result: it has no way to write.
 from __future__ import annotations
 
 import itertools
+import json
 import logging
 import math
 import os
@@ -23,11 +24,12 @@ from trio_util import RepeatedEvent
 from .. import __version__
 from .._config import ModelConfig
 from .._errors import DISK_FULL, MemoryPathError, MemoryStorageError, SandboxError
+from .._exceptions import leaves
 from .._messages import ChatMessage
 from .._remote import ClusterUse, NodeStatus, WorkerState
 from .._reply_parser import ThoughtStyle
 from .._server_behaviour import Change
-from ..sandbox import Outcome
+from ..sandbox import HostTool, Outcome
 from ..tools import AccessRules
 from ._errors import ClusterError, WorkerLostError, WorkerRefusedError
 from ._protocol import (
@@ -45,6 +47,8 @@ from ._protocol import (
     Task,
     TaskCancelled,
     TaskFailed,
+    ToolAnswer,
+    ToolCall,
     WorkerSetup,
     name_of_message,
 )
@@ -110,7 +114,7 @@ class _Pending:
     needs: Sequence[str] = ()  # contents that the worker is to keep meanwhile
     sent: bool = False
     over: trio.Event = attrs.field(factory=trio.Event)
-    result: Result | None = None  # None when it is over: the worker was lost
+    result: Result | None = None  # None when it is over: the worker was lost; a `ToolCall`: it goes on
 
 
 class _Held:
@@ -168,6 +172,7 @@ class _Link:
         self._new_contents: dict[str, bytes] = {}
         self._tasks: list[Task] = []
         self._cancelled: list[int] = []
+        self._tool_answers: list[tuple[int, ToolAnswer]] = []
         self._news = trio.Event()
         self._since: float | None = None  # an exchange is on its way
         self._nudging = False
@@ -216,6 +221,15 @@ class _Link:
             if not self._busy[task.memory]:
                 del self._busy[task.memory]
 
+    def answer_tool(self, task: int, pending: _Pending, answer: ToolAnswer) -> None:
+        """The block of *task* goes on with this; nothing happens if the worker is lost by now."""
+        if not self.fenced:
+            pending.over, pending.result = trio.Event(), None
+            self._tool_answers.append((task, answer))
+            self._say_soon()
+        else:
+            pending.result = None
+
     def cancel(self, task: int) -> None:
         self._cancelled.append(task)
         self._say_soon()
@@ -258,6 +272,8 @@ class _Link:
             if pending is None:
                 self.refused_results += 1
                 continue
+            if isinstance(result, ToolCall):
+                self._pending[task] = pending
             pending.result = result
             pending.over.set()
             self.answers += isinstance(result, AnswerRead | ModelParts)
@@ -270,7 +286,7 @@ class _Link:
         return pending
 
     def _has_news(self) -> bool:
-        return bool(self._tasks or self._cancelled or self._new_contents)
+        return bool(self._tasks or self._cancelled or self._tool_answers or self._new_contents)
 
     def _say_soon(self) -> None:
         """Let the exchange that waits for results, if one does, end in a moment: others may have something to say."""
@@ -308,6 +324,7 @@ class _Link:
             contents=contents,
             tasks=tuple(tasks),
             cancelled=tuple(task for task in self._cancelled if task not in waiting),
+            tool_answers=tuple(self._tool_answers),
             forget_messages=self._messages.excess(
                 Counter(name for task in self._tasks if isinstance(task, SendRequest) for name in task.messages)
             ),
@@ -316,7 +333,7 @@ class _Link:
             hold=0.0 if self._new_contents or not self._pending else _HOLD,
             linger=self.linger,
         )
-        self._new_models, self._new_messages, self._tasks = {}, {}, later
+        self._new_models, self._new_messages, self._tasks, self._tool_answers = {}, {}, later, []
         self._cancelled = [task for task in self._cancelled if task in waiting]
         self._news = trio.Event()
         return inbox
@@ -443,10 +460,13 @@ class Workers:
             self._asked_again += pending.sent
         raise SandboxError(_LOST_TASK)
 
-    async def run_block(self, code: str, root_fd: int | None, path: str, rules: AccessRules) -> Outcome:
+    async def run_block(
+        self, code: str, root_fd: int | None, path: str, rules: AccessRules, host_tools: Mapping[str, HostTool]
+    ) -> Outcome:
         """Run a block on a worker, over the memory as it is now; on another one, if that is lost before it has ended.
 
         Args:
+            host_tools: they run here, in the calling task; again, if the block runs again.
             root_fd: the memory's folder, whose lease the caller holds; None for an empty one.
             path: the same, for errors.
 
@@ -465,9 +485,9 @@ class Workers:
                 change = snapshot.since(link.copies.get(memory))
                 if link.fenced:
                     continue  # it has not been given the block
-            task = RunBlock(next(self._tasks), memory, change, code, rules)
+            task = RunBlock(next(self._tasks), memory, change, code, rules, tuple(host_tools))
             pending = link.run_block(task, snapshot, contents)
-            match await self._result(link, task, pending):
+            match await self._result(link, task, pending, host_tools):
                 case BlockRan(outcome, kept):
                     for name, data in zip(kept, outcome.changes.writes.values(), strict=False):
                         link.contents.use(name, len(data))
@@ -510,13 +530,22 @@ class Workers:
             raise MemoryStorageError(path, error.errno or 0, error.strerror or str(error)) from error
         return memory, snapshot, contents
 
-    async def _result(self, link: _Link, task: Task, pending: _Pending) -> Result | None:
+    async def _result(
+        self, link: _Link, task: Task, pending: _Pending, host_tools: Mapping[str, HostTool] | None = None
+    ) -> Result | None:
         """What comes of a task; None if the worker is lost. Cancelling ends the task, if the worker is not silent."""
         try:
             await pending.over.wait()
-        except trio.Cancelled:
+            while isinstance(call := pending.result, ToolCall):
+                assert host_tools is not None
+                link.answer_tool(task.task, pending, await _call_tool(host_tools[call.name], call))
+                await pending.over.wait()
+        except BaseException:  # a tool's own Cancelled, too
             link.cancel(task.task)
             with trio.move_on_after(_STOP_SECONDS, shield=True):
+                while isinstance(pending.result, ToolCall) and not link.fenced:
+                    pending.over, pending.result = trio.Event(), None
+                    await pending.over.wait()
                 await pending.over.wait()
             raise
         finally:
@@ -622,6 +651,20 @@ class Workers:
             node=node, epoch=epoch, state=state, tier="", running=0, answers=0, blocks=0, problem=problem
         )
         self._ended = [*self._ended, status][-100:]
+
+
+async def _call_tool(tool: HostTool, call: ToolCall) -> ToolAnswer:
+    try:
+        value = await tool(*call.args, **call.kwargs)
+    except Exception as error:  # noqa: BLE001 - the tool's failure is the block's to handle; Cancelled passes
+        words = str(error)
+        if isinstance(error, BaseExceptionGroup):  # whose own words name no error in it
+            words += ": " + "; ".join(f"{type(leaf).__name__}: {leaf}" for leaf in leaves(error))
+        return ToolAnswer(kind=type(error).__name__, error=words)
+    try:
+        return ToolAnswer(json.dumps(value))
+    except (TypeError, ValueError, RecursionError) as error:
+        return ToolAnswer(kind="TypeError", error=f"{call.name}() returned what is not JSON: {error}")
 
 
 def _name(handle: WorkerHandle) -> str:

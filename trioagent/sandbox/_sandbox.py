@@ -172,9 +172,17 @@ class Sandbox:
         """How many processes are alive that blocks' processes are forked from; 0 in a tier that forks none."""
         return self._executor.zygotes
 
-    async def execute(self, code: str, *, root_fd: int | None, rules: AccessRules = DEFAULT_RULES) -> Outcome:
+    async def execute(
+        self,
+        code: str,
+        *,
+        root_fd: int | None,
+        rules: AccessRules = DEFAULT_RULES,
+        host_tools: Mapping[str, HostTool] | None = None,
+    ) -> Outcome:
         """Run one block and commit nothing: for whoever commits elsewhere. See `Executor.execute`."""
-        return await self._executor.execute(code, root_fd=root_fd, hide=False, host_tools={}, rules=rules)
+        tools = host_tools or {}
+        return await self._executor.execute(code, root_fd=root_fd, hide=False, host_tools=tools, rules=rules)
 
     async def run(
         self,

@@ -160,7 +160,11 @@ def _one(
         over.set()
         killer.join()
         found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-        notes = [(folder / "memories" / str(n) / "log.md").read_text() for n in range(options.jobs)]
+        logs = [folder / "memories" / str(n) / "log.md" for n in range(options.jobs)]
+        notes = [log.read_text() if log.exists() else "" for log in logs]
+        failures = (folder / "run" / "failures.jsonl").read_text().splitlines()
+        for line in failures[:5]:
+            print(f"failed: {line[:1000]}")
     asked, use = server.asked(), found["cluster"]
     found["wrong"] = sum(note != f"- message {n}\n" for n, note in enumerate(notes))
     found["again"] = asked.total() - _ANSWERS * options.jobs

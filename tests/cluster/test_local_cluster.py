@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from trioagent.cluster import ClusterError, LocalCluster, RayCluster, idempotent
 from trioagent.cluster._errors import WorkerLostError, WorkerRefusedError
 from trioagent.cluster._protocol import BlockRan, Inbox, Outbox, WorkerSetup
 from trioagent.cluster._remote import open_remote
+from trioagent.cluster._worker import worker_folder
 from trioagent.cluster._workers import WorkerHandle
 from trioagent.runtime import open_runtime
 from trioagent.sandbox import HostTool
@@ -397,6 +399,32 @@ async def test_a_large_memory_is_sent_in_pieces_and_once(tmp_path: Path) -> None
             assert result.locals == {"size": str(sum(path.stat().st_size for path in memory.iterdir()))}
         assert 11_000_000 < sum(sent) < 13_000_000
         assert max(sent) < 5_000_000
+
+
+def test_a_worker_removes_what_killed_ones_have_left_and_nothing_else(tmp_path: Path) -> None:
+    with worker_folder(str(tmp_path)) as first:
+        (tmp_path / "trioagent-worker-killed" / "copies").mkdir(parents=True)
+        with worker_folder(str(tmp_path)) as second:
+            assert set(tmp_path.iterdir()) == {first, second}
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_worker_whose_copies_are_gone_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody has removed its folder: it can make no copies any more, and its blocks go to another one."""
+    memory, temporary = tmp_path / "memory", tmp_path / "temporary"
+    memory.mkdir()
+    temporary.mkdir()
+    (memory / "a.md").write_text("a")
+    async with open_runtime("offline-rules") as runtime:
+        monkeypatch.setattr("tempfile.tempdir", str(temporary))
+        async with LocalCluster(workers=1).open(runtime) as moved:
+            shutil.rmtree(next(temporary.glob("trioagent-worker-*")))
+            result = await moved.sandbox.run("text = read_file('a.md')", memory_path=memory)
+            assert moved.remote is not None
+            use = moved.remote.use()
+    assert result.locals == {"text": "'a'"}
+    assert use.lost == 1
+    assert "it can make no copies" in use.nodes[-1].problem
 
 
 _ON_A_SMALL_DISK = """

@@ -96,12 +96,14 @@ def worker_folder(folder: str | None = None) -> Iterator[Path]:
     for left in above.glob(f"{_PREFIX}*"):
         with suppress(OSError), _locked(left):
             shutil.rmtree(left)
-    place = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=above))
-    try:
-        with _locked(place):
+    new = Path(tempfile.mkdtemp(prefix=f"new-{_PREFIX}", dir=above))
+    with _locked(new):
+        # It has the name that others look for, and remove, only now that it is locked.
+        place = new.rename(above / new.name.removeprefix("new-"))
+        try:
             yield place
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
 
 
 @contextmanager

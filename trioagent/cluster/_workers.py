@@ -63,6 +63,7 @@ _SILENT = 1.0  # seconds that an exchange may be late before the worker is calle
 _STOP_SECONDS = 0.5  # for a worker to end its tasks before it is killed
 _KILL_SECONDS = 5.0  # for a transport to kill one
 _MOST_LOST = 5  # workers that one task may lose
+_MOST_BROKEN = 3  # copies in a row that a worker could not make, after which it is given up
 _MOST_STARTS = 3  # of one place in a row, after which it is given up
 _PAUSE = 0.3  # before a place is filled again that could not be; times the failures so far
 _FULL_SECONDS = 30.0  # that a worker whose disk was full gets no blocks
@@ -161,6 +162,7 @@ class _Link:
         self.contents = _Held(_MOST_CONTENTS)
         self.copies: OrderedDict[str, Snapshot] = OrderedDict()
         self.refused_results = 0
+        self.broken_copies, self.problem = 0, ""  # in a row, for another reason than a full disk
         self._patience, self._nursery = patience, nursery
         self._pending: dict[int, _Pending] = {}
         self._needed: Counter[str] = Counter()
@@ -262,6 +264,8 @@ class _Link:
             finally:
                 self._since = None
             self.deliver(outbox)
+            if self.broken_copies >= _MOST_BROKEN:
+                raise WorkerLostError(f"it can make no copies of memories: {self.problem}")
 
     def deliver(self, outbox: Outbox) -> None:
         """Take results, each at most once, from this worker alone, and only as long as it counts."""
@@ -277,7 +281,12 @@ class _Link:
             pending.result = result
             pending.over.set()
             self.answers += isinstance(result, AnswerRead | ModelParts)
-            self.blocks += isinstance(result, BlockRan)
+            if isinstance(result, BlockRan):
+                self.blocks += 1
+                self.broken_copies = 0
+            elif isinstance(result, CopyBroken) and result.errno not in DISK_FULL:
+                self.broken_copies += 1
+                self.problem = result.problem
 
     def _give(self, task: Task, pending: _Pending) -> _Pending:
         self._pending[task.task] = pending

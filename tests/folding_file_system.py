@@ -1,5 +1,7 @@
 """A real file system that keeps the case of names and does not tell them apart by it, as macOS, Windows and FAT do.
 
+As on FAT, a name has a short one besides: ``.git`` is found as ``GIT~1``.
+
 It is a FUSE server in a process of its own, over a folder of the usual kind::
 
     with folding_file_system(mounted_at, backed_by):
@@ -150,7 +152,7 @@ class _Server:
         names = os.listdir(folder)
         if name not in names:
             key = _folded(name)
-            kept = next((each for each in names if _folded(each) == key), None)
+            kept = next((each for each in names if key in (_folded(each), _short(each))), None)
             return f"{folder}/{name if kept is None else kept}", kept is not None
         return f"{folder}/{name}", True
 
@@ -300,6 +302,12 @@ def _name(data: bytes) -> str:
 
 def _folded(name: str) -> str:
     return normalize("NFC", normalize("NFC", name).casefold())
+
+
+def _short(name: str) -> str:
+    """The other name that FAT gives to a file whose own is not of the old form."""
+    plain = "".join(char for char in _folded(name) if char.isalnum())
+    return f"{plain[:6]}~1"
 
 
 if __name__ == "__main__":

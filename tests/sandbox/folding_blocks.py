@@ -39,6 +39,12 @@ y = os.listdir('entities')
     "hidden, appended to": "open('.GIT/config', 'a').write('x')",
     "hidden, written": "open('.OBSIDIAN/app.md', 'w').write('x')",
     "hidden, made": "import os\nos.mkdir('.GIT/hooks')",
+    "hidden, by a short name": "open('GIT~1/config', 'a').write('x')",
+    "hidden, a note by a short name": """
+import os
+os.makedirs('GIT~1', exist_ok=True)
+open('GIT~1/a.md', 'w').write('x')
+""",
     "hidden, the reserved name": "open('.TRIOAGENT', 'w').write('x')",
     "not shown, by a tool": "x = read_file('private/diary.md')",
     "not shown, by open": "x = open('PRIVATE/DIARY.md').read()",

@@ -41,7 +41,8 @@ def test_no_spelling_shows_or_changes_what_is_hidden(tier: str, results: Results
     for name in found:
         if name.startswith(("hidden", "not shown")):
             assert (found[name]["saved"], found[name]["files"]) == (False, FILES), name
-    for name in ("read", "appended to", "written", "made", "the reserved name"):
+    refused = ("read", "appended to", "written", "made", "the reserved name")
+    for name in (*refused, "by a short name", "a note by a short name"):
         assert found[f"hidden, {name}"]["error"], name
     assert found["hidden, seen"]["locals"] == {"x": "[False, False, False, False]", "y": "['Ada.md']"}
     assert "not be read" in found["not shown, by a tool"]["locals"]["x"]

@@ -79,7 +79,18 @@ def kept_name(dir_fd: int, name: str) -> str:
     if not folds_names(dir_fd, name):
         return name
     names = _fsops.names(dir_fd)
-    return name if name in names else next((each for each in names if folded(each) == folded(name)), name)
+    if name in names:
+        return name
+    by_letters = next((each for each in names if folded(each) == folded(name)), None)
+    return _same_file(dir_fd, names, name) if by_letters is None else by_letters
+
+
+def _same_file(dir_fd: int, names: list[str], name: str) -> str:
+    """Which of *names* is what *name* finds; FAT and NTFS find ``.git`` as ``GIT~1``, too."""
+    status = _fsops.lstat(name, dir_fd)
+    found = ((each, _fsops.lstat(each, dir_fd)) for each in names)
+    same = (each for each, other in found if status and other and os.path.samestat(status, other))
+    return next(same, name)
 
 
 def folded(name: str) -> str:

@@ -244,7 +244,8 @@ class NoteStore:
         async with self.memory.lease() as lease:
             result = await work(lease)
         try:
-            await self.memory.update_large_history()
+            if self.memory.history is not None:
+                await self.memory.update_large_history()
         except (MemoryHistoryError, MemoryStorageError) as error:  # the change stands, and whoever reads it is told
             _log.warning("the commits of %s stay in its journal for now: %s", self.memory.path, error)
         return result

@@ -34,6 +34,7 @@ from trioagent import (
 )
 from trioagent._messages import ChatMessage
 from trioagent._tracing import block_error_type, open_tracing
+from trioagent.models._transport import Endpoint
 from trioagent.testing import Fault, ModelServer, ScriptedModel, serve_model
 
 from .spans import Spans, attributes, events, ids, named, recording
@@ -381,6 +382,22 @@ async def test_without_a_provider_there_is_no_tracing(tmp_path: Path) -> None:
             await Agent(runtime, memory_path=tmp_path).chat("Hello")
         nursery.cancel_scope.cancel()
     assert "traceparent" not in server.requests[0].headers
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sent"),
+    [
+        ("tracestate", "a=b", b"tracestate: a=b\r\n"),
+        ("tracestate", "a=b\r\nX-Evil: 1", b""),
+        ("tracestate", "a=\xe9", b""),
+        ("authorization", "Bearer other", b""),
+    ],
+)
+def test_a_header_of_a_trace_is_sent_only_if_it_is_one(name: str, value: str, sent: bytes) -> None:
+    endpoint = Endpoint("http://localhost/v1", {"Authorization": "Bearer key"}, 10.0)
+    more = endpoint.with_headers({name: value})
+    assert more.request(b"{}") == endpoint.request(b"{}").replace(b"2\r\n\r\n", b"2\r\n" + sent + b"\r\n")
+    assert endpoint.headers == {"Authorization": "Bearer key"}
 
 
 def test_settings_that_are_none() -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
 
 import pytest
 import trio
 import trio.lowlevel
+import trio.testing
 
 from trioagent.agent import Agent
 from trioagent.runtime import open_runtime
@@ -79,3 +82,25 @@ async def test_a_chat_that_failed_is_begun_again_and_a_refused_one_is_forgotten(
                 await refused.begin(lambda: Agent(runtime, memory_path=tmp_path / "a"), "go")
         assert completions.run_for(b"other") is not refused
         nursery.cancel_scope.cancel()
+
+
+async def test_a_chat_that_ended_well_keeps_its_answer_and_not_the_conversation(tmp_path: Path) -> None:
+    """A thousand of them are kept for a minute, and a client's conversation may have four megabytes."""
+    made: list[weakref.ref[Agent]] = []
+    async with open_runtime(model=ScriptedModel([code("x = 1"), reply("Fine.")])) as runtime:
+        async with trio.open_nursery() as nursery:
+            run = Completions(Sessions(ServerConfig(), nursery)).run_for(b"key")
+
+            def make() -> Agent:
+                agent = Agent(runtime, memory_path=tmp_path / "a")
+                made.append(weakref.ref(agent))
+                return agent
+
+            for _ in range(2):
+                with run.followed():
+                    await run.begin(make, "go")
+                    assert await all_parts(run) == "Fine."
+                await trio.testing.wait_all_tasks_blocked()
+            gc.collect()
+            assert [agent() for agent in made] == [None]
+            nursery.cancel_scope.cancel()

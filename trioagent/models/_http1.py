@@ -37,10 +37,16 @@ def post_head(target: bytes, host: str, fields: Iterable[tuple[str, str]]) -> by
     lines = [b"POST %b HTTP/1.1\r\n" % target]
     for name, value in (("Host", host), *fields):
         line = f"{name}: {value}\r\n".encode("ascii")
-        if not _FIELD.fullmatch(line):
+        if not is_header(name, value):
             raise ValueError(f"the header {name} cannot be sent")
         lines.append(line)
     return b"".join(lines) + b"Content-Length: "
+
+
+def is_header(name: str, value: str) -> bool:
+    """Whether this can be sent as one header."""
+    line = f"{name}: {value}\r\n"
+    return line.isascii() and _FIELD.fullmatch(line.encode("ascii")) is not None
 
 
 class ResponseReader:

@@ -9,7 +9,7 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from .._errors import ModelCertificateError, ModelConnectionError
-from ._http1 import post_head
+from ._http1 import is_header, post_head
 from ._proxy import Proxy
 
 _MAX_CAUSES = 10  # looked at, of an error's chain
@@ -45,9 +45,16 @@ class Endpoint:
         self._more = b""  # header lines of one request
 
     def with_headers(self, headers: Mapping[str, str]) -> Endpoint:
-        """The same endpoint for one request that has further *headers*; those of every request come first."""
+        """The same endpoint for one request that has further *headers*, as far as they can be sent.
+
+        Those of every request come first: none of them is replaced.
+        """
         given = {name.lower() for name in self.headers}
-        more = {name: value for name, value in headers.items() if name.lower() not in given}
+        more = {
+            name: value
+            for name, value in headers.items()
+            if name.lower() not in given and is_header(name, value)  # a client of ours may have named its trace
+        }
         endpoint = copy(self)
         endpoint.headers = {**self.headers, **more}
         endpoint._more = b"".join(f"{name}: {value}\r\n".encode("ascii") for name, value in more.items())

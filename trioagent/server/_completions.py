@@ -165,6 +165,8 @@ class CompletionRun:
         else:
             self._say("reply", rest)
         self.response = response
+        # Of no more use, and as large as the client's conversation.
+        self._past, self._knowledge_of = [], None
 
     def _say(self, kind: PartKind, text: str) -> None:
         if text:

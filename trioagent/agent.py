@@ -7,11 +7,12 @@ import keyword
 import logging
 import os
 import sys
+import time
 import uuid
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from functools import cached_property, lru_cache, partial
 from inspect import iscoroutinefunction
 from pathlib import Path
@@ -171,7 +172,7 @@ class Agent:
         date = said_date(
             self.config.date,
             is_own_prompt=self.config.system_prompt is not None,
-            today=date_and_zone(datetime.now().astimezone()),
+            today=_today(),
         )
         self.messages: list[ChatMessage] = [_system_message(self.undated_prompt, date)]
         self._review = review
@@ -423,6 +424,17 @@ def _room_of(model: Model) -> int | None:
     if not isinstance(config, ModelConfig) or config.context_tokens is None:
         return None
     return room_for_messages(config.context_tokens, config.max_tokens)
+
+
+def _today() -> str:
+    now = time.localtime()
+    return _day_and_zone(now.tm_year, now.tm_mon, now.tm_mday, now.tm_gmtoff, now.tm_zone)
+
+
+@lru_cache(maxsize=4)
+def _day_and_zone(year: int, month: int, day: int, offset: int, zone: str) -> str:
+    """Made once a day: writing it costs as much as the rest of an agent."""
+    return date_and_zone(datetime(year, month, day, tzinfo=timezone(timedelta(seconds=offset), zone)))
 
 
 @lru_cache(maxsize=16)

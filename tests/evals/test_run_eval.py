@@ -123,25 +123,27 @@ async def test_samples_start_from_what_was_told_once(tmp_path: Path, serve: Serv
     assert len(kept) == 3
 
 
-@pytest.mark.parametrize(("write", "when"), [(2, "after"), (5, "before"), (9, "after"), (14, "before"), (19, "after")])
+KILLS = [(2, "after"), (5, "before"), (9, "after"), (14, "before"), (19, "after")]
+
+
 @pytest.mark.parametrize("name", ["plain", "judged"])
-async def test_killed_and_resumed(tmp_path: Path, serve: Serve, name: str, write: int, when: str) -> None:
+async def test_killed_and_resumed(tmp_path: Path, serve: Serve, name: str) -> None:
     model = Model()
     server = await serve(model)
-    run_dir = tmp_path / name
-    command = [sys.executable, str(CHILD), server.base_url, str(run_dir), str(write), when]
-    killed = await trio.run_process(command, check=False, capture_stderr=True)
-    assert killed.returncode in (-signal.SIGKILL, 0), killed.stderr.decode()
-    before = model.asked.total()
-    await evaluated(server, run_dir, judged=name == "judged")
-    found, again = rows(run_dir), model.asked.total() - before
     await evaluated(server, tmp_path / "undisturbed" / name, judged=name == "judged")
-    undisturbed = rows(tmp_path / "undisturbed" / name)
-    # Two at once: what the kill interrupted is asked again, and nothing else.
-    assert before + again <= (model.asked.total() - before - again) + 2
-    for row in (*found.values(), *undisturbed.values()):
-        row.pop("usage"), row.pop("judge_usage", None)
-    assert found == undisturbed
+    undisturbed, asked = rows(tmp_path / "undisturbed" / name), model.asked.total()
+    for write, when in KILLS:
+        run_dir, before = tmp_path / f"{when}{write}" / name, model.asked.total()
+        command = [sys.executable, str(CHILD), server.base_url, str(run_dir), str(write), when]
+        killed = await trio.run_process(command, check=False, capture_stderr=True)
+        assert killed.returncode in (-signal.SIGKILL, 0), killed.stderr.decode()
+        await evaluated(server, run_dir, judged=name == "judged")
+        # Two at once: what the kill interrupted is asked again, and nothing else.
+        assert model.asked.total() - before <= asked + 2
+        found = rows(run_dir)
+        for row in (*found.values(), *undisturbed.values()):
+            row.pop("usage", None), row.pop("judge_usage", None)
+        assert found == undisturbed, (when, write)
 
 
 async def test_a_judge_grades_replies(tmp_path: Path, serve: Serve) -> None:

@@ -67,9 +67,12 @@ def configure(
         given["host_tools"] = dict(given["host_tools"])
         for name, tool in for_trio(given["host_tools"]).items():
             check_host_tool(name, tool)
-    for name, kind in (("policy", VaultPolicy), ("chat_filter", ChatFilter | None)):
+    for name, kind, wanted in (
+        ("policy", VaultPolicy, "a VaultPolicy"),
+        ("chat_filter", ChatFilter | None, "a ChatFilter or None"),
+    ):
         if name in given and not isinstance(given[name], kind):
-            raise InvalidInputError(name, f"cannot be {given[name]!r:.100}")
+            raise InvalidInputError(name, f"must be {wanted}, not {given[name]!r:.100}")
     config = _configuration.current()
     fixed = [name for name in _SHARED if name in given and given[name] != getattr(config, name)]
     if fixed and _bridge.bridge().running:

@@ -22,7 +22,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from trioagent import InvalidInputError, SandboxLimits
+from trioagent import InvalidInputError, ModelConfig, SandboxLimits
 from trioagent._events import CodeResult, Replied
 from trioagent.compat import (
     Agent,
@@ -357,37 +357,51 @@ def in_a_program(folder: Path, source: str, *, module: str = "", **env: str) -> 
     return done.stdout.strip() or done.stderr.strip().splitlines()[-1]
 
 
-MODEL = "from trioagent.compat import Agent\nc = Agent({arguments})._choice\nprint(c.base_url, c.model, c.api_key)"
+MODEL = "from trioagent.compat import Agent\nc = Agent()._choice\nprint(c.base_url, c.model, c.api_key)"
 
 
 @pytest.mark.parametrize(
-    ("said", "env", "arguments", "expected"),
+    ("said", "env", "model", "expected"),
     [
-        ("VLLM_HOST=gpu\nVLLM_API_KEY='k1'", {}, "", "http://gpu:8000/v1 driaforall/mem-agent k1"),
-        ("VLLM_HOST=gpu", {"VLLM_API_KEY": "mine"}, "", "http://gpu:8000/v1 driaforall/mem-agent None"),
-        ("VLLM_API_KEY=k1", {"VLLM_HOST": "gpu"}, "", "http://gpu:8000/v1 driaforall/mem-agent k1"),
-        ("VLLM_HOST=evil", {"VLLM_HOST": "gpu", "VLLM_API_KEY": "k"}, "", "http://gpu:8000/v1 driaforall/mem-agent k"),
-        ("LITELLM_BASE_URL=http://l/v1\nLITELLM_API_KEY=k2", {}, "model='m'", "http://l/v1 m k2"),
-        ("OPENROUTER_API_KEY=k3", {}, "", "https://openrouter.ai/api/v1 anthropic/claude-sonnet-4 k3"),
-        ("OPENROUTER_BASE_URL=http://o/v1", {"OPENROUTER_API_KEY": "mine"}, "model='m'", "http://o/v1 m None"),
-        ("TRIOAGENT_BASE_URL=http://t/v1", {"TRIOAGENT_API_KEY": "mine"}, "model='m'", "http://t/v1 m None"),
+        ("VLLM_HOST=gpu\nVLLM_API_KEY='k1'", {}, None, "http://gpu:8000/v1 driaforall/mem-agent k1"),
+        ("VLLM_HOST=gpu", {"VLLM_API_KEY": "mine"}, None, "http://gpu:8000/v1 driaforall/mem-agent None"),
+        ("VLLM_API_KEY=k1", {"VLLM_HOST": "gpu"}, None, "http://gpu:8000/v1 driaforall/mem-agent k1"),
+        (
+            "VLLM_HOST=evil",
+            {"VLLM_HOST": "gpu", "VLLM_API_KEY": "k"},
+            None,
+            "http://gpu:8000/v1 driaforall/mem-agent k",
+        ),
+        ("LITELLM_BASE_URL=http://l/v1\nLITELLM_API_KEY=k2", {}, "m", "http://l/v1 m k2"),
+        ("OPENROUTER_API_KEY=k3", {}, None, "https://openrouter.ai/api/v1 anthropic/claude-sonnet-4 k3"),
+        ("OPENROUTER_BASE_URL=http://o/v1", {"OPENROUTER_API_KEY": "mine"}, "m", "http://o/v1 m None"),
+        ("TRIOAGENT_BASE_URL=http://t/v1", {"TRIOAGENT_API_KEY": "mine"}, "m", "http://t/v1 m None"),
     ],
 )
-def test_the_programs_env_file(said: str, env: dict[str, str], arguments: str, expected: str, tmp_path: Path) -> None:
+def test_what_an_env_file_says(
+    said: str, env: dict[str, str], model: str | None, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / ".env").write_text(f"# ours\nexport {said}\n")
-    assert in_a_program(tmp_path, MODEL.format(arguments=arguments), **env) == expected
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    configure(env_file=tmp_path / ".env")
+    choice = Agent(model=model)._choice
+    assert isinstance(choice, ModelConfig)
+    assert f"{choice.base_url} {choice.model} {choice.api_key}" == expected
 
 
 @pytest.mark.parametrize("said", ["OPENROUTER_STRONG_MODEL=some/model", "VLLM_API_KEY=k", "MODEL_NAME=mine"])
 def test_an_env_file_that_names_a_model_never_means_rules(said: str, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(f"{said}\n")
-    assert "InvalidInputError" in in_a_program(tmp_path, MODEL.format(arguments=""))
+    configure(env_file=tmp_path / ".env")
+    with pytest.raises(InvalidInputError, match=r"OPENROUTER_API_KEY|names none that can be asked"):
+        Agent()
 
 
 @pytest.mark.parametrize("module", ["program", "a.program", "a.b.c.program"])
 def test_the_env_file_of_a_package_is_read_by_each_of_its_programs(module: str, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("VLLM_HOST=gpu\n")
-    said = in_a_program(tmp_path, MODEL.format(arguments=""), module=module)
+    said = in_a_program(tmp_path, MODEL, module=module)
     assert said == "http://gpu:8000/v1 driaforall/mem-agent None"
 
 

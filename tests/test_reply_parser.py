@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import sys
 import textwrap
 from collections import defaultdict
+from types import FrameType
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -363,3 +366,44 @@ def test_code_of_megabytes_of_blanks() -> None:
     """What looks at each run of blanks once more for each of its places takes minutes here."""
     for code in (" " * 4_000_000 + "x = 1", "    \n" * 400_000 + "    x = 1", "    x = 1\n" * 400_000):
         assert clean_code("\n" + code)[0].strip().startswith("x = 1")
+
+
+CODE_BEGINS = "<think>a</think><python>"
+FLOODS = {
+    "quotes in a comment": (CODE_BEGINS + "#", "\"'\\"),
+    "quotes in a long string": (CODE_BEGINS + '"""', "'\"'"),
+    "backslashes in a string": (CODE_BEGINS + "'", "\\"),
+    "quotes": (CODE_BEGINS, "'"),
+    "blanks after code": (CODE_BEGINS + "x = 1</python>", " \n"),
+    "tags": ("", "<think><python></python><reply></reply>"),
+    "beginnings of tags": ("<think>", "< / pytho"),
+}
+
+
+@pytest.mark.parametrize("name", FLOODS)
+def test_work_grows_with_the_length_of_an_answer(name: str) -> None:
+    """Counted in lines of the parser that run, and in characters that it has before it when a piece comes."""
+
+    def work(length: int) -> tuple[int, int]:
+        lines = 0
+
+        def count(frame: FrameType, event: str, argument: object) -> Any:
+            nonlocal lines
+            lines += event == "line"
+            return count
+
+        begin, flood = FLOODS[name]
+        text = (begin + flood * length)[:length]
+        parser, waiting = ReplyParser(), 0
+        trace = sys.gettrace()
+        sys.settrace(count)
+        try:
+            for start in range(0, length, 16):
+                parser.feed(text[start : start + 16])
+                waiting = max(waiting, len(parser._text) - parser._pos)
+        finally:
+            sys.settrace(trace)
+        return lines, waiting
+
+    (few, _), (many, waiting) = work(1000), work(4000)
+    assert many < 6 * few and waiting < 40

@@ -52,6 +52,7 @@ _THINK_TAGS = ("think", "thinking", "thought", "seed:think")
 _NAMES = "|".join((*_THINK_TAGS, "python", "reply"))
 _TAG = re.compile(rf"(?:<(?=[^<>]{{1,14}}>)|\[(?=/?think\])|◁(?=/?think▷)) ?(/?) ?({_NAMES}) ?[>\]▷]", re.IGNORECASE)
 _LONGEST_TAG = len("< / seed:think >")
+_LONGEST_TOKEN = len('"""')
 _PLAIN = frozenset(f"<{slash}{name}>" for slash in ("", "/") for name in ("think", "python", "reply"))
 # The tokens that begin or end a string literal or comment, for each lexical mode of Python; escapes are skipped whole.
 _CLOSE = r"< ?/ ?python ?>"
@@ -269,6 +270,7 @@ class ReplyParser:
 
     def _after_code(self, final: bool) -> bool:
         rest = self._text[self._pos :].lstrip()
+        self._pos = len(self._text) - len(rest)  # blanks are not looked at again with each piece
         match = _TAG.match(rest)
         if match is not None and not match[1] and _name(match) == "reply":
             self._spelled(match)
@@ -332,6 +334,8 @@ class ReplyParser:
         at = max(self._text.rfind(opening, max(start, end - _LONGEST_TAG)) for opening in "<[◁")
         if at >= 0 and _may_become_tag(self._text[at:]):
             return at
+        # Of such a token no more than that is undecided: what came before it has been taken for whole ones.
+        start = max(start, end - _LONGEST_TOKEN + 1)
         while end > start and self._text[end - 1] in also:
             end -= 1
         return end

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import trio
 
+from trioagent._config import SandboxLimits
 from trioagent._errors import SandboxError
 from trioagent.sandbox import BlockResult, Sandbox, _kernel, _zygote, open_sandbox
 from trioagent.sandbox._block_session import MAX_ATTEMPTS, Attempts, BlockLostError
@@ -118,6 +119,37 @@ async def test_a_signal_to_the_block_alone(tier: str, memory: Path) -> None:
         assert result[0].error == (
             "RuntimeError: the block was ended from outside of the sandbox (SIGTERM). Nothing was saved."
         )
+
+
+UNFINISHED = {
+    "a frame": "os.write(3, (500).to_bytes(4, 'big') + b'{')",
+    "a full socket": "os.write(3, (1 << 20).to_bytes(4, 'big') + b'x' * 900_000)",
+    "a header": "os.write(3, bytes(2))",
+    "nothing": "pass",
+}
+
+
+@pytest.mark.parametrize("tier", TIERS)
+@pytest.mark.parametrize("part", UNFINISHED)
+async def test_a_block_that_ends_in_the_midst_of_its_answer_is_not_lost(
+    tier: str, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told what it did, once and at once: not when its time is over, and not run again and again."""
+    runs = 0
+    once = _kernel.KernelTier._run_once
+
+    async def counted(*args: Any, **options: Any) -> Outcome:
+        nonlocal runs
+        runs += 1
+        return await once(*args, **options)
+
+    monkeypatch.setattr(_kernel.KernelTier, "_run_once", counted)
+    async with open_sandbox(tier, limits=SandboxLimits(wall_seconds=60)) as sandbox:
+        runs = 0
+        with trio.fail_after(50):
+            result = await sandbox.run(f"import os\n{UNFINISHED[part]}\nos._exit(0)")
+    assert result.error == "RuntimeError: the block ended its process itself (exit status 0)."
+    assert runs == 1
 
 
 @pytest.mark.parametrize("tier", TIERS)

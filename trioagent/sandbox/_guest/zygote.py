@@ -113,7 +113,9 @@ class Children:
         except OSError:
             pass  # nobody listens any more, as a rule (Python ignores SIGPIPE)
         if channel in self._views:
-            self._views[channel] = None, name  # the host is not done with it yet
+            # The host is not done with the view yet, but is not to wait for the rest of a frame: the stream ends here.
+            libc.shutdown(channel, _socket.SHUT_WR)
+            self._views[channel] = None, name
         else:
             self._drop(channel, name)
 

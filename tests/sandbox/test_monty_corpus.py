@@ -10,6 +10,7 @@ from trioagent._config import SandboxLimits
 
 from .arena import Arena
 from .corpus import CASES, Case
+from .monty_arena import PairArena
 from .monty_tier import MontyBackground
 
 pytestmark = pytest.mark.real
@@ -57,18 +58,6 @@ DEEP = (
     Case("deep_attributes", "a parser falls", "x = a" + ".a" * 100000),
     Case("deep_lists", "a parser falls", "x = " + "[" * 90 + "]" * 90 + "\nif x: y = 1"),
 )
-
-
-class PairArena(Arena):
-    """Where the supervisor and a pair that waits for the next block are no leftovers, and everything else is."""
-
-    def __init__(self, background: MontyBackground) -> None:
-        super().__init__(background.run)
-        self._tier = background.executor
-
-    def _processes(self) -> set[int]:
-        waiting = {pid for _, pair in self._tier._idle for pid in (pair.tool_server, pair.worker)}
-        return super()._processes() - waiting - {self._tier.pid}
 
 
 @pytest.fixture(scope="module")

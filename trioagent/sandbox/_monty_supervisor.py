@@ -102,6 +102,7 @@ class Supervisor:
         self._process, self._control = process, control
         self._asking = trio.Lock()
         self._stalled = False
+        self._tool_servers: set[int] = set()  # those that it has made, and has not said to be dead
         self.handshake: dict[str, Any] = {}
         self.pid = process.pid
 
@@ -166,6 +167,8 @@ class Supervisor:
             with trio.move_on_after(DEATH_SECONDS, shield=True):
                 await trio.to_thread.run_sync(self._process.wait, abandon_on_cancel=True)
         await wait_for_orphans(self.pid)
+        for tool_server in self._tool_servers:  # each has a session of its own, with its worker
+            await wait_for_orphans(tool_server, leader=True)
 
     async def fork(self) -> Pair:
         """Have a pair made, confined and waiting for its first block.
@@ -207,8 +210,8 @@ class Supervisor:
             return
         with trio.move_on_after(DEATH_SECONDS, shield=True) as waited:
             async with self._asking:
-                if await self._send(b"K" + PID.pack(pair.tool_server)):
-                    await self._receive(1)
+                if await self._send(b"K" + PID.pack(pair.tool_server)) and await self._receive(1):
+                    self._tool_servers.discard(pair.tool_server)
         if waited.cancelled_caught:
             self._give_up()  # its answers would be taken for those to other orders
 
@@ -228,6 +231,7 @@ class Supervisor:
                     raise not_answered(f"the supervisor did not answer within {ANSWER_SECONDS:.0f} s")
                 raise CodeNotSentError("the supervisor is gone")
         pid: int = PID.unpack(answer)[0]
+        self._tool_servers.add(pid)
         return pid
 
     def _give_up(self) -> None:

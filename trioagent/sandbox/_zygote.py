@@ -197,14 +197,17 @@ class NoDescriptorError(SandboxError):  # internal; outside it is a SandboxError
         return SandboxError, (self.problem,)
 
 
-async def wait_for_orphans(session: int) -> None:
+async def wait_for_orphans(session: int, *, leader: bool = False) -> None:
     """Wait for the dead of a session of ours that have become our children, as process 1 or as a subreaper.
 
     Who starts another in a session of its own, and is killed, leaves its children to that: in a container this program
     may be process 1, and would keep a zombie of each.
+
+    Args:
+        leader: also for the process that began the session, where that is not one that we have started ourselves.
     """
     with trio.move_on_after(DEATH_SECONDS, shield=True):
-        while orphans := _orphans(session) if _adopts() else {}:
+        while orphans := _orphans(session, leader) if _adopts() else {}:
             for pid, is_dead in orphans.items():
                 if is_dead:
                     with contextlib.suppress(ChildProcessError):
@@ -221,8 +224,8 @@ def _adopts() -> bool:
     return os.getpid() == 1 or bool(is_subreaper.value)
 
 
-def _orphans(session: int) -> dict[int, bool]:
-    """Our children in a session that none of them began, and whether they are dead.
+def _orphans(session: int, leader: bool) -> dict[int, bool]:
+    """Our children in a session, with its *leader* or without, and whether they are dead.
 
     Its number stays taken as long as there are any.
     """
@@ -230,7 +233,7 @@ def _orphans(session: int) -> dict[int, bool]:
     for name in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError), open(f"/proc/{name}/stat") as file:
             state, parent, _, its_session, *_ = file.read().rpartition(") ")[2].split()
-            if int(parent) == os.getpid() and int(its_session) == session != int(name):
+            if int(parent) == os.getpid() and int(its_session) == session and (leader or session != int(name)):
                 found[int(name)] = state == "Z"
     return found
 

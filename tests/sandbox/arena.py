@@ -39,7 +39,7 @@ from .processes import descendants as descendants
 
 LIMITS = _config.SandboxLimits(wall_seconds=1.2, cpu_seconds=1)
 WALL_SECONDS = 8.0 if sys.gettrace() is None else 40.0  # a line tracer (coverage) slows the host, not the block
-MAX_DELAY = WALL_SECONDS / 4  # what is to be seen are stalls for seconds, also on a busy machine
+MAX_DELAY = WALL_SECONDS / 2  # what is to be seen are stalls for seconds, also on a busy machine
 SLACK = 1000  # what is cut says so, and what was refused is named
 HOST_TOKEN = "CANARY-HOST" + "MEM-" + secrets.token_hex(8)  # only in this process's memory
 PROBE = """

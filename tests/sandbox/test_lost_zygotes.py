@@ -153,6 +153,24 @@ async def test_a_block_that_ends_in_the_midst_of_its_answer_is_not_lost(
 
 
 @pytest.mark.parametrize("tier", TIERS)
+async def test_nor_one_that_dies_while_it_is_sent_something(tier: str) -> None:
+    """Its code, for which it has no memory, or the answer of a tool: the rest is nobody's to read."""
+    limits = SandboxLimits(memory_bytes=66 << 20, wall_seconds=60)
+
+    async def tool() -> str:
+        return "y" * 900_000
+
+    call = """b'{"call":"tool","args":[],"kwargs":{}}'"""
+    async with open_sandbox(tier, limits=limits) as sandbox:
+        with trio.fail_after(50):
+            result = await sandbox.run("x = 1\n#" + "y" * (62 << 20))
+            assert result.error == "MemoryError: the code is too large for the memory that a block may use"
+            code = f"import os\nos.write(3, len({call}).to_bytes(4, 'big') + {call})\nos._exit(0)"
+            result = await sandbox.run(code, host_tools={"tool": tool})
+            assert result.error == "RuntimeError: the block ended its process itself (exit status 0)."
+
+
+@pytest.mark.parametrize("tier", TIERS)
 async def test_not_one_that_has_called_a_host_tool(tier: str, memory: Path) -> None:
     """What the tool did cannot be taken back: the model is told."""
     calls: list[int] = []

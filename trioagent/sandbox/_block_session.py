@@ -226,8 +226,7 @@ class BlockSession:
         return answer
 
     async def _send(self, data: bytes | memoryview) -> None:
-        while rest := self._send_now(data):
-            await trio.lowlevel.wait_writable(self._channel)
+        while (rest := self._send_now(data)) and await self._may_send():
             data = rest
 
     def _send_now(self, data: bytes | memoryview) -> memoryview:
@@ -260,6 +259,11 @@ class BlockSession:
             return await run_steps(_frames.decode(body))
         finally:
             self._clock.deadline = trio.current_time() + left
+
+    async def _may_send(self) -> bool:
+        """Wait until there is room for more; False if there is nobody to take it."""
+        await trio.lowlevel.wait_writable(self._channel)
+        return True
 
     async def _wait_until_confined(self) -> None:
         """Take what a tier's children send before they read the code, within a time; nothing by default."""

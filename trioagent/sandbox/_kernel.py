@@ -11,9 +11,11 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from typing import Any
 
 import attrs
 import trio
+from trio_util import move_on_when
 
 from .._config import SandboxLimits
 from .._descriptors import Hold
@@ -31,6 +33,7 @@ from ._pressure import MemoryPressure
 from ._sandbox import CodeNotSentError, HostTool, NotMountedError, Outcome, not_set_up
 from ._zygote import (
     ANSWER_SECONDS,
+    Child,
     Zygote,
     Zygotes,
     lacks_module,
@@ -294,9 +297,19 @@ def place_of(root: int) -> tuple[int, int]:
 class _ConfinedSession(BlockSession):
     """With a child whose first byte tells whether it could be confined."""
 
+    def __init__(self, child: Child, *arguments: Any) -> None:
+        super().__init__(child, *arguments)
+        self._pidfd = child.pidfd
+
     @property
     def _setup_seconds(self) -> float:
         return ANSWER_SECONDS
+
+    async def _may_send(self) -> bool:
+        """Not if the child has died: its end of the socket may be kept open for the sake of its view."""
+        async with move_on_when(trio.lowlevel.wait_readable, self._pidfd):
+            return await super()._may_send()
+        return False
 
     async def _wait_until_confined(self) -> None:
         """First byte, sent before the child reads the code: R = confined, ready; E = set-up failed, the text follows.

@@ -112,7 +112,7 @@ class Folder:
             # One read is enough as a rule: the size is known, and a second read only confirms the end.
             data = os.read(fd, min(limit, info.st_size + 1))
             while data and len(data) < limit:
-                more = os.read(fd, limit - len(data))
+                more = os.read(fd, min(_CHUNK, limit - len(data)))  # nothing, as a rule: not room for all that may be
                 if not more:
                     break
                 data += more

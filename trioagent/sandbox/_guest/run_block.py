@@ -264,7 +264,12 @@ def run(
     channel: Channel, environment: BlockEnvironment, reads: Reads, limits: dict[str, int], index: Any = None
 ) -> None:
     """Read the request, run its code, write the reply. The caller ends the process."""
-    request = channel.read()
+    try:
+        request = channel.read()
+    except MemoryError:
+        problem = "MemoryError: the code is too large for the memory that a block may use"
+        channel.write({"locals": {}, "error": problem, "printed": "", "reads": []})
+        return
     source, offered = request["code"], request["tools"]
     rules = request.get("rules")
     if isinstance(rules, dict):

@@ -236,4 +236,71 @@ for text in ("(" * 200000, "[" * 100000, "-" * 500000 + "1", "a" + ".a" * 300000
     except BaseException: pass
 """,
     ),
+    Case(
+        "marker_of_the_view",
+        "the mark by which the host tells a whole view is moved or removed",
+        SYSCALL
+        + """
+done = []
+names = ("../intact", "intact", "../../intact", "@MEM@/../intact")
+for fd in range(64):
+    for name in names:
+        path = name.encode()
+        calls = (263, (fd, path, 0)), (264, (fd, path, fd, b"taken")), (257, (fd, path, 0o1001, 0))
+        for call, args in (*calls, (258, (fd, b"../more", 0o700)), (263, (fd, b"../view", 0x200))):
+            if os.uname().machine == "x86_64" and sc(call, *args) >= 0:
+                done.append((fd, name, call))
+escaped = done or None
+""",
+    ),
+    Case(
+        "dies_while_it_is_sent_something",
+        "the host sends to nobody until the time is over",
+        FRAME
+        + """
+for number in range(200):
+    say(b'{"call":"nothing","args":["' + b"x" * 2000 + b'"],"kwargs":{}}')
+os._exit(0)
+""",
+    ),
+    Case(
+        "ends_as_it_begins_again",
+        "one death after the other",
+        FRAME
+        + """
+say(b"", claims=4)
+os.write(3, bytes(3))
+os._exit(1)
+""",
+    ),
+    Case(
+        "note_that_grows_while_it_is_read",
+        "a read that never ends",
+        """
+import os, threading
+f = open("a.md", "wb", buffering=0)
+f.write(b"x" * 900_000)
+r = os.open("a.md", os.O_RDONLY)
+text = b""
+while len(text) < 5_000_000:
+    part = os.read(r, 100_000)
+    if not part: break
+    text += part
+    try: f.write(part[:10])
+    except OSError: break
+x = len(text)
+""",
+    ),
+    Case(
+        "names_with_our_marks",
+        "what our own lists are written with",
+        """
+import os
+for name in ("[\\"a\\"]", "a\\nb", "\\\\u0000", "'", '"', "{}", "%s", "\\x1b[2J", "\\ud800"):
+    try:
+        open(name + ".md", "w").write("x")
+        os.rename(name + ".md", name + "2.md")
+    except (OSError, ValueError): pass
+""",
+    ),
 )

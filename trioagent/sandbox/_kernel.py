@@ -307,10 +307,9 @@ class _ConfinedSession(BlockSession):
 
     async def _may_send(self) -> bool:
         """Not if the child has died: its end of the socket may be kept open for the sake of its view."""
-        is_alive = False
-        async with move_on_when(trio.lowlevel.wait_readable, self._pidfd):
-            is_alive = await super()._may_send()
-        return is_alive
+        async with move_on_when(trio.lowlevel.wait_readable, self._pidfd) as waited:
+            await super()._may_send()
+        return not waited.cancelled_caught
 
     async def _wait_until_confined(self) -> None:
         """First byte, sent before the child reads the code: R = confined, ready; E = set-up failed, the text follows.

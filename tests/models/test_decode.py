@@ -47,6 +47,15 @@ def chunk(choice: object = None, **members: object) -> Piece:
             {"delta": {"content": [{"type": "text", "text": "a"}, {"type": "image"}, {"type": "text", "text": "b"}]}},
             Piece("ab"),
         ),
+        (
+            {"delta": {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "h"}, "m"]}]}},
+            Piece(reasoning="hm"),
+        ),
+        (
+            {"delta": {"content": [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "a"}]}},
+            Piece("a", reasoning="hm"),
+        ),
+        ({"delta": {"content": [{"type": "thinking", "thinking": 5}, {"type": "thinking"}]}}, Piece()),
         ({"delta": {"content": "é𝄞"}}, Piece("é𝄞")),
         ({"delta": {"content": "x"}, "logprobs": [1], "new": {}}, Piece("x")),
     ],

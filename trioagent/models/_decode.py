@@ -236,7 +236,7 @@ def _piece(answer: dict[str, Any], source: str, *, whole: bool) -> Piece:
     text = _text(message.get("content"), source)
     if not text and isinstance(message.get("refusal"), str):
         text = message["refusal"]
-    reasoning = message.get("reasoning_content") or message.get("reasoning")
+    reasoning = message.get("reasoning_content") or message.get("reasoning") or _thoughts(message.get("content"))
     return Piece(text, reason or "", usage, reasoning if isinstance(reasoning, str) else "")
 
 
@@ -251,6 +251,16 @@ def _text(content: object, source: str) -> str:
     if not isinstance(content, str):
         _reject("its content is not a text", source)
     return content
+
+
+def _thoughts(content: object) -> str:
+    """The parts of ``content`` that are thoughts, as Mistral sends them: a text, or parts that are texts."""
+    if not isinstance(content, list):
+        return ""
+    found = [part.get("thinking") for part in content if isinstance(part, dict) and part.get("type") == "thinking"]
+    inside = [item for thought in found for item in (thought if isinstance(thought, list) else [thought])]
+    texts = [item.get("text") if isinstance(item, dict) else item for item in inside[:STEP_NAMES]]
+    return "".join(text for text in texts if isinstance(text, str))
 
 
 def _is_text_part(part: object, source: str) -> bool:

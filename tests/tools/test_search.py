@@ -175,3 +175,10 @@ def test_words_of_the_lines_beside_count(memory: Memory) -> None:
 def test_a_label_counts_more_than_a_value(memory: Memory) -> None:
     memory.put("a.md", "- **Note**: no occupation\n- **Occupation**: baker, at night\n")
     assert memory.search("occupation")[0] == "a.md:2: - **Occupation**: baker, at night"
+
+
+def test_words_beside_a_labelled_fact_do_not_count(memory: Memory) -> None:
+    """Each line of "- **Label**: value" is a fact of its own, whatever stands beside it."""
+    memory.put("a.md", "- **Wedding**: May\n\n- **Cake**: by Bo!\n- **Wedding**: in Rome\n\n- **Cake**: by Di\n")
+    cakes = [hit for hit in memory.search("wedding cake") if "Cake" in hit]
+    assert cakes == ["a.md:6: - **Cake**: by Di", "a.md:3: - **Cake**: by Bo!"]  # the shorter line first

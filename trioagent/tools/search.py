@@ -37,8 +37,9 @@ _STOP = frozenset(
 _WHOLE, _PREFIX = 1.0, 0.4
 # Chosen on one half of LoCoMo and of memories with questions, measured on the other: `python -m benchmarks search`.
 _IN_PATH, _IN_HEADING, _IN_NOTE = 0.7, 0.6, 0.15
-_IN_LABEL, _NEARBY = 0.3, 0.5  # in the label of "- **Label**: value"; in the line before or after
-_LINE_RARITY = 0.15  # how much of a word's worth is by the lines that have it, the rest by the notes
+_IN_LABEL = 0.3  # in the label of "- **Label**: value"
+_NEARBY = 0.5  # in the line before or after; not of a line with a label, which is a fact of its own
+_LINE_RARITY = 0.1  # how much of a word's worth is by the lines that have it, the rest by the notes
 _QUESTION = 0.8  # of a line that asks: it outranks its own answer else
 _PHRASE = 100.0
 _TEXT_CHARS = 300
@@ -299,8 +300,8 @@ class _ScannedNote:
         hits, folded = self.hits[i], self.folded[i]
         label = _LABEL.match(folded)
         labelled = asked.hits(label[1]) if label else {}
-        before = self.hits[i - 1] if i else {}
-        after = self.hits[i + 1] if i + 1 < len(self.hits) else {}
+        before = self.hits[i - 1] if i and not label else {}
+        after = self.hits[i + 1] if i + 1 < len(self.hits) and not label else {}
         score = 0.0
         for number, weight in enumerate(rarity):
             fit = hits.get(number, 0.0)

@@ -370,6 +370,15 @@ async def test_a_block_whose_worker_is_lost_calls_its_tools_again(tmp_path: Path
     assert (result.saved, calls) == (True, [1, 2, 1, 2])
 
 
+async def test_workers_have_the_tier_that_the_runtime_was_asked_for(tmp_path: Path) -> None:
+    async with open_runtime("offline-rules", tier="kernel-lite") as runtime:
+        async with LocalCluster(workers=1).open(runtime) as moved:
+            result = await moved.sandbox.run("x = 1", memory_path=tmp_path / "memory")
+            assert moved.remote is not None
+            assert {node.tier for node in moved.remote.use().nodes} == {"kernel-lite"}
+    assert (result.tier, result.error) == ("kernel-lite", "")
+
+
 async def test_limits_of_a_run_hold_on_workers(tmp_path: Path) -> None:
     config = BatchConfig(max_concurrent=1, limit=1)
     async with open_runtime("offline-rules") as runtime:

@@ -113,7 +113,9 @@ async def test_the_conversation_is_the_clients_and_its_system_message_is_added(t
         sent = served.model.requests[0].body["messages"]
     assert [message["role"] for message in sent] == ["system", "user", "assistant", "user"]
     assert "<python>" in sent[0]["content"]
-    assert sent[0]["content"].rstrip().endswith("Answer in rhyme.")
+    before, _, after = sent[0]["content"].partition("Answer in rhyme.")
+    assert before.endswith("\n\n")
+    assert after.startswith("\n\nToday is ")
     assert sent[1]["content"] == "My name\nis Ada."
     assert "<reply>Hello Ada.</reply>" in sent[2]["content"]
 

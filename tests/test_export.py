@@ -123,6 +123,7 @@ def test_what_is_left_out(tmp_path: Path) -> None:
         conversation(1, stop_reasons=["reply", "max_tool_turns"]),
         conversation(2, finish_reasons=["length", "stop"]),
         conversation(3, messages=conversation(3)["messages"][:2]),
+        conversation(7, left_out={"results": 2, "messages": 0, "turns": 0}),
     ]
     written(run, "conversations.jsonl", rows)
     written(run, "rejected.jsonl", [conversation(4, metadata={})])
@@ -132,10 +133,10 @@ def test_what_is_left_out(tmp_path: Path) -> None:
     written(run, "samples.jsonl", [conversation(6, kind="set-up")])
     report, found = exported(run, tmp_path / "out")
     assert report.rows == {"train": 2}
-    assert report.left_out == {"duplicate": 1, "cut": 2, "unfinished": 1, "failed": 1, "wrong": 1}
+    assert report.left_out == {"duplicate": 1, "cut": 2, "trimmed": 1, "unfinished": 1, "failed": 1, "wrong": 1}
     assert [row["id"] for row in found["train"]] == ["job-0", "job-10"]
     report, _ = exported(run, tmp_path / "all", include_cut=True, include_failed=True, min_score=0)
-    assert report.rows == {"train": 6}
+    assert report.rows == {"train": 7}
     card = (tmp_path / "out" / "README.md").read_text()
     assert card.startswith("---\n")
     assert "| train | 2 |" in card

@@ -40,9 +40,10 @@ class ExportReport:
 
     Attributes:
         rows: of each split that was written.
-        left_out: why rows were not taken, and how many: "cut" (an answer was cut, or a message got no reply), "failed",
-            "wrong" (an evaluation's score was too low), "duplicate" (the same was said before), "unfinished" (it does
-            not end with the model).
+        left_out: why rows were not taken, and how many: "cut" (an answer was cut, or a message got no reply), "trimmed"
+            (the model was not shown all of it, see `LeftOut`; taken where cut ones are), "failed", "wrong" (an
+            evaluation's score was too low), "duplicate" (the same was said before), "unfinished" (it does not end with
+            the model).
         files: what was written.
     """
 
@@ -128,6 +129,8 @@ class _Wanted:
         cut = row.get("cuts", 0) or any(reason in _CUT for reason in row.get("finish_reasons", ()))
         if (stopped or cut) and not self.cut:
             return "cut"
+        if any((row.get("left_out") or {}).values()) and not self.cut:
+            return "trimmed"
         messages = row.get("messages") or ()
         return "" if messages and messages[-1]["role"] == "assistant" else "unfinished"
 

@@ -129,13 +129,14 @@ class Outages:
             raise error
         async with AsyncExitStack() as turn:
             if not isinstance(state := health.state.value, Available):
+                if self.patience <= 0:  # not for a moment: a job that fails at once has not been held
+                    raise _at_last(error)
                 held: Mapping[str, str] = {names.HELD: "server" if isinstance(state, Held) else "refusal"}
                 add_event(names.HOLD, held)
                 with doing("held", cause=_problem(state)), self.one_more_waits():
                     async with self.give_up_place():
                         if not await self._take_turn(turn, health, error):
-                            cause = error.__cause__
-                            raise cause if isinstance(cause, ModelProtocolError) else error
+                            raise _at_last(error)
                 add_event(names.RESUME, held)
             yield
 
@@ -192,6 +193,11 @@ class Outages:
         if isinstance(error, ModelRefusedError) and isinstance(state, Closed) and not self._is_bearable(error):
             probes = state.probes
         await health.state.wait_value(lambda now: isinstance(now, Closed) and now.probes > probes)
+
+
+def _at_last(error: ModelError) -> ModelError:
+    """What comes out when *error* is waited for no longer."""
+    return error.__cause__ if isinstance(error.__cause__, ModelProtocolError) else error
 
 
 class DiskWait:

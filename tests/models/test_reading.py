@@ -6,14 +6,13 @@ import gzip
 import json
 import zlib
 
-import attrs
 import pytest
 import trio
 from trio.testing import MockClock
 
 from trioagent._errors import ModelConnectionError, ModelError, ModelStatusError
 from trioagent._server_behaviour import NO_FINISH_REASON
-from trioagent.models import AnswerEnd, ReasoningDelta
+from trioagent.models import AnswerEnd, ReasoningDelta, TextDelta
 from trioagent.testing import Fault, Say, Wire
 
 from .support import ASK, ONCE, ask, model_before, serving
@@ -138,14 +137,22 @@ def with_reason(**members: object) -> dict[str, object]:
     [
         [with_reason(content="h"), with_reason(content="i")],
         [with_reason(reasoning_content="hm"), delta(content="hi"), STOP],
-        [STOP, delta(content="hi"), STOP],
     ],
 )
 async def test_a_finish_reason_with_text_is_not_the_end(events: list[object], fast_clock: MockClock) -> None:
     """However long the next piece is in coming: of what stopped there only a part would be taken for the whole."""
-    answer = attrs.evolve(Fault.events(*events), pace=10.0)
-    async with serving([answer]) as server, model_before(server, retry=ONCE) as model:
-        with trio.fail_after(1000):
+    head, *rest = [b"data: %s\n\n" % json.dumps(event).encode() for event in events]
+    start = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+    answer = Wire((start + head, *rest), pace=10.0, then="close")
+    async with serving([answer]) as server:
+        async with model_before(server, retry=ONCE, silence_seconds=1e6) as model, model.answer(ASK) as parts:
+            texts = [part.text async for part in parts if isinstance(part, TextDelta)]
+    assert "".join(texts) == "hi"
+
+
+async def test_text_behind_a_finish_reason_counts() -> None:
+    async with serving([Fault.events(STOP, delta(content="hi"), STOP)]) as server:
+        async with model_before(server, retry=ONCE) as model:
             assert (await ask(model)).text == "hi"
 
 

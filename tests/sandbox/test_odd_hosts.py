@@ -27,7 +27,7 @@ from trioagent.sandbox import open_sandbox
 from trioagent.sandbox._guest.syscalls import call, libc
 from trioagent.sandbox._sandbox import TIERS
 
-from .jails import MNT_DETACH, NEWNS, PRIVATE, REC
+from .jails import MNT_DETACH, NEWNS, PRIVATE, REC, learn_calls
 
 pytestmark = pytest.mark.real
 
@@ -106,6 +106,7 @@ def _forked() -> None:
 
 
 def _without_proc() -> None:
+    learn_calls()
     call("unshare", NEWNS)
     libc.mount(None, b"/", None, REC | PRIVATE, None)
     call("umount2", b"/proc", MNT_DETACH)

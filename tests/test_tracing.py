@@ -127,7 +127,7 @@ async def test_without_a_request_no_content_and_never_a_secret(tmp_path: Path, s
                 await agent.chat("What does Ada like?")
         nursery.cancel_scope.cancel()
     text = spans.text()
-    for content in ("figs", "Noted", "ada", KEY, "hidden-in-the-query", "Bearer"):
+    for content in ("figs", "Noted", "lovelace", KEY, "hidden-in-the-query", "Bearer"):
         assert content not in text
     failed = spans.named("chat m-1")[-1]
     assert attributes(failed)["error.type"] == "ModelStatusError"

@@ -13,7 +13,7 @@ import trio
 from trioagent._config import BatchConfig, ModelConfig, RateLimits, RetryPolicy
 from trioagent._runs import JournalReader
 from trioagent._runs._browse import RunBrowser
-from trioagent._runs._waits import PendingWaits, copy_waits
+from trioagent._runs._waits import PendingWaits, copy_waits, insert_waits
 from trioagent.batch import BatchReport, Job, drop_failed, run_batch
 from trioagent.runtime import open_runtime
 from trioagent.server._transcript import WaitEntry, job_view
@@ -121,6 +121,18 @@ def test_what_is_kept_until_the_next_event_is_bounded() -> None:
     assert sum(wait.seconds for wait in found) == 2000.0
     assert not pending.take("one")
     assert not pending.take_all()
+
+
+async def test_a_job_whose_beginning_could_not_be_written_has_no_waits(tmp_path: Path) -> None:
+    """A full disk: the run waits for room before the job is in the journal."""
+    await run(tmp_path, script(Fault.status(503), REPLY))
+    pending = PendingWaits()
+    for job_id in ("never begun", "one"):
+        pending.note(job_id, "held", 1.0, "no space left")
+    with sqlite3.connect(tmp_path / "run" / "journal.db") as database:
+        for job_id, of_job in pending.take_all().items():
+            insert_waits(database.cursor(), job_id, of_job)
+    assert [wait[2] for wait in waits(tmp_path)] == ["retrying", "held"]
 
 
 async def test_the_waits_of_another_journal_are_copied(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ class PendingWaits:
 
 
 def insert_waits(cursor: sqlite3.Cursor, job_id: str, waits: Sequence[JobWait], *, before: int | None = None) -> None:
-    """Record the waits of a job that runs.
+    """Record the waits of a job that runs; nothing of one whose beginning could not be written (a full disk).
 
     Args:
         before: the number of the event that came next; None if no more has come.
@@ -87,7 +87,9 @@ def insert_waits(cursor: sqlite3.Cursor, job_id: str, waits: Sequence[JobWait], 
         return
     cursor.execute(_TABLE)
     cursor.execute(_INDEX)
-    seq, attempt = cursor.execute("SELECT seq, attempts FROM jobs WHERE id = ?", (job_id,)).fetchone()
+    if (job := cursor.execute("SELECT seq, attempts FROM jobs WHERE id = ?", (job_id,)).fetchone()) is None:
+        return
+    seq, attempt = job
     if before is None:
         select = "SELECT coalesce(max(n), -1) + 1 FROM events WHERE seq = ? AND attempt = ?"
         (before,) = cursor.execute(select, (seq, attempt)).fetchone()

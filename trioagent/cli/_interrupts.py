@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import math
 import signal
 from collections.abc import Awaitable, Callable, Iterator
@@ -91,4 +92,17 @@ def run_interruptible(main: Callable[[Interrupts], Awaitable[T]]) -> T:
     try:
         return trio.run(interrupts.run, lambda: main(interrupts))
     finally:  # an interrupted command is about to exit: a further Ctrl-C finds nothing left to stop
-        signal.signal(signal.SIGINT, signal.SIG_IGN if received else previous)
+        if received:
+            _ignore_interrupts()
+        else:
+            signal.signal(signal.SIGINT, previous)
+
+
+def _ignore_interrupts() -> None:
+    """Ignore SIGINT, without words about one that arrives just now.
+
+    Python complains on stderr of a signal that it has noted and whose handler is then SIG_IGN ("ignored due to race
+    condition"). So the operating system ignores SIGINT first, while those that Python has noted still find the handler.
+    """
+    ctypes.pythonapi.PyOS_setsig(ctypes.c_int(signal.SIGINT), ctypes.c_void_p(int(signal.SIG_IGN)))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

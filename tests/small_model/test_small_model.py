@@ -69,14 +69,15 @@ async def in_flight(address: str) -> int:
 async def test_chat(small: ModelConfig, tmp_path: Path) -> None:
     with trio.fail_after(SECONDS):
         async with open_runtime(small) as runtime:
-            agent = Agent(runtime, memory_path=tmp_path / "notes", max_tool_turns=1)
-            first = await agent.chat(MESSAGES[0])
-            again = await Agent(runtime, memory_path=tmp_path / "other", max_tool_turns=1).chat(MESSAGES[0])
-    assert first.stop_reason in ("reply", "cut", "max_tool_turns")
-    assert 1 <= first.turns <= 2
-    assert first.usage.requests == first.turns
-    assert first.usage.prompt_tokens > 500  # the protocol and the tools
-    assert (first.stop_reason, first.reply, first.repairs) == (again.stop_reason, again.reply, again.repairs)
+            agents = [Agent(runtime, memory_path=tmp_path / name, max_tool_turns=1) for name in ("notes", "other")]
+            responses = [await agent.chat(MESSAGES[0]) for agent in agents]
+    # They may differ: what the server has cached of a prompt changes the order of its sums.
+    for response in responses:
+        assert response.stop_reason in ("reply", "cut", "max_tool_turns")
+        assert bool(response.reply) == (response.stop_reason == "reply")
+        assert 1 <= response.turns <= 2
+        assert response.usage.requests == response.turns
+        assert response.usage.prompt_tokens > 500  # the protocol and the tools
 
 
 async def test_a_stream_is_the_answer_in_pieces(small: ModelConfig, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,7 @@ async def test_a_job_that_waits_for_nothing_costs_nothing(tmp_path: Path) -> Non
     """Not even a table."""
     await run(tmp_path, script(WRITES, REPLY))
     assert waits(tmp_path) == []
-    with sqlite3.connect(tmp_path / "run" / "journal.db") as database:
+    with closing(sqlite3.connect(tmp_path / "run" / "journal.db")) as database, database:
         tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     assert tables == {"meta", "jobs", "spent", "events"}
 
@@ -94,7 +95,7 @@ async def test_the_format_is_the_same_for_earlier_releases(tmp_path: Path) -> No
     await run(tmp_path, script(Fault.status(503), REPLY))
     with JournalReader(tmp_path / "run") as reader:
         assert reader.version == 2
-    with sqlite3.connect(tmp_path / "run" / "journal.db") as database:
+    with closing(sqlite3.connect(tmp_path / "run" / "journal.db")) as database, database:
         assert database.execute("SELECT id, state, attempts FROM jobs").fetchall() == [("one", "done", 1)]
         assert len(database.execute("SELECT * FROM waits").fetchall()) == 1
 
@@ -129,7 +130,7 @@ async def test_a_job_whose_beginning_could_not_be_written_has_no_waits(tmp_path:
     pending = PendingWaits()
     for job_id in ("never begun", "one"):
         pending.note(job_id, "held", 1.0, "no space left")
-    with sqlite3.connect(tmp_path / "run" / "journal.db") as database:
+    with closing(sqlite3.connect(tmp_path / "run" / "journal.db")) as database, database:
         for job_id, of_job in pending.take_all().items():
             insert_waits(database.cursor(), job_id, of_job)
     assert [wait[2] for wait in waits(tmp_path)] == ["retrying", "held"]
@@ -139,7 +140,7 @@ async def test_the_waits_of_another_journal_are_copied(tmp_path: Path) -> None:
     """As `merge_shards` does."""
     await run(tmp_path / "shard", script(Fault.status(503), REPLY))
     await run(tmp_path, script(WRITES, REPLY))
-    with sqlite3.connect(tmp_path / "run" / "journal.db") as database:
+    with closing(sqlite3.connect(tmp_path / "run" / "journal.db")) as database, database:
         database.execute("ATTACH ? AS shard", (str(tmp_path / "shard" / "run" / "journal.db"),))
         copy_waits(database.cursor(), "shard")
     assert [wait[:3] for wait in waits(tmp_path)] == [(1, 0, "retrying")]

@@ -29,7 +29,7 @@ gc.collect()
 kept = list(holes())
 gaps = fill_gaps()
 assert sum(map(len, gaps)) < 64 * 2**20, sum(map(len, gaps))
-for size in (48, 64, 176, 512):
+for size in (64, 176, 512):  # what a loop itself allocates is smaller
     assert pools(size) <= 2, size  # the first may lie where the filling itself left a hole
 """
 

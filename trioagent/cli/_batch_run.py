@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -16,13 +15,13 @@ import trio
 from .._config import BatchConfig, ModelConfig, RateLimits
 from .._exceptions import leaves
 from .._network import NetworkConfig
-from .._tracing import TracingConfig
 from ..batch import CONVERSATIONS, FAILURES, BatchReport, good_jobs, run_batch
-from ..runtime import Cluster, open_runtime
+from ..runtime import Cluster
 from ._batch_progress import Display, open_display
 from ._batch_source import JobsSource
 from ._batch_text import cluster_line, duration
 from ._errors import FAILED, INTERRUPTED, STOPPED, line_and_code
+from ._runtime import open_command_runtime
 from ._terminal import safe
 
 T = TypeVar("T")
@@ -102,13 +101,8 @@ def run_with_display(
 
 
 async def _run(command: BatchCommand, display: Display, stop: trio.Event) -> BatchReport:
-    rate = command.rate if isinstance(command.model, str) else None  # a ModelConfig has it already
-    async with open_runtime(
-        command.model,
-        rate=rate,
-        network=command.network,
-        history=command.history,
-        tracing=TracingConfig.from_env(os.environ),
+    async with open_command_runtime(
+        command.model, rate=command.rate, network=command.network, history=command.history
     ) as runtime:
         return await run_batch(
             good_jobs(command.jobs.path),

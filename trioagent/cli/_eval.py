@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -14,9 +13,8 @@ import trio
 
 from .._config import BatchConfig, ModelConfig
 from .._network import NetworkConfig
-from .._tracing import TracingConfig
 from ..models import OFFLINE_RULES
-from ..runtime import Cluster, open_runtime
+from ..runtime import Cluster
 from ._batch import fit_concurrency
 from ._batch_progress import Display
 from ._batch_run import resume_command, run_with_display
@@ -42,6 +40,7 @@ from ._model_options import (
     tool_turns_option,
 )
 from ._profiles import ModelChoice
+from ._runtime import open_command_runtime
 from ._terminal import safe
 
 if TYPE_CHECKING:
@@ -326,11 +325,8 @@ def execute_eval(command: EvalCommand, *, as_json: bool, quiet: bool, notes: lis
 async def _run_eval(command: EvalCommand, display: Display, stop: trio.Event) -> EvalReport:
     from ..evals import run_eval
 
-    rate = command.rate if isinstance(command.model, str) else None  # a ModelConfig has it already
     async with (
-        open_runtime(
-            command.model, rate=rate, network=command.network, tracing=TracingConfig.from_env(os.environ)
-        ) as own,
+        open_command_runtime(command.model, rate=command.rate, network=command.network) as own,
         on_cluster(own, command.cluster) as runtime,
         AsyncExitStack() as models,
     ):

@@ -14,10 +14,8 @@ import trio
 from .._config import AgentConfig, RateLimits, VaultPolicy
 from .._errors import InvalidInputError
 from .._exceptions import open_helper_nursery
-from .._tracing import TracingConfig
 from ..memory import HistorySetting, Memory
 from ..models import OfflineRules
-from ..runtime import open_runtime
 from ._model_options import (
     PromptChoice,
     ResolvedModel,
@@ -29,6 +27,7 @@ from ._model_options import (
     resolve_model,
 )
 from ._profiles import ModelChoice
+from ._runtime import open_command_runtime
 from ._terminal import one_line
 
 
@@ -84,9 +83,7 @@ async def _serve(memory: Memory, resolved: ResolvedModel | None, model: ModelCho
             for note in resolved.notes:
                 click.echo(f"note: {one_line(note)}", err=True)
             runtime = await stack.enter_async_context(
-                open_runtime(
-                    resolved.with_rate(rate), network=resolved.network, tracing=TracingConfig.from_env(os.environ)
-                )
+                open_command_runtime(resolved.with_rate(rate), network=resolved.network)
             )
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
             async with open_helper_nursery() as nursery:

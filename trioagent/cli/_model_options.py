@@ -16,13 +16,13 @@ import click
 from .._config import AgentConfig, BatchConfig, ModelConfig, RateLimits, VaultPolicy
 from .._errors import InvalidInputError
 from .._network import NetworkConfig
-from .._tracing import TracingConfig
 from ..agent import Agent
 from ..memory import HistorySetting, check_memory_path, is_writable
 from ..models import OFFLINE_RULES, OfflineRules
-from ..runtime import Runtime, open_runtime
+from ..runtime import Runtime
 from ..sandbox import Reviewer
 from ._profiles import ModelChoice, Profile, load_profile
+from ._runtime import open_command_runtime
 from ._terminal import GlobalOptions, one_line
 
 AGENT_FOLDER = "agent"
@@ -458,9 +458,7 @@ async def open_agent(options: AgentOptions, *, review: Reviewer | None = None) -
         click.echo(f"note: {one_line(note)}", err=True)
     rate = RateLimits(requests_per_minute=profile.rpm, tokens_per_minute=profile.tpm)
     keeps = options.history is not False
-    async with open_runtime(
-        resolved.with_rate(rate), network=resolved.network, history=keeps, tracing=TracingConfig.from_env(os.environ)
-    ) as runtime:
+    async with open_command_runtime(resolved.with_rate(rate), network=resolved.network, history=keeps) as runtime:
         settings: dict[str, Any] = {**attrs.asdict(options.config), "policy": policy, "history": options.history}
         yield runtime, Agent(runtime, memory_path=options.memory, review=review, **settings)
 

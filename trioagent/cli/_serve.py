@@ -15,8 +15,6 @@ import trio
 from .._config import RateLimits
 from .._errors import InvalidInputError
 from .._exceptions import open_helper_nursery
-from .._tracing import TracingConfig
-from ..runtime import open_runtime
 from ._model_options import (
     PolicyChoice,
     PromptChoice,
@@ -31,6 +29,7 @@ from ._model_options import (
     turns_option,
 )
 from ._profiles import ModelChoice
+from ._runtime import open_command_runtime
 from ._terminal import one_line, safe
 
 if TYPE_CHECKING:
@@ -121,11 +120,8 @@ def serve(
 
 
 async def _serve(config: ServerConfig, resolved: ResolvedModel, rate: RateLimits) -> int:
-    async with open_runtime(
-        resolved.with_rate(rate),
-        network=resolved.network,
-        history=config.history,
-        tracing=TracingConfig.from_env(os.environ),
+    async with open_command_runtime(
+        resolved.with_rate(rate), network=resolved.network, history=config.history
     ) as runtime:
         return await serve_until_signal(config, f"{runtime.model.name}, memories in {config.root}", runtime)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -15,14 +14,14 @@ import trio
 
 from .._config import ModelConfig, RateLimits, SftConfig
 from .._network import NetworkConfig
-from .._tracing import TracingConfig
 from ..models import Model
-from ..runtime import Cluster, open_runtime
+from ..runtime import Cluster
 from ._batch_progress import Display
 from ._batch_run import resume_command, run_with_display
 from ._batch_text import duration
 from ._cluster_options import on_cluster
 from ._errors import INTERRUPTED, STOPPED
+from ._runtime import open_command_runtime
 from ._terminal import shortened
 
 if TYPE_CHECKING:
@@ -76,11 +75,8 @@ async def _run(command: SftCommand, display: Display, stop: trio.Event) -> SftRe
     from ..sft import ModelPersona, ScriptedPersona, generate_conversations
 
     config = command.config
-    rate = command.rate if isinstance(command.model, str) else None  # a ModelConfig has it already
     async with (
-        open_runtime(
-            command.model, rate=rate, network=command.network, tracing=TracingConfig.from_env(os.environ)
-        ) as own,
+        open_command_runtime(command.model, rate=command.rate, network=command.network) as own,
         on_cluster(own, command.cluster) as runtime,
         AsyncExitStack() as models,
     ):

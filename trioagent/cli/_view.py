@@ -13,10 +13,9 @@ from .._config import RateLimits
 from .._errors import InvalidInputError
 from .._files import user_path
 from .._runs import read_run_status
-from .._tracing import TracingConfig
-from ..runtime import open_runtime
 from ._model_options import debug_option, model_options, resolve_model
 from ._profiles import ModelChoice
+from ._runtime import open_command_runtime
 from ._serve import TOKEN_VARIABLE, serve_until_signal
 from ._terminal import one_line
 
@@ -65,9 +64,7 @@ async def _with_model(config: ServerConfig, what: str, choice: ModelChoice) -> i
     for note in resolved.notes:
         click.echo(f"note: {one_line(note)}", err=True)
     rate = RateLimits(requests_per_minute=choice.profile.rpm, tokens_per_minute=choice.profile.tpm)
-    async with open_runtime(
-        resolved.with_rate(rate), network=resolved.network, history=True, tracing=TracingConfig.from_env(os.environ)
-    ) as runtime:
+    async with open_command_runtime(resolved.with_rate(rate), network=resolved.network, history=True) as runtime:
         return await serve_until_signal(config, f"{runtime.model.name}, {what}", runtime)
 
 

@@ -19,17 +19,25 @@ def need_root() -> None:
         pytest.skip("not root: nobody else can be acted")
 
 
+def _fork() -> int:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # fork beside threads: nothing but system calls follows
+        return os.fork()
+
+
+def _become_nobody() -> None:
+    os.setgroups([])
+    os.setgid(NOBODY)
+    os.setuid(NOBODY)
+
+
 def ask_as_nobody(path: Path, request: bytes) -> bytes:
     """What a process of the user nobody is answered at *path*. Synchronous."""
     reading, writing = os.pipe()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # fork beside threads: nothing but system calls follows
-        pid = os.fork()
+    pid = _fork()
     if pid == 0:
         try:
-            os.setgroups([])
-            os.setgid(NOBODY)
-            os.setuid(NOBODY)
+            _become_nobody()
             with socket.socket(socket.AF_UNIX) as client:
                 client.settimeout(10)
                 client.connect(os.fspath(path))
@@ -51,14 +59,10 @@ def ask_as_nobody(path: Path, request: bytes) -> bytes:
 def listening_as_nobody(path: Path, answer: bytes) -> Iterator[None]:
     """A process of the user nobody listens at *path*, in a folder that it may write to, and answers everybody."""
     ready, told = os.pipe()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        pid = os.fork()
+    pid = _fork()
     if pid == 0:
         try:
-            os.setgroups([])
-            os.setgid(NOBODY)
-            os.setuid(NOBODY)
+            _become_nobody()
             with socket.socket(socket.AF_UNIX) as server:
                 server.bind(os.fspath(path))
                 os.chmod(path, 0o666)

@@ -25,19 +25,13 @@ from trioagent.cluster import AgentStage, StageClosedError, StageStoppedError
 from trioagent.models import AnswerPart
 from trioagent.testing import ScriptedModel
 
+from ..sft.people import persona_body
+
 pytestmark = pytest.mark.real
 
 REPLY = "<think>t</think><python></python><reply>Yes.</reply>"
 NOTE = "<think>t</think><python>\ncreate_file('entities/new.md', 'Said: hi')\n</python>"
-PERSONA = {
-    "name_surname": "Ada Lovelace",
-    "age": 36,
-    "gender": "female",
-    "birthplace": {"city": "London", "country": "England"},
-    "occupation": "Mathematician",
-    "detailed_backstory": "Writes programs for an engine that is not built.",
-    "relationships": [{"name_surname": "Charles Babbage", "relationship": "friend"}],
-}
+PERSONA = persona_body()
 
 
 class Hanging(ScriptedModel):

@@ -9,16 +9,10 @@ from typing import Any
 
 import pytest
 
+from ..sft.people import persona_body
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "cluster" / "ray_data_stage.py"
-PERSONA = {
-    "name_surname": "Ada Lovelace",
-    "age": 36,
-    "gender": "female",
-    "birthplace": {"city": "London", "country": "England"},
-    "occupation": "Mathematician",
-    "detailed_backstory": "Writes programs for an engine that is not built.",
-    "relationships": [],
-}
+PERSONA = persona_body(relationships=[])
 
 pytestmark = [pytest.mark.cluster, pytest.mark.filterwarnings("default")]
 

@@ -53,11 +53,8 @@ class SglangServer(TokenServer):
         if output is not None and output != list(generated):
             raise TokenServerError(self.address, "gave other ids in 'output_ids' than in 'output_token_logprobs'")
         reason = self._object(meta, "finish_reason")
-        text, stopped = self._text(body, "text"), reason.get("matched")
-        if isinstance(stopped, str) and stopped not in text:
-            raise TokenServerError(
-                self.address, f"left the stop string {stopped!r} out of its answer (option 'no_stop_trim')"
-            )
+        text = self._text(body, "text")
+        self._check_stop(text, reason.get("matched"), option="no_stop_trim")
         return TokenCompletion(ids=generated, logprobs=logprobs, text=text, finish_reason=str(reason.get("type") or ""))
 
     def _sampled(self, meta: Mapping[str, Any]) -> tuple[tuple[int, ...], tuple[float | None, ...]]:

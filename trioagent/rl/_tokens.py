@@ -144,6 +144,11 @@ class TokenServer:
             raise TokenServerError(self.address, f"gave {name!r} as {value!r:.60}, not as an object")
         return value
 
+    def _check_stop(self, text: str, stop: object, *, option: str) -> None:
+        """Refuse an answer that lacks the stop string that ended it, which its ids have then lost, too."""
+        if isinstance(stop, str) and stop not in text:
+            raise TokenServerError(self.address, f"left the stop string {stop!r} out of its answer (option {option!r})")
+
 
 def said_by_role(messages: Sequence[ChatMessage]) -> list[dict[str, str]]:
     """*messages* as templates take them: results in the role that models are trained on."""

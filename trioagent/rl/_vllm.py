@@ -64,10 +64,8 @@ class VllmServer(TokenServer):
         read = choice.get("prompt_token_ids")
         if read is not None and read != list(ids):
             raise TokenServerError(self.address, "has read other ids ('prompt_token_ids') than it was sent")
-        text, stopped = self._text(choice, "text"), choice.get("stop_reason")
-        if isinstance(stopped, str) and stopped not in text:
-            problem = f"left the stop string {stopped!r} out of its answer (option 'include_stop_str_in_output')"
-            raise TokenServerError(self.address, problem)
+        text = self._text(choice, "text")
+        self._check_stop(text, choice.get("stop_reason"), option="include_stop_str_in_output")
         return TokenCompletion(
             ids=generated,
             logprobs=self._logprobs(choice, len(generated)),

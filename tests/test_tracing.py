@@ -508,3 +508,14 @@ def test_the_callers_span_is_the_parent_in_programs_of_asyncio_and_of_threads(tm
     """`trioagent.compat` runs its agents in a thread of its own."""
     done = subprocess.run([sys.executable, "-c", EMBEDDED], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.stdout == "['request 0', 'request 1', 'request 2', 'sync']\n", done.stderr
+
+
+async def test_a_chat_while_an_exception_is_handled_has_not_failed(tmp_path: Path, spans: Spans) -> None:
+    async with open_runtime(ScriptedModel([REPLIES]), tracing=spans.config()) as runtime:
+        try:
+            raise KeyError("something else")
+        except KeyError:
+            await Agent(runtime, memory_path=tmp_path / "notes").chat("Ada likes figs.")
+    chat = spans.one("invoke_agent")
+    assert "error.type" not in attributes(chat)
+    assert chat.status.status_code is StatusCode.UNSET

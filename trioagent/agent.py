@@ -6,7 +6,6 @@ import json
 import keyword
 import logging
 import os
-import sys
 import time
 import uuid
 import warnings
@@ -295,9 +294,14 @@ class Agent:
                 )
             if span is not None:
                 _record_chat(span, message, response)
-        finally:
+        except BaseException as error:
             if scope is not None:
-                scope.__exit__(None, sys.exception(), None)
+                scope.__exit__(None, error, None)
+            raise
+        else:
+            if scope is not None:
+                scope.__exit__(None, None, None)
+        finally:
             self._turn = None
             if turn.answers:
                 self.messages = turn.messages

@@ -531,7 +531,7 @@ async def test_a_journal_of_other_settings_is_refused(tmp_path: Path) -> None:
 
     async with agent_with([reply("unused")], tmp_path) as agent:
         past = [CodeResult(BlockResult(locals={}, error="", printed="", saved=False, tier="kernel"))]
-        with pytest.raises(ReplayMismatchError, match="has a block's result where the conversation asks for an answer"):
+        with pytest.raises(ReplayMismatchError, match="has a block's result where the conversation needs an answer"):
             await agent._drive("Go", emit, past=past)
         assert len(agent.messages) == 1
 

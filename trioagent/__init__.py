@@ -1,19 +1,19 @@
 """Memory agents as tasks in Trio nurseries: confined code, transactional notes, batches that survive anything.
 
-Start with `open_runtime` and `Agent`; `run_agents` and `open_runner` run many; `run_batch` runs a night's work.
+Start with `open_runtime` and `Agent`; `run_agents` and `open_runner` run many; `run_batch` runs a journaled batch.
 """
 
 # The layers, lowest first. A module imports only from those above it (see tests/test_layers.py).
 #
-#   _errors, _config, _messages      what everything else speaks in
-#   _model_profile                   how a family of models was trained to be told results
-#   _lazy, _deprecated               names that are imported when they are used; names of the last release
+#   _errors, _config, _messages      types that every other module uses
+#   _model_profile                   the format of results for a family of models
+#   _lazy, _deprecated               names that are imported on first use; names of the last release
 #   _exceptions                      exception groups
 #   _network                         how model servers are reached
-#   _files                           files of our own, whole or not at all
-#   _steps, _json_steps              work in proportion to foreign input, in bounded steps
+#   _files                           atomic writes of our own files
+#   _steps, _json_steps              work proportional to foreign input, in bounded steps
 #   _peers                           who is at the other end of a Unix socket
-#   _descriptors                     how many files may be open, and who waits for one
+#   _descriptors                     how many files may be open, and the queue of tasks that wait for one
 #   _parsed_reply, _reply_parser, _turn, _prompt    the reply protocol and the agent's turn, pure
 #   _server_behaviour                what a model server's errors mean: one table
 #   _retry_policy, _rates, _activity       backoff, rates, what a job is doing
@@ -23,7 +23,7 @@ Start with `open_runtime` and `Agent`; `run_agents` and `open_runner` run many; 
 #   _memory_tool                     the notes for Anthropic's memory tool
 #   models                           OpenAI-compatible servers over HTTP; `offline-rules`, the embedded one
 #   sandbox                          where model-written code runs
-#   _events, _remote, runtime        what one agent needs and gives
+#   _events, _remote, runtime        the events and the shared resources of agents
 #   _driver, _event_stream, agent    one agent: a driver that pushes events
 #   _outcomes, nursery_runner        many agents
 #   batch                            many jobs, journaled
@@ -147,7 +147,7 @@ if TYPE_CHECKING:
     from .sandbox import open_sandbox as open_sandbox
 
 # The same names once more, by module: each is imported when it is first used (PEP 562), so that `trioagent.tools`,
-# which sandbox processes load, brings neither trio nor httpx along.
+# which sandbox processes load, loads neither trio nor httpx.
 _PLACES = {
     "_chat_filter": "AuditRecord ChatFilter",
     "_config": "AgentConfig BatchConfig MemoryLimits ModelConfig RateLimits RetryPolicy SandboxLimits",
@@ -182,7 +182,7 @@ _PLACES = {
     "sandbox": "AcceptChanges BlockResult EditChanges RejectChanges ReviewPolicy ReviewRequest Sandbox open_sandbox",
 }
 
-if not TYPE_CHECKING:  # a checker is to report old names, and misspelt ones, as unknown
+if not TYPE_CHECKING:  # a type checker should report old names, and misspelt ones, as unknown
     __getattr__ = lazy_names(__name__, _PLACES)
     __all__ = [name for names in _PLACES.values() for name in names.split()]  # for `from trioagent import *`
 

@@ -1,8 +1,8 @@
 """What a job is doing, for how long, and its deadline on working time.
 
-A job's `Activity` is found by the code below it through a context variable, so that the model's retry loop can record
-its waits without knowing of batches. Time spent waiting for a rate limit, a retry, a server that is away or a review
-is not working time: the deadline stands still while the job does nothing else.
+The code of a job finds the job's `Activity` through a context variable, so that the model's retry loop can record
+its waits without knowing about batches. Waits for a rate limit, a retry, an unavailable server or a review are not
+working time: the deadline stands still while the job does nothing else.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from ._errors import DeadlineExceededError
 
 State = Literal["working", "rate", "model", "retrying", "held", "review", "sandbox"]
 WAITING: frozenset[State] = frozenset({"rate", "retrying", "held", "review"})
-"""States that are no working time. One that is "held" waits for a server that is away, or for room on a disk."""
+"""States that are not working time. A "held" job waits for an unavailable server, or for room on a disk."""
 
 
 class Activity:
     """One job's state, the seconds it spent in each, and its deadline.
 
     A job may do several things at once, in tasks of its own. Then its state is the one that was entered last, and it
-    waits only if all of them do.
+    counts as waiting only if all of them wait.
 
     Args:
         deadline: working seconds after which the job is cancelled.
         on_change: called with the old and the new state at each change ("" before the start and after the end).
-        on_wait: called after each wait, with its state, how many seconds it was, and what caused it, in words.
+        on_wait: called after each wait, with its state, its seconds, and its cause as text.
     """
 
     def __init__(
@@ -47,16 +47,16 @@ class Activity:
         self._scope = trio.CancelScope()
         self._on_change, self._on_wait = on_change, on_wait
         self._wait_began, self._cause = 0.0, ""  # of the present state, if it is a wait
-        self._now: dict[doing, None] = {}  # the blocks with no other block within, in the order of entering
+        self._now: dict[doing, None] = {}  # the innermost active blocks, in the order of entering
 
     @property
     def working_seconds(self) -> float:
-        """All seconds so far (up to the last change of state) but those spent waiting."""
+        """All seconds so far (up to the last change of state) except those spent waiting."""
         return sum(seconds for state, seconds in self.seconds.items() if state not in WAITING)
 
     @contextmanager
     def run(self) -> Iterator[None]:
-        """Make this the activity of the code below.
+        """Make this the activity of the code in the body.
 
         Raises:
             DeadlineExceededError: the deadline passed, and the code was cancelled. An error of its clean-up is the
@@ -67,7 +67,7 @@ class Activity:
             with self._scope, doing("working", activity=self):
                 yield
         except BaseException as error:
-            # An error that took the place of Cancelled left the scope nothing to catch.
+            # An error that replaced Cancelled left nothing for the scope to catch.
             if not self._scope.cancel_called or not isinstance(error, Exception):
                 raise
             failure = error
@@ -87,7 +87,7 @@ class Activity:
     def _left(self, block: doing) -> None:
         block._open = False
         self._now.pop(block, None)
-        # A block whose last inner block is over counts again, unless it is over itself, as in a task that outlived it.
+        # After its last inner block a block is active again, unless it has ended itself (an inner task outlived it).
         while block._inside == 0 and (outer := block._outer) is not None and outer._activity is self:
             outer._inside -= 1
             if outer._open:
@@ -98,7 +98,7 @@ class Activity:
         self._update()
 
     def _update(self) -> None:
-        """Add the time since the last change, and change to the state that the job is in now."""
+        """Add the time since the last change, and switch to the job's present state."""
         if len(self._now) == 1:
             (block,) = self._now
             state: State | Literal[""] = block.state
@@ -126,12 +126,12 @@ class Activity:
 class doing:  # noqa: N801 - reads as a statement: with doing("sandbox")
     """Count the time of this block as *state*, if a job is watched.
 
-    Within another such block, in the same task or in a task below it, it takes that one's place meanwhile.
+    Within another such block, in the same task or in a child task, it replaces the outer state meanwhile.
 
     Args:
         state: what is being done.
         activity: the job's; by default that of the code around this block.
-        cause: of a wait: the error that is to pass, in words.
+        cause: of a wait: what it waits for, as text.
     """
 
     __slots__ = ("_activity", "_inside", "_open", "_outer", "cause", "state")
@@ -141,7 +141,7 @@ class doing:  # noqa: N801 - reads as a statement: with doing("sandbox")
         self.cause = cause
         self._activity = activity
         self._outer: doing | None = None
-        self._inside = 0  # blocks within this one that are not over
+        self._inside = 0  # inner blocks that have not ended
         self._open = True
 
     def __enter__(self) -> None:
@@ -156,7 +156,7 @@ class doing:  # noqa: N801 - reads as a statement: with doing("sandbox")
 
     def __exit__(self, *exc: object) -> None:
         if self._activity is not None:
-            # Not by a token: a block in an async generator may end in another context than it began in.
+            # Not by a token: a block in an async generator may end in another context than the one it began in.
             _innermost.set(self._outer)
             self._activity._left(self)
 
@@ -165,5 +165,5 @@ _innermost: ContextVar[doing | None] = ContextVar("trioagent_doing", default=Non
 
 
 def belongs_to_no_job() -> None:
-    """What follows in this context is no part of the job that its creator may be in, whose clock may be another."""
+    """The code that follows in this context belongs to no job: its creator's job may run on another clock."""
     _innermost.set(None)

@@ -1,8 +1,9 @@
-"""Filters of a chat: which notes may be read in it, and what is taken out of everything that leaves it.
+"""Filters of a chat: which notes may be read in it, and what is redacted from everything that leaves it.
 
 They are enforced by this code and not by the model: notes that may not be read are in no view that a block gets, and
-every text is looked through on its way out of the sandbox and out of the chat. So the model itself does not see what is
-withheld; what it knows otherwise it cannot say either, in no spelling that the rules find (see `_redaction`).
+every text is scanned on its way out of the sandbox and out of the chat. So the model itself does not see what is
+withheld. If it knows a withheld text from elsewhere, it cannot say it in any spelling that the rules find (see
+`_redaction`).
 """
 
 from __future__ import annotations
@@ -37,15 +38,15 @@ T = TypeVar("T")
 
 @attrs.frozen(kw_only=True)
 class AuditRecord:
-    """What crossed in a filtered chat: with one block, or with what the model said.
+    """What passed through the filter of a chat: with one block, or with one answer of the model.
 
     Attributes:
         memory: the folder of notes.
-        kind: "block" for a block's result, "answer" for what the model wrote.
-        read: the notes that the block read, as it says itself; it could not read any that is not shown.
+        kind: "block" for a block's result, "answer" for the model's text.
+        read: the notes that the block read, as reported by the block; it could not read any that is not shown.
         written: the notes that were saved.
-        not_shown: the notes that it asked for and that may not be read; whether they are there is not known to it.
-        withheld: how often each rule took something out, by its name.
+        not_shown: the notes that it tried to read and may not; it does not learn whether they exist.
+        withheld: how often each rule redacted something, by the rule's name.
     """
 
     memory: str
@@ -57,7 +58,7 @@ class AuditRecord:
 
 
 def _rules(value: Any) -> Any:
-    """Rules by name: those of a mapping by its keys, others by their place."""
+    """Rules by name: those of a mapping by its keys, others by their position."""
     if isinstance(value, Mapping):
         return tuple(value.items())
     if isinstance(value, str) or not hasattr(value, "__iter__"):
@@ -94,15 +95,15 @@ class ChatFilter:
     """What may be read in a chat, and what may not leave it.
 
     Attributes:
-        readable: globs of the notes that blocks are shown, besides those of the memory's policy (see `VaultPolicy`).
-            The model is not shown either what was said in earlier chats with other globs.
-        redact: rules for what is taken out of results, errors, replies, thoughts and code that are told: a text, a
-            compiled regular expression, or a function that gets a text and returns what may be shown of it, in a worker
+        readable: globs of the notes that blocks are shown, in addition to those of the memory's policy (see
+            `VaultPolicy`). Messages of earlier chats with other globs are not shown to the model either.
+        redact: rules for what is redacted from results, errors, replies, thoughts and code in events: a text, a
+            compiled regular expression, or a function that gets a text and returns the redacted text, in a worker
             thread. A mapping names them. See `_redaction.Redactor` on how texts are found.
-        replacement: what stands where something was taken out.
-        instruction: words that the model gets with the message, for what no rule can find.
-        audit: is called with an `AuditRecord` for each block, and for each answer that something was taken out of; they
-            are logged to ``trioagent.audit`` besides.
+        replacement: the text in place of what was redacted.
+        instruction: a text that the model gets with the message, for what no rule can find.
+        audit: called with an `AuditRecord` for each block, and for each answer from which something was redacted;
+            records are also logged to ``trioagent.audit``.
     """
 
     readable: tuple[str, ...] = attrs.field(default=("**",), converter=_texts, validator=_check_readable)
@@ -113,10 +114,10 @@ class ChatFilter:
 
 
 class FilteredChat:
-    """One chat under a filter: what the model is shown, and what is told of it.
+    """One chat under a filter: what the model is shown, and what leaves the chat.
 
-    Pieces of an answer are held back until the answer is complete, and are then told as one of each kind: so nothing
-    that is withheld leaves in parts.
+    Deltas of an answer are held back until the answer is complete, and are then emitted as one of each kind, so that
+    a withheld text cannot leave in parts.
 
     Args:
         memory: the folder of notes.
@@ -148,7 +149,7 @@ class FilteredChat:
             start = len(messages)
             while start and (other := under.get(messages[start - 1].content)) and other.readable == self.readable:
                 start -= 1
-            while start < len(messages) and messages[start].role != "user":  # of another chat, in the same words
+            while start < len(messages) and messages[start].role != "user":  # of another chat with the same text
                 start += 1
             messages = [*(each for each in messages[:start] if each.role == "system"), *messages[start:]]
         return [message if message.role in ("system", "user") else self._settle(message) for message in messages]
@@ -158,7 +159,7 @@ class FilteredChat:
         return f"{text}\n\n{self.filter.instruction.strip()}" if self.filter.instruction.strip() else text
 
     def show(self, event: Delta | Retrying) -> None:
-        """Hold back a piece of an answer; what was begun before a retry is dropped."""
+        """Hold back a delta of an answer; deltas from before a retry are dropped."""
         if isinstance(event, Retrying):
             self._held.clear()
             self._show(self._retrying(event))
@@ -168,7 +169,7 @@ class FilteredChat:
             self._held.append(event)
 
     async def emit(self, event: AgentEvent, turn: Turn) -> None:
-        """Tell an event, without what is withheld."""
+        """Emit an event, without what is withheld."""
         match event:
             case Answered(answer):
                 held, self._held = self._held, []
@@ -186,11 +187,11 @@ class FilteredChat:
                 await self._emit(event)
 
     def crossed(self, seen: SeenNotes, changes: ChangeSet) -> None:
-        """What the block that is about to be told of has read and changed."""
+        """Record what the block has read and changed, before its result is emitted."""
         self._crossed = seen, changes
 
     async def result(self, result: BlockResult) -> BlockResult:
-        """A block's result, for the model and everybody else."""
+        """A block's result, filtered for the model and for callers."""
         found: Counter[str] = Counter()
         result = await _in_thread(partial(self._result, result, found))
         seen, changes = self._crossed or (SeenNotes(), ChangeSet())
@@ -209,17 +210,17 @@ class FilteredChat:
         return result
 
     async def response(self, response: AgentResponse) -> AgentResponse:
-        """What the chat came to."""
+        """The chat's response, filtered."""
         return await _in_thread(partial(self._response, response))
 
     def settle(self, turn: Turn) -> None:
-        """Take what is withheld out of what the turn keeps of the model's answers."""
+        """Redact the model's answers in the turn's messages."""
         for index, message in enumerate(turn.messages):
             if message.role == "assistant" and id(message) not in self._settled:
                 turn.messages[index] = self._settle(message)
 
     def error(self, error: TrioAgentError) -> TrioAgentError:
-        """The error to raise in the place of one of the chat's: itself, if nothing in its words is withheld."""
+        """The error to raise in place of one of the chat's: itself, if nothing in its text is withheld."""
         return error if self._text(str(error)) == str(error) else WithheldError(type(error).__name__)
 
     def _settle(self, message: ChatMessage) -> ChatMessage:

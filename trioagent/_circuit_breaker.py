@@ -6,14 +6,15 @@ import math
 
 
 class CircuitBreaker:
-    """Stops requests that cannot succeed, and lets one through from time to time to see whether that is still so.
+    """Stops requests that cannot succeed, and lets a probe through from time to time to test whether that has changed.
 
-    It opens when it is told to, or after `THRESHOLD` refusals in a row; any success closes it. While it is open, one
-    request at a time (a probe) may be sent after a pause: `FIRST_PAUSE` seconds and a share of the time that it has
-    been open, `LONGEST_PAUSE` at most. So whoever is back is found after a time in proportion to that of being away.
+    It opens when it is told to, or after `THRESHOLD` consecutive refusals; any success closes it. While it is open, one
+    request at a time (a probe) may be sent after a pause: `FIRST_PAUSE` seconds plus a share of the time that it has
+    been open, `LONGEST_PAUSE` at most. So a server that is available again is found after a time proportional to its
+    outage.
 
     Attributes:
-        is_open: requests are stopped, but for a probe.
+        is_open: requests are stopped, except for a probe.
         next_probe: when a probe may be sent.
         probes: how many have failed since it opened.
     """
@@ -35,10 +36,10 @@ class CircuitBreaker:
         return self._probing
 
     def admit(self, now: float, *, ahead: bool = False) -> bool | None:
-        """Whether a request may be sent: False for an ordinary one, True for one that is the probe, None for none.
+        """Whether a request may be sent: False for an ordinary one, True if it is the probe, None if none may be sent.
 
         Args:
-            ahead: whoever asks has waited for its turn to probe.
+            ahead: the caller has waited for its turn to probe.
         """
         if not self.is_open:
             return False
@@ -48,7 +49,7 @@ class CircuitBreaker:
         return True
 
     def stops(self, now: float, *, ahead: bool = False) -> bool:
-        """Whether `admit` would give None."""
+        """Whether `admit` would return None."""
         return self.is_open and (self._probing or (now < self.next_probe and not ahead))
 
     def succeeded(self) -> None:
@@ -57,7 +58,7 @@ class CircuitBreaker:
         self.probes = self._refusals = 0
 
     def refused(self, now: float) -> bool:
-        """Count a refusal; returns whether it was one too many."""
+        """Count a refusal; returns whether this one opened the breaker."""
         self._refusals += 1
         return self.is_open or self._refusals >= self.THRESHOLD
 
@@ -74,12 +75,12 @@ class CircuitBreaker:
         """Open it, or keep it open after a *probe* that failed.
 
         Args:
-            at_least: seconds until the next probe, however short the pause is.
-            since: when what opens it began, if that was before; the pauses grow from there.
+            at_least: minimum seconds until the next probe.
+            since: when the outage began, if that was earlier; the pauses grow from there.
             first, share: of the pause until the next probe.
         """
         if self.is_open and not probe:
-            return  # a request that was sent before it opened tells nothing new
+            return  # the request was sent before it opened, so its failure is no news
         if not self.is_open:
             self._opened = now if since is None else since
         self.probes = self.probes + 1 if self.is_open else 0

@@ -1,4 +1,4 @@
-"""Settings: frozen, keyword-only, validated on construction. The environment is read at the edges (CLI, shim) only."""
+"""Settings: frozen, keyword-only, validated on construction. The environment is read by the CLI and the shim only."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ _MOST_SHARDS = 10_000
 
 @attrs.frozen(kw_only=True)
 class SandboxLimits:
-    """What one block may use.
+    """The limits of one block.
 
     Attributes:
         wall_seconds: time from start to end of the block, not counting waits for host tools.
@@ -74,14 +74,14 @@ class SandboxLimits:
         file_bytes: size of one file (``RLIMIT_FSIZE``).
         view_bytes: everything the block writes, together (the size of its private view's memory).
         view_files: files and folders the block may make or change.
-        reply_bytes: what comes back from the block in one piece.
+        reply_bytes: size of one message from the block.
         value_chars: one variable's ``repr``; longer ones are cut and say how long they were.
         values_chars: all variables' ``repr`` together.
         printed_chars: printed text that is kept.
         parallel: blocks at once in one sandbox.
-        spare_children: children forked ahead, so that a block need not wait for its own.
-        python: the Python interpreter that sandbox processes run in, for a program that is none itself (a frozen one);
-            of the version that runs the program. None: the one that runs the program.
+        spare_children: children forked ahead, so that a block need not wait for a fork.
+        python: the Python interpreter for sandbox processes, needed if the program itself is not run by one (a frozen
+            program); it must have the program's Python version. None: the interpreter that runs the program.
     """
 
     wall_seconds: float = attrs.field(default=20.0, validator=_positive)
@@ -101,11 +101,11 @@ class SandboxLimits:
 
 @attrs.frozen(kw_only=True)
 class MemoryLimits:
-    """What a memory may hold; checked when a block's changes are committed.
+    """The size limits of a memory; checked when a block's changes are committed.
 
     Attributes:
         file_bytes: one note.
-        dir_bytes: one folder below the memory's own, with all that is in it.
+        dir_bytes: one folder below the memory's own, with everything in it.
         total_bytes: the whole memory.
         depth: how deep folders may nest.
     """
@@ -152,21 +152,21 @@ def _folder(instance: object, attribute: attrs.Attribute[Any], value: Any) -> No
 class VaultPolicy:
     """What blocks may read and change in a memory.
 
-    Whatever it says, names that begin with a dot are neither shown nor made, changed or removed, at any depth, and no
-    commit sets an executable bit or changes the permissions of a note that is there.
+    Regardless of the policy, names that begin with a dot are neither shown nor made, changed or removed, at any depth,
+    and no commit sets an executable bit or changes the permissions of an existing note.
 
-    A list of globs admits a path that matches one of them, and none of those in it that begin with ``!``; a list of
-    such exceptions alone admits all others. ``*`` and ``?`` stay within a folder, ``**`` crosses folders. Exceptions
-    hold for names in upper and lower case alike.
+    A list of globs admits a path that matches one of them and no glob that begins with ``!``; a list of
+    such exceptions alone admits all other paths. ``*`` and ``?`` stay within a folder, ``**`` crosses folders.
+    Exceptions ignore case.
 
     Attributes:
-        readable: globs of the notes that are shown, such as ``**`` and ``!journal/**``. Blocks find nothing else, by
-            whatever call, and cannot write it either.
+        readable: globs of the notes that are shown, such as ``**`` and ``!journal/**``. Blocks find no other notes, by
+            whatever call, and cannot write them either.
         writable: globs of the notes that may be made, changed and deleted, such as ``entities/**``.
-        suffixes: of the files that may be written, such as ``.md``; None for those of notes and attachments, which are
-            no scripts and no build files.
+        suffixes: suffixes of the files that may be written, such as ``.md``; None for those of notes and attachments,
+            which exclude scripts and build files.
         read_only: nothing may be changed.
-        agent_folder: the folder of the agent's own notes, ``user.md`` and ``entities/``, of which its prompt speaks;
+        agent_folder: the folder of the agent's own notes, ``user.md`` and ``entities/``, which its prompt names;
             ``""`` for the memory itself. For a vault that belongs to a person, ``agent``. It counts as one of the
             *readable* and *writable* globs.
     """
@@ -178,7 +178,7 @@ class VaultPolicy:
     agent_folder: str = attrs.field(default="", validator=_folder)
 
     def as_data(self) -> dict[str, Any]:
-        """What differs from the default, as JSON has it."""
+        """The fields that differ from their defaults, as JSON values."""
         fields = attrs.fields(VaultPolicy)
         data = {field.name: getattr(self, field.name) for field in fields if getattr(self, field.name) != field.default}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in data.items()}
@@ -186,13 +186,13 @@ class VaultPolicy:
 
 @attrs.frozen(kw_only=True)
 class RetryPolicy:
-    """How often, and how patiently, a failed model request is sent again. Never without end.
+    """How often a failed model request is retried, and with which delays.
 
     Attributes:
         attempts: requests in all for one answer.
         first_delay: seconds before the first retry; doubles with each, with jitter (see `after_failures`).
-        max_delay: the longest wait we choose ourselves.
-        max_retry_after: the longest ``Retry-After`` that is obeyed; a server that asks for more gets no retry.
+        max_delay: the longest delay without a ``Retry-After``.
+        max_retry_after: the longest ``Retry-After`` that is obeyed; if a server asks for more, there is no retry.
     """
 
     attempts: int = attrs.field(default=5, validator=_positive_int)
@@ -203,13 +203,13 @@ class RetryPolicy:
 
 @attrs.frozen(kw_only=True)
 class RateLimits:
-    """How hard one endpoint may be driven, by everybody together.
+    """The limits of one endpoint, shared by all of its users.
 
     Attributes:
         requests_per_minute, tokens_per_minute: in any 60 seconds; None for no limit.
-        max_in_flight: requests at once; fewer while the server says that it is overloaded.
+        max_in_flight: concurrent requests; fewer while the server reports overload.
         max_idle: connections of one model that are kept for later requests.
-        max_hold_seconds: the longest ``Retry-After`` of one request that holds up all others too.
+        max_hold_seconds: the longest ``Retry-After`` of one request that delays all others too.
     """
 
     requests_per_minute: float | None = attrs.field(default=None, validator=attrs.validators.optional(_positive))
@@ -223,14 +223,14 @@ def _url(instance: object, attribute: attrs.Attribute[Any], value: str) -> None:
     if not str(value).startswith(("http://", "https://")):
         raise InvalidInputError("ModelConfig.base_url", f"must start with http:// or https://, not {value!r}")
     if "@" in value.partition("://")[2].partition("/")[0]:
-        # The value stays out of the words: it holds a password.
+        # The value is not in the text, since it contains a password.
         raise InvalidInputError(
             "ModelConfig.base_url", "must not hold a user name or password; use api_key for the key"
         )
 
 
 def _without_query(url: str) -> str:
-    """For a repr: some gateways take the key in the address."""
+    """For a repr: some gateways take the key in the URL."""
     return repr(url.partition("?")[0])
 
 
@@ -250,7 +250,7 @@ def _context(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None
     if instance.max_tokens is not None and instance.max_tokens >= value:
         raise InvalidInputError(
             "ModelConfig.context_tokens",
-            f"is {value:,}, of which max_tokens ({instance.max_tokens:,}) leaves no room for what was said",
+            f"is {value:,}, of which max_tokens ({instance.max_tokens:,}) leaves no room for the conversation",
         )
 
 
@@ -272,7 +272,7 @@ _OUR_MEMBERS = {
 
 
 def _copied(value: Any) -> Any:
-    """A copy of a mapping, so that changing the original changes no settings; anything else is refused later."""
+    """A copy of a mapping, so that changing the original changes no settings; other values are refused later."""
     return copy.deepcopy(dict(value)) if isinstance(value, Mapping) else value
 
 
@@ -286,7 +286,7 @@ def _stop(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None
 
 
 def _headers(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-    """The values stay out of the error texts: they may be credentials."""
+    """The values are not in the error texts, since they may be credentials."""
     if not isinstance(value, Mapping):
         raise InvalidInputError("ModelConfig.headers", f"must be a mapping, not {type_(value).__name__}")
     for name, content in value.items():
@@ -327,19 +327,19 @@ class ModelConfig:
         model: the model's name as its server knows it.
         api_key: sent as a bearer token to ``base_url``'s host only; never part of a repr, log or error.
         temperature, top_p, max_tokens, seed, stop: request parameters, sent only if given. ``stop`` may be one text.
-        context_tokens: how many tokens the model's context has, question and answer together; None if nobody says
-            so. Of a conversation that is longer, old results are left out first, then old messages. Never sent.
-        extra_body: further members of every request's JSON body, for parameters that one server has and others do not.
+        context_tokens: the size of the model's context in tokens, question and answer together; None if unknown.
+            Of a conversation that is longer, old results are left out first, then old messages. Never sent.
+        extra_body: further members of every request's JSON body, for parameters that only some servers have.
         headers: further request headers, sent to ``base_url``'s host only; their values are never part of a repr, log
             or error.
         stream: read the answer as it is written (server-sent events), so that generation stops when the code or reply
             is complete.
-        connect_seconds: how long to wait for a connection.
-        silence_seconds: how long a server may send nothing at all: a request that hangs is given up then, and sent
-            again as ``retry`` says. A server that does not stream is silent while its model writes the whole answer.
+        connect_seconds: connection timeout.
+        silence_seconds: read timeout: how long a server may send nothing at all. Then the request is given up, and
+            retried as ``retry`` says. A server that does not stream is silent while its model writes the whole answer.
             (Like ``connect_seconds``, a bound on one of a chat's many requests, where the caller's scope cannot reach.)
         retry: see :class:`RetryPolicy`.
-        rate: see :class:`RateLimits`; models at one base URL share their pacing.
+        rate: see :class:`RateLimits`; models at one base URL share one rate limiter.
     """
 
     base_url: str = attrs.field(validator=_url, repr=_without_query)
@@ -370,12 +370,12 @@ class ModelConfig:
 class Shard:
     """One part of a batch that several machines run, each its own part of the same jobs: part *index* of *count*.
 
-    Jobs belong to a shard by the name of their memory, so that all jobs of one memory are in one shard, on every
-    machine the same, and in any order of the jobs.
+    A job's shard is computed from the name of its memory, so all jobs of one memory are in one shard. The split is the
+    same on every machine and for any order of the jobs.
 
     Attributes:
         index: from 1.
-        count: of all shards; 10,000 at most.
+        count: the number of shards; 10,000 at most.
     """
 
     index: int = attrs.field(validator=_positive_int)
@@ -383,13 +383,13 @@ class Shard:
 
     def __attrs_post_init__(self) -> None:
         if self.count > _MOST_SHARDS:
-            raise InvalidInputError("shard", f"{self} is of too many: there can be {_MOST_SHARDS:,} at most")
-        if self.index > self.count:
-            raise InvalidInputError("shard", f"{self} is none: there are {self.count}, counted from 1")
+            raise InvalidInputError("shard", f"{self} has too many shards: there can be {_MOST_SHARDS:,} at most")
+        if not 1 <= self.index <= self.count:
+            raise InvalidInputError("shard", f"{self} does not exist: there are {self.count}, counted from 1")
 
     @classmethod
     def parse(cls, text: str) -> Shard:
-        """The shard that is written ``2/8``.
+        """Parse a shard written as ``2/8``.
 
         Raises:
             InvalidInputError: *text* is not two whole numbers above 0 with a slash between them, the first no larger
@@ -401,7 +401,7 @@ class Shard:
         return cls(int(parts[1]), int(parts[2]))
 
     def holds(self, memory: str) -> bool:
-        """Whether the jobs of a memory are of this shard; ``notes/a``, ``./notes/a`` and ``notes/a/`` are the same."""
+        """Whether a memory's jobs belong to this shard; ``notes/a``, ``./notes/a`` and ``notes/a/`` are the same."""
         digest = hashlib.blake2b(memory_name(memory).encode("utf-8", "surrogatepass"), digest_size=8).digest()
         return int.from_bytes(digest) % self.count == self.index - 1
 
@@ -410,7 +410,7 @@ class Shard:
 
 
 def memory_name(memory: str) -> str:
-    """A memory's path as it is compared: without ``./``, doubled slashes and a slash at the end."""
+    """A memory's path normalised for comparison: without ``./``, doubled slashes and a trailing slash."""
     return os.path.normpath(memory)
 
 
@@ -419,29 +419,29 @@ class BatchConfig:
     """How a batch runs.
 
     Attributes:
-        max_concurrent: episodes at once.
+        max_concurrent: concurrent episodes.
         deadline: working seconds for one episode, not counting waits for a rate limit or a retry; None for no limit.
         max_tool_turns, system_prompt, system_prompt_append, model_profile, blind_overwrite: see `AgentConfig`; a
             job may have prompts and a blind_overwrite of its own.
         date: see `AgentConfig`; today is the day on which the run was begun, however long it takes.
         policy: what blocks may read and change in the memories; a job may have its own.
-        max_tokens_total: no request is sent that would bring what is spent and reserved above this, earlier runs of the
-            same run directory counted; None for no limit.
+        max_tokens_total: no request is sent that would bring spent and reserved tokens above this, including earlier
+            starts of the same run directory; None for no limit.
         max_cost: the same for cost, in the currency of the prices; None for no limit.
-        prompt_price, completion_price: of a million tokens, where the server does not say what an answer costs.
-        retry_failed: try jobs again that failed in an earlier run, or left a message without a reply. They go on from
-            the journal where the failure was outside of the conversation (the model's server, the sandbox), and begin
-            again from the start otherwise; what those that failed had changed in their notes is taken back first, but
-            for notes that somebody has changed since, which are named in a warning.
-        accept_changes: go on with a run that was begun with another model, prompt, policy, sampling or number of tool
+        prompt_price, completion_price: of a million tokens, if the server does not report an answer's cost.
+        retry_failed: retry jobs that failed in an earlier start, or left a message without a reply. They are resumed
+            from the journal if the failure was outside the conversation (the model's server, the sandbox), and begin
+            again from the start otherwise. In that case the changes of failed jobs to their notes are rolled back
+            first, except for notes that somebody has changed since, which are named in a warning.
+        accept_changes: resume a run that was begun with another model, prompt, policy, sampling or number of tool
             turns; without it a difference is refused by name.
-        limit: take only so many of the jobs that are not finished yet.
-        shard: take only the jobs of this part, for runs of the other parts elsewhere; `merge_shards` puts them
-            together. A run keeps its shard; another one is refused by name.
-        outage_patience: how many seconds the run waits for a model server that is away, or for room on a full disk,
-            before it stops and leaves the jobs concerned to be gone on with; 0 for not at all.
-        grace_seconds: after a request to stop, how long running episodes may go on to their next checkpoint; 0 for not
-            at all.
+        limit: take only so many of the unfinished jobs.
+        shard: take only the jobs of this part, for runs of the other parts elsewhere; `merge_shards` merges
+            them. A run keeps its shard; another one is refused by name.
+        outage_patience: how many seconds the run waits for an unavailable model server, or for room on a full disk,
+            before it stops and leaves the jobs concerned to be resumed; 0 for not at all.
+        grace_seconds: after a request to stop, how long running episodes may continue to their next checkpoint; 0 for
+            not at all.
     """
 
     max_concurrent: int = attrs.field(default=100, validator=_positive_int)
@@ -472,23 +472,21 @@ class SftConfig:
     """How training conversations are made.
 
     Attributes:
-        flow: "introduce" (facts are told and must end up in the notes), "update" (a fact that the notes hold changes)
-            or "retrieve" (the notes hold the facts, and the persona asks for them).
+        flow: "introduce" (facts are stated and must end up in the notes), "update" (a fact in the notes changes)
+            or "retrieve" (the facts are in the notes, and the persona asks for them).
         num_turns: messages of the persona in one conversation, at most.
-        max_retries: further attempts, each in a fresh memory with a fresh persona model, after one that was not
-            accepted.
-        max_concurrent: conversations at once.
+        max_retries: further attempts after a rejected one, each in a fresh memory with a fresh persona model.
+        max_concurrent: concurrent conversations.
         max_tool_turns: of the agent for each message (see `AgentConfig`).
-        system_prompt, system_prompt_append, model_profile: see `AgentConfig`; the conversations have that prompt and
-            that shape of results.
+        system_prompt, system_prompt_append, model_profile: see `AgentConfig`; used for all conversations.
         date: as in `BatchConfig`.
         deadline: working seconds for one persona with all its attempts, not counting waits for a rate limit or a retry;
             None for no limit.
-        max_tokens_total, max_cost: the budget, as in `BatchConfig`; what persona and judge use counts too.
+        max_tokens_total, max_cost: the budget, as in `BatchConfig`; the persona's and the judge's usage counts too.
         accept_changes: as in `BatchConfig`.
-        retry_rejected: begin personas that were rejected in an earlier run again, with all their attempts.
+        retry_rejected: start personas that were rejected in an earlier start again, with all their attempts.
         outage_patience: as in `BatchConfig`.
-        grace_seconds: after a request to stop, how long attempts under way may go on to their end.
+        grace_seconds: after a request to stop, how long running attempts may continue to their end.
     """
 
     flow: Flow = attrs.field(
@@ -519,12 +517,13 @@ class AgentConfig:
         max_tool_turns: how many times in one chat the model may run code (or be given a hint) before it must reply.
         system_prompt: replaces the built-in prompt, which explains the protocol and the tools.
         system_prompt_append: added to the prompt, built-in or not, after a blank line.
-        message_chars: the longest user message that is taken.
-        blind_overwrite: what becomes of a block that writes over a note which this conversation has never read:
-            "refuse" (it saves nothing, and the model is told to read the note first) or "allow".
-        model_profile: how the model is told results and hints, "default" or "mem-agent"; None for what fits its name.
-        date: what the prompt says at its end of the date and the time zone: "auto" (today's, after the built-in prompt
-            only), "today" (after any prompt), "none", or other words, such as "Monday, 2024-05-06".
+        message_chars: the longest user message that is accepted.
+        blind_overwrite: for a block that writes over a note which this conversation has never read:
+            "refuse" (nothing is saved, and the model is told to read the note first) or "allow".
+        model_profile: the format of results and hints for the model, "default" or "mem-agent"; None to choose by the
+            model's name.
+        date: the date and time zone at the end of the prompt: "auto" (today's, after the built-in prompt only),
+            "today" (after any prompt), "none", or another text, such as "Monday, 2024-05-06".
     """
 
     max_tool_turns: int = attrs.field(default=8, validator=_count)

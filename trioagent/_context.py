@@ -1,9 +1,9 @@
 """Conversations that outgrow their model's context: which part of them the model is shown. Pure.
 
-What is left out follows from the messages and the limit alone, so a conversation that goes on from a journal is shown
-as it was. It goes in this order, each time the oldest first: results of blocks, but for the last turn's; earlier
-messages of the user with all that they led to; whole turns of the message that is being answered. The model is told
-what it is not shown any more.
+What is left out depends only on the messages and the limit, so a conversation that is resumed from a journal is shown
+as it was. Parts are left out in this order, each time the oldest first: results of blocks, except the last turn's;
+earlier messages of the user with everything they led to; whole turns of the message that is being answered. The model
+is told what it is not shown any more.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CONTEXT_RULES = 1
 BYTES_PER_TOKEN = 3  # of JSON in UTF-8; most tokenizers need fewer tokens, and a server refuses what is too long
 MESSAGE_TOKENS = 8  # what a chat template adds to a message
 _NOTE_TOKENS = 100  # of `NOT_SHOWN`
-_KEPT = 0.75  # of the room: then what is sent begins the same for several turns, and servers can cache it
+_KEPT = 0.75  # of the room: then several requests begin with the same text, and servers can cache it
 _RESULT_SHARE = 0.25  # of the room, for one result
 _ANSWER_SHARE, _ANSWER_TOKENS = 0.25, 2048  # of the context, for an answer without a limit of its own
 _CUT = re.compile(r"… \(([\d,]+) (more characters|characters|bytes|items)[^()\n]{0,90}\)\Z")
@@ -42,10 +42,10 @@ NOT_SHOWN = (
 
 @attrs.frozen
 class ContextView:
-    """What a model is shown.
+    """The messages that a model is shown.
 
     Attributes:
-        is_more: more is left out than the last time that the model was asked.
+        is_more: more is left out than in the previous request.
     """
 
     messages: Sequence[ChatMessage]
@@ -54,19 +54,19 @@ class ContextView:
 
 
 def room_for_messages(context_tokens: int, max_tokens: int | None) -> int:
-    """How many tokens of a context are for what was said: all but those for the answer."""
+    """The tokens of a context that are available for messages: all except those for the answer."""
     answer = min(int(context_tokens * _ANSWER_SHARE), _ANSWER_TOKENS) if max_tokens is None else max_tokens
     return max(1, context_tokens - answer)
 
 
 def fit_context(messages: Sequence[ChatMessage], room: int, profile: ModelProfile = DEFAULT) -> ContextView:
-    """What of *messages* a model is shown that has *room* for so many tokens.
+    """The part of *messages* that a model is shown if there is *room* for so many tokens.
 
-    Every time that the model was asked before is gone through again, so that nothing has to be remembered of them. The
+    All earlier requests of the conversation are recomputed, so no state has to be kept between them. The
     system prompt, the user's last message and the last turn are shown even if they alone are too long.
 
     Args:
-        profile: how the model is told of a result that is left out.
+        profile: the format of the note in place of a result that is left out.
     """
     window = _Window(messages, profile)
     is_more = False
@@ -76,7 +76,7 @@ def fit_context(messages: Sequence[ChatMessage], room: int, profile: ModelProfil
 
 
 class _Window:
-    """The messages up to one of the times that the model was asked, and what of them is left out."""
+    """The messages up to one of the requests, and what of them is left out."""
 
     def __init__(self, messages: Sequence[ChatMessage], profile: ModelProfile) -> None:
         self._messages, self._profile = messages, profile
@@ -88,7 +88,7 @@ class _Window:
         self._tokens = 0  # of what is shown up to there, without `NOT_SHOWN`
 
     def show_up_to(self, end: int) -> int:
-        """How many tokens the model is shown when it is asked after *end* messages."""
+        """How many tokens the model is shown in a request after *end* messages."""
         self._tokens += sum(map(_tokens, self._messages[self._end : end]))
         self._end = end
         return self._shown
@@ -98,7 +98,7 @@ class _Window:
         return self._tokens + (_NOTE_TOKENS if self._hidden else 0)
 
     def leave_out(self, wanted: int) -> bool:
-        """Leave out parts until no more than *wanted* tokens are shown; False if there is nothing that can go."""
+        """Leave out parts until no more than *wanted* tokens are shown; False if nothing more can be left out."""
         something = False
         for _ in self._steps():
             something = True
@@ -107,7 +107,7 @@ class _Window:
         return something
 
     def _steps(self) -> Iterator[None]:
-        """Leave out one part after the other."""
+        """Leave out one part after another."""
         users = self._users[: bisect_right(self._users, self._end - 1)]
         first = users[-1] + 1 if users else 0
         turns = [number for number in range(first, self._end) if self._messages[number].role == "assistant"]
@@ -125,7 +125,7 @@ class _Window:
                 yield
 
     def _note(self, number: int) -> bool:
-        """Put a note in a result's place; False if that would save nothing."""
+        """Replace a result with a note; False if that would save nothing."""
         message = self._messages[number]
         text = RESULT_NOT_SHOWN.format(size=len(message.content))
         note = ChatMessage("tool", self._profile.format_result({}, text))
@@ -165,14 +165,14 @@ class _Window:
 
 
 def _tokens(message: ChatMessage) -> int:
-    """About as many as the model reads; rather too many, so that what fits by this count fits."""
+    """An estimate of a message's tokens; rather too high, so that what fits by this count fits."""
     return MESSAGE_TOKENS + -(-len(message.as_json) // BYTES_PER_TOKEN)
 
 
 def page_result(values: Mapping[str, str], printed: str, room: int) -> tuple[dict[str, str], str]:
-    """A block's variables and what it printed, of which a model with *room* for so many tokens is shown a first page.
+    """A block's variables and printed text, cut to a first page for a model with *room* for so many tokens.
 
-    Texts that are short stay whole, and the long ones are cut at one length; each says how long it is, and how to see
+    Short texts stay whole, and the long ones are cut at one length; each says how long it is, and how to see
     the rest.
     """
     texts = [*values.values(), printed]
@@ -194,7 +194,7 @@ def _bytes(text: str) -> int:
 
 
 def _first_page(text: str, size: int) -> str:
-    """At most *size* bytes of a text, and a note; one that it has already is written anew."""
+    """At most *size* bytes of a text, and a note; an existing note is rewritten."""
     cut = _CUT.search(text, max(0, len(text) - 200))
     words = f"{len(text)} characters"
     if cut is not None and cut[2] != "more characters":

@@ -1,4 +1,4 @@
-"""Names of 0.1 that still work, with a DeprecationWarning; they go in 0.3."""
+"""Names of 0.1 that still work, with a DeprecationWarning; they will be removed in 0.3."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RENAMED = {
 
 
 def old_names(module: str, *, stacklevel: int = 2) -> Callable[[str], object]:
-    """A module's ``__getattr__`` that serves the old names of what *module* has under a new one."""
+    """A module's ``__getattr__`` that resolves old names to the new ones of *module*."""
 
     def get(name: str) -> object:
         new = RENAMED.get(name, "")

@@ -1,10 +1,10 @@
-"""File descriptors: how many agents fit, and a budget, so that what needs one waits instead of failing.
+"""File descriptors: how many agents fit, and a budget, so that a task without a descriptor waits instead of failing.
 
 The budget of a trio run counts what grows with the number of agents: connections to model servers, leases of memories
-and children that run blocks. What else the process has open is counted from time to time. Where descriptors are short,
-idle connections are closed first; then tasks wait, in order, children before the others. A task that waits while it
-holds descriptors itself (a block's host tool that runs another agent) cannot wait for ever: when nobody else would
-give any back, it goes on over the budget, into the reserve.
+and children that run blocks. The other open descriptors of the process are counted from time to time. When descriptors
+are short, idle connections are closed first; then tasks wait, in order, children before the others. A task that waits
+while it holds descriptors itself (a block's host tool that runs another agent) could deadlock: when no other holder
+would release any, it continues over the budget, into the reserve.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ with suppress(ImportError):  # Windows
 T = TypeVar("T")
 
 BLOCK = 6
-"""Descriptors of one running block: its socket, its pidfd, its layer, what is read and written at its commit."""
+"""Descriptors of one running block: its socket, its pidfd, its layer, and files read and written at its commit."""
 RESERVE = 128
 """For everything that does not grow with the agents: the event loop, the sandbox, the journal, name look-ups."""
 
@@ -41,7 +41,7 @@ class Concurrency:
     """How many episodes run at once, and how many idle connections each model may keep.
 
     Attributes:
-        descriptors: how many file descriptors that may need at most.
+        descriptors: how many file descriptors these may need at most.
     """
 
     max_concurrent: int
@@ -52,15 +52,15 @@ class Concurrency:
 def fit_to_descriptors(asked: int, limit: float, *, blocks: int, models: int = 1) -> Concurrency:
     """The most of *asked* episodes that can never run out of file descriptors.
 
-    An episode holds one: the connection of its request, or its memory's folder. A connection that is not in use is kept
-    for the next request, which spares a handshake; where descriptors are short, two thirds of them go to episodes and
+    An episode holds one: the connection of its request, or its memory's folder. An unused connection is kept
+    for the next request, which saves a handshake; when descriptors are short, two thirds of them go to episodes and
     one third to idle connections.
 
     Args:
-        asked: how many episodes at once are wanted.
+        asked: how many concurrent episodes are wanted.
         limit: of the process (``RLIMIT_NOFILE``); may be infinite.
-        blocks: running at once (``SandboxLimits.parallel``).
-        models: different ones, each with connections of its own.
+        blocks: concurrent blocks (``SandboxLimits.parallel``).
+        models: number of different models, each with connections of its own.
     """
     fixed = RESERVE + BLOCK * blocks
     wanted = fixed + asked * (1 + models)
@@ -96,15 +96,15 @@ class _Raised:
     after: int = 0
 
 
-# Of the module and not of a runtime: the limit is the process's own, and all of its threads' runs share it.
+# Of the module and not of a runtime: the limit belongs to the process, and the trio runs of all threads share it.
 _raised = _Raised()
 
 
 @contextmanager
 def raised_limit() -> Iterator[None]:
-    """Raise the soft limit to the hard one, where that is allowed; the last of several to end restores it.
+    """Raise the soft limit to the hard one, if that is allowed; the last of several to end restores it.
 
-    Whoever sets another limit meanwhile is left alone.
+    A limit that somebody else sets meanwhile is not changed back.
     """
     if resource is None:
         yield
@@ -135,7 +135,7 @@ def _set_soft_limit(soft: int) -> bool:
 
 
 def is_out_of_descriptors(error: BaseException | None) -> bool:
-    """Whether *error*, or what it was made of, says that this process has too many descriptors open."""
+    """Whether *error*, or one of its causes, says that this process has too many descriptors open."""
     for _ in range(10):
         if isinstance(error, BaseExceptionGroup):
             return any(is_out_of_descriptors(part) for part in error.exceptions)
@@ -146,24 +146,24 @@ def is_out_of_descriptors(error: BaseException | None) -> bool:
 
 
 class KeepsIdle(Protocol):
-    """What has open connections that nobody uses now."""
+    """An owner of open connections that are not in use."""
 
     def close_one_idle(self) -> bool:
-        """Close the oldest one, which gives its descriptors back; False if there is none."""
+        """Close the oldest one, which releases its descriptors; False if there is none."""
 
 
 class Hold:
-    """Descriptors that somebody uses, or is about to open."""
+    """Descriptors that are in use, or about to be opened."""
 
     __slots__ = ("_budget", "_count", "_forced", "_idle", "_priority", "waiters")
 
     def __init__(self, budget: DescriptorBudget, count: int, *, priority: bool, forced: bool) -> None:
         self._budget, self._count, self._priority, self._forced = budget, count, priority, forced
         self._idle = False
-        self.waiters = 0  # tasks that wait for something, and that this one cannot end before
+        self.waiters = 0  # tasks that wait for something, and without which this one cannot end
 
     def release(self) -> None:
-        """Give them back: they are closed. No error if that was done before."""
+        """Release them: they are closed. No error if they were released before."""
         self._budget._release(self)
 
     @property
@@ -178,10 +178,10 @@ class Hold:
             self._budget._note_idle(1 if idle else -1)
 
     async def open_when_possible(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Await *attempt*. If there is no descriptor in spite of the budget, wait until some are given back, and again.
+        """Await *attempt*. If it finds no descriptor in spite of the budget, wait until some are released, and retry.
 
         Raises:
-            Exception: what *attempt* raised, if nobody who uses descriptors will give any back.
+            Exception: the error of *attempt*, if no holder of descriptors will release any.
         """
         while True:
             try:
@@ -201,11 +201,11 @@ class Hold:
         return True
 
     def owned(self) -> AbstractContextManager[Hold]:
-        """In the body, this task and those that it starts use them; they are given back at its end."""
+        """In the body, this task and those that it starts use them; they are released at its end."""
         return _Owned(self)
 
 
-class _Owned:  # not by `contextmanager`: every block passes here
+class _Owned:  # not by `contextmanager`, which is slower: every block passes here
     __slots__ = ("_before", "_hold")
 
     def __init__(self, hold: Hold) -> None:
@@ -222,12 +222,12 @@ class _Owned:  # not by `contextmanager`: every block passes here
 
 
 _chain: ContextVar[tuple[Hold, ...]] = ContextVar("trioagent_descriptors", default=())
-"""What cannot be given back before the current task, or the call in it, has ended."""
+"""Holds that cannot be released before the current task, or the call in it, has ended."""
 
 
 @attrs.define(eq=False)
 class _Waiter:
-    """A task that waits for descriptors, or for what it can use instead."""
+    """A task that waits for descriptors, or for something that it can use instead."""
 
     task: trio.lowlevel.Task
     count: int
@@ -239,15 +239,15 @@ class _Waiter:
 
 
 class DescriptorBudget:
-    """How many descriptors the tasks of one trio run use, and who waits for some.
+    """How many descriptors the tasks of one trio run use, and the queue of tasks that wait for some.
 
     Args:
         limit: how many this process may have open.
-        count_open: how many it has open.
+        count_open: counts how many it has open.
 
     Attributes:
         holds: all of them, the idle ones included.
-        keep_idle: whose idle connections can be closed.
+        keep_idle: owners of idle connections that can be closed.
     """
 
     def __init__(
@@ -259,7 +259,7 @@ class DescriptorBudget:
         self._used = 0  # by all holds
         self._idle = 0  # of the holds
         self._blocked = 0  # of the holds: those with waiters
-        self._for_blocks = 0  # kept for children: that those who hold a lease can go on
+        self._for_blocks = 0  # reserved for children, so that holders of a lease can continue
         self._others = self._count_open()
         self._counted = trio.current_time()
         self._first: deque[_Waiter] = deque()
@@ -273,7 +273,7 @@ class DescriptorBudget:
 
     @contextmanager
     def reserved_for_blocks(self, count: int) -> Iterator[None]:
-        """Keep so many for children, whatever connections and leases there are."""
+        """Reserve so many for children, whatever connections and leases there are."""
         self._for_blocks += count
         try:
             yield
@@ -284,7 +284,7 @@ class DescriptorBudget:
         """Wait for *count* descriptors. Cancelling the wait leaves nothing behind.
 
         Args:
-            priority: for a child: it goes before all others, and may use what is kept for blocks.
+            priority: for a child: it goes before all others, and may use those reserved for blocks.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         if self._fits_at_once(count, priority):
@@ -294,10 +294,10 @@ class DescriptorBudget:
         return taken
 
     async def take_or(self, count: int, instead: Callable[[], T | None], *, priority: bool = False) -> Hold | T:
-        """As `take`, unless *instead* finds something that can be used in place of new ones.
+        """As `take`, unless *instead* returns something that can be used in place of new ones.
 
         Args:
-            instead: is called now, and whenever something was given back; it must not wait.
+            instead: is called now, and whenever something was released; it must not wait.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         if (found := instead()) is not None:
@@ -307,11 +307,11 @@ class DescriptorBudget:
         return await self._wait(count, instead, priority)
 
     def _fits_at_once(self, count: int, priority: bool) -> bool:
-        """Whether *count* descriptors are there, and nobody waits who comes first."""
+        """Whether *count* descriptors are available, and no earlier task waits for them."""
         return not (self._first or (self._rest and not priority)) and self._fits(count, priority)
 
     async def wait_again(self, hold: Hold, count: int, *, priority: bool) -> Hold:
-        """Trade *hold*, for which there were no descriptors, for one like it, when some have been given back."""
+        """Exchange *hold*, for which there were no descriptors, for an equal one, when some have been released."""
         if self._close_one_idle():
             return hold
         self._remove(hold)
@@ -327,13 +327,13 @@ class DescriptorBudget:
         return again
 
     def waiting_elsewhere(self) -> WaitingElsewhere:
-        """In the body, this task waits for somebody else, and so do the holds that it is part of."""
+        """In the body, this task waits for another task, and so do the holds that it is part of."""
         return WaitingElsewhere(self)
 
     def pump(self) -> None:
-        """Let the first ones who wait go on, as far as there are descriptors, or what they can use instead."""
+        """Let the first waiters continue, as far as there are descriptors, or things that they can use instead."""
         if self._pumping:
-            return  # a connection was closed for the one who is first now
+            return  # a connection was closed for the waiter that is first now
         self._pumping = True
         try:
             while queue := self._first or self._rest:
@@ -418,7 +418,7 @@ class DescriptorBudget:
         return room if priority or math.isinf(room) else room - min(self._for_blocks, room // 2)
 
     def _stuck(self) -> bool:
-        """Whether nobody will give anything back who does not wait as well."""
+        """Whether every holder waits as well, so that none will be released."""
         return self._blocked >= len(self.holds) - self._idle
 
     def _block(self, chain: tuple[Hold, ...], change: int) -> None:
@@ -435,13 +435,13 @@ class DescriptorBudget:
         return self._idle > 0 and any(pool.close_one_idle() for pool in self.keep_idle)
 
     def _count_others(self, at_least: float = 0) -> None:
-        """Count what the process has open besides the holds."""
+        """Count the descriptors of the process outside the holds."""
         self._others = max(self._count_open() - self._used, at_least)
         self._counted = trio.current_time()
 
 
 class WaitingElsewhere:
-    """A wait that no descriptor ends. A context manager; the wait may end earlier."""
+    """A wait that no released descriptor ends. A context manager; the wait may end earlier."""
 
     __slots__ = ("_budget", "_chain")
 
@@ -459,13 +459,13 @@ class WaitingElsewhere:
         self.end()
 
     def end(self) -> None:
-        """What was waited for is there. No error if that was said before."""
+        """The wait is over. No error if it was ended before."""
         chain, self._chain = self._chain, ()
         if chain:
             self._budget._block(chain, -1)
 
 
-_RECOUNT = 1.0  # s between two counts of what else is open
+_RECOUNT = 1.0  # s between two counts of the other open descriptors
 
 _budget: trio.lowlevel.RunVar[DescriptorBudget] = trio.lowlevel.RunVar("trioagent descriptors")
 
@@ -485,6 +485,6 @@ def _count_open() -> float:
         try:
             return len(os.listdir(folder)) - 1
         except OSError:
-            continue  # none is left to open it with, or there is no such folder
+            continue  # no descriptor is left to open it with, or there is no such folder
     limit = soft_limit()
     return 0 if math.isinf(limit) else limit

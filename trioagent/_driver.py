@@ -1,8 +1,8 @@
-"""The driver of a turn: does what `Turn` says, and pushes each event to whoever wants it.
+"""The driver of a turn: carries out the steps of `Turn`, and pushes each event.
 
-Nothing of the caller's is awaited while a model's answer is open: *emit* is called between answers, and the pieces of
-an answer go to *show*, which cannot wait. So a slow caller never uses up a time limit that a `Model` has set for its
-own answer, and a cancel scope or nursery that a `Model` holds is never around the caller's code (PEP 789).
+No code of the caller is awaited while a model's answer is open: *emit* is called between answers, and the deltas of
+an answer go to *show*, which is synchronous. So a slow caller never uses up a time limit that a `Model` has set for its
+own answer, and the caller's code never runs inside a cancel scope or nursery of a `Model` (PEP 789).
 """
 
 from __future__ import annotations
@@ -58,17 +58,17 @@ async def drive_turn(
     """Drive *turn* to its end.
 
     Args:
-        run_block: runs code; what it raises ends the turn.
-        emit: awaited with each `ContextTrimmed`, `Answered`, `CodeStarted` and `CodeResult`, before the turn goes on.
-        show: called with the pieces of an answer, and with its retries, as they come.
-        past: events that a journal has of this turn already, in order. They are taken instead of asking the model and
-            running the code, and are emitted again. It is left where the turn ended.
+        run_block: runs code; an error that it raises ends the turn.
+        emit: awaited with each `ContextTrimmed`, `Answered`, `CodeStarted` and `CodeResult`, before the turn continues.
+        show: called with the deltas of an answer, and with its retries, as they arrive.
+        past: journaled events of this turn, in order. They are used instead of asking the model and
+            running the code, and are emitted again. The iterator is left where the turn ended.
         thought_styles: how models mark their thoughts, by name, as far as known; this turn's answers add to it.
 
     Raises:
-        ReplayMismatchError: an event in *past* is not what the turn asks for.
+        ReplayMismatchError: an event in *past* is not what the turn needs at that point.
 
-    Cancelling, like every error, leaves *turn* with every answer that was complete.
+    After cancellation, as after every error, *turn* has every complete answer.
     """
     step = turn.start()
     while True:
@@ -95,7 +95,7 @@ async def drive_turn(
 
 
 def _next(past: Iterator[PastEvent], kind: type[E]) -> E | None:
-    """The next event that is known already; None if no more is."""
+    """The next journaled event; None if there is no more."""
     event = next(past, None)
     if event is None or isinstance(event, kind):
         return event
@@ -113,13 +113,13 @@ async def _ask_traced(
 
 
 _FED_CHARS = 8192
-"""Of an answer that comes in one piece: it may hold a tag every few characters, and each is a name to look at."""
+"""For an answer that arrives in one piece: it may have a tag every few characters, each of which must be parsed."""
 
 
 async def _ask(
     model: Model, messages: Sequence[ChatMessage], show: Show, thought_styles: MutableMapping[str, ThoughtStyle]
 ) -> Answered:
-    """One answer of the model, read no further than it counts."""
+    """One answer of the model, read only as far as it counts."""
     style = thought_styles.get(model.name, "unknown")
     parser, reasoning, end, failed, text = ReplyParser(style), "", None, 0, 0
     with doing("model"):
@@ -147,20 +147,20 @@ async def _ask(
                     case AnswerEnd():
                         end = part
     close = partial(parser.close, cut=end is not None and is_cut(end.finish_reason), reasoning=reasoning)
-    # What a model says without end is looked at once more when it has ended: many short steps, so a thread will do.
+    # An endless answer is parsed once more when it has ended: many short steps, so a thread will do.
     answer, deltas = close() if text <= STEP_BYTES else await trio.to_thread.run_sync(close)
     for delta in deltas:
         show(delta)
     thought_styles[model.name] = parser.style
-    if end is None:  # stopped early: the server's count, which comes last, was not waited for any longer
+    if end is None:  # stopped early: the server's count, which is sent last, was not received
         end = AnswerEnd(Usage.estimate(messages, text, requests=failed + 1), "")
     return Answered(answer, end.usage, end.finish_reason)
 
 
 async def _end_of(parts: AsyncIterator[AnswerPart]) -> AnswerEnd | None:
-    """Wait briefly for the end of a complete answer: most models stop by themselves where they would be stopped.
+    """Wait briefly for the end of a complete answer: most models stop there by themselves.
 
-    Then the server's own count is known, and the connection can be reused. None if the model goes on.
+    Then the server's own count is known, and the connection can be reused. None if the model continues.
     """
     with trio.move_on_after(_END_SECONDS):
         return await _last_of(parts)
@@ -170,6 +170,6 @@ async def _end_of(parts: AsyncIterator[AnswerPart]) -> AnswerEnd | None:
 async def _last_of(parts: AsyncIterator[AnswerPart]) -> AnswerEnd | None:
     try:
         part = await anext(parts, None)
-    except ModelError:  # the connection broke behind a complete answer, which stands
+    except ModelError:  # the connection broke after a complete answer, which is valid
         return None
     return part if isinstance(part, AnswerEnd) else None

@@ -3,36 +3,36 @@
     TrioAgentError
     ├── InvalidInputError            a setting, message or argument that cannot be used (also a ValueError)
     ├── MemoryPathError              the memory folder cannot be used as one
-    ├── MemoryDeadlockError          a host tool wants the memory of the block that waits for it
-    ├── MemoryStorageError           the disk refused: full, broken, read-only; the notes are as they were
+    ├── MemoryDeadlockError          a host tool needs the memory of the block that waits for it
+    ├── MemoryStorageError           the disk refused: full, broken, read-only; the notes are unchanged
     ├── MemoryHistoryError           the history of a memory cannot be used: planted or damaged data, no git
-    ├── RevisionNotFoundError        the history has no such revision, or no such note at it
+    ├── RevisionNotFoundError        the history has no such revision, or the note does not exist in it
     ├── MemoryRejectedError          a block's changes were refused; the text goes to the model
     │   ├── MemoryLimitError         too large, too many, or not a plain note
     │   ├── MemoryConflictError      someone else changed a note since this agent read it
     │   ├── MemoryUnreadError        a note would be written over that this agent has never read
     │   └── MemoryProtectedError     a note or folder that may not be changed
-    ├── WithheldError                an error of a filtered chat, whose words hold what is withheld
-    ├── AgentBusyError               a second chat with one agent, while the first goes on
-    ├── ReplayMismatchError          a journaled event is not what the conversation asks for at that place
+    ├── WithheldError                an error of a filtered chat, whose text contains what is withheld
+    ├── AgentBusyError               a second chat with one agent, while the first is running
+    ├── ReplayMismatchError          a journaled event does not match the conversation at that place
     ├── DeadlineExceededError        a job's working time is used up
     ├── FatalError                   an error of the run itself, never of one job
-    ├── SandboxUnavailableError      no sandbox tier works on this machine, or not the one asked for
+    ├── SandboxUnavailableError      no sandbox tier works on this machine, or the requested one does not
     ├── SandboxError                 the sandbox broke (not: the block failed)
-    ├── WrongContextError            a call of `trioagent.compat` from where it cannot wait
-    ├── BridgeClosedError            the Trio thread of `trioagent.compat` ended under a call
-    ├── CallCancelledError           an asyncio coroutine that Trio waited for was cancelled from elsewhere
+    ├── WrongContextError            a call of `trioagent.compat` from a context where it cannot wait
+    ├── BridgeClosedError            the Trio thread of `trioagent.compat` ended during a call
+    ├── CallCancelledError           an asyncio coroutine that Trio waited for was cancelled by other code
     └── ModelError
-        ├── EndpointHeldError        the server is away; a run waits for it and goes on
-        ├── ModelConnectionError     nobody answered, or the connection broke
+        ├── EndpointHeldError        the server is unavailable; a run waits for it and continues
+        ├── ModelConnectionError     nothing answered, or the connection broke
         │   └── ModelCertificateError  the server's certificate is not trusted
         ├── ModelStatusError         an HTTP error status
         │   └── ModelRefusedError    the server refuses everything, so no request is sent for a while
         ├── ModelProtocolError       an answer that is not a chat completion
-        └── StructuredOutputError    answers, none of which fits the schema
+        └── StructuredOutputError    answers, none of which matches the schema
 
 Every error's ``args`` are its constructor's arguments, so that it survives pickling; fields are for code, ``str()`` is
-for people and says what happened, the value, and what to do. No error ever carries a credential.
+for people and says what happened, the value, and what to do. No error ever contains a credential.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class InvalidInputError(TrioAgentError, ValueError):
 
     Attributes:
         what: the name of the setting or argument.
-        problem: what is wrong with it, with the value, and what would be right.
+        problem: what is wrong with it, with the value, and what would be valid.
     """
 
     def __init__(self, what: str, problem: str) -> None:
@@ -66,7 +66,7 @@ class InvalidInputError(TrioAgentError, ValueError):
 
 
 class MemoryPathError(TrioAgentError):
-    """The memory folder cannot be used: it is a file, a symbolic link, or may not be read or written."""
+    """The memory folder cannot be used: it is a file or a symbolic link, or is not readable or writable."""
 
     def __init__(self, path: str, problem: str) -> None:
         super().__init__(path, problem)
@@ -78,7 +78,7 @@ class MemoryPathError(TrioAgentError):
 
 
 class MemoryDeadlockError(TrioAgentError):
-    """A host tool wants a memory that cannot become free before the tool has returned.
+    """A host tool needs a memory that cannot become free before the tool has returned.
 
     Attributes:
         path: the memory folder.
@@ -98,7 +98,7 @@ class MemoryDeadlockError(TrioAgentError):
 
 
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-"""Error numbers of a disk or quota that is used up: what failed works again when there is room."""
+"""Error numbers of a full disk or quota: the operation works again when there is room."""
 
 
 class MemoryStorageError(TrioAgentError):
@@ -107,9 +107,9 @@ class MemoryStorageError(TrioAgentError):
     Attributes:
         path: the memory folder.
         errno: the operating system's error number (``errno.ENOSPC`` for a full disk).
-        detail: the operating system's words.
-        pending: the disk refused in the middle of a commit, and refused to take it back as well. Until it allows one or
-            the other the memory can be read, and some notes show the change; whoever uses the memory next settles it.
+        detail: the operating system's message.
+        pending: the disk refused in the middle of a commit, and refused to roll it back as well. Until one of them
+            succeeds the memory can be read, and some notes show the change; the next lease recovers it.
     """
 
     def __init__(self, path: str, errno: int, detail: str, pending: bool = False) -> None:
@@ -121,20 +121,20 @@ class MemoryStorageError(TrioAgentError):
 
     @property
     def disk_full(self) -> bool:
-        """The disk, or a quota on it, is used up."""
+        """The disk, or a quota on it, is full."""
         return self.errno in DISK_FULL
 
     def __str__(self) -> str:
         if self.pending:
             return (
-                f"a change of the memory {self.path!r} was interrupted and cannot be settled now: {self.detail}; "
-                "it can be read, and the change is completed or taken back when the disk allows it"
+                f"a change of the memory {self.path!r} was interrupted and cannot be completed now: {self.detail}; "
+                "it can be read, and the change is completed or rolled back when the disk allows it"
             )
         return f"could not save to the memory {self.path!r}: {self.detail}; its notes are unchanged"
 
 
 class MemoryHistoryError(TrioAgentError):
-    """The history of a memory cannot be used. Notes are as they were before the call.
+    """The history of a memory cannot be used. The notes are as before the call.
 
     Attributes:
         path: the memory folder.
@@ -151,12 +151,12 @@ class MemoryHistoryError(TrioAgentError):
 
 
 class RevisionNotFoundError(TrioAgentError):
-    """The history has no such revision, or no such note at it.
+    """The history has no such revision, or the note does not exist in it.
 
     Attributes:
         path: the memory folder.
-        revision: what was asked for.
-        note: the note that is not there at that revision; "" if the revision itself is unknown.
+        revision: the requested revision.
+        note: the note that does not exist in that revision; "" if the revision itself is unknown.
     """
 
     def __init__(self, path: str, revision: str, note: str = "") -> None:
@@ -179,11 +179,11 @@ class MemoryRejectedError(TrioAgentError):
 
 
 class MemoryLimitError(MemoryRejectedError):
-    """A block's changes break a limit (see :class:`MemoryLimits`) or leave something that is not a plain note.
+    """A block's changes exceed a limit (see :class:`MemoryLimits`) or leave something that is not a plain note.
 
     Attributes:
         path: the note or folder, relative to the memory.
-        problem: what is over which limit, and what to do.
+        problem: which limit is exceeded by how much, and what to do.
     """
 
     def __init__(self, path: str, problem: str) -> None:
@@ -196,7 +196,7 @@ class MemoryLimitError(MemoryRejectedError):
 
 
 class MemoryConflictError(MemoryRejectedError):
-    """Someone else changed notes after this agent had read them, and the block would have overwritten that.
+    """Someone else changed notes after this agent had read them, and the block would have overwritten that change.
 
     Attributes:
         paths: the notes concerned, relative to the memory, sorted.
@@ -261,10 +261,10 @@ def _shown(path: str) -> str:
 
 
 class ReplayMismatchError(TrioAgentError):
-    """A journal's event is not what the conversation asks for at that place: it was begun under other settings.
+    """A journaled event does not match the conversation at that place: it was begun under other settings.
 
     Attributes:
-        needed: what the conversation asks for ("an answer", "a block's result").
+        needed: what the conversation needs ("an answer", "a block's result").
         found: what the journal has.
     """
 
@@ -275,13 +275,13 @@ class ReplayMismatchError(TrioAgentError):
 
     def __str__(self) -> str:
         return (
-            f"the journal has {self.found} where the conversation asks for {self.needed}: it was begun under other "
-            "settings (fewer or more tool turns?); put them back, or begin the job again"
+            f"the journal has {self.found} where the conversation needs {self.needed}: it was begun under other "
+            "settings (fewer or more tool turns?); restore them, or begin the job again"
         )
 
 
 class WithheldError(TrioAgentError):
-    """A chat under a filter ended with an error, whose words hold something that the filter withholds.
+    """A chat under a filter ended with an error whose text contains something that the filter withholds.
 
     Attributes:
         kind: the error's class.
@@ -292,14 +292,14 @@ class WithheldError(TrioAgentError):
         self.kind: str = kind
 
     def __str__(self) -> str:
-        return f"the chat ended with a {self.kind}, whose words its filter withholds"
+        return f"the chat ended with a {self.kind}, whose text its filter withholds"
 
 
 class AgentBusyError(TrioAgentError):
-    """Another chat with this agent is going on; an agent is one conversation.
+    """Another chat with this agent is running; an agent is one conversation.
 
     Attributes:
-        memory_path: which agent.
+        memory_path: identifies the agent.
     """
 
     def __init__(self, memory_path: str) -> None:
@@ -307,7 +307,7 @@ class AgentBusyError(TrioAgentError):
         self.memory_path = memory_path
 
     def __str__(self) -> str:
-        return f"the agent on {self.memory_path!r} is in a chat already; wait for it, or make another agent"
+        return f"the agent on {self.memory_path!r} is already in a chat; wait for it, or make another agent"
 
 
 class DeadlineExceededError(TrioAgentError):
@@ -330,7 +330,7 @@ class FatalError(TrioAgentError):
 
 
 class SandboxUnavailableError(TrioAgentError):
-    """No sandbox tier works here, or not the one asked for. Model-written code is never run without one.
+    """No sandbox tier works here, or the requested one does not. Model-written code never runs without one.
 
     Attributes:
         reasons: for each tier that was tried, what failed and what would help.
@@ -357,11 +357,11 @@ class SandboxError(TrioAgentError):
 
 
 class WrongContextError(TrioAgentError):
-    """A call of `trioagent.compat` from where it cannot wait for the answer.
+    """A call of `trioagent.compat` from a context where it cannot wait for the answer.
 
     Attributes:
         call: what was called.
-        problem: where from, and what to call instead.
+        problem: the context, and what to call instead.
     """
 
     def __init__(self, call: str, problem: str) -> None:
@@ -374,7 +374,7 @@ class WrongContextError(TrioAgentError):
 
 
 class BridgeClosedError(TrioAgentError):
-    """The Trio thread behind `trioagent.compat` ended before the call did; what the call had begun is cleaned up.
+    """The Trio thread behind `trioagent.compat` ended before the call did; the call has been cleaned up.
 
     Attributes:
         problem: why it ended.
@@ -385,7 +385,7 @@ class BridgeClosedError(TrioAgentError):
         self.problem = problem
 
     def __str__(self) -> str:
-        return f"trioagent.compat gave the call up: {self.problem}"
+        return f"trioagent.compat abandoned the call: {self.problem}"
 
 
 class CallCancelledError(TrioAgentError):
@@ -407,14 +407,14 @@ class ModelError(TrioAgentError):
     """The model gave no usable answer, after all retries that made sense.
 
     Attributes:
-        attempts: how many requests were sent before giving up (set by the retry loop).
+        attempts: how many requests were sent in all (set by the retry loop).
     """
 
     attempts: int = 1
 
 
 class ModelConnectionError(ModelError):
-    """Nobody answered at the model's address, or the connection broke before the answer was whole."""
+    """Nothing answered at the model's address, or the connection broke before the answer was complete."""
 
     def __init__(self, url: str, problem: str) -> None:
         super().__init__(url, problem)
@@ -436,13 +436,13 @@ class ModelCertificateError(ModelConnectionError):
 
 
 class EndpointHeldError(ModelError):
-    """The model's server is away, as this request and others have found, and whoever asked is to wait for it.
+    """The model's server is unavailable, as this request and others have found, and the caller should wait for it.
 
-    Raised only where somebody waits: inside of `Endpoints.hold_outages`.
+    Raised only inside `Endpoints.hold_outages`, where a run waits.
 
     Attributes:
         endpoint: the model and its address.
-        problem: the last failure, in words.
+        problem: the last failure, as text.
     """
 
     def __init__(self, endpoint: str, problem: str) -> None:
@@ -451,17 +451,17 @@ class EndpointHeldError(ModelError):
         self.problem: str = problem
 
     def __str__(self) -> str:
-        return f"the server of {self.endpoint} is away: {self.problem}"
+        return f"the server of {self.endpoint} is unavailable: {self.problem}"
 
 
 class ModelStatusError(ModelError):
-    """The model's server answered with an error: an HTTP status, or an error reported inside of its answer.
+    """The model's server answered with an error: an HTTP status, or an error reported inside its answer.
 
     Attributes:
-        status: the HTTP status code, or the one that the reported error amounts to.
+        status: the HTTP status code, or the one that corresponds to the reported error.
         detail: the start of the server's own message, for people.
-        retry_after: seconds the server asked us to wait, or None.
-        code: the words of the server's error object: its code, type, status and reason.
+        retry_after: the server's ``Retry-After`` in seconds, or None.
+        code: the fields of the server's error object: its code, type, status and reason.
         param: the parameter of the request that the error names.
     """
 
@@ -485,10 +485,10 @@ class ModelStatusError(ModelError):
 
 
 class ModelRefusedError(ModelStatusError):
-    """The model's server refuses every request, so that this one was not sent; one is tried from time to time."""
+    """The model's server refuses every request, so this one was not sent; a probe is sent from time to time."""
 
     def __str__(self) -> str:
-        return f"{super().__str__()}; it refuses everything, so that this request was not sent"
+        return f"{super().__str__()}; it refuses every request, so this one was not sent"
 
 
 class ModelProtocolError(ModelError):
@@ -497,7 +497,7 @@ class ModelProtocolError(ModelError):
     Attributes:
         problem: what was wrong with the answer.
         excerpt: the start of the answer, at most 200 characters.
-        finish_reason: the server's finish reason, if that is what is wrong.
+        finish_reason: the server's finish reason, if that is the problem.
     """
 
     def __init__(self, problem: str, excerpt: str = "", finish_reason: str = "") -> None:
@@ -512,13 +512,13 @@ class ModelProtocolError(ModelError):
 
 
 class StructuredOutputError(ModelError):
-    """The model answered, but never with what the schema asks for.
+    """The model answered, but no answer matches the schema.
 
     Attributes:
-        schema: the name of the class that was asked for.
+        schema: the name of the schema's class.
         problems: what is wrong with the last answer, each with its place in it.
         excerpt: the start of the last answer, at most 200 characters.
-        attempts: how many answers were asked for.
+        attempts: how many answers were requested.
         usage: the tokens of all of them.
     """
 
@@ -539,7 +539,7 @@ class StructuredOutputError(ModelError):
         return f"{words} (the last one starts {self.excerpt!r})" if self.excerpt else words
 
 
-# Tracebacks, reprs and pickles name an error by where users find it.
+# Tracebacks, reprs and pickles name an error by its public module.
 _OF_COMPAT = (WrongContextError, BridgeClosedError, CallCancelledError)
 for _thing in list(vars().values()):
     if isinstance(_thing, type) and issubclass(_thing, TrioAgentError):

@@ -18,28 +18,28 @@ Drive = Callable[[Emit, Show], Awaitable[object]]
 
 
 def open_event_stream(drive: Drive) -> AbstractAsyncContextManager[AsyncIterator[AgentEvent]]:
-    """Run *drive* in a task of its own, from the reader's first request on, and give what it pushes.
+    """Run *drive* in a task of its own, from the reader's first request on, and yield the events that it pushes.
 
-    It is a rendezvous: `emit` returns only when the reader asks for the event after, unless the turn ends with the
-    event. Pieces of an answer (`show`) are kept for the reader without holding the answer up. Leaving the block cancels
-    *drive*.
+    It is a rendezvous: `emit` returns only when the reader asks for the next event, or at once if the turn ends with
+    the event. Deltas of an answer (`show`) are queued for the reader without delaying the answer. Leaving the block
+    cancels *drive*.
 
     Raises:
         BaseException: what *drive* raises is raised to the reader when it asks for the next event. The block's own
-            exception comes out bare, with a clean-up error of *drive* as a note on it.
+            exception is raised unwrapped, with a clean-up error of *drive* as a note on it.
     """
     return _EventStreamManager(drive)
 
 
 class _EventStreamManager(AbstractAsyncContextManager[AsyncIterator[AgentEvent]]):
-    """No async generator: its frames and those of `asynccontextmanager` cost as much as the nursery itself."""
+    """No async generator: its frames and those of `asynccontextmanager` would cost as much as the nursery itself."""
 
     __slots__ = ("_drive", "_nursery_manager", "_stream")
 
     def __init__(self, drive: Drive) -> None:
         self._drive = drive
 
-    # Neither is interrupted, as the nursery's own, so that it is never left open.
+    # Neither is interrupted, like the nursery's own methods, so that the nursery is never left open.
     @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> AsyncIterator[AgentEvent]:
         self._nursery_manager = trio.open_nursery()
@@ -58,17 +58,17 @@ class _EventStreamManager(AbstractAsyncContextManager[AsyncIterator[AgentEvent]]
 
 
 class _EventStream(AsyncIterator[AgentEvent]):
-    """What the driver has pushed and the reader has not taken, and which of the two waits for the other.
+    """The events that the driver has pushed and the reader has not taken, and which of the two waits for the other.
 
-    Not a memory channel: one passes the scheduler for each event, though most events come several at a time.
+    Not a memory channel, which would take a scheduler pass for each event, though several usually arrive at once.
     """
 
     def __init__(self, drive: Drive, nursery: trio.Nursery) -> None:
         self._drive, self._nursery = drive, nursery
         self._events: deque[AgentEvent] = deque()
         self._started, self._ended, self._cancelled = False, False, False
-        self._driver: trio.lowlevel.Task | None = None  # that waits until the reader asks for more
-        self._reader: trio.lowlevel.Task | None = None  # that waits until there is something for it
+        self._driver: trio.lowlevel.Task | None = None  # waits until the reader asks for more
+        self._reader: trio.lowlevel.Task | None = None  # waits until there is an event for it
         self._error: BaseException | None = None
 
     async def __anext__(self) -> AgentEvent:
@@ -89,7 +89,7 @@ class _EventStream(AsyncIterator[AgentEvent]):
 
     async def _wait_for_driver(self) -> None:
         if self._reader is not None:
-            raise trio.BusyResourceError("another task is waiting for the next event of this chat already")
+            raise trio.BusyResourceError("another task is already waiting for the next event of this chat")
         self._reader = trio.lowlevel.current_task()
 
         def aborted(_: object) -> trio.lowlevel.Abort:
@@ -108,17 +108,17 @@ class _EventStream(AsyncIterator[AgentEvent]):
         if self._error is not None:
             error, self._error = self._error, None
             raise error
-        if self._cancelled:  # by a scope that the reader is shielded from
+        if self._cancelled:  # by a scope against which the reader is shielded
             raise trio.BrokenResourceError("the turn was cancelled")
         raise StopAsyncIteration
 
     def cancel(self) -> None:
-        """Stop the driver, if it goes on."""
+        """Stop the driver, if it is running."""
         if not self._ended:
             self._nursery.cancel_scope.cancel()
 
     def take_unread_error(self) -> BaseException | None:
-        """An error that the reader has not seen, but for that of an answer whose rest it did not ask for."""
+        """An error that the reader has not seen, except one of an answer whose rest it did not ask for."""
         return None if isinstance(self._error, ModelError) else self._error
 
     async def _run(self) -> None:
@@ -137,8 +137,8 @@ class _EventStream(AsyncIterator[AgentEvent]):
 
     async def _emit(self, event: AgentEvent) -> None:
         self._show(event)
-        if not _ends_turn(event):  # nothing comes after it that could wait
-            self._driver = trio.lowlevel.current_task()  # in the same step, so that no request can come between them
+        if not _ends_turn(event):  # after the last event there is nothing to wait for
+            self._driver = trio.lowlevel.current_task()  # in the same step, so that no request can come in between
 
             def aborted(_: object) -> trio.lowlevel.Abort:
                 self._driver = None
@@ -148,5 +148,5 @@ class _EventStream(AsyncIterator[AgentEvent]):
 
 
 def _ends_turn(event: AgentEvent) -> bool:
-    """Whether neither code runs nor the model is asked after *event*."""
+    """Whether *event* is the last: no code runs and no request is sent after it."""
     return isinstance(event, Replied) or (isinstance(event, Answered) and event.answer.ends_turn)

@@ -1,4 +1,4 @@
-"""What `Agent.stream_chat` gives, in order, while a turn goes on; and the same as JSON, in one versioned schema."""
+"""The events of `Agent.stream_chat`, in order, during a turn; and their JSON form, in one versioned schema."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from .sandbox import BlockResult
 
 @attrs.frozen
 class ContextTrimmed:
-    """The conversation has outgrown the model's context: it is asked without a part of it that it was shown before.
+    """The conversation has outgrown the model's context: the next request leaves out a part that was shown before.
 
     Attributes:
-        left_out: all that it is not shown.
+        left_out: everything that is left out.
     """
 
     left_out: LeftOut
@@ -30,10 +30,10 @@ class ContextTrimmed:
 
 @attrs.frozen
 class Answered:
-    """The model's answer is complete; what was shown as `Delta` pieces is now final.
+    """The model's answer is complete; the deltas shown so far are now final.
 
     Attributes:
-        finish_reason: the server's word ("stop", "length", …); "" if the generation was stopped early.
+        finish_reason: as sent by the server ("stop", "length", …); "" if the generation was stopped early.
     """
 
     answer: ParsedReply
@@ -43,14 +43,14 @@ class Answered:
 
 @attrs.frozen
 class CodeStarted:
-    """The answer's code starts to run."""
+    """The answer's code begins to run."""
 
     code: str
 
 
 @attrs.frozen
 class CodeResult:
-    """The code ended, and what it changed is saved or dropped."""
+    """The code ended, and its changes are saved or dropped."""
 
     result: BlockResult
 
@@ -83,13 +83,13 @@ _ERRORS: Mapping[str, type[ModelError]] = {
 def to_json(event: AgentEvent) -> dict[str, Any]:
     """*event* as plain JSON values: its fields, with ``schema`` and ``type``.
 
-    `from_json` makes the same event of it. An error of a class that is not ours becomes a `ModelError` with its words.
+    `from_json` restores the same event. An error of a foreign class becomes a `ModelError` with its text.
     """
     return {"schema": SCHEMA, "type": _NAMES[type(event)], **_converter.unstructure(event)}
 
 
 def from_json(value: object) -> AgentEvent:
-    """The event that `to_json` made *value* of.
+    """Restore the event that `to_json` encoded as *value*.
 
     Raises:
         InvalidInputError: it is no event, or one of another schema; ``what`` names the place in it.
@@ -130,7 +130,7 @@ def _is_plain(value: object) -> bool:
 
 
 def _shown(value: object) -> str:
-    """What is known of a value that may be anything, of any size and depth."""
+    """A short description of a value of any type, size and depth."""
     return short(value) if value is None or isinstance(value, str | int | float) else f"a {type(value).__name__}"
 
 

@@ -1,4 +1,4 @@
-"""Exception groups: what is in one, and which exception is raised when a block and its helper tasks both fail."""
+"""Exception groups: their leaves, and which exception is raised when a block and its helper tasks both fail."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import trio
 
 
 def leaves(error: BaseException) -> Iterator[BaseException]:
-    """The exceptions in a group, however deeply nested; of an exception that is no group, itself."""
+    """The exceptions in a group, however deeply nested; for an exception that is no group, itself."""
     if isinstance(error, BaseExceptionGroup):
         for inner in error.exceptions:
             yield from leaves(inner)
@@ -28,8 +28,8 @@ def without_cancelled(error: BaseException | None) -> BaseException | None:
 def body_first(body: BaseException | None, helpers: BaseException | None) -> BaseException | None:
     """The exception to raise when a block, the tasks that helped it, or both have failed; None if neither has.
 
-    The block's own exception comes first, bare, with the helpers' as a note on it. But what cancels a block (its
-    helpers' failure, or a scope around it) hides no error, and an ordinary error hides no KeyboardInterrupt.
+    The block's own exception comes first, unwrapped, with the helpers' as a note on it. But the cancellation of a block
+    (by its helpers' failure, or a scope around it) hides no error, and an ordinary error hides no KeyboardInterrupt.
     """
     helpers = without_cancelled(helpers)
     if helpers is None:
@@ -49,7 +49,7 @@ async def open_helper_nursery() -> AsyncIterator[trio.Nursery]:
     """A nursery for tasks that help the block: they are cancelled when it ends, however it ends.
 
     Raises:
-        BaseException: the block's own comes out bare (see `body_first`).
+        BaseException: the block's own exception, unwrapped (see `body_first`).
         BaseExceptionGroup: what the tasks raised, which cancelled the block.
     """
     body: BaseException | None = None

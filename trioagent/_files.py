@@ -1,4 +1,4 @@
-"""Paths as users write them, and files and folders of our own: written whole or not at all, and removed."""
+"""Paths as users write them; atomic writes and removal of our own files and folders."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ._errors import InvalidInputError
 
 RENAME_NOREPLACE, RENAME_EXCHANGE = 1, 2
 CANNOT_RENAME = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
-"""What `renameat2` raises where the file system has no such operation."""
+"""The error numbers of `renameat2` on a file system without such an operation."""
 _AT_FDCWD = -100
 
 
@@ -31,7 +31,7 @@ def user_path(path: str | os.PathLike[str], what: str) -> Path:
 
 
 def write_whole(path: Path, data: bytes, *, sync: bool = False) -> None:
-    """Put *data* in the place of whatever *path* holds; on failure that stays as it was.
+    """Replace the file at *path* with *data*, atomically; on failure it is unchanged.
 
     Args:
         path: the file; its folder must exist.
@@ -39,8 +39,8 @@ def write_whole(path: Path, data: bytes, *, sync: bool = False) -> None:
         sync: flush the file, and then its folder, to the disk, so that the new content survives a power cut.
 
     Raises:
-        OSError: the system refused. If only the flush of the folder failed, the new content is there already, but a
-            power cut may still bring back the old one.
+        OSError: the system refused. If only the flush of the folder failed, the new content is in place, but a
+            power cut may still restore the old one.
     """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
@@ -64,17 +64,17 @@ def remove_tree(path: Path) -> None:
 
 
 def replace_folder(new: Path, old: Path) -> None:
-    """Put folder *new* in the place of *old* at one instant, and remove what *old* was. Synchronous.
+    """Replace folder *old* with *new* atomically, and remove the old one. Synchronous.
 
-    Where the file system cannot let two names change places, *old* is missing for a moment; if the process dies in it,
-    what *old* was is found beside it under a name that begins with a dot and ends in ``.old``.
+    On a file system that cannot exchange two names, *old* is missing for a moment; if the process dies then,
+    the old folder is beside it under a name that begins with a dot and ends in ``.old``.
 
     Args:
         new: a folder in the same file system as *old*.
         old: a folder, or nothing yet.
 
     Raises:
-        OSError: the system refused, and *old* is as it was.
+        OSError: the system refused, and *old* is unchanged.
     """
     try:
         new.rename(old)
@@ -100,7 +100,7 @@ def replace_folder(new: Path, old: Path) -> None:
 
 
 def renameat2(dir_fd: int, name: str, new_dir_fd: int, new_name: str, flags: int) -> None:
-    """renameat2(2), which Python's os module has not.
+    """renameat2(2), which is not in Python's os module.
 
     Raises:
         OSError: with a number of `CANNOT_RENAME` if the system or the file system has no such operation.
@@ -115,7 +115,7 @@ def renameat2(dir_fd: int, name: str, new_dir_fd: int, new_name: str, flags: int
 
 @cache
 def libc() -> Any:
-    """The C library, for system calls that Python's os module has not."""
+    """The C library, for system calls that are not in Python's os module."""
     return ctypes.CDLL(None, use_errno=True)
 
 

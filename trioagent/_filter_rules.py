@@ -1,8 +1,8 @@
-"""``<filter>`` rules that programs append to a message: which of them code can enforce, and which the model is told of.
+"""``<filter>`` rules that programs append to a message: which of them code enforces, and which only the model can.
 
 The programs of the memory-agent family end a message with ``<filter>`` and rules in plain words, such as "Do not reveal
-e-mail addresses" or "Never mention [[entities/ada]]". What a rule withholds is known to code where it names notes,
-quotes words, or speaks of something with a shape of its own, such as an e-mail address. All rules reach the model.
+e-mail addresses" or "Never mention [[entities/ada]]". Code can enforce a rule that names notes, quotes words, or
+speaks of values with a recognisable format, such as an e-mail address. All rules reach the model.
 """
 
 from __future__ import annotations
@@ -91,12 +91,12 @@ _OWN_NUMBERS = ("phone numbers", "card and account numbers", "identity numbers")
 
 @attrs.frozen(kw_only=True)
 class FilterRules:
-    """What the rules of a message come to.
+    """The parsed rules of a message.
 
     Attributes:
         rules: each rule, as it was written.
-        enforced: of them, those that code enforces, with what it withholds.
-        chat_filter: for `Agent.chat`; all of the rules reach the model by its instruction.
+        enforced: the rules that code enforces, with what each withholds.
+        chat_filter: for `Agent.chat`; its instruction gives all of the rules to the model.
     """
 
     rules: tuple[str, ...]
@@ -105,18 +105,19 @@ class FilterRules:
 
     @property
     def unenforced(self) -> tuple[str, ...]:
-        """The rules that only the model can keep."""
+        """The rules that only the model can follow."""
         return tuple(rule for rule in self.rules if rule not in self.enforced)
 
 
 def filter_of(message: str, besides: ChatFilter | None = None) -> FilterRules | None:
-    """What the ``<filter>`` in a message withholds; None if it has none, or one without rules.
+    """Parse the ``<filter>`` in a message; None if it has none, or one without rules.
 
-    A rule that says what may be told ("only", "except") is the model's to keep from there on: code does not guess.
+    From the point where a rule says what may be told ("only", "except"), only the model can follow it: code does not
+    guess.
 
     Args:
-        message: what the user says.
-        besides: a filter that holds in any case; the message's rules only add to it.
+        message: the user's message.
+        besides: a filter that applies in any case; the message's rules only add to it.
     """
     rules = tuple(rule for match in _FILTER.finditer(message) for rule in _rules(match[1]))
     if not rules:
@@ -148,7 +149,7 @@ def filter_of(message: str, besides: ChatFilter | None = None) -> FilterRules | 
 
 
 def _rules(text: str) -> Iterator[str]:
-    """The rules of a list, one a line, which may go on in further lines; or of one paragraph."""
+    """The rules of a list, one a line, which may continue on further lines; or of one paragraph."""
     lines = [line for line in text.splitlines() if line.strip()]
     if not any(_BULLET.match(line) for line in lines):
         yield from (line.strip() for line in lines)
@@ -202,5 +203,5 @@ def _shapes(rule: str) -> Iterator[tuple[str, str]]:
         if name == "street addresses" and re.search(r"\b(?:e-?mail|web|ip)\s+address", rule, re.IGNORECASE):
             continue
         if name == "numbers" and special:
-            continue  # it says which
+            continue  # the rule names it itself
         yield name, _SHAPES[name][1]

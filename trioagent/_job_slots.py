@@ -1,8 +1,8 @@
-"""Job slots: how many jobs run at once, and who comes first when some that had given theirs up come back.
+"""Job slots: how many jobs run at once, and in which order jobs that had given theirs up get one again.
 
-A `trio.CapacityLimiter` serves in order of asking. After an outage all jobs ask at once, and again after the next one,
-so that each would run for a while and none would be done before all are. Here jobs that began earlier come first, so
-that as few as possible are under way at any time.
+A `trio.CapacityLimiter` serves in order of arrival. After an outage all jobs ask at once, and again after the next one,
+so each would run for a while and none would end before all do. Here jobs that began earlier come first, so
+that as few as possible are in progress at any time.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class JobSlot:
     """Permission for one job to run.
 
     Attributes:
-        order: of the job's beginning; infinite until it has begun, so that all that have come first.
+        order: of the job's beginning; infinite until it has begun, so that jobs that have begun come first.
     """
 
     order: float = math.inf
@@ -35,10 +35,10 @@ class _SlotWaiter:
 
 
 class JobSlots:
-    """So many slots, or infinitely many.
+    """A number of slots, or infinitely many.
 
     Attributes:
-        idle: slots that are held for jobs that have not come yet.
+        idle: slots that are held for jobs that have not arrived yet.
     """
 
     def __init__(self, total: float) -> None:
@@ -50,7 +50,7 @@ class JobSlots:
 
     @property
     def total(self) -> float:
-        """How many there are; may be set. While more are held, none is granted."""
+        """How many there are; settable. While more are held, none is granted."""
         return self._total
 
     @total.setter
@@ -70,12 +70,12 @@ class JobSlots:
     async def acquire(self, slot: JobSlot) -> None:
         """Wait for *slot*; those of jobs that began earlier come first, even if they ask in the same tick only.
 
-        A job that has begun takes the slot of one that has not come yet, if no other is free.
+        A job that has begun takes the slot of one that has not arrived yet, if no other is free.
         """
         waiter = _SlotWaiter(slot.order, next(self._numbers), slot)
         heapq.heappush(self._waiters, waiter)
         try:
-            await trio.lowlevel.checkpoint()  # whoever asks in this tick has asked then
+            await trio.lowlevel.checkpoint()  # by then all requests of this tick are queued
             self._grant()
             await waiter.granted.wait()
         except BaseException:
@@ -87,7 +87,7 @@ class JobSlots:
             raise
 
     def release(self, slot: JobSlot) -> None:
-        """Give *slot* back, if it is held."""
+        """Release *slot*, if it is held."""
         self._held.discard(slot)
         self._grant()
 

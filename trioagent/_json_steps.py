@@ -1,4 +1,4 @@
-"""JSON from elsewhere, decoded in steps (see `_steps`).
+"""Foreign JSON, decoded in steps (see `_steps`).
 
 Small texts go to `json` as a whole, which is many times faster; larger ones to a decoder that takes them value by value
 and yields after each `STEP_NAMES` values or `STEP_BYTES` characters. Both accept the same texts.
@@ -20,7 +20,7 @@ MAX_DEPTH = 100
 """Levels of lists and objects."""
 _AS_DEEP_AS_JSON = 1000
 CONTAINER = 4
-"""What a list or an object counts as, in values: every full garbage collection looks at each of them, in one step."""
+"""The number of values that a list or object counts as: every full garbage collection visits them all in one step."""
 
 _scanstring: Callable[[str, int, bool], tuple[str, int]] = json.decoder.scanstring  # type: ignore[attr-defined]
 _SPACE = re.compile(r"[ \t\n\r]*")
@@ -31,7 +31,7 @@ _HIGH = re.compile(r"\\u[dD][89abAB]")
 _WORDS: dict[str, object] = {"t": True, "f": False, "n": None}
 _SPELLED = {"t": "true", "f": "false", "n": "null"}
 _PAIR = 12  # characters of two escape sequences that make one character
-_PIECES = (1024, 16 * 1024)  # characters of a string that are looked at before a whole step of it is
+_PIECES = (1024, 16 * 1024)  # characters of a string that are scanned before a whole step is
 
 
 def decode_steps(
@@ -42,16 +42,16 @@ def decode_steps(
     surrogates: bool = True,
     strict: bool = True,
 ) -> Steps[Any]:
-    """The value that *data*, UTF-8 or text, stands for.
+    """Decode *data*, UTF-8 or text.
 
     Args:
-        max_values: strings, numbers, keys and the like that it may have; a list or object counts as CONTAINER of them.
+        max_values: how many strings, numbers, keys and so on it may have; a list or object counts as CONTAINER of them.
         max_depth: levels of lists and objects.
         surrogates: whether strings may hold lone surrogates, which have no UTF-8 form.
-        strict: refuse doubled keys (else the last one counts), and numbers that are not finite, such as ``NaN``.
+        strict: refuse duplicate keys (else the last one counts), and numbers that are not finite, such as ``NaN``.
 
     Raises:
-        ValueError: not JSON, or bad UTF-8, or more than is allowed.
+        ValueError: not JSON, or bad UTF-8, or above a limit.
     """
     if len(data) <= STEP_BYTES and _most_values(data) <= min(STEP_NAMES, max_values):
         return _decode_small(data, max_depth, surrogates, strict)
@@ -60,7 +60,7 @@ def decode_steps(
 
 
 def decode_in_thread(data: str | bytes) -> Any:
-    """What ``json.loads(data)`` gives, but a step at a time: a thread that decodes does not hold up the event loop.
+    """The same value as ``json.loads(data)``, but decoded in steps, so that the thread does not block the event loop.
 
     Raises:
         ValueError: not JSON, or nested too deep.
@@ -69,7 +69,7 @@ def decode_in_thread(data: str | bytes) -> Any:
 
 
 def _most_values(data: bytes | str) -> int:
-    """No fewer than *data* has: a value or a key is the first of all or follows one of these."""
+    """An upper bound of the values in *data*: a value or a key is the first of all or follows one of these."""
     if isinstance(data, str):
         return 1 + data.count(",") + data.count("[") + data.count("{") + data.count(":")
     return 1 + data.count(b",") + data.count(b"[") + data.count(b"{") + data.count(b":")
@@ -147,7 +147,7 @@ def text_steps(data: bytes, encoding: str = "utf-8", errors: str = "strict") -> 
 
 
 class _Decoder:
-    """One text. A list or an object that is not yet complete is on the stack, with the key that its next value has."""
+    """Decodes one text. Incomplete lists and objects are on the stack, each with the key of its next value."""
 
     def __init__(self, text: str, max_values: float, max_depth: int, surrogates: bool, strict: bool) -> None:
         self._text, self._at = text, 0
@@ -180,7 +180,7 @@ class _Decoder:
             if self._values >= STEP_NAMES or self._at - self._step_start >= STEP_BYTES:
                 self._values, self._step_start = 0, self._at
                 yield
-            # It is complete, and with it perhaps what it is in.
+            # The value is complete, and with it perhaps its container.
             while stack:
                 container, key = stack[-1]
                 if isinstance(container, dict):
@@ -285,7 +285,7 @@ def _between_escapes(text: str, start: int, end: int) -> int:
     """The last place, *end* or a little before it, where no escape sequence and no pair of them is cut in two.
 
     Args:
-        start: where no sequence is cut either.
+        start: a place where no sequence is cut.
     """
     at = text.find("\\", max(start, end - 2 * _PAIR), end)
     if at < 0 or end == len(text):

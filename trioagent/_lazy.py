@@ -13,10 +13,10 @@ def lazy_names(package: str, places: Mapping[str, str]) -> Callable[[str], objec
 
     Args:
         package: its name.
-        places: by module of the package, the names that it gives to the package, separated by blanks.
+        places: by module of the package, the names that the package takes from it, separated by blanks.
 
     Returns:
-        A function that imports what is asked for (such a name, or a public module of *places*) and keeps it, serves
+        A function that imports the requested name (one of those, or a public module of *places*) and caches it, serves
         names of the last release with a DeprecationWarning, and raises AttributeError for all others.
     """
     modules = {name: module for module, names in places.items() for name in names.split()}
@@ -41,15 +41,15 @@ def _imported(package: str, module: str, name: str) -> object:
     try:
         found: object = getattr(import_module(f"{package}.{module}"), name)
     except (ImportError, AttributeError):
-        platform: str = sys.platform  # which a type checker takes for the one that it runs on
+        platform: str = sys.platform  # a type checker assumes the platform that it runs on
         if platform != "win32":
             raise
-        return _refusing(name)  # what it needs of POSIX is not there
+        return _refusing(name)  # it needs POSIX
     return found
 
 
 def _refusing(name: str) -> Callable[..., NoReturn]:
-    """Stands for a name that Windows cannot have, so that a program that imports it comes to read why."""
+    """A placeholder for a name that cannot exist on Windows, so that a program can import it and get the reason."""
 
     def refuse(*args: object, **kwargs: object) -> NoReturn:
         from ._errors import SandboxUnavailableError
@@ -62,15 +62,15 @@ def _refusing(name: str) -> Callable[..., NoReturn]:
 
 
 def _claim(value: object, package: str) -> None:
-    """Make *value* say that it is of *package*: where users find it, not where it happens to be defined."""
+    """Set the module of *value* to *package*: where users find it, not where it is defined."""
     module = getattr(value, "__module__", None)
     if not isinstance(module, str) or not module.startswith(f"{package}."):
         return  # a type alias
     if isinstance(value, type):
-        # Annotations are texts, which are looked up in the module of the class: so that is done before.
+        # Annotations are strings, resolved in the module of the class, so resolve them before the module changes.
         names = vars(sys.modules[module])
         if hasattr(value, "__attrs_attrs__"):
-            import attrs  # loaded already: the class is made with it
+            import attrs  # loaded already: attrs made the class
 
             attrs.resolve_types(value, names)
         hints = get_type_hints(value, names)

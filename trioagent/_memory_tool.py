@@ -1,6 +1,6 @@
 """`MemoryTool`: Anthropic's memory tool over a memory, so that Claude writes into the same notes as agents do.
 
-The commands, and the words of their results, are those of the tool's documentation (type ``memory_20250818``).
+The commands, and the texts of their results, are those of the tool's documentation (type ``memory_20250818``).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .tools import NoteText, Version, version_of
 ROOT = "/memories"
 MAX_LINES = 999_999
 _ORIGIN = CommitOrigin(author="memory tool")
-_SNIPPET = 4  # lines shown before and after what was changed
+_SNIPPET = 4  # lines shown before and after the changed ones
 _LEFT_OUT = "node_modules"
 _MISSING = "The path {path} does not exist. Please provide a valid path."
 _COMMANDS: Mapping[str, tuple[str, ...]] = {
@@ -33,14 +33,14 @@ _CommandPlan = tuple[ChangeSet, Mapping[str, Version | None], str]
 
 
 class _RefusedCommand(Exception):
-    """A command cannot be done; ``str()`` is the result for the model."""
+    """A command was refused; ``str()`` is the result for the model."""
 
 
 class MemoryTool:
-    """Carries out the commands of Anthropic's memory tool: ``view, create, str_replace, insert, delete, rename``.
+    """Executes the commands of Anthropic's memory tool: ``view, create, str_replace, insert, delete, rename``.
 
     Each command that changes something is one commit of the memory, within its policy and limits, and in its history
-    if one is kept. The results are texts for the model, errors too: nothing is raised for what a model says wrong.
+    if one is kept. Results and errors are texts for the model: nothing is raised for a mistake of the model.
 
     ::
 
@@ -52,10 +52,10 @@ class MemoryTool:
 
     Args:
         memory: the notes, which are the model's ``/memories``; or their folder.
-        origin: whose the changes are, for the history.
+        origin: the author of the changes, for the history.
 
     Raises:
-        MemoryPathError: the path cannot be one.
+        MemoryPathError: the path cannot be that of a memory.
     """
 
     name = "memory"
@@ -66,13 +66,13 @@ class MemoryTool:
         self._store = NoteStore(self.memory, origin=origin)
 
     async def run(self, command: Mapping[str, Any]) -> str:
-        """Carry out a command, as a ``tool_use`` block has it in its ``input``; returns the result for the model.
+        """Execute a command, the ``input`` of a ``tool_use`` block; returns the result for the model.
 
-        Cancelling: a commit that has begun ends, all or nothing.
+        Cancelling: a commit that has begun completes.
 
         Raises:
             MemoryPathError: the memory's folder cannot be used.
-            MemoryStorageError: this process is out of what it takes, such as file descriptors.
+            MemoryStorageError: this process has run out of a resource, such as file descriptors.
         """
         await trio.lowlevel.checkpoint()
         try:
@@ -96,7 +96,7 @@ class MemoryTool:
         return trio.run(self.run, command)
 
     async def _run(self, command: Mapping[str, Any]) -> str:
-        async with self.memory.lease():  # which makes the folder
+        async with self.memory.lease():  # creates the folder
             pass
         match command["command"]:
             case "view":
@@ -175,7 +175,7 @@ class MemoryTool:
 
 
 def _checked(command: object) -> Mapping[str, Any]:
-    """The command, if it has what it takes."""
+    """The command, if it is complete."""
     name = command.get("command") if isinstance(command, Mapping) else command
     if not isinstance(command, Mapping) or not isinstance(name, str) or name not in _COMMANDS:
         raise _RefusedCommand(f"Error: Unknown command {name!r:.100}; use one of {', '.join(_COMMANDS)}")
@@ -255,7 +255,7 @@ def _encoded(text: str, argument: str) -> bytes:
 
 
 def _inside(vault: Vault, folder: str) -> tuple[list[str], list[str]]:
-    """The files and folders below *folder*, itself among these."""
+    """The files and folders below *folder*, including itself."""
     start = f"{folder}/"
     files = [path for path in vault.sizes() if path.startswith(start)]
     return files, [path for path in vault.folders() if path == folder or path.startswith(start)]

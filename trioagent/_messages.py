@@ -1,4 +1,4 @@
-"""What is said: messages, usage, and an agent's response."""
+"""Messages, usage, and an agent's response."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ChatMessage:
     """One message of a conversation.
 
     ``role`` is set when the message is made, never guessed from its text: a block's result has role ``tool`` here and
-    in saved files, and goes over the wire as ``user``, which is what memory-agent models were trained on.
+    in saved files, and is sent as ``user``, which is what memory-agent models were trained on.
     """
 
     role: Role
@@ -28,9 +28,9 @@ class ChatMessage:
 
     @cached_property
     def as_json(self) -> bytes:
-        """The content as the inside of a JSON string, in UTF-8. Made once: a history is sent again at every turn.
+        """The content as the inside of a JSON string, in UTF-8. Cached, since a history is sent again at every turn.
 
-        Lone surrogates, which a file name can bring in, have no UTF-8 form: they become "?".
+        Lone surrogates, which may come from a file name, have no UTF-8 form: they become "?".
         """
         return encode_basestring(self.content)[1:-1].encode(errors="replace")
 
@@ -42,10 +42,10 @@ class Usage:
     Attributes:
         prompt_tokens: tokens read by the model.
         completion_tokens: tokens written by the model.
-        estimated: True if any part was estimated at four characters a token, because the server did not say (an answer
-            that we stopped early carries no count).
-        requests: HTTP requests sent, with retries.
-        cost: what the server says it costs, in its own currency; 0 if it does not say.
+        estimated: True if any part was estimated at four characters a token, because the server did not report it (an
+            answer that we stopped early has no count).
+        requests: HTTP requests sent, including retries.
+        cost: as reported by the server, in its own currency; 0 if it does not report one.
     """
 
     prompt_tokens: int = 0
@@ -56,7 +56,7 @@ class Usage:
 
     @classmethod
     def estimate(cls, messages: Sequence[ChatMessage], completion_chars: int, *, requests: int = 1) -> Usage:
-        """What a server that gave no count has probably used, at `CHARS_PER_TOKEN`."""
+        """The probable usage at a server that reported none, at `CHARS_PER_TOKEN`."""
         prompt_chars = sum([len(message.content) for message in messages])
         return cls(
             prompt_tokens=-(-prompt_chars // CHARS_PER_TOKEN),
@@ -81,11 +81,11 @@ class Usage:
 
 @attrs.frozen(kw_only=True)
 class LeftOut:
-    """What a model is not shown of its conversation, because that has outgrown the model's context.
+    """The part of its conversation that a model is not shown, because the conversation has outgrown its context.
 
     Attributes:
-        results: results of blocks, each with a note in its place.
-        messages: messages of the user, each with all that it led to.
+        results: results of blocks, each replaced by a note.
+        messages: messages of the user, each with everything it led to.
         turns: answers to messages that are still shown, each with its result.
     """
 
@@ -108,23 +108,23 @@ class LeftOut:
 
 @attrs.frozen(kw_only=True)
 class AgentResponse:
-    """What one ``chat`` came to.
+    """The result of one ``chat``.
 
     Attributes:
         thoughts: the last turn's ``<think>`` text.
         python_block: the code of the last block that ran in this chat, or "".
-        reply: the words for the user; empty if ``stop_reason`` is not "reply".
+        reply: the text for the user; empty if ``stop_reason`` is not "reply".
         usage: tokens over all turns of this chat.
         turns: how many model answers this chat took.
-        stop_reason: "reply", "max_tool_turns" when the model went on writing code past its allowance, or "cut" when its
-            last answer was cut by a token limit or a content filter and no tool turn was left to ask again.
-        repairs: how often each kind of repair was needed to read the model's answers, by name (see the reply protocol
+        stop_reason: "reply", "max_tool_turns" if the model still wrote code when its tool turns were used up, or "cut"
+            if its last answer was cut by a token limit or a content filter and no tool turn was left to ask again.
+        repairs: how often each kind of repair was needed to parse the model's answers, by name (see the reply protocol
             in docs/reference.md).
         blocks_saved: how many blocks changed the notes.
         tier: the sandbox tier that ran the blocks, or "" if none ran.
-        partial: if ``stop_reason`` is "cut", the text of the cut answer: of its reply, or all if it came to none.
-        finish_reasons: the server's finish reason of each answer; "" where the generation was stopped early.
-        left_out: what the model was not shown any more of the conversation, when it was asked last.
+        partial: if ``stop_reason`` is "cut", the text of the cut answer: its reply, or the whole text if it had none.
+        finish_reasons: the server's finish reason of each answer; "" if the generation was stopped early.
+        left_out: the part of the conversation that the model was not shown in the last request.
     """
 
     thoughts: str

@@ -1,8 +1,8 @@
-"""How a family of models was trained to be told things: the shape of a block's result, hints, and the system prompt.
+"""The formats that families of models were trained on: a block's result, hints, and the system prompt.
 
 The memory-agent family has two versions. One shows a block's result as ``({'name': 'value'}, 'error')``, the other
 (driaforall/mem-agent) as ``{'name': 'value'}``, and ``({'name': 'value'}, {error})`` after an error; models of the
-second were never given a hint outside of a result. A model's name decides which one it gets, unless settings do.
+second were never given a hint outside a result. A model's name selects the profile, unless settings do.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ class ModelProfile:
 
     Attributes:
         name: recorded with every conversation.
-        models: globs over models' names, in lower case; a model that fits gets this profile.
+        models: globs over models' names, in lower case; a model that matches gets this profile.
         result_shape: "pair" for ``({'name': 'value'}, 'error')``; "values" for ``{'name': 'value'}``, or
             ``({'name': 'value'}, {error})``.
-        hints: how an answer that cannot be used is answered: "text" as plain words, "result" as a block's error.
+        hints: the format of a hint after an unusable answer: "text" as plain words, "result" as a block's error.
     """
 
     name: str
@@ -37,9 +37,9 @@ class ModelProfile:
     hints: Literal["text", "result"] = "text"
 
     def format_result(self, values: Mapping[str, str], error: str, printed: str = "") -> str:
-        """The message that tells the model a block's result.
+        """The message with a block's result for the model.
 
-        Printed text, for which the shapes have no field, is added under a key that is no valid variable name.
+        Printed text, for which these formats have no field, is added under a key that is no valid variable name.
 
         Args:
             values: reprs of the block's variables.
@@ -66,7 +66,7 @@ PROFILES: Mapping[str, ModelProfile] = {profile.name: profile for profile in (DE
 
 
 def profile_for(model: str, chosen: str | None = None) -> ModelProfile:
-    """The profile called *chosen*, or the one that fits the name *model*.
+    """The profile called *chosen*, or the one that matches the name *model*.
 
     Raises:
         InvalidInputError: there is no profile of that name.

@@ -1,4 +1,4 @@
-"""How model servers are reached: proxies and certificate authorities. The environment is passed in."""
+"""Connections to model servers: proxies and certificate authorities. The environment is passed in."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def _entries(value: str | Iterable[str]) -> tuple[str, ...]:
 
 @attrs.frozen(kw_only=True)
 class NetworkConfig:
-    """How model servers are reached.
+    """How to connect to model servers.
 
     Attributes:
         http_proxy, https_proxy: the proxy's URL for servers at http:// and at https:// addresses; None for a direct
-            connection. It may hold a user name and a password, and is never part of a repr. SOCKS proxies are refused
-            when one would be used.
-        no_proxy: servers that are reached directly: names (of all their subdomains too), addresses, and networks such
-            as ``10.0.0.0/8``, each with or without a port; ``*`` for all.
-        ca_file, ca_dir: trusted certificate authorities (PEM; a folder as ``c_rehash`` makes it) in place of the public
+            connection. It may contain a user name and a password, and is never part of a repr. SOCKS proxies are
+            refused when one would be used.
+        no_proxy: servers that are reached directly: names (including all their subdomains), addresses, and networks
+            such as ``10.0.0.0/8``, each with or without a port; ``*`` for all.
+        ca_file, ca_dir: trusted certificate authorities (PEM; a folder as made by ``c_rehash``) in place of the public
             ones.
     """
 
@@ -41,10 +41,10 @@ class NetworkConfig:
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> NetworkConfig:
-        """What *env* says: ``HTTP_PROXY``, ``HTTPS_PROXY``, ``ALL_PROXY``, ``NO_PROXY`` and ``SSL_CERT_FILE``/``_DIR``.
+        """Read ``HTTP_PROXY``, ``HTTPS_PROXY``, ``ALL_PROXY``, ``NO_PROXY`` and ``SSL_CERT_FILE``/``_DIR`` from *env*.
 
-        The variables in lower case count first, and empty ones do not count. ``HTTP_PROXY`` in upper case is ignored
-        in a CGI program, where it is a header of the client's.
+        The variables in lower case take precedence, and empty ones are ignored. ``HTTP_PROXY`` in upper case is ignored
+        in a CGI program, where it is a header of the client.
         """
 
         def first(*names: str) -> str | None:
@@ -95,12 +95,12 @@ class NetworkConfig:
 
 
 def _covers(entry: str, host: str, port: int) -> bool:
-    """Whether an entry of NO_PROXY means the server at *host* and *port*."""
+    """Whether an entry of NO_PROXY matches the server at *host* and *port*."""
     if entry == "*":
         return True
     address = _address(host)
     if address is not None:
-        with contextlib.suppress(ValueError):  # the entry is no address or network, or has a port
+        with contextlib.suppress(ValueError):  # the entry is not an address or network, or has a port
             return address in ip_network(entry.strip("[]"), strict=False)
     name, colon, wanted = entry.rpartition(":")
     if colon and wanted.isdecimal():

@@ -29,7 +29,7 @@ _TENS = {
         range(20, 100, 10), "twenty thirty forty fifty sixty seventy eighty ninety".split(), strict=True
     )
 }
-# "second" is a time as well; behind a ten it is none.
+# "second" is a unit of time as well, but not after a ten.
 _ORDINAL_UNITS = {
     word: number
     for number, word in enumerate(
@@ -39,7 +39,7 @@ _ORDINAL_UNITS = {
     )
 }
 _ORDINALS_ALONE = {**_ORDINAL_UNITS, **{f"{word[:-1]}ieth": number for word, number in _TENS.items()}}
-_ORDINALS: Mapping[str, Mapping[str, int]] = {  # by what stands before them
+_ORDINALS: Mapping[str, Mapping[str, int]] = {  # by the word before them
     "tens": {"first": 1, "second": 2} | {word: number for word, number in _ORDINAL_UNITS.items() if number < 10},
     **dict.fromkeys(("", "hundred", "and"), _ORDINALS_ALONE),
 }
@@ -74,7 +74,7 @@ def with_ascii_digits(text: str) -> str:
 
 
 def readings(number: str) -> list[str]:
-    """What a written number can mean, in one spelling each: "1,200" is 1200, or 1.2 where a comma is decimal."""
+    """All possible meanings of a written number, in one spelling each: "1,200" is 1200, or 1.2 with a decimal comma."""
     found = []
     if _GROUPED.fullmatch(number):
         found.append(_plain(re.sub(r"\D", "", number)))
@@ -87,8 +87,8 @@ def readings(number: str) -> list[str]:
     return [_plain(re.sub(r"\D", "", whole) + separator + fraction)]
 
 
-# Numbers that other languages say in two words or more, the larger one first ("vingt-cinq", "treinta y cinco"). Each
-# is said so in one language, and means nothing else in the others.
+# Numbers of two words or more in other languages, the larger one first ("vingt-cinq", "treinta y cinco"). Each
+# word is a number in one language, and means nothing else in the others.
 _TENS_ELSEWHERE = {
     word: number
     for words in (
@@ -107,9 +107,9 @@ _JOINED_BY = ("et", "y", "e")
 
 
 def spelled_number(words: Sequence[str], start: int) -> tuple[int, int]:
-    """The number that *words* say from *start* on, and how many of them it takes; 0 of them if they say none.
+    """The number in *words* from *start* on, and how many of them it takes; 0 of them if there is none.
 
-    Of languages other than English it reads what takes two words or more; `WORDS` has the others.
+    In languages other than English it reads only numbers of two words or more; `WORDS` has the others.
     """
     number, count = _english_number(words, start)
     return (number, count) if count else _number_elsewhere(words, start)

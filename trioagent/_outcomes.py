@@ -1,4 +1,4 @@
-"""What jobs and agents that run together come to."""
+"""Outcomes of jobs and agents that run together."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 @attrs.frozen
 class JobDone(Generic[T_co]):
-    """The job ended well."""
+    """The job succeeded."""
 
     key: str
     value: T_co
@@ -47,10 +47,10 @@ class AgentFailure:
     """One agent's failure among those of `run_agents`.
 
     Attributes:
-        index: its place in both lists.
+        index: its position in both lists.
         agent: None once pickled: an agent belongs to the runtime of its process.
-        message: what was said to it.
-        error: what its chat raised.
+        message: the message to it.
+        error: the error of its chat.
         memory_path: its notes.
     """
 
@@ -65,10 +65,10 @@ class AgentFailure:
 
 
 class AgentsFailedError(ExceptionGroup[Exception]):
-    """What went wrong in `run_agents`; its members are the agents' own errors, for ``except*``.
+    """The failures of `run_agents`; its members are the agents' own errors, for ``except*``.
 
     Attributes:
-        failures: the same errors with agent, message and place in the lists.
+        failures: the same errors with agent, message and position in the lists.
     """
 
     failures: tuple[AgentFailure, ...]

@@ -30,7 +30,7 @@ _LANGUAGE_LINE = re.compile(r"\A[ \t]*(python3?|py)[ \t]*\r?\n", re.IGNORECASE)
 Kind = Literal["think", "code", "reply"]
 
 PARSER_VERSION = 3
-"""Goes up whenever an answer may be read otherwise than before; journals keep it with each answer that they hold."""
+"""Incremented whenever an answer may be parsed differently than before; journals store it with each answer."""
 
 
 @attrs.frozen
@@ -46,7 +46,7 @@ class ParsedReply:
     """A parsed answer.
 
     Attributes:
-        thoughts, code, reply: cleaned; "" where the answer has none.
+        thoughts, code, reply: cleaned; "" if the answer has none.
         text: the answer up to its end (see `_reply_parser`); it goes into the history.
         repairs: how often each repair of `REPAIRS` was needed.
         partial: the text of a reply that was cut, or "".
@@ -71,17 +71,17 @@ class ParsedReply:
 
     @property
     def ends_turn(self) -> bool:
-        """Whether it is the last answer to a message: a reply, and no code to run before it stands."""
+        """Whether it is the last answer to a message: a reply, and no code that has to run first."""
         return bool(self.reply and not self.code)
 
 
 def _dedented(code: str) -> str:
-    """As `textwrap.dedent`, in one look at each line: its patterns take time in the square of a long run of blanks."""
+    """As `textwrap.dedent`, in one pass over each line: its patterns take quadratic time for a long run of blanks."""
     lines = code.split("\n")
     filled = [line for line in lines if line.strip(" \t")]
     if not filled:
         return "\n" * (len(lines) - 1)
-    shortest, longest = min(filled), max(filled)  # what the first and the last in order have in common, all have
+    shortest, longest = min(filled), max(filled)  # the common prefix of the first and the last in order is that of all
     margin = 0
     while margin < len(shortest) and shortest[margin] in " \t" and shortest[margin] == longest[margin]:
         margin += 1
@@ -89,7 +89,7 @@ def _dedented(code: str) -> str:
 
 
 def clean_code(raw: str) -> tuple[str, list[str]]:
-    """The code without fences and indentation that models put around it, and the names of the repairs applied."""
+    """The code without the fences and indentation that models put around it, and the names of the repairs applied."""
     repairs = []
     code = raw.replace("\r\n", "\n").strip("\n")
     if _LANGUAGE_LINE.match(code + "\n") and not _FENCE.match(code):

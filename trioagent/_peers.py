@@ -1,4 +1,4 @@
-"""Who is at the other end of a Unix socket: its mode says who may connect only where the file system keeps modes."""
+"""Who is at the other end of a Unix socket: its mode restricts access only if the file system keeps modes."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class _Socket(Protocol):
 
 
 def is_own_peer(connected: _Socket) -> bool:
-    """Whether the peer runs as this user or as root. Of one that listens, whoever made it listen counts.
+    """Whether the peer runs as this user or as root. For a listening socket, its creator counts.
 
-    Where the system does not say, this is true: then the socket's mode is all that there is.
+    If the system cannot tell, this is true: then the socket's mode is the only protection.
     """
     if not hasattr(socket, "SO_PEERCRED"):
         return True

@@ -1,6 +1,6 @@
-"""Does a sentence deny what it says, say that it is over, or only guess? By its words. Pure.
+"""Whether a sentence denies something, says that it is over, or only guesses; decided by its words. Pure.
 
-All of it is judged by clause: "Lives in Porto, not in Lisbon" denies Lisbon only.
+All of it is decided by clause: "Lives in Porto, not in Lisbon" denies Lisbon only.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _NEGATION = re.compile(
     r"\bn['’](?=\w)|\b(?:не|нет|никогда|без)\b|[不没沒無无未]|ない|ません",
     re.IGNORECASE,
 )
-# What else may say that something is not so; enough for a fact that is denied, too vague against one that is not.
+# Other words that may negate a sentence; enough for a fact that is itself negated, too vague against one that is not.
 _AVOIDANCE = re.compile(
     r"\b(?:avoids?|avoiding|dislikes?|hates?|refuses?|quit|gave up|stopped|lacks?|free|ex|former|abstains?)\b",
     re.IGNORECASE,
@@ -40,7 +40,7 @@ _AFTER = (
     r"nicht mehr|jusqu\w*|autrefois|hasta|fino a\w*|até|раньше|больше нет"
 )
 _OVER_AFTER = re.compile(rf"\b(?:{_AFTER})(?=\W|$)|(?:→|->|=>|⇒)|以前|之前|まで", re.IGNORECASE)
-# In brackets right behind a word more of them can only be meant of it.
+# Directly after a word in brackets more of them can only refer to it.
 _OVER_IN_BRACKETS = re.compile(
     rf"\s*[*_]*\s*[(\[][^)\]]*\b(?:{_AFTER}|former|earlier|past|ended|outdated|obsolete|old|was|left|ex|alt|avant|antes|до)\b",
     re.IGNORECASE,
@@ -74,17 +74,17 @@ def sentences(text: str) -> list[str]:
 
 
 def is_denied(text: str) -> bool:
-    """Whether *text* says that something is not so."""
+    """Whether *text* contains a negation."""
     return _NEGATION.search(text) is not None
 
 
 def may_deny(text: str) -> bool:
-    """Whether *text* may be another way of saying that something is not so."""
+    """Whether *text* may be another way of negating something."""
     return is_denied(text) or _AVOIDANCE.search(text) is not None
 
 
 def is_guess(text: str, fact: str) -> bool:
-    """Whether *text* does not claim what it says; what *fact* itself says like that is none."""
+    """Whether *text* is uncertain about its content; words that are in *fact* itself do not count."""
     return any(pattern.search(text) and not pattern.search(fact) for pattern in (_GUESS, _ALTERNATIVES))
 
 
@@ -94,7 +94,7 @@ def is_asked(sentence: str, text: str) -> bool:
 
 
 def is_over(line: str, words: Iterable[str]) -> bool:
-    """Whether a line says that what *words* (as they stand in it) name is over: a record of a change, not a fact.
+    """Whether a line marks *words* (as written in it) as past: a record of a change, not a fact.
 
     "Lived in Lisbon", "Lisbon (until 2024)", "Previous city: Lisbon", "~~Lisbon~~", "Lisbon → Porto"; but not "34 years
     old, lives in Lisbon", where the word belongs to something else.

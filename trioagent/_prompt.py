@@ -79,7 +79,7 @@ you are asked to.
 
 
 def built_in_prompt(profile: ModelProfile = DEFAULT) -> str:
-    """`SYSTEM_PROMPT`, with the result as *profile* shows it."""
+    """`SYSTEM_PROMPT`, with the result in the format of *profile*."""
     shown = _RESULT if profile is DEFAULT else profile.format_result({"variable": "'value'"}, "error")
     return SYSTEM_PROMPT.replace(_RESULT, shown)
 
@@ -91,7 +91,7 @@ def system_prompt(
     *,
     profile: ModelProfile = DEFAULT,
 ) -> str:
-    """The prompt of an agent: the built-in one or its *replacement*, what *policy* says, and *append* at the end."""
+    """The prompt of an agent: the built-in one or its *replacement*, the rules of *policy*, and *append* at the end."""
     policy = VaultPolicy() if policy is None else policy
     if replacement is None:
         prompt = _built_in(policy.agent_folder, profile)
@@ -115,7 +115,7 @@ def _built_in(folder: str, profile: ModelProfile) -> str:
 
 
 def _rules(policy: VaultPolicy, *, folder: str) -> str:
-    """What an agent has to know of its policy; ``""`` if that is the default."""
+    """What an agent has to know about its policy; ``""`` if that is the default."""
     lines = [f"The notes of your own go into `{folder}/`."] if folder else []
     if policy.readable != ("**",):
         lines.append(f"You are shown only notes that match {_listed(policy.readable)}.")
@@ -135,11 +135,11 @@ def _listed(globs: Sequence[str]) -> str:
 
 
 def said_date(setting: str, *, is_own_prompt: bool, today: str) -> str:
-    """What an agent's prompt says of the date; "" for nothing.
+    """The date for an agent's prompt; "" for none.
 
     Args:
         setting: see `AgentConfig.date`.
-        is_own_prompt: the built-in prompt was replaced; its author decides what stands in it.
+        is_own_prompt: the built-in prompt was replaced; its author decides what it contains.
         today: today's date.
     """
     match setting:
@@ -153,18 +153,18 @@ def said_date(setting: str, *, is_own_prompt: bool, today: str) -> str:
 
 
 def date_and_zone(now: datetime) -> str:
-    """*now*, which has a time zone, as prompts say it: ``Sunday, 2026-11-29 (time zone UTC+01:00, CET)``."""
+    """*now*, which has a time zone, formatted for prompts: ``Sunday, 2026-11-29 (time zone UTC+01:00, CET)``."""
     offset, name = f"UTC{now.isoformat()[-6:]}" if now.utcoffset() else "UTC", now.tzname() or ""
     zone = offset if name[:3] in ("", "UTC") or name[0] in "+-" else f"{offset}, {name}"
     return f"{_DAYS[now.weekday()]}, {now.date().isoformat()} (time zone {zone})"
 
 
 def with_date(prompt: str, date: str) -> str:
-    """*prompt* with the date at its end, where most of it stays the same for a server's cache of prefixes."""
+    """*prompt* with the date at its end, so that the rest stays the same for a server's prefix cache."""
     return f"{prompt.rstrip()}\n\nToday is {date}.\n" if date else prompt
 
 
 def with_host_tools(prompt: str, names: Iterable[str]) -> str:
-    """*prompt*, with the user's own functions named."""
+    """*prompt*, with the program's own functions listed."""
     tools = ", ".join(f"{name}(…)" for name in sorted(names))
     return f"{prompt}Also, for this conversation: {tools}.\n" if tools else prompt

@@ -26,8 +26,9 @@ class RollingLimit:
     Stricter than a token bucket, which allows up to twice its size within one period: a server that counts by fixed
     windows, sliding windows or a bucket refuses nothing that this allows.
 
-    An amount above *limit* is taken from an empty window and counted for as many periods as it fills, and a small
-    limit that is no whole number is spaced evenly: 0.5 is one every two periods, 1.5 one every 40 seconds of a minute.
+    An amount above *limit* is taken from an empty window and counted for as many periods as it fills. A small
+    limit that is not a whole number is spaced evenly: 0.5 is one every two periods, 1.5 one every 40 seconds of a
+    minute.
     """
 
     def __init__(self, limit: float, period: float = 60.0) -> None:
@@ -59,13 +60,13 @@ class RollingLimit:
         return entry
 
     def settle(self, entry: RateEntry, amount: float) -> None:
-        """Correct an entry to the *amount* really used; an entry older than the window is left alone."""
+        """Correct an entry to the *amount* actually used; an entry older than the window is left unchanged."""
         if entry.counted and self._taken and entry.time >= self._taken[0].time:
             self._sum += amount - entry.amount
             entry.amount, entry.until = amount, self._until(entry.time, amount)
 
     def changed(self, limit: float, period: float = 60.0) -> RollingLimit:
-        """Another limit, with what was taken of this one."""
+        """A copy with another limit that keeps the amounts taken."""
         other = RollingLimit(limit, period)
         if other.limit != math.inf:
             other._taken, other._sum = self._taken, self._sum
@@ -93,8 +94,8 @@ class AdaptiveLimit:
 
     It starts at its ceiling, since most servers never refuse. An overload multiplies it by `CUT`, once for all requests
     sent before the cut, since they saw the same overload; each success then adds ``1 / limit``, which is one more for
-    every full round of requests. With a server that refuses whatever goes beyond *c* in flight,
-    the limit comes down to *c* in ``log(ceiling / c) / log(1 / CUT)`` rounds and stays between ``CUT * c`` and
+    every full round of requests. With a server that refuses more than *c* requests in flight,
+    the limit falls to *c* in ``log(ceiling / c) / log(1 / CUT)`` rounds and stays between ``CUT * c`` and
     ``c + 1``.
     """
 
@@ -110,7 +111,7 @@ class AdaptiveLimit:
         return max(self.floor, math.floor(self.value))
 
     def set_ceiling(self, ceiling: int) -> None:
-        """Change the most; a limit that stood at its ceiling goes along."""
+        """Change the ceiling; a limit that was at the ceiling moves with it."""
         self.value = float(ceiling) if self.value == self.ceiling else min(self.value, float(ceiling))
         self.ceiling = ceiling
 

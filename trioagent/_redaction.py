@@ -1,4 +1,4 @@
-"""Taking what is withheld out of a text, in whatever spelling it is there: pure."""
+"""Redaction: removing withheld texts from a text, in whatever spelling they appear. Pure."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ Span = tuple[int, int]
 
 REPLACEMENT = "[withheld]"
 _CUT = re.compile(r"… \([\d,]+ (?:more )?(?:characters|bytes|items)(?: in all)?(?:; [^()\n]{0,80})?\)\Z")
-_TAIL = 256  # characters at the end of a text that was cut: what is withheld may begin there, and cannot be told
-_SHORTEST = 6  # letters and digits of a text that is looked for between other characters, and in other codings
+_TAIL = 256  # characters at the end of a text that was cut: a withheld text may begin there without being recognisable
+_SHORTEST = 6  # letters and digits of a text that is also searched between other characters, and in other encodings
 # With any number of backslashes: a repr may be of a repr.
 _ESCAPE = re.compile(r"\\+(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([nrt'\"]))?")
 _ESCAPED = {"n": "\n", "r": "\r", "t": "\t"}
 
 
 class Redactor:
-    """Takes out what rules withhold.
+    """Removes what rules withhold.
 
     Args:
-        rules: by name. A text is found in any case, with and without its accents, whatever the white space between its
-            words; where it has six letters and digits or more also backwards, spelled out with other characters between
-            its own, as hexadecimal digits and as base64. A regular expression is looked for in the text as it is, and
-            in what its escapes mean (a ``repr`` has ``\\n`` for a line's end). A function gets the text and returns
-            what may be shown of it.
-        replacement: what stands where something was taken out.
+        rules: by name. A text is found in any case, with and without its accents, with any white space between its
+            words. If it has six letters and digits or more it is also found backwards, spelled out with other
+            characters in between, as hexadecimal digits and as base64. A regular expression is searched in the text
+            as it is, and with its escapes decoded (a ``repr`` has ``\\n`` for a line's end). A function gets the text
+            and returns the redacted text.
+        replacement: the text in place of what was removed.
     """
 
     def __init__(self, rules: Sequence[tuple[str, Rule]], replacement: str = REPLACEMENT) -> None:
@@ -46,8 +46,8 @@ class Redactor:
         """*text* without what is withheld, and how often each rule found something.
 
         Args:
-            cut: the text may end in the midst of something that is withheld, so its end is taken out as well. It is if
-                it ends like a value that was cut (see `SandboxLimits`).
+            cut: the text may end in the middle of a withheld text, so its end is removed as well. This is also assumed
+                if it ends like a value that was cut (see `SandboxLimits`).
         """
         found: Counter[str] = Counter()
         if not text or not self._rules:
@@ -84,7 +84,7 @@ class Redactor:
 
 
 class _View:
-    """A text in another spelling; *starts* and *ends* say where each of its characters is in the original."""
+    """A text in another spelling; *starts* and *ends* give the position of each of its characters in the original."""
 
     def __init__(self, text: str, starts: Sequence[int], ends: Sequence[int]) -> None:
         self.text, self._starts, self._ends = text, starts, ends
@@ -93,8 +93,8 @@ class _View:
         return self._starts[start], self._ends[end - 1]
 
     def changed(self, spell: Callable[[str], str]) -> _View:
-        """With each character spelled anew."""
-        if self.text.isascii() and spell is _folded:  # one character becomes one
+        """With each character respelled."""
+        if self.text.isascii() and spell is _folded:  # every character stays one character
             return _View(self.text.lower(), self._starts, self._ends)
         pieces = [spell(char) for char in self.text]
         at = [index for index, piece in enumerate(pieces) for _ in piece]
@@ -102,7 +102,7 @@ class _View:
 
 
 def _decoded(text: str) -> _View:
-    """What *text* means: its escapes decoded, without characters that nobody sees."""
+    """*text* with its escapes decoded, without invisible characters."""
     plain = "\\" not in text
     if plain and text.isascii():
         return _View(text, range(len(text)), range(1, len(text) + 1))
@@ -145,7 +145,7 @@ def _matches(text: str, decoded: _View, rule: str | re.Pattern[str]) -> Iterator
     yield from (folded.span(*match.span()) for match in words.finditer(folded.text))
     if spelled is not None:
         views = [folded]
-        if "\\" in text:  # what looks like an escape may be none in a text that is written backwards
+        if "\\" in text:  # an apparent escape may be none if the text is written backwards
             views.append(_View(text, range(len(text)), range(1, len(text) + 1)).changed(_folded))
         for letters in [view.changed(_letters) for view in views]:
             yield from (letters.span(*match.span()) for match in spelled.finditer(letters.text))
@@ -155,14 +155,14 @@ def _matches(text: str, decoded: _View, rule: str | re.Pattern[str]) -> Iterator
 
 @lru_cache(maxsize=1024)
 def _forms(rule: str) -> tuple[re.Pattern[str], re.Pattern[str] | None, re.Pattern[str] | None]:
-    """What a text is looked for as: its words, its letters and digits in a row and backwards, and coded."""
+    """The patterns for a text: its words; its letters and digits in a row and backwards; and its encodings."""
     folded = "".join(map(_folded, normalize("NFKC", rule))).split()
     words = re.compile(r"\s+".join(map(re.escape, folded)))
     letters = ["".join(map(_letters, word)) for word in folded]
     if len("".join(letters)) < _SHORTEST:
         return words, None, None
     coded = "|".join(re.escape(form) for form in dict.fromkeys(_codings(rule)))
-    spelled = "[nrt]?".join(map(re.escape, letters))  # the letter of an escaped line's end, without its backslash
+    spelled = "[nrt]?".join(map(re.escape, letters))  # an escaped line end's letter may remain without its backslash
     backwards = "[nrt]?".join(re.escape(word[::-1]) for word in reversed(letters))
     return words, re.compile(f"{spelled}|{backwards}"), re.compile(coded)
 
@@ -172,7 +172,7 @@ def _codings(rule: str) -> Iterator[str]:
         data = text.encode(errors="replace")
         yield data.hex()
         yield data.hex().upper()
-        for shift in range(3):  # where in the coded bytes it begins
+        for shift in range(3):  # its offset in the encoded bytes
             coded = base64.b64encode(bytes(shift) + data).decode()
             usable = coded[(0, 2, 3)[shift] : len(coded.rstrip("=")) - ((shift + len(data)) % 3 > 0)]
             yield usable

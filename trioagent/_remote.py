@@ -1,4 +1,4 @@
-"""What a runtime needs of a cluster, when its requests are sent and its blocks run on other machines."""
+"""The interface of a runtime to a cluster, on whose machines its requests are sent and its blocks run."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class NodeStatus:
 
     Attributes:
         node: the name of its machine, and its process id there.
-        epoch: the number of this worker among all that this run has had; a result of an earlier one is refused.
+        epoch: the number of this worker among all of this run; a result of an earlier one is refused.
         state: "starting", "working", "silent" (it has not answered for a while), "lost" (its process or machine),
-            "refused" (it may not work, for *problem*), or "ended".
+            "refused" (it may not work, because of *problem*), or "ended".
         tier: the sandbox tier that runs its blocks; "" while it is not known.
-        running: requests and blocks that it has been given and has not answered.
+        running: requests and blocks that were sent to it and are not answered.
         answers, blocks: how many it has answered.
-        problem: why it was lost or refused, in words; "" otherwise.
+        problem: why it was lost or refused, as text; "" otherwise.
     """
 
     node: str
@@ -40,14 +40,14 @@ class NodeStatus:
 
 @attrs.frozen(kw_only=True)
 class ClusterUse:
-    """What a run has had of its cluster.
+    """What a cluster has done for a run.
 
     Attributes:
-        nodes: the workers, those that were lost among them.
-        lost: workers that were lost, with their machine or alone.
+        nodes: the workers, including those that were lost.
+        lost: workers that were lost, alone or with their machine.
         asked_again: model requests that were sent again, because a worker was lost before its answer was acknowledged.
         run_again: blocks that were run again, because the worker was lost before their changes were committed.
-        refused: results that came from a worker that had been given up, and were not used.
+        refused: results that came from a fenced worker, and were not used.
     """
 
     nodes: tuple[NodeStatus, ...]
@@ -61,17 +61,17 @@ class RemoteWork(Protocol):
     """Sends the requests of a runtime's models from other machines."""
 
     def sender(self, config: ModelConfig) -> RequestSender:
-        """What sends requests to the address of *config*."""
+        """A sender of requests to the address of *config*."""
 
     def model(self, model: Model | OfflineRules) -> Model:
-        """*model*, answering on a worker.
+        """A model that answers like *model*, on a worker.
 
         Raises:
             InvalidInputError: it cannot be sent there.
         """
 
     def use(self) -> ClusterUse:
-        """What has been had of the cluster so far."""
+        """What the cluster has done so far."""
 
 
 def nodes_of(remote: RemoteWork | None) -> Sequence[NodeStatus]:

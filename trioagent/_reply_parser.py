@@ -4,23 +4,23 @@ The protocol is ``<think>…</think>`` and then ``<python>code</python>`` or ``<
 Models deviate from it; the deviations that are repaired are those of `_parsed_reply.REPAIRS`, each counted on the
 result, each tested in ``tests/test_reply_parser.py``.
 
-Implementation: one buffer, one position, one state. A state consumes only what no following text can change, and waits
-for more otherwise, so that the result does not depend on how the text was split. Each state searches only for the tags
-that are valid in it: inside ``<reply>`` only ``</reply>``, inside code only ``</python>`` outside of
-string literals.
+Implementation: one buffer, one position, one state. A state consumes only text whose meaning no later text can change,
+and otherwise waits for more, so that the result does not depend on how the text was split. Each state searches only for
+the tags that are valid in it: inside ``<reply>`` only ``</reply>``, inside code only ``</python>`` outside string
+literals.
 
 The answer ends with the first complete ``</reply>``, or with the first ``</python>`` of a block with code unless a
-``<reply>`` follows at once: what a model writes after its code, it writes without having seen the result. From there on
-`ReplyParser.finished` is true and the caller may stop the generation.
+``<reply>`` follows directly: what a model writes after its code, it writes without having seen the result. From there
+on `ReplyParser.finished` is true and the caller may stop the generation.
 
-Two answers are read with more care:
+Two kinds of answers are handled more carefully:
 
-- The chat templates of some models consume the opening ``<think>``, and thoughts may hold code and replies that are
-  only considered. So where code or a reply comes first, a later ``</think>`` makes all before it thoughts, and until
-  the end of the answer nothing is run and the generation is not stopped. The answers of a model that was seen to write
-  no thoughts at all (`ThoughtStyle`) are not waited for.
-- An answer that was cut, by a token limit or a content filter, is never taken as complete: unclosed code is not run and
-  an unclosed reply is no reply.
+- The chat templates of some models consume the opening ``<think>``, and thoughts may contain code and replies that are
+  only considered. So if code or a reply comes first, a later ``</think>`` turns everything before it into thoughts;
+  until the end of the answer nothing is run and the generation is not stopped. This does not apply to a model that has been
+  seen to write no thoughts at all (`ThoughtStyle`).
+- An answer that was cut, by a token limit or a content filter, is never treated as complete: unclosed code is not run
+  and an unclosed reply does not count.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ from typing import Literal
 
 from ._parsed_reply import Delta, Kind, ParsedReply, clean_code
 
-ThoughtStyle = Literal["unknown", "tagged", "none"]  # how a model marks its thoughts, as far as its answers have shown
+ThoughtStyle = Literal["unknown", "tagged", "none"]  # how a model marks its thoughts, as seen in its answers
 
 
 class _State(IntEnum):
     START = auto()  # the opening <think> may be missing
-    UNDECIDED = auto()  # code or a reply came first: thoughts if a </think> follows
+    UNDECIDED = auto()  # code or a reply came first: they are thoughts if a </think> follows
     THINK = auto()
     BETWEEN = auto()  # after the thoughts; code or a reply may follow
     CODE = auto()
-    AFTER_CODE = auto()  # only a <reply> that follows at once still counts
+    AFTER_CODE = auto()  # only a <reply> that follows directly still counts
     REPLY = auto()
     FINISHED = auto()
 
 
-# How models spell the tag of their thoughts, besides <think>: Claude, EXAONE, Seed; Magistral; Kimi.
+# How models spell the tag of their thoughts, other than <think>: Claude, EXAONE, Seed; Magistral; Kimi.
 _THINK_TAGS = ("think", "thinking", "thought", "seed:think")
 _NAMES = "|".join((*_THINK_TAGS, "python", "reply"))
 _TAG = re.compile(rf"(?:<(?=[^<>]{{1,14}}>)|\[(?=/?think\])|◁(?=/?think▷)) ?(/?) ?({_NAMES}) ?[>\]▷]", re.IGNORECASE)
@@ -88,7 +88,7 @@ class ReplyParser:
         self._end: int | None = None
         self._begin = 0  # where the current tag's contents begin
         self._mode = ""  # the lexical mode inside code: a key of _LEX
-        self._doubtful: re.Match[str] | None = None  # a </python> inside a string literal that may prove unterminated
+        self._doubtful: re.Match[str] | None = None  # a </python> inside a string literal that may be unterminated
         self._deltas: list[Delta] = []
 
     @property
@@ -97,10 +97,10 @@ class ReplyParser:
         return self._state is _State.FINISHED
 
     def feed(self, piece: str) -> list[Delta]:
-        """Parse the next piece of the answer; returns what can be shown of it."""
+        """Parse the next piece of the answer; returns its deltas."""
         if piece and not self.finished:
             text, self._text = self._text, ""
-            text += piece  # in place, since nobody else has it: the cost of an answer does not grow with its square
+            text += piece  # in place, since there is no other reference, so appending does not take quadratic time
             self._text = text
             del text
             self._run(final=False)
@@ -112,11 +112,11 @@ class ReplyParser:
         return self._style
 
     def close(self, *, cut: bool = False, reasoning: str = "") -> tuple[ParsedReply, list[Delta]]:
-        """Parse what is left at the end of the answer. Idempotent.
+        """Parse the rest at the end of the answer. Idempotent.
 
         Args:
             cut: the server ended the answer before the model did (see `trioagent._server_behaviour.is_cut`).
-            reasoning: thoughts that the server sent apart from the text; they count where the text holds none.
+            reasoning: thoughts that the server sent apart from the text; used if the text has none.
         """
         if not self.finished:
             self._cut = self._cut or cut
@@ -155,7 +155,7 @@ class ReplyParser:
             return False
         closing, name = match[1], _name(match)
         if name != "think" and self._state is _State.START and self._style != "none":
-            self._state = _State.UNDECIDED  # from the beginning of the text: all of it may be thoughts
+            self._state = _State.UNDECIDED  # from the beginning of the text, which may all be thoughts
             return True
         if closing and not (name == "think" and self._state is _State.START):
             self._repairs["outside_text"] += 1
@@ -180,7 +180,7 @@ class ReplyParser:
         if match is None and not final:
             self._pos = self._undecided_from(self._pos)
             return False
-        if match is None and self._cut:  # it may have been considered only
+        if match is None and self._cut:  # the code may only have been considered
             return False
         # No opening tag is missing: parse it again from its beginning.
         self._state, self._pos, self._style = _State.START, self._begin, "none"
@@ -229,7 +229,7 @@ class ReplyParser:
                 if token in ("'", '"', "''", '""') and match.end() == len(self._text) and not final:
                     break  # the next character may make it a triple quote
                 self._mode = "" if token in ("''", '""') else token
-            elif token == "\n" and self._mode != "#":  # a single-quoted literal cannot span lines: it was none
+            elif token == "\n" and self._mode != "#":  # a single-quoted literal cannot span lines, so it was none
                 if self._doubtful is not None:
                     return self._end_code(self._doubtful.start(), self._doubtful)
                 self._mode = ""
@@ -270,7 +270,7 @@ class ReplyParser:
 
     def _after_code(self, final: bool) -> bool:
         rest = self._text[self._pos :].lstrip()
-        self._pos = len(self._text) - len(rest)  # blanks are not looked at again with each piece
+        self._pos = len(self._text) - len(rest)  # so that blanks are not scanned again with each piece
         match = _TAG.match(rest)
         if match is not None and not match[1] and _name(match) == "reply":
             self._spelled(match)
@@ -329,12 +329,12 @@ class ReplyParser:
             self._shown = end
 
     def _undecided_from(self, start: int, *, also: str = "") -> int:
-        """Where the tail begins that may become a tag, or a token of characters in *also*, with more text."""
+        """The start of the tail that may become a tag, or a token of characters in *also*, with more text."""
         end = len(self._text)
         at = max(self._text.rfind(opening, max(start, end - _LONGEST_TAG)) for opening in "<[◁")
         if at >= 0 and _may_become_tag(self._text[at:]):
             return at
-        # Of such a token no more than that is undecided: what came before it has been taken for whole ones.
+        # At most this much of such a token is undecided: whole tokens before it have been consumed.
         start = max(start, end - _LONGEST_TOKEN + 1)
         while end > start and self._text[end - 1] in also:
             end -= 1
@@ -376,7 +376,7 @@ def _may_become_tag(tail: str) -> bool:
 
 
 def after_thoughts(text: str) -> str | None:
-    """What *text* says behind its thoughts, whose opening tag may be missing; None if they do not end."""
+    """The text after the thoughts in *text*, whose opening tag may be missing; None if they do not end."""
     last = None
     for tag in _TAG.finditer(text):
         last = tag if _name(tag) == "think" else last

@@ -14,26 +14,26 @@ from ._config import RetryPolicy
 from ._errors import ModelError, ModelProtocolError, ModelStatusError
 from ._server_behaviour import GATEWAY_STATUSES, OVERLOAD_STATUSES, CloseEndpoint, HoldEndpoint, Retry, action_of
 
-# Transient statuses: the same one with the same detail twice in a row is no deterministic failure. (408, 409, 425 and
-# 429 are retryable by RFC 9110, 6585 and 8470.)
+# Transient statuses: the same one with the same detail twice in a row is not a deterministic failure. (408, 409, 425
+# and 429 are retryable by RFC 9110, 6585 and 8470.)
 _TRANSIENT = OVERLOAD_STATUSES | GATEWAY_STATUSES | {408, 409, 425}
 _MOST_DOUBLINGS = 60
 
 
 @attrs.frozen
 class Wait:
-    """Try again after ``delay`` seconds."""
+    """Retry after ``delay`` seconds."""
 
     delay: float
 
 
 @attrs.frozen
 class GiveUp:
-    """Do not try again.
+    """Do not retry.
 
     Attributes:
-        reason: why, in words.
-        error: what is raised, if not the last failure.
+        reason: why, as text.
+        error: the error to raise, if not the last failure.
     """
 
     reason: str
@@ -46,10 +46,10 @@ def after_failures(policy: RetryPolicy, failures: Sequence[ModelError], jitter: 
     The rules, first match wins:
 
     1. ``policy.attempts`` failures: give up.
-    2. A failure that no retry can help, as the table in `_server_behaviour` says: give up. That includes a
+    2. A failure that no retry can cure, according to the table in `_server_behaviour`: give up. That includes a
        ``Retry-After`` above ``policy.max_retry_after``.
     3. A deterministic failure, which is the same one twice in a row: a protocol error with the same problem, or a 5xx
-       with the same status and detail that is no overload (502, 503, 504, 529): give up.
+       with the same status and detail that is not an overload (502, 503, 504, 529): give up.
     4. Else wait: exponential backoff with equal jitter (half of it fixed, half drawn from *jitter*), at most
        ``policy.max_delay``, and never less than ``Retry-After``.
     """
@@ -82,12 +82,12 @@ def _fingerprint(error: ModelError) -> tuple[object, ...] | None:
 
 
 def parse_retry_after(value: str, now: float) -> float | None:
-    """Seconds to wait that a ``Retry-After`` header asks for (RFC 9110, 10.2.3); None if it is malformed.
+    """The delay in seconds that a ``Retry-After`` header asks for (RFC 9110, 10.2.3); None if it is malformed.
 
     Args:
         value: the header: seconds, or an HTTP date. Of a header that was sent twice, which HTTP joins by a comma, the
-            longer wait counts.
-        now: the time in Unix seconds to count a date from, best the response's own ``Date``.
+            longer delay counts.
+        now: the time in Unix seconds that a date is relative to, ideally the response's own ``Date``.
     """
     parts = value.split(",")
     waits = [
@@ -106,10 +106,10 @@ def _seconds(value: str, now: float) -> float | None:
 
 
 def parse_http_date(value: str) -> float | None:
-    """A date in Unix seconds, in any form of HTTP's (RFC 9110, 5.6.7) or ISO 8601; without a zone it is UTC.
+    """A date in Unix seconds, in any form of HTTP (RFC 9110, 5.6.7) or ISO 8601; without a zone it is UTC.
 
     Returns:
-        None if it is no date.
+        None if it is not a date.
     """
     for parse in (parsedate_to_datetime, datetime.fromisoformat):
         try:

@@ -1,9 +1,10 @@
-"""What a model server's behaviour means: one table, from what was seen of a failed request to what is to be done. Pure.
+"""What a model server's behaviour means: one table, from what was seen of a failed request to the action to take. Pure.
 
-A row matches by status, by the words of the error object (its code, type, status and reason), by the parameter it
-names, by patterns in its message where a server gives nothing better, by the kind of exception, by finish reason, or
-by a ``Retry-After`` beyond patience. The first row that matches counts. Messages are never compared as a whole: they
-hold ids and amounts. ``tests/models/test_server_behaviour.py`` holds each row over HTTP, in the words of the servers.
+A row matches by status, by the fields of the error object (its code, type, status and reason), by the parameter it
+names, by patterns in its message where a server sends nothing better, by the kind of exception, by finish reason, or
+by a ``Retry-After`` above the maximum. The first matching row counts. Messages are never compared as a whole, since
+they contain ids and amounts. ``tests/models/test_server_behaviour.py`` tests each row over HTTP, with messages of real
+servers.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ from ._errors import (
     ModelStatusError,
 )
 
-# Finish reasons of answers that ended before the model had said all, as OpenAI, Anthropic, Gemini, Mistral and others
-# spell them. Such an answer is never taken as complete.
-NO_FINISH_REASON = "missing"  # a stream that ended without one, from a server that gives one as a rule
+# Finish reasons of answers that ended before the model was finished, as OpenAI, Anthropic, Gemini, Mistral and others
+# spell them. Such an answer is never treated as complete.
+NO_FINISH_REASON = "missing"  # a stream that ended without one, from a server that normally sends one
 _BY_FILTER = frozenset(
     {
         "content_filter",
@@ -62,7 +63,7 @@ _CUT = _BY_FILTER | {
 
 
 def is_cut(finish_reason: str) -> bool:
-    """Whether an answer with this finish reason ended before the model had said all."""
+    """Whether an answer with this finish reason ended before the model was finished."""
     return _first_word(finish_reason) in _CUT
 
 
@@ -72,7 +73,7 @@ def is_cut_by_filter(finish_reason: str) -> bool:
 
 
 def _first_word(finish_reason: str) -> str:
-    """Gemini's compatible endpoint adds its own reason to it, as in ``content_filter: RECITATION``."""
+    """Gemini's compatible endpoint appends its own reason, as in ``content_filter: RECITATION``."""
     return finish_reason.partition(":")[0].strip().lower()
 
 
@@ -83,16 +84,16 @@ class Retry:
 
 @attrs.frozen
 class HoldEndpoint:
-    """The server is away or overloaded: no request to the endpoint makes sense for a while, but for a probe."""
+    """The server is unavailable or overloaded: no request to the endpoint makes sense for a while, except a probe."""
 
 
 @attrs.frozen
 class CloseEndpoint:
-    """The endpoint refuses everything until somebody does something; what that is depends on the reason.
+    """The endpoint refuses every request until somebody acts; the reason says how.
 
     Attributes:
         reason: "key" (it is wrong or has no permission), "quota" (money or allowance is used up), "wait" (the server
-            asks to wait longer than is allowed), "model" (the server has no such model), "address" (there is no such
+            asks for a longer wait than is allowed), "model" (the server has no such model), "address" (there is no such
             service) or "certificate" (it is not trusted).
     """
 
@@ -101,7 +102,7 @@ class CloseEndpoint:
 
 @attrs.frozen
 class FailJob:
-    """The server will always refuse this request, and no other for that.
+    """The server will always refuse this request, but may accept others.
 
     Attributes:
         reason: "context" (the conversation is too long), "filter" (a content filter) or "request" (anything else).
@@ -124,7 +125,7 @@ Change = Literal[
 
 @attrs.frozen
 class AdaptRequest:
-    """The server does not take a part of the request: send it again with that part changed, and always from then on."""
+    """The server does not accept a part of the request: change that part, send it again, and keep the change."""
 
     change: Change
 
@@ -137,11 +138,11 @@ class Failure:
     """What was seen of a failed request.
 
     Attributes:
-        status: the HTTP status, or the one that an error inside of a response amounts to; 0 for none.
-        code: the words of the error object: code, type, status and reason.
+        status: the HTTP status, or the one that corresponds to an error inside a response; 0 for none.
+        code: the fields of the error object: code, type, status and reason.
         param: the parameter that the error names.
         text: the error's message.
-        exception: what failed below HTTP or in reading the answer.
+        exception: what failed below HTTP or in parsing the answer.
         asked_to_wait: the seconds of ``Retry-After``.
     """
 
@@ -155,7 +156,7 @@ class Failure:
 
     @classmethod
     def of(cls, error: ModelError) -> Failure:
-        """What *error* says."""
+        """The failure that *error* describes."""
         match error:
             case ModelStatusError():
                 return cls(
@@ -177,14 +178,14 @@ class Failure:
 
 @attrs.frozen(kw_only=True)
 class Row:
-    """What some failures mean. Conditions that are not given are met by every failure.
+    """What some failures mean. A condition that is not given matches every failure.
 
     Attributes:
         about: whose behaviour it is.
-        then: what it means.
-        others_too: what it means when other requests to the endpoint fail too.
-        code, param, text: patterns to be found in the failure's, in any letter case.
-        exceeds_max_retry_after: ``Retry-After`` is longer than is waited for.
+        then: the action.
+        others_too: the action when other requests to the endpoint fail too.
+        code, param, text: patterns to be found in the failure's fields, in any letter case.
+        exceeds_max_retry_after: ``Retry-After`` is above the maximum.
     """
 
     about: str
@@ -215,7 +216,7 @@ def _any(*words: str) -> re.Pattern[str]:
 
 
 def _unsupported(name: str, change: Change) -> Sequence[Row]:
-    """Rows for a parameter that a server does not take, named in the error's ``param`` or only in its message."""
+    """Rows for a parameter that a server does not accept, named in the error's ``param`` or only in its message."""
     return (
         Row(
             about=f"OpenAI, Azure: {name} is named as the parameter, and a code says that it is not supported",
@@ -247,13 +248,13 @@ _NOT_TAKEN = (
 )
 # Statuses of an overloaded server, which fewer concurrent requests help. 529 is used by model providers.
 OVERLOAD_STATUSES = frozenset({429, 503, 529})
-# What a gateway says of a server behind it that it cannot reach.
+# A gateway's messages about a server behind it that it cannot reach.
 GATEWAY_STATUSES = frozenset({502, 504})
 _AWAY = HoldEndpoint()
 
 ROWS: Sequence[Row] = (
     Row(about="TLS: the certificate is not trusted", exception="certificate", then=CloseEndpoint("certificate")),
-    # Money, allowance and keys. They come with various statuses, so the words are looked at first.
+    # Money, allowance and keys. Their statuses vary, so the messages are checked first.
     Row(
         about="OpenAI, Azure, LiteLLM: quota or budget is used up (429, 400 or 403)",
         code=_any(
@@ -350,7 +351,7 @@ ROWS: Sequence[Row] = (
         then=Retry(),
         others_too=_AWAY,
     ),
-    Row(about="LiteLLM: its database is away (400)", code=_any("no_db_connection"), then=Retry(), others_too=_AWAY),
+    Row(about="LiteLLM: its database is down (400)", code=_any("no_db_connection"), then=Retry(), others_too=_AWAY),
     # A conversation that is too long. llama.cpp and its relatives report it as 400 or 500.
     Row(
         about="OpenAI, Groq: one request has more tokens than are allowed in a minute (429)",
@@ -413,7 +414,7 @@ ROWS: Sequence[Row] = (
     ),
     Row(about="everybody: not found", status=frozenset({404}), then=CloseEndpoint("model")),
     Row(about="everybody: a redirect, or no POST here", status={*range(300, 400), 405}, then=CloseEndpoint("address")),
-    # Parts of the request that a server does not take.
+    # Parts of the request that a server does not accept.
     Row(
         about="OpenAI's early reasoning models, vLLM, SGLang, llama.cpp (500): chat templates without a system role",
         status=frozenset({400, 422, 500}),
@@ -452,7 +453,7 @@ ROWS: Sequence[Row] = (
     *_unsupported("top_p", "no_top_p"),
     *_unsupported("seed", "no_seed"),
     *_unsupported("stop", "no_stop"),
-    # What passes.
+    # Transient failures.
     Row(
         about="everybody: Retry-After beyond patience",
         status={*OVERLOAD_STATUSES, 408, 409, 425, 500, 502, 504},
@@ -496,17 +497,17 @@ ROWS: Sequence[Row] = (
 
 
 def action_of(error: ModelError, *, max_retry_after: float = RetryPolicy().max_retry_after) -> Action:
-    """What the error of an answer means for whoever asked for it."""
+    """The action for the error of an answer."""
     if isinstance(error, EndpointHeldError):
         return HoldEndpoint()
     return action_for(Failure.of(error), max_retry_after=max_retry_after)
 
 
 def action_for(failure: Failure, *, max_retry_after: float, others_fail: bool = False) -> Action:
-    """What *failure* means.
+    """The action for *failure*.
 
     Args:
-        max_retry_after: the longest ``Retry-After`` that is waited for, in seconds.
+        max_retry_after: the longest ``Retry-After`` that is obeyed, in seconds.
         others_fail: other requests to the endpoint have failed, and none has succeeded since.
     """
     row = row_for(failure, max_retry_after=max_retry_after)
@@ -516,11 +517,11 @@ def action_for(failure: Failure, *, max_retry_after: float, others_fail: bool = 
 
 
 def row_for(failure: Failure, *, max_retry_after: float) -> Row | None:
-    """The row of the table that *failure* falls under."""
+    """The first row of the table that matches *failure*."""
     return next((row for row in ROWS if row.matches(failure, max_retry_after)), None)
 
 
-# Errors that a server reports inside of a response with status 200 often name a kind instead of a status.
+# Errors that a server reports inside a response with status 200 often name a kind instead of a status.
 _STATUS_OF_CODE: Sequence[tuple[re.Pattern[str], int]] = (
     (_any("insufficient_quota", "rate_?limit", "throttl", "too_many_requests", "RESOURCE_EXHAUSTED"), 429),
     (_any("overload", "^529$"), 529),
@@ -537,5 +538,5 @@ _STATUS_OF_CODE: Sequence[tuple[re.Pattern[str], int]] = (
 
 
 def status_of_code(code: str) -> int:
-    """The HTTP status that the words of an error object amount to; 0 if they say nothing."""
+    """The HTTP status that corresponds to the fields of an error object; 0 if there is none."""
     return next((status for pattern, status in _STATUS_OF_CODE if pattern.search(code)), 0)

@@ -1,8 +1,8 @@
-"""The names in our spans, all of them: OpenTelemetry's conventions for generative AI, and ours under ``trioagent.``.
+"""All names in our spans: OpenTelemetry's conventions for generative AI, and ours under ``trioagent.``.
 
 The conventions are those of https://github.com/open-telemetry/semantic-conventions-genai, release 0.1.0, with
-``error.type`` and ``server.*`` of the general conventions 1.45. Nothing of ``gen_ai`` is stable yet: a release that
-renames something is followed here and nowhere else.
+``error.type`` and ``server.*`` of the general conventions 1.45. ``gen_ai`` is not stable yet: if a release renames
+something, only this module has to change.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ CONVERSATION: Final = "gen_ai.conversation.id"
 PROVIDER: Final = "gen_ai.provider.name"
 REQUEST_MODEL: Final = "gen_ai.request.model"
 REQUEST_STREAM: Final = "gen_ai.request.stream"
-REQUEST_OPTIONS: Final[Mapping[str, str]] = {  # by the name that the request itself has for it
+REQUEST_OPTIONS: Final[Mapping[str, str]] = {  # by its name in the request
     "frequency_penalty": "gen_ai.request.frequency_penalty",
     "max_tokens": "gen_ai.request.max_tokens",
     "presence_penalty": "gen_ai.request.presence_penalty",
@@ -41,17 +41,17 @@ OUTPUT_TOKENS: Final = "gen_ai.usage.output_tokens"
 TOOL_NAME: Final = "gen_ai.tool.name"
 TOOL_TYPE: Final = "gen_ai.tool.type"
 ERROR_TYPE: Final = "error.type"
-OTHER_ERROR: Final = "_OTHER"  # a value of it, where nothing better is known
+OTHER_ERROR: Final = "_OTHER"  # a value of it, if nothing better is known
 SERVER_ADDRESS: Final = "server.address"
 SERVER_PORT: Final = "server.port"
 
-# Attributes of the conventions that hold content: on request only.
+# Attributes of the conventions that contain message content: on request only.
 INPUT_MESSAGES: Final = "gen_ai.input.messages"
 OUTPUT_MESSAGES: Final = "gen_ai.output.messages"
 TOOL_ARGUMENTS: Final = "gen_ai.tool.call.arguments"
 TOOL_RESULT: Final = "gen_ai.tool.call.result"
 
-# Values of `PROVIDER`. Where the conventions have one for a server, it is that; any other server that speaks OpenAI's
+# Values of `PROVIDER`: that of the conventions if there is one for a server. Any other server with OpenAI's
 # protocol counts as "openai", which says how its telemetry is to be read.
 PROVIDERS: Final[Mapping[str, str]] = {  # by host
     "api.anthropic.com": "anthropic",
@@ -67,7 +67,7 @@ PROVIDERS: Final[Mapping[str, str]] = {  # by host
 OPENAI: Final = "openai"
 EMBEDDED: Final = "trioagent"  # a model in this process
 
-# What blocks run in, as a tool.
+# Attributes of a block, which counts as a tool.
 PYTHON: Final = "python"
 FUNCTION: Final = "function"
 
@@ -86,7 +86,7 @@ CANCELLED: Final = "trioagent.cancelled"
 ATTEMPT: Final = "trioagent.attempt"
 DELAY: Final = "trioagent.delay"
 NOTES: Final = "trioagent.notes"
-HELD: Final = "trioagent.held"  # what is waited for: "server", "refusal" or "disk"
+HELD: Final = "trioagent.held"  # what the wait is for: "server", "refusal" or "disk"
 
 # Events.
 LEASE: Final = "lease"

@@ -1,9 +1,9 @@
-"""Work in proportion to foreign input, in steps, so that the event loop never waits for long.
+"""Work proportional to foreign input, in steps, so that the event loop is never blocked for long.
 
-Nothing in proportion to what a block, a folder, a model or a server says runs on the event loop in one step: a step
+No work proportional to input from a block, a folder, a model or a server runs on the event loop in one step: a step
 takes at most `STEP_BYTES` of foreign bytes (or characters) or `STEP_NAMES` foreign names (or values). Work of several
-steps is a generator that yields between them. A thread alone is no help: one call of ``json.loads``, ``re`` or
-``compile`` holds the interpreter until it ends, but in steps it lets the event loop in.
+steps is a generator that yields between them. A thread alone does not help: one call of ``json.loads``, ``re`` or
+``compile`` holds the interpreter lock until it ends, but work in steps releases it in between.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ Steps = Generator[None, None, T]
 
 
 async def run_steps(steps: Steps[T]) -> T:
-    """What *steps* returns; other tasks run between two of them.
+    """Run *steps* and return its value; other tasks run between two steps.
 
-    Cancelling: between two steps; the rest is not done.
+    Cancelling: between two steps; the rest is not run.
     """
     while True:
         try:
@@ -40,7 +40,7 @@ async def run_steps(steps: Steps[T]) -> T:
 
 
 def run_all_steps(steps: Steps[T]) -> T:
-    """What *steps* returns: for a thread, or where no event loop runs."""
+    """Run *steps* at once: in a thread, or where no event loop runs."""
     while True:
         try:
             next(steps)

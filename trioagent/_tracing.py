@@ -1,10 +1,10 @@
 """OpenTelemetry: spans of runs, chats, model calls and blocks, for a program that has set up a tracer provider.
 
-Only OpenTelemetry's API is used, and nothing of it is imported here: a program that has set up a provider has imported
-it. Where there is none, a span costs the look at one context variable.
+Only OpenTelemetry's API is used, and it is not imported here: a program that has set up a provider has imported
+it already. Without a provider, a span costs one context variable lookup.
 
-A span is current while its block lasts, for OpenTelemetry and for `add_event`. Both are context variables, which Trio
-hands to the tasks and threads that are started meanwhile, so what is traced there has the right parent.
+A span is current for the duration of its block, for OpenTelemetry and for `add_event`. Both are context variables,
+which Trio passes to tasks and threads started meanwhile, so what is traced there has the right parent.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ CONTENT_VARIABLE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 _API = "opentelemetry.trace"
 _CONTENT_CHARS = 64 * 1024  # of one attribute
 _TEXT_CHARS = 16 * 1024  # of one message in it
-_WORDS_CHARS = 300  # of an error's words
+_WORDS_CHARS = 300  # of an error's text
 _ERROR_NAME_CHARS = 100
 
 
 class ProvidesTracers(Protocol):
-    """OpenTelemetry's ``TracerProvider``, by shape: its package need not be there."""
+    """OpenTelemetry's ``TracerProvider``, structurally, so that its package is not required."""
 
     def get_tracer(
         self,
@@ -49,7 +49,7 @@ class ProvidesTracers(Protocol):
 
 
 class Interruption(Exception):
-    """Ends a chat early that goes on later; no error of it."""
+    """Ends a chat early that will be resumed later; not an error of the chat."""
 
 
 @attrs.frozen(kw_only=True)
@@ -59,8 +59,8 @@ class TracingConfig:
     Attributes:
         tracer_provider: where spans go; by default the process's own one, if it has set up one
             (``opentelemetry.trace.set_tracer_provider``).
-        content: record what is said too: messages, answers, code, results, the words of errors, and the names of
-            memories. They are cut to 64 KiB each. API keys are never recorded, and nothing of a chat that has a
+        content: also record message content: messages, answers, code, results, the texts of errors, and the names of
+            memories. They are cut to 64 KiB each. API keys are never recorded, nor is any content of a chat that has a
             `ChatFilter`.
     """
 
@@ -76,10 +76,10 @@ class TracingConfig:
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> TracingConfig:
-        """What the environment says, as for other instrumentations of generative AI.
+        """Read the environment, like other instrumentations of generative AI.
 
         Args:
-            env: of it only ``OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT`` counts: content is recorded if it is
+            env: only ``OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT`` is used: content is recorded if it is
                 ``true``, ``SPAN_ONLY`` or ``SPAN_AND_EVENT``.
         """
         return cls(content=env.get(CONTENT_VARIABLE, "").lower() in ("true", "span_only", "span_and_event"))
@@ -96,7 +96,7 @@ class Tracing:
         self.content: bool = content
         self.context: ModuleType = context
         self.trace: ModuleType = trace
-        # Not the process's own propagators: baggage may hold what is no business of a model's server.
+        # Not the process's own propagators: baggage may contain data that a model's server should not get.
         self.propagator: TraceContextTextMapPropagator = TraceContextTextMapPropagator()
 
     def span(
@@ -106,13 +106,13 @@ class Tracing:
 
         Args:
             client: it is a request to another process.
-            content: content may be recorded, if it is at all.
+            content: content may be recorded, if it is recorded at all.
         """
         kind = self.trace.SpanKind.CLIENT if client else self.trace.SpanKind.INTERNAL
         return ActiveSpan(self, name, kind, attributes, content=content and self.content)
 
     def under(self, headers: Mapping[str, str]) -> AbstractContextManager[None]:
-        """Inside the block spans are below the one that a request's *headers* name, if they do."""
+        """In the body, spans are children of the span that a request's *headers* name, if they name one."""
         found = self.propagator.extract(headers, context=self.context.Context())
         if not self.trace.get_current_span(found).get_span_context().is_valid:
             return nullcontext()
@@ -120,7 +120,7 @@ class Tracing:
 
 
 class _Attached:
-    """Inside the block a context of OpenTelemetry is current."""
+    """In the body, a context of OpenTelemetry is current."""
 
     def __init__(self, tracing: Tracing, context: Any) -> None:
         self._tracing, self._context = tracing, context
@@ -133,9 +133,9 @@ class _Attached:
 
 
 class ActiveSpan:
-    """A span that is current while its block lasts. How the block ends is recorded.
+    """A span that is current for the duration of its block. The outcome of the block is recorded.
 
-    A block that is cancelled, or interrupted to go on later, is no error.
+    A block that is cancelled, or interrupted to be resumed later, is not an error.
     """
 
     __slots__ = ("_attributes", "_entered", "_kind", "_name", "_outer", "_span", "content", "tracing")
@@ -174,7 +174,7 @@ class ActiveSpan:
         self._span.add_event(name, attributes)
 
     def failed(self, error_type: str, words: str) -> None:
-        """It came to an error; its *words* are content."""
+        """Record an error; its *words* are content."""
         trace = self.tracing.trace
         self.set(names.ERROR_TYPE, error_type)
         description = words[:_WORDS_CHARS] if self.content else None
@@ -187,23 +187,23 @@ class ActiveSpan:
             self.set(names.USAGE_ESTIMATED, True)
 
     def part(self, name: str, attributes: Mapping[str, Value], *, client: bool = False) -> ActiveSpan:
-        """A span below this one, to be entered while this one is current."""
+        """A child span, to be entered while this one is current."""
         return self.tracing.span(name, attributes, client=client, content=self.content)
 
     def headers(self) -> dict[str, str]:
-        """What tells a server to which span a request belongs."""
+        """Headers that tell a server to which span a request belongs."""
         found: dict[str, str] = {}
         self.tracing.propagator.inject(found, context=self.tracing.trace.set_span_in_context(self._span))
         return found
 
 
 SPAN: ContextVar[ActiveSpan | None] = ContextVar("trioagent_span", default=None)
-"""The span of ours that is current."""
+"""Our current span."""
 NO_SPAN: AbstractContextManager[None] = nullcontext()
 
 
 def open_tracing(setting: bool | TracingConfig) -> Tracing | None:
-    """What *setting* means in this process; None where nothing is recorded.
+    """The tracing of this process by *setting*; None if nothing is recorded.
 
     Raises:
         InvalidInputError: it is no setting.
@@ -223,7 +223,7 @@ def open_tracing(setting: bool | TracingConfig) -> Tracing | None:
 
 def process_provider() -> ProvidesTracers | None:
     """The tracer provider that this process has set up, if it has."""
-    if _API not in sys.modules:  # so that nobody can have set up one
+    if _API not in sys.modules:  # then nobody can have set up one
         return None
     from opentelemetry import trace
 
@@ -232,7 +232,7 @@ def process_provider() -> ProvidesTracers | None:
 
 
 def add_event(name: str, attributes: Mapping[str, Value] | None = None) -> None:
-    """Record that something has happened, in the current span of ours, if there is one."""
+    """Record an event in our current span, if there is one."""
     span = SPAN.get()
     if span is not None:
         span.event(name, attributes)
@@ -241,14 +241,14 @@ def add_event(name: str, attributes: Mapping[str, Value] | None = None) -> None:
 def start_span(
     tracing: Tracing | None, name: str, attributes: Mapping[str, Value], *, content: bool = True
 ) -> AbstractContextManager[ActiveSpan | None]:
-    """A span with *tracing*, to be entered. Without it there is none, nor one around it to which events could go."""
+    """A span with *tracing*, to be entered. Without it there is none, and events in the body go to no outer span."""
     if tracing is None:
         return NO_SPAN if SPAN.get() is None else _Untraced()
     return tracing.span(name, attributes, content=content)
 
 
 class _Untraced(AbstractContextManager[None]):
-    """Inside the block no span of ours is current."""
+    """In the body, none of our spans is current."""
 
     def __enter__(self) -> None:
         self._outer = SPAN.set(None)
@@ -258,13 +258,13 @@ class _Untraced(AbstractContextManager[None]):
 
 
 def start_part(name: str, attributes: Mapping[str, Value]) -> AbstractContextManager[ActiveSpan | None]:
-    """A span below the current one of ours, to be entered; none if there is none."""
+    """A child of our current span, to be entered; none if there is no current span."""
     outer = SPAN.get()
     return NO_SPAN if outer is None else outer.part(name, attributes)
 
 
 def messages_json(messages: Sequence[ChatMessage]) -> str:
-    """*messages* as the conventions have them, as JSON: the latest, as far as they find room."""
+    """*messages* in the format of the conventions, as JSON: the latest, as far as there is room."""
     found: list[dict[str, Any]] = []
     room = _CONTENT_CHARS
     for message in reversed(messages):
@@ -282,13 +282,13 @@ def messages_json(messages: Sequence[ChatMessage]) -> str:
 
 
 def answer_json(text: str, finish_reason: str) -> str:
-    """An answer as the conventions have it, as JSON."""
+    """An answer in the format of the conventions, as JSON."""
     part = {"type": "text", "content": _cut(text, _CONTENT_CHARS)}
     return _json([{"role": "assistant", "parts": [part], "finish_reason": finish_reason}])
 
 
 def texts_json(texts: Mapping[str, str]) -> str:
-    """An object of *texts* as JSON, cut to what an attribute may hold."""
+    """An object of *texts* as JSON, cut to the size of an attribute."""
     found: dict[str, str] = {}
     room = _CONTENT_CHARS
     for name, text in texts.items():
@@ -304,22 +304,22 @@ def _cut(text: str, most: int) -> str:
 
 
 def _json(value: object) -> str:
-    # Half a surrogate pair, which a model may say, would break an exporter.
+    # A lone surrogate, which a model may write, would break an exporter.
     return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace").decode()
 
 
 def _error_type(error: BaseException) -> str:
-    """The error's class; of a group the one class of all that is in it, if that is so."""
+    """The error's class; for a group the class of all its leaves, if they have only one."""
     kinds = {type(leaf).__name__ for leaf in leaves(error)}
     return kinds.pop() if len(kinds) == 1 else type(error).__name__
 
 
 def block_error_type(error: str) -> str:
-    """The class that the words of a block's error begin with: it comes from the code of a model."""
+    """The class at the beginning of a block's error text, which comes from model-written code."""
     name = error.partition(":")[0]
     return name if name.isascii() and name.isidentifier() and len(name) <= _ERROR_NAME_CHARS else names.OTHER_ERROR
 
 
 def model_error_type(error: BaseException) -> str:
-    """What a server has said, or the error's class."""
+    """The server's status, or the error's class."""
     return str(error.status) if isinstance(error, ModelStatusError) else _error_type(error)

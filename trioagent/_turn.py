@@ -10,7 +10,7 @@ Rules, each tested in ``tests/test_turn.py``:
 - An answer with nothing usable is a tool turn too: the model gets one short hint.
 - So is an answer that was cut before it was complete: the model is told, and writes less. A block that was closed
   before the cut runs. If no tool turn is left, the turn ends with ``stop_reason="cut"``.
-- What a conversation is longer than its model's context, the model is not shown; see `_context`.
+- The part of a conversation that exceeds its model's context is not shown to the model; see `_context`.
 - After ``max_tool_turns`` tool turns, an answer that still wants to run code ends the turn: its code is not run, and
   the history says so.
 """
@@ -48,8 +48,8 @@ class AskModel:
     """Send *messages* to the model and pass its answer to `Turn.on_answer`.
 
     Attributes:
-        left_out: what they lack of the conversation.
-        leaves_out_more: more than the last time.
+        left_out: the part of the conversation that they lack.
+        leaves_out_more: it is more than in the previous request.
     """
 
     messages: Sequence[ChatMessage]
@@ -80,9 +80,9 @@ class Turn:
     Args:
         history: the conversation so far, with the user's message at its end. The turn appends to a copy, `messages`.
         max_tool_turns: how often the model may run code, or be given a hint.
-        profile: how the model is told results and hints.
-        room: how many tokens of messages the model takes; None for no limit. What is more is left out, and long results
-            are paged.
+        profile: the format of results and hints.
+        room: how many tokens of messages the model accepts; None for no limit. Older parts beyond it are left out, and
+            long results are paged.
     """
 
     def __init__(
@@ -184,7 +184,7 @@ class Turn:
 
 
 def _hint(answer: ParsedReply, usage: Usage, finish_reason: str) -> str:
-    """What the model is told of an answer that cannot be used."""
+    """The hint for an answer that cannot be used."""
     if not answer.cut:
         return HINT
     return FILTERED if is_cut_by_filter(finish_reason) else CUT.format(tokens=usage.completion_tokens)

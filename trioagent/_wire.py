@@ -1,7 +1,7 @@
-"""Values that cross a border (rows, journals, receipts): strict conversion between plain JSON and attrs classes.
+"""Values at an interface (rows, journals, receipts): strict conversion between plain JSON and attrs classes.
 
-cattrs converts generously: by default "no" becomes True and 5 becomes "5", and unknown fields are dropped. Here a value
-has the type that the class says or is refused, and the error names the path, the value and what would be right.
+cattrs converts leniently: by default "no" becomes True and 5 becomes "5", and unknown fields are dropped. Here a value
+that does not have the class's type is refused, and the error names the path, the value and what would be valid.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ Hook = Callable[[Any, Any], Any]
 _NAMES: Mapping[Any, str] = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
 _UNREADABLE = (TypeError, ValueError, KeyError, AttributeError, OverflowError, RecursionError)
 _SHOWN = 20
-_LONGEST_NAME = 100  # compared with the names of fields; the rest cannot make them alike
+_LONGEST_NAME = 100  # compared with the names of fields; a longer name cannot resemble one
 
 
 def short(value: object) -> str:
-    """A value as an error message shows it."""
-    text = repr(value)  # which spells out what cannot be shown
+    """A value, shortened for an error message."""
+    text = repr(value)  # which escapes unprintable characters
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 def text_problem(value: object) -> str:
-    """Why *value* is no text that says something and can be written to a file, or ""."""
+    """Why *value* is not a non-empty text that can be written to a file, or ""."""
     if not isinstance(value, str) or not value.strip():
         return f"must be a text that is not empty, not {short(value)}"
     if "\0" in value or not _encodes(value):
@@ -55,11 +55,11 @@ def _encodes(value: str) -> bool:
 
 
 def strict_converter(as_mapping: AsMapping | None = None, *, advice: str = "") -> cattrs.Converter:
-    """A converter for one border.
+    """A converter for one interface.
 
     Args:
-        as_mapping: the fields of an object that may stand for a record here, None for one that may not. By default only
-            mappings may.
+        as_mapping: returns the fields of an object that may be used as a record here, None for one that may not. By
+            default only mappings may.
         advice: what to do about an unknown field that resembles none.
     """
     converter = cattrs.Converter(detailed_validation=True)
@@ -77,10 +77,10 @@ def strict_converter(as_mapping: AsMapping | None = None, *, advice: str = "") -
 
 
 def read_value(converter: cattrs.Converter, value: object, kind: type[T], where: str) -> T:
-    """*value* as a *kind*.
+    """Convert *value* to *kind*.
 
     Raises:
-        InvalidInputError: it is not; ``what`` is *where* with the path inside of it.
+        InvalidInputError: it does not match; ``what`` is *where* with the path inside it.
     """
     try:
         return converter.structure(value, kind)
@@ -89,7 +89,7 @@ def read_value(converter: cattrs.Converter, value: object, kind: type[T], where:
 
 
 class _Refused(ValueError):
-    """Why a value cannot be read, without its place."""
+    """Why a value cannot be converted, without its place."""
 
 
 def _exactly(kind: type) -> Hook:
@@ -123,7 +123,7 @@ def _is_union(kind: Any) -> bool:
 
 
 def _union(kind: Any, *, converter: cattrs.Converter) -> Hook:
-    """None and one other kind, or plain values only: no border needs more."""
+    """None and one other kind, or plain values only: no interface needs more."""
     plain = [one for one in get_args(kind) if one in _NAMES]
     others = [one for one in get_args(kind) if one not in _NAMES and one is not types.NoneType]
     optional = types.NoneType in get_args(kind)
@@ -215,6 +215,6 @@ def _first_problem(error: BaseException, where: str) -> InvalidInputError:
                 where = f"{where}.{note.name}" if where else note.name
             elif isinstance(note, cattrs.IterableValidationNote):
                 where = f"{where}[{note.index!r}]"
-    if isinstance(error, InvalidInputError):  # of a class's own validator, which names its field
+    if isinstance(error, InvalidInputError):  # from a class's own validator, which names its field
         return InvalidInputError(f"{where}.{error.what}" if where else error.what, error.problem)
     return InvalidInputError(where, str(error) if isinstance(error, _Refused) else f"{type(error).__name__}: {error}")

@@ -91,27 +91,28 @@ class Agent:
 
     Args:
         runtime: what agents share, from `open_runtime`.
-        memory_path: the folder of notes; made at first use. Many agents, in many processes, may use one.
+        memory_path: the folder of notes; created at first use. Many agents, in many processes, may use one.
         max_tool_turns, system_prompt, system_prompt_append, message_chars, blind_overwrite, model_profile, date: see
             `AgentConfig`, whose defaults these are.
-        policy: what blocks may read and change in the notes; by default all notes and attachments. The prompt says it.
-        host_tools: async functions of yours that blocks may call by these names, with JSON values. They run in the
+        policy: what blocks may read and change in the notes; by default all notes and attachments. Part of the prompt.
+        host_tools: async functions that blocks may call by these names, with JSON values. They run in the
             caller's own scope; cancelling the chat cancels them.
         model: instead of the runtime's.
         chat_filter: what may be read in its chats and what may not leave them, for chats that have no filter of their
             own.
-        review: an async function that is given a `ReviewRequest` after a block ran and before anything is saved, and
-            returns `AcceptChanges`, `RejectChanges` or `EditChanges`. The notes are not locked while it thinks; if
-            somebody else changes one of them meanwhile, nothing is saved and the model is told.
-        history: keep what blocks commit, see `Memory`; by default as the runtime has it.
-        origin: whose the conversation is, for the history. By default the author is the model, and the chat has an id
-            of its own, `chat_id`.
+        review: an async function that is called with a `ReviewRequest` after a block ran and before anything is saved,
+            and returns `AcceptChanges`, `RejectChanges` or `EditChanges`. The notes are not locked meanwhile; if
+            somebody else changes one of them, nothing is saved and the model is told.
+        history: keep the commits of blocks, see `Memory`; by default the runtime's setting.
+        origin: the author of the conversation, for the history. By default the author is the model, and the chat has an
+            id of its own, `chat_id`.
 
     Raises:
         InvalidInputError: a setting or a host tool's name cannot be used.
 
     Attributes:
-        undated_prompt: the system prompt but for the date at its end: what its hash in the rows of runs is of.
+        undated_prompt: the system prompt without the date at its end; the prompt hash in the rows of runs is taken of
+            it.
 
     An idle agent holds no task, file or connection. One chat at a time: a second one raises `AgentBusyError`.
     """
@@ -178,13 +179,13 @@ class Agent:
         self._given_origin = origin
         self._filter = chat_filter
         self._under: dict[str, ChatFilter] = {}  # texts of messages that were made under a filter
-        self._turn: Turn | None = None  # the one that goes on
-        self._turn_start = 0  # how many of its messages were there before
+        self._turn: Turn | None = None  # the running one
+        self._turn_start = 0  # how many of its messages existed before
         self._tier = ""
 
     @property
     def chat_id(self) -> str:
-        """What the history calls this conversation, as in `Memory.undo`."""
+        """The id of this conversation in the history, as in `Memory.undo`."""
         return self._origin.chat
 
     @cached_property
@@ -197,42 +198,42 @@ class Agent:
         return self.memory.path
 
     async def chat(self, message: str, *, chat_filter: ChatFilter | None = None) -> AgentResponse:
-        """Say *message* and wait for the reply, running the code that the model writes on the way.
+        """Send *message* and wait for the reply; the code that the model writes runs meanwhile.
 
         Args:
             chat_filter: what may be read in this chat, and what may not leave it; instead of the agent's own.
 
         Raises:
-            InvalidInputError: the message is empty, too long, or holds a NUL or half a surrogate pair.
-            AgentBusyError: another chat with this agent is going on.
+            InvalidInputError: the message is empty, too long, or contains a NUL or a lone surrogate.
+            AgentBusyError: another chat with this agent is running.
             ModelError: the model gave no usable answer, after all retries that made sense.
             MemoryPathError, MemoryStorageError: the notes cannot be used, or the disk refuses.
-            MemoryDeadlockError: said in a host tool of a block that holds the same notes.
-            WithheldError: it failed in words that its filter withholds.
+            MemoryDeadlockError: called in a host tool of a block that holds the same notes.
+            WithheldError: it failed with an error text that its filter withholds.
             SandboxError: the sandbox itself broke.
 
-        Cancelling, like every error, leaves the notes as the last finished block left them, and `messages` with every
-        finished model answer; if there was none, the user's message is taken back too.
+        After cancellation, as after every error, the notes are as the last finished block left them, and `messages` has
+        every finished model answer; if there was none, the user's message is removed too.
         """
         return await self._drive(message, _emit_nothing, chat_filter=chat_filter)
 
     def stream_chat(
         self, message: str, *, undo: UndoLog | None = None, chat_filter: ChatFilter | None = None
     ) -> AbstractAsyncContextManager[AsyncIterator[AgentEvent]]:
-        """Like `chat`, giving what happens as it happens (see `AgentEvent`); the last event is `Replied`.
+        """Like `chat`, yielding events as they happen (see `AgentEvent`); the last event is `Replied`.
 
-        The turn advances only while you ask for the next event: code runs, and the model is asked again, when you have
-        seen what came before and want more. Only the rest of an answer that has begun is read ahead. Leaving the block
-        stops the turn: the model's stream is closed, and the notes are as the last finished block left them. One task
-        at a time may ask.
+        The turn advances only while you ask for the next event: code runs, and the model is asked again, only after you
+        have seen the previous event and asked for the next. Only the rest of an answer that has begun is read ahead.
+        Leaving the block stops the turn: the model's stream is closed, and the notes are as the last finished block
+        left them. Only one task may read at a time.
 
-        The turn runs in a task of its own, so that no cancel scope of a `Model` is around your code. Your own exception
-        comes out of the block bare. Another chat may begin when you have seen `Replied`.
+        The turn runs in a task of its own, so your code runs inside no cancel scope of a `Model`. Your own exception
+        is raised from the block unwrapped. Another chat may begin when you have seen `Replied`.
 
         Args:
-            undo: collects what is needed to take back all of this chat's changes (see `Memory.roll_back`).
-            chat_filter: as in `chat`. The pieces of an answer come when it is complete, since what is withheld must not
-                leave in parts.
+            undo: collects what is needed to undo all of this chat's changes (see `Memory.roll_back`).
+            chat_filter: as in `chat`. The deltas of an answer are delivered when it is complete, so that a withheld
+                text cannot leave in parts.
         """
         return open_event_stream(partial(self._drive, message, undo=undo, chat_filter=chat_filter))
 
@@ -241,15 +242,15 @@ class Agent:
     ) -> Path:
         """Write the conversation as JSON to ``convo_<uuid>.json`` and return its path.
 
-        It holds the messages, and the sandbox tier that ran the blocks ("" if none ran). The file appears whole or not
-        at all. A started write ends even if cancelled.
+        It contains the messages, and the sandbox tier that ran the blocks ("" if none ran). The file is written
+        atomically. A started write completes even if cancelled.
 
         Args:
-            log: deprecated, and gone in 0.3: log the path that is returned.
+            log: deprecated, to be removed in 0.3: log the path that is returned.
         """
         if log is not None:
             warnings.warn(
-                "save_conversation(log=...) goes away; log the path it returns", DeprecationWarning, stacklevel=2
+                "save_conversation(log=...) is deprecated; log the path it returns", DeprecationWarning, stacklevel=2
             )
         path = user_path(save_folder, "save_folder") / f"convo_{uuid.uuid4()}.json"
         body = {"messages": [attrs.asdict(message) for message in self.messages], "tier": self._tier}
@@ -273,14 +274,14 @@ class Agent:
         """Run one turn, pushing its events; the last one to *emit* is `Replied`. See `drive_turn`.
 
         Args:
-            receipt: made of each block's result, its changes and what it saw, and committed with them (see
-                `Memory.read_receipt`).
+            receipt: makes the receipt of each block from its result, its changes and what it read; it is committed
+                with them (see `Memory.read_receipt`).
         """
         self._check_message(message)
         if self._turn is not None:
             raise AgentBusyError(str(self.memory_path))
         chat_filter = self._filter if chat_filter is None else chat_filter
-        # Not `with`: a block that does nothing costs more than this condition, at every chat.
+        # Not `with`: entering a null context would cost more than this condition, at every chat.
         traced = self._runtime.tracing is not None or SPAN.get() is not None
         scope = self._start_span(chat_filter) if traced else None
         span = None if scope is None else scope.__enter__()
@@ -305,7 +306,7 @@ class Agent:
             self._turn = None
             if turn.answers:
                 self.messages = turn.messages
-        # The conversation is settled: whoever is told of the reply may go on with it.
+        # The conversation is complete before the reply is emitted, so that the reader may start the next chat.
         await emit(Replied(response))
         return response
 
@@ -347,7 +348,7 @@ class Agent:
                 new = [ChatMessage("user", message), *turn.messages[len(history) + 1 :]]
                 self.messages = [*earlier, *new]
                 self._under |= dict.fromkeys((each.content for each in new), chat_filter)
-        raise instead  # here, so that what is withheld is not its context either
+        raise instead  # here, so that the original error is not its context either
 
     def _begin(self, history: Sequence[ChatMessage], message: str) -> Turn:
         messages = [*history, ChatMessage("user", message)]
@@ -423,7 +424,7 @@ class Agent:
 
 
 def _room_of(model: Model) -> int | None:
-    """How many tokens of messages *model* takes, if it has settings that say so."""
+    """How many tokens of messages *model* accepts, if it has settings that limit them."""
     config = getattr(model, "config", None)
     if not isinstance(config, ModelConfig) or config.context_tokens is None:
         return None
@@ -437,7 +438,7 @@ def _today() -> str:
 
 @lru_cache(maxsize=4)
 def _day_and_zone(year: int, month: int, day: int, offset: int, zone: str) -> str:
-    """Made once a day: writing it costs as much as the rest of an agent."""
+    """Cached for a day: formatting it costs as much as the rest of an agent."""
     return date_and_zone(datetime(year, month, day, tzinfo=timezone(timedelta(seconds=offset), zone)))
 
 
@@ -450,7 +451,7 @@ def _prompt_of(
 
 @lru_cache(maxsize=16)
 def _system_message(prompt: str, date: str) -> ChatMessage:
-    """One message for all agents that are told the same: it is the longest of most conversations."""
+    """One shared message for all agents with the same prompt: it is the longest of most conversations."""
     return ChatMessage("system", with_date(prompt, date))
 
 

@@ -1,7 +1,7 @@
-"""`export_conversations`: what runs left, as a data set to train on.
+"""`export_conversations`: the conversations of runs as a data set to train on.
 
-Reads the outputs of batches, training conversations and evaluations. Synchronous: it needs no Trio, and runs wherever
-files may be read.
+Reads the outputs of batches, training conversations and evaluations. Synchronous: it needs no Trio, and runs in any
+thread.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from .evals import SAMPLES
 
 Format = Literal["trl", "axolotl", "openai", "parquet"]
 FORMATS: tuple[Format, ...] = ("trl", "axolotl", "openai", "parquet")
-"""Of the rows: JSON Lines for TRL's SFTTrainer, for axolotl (``type: chat_template``) and for OpenAI's fine-tuning, or
-Parquet."""
+"""Formats of the rows: JSON Lines for TRL's SFTTrainer, for axolotl (``type: chat_template``) and for OpenAI's
+fine-tuning, or Parquet."""
 Split = Literal["train", "test"]
 
 _REJECTED = "rejected.jsonl"
@@ -39,11 +39,11 @@ class ExportReport:
     """What was exported.
 
     Attributes:
-        rows: of each split that was written.
-        left_out: why rows were not taken, and how many: "cut" (an answer was cut, or a message got no reply), "trimmed"
-            (the model was not shown all of it, see `LeftOut`; taken where cut ones are), "failed", "wrong" (an
-            evaluation's score was too low), "duplicate" (the same was said before), "unfinished" (it does not end with
-            the model).
+        rows: number of rows of each split that was written.
+        left_out: number of rows left out, by reason: "cut" (an answer was cut, or a message got no reply), "trimmed"
+            (the model was not shown all of it, see `LeftOut`; included if cut ones are), "failed", "wrong" (an
+            evaluation's score was too low), "duplicate" (the same messages as an earlier one), "unfinished" (it does
+            not end with the model).
         files: what was written.
     """
 
@@ -65,18 +65,18 @@ def export_conversations(
 ) -> ExportReport:
     """Write the conversations of *run_dirs* as a data set.
 
-    Results of blocks have role "user", as models were trained on them. The same conversation is taken once, wherever it
-    is from. All conversations of one persona (of a job's ``metadata["persona"]``, of an evaluation's set-up; else of a
-    row alone) are on one side of the split, chosen by a hash of it and *seed*.
+    Results of blocks have role "user", as models were trained on them. Duplicate conversations are exported once, from
+    whichever run. All conversations of one persona (of a job's ``metadata["persona"]``, of an evaluation's set-up; else
+    of a row alone) are on one side of the split, chosen by a hash of it and *seed*.
 
     Args:
         run_dirs: run directories of batches, training conversations or evaluations.
-        out: a folder that is made for it: ``train`` and ``test`` files, ``provenance.jsonl`` (a line for each row: run,
+        out: a new folder for the output: ``train`` and ``test`` files, ``provenance.jsonl`` (a line for each row: run,
             id, model, prompt hash, scores) and a data set card, ``README.md``.
-        test_fraction: how many of the personas go to the test split, about; none by default.
-        include_cut, include_failed: take rows that are left out otherwise (see `ExportReport`); of those that failed,
-            only rejected training conversations have messages.
-        min_score: of an evaluation's samples.
+        test_fraction: the approximate share of personas in the test split; none by default.
+        include_cut, include_failed: include rows that are left out otherwise (see `ExportReport`); of those that
+            failed, only rejected training conversations have messages.
+        min_score: the lowest score of an evaluation's samples.
 
     Raises:
         InvalidInputError: an argument cannot be used, a folder holds no run, *out* is not empty, or there is no row.
@@ -106,7 +106,7 @@ def export_conversations(
         reasons = ", ".join(f"{count} {why}" for why, count in left_out.items()) or "the runs are empty"
         for path in target.iterdir():
             path.unlink()
-        raise InvalidInputError("run_dirs", f"hold no conversation that could be exported ({reasons})")
+        raise InvalidInputError("run_dirs", f"contain no conversation that could be exported ({reasons})")
     names = [writer.path.name for writer in writers.values()]
     card = _card(format, names, rows, left_out, sources)
     write_whole(target / _CARD, card.encode(), sync=False)
@@ -115,7 +115,7 @@ def export_conversations(
 
 @attrs.frozen
 class _Wanted:
-    """Which rows are taken."""
+    """Which rows are exported."""
 
     cut: bool
     failed: bool
@@ -150,7 +150,7 @@ def _taken(
     for folder in folders:
         for row, failed in _rows(folder, wanted):
             if row.get("kind") == "set-up":
-                continue  # how a memory came about, with many samples of it
+                continue  # the conversation that set up a memory, shared by many samples
             why = "failed" if failed and not wanted.failed else wanted.why_not(row)
             mark = b"" if why else _mark(row)
             if mark in seen:
@@ -166,7 +166,7 @@ def _rows(folder: Path, wanted: _Wanted) -> Iterator[tuple[Mapping[str, Any], bo
     """Each row of a run, and whether it failed."""
     names = [name for name in (CONVERSATIONS, SAMPLES) if (folder / name).is_file()]
     if not names:
-        raise InvalidInputError("run_dirs", f"{str(folder)!r} holds no run: neither {CONVERSATIONS} nor {SAMPLES}")
+        raise InvalidInputError("run_dirs", f"{str(folder)!r} is no run: it has neither {CONVERSATIONS} nor {SAMPLES}")
     for name in names:
         yield from ((row, False) for row in read_rows(folder / name))
     if (folder / _REJECTED).is_file():
@@ -174,13 +174,13 @@ def _rows(folder: Path, wanted: _Wanted) -> Iterator[tuple[Mapping[str, Any], bo
 
 
 def _mark(row: Mapping[str, Any]) -> bytes:
-    """What tells a conversation from others: all that was said in it, whoever had which system prompt."""
+    """A hash that identifies a conversation: all of its messages except the system prompt."""
     said = [[message["role"], message["content"]] for message in row["messages"] if message["role"] != "system"]
     return hashlib.blake2b(json.dumps(said).encode(), digest_size=16).digest()
 
 
 def _persona(run: Path, row: Mapping[str, Any]) -> str:
-    """Whose conversation it is; the row's own id where nobody is named."""
+    """The persona of a conversation; the row's own id if there is none."""
     if "set_up" in row:
         return f"{row.get('suite')}/{row['set_up']}"
     if "hashes" in row:
@@ -196,7 +196,7 @@ def _share(persona: str, seed: int) -> float:
 
 
 def _message(message: Mapping[str, Any]) -> dict[str, str]:
-    """Half a surrogate pair, which no file format takes, becomes a replacement character."""
+    """A lone surrogate, which no file format allows, becomes a replacement character."""
     role = "user" if message["role"] == "tool" else message["role"]
     return {"role": role, "content": message["content"].encode("utf-8", "replace").decode()}
 
@@ -235,7 +235,7 @@ def _open_writer(target: Path, split: Split, format_: Format) -> _Writer:
 
 
 class _JsonLines:
-    """JSON Lines in the three shapes that trainers read."""
+    """JSON Lines in the three formats that trainers read."""
 
     def __init__(self, path: Path, format_: Format) -> None:
         self.path, self._format = path, format_

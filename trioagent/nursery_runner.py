@@ -2,11 +2,11 @@
 
 Two ways to run many agents:
 
-- `run_agents`: all or nothing. The first failure cancels the siblings, and everything that failed comes out as one
+- `run_agents`: all or nothing. The first failure cancels the siblings, and all failures are raised as one
   exception group that names agents and messages.
-- `open_runner`: each job for itself. A job's failure is data (`JobFailed`), jobs are taken lazily from any iterable,
-  and outcomes come in the order of finishing. Memory stays constant however many jobs there are: a job is taken only
-  when a place is free, and a place is free only when an outcome has been taken.
+- `open_runner`: independent jobs. A job's failure is data (`JobFailed`), jobs are taken lazily from any iterable,
+  and outcomes arrive in order of completion. Memory use stays constant however many jobs there are: a job is taken only
+  when a slot is free, and a slot becomes free only when an outcome has been taken.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _slot: ContextVar[JobSlot | None] = ContextVar("trioagent_slot", default=None)  
 
 
 class RunnerJob(Protocol):
-    """What a runner can run: anything with a key, unique among the jobs of one `Runner.run`."""
+    """Anything with a key that is unique among the jobs of one `Runner.run`."""
 
     @property
     def key(self) -> str: ...
@@ -57,9 +57,10 @@ class AgentJob:
 
     Attributes:
         key: names the outcome.
-        message: what to say.
-        agent: to whom; or, so that a million jobs need not be a million agents,
-        memory_path: make the agent when the job's turn comes.
+        message: the user's message.
+        agent: the agent to send it to, or
+        memory_path: the notes of an agent that is made when the job starts, so that a million jobs need not be a
+            million agents.
     """
 
     key: str
@@ -75,10 +76,10 @@ class AgentJob:
 async def run_agents(
     agents: Sequence[Agent], messages: Sequence[str], *, max_concurrent: int | None = None
 ) -> list[AgentResponse]:
-    """Say ``messages[i]`` to ``agents[i]``, all at once, and wait for all replies, in order.
+    """Send ``messages[i]`` to ``agents[i]``, concurrently, and wait for all replies, in order.
 
     Args:
-        max_concurrent: how many chats at once; all of them by default.
+        max_concurrent: how many concurrent chats; all of them by default.
 
     Raises:
         InvalidInputError: (a ValueError) the lists differ in length, or *max_concurrent* is below 1.
@@ -125,9 +126,9 @@ class RunnerStatistics:
 
 
 class OutcomeChannel(trio.abc.ReceiveChannel[Outcome[T]]):
-    """The outcomes of one `Runner.run`, in the order of finishing; it ends when all jobs have.
+    """The outcomes of one `Runner.run`, in order of completion; it ends when all jobs have.
 
-    Closing it (the last of it, if it was cloned) cancels the jobs at once, and takes no more.
+    Closing it (the last clone, if it was cloned) cancels the jobs at once, and takes no more.
     """
 
     def __init__(self, channel: trio.MemoryReceiveChannel[Outcome[T]], cancel: Callable[[], None]) -> None:
@@ -144,7 +145,7 @@ class OutcomeChannel(trio.abc.ReceiveChannel[Outcome[T]]):
         return self._channel.statistics()
 
     def clone(self) -> OutcomeChannel[T]:
-        """Another end to receive from, to be closed by itself."""
+        """Another receiving end, to be closed separately."""
         return OutcomeChannel(self._channel.clone(), self._cancel)
 
     def close(self) -> None:
@@ -165,7 +166,7 @@ class OutcomeChannel(trio.abc.ReceiveChannel[Outcome[T]]):
 
 @attrs.frozen(kw_only=True, eq=False)
 class _JobStream(Generic[J, T]):
-    """What the jobs of one `Runner.run` have in common."""
+    """The shared state of the jobs of one `Runner.run`."""
 
     jobs: Iterable[J] | AsyncIterable[J]
     work: Callable[[J], Awaitable[T]]
@@ -176,7 +177,7 @@ class _JobStream(Generic[J, T]):
 
 
 class Runner:
-    """Runs jobs in the nursery of `open_runner`. All methods but `run`'s iteration return at once."""
+    """Runs jobs in the nursery of `open_runner`. All methods except `run`'s iteration return at once."""
 
     def __init__(self, runtime: Runtime, nursery: trio.Nursery, max_concurrent: float, deadline: float) -> None:
         self._runtime = runtime
@@ -190,7 +191,7 @@ class Runner:
 
     @property
     def max_concurrent(self) -> float:
-        """How many jobs run at once; may be set while they do. Lowering it lets running jobs end."""
+        """How many jobs run at once; settable at any time. Lowering it cancels no running job."""
         return self._slots.total
 
     @max_concurrent.setter
@@ -215,7 +216,7 @@ class Runner:
     def cancel(self, key: str) -> bool:
         """Cancel the running job of that key; its outcome is `JobCancelled`. False if there is none.
 
-        Where several `run` calls have a job of that key, all of these are cancelled.
+        If several `run` calls have a job of that key, all of these are cancelled.
         """
         scopes = [scope for scope, running in self._running.items() if running == key]
         for scope in scopes:
@@ -223,7 +224,7 @@ class Runner:
         return bool(scopes)
 
     def pause(self) -> None:
-        """Start no new job until `resume`; running ones go on."""
+        """Start no new job until `resume`; running ones continue."""
         self._paused.value = True
 
     def resume(self) -> None:
@@ -231,10 +232,10 @@ class Runner:
 
     @asynccontextmanager
     async def give_up_place(self) -> AsyncIterator[None]:
-        """For a job that waits for long: inside the block it does not count towards `max_concurrent`.
+        """For a job that waits for long: in the body it does not count towards `max_concurrent`.
 
-        Leaving the block waits for a place, unless the job was cancelled or failed; jobs that began earlier come first.
-        Outside of a job it does nothing.
+        Leaving the block waits for a slot, unless the job was cancelled or failed; jobs that began earlier come first.
+        Outside a job it does nothing.
         """
         slot = _slot.get()
         if slot is None or not self._slots.holds(slot):
@@ -252,13 +253,14 @@ class Runner:
         *,
         activity: Callable[[J], Activity] | None = None,
     ) -> OutcomeChannel[T]:
-        """Start taking *jobs*, and return the channel of their outcomes, in the order of finishing.
+        """Start taking *jobs*, and return the channel of their outcomes, in order of completion.
 
-        The channel ends when all jobs have. Closing it cancels the jobs that run, and takes no more. An error of the
-        iterable itself is an error of the runner: it leaves `open_runner`. Keys are unique among the jobs of one call.
+        The channel ends when all jobs have. Closing it cancels the running jobs, and takes no more. An error of the
+        iterable itself is an error of the runner: it is raised from `open_runner`. Keys are unique among the jobs of
+        one call.
 
         Args:
-            activity: makes the job's record of what it does and until when (default: with the runner's deadline).
+            activity: makes a job's `Activity`, with its deadline (default: with the runner's deadline).
         """
         send, receive = trio.open_memory_channel[Outcome[T]](0)
         run = _JobStream(jobs=jobs, work=work, activity=activity or self._activity, send=send)
@@ -281,7 +283,7 @@ class Runner:
         return Activity(self._deadline)
 
     async def _feed(self, run: _JobStream[J, T]) -> None:
-        # `with send`, not `async with`: its checkpoint would put Cancelled in the place of an error on its way out.
+        # `with send`, not `async with`: its checkpoint would replace an error on its way out with Cancelled.
         with run.send, run.scope:
             async with aclosing(iterate(run.jobs)) as source, trio.open_nursery() as nursery:
                 await self._take(run, source, nursery)
@@ -297,7 +299,7 @@ class Runner:
                     job = await anext(source)
                 finally:
                     self._slots.idle.discard(slot)
-                if not self._slots.holds(slot):  # it was taken meanwhile
+                if not self._slots.holds(slot):  # a returning job has taken it meanwhile
                     await self._slots.acquire(slot)
                 await self._may_start(slot)  # once more: the source may have taken its time
                 if job.key in run.running:
@@ -362,9 +364,9 @@ class Runner:
 
 
 def _job_failure(error: BaseException) -> Exception | None:
-    """The job's own failure in what it raised, also where that came while the job was being cancelled.
+    """The job's own failure among the exceptions raised, also if it was raised during cancellation.
 
-    None if there is only the cancelling, or if the error is one of the run itself (`FatalError`) or of the process
+    None if there is only the cancellation, or if the error is one of the run itself (`FatalError`) or of the process
     (KeyboardInterrupt, SystemExit).
     """
     failure = without_cancelled(error)
@@ -377,14 +379,14 @@ def _job_failure(error: BaseException) -> Exception | None:
 async def open_runner(
     runtime: Runtime, *, max_concurrent: float = 100, deadline: float = math.inf
 ) -> AsyncIterator[Runner]:
-    """A place to run jobs, each for itself; leaving the block cancels what still runs.
+    """Run independent jobs in the block; leaving it cancels the ones that are still running.
 
     Args:
-        runtime: for the agents that jobs ask for by their memory's path.
+        runtime: for the agents that jobs name by their memory's path.
         max_concurrent: how many jobs at once; may be changed while they run.
         deadline: working seconds a job may take, not counting waits for a rate limit or a retry.
 
-    An exception of the block's own code comes out bare, not in a group.
+    An exception of the block's own code is raised unwrapped, not in a group.
     """
     if not deadline > 0:
         raise InvalidInputError("deadline", f"must be a number of seconds above 0, not {deadline!r}")
@@ -399,7 +401,7 @@ def _checked_places(value: float) -> float:
 
 
 async def iterate(jobs: Iterable[J] | AsyncIterable[J]) -> AsyncGenerator[J, None]:
-    """Jobs of either kind of iterable; an async generator is closed in the end, in the task that ran it."""
+    """Iterate over jobs of either kind of iterable; an async generator is closed at the end, in the same task."""
     if isinstance(jobs, AsyncGenerator):
         async with aclosing(jobs):
             async for job in jobs:

@@ -58,15 +58,15 @@ class Runtime:
 
     @asynccontextmanager
     async def open_model(self, name: str | None, options: Mapping[str, Any] | None = None) -> AsyncIterator[Model]:
-        """Another model, paced together with this runtime's own where both are at one address.
+        """Another model; it shares the rate limiter of this runtime's own model if both are at one address.
 
         A name without a provider's prefix (such as ``vllm:``) is a model of this runtime's own server, and keeps its
         options.
 
         Args:
             name: None for this runtime's own model.
-            options: request parameters such as ``temperature``, over those of the runtime's own model where they are
-                kept (see `with_options`).
+            options: request parameters such as ``temperature``, which override those kept from the runtime's own model
+                (see `with_options`).
 
         Raises:
             InvalidInputError: the name is unknown, its key is missing, or an option cannot be used.
@@ -79,17 +79,17 @@ class Runtime:
             chosen = _chosen(name, None, None, self.rate)
         if options:
             if not isinstance(chosen, ModelConfig):
-                raise InvalidInputError("options", f"{_called(chosen)} takes none, but is given {', '.join(options)}")
+                raise InvalidInputError("options", f"{_called(chosen)} takes none, but got {', '.join(options)}")
             chosen = with_options(chosen, options)
         async with _open(chosen, self.endpoints, self.network, self.remote) as model:
             yield model
 
 
 class Cluster(Protocol):
-    """Other machines that a run's requests are sent from, and that its blocks run on."""
+    """Other machines that send a run's requests and run its blocks."""
 
     def open(self, runtime: Runtime) -> AbstractAsyncContextManager[Runtime]:
-        """*runtime* with its model and its sandbox on the cluster's workers, which are gone when the block ends."""
+        """*runtime* with its model and its sandbox on the cluster's workers; the workers end with the block."""
 
 
 @asynccontextmanager
@@ -107,34 +107,34 @@ async def open_runtime(
     history: bool | HistoryConfig = False,
     tracing: bool | TracingConfig = True,
 ) -> AsyncIterator[Runtime]:
-    """Start what agents share; everything is gone when the block ends.
+    """Start what agents share; it ends with the block.
 
-    Meanwhile the soft limit of open files (``RLIMIT_NOFILE``) of this process is raised to its hard limit. What needs
-    a descriptor waits for one where there are too few.
+    Meanwhile the soft limit of open files (``RLIMIT_NOFILE``) of this process is raised to its hard limit. Tasks that
+    need a descriptor wait for one if there are too few.
 
     Args:
         model: a name (``openrouter:…``, ``openai:…``, ``vllm:…``, ``ollama:…``, ``offline-rules``), a `ModelConfig`, or
             any object with the `Model` interface. There is no default: ``offline-rules`` is no language model.
         base_url, api_key: for a name. A provider's own key variable (``OPENROUTER_API_KEY``, ``OPENAI_API_KEY``) is
-            read if a name says that provider and no key is given; no other environment variable is.
-        rate: for a name: how hard its endpoint, and those of models opened later by name, may be driven. A
+            read if a name has that provider's prefix and no key is given; no other environment variable is.
+        rate: for a name: the limits of its endpoint, and of models opened later by name. A
             `ModelConfig` has its own.
-        tier: the sandbox tier to insist on; the best that works otherwise.
+        tier: the sandbox tier to use; by default the best that works.
         sync_notes: flush every commit to the disk, so that notes survive a power cut, not only a killed process.
         network: proxies and certificate authorities for model servers. The environment is not read; the command line
             and `trioagent.compat` pass `NetworkConfig.from_env`.
         history: keep every commit of the agents' blocks in their memories (see `Memory`). The histories are filled
-            behind the agents, and in the end for a few seconds at most.
-        tracing: record spans with OpenTelemetry, where the process has set up a tracer provider before this, or one is
-            given in a `TracingConfig`, which can also ask for content.
+            in the background, and at the end for a few seconds at most.
+        tracing: record spans with OpenTelemetry, if the process has set up a tracer provider before this call, or one
+            is given in a `TracingConfig`, which can also enable content.
 
     Raises:
-        InvalidInputError: what is given is no model, its key is missing, or a setting is given in two places.
-        SandboxUnavailableError: no sandbox tier works here, or not the one asked for.
+        InvalidInputError: the value is no model, its key is missing, or a setting is given in two places.
+        SandboxUnavailableError: no sandbox tier works here, or the requested one does not.
     """
     kept = history_config(history)
     if kept is not None and kept.folder is not None:
-        raise InvalidInputError("history", "a folder belongs to one memory; give it to the Agent")
+        raise InvalidInputError("history", "a folder belongs to one memory; pass it to the Agent")
     traced = open_tracing(tracing)
     async with AsyncExitStack() as stack:
         stack.enter_context(raised_limit())
@@ -173,7 +173,7 @@ def _called(model: OfflineRules | Model) -> str:
 
 
 def _check_no_options(model: object, **options: object) -> None:
-    """A model that is not a name brings its own settings; the same ones given beside it would not count."""
+    """A model that is not a name has its own settings; the same settings given separately would be ignored."""
     if not isinstance(model, ModelConfig | OfflineRules) and not callable(getattr(model, "answer", None)):
         raise InvalidInputError("model", f"must be a name, a ModelConfig or a Model, not {model!r:.100}")
     given = [name for name, value in options.items() if value is not None]
@@ -199,11 +199,11 @@ async def _open(
     if remote is not None and not isinstance(model, ModelConfig):
         yield remote.model(model)
     elif isinstance(model, OfflineRules):
-        from .models.offline_rules import OfflineRulesModel  # loaded when it is used: 50 ms of regular expressions
+        from .models.offline_rules import OfflineRulesModel  # imported on use: 50 ms of regular expressions
 
         yield OfflineRulesModel()
     elif isinstance(model, ModelConfig):
-        from .models import open_model  # loaded when it is used: it brings httpx, 100 ms
+        from .models import open_model  # imported on use: it loads httpx, 100 ms
 
         sender = None if remote is None else remote.sender(model)
         async with open_model(model, endpoints=endpoints, network=network, sender=sender) as opened:

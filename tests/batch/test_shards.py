@@ -126,7 +126,7 @@ def test_spellings_of_a_memory_are_in_the_same_shard(name: str) -> None:
         ("1/4/2", "must be written as 2/8"),
         ("½/4", "must be written as 2/8"),
         ("٢/٤", "must be written as 2/8"),
-        ("5/4", "5/4 is none: there are 4, counted from 1"),
+        ("5/4", "5/4 does not exist: there are 4, counted from 1"),
         ("1/20000", "there can be 10,000 at most"),
     ],
 )

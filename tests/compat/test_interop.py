@@ -205,7 +205,7 @@ def test_shutdown_is_a_typed_error_and_the_next_call_starts_anew() -> None:
     for thread in threads:
         thread.join()
     assert [str(error) for error in errors] == [
-        "trioagent.compat gave the call up: it was shut down while the call was running"
+        "trioagent.compat abandoned the call: it was shut down while the call was running"
     ]
     assert not any(thread.is_alive() for thread in before)
     assert run_sync(double, 1) == 2

@@ -196,7 +196,7 @@ if "before" in sys.argv:
     with program(source, tmp_path, "before") as process:
         code, out, err = ended(process)
         assert (code, err) == (0, "")
-        assert out == "trioagent.compat gave the call up: the program is ending\n"
+        assert out == "trioagent.compat abandoned the call: the program is ending\n"
 
 
 @late_threads

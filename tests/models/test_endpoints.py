@@ -135,7 +135,7 @@ async def test_where_somebody_waits_an_outage_holds_the_endpoint() -> None:
     async with serving(lambda request: Fault.status(503, "away")) as server:
         async with opened(server.base_url, endpoints, retry=TWICE) as model:
             with endpoints.hold_outages():
-                with pytest.raises(EndpointHeldError, match="'any' at http.*is away: .*503: away"):
+                with pytest.raises(EndpointHeldError, match="'any' at http.*is unavailable: .*503: away"):
                     await ask(model)
                 served = server.served
                 with pytest.raises(EndpointHeldError):

@@ -43,7 +43,7 @@ async def test_a_model_opened_beside_the_runtimes_own_has_options_of_its_own() -
                 await ask(model)
             async with runtime.open_model("other", {"seed": None, "top_k": 3}) as model:
                 await ask(model)
-            with pytest.raises(InvalidInputError, match="options: offline-rules takes none, but is given seed"):
+            with pytest.raises(InvalidInputError, match="options: offline-rules takes none, but got seed"):
                 async with runtime.open_model("offline-rules", {"seed": 1}):
                     pass
     bodies = [request.body for request in server.requests]

@@ -1,4 +1,4 @@
-"""Training conversations wait for a server that is away: no attempt counts for that, and none begins anew."""
+"""Training conversations wait for an unavailable server: no attempt counts for that, and none begins anew."""
 
 from __future__ import annotations
 

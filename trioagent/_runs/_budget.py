@@ -152,7 +152,7 @@ class Budget:
 
 
 class BudgetedModel:
-    """A model of a run: every request is reserved in a `Budget` first, and waits for a server that is away.
+    """A model of a run: every request is reserved in a `Budget` first, and waits for an unavailable server.
 
     Args:
         outages: what is waited for; nothing, if it is not given.
@@ -180,7 +180,7 @@ class BudgetedModel:
             raise
 
     async def _parts(self, messages: Sequence[ChatMessage]) -> AsyncGenerator[AnswerPart, None]:
-        """The parts of an answer, asked for again each time when its server was away and has come back."""
+        """The parts of an answer, asked for again each time when its server was unavailable and has come back."""
         holds = 0
         async with AsyncExitStack() as turn:
             while True:

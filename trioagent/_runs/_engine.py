@@ -264,7 +264,7 @@ class Run(Generic[J]):
             return self._by_name[key]
 
     def watched(self, model: Model) -> BudgetedModel:
-        """*model* within the run's budget, and waited for when its server is away."""
+        """*model* within the run's budget, and waited for when its server is unavailable."""
         health = health_of(model)
         if health is not None and not health.holds:  # opened by somebody else
             self._models.enter_context(self.outages.watch(health))
@@ -523,7 +523,7 @@ class Run(Generic[J]):
     async def _errs_alone(self, record: JobRecord, error: ModelError) -> ModelError | None:
         """The error of a job's own request that no further start will cure, as far as can be told; None if one may.
 
-        A server that is away errs for everybody. One that errs until the patience is over in two starts in a row, for
+        An unavailable server errs for everybody. One that errs until the patience is over in two starts in a row, for
         no other job in the first of them, errs for this request.
         """
         own = error.__cause__

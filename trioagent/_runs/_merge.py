@@ -38,7 +38,7 @@ _SHOWN = 20
 _ENDINGS = {
     "asked": "it was interrupted",
     "budget": "its budget was used up",
-    "outage": "its model's server was away",
+    "outage": "its model's server was unavailable",
     "quota": "money or an allowance at its model's server was used up",
     "refused": "its model's server refused everything",
     "disk": "its disk was full",

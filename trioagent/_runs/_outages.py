@@ -1,4 +1,4 @@
-"""What a run waits for instead of failing its jobs: model servers that are away, and room on full disks.
+"""What a run waits for instead of failing its jobs: unavailable model servers, and room on full disks.
 
 Whoever waits gives its place up to another job, and no working time passes. The wait for a server ends when a request
 to it has succeeded, or when it is the waiter's turn to send the one request that finds out (`EndpointHealth.turn`). The

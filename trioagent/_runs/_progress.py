@@ -79,7 +79,7 @@ class Progress:
         tokens_total, cost_total: spent by all runs of this directory; what a budget counts.
         max_tokens, max_cost: the budget.
         endpoints: model servers, and how hard they are driven.
-        outages: what jobs wait for: servers that are away, full disks.
+        outages: what jobs wait for: unavailable servers, full disks.
         last_error: the last failure of a request to a model, in words, tried again or not; "" if there was none.
         last_error_seconds: how long ago that was.
         seconds: since this run began.

@@ -22,7 +22,7 @@ class RunSeries:
     Attributes:
         seconds: that the run has taken, over all starts.
         done, failed: jobs ended until then.
-        running: jobs at that time; *held* of them wait for a server that is away, or for a full disk.
+        running: jobs at that time; *held* of them wait for an unavailable server, or for a full disk.
         in_flight: requests.
         tokens, cost: spent until then.
     """

@@ -1,4 +1,4 @@
-"""The waits of a run's jobs: for another attempt at a request, a server that is away, a rate limit.
+"""The waits of a run's jobs: for another attempt at a request, an unavailable server, a rate limit.
 
 They are kept in memory until something of their job is journaled, and go along in that transaction. So a job that does
 not wait costs nothing, and one that does no write of its own. The table is made with the first wait of a run: a

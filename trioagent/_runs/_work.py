@@ -54,7 +54,7 @@ class Work(Protocol[J_contra]):
     async def run(self, job: J_contra, record: JobRecord) -> JobEnd | None:
         """Work on *job* from where *record* left it; None if it is to go on in another run.
 
-        An exception fails the job, but for those that say that a server is away or refuses everything, that a disk is
+        An exception fails the job, except those that say that a server is unavailable or refuses everything, that a disk is
         full, or that the budget is used up: these leave the job to be gone on with.
         """
 

@@ -203,7 +203,7 @@ def run_jobs(
 
     \b
     Exit codes: 0 all done (or --limit reached), 1 some failed or are without a reply, 2 bad
-    rows or options, 3 stopped (budget or quota used up, server away, disk full), 130
+    rows or options, 3 stopped (budget or quota used up, server unavailable, disk full), 130
     interrupted; after 3 and 130 the same command goes on.
     """
     source = ctx.with_resource(open_jobs(jobs))

@@ -19,7 +19,7 @@ _ENDINGS = {
     "": "it got through all jobs",
     "asked": "it was interrupted",
     "budget": "its budget was used up",
-    "outage": "a model's server was away for longer than --outage-patience",
+    "outage": "a model's server was unavailable for longer than --outage-patience",
     "quota": "money or an allowance at the model's server was used up",
     "refused": "the model's server refused everything",
     "disk": "the disk was full for longer than --outage-patience",

@@ -178,7 +178,7 @@ def run(
 
     \b
     Exit codes: 0 all samples were graded, 1 some failed, 2 bad input, 3 stopped (budget or
-    quota used up, server away, disk full), 130 interrupted; after 3 and 130 the same
+    quota used up, server unavailable, disk full), 130 interrupted; after 3 and 130 the same
     command goes on.
     """
     from ..evals import check_baseline, find_suite, load_samples  # 30 ms that other commands need not pay

@@ -239,7 +239,7 @@ def outage_option(command: Callable[..., Any]) -> Callable[..., Any]:
         type=click.FloatRange(0),
         default=BatchConfig().outage_patience,
         show_default=True,
-        help="How long to wait for a server that is away, or a full disk, before stopping.",
+        help="How long to wait for an unavailable server, or a full disk, before stopping.",
     )(command)
 
 

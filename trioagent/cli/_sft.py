@@ -177,7 +177,7 @@ def generate(
 
     \b
     Exit codes: 0 all accepted, 1 some rejected, or DIR is no good, 2 bad rows or options,
-    3 stopped (budget or quota used up, server away, disk full), 130 interrupted; after 3
+    3 stopped (budget or quota used up, server unavailable, disk full), 130 interrupted; after 3
     and 130 the same command goes on.
     """
     from ..sft import read_personas  # 30 ms that other commands need not pay

@@ -96,7 +96,7 @@ class AgentStage:
 
         Raises:
             InvalidInputError: *batch* has no columns, or lacks one that is needed; nothing was spent.
-            StageStoppedError: a model's server was away for longer than the configuration's patience, or refuses
+            StageStoppedError: a model's server was unavailable for longer than the configuration's patience, or refuses
                 everything, or a disk is full; what was paid for in this batch is lost.
             StageClosedError: the stage is closed.
         """

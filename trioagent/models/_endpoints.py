@@ -4,7 +4,7 @@ An *endpoint* is one model at one address with one key. Its health is its circui
 
 - An endpoint that refuses everything (a bad key, no money) is *closed*: requests raise `ModelRefusedError` without
   being sent, but for one from time to time.
-- An endpoint whose server is away is *held*, if somebody waits for it (`Endpoints.hold_outages`): requests raise
+- An endpoint whose server is unavailable is *held*, if somebody waits for it (`Endpoints.hold_outages`): requests raise
   `EndpointHeldError`, and `EndpointHealth.turn` waits until it is available again, or until it is the caller's turn to
   find out. Where nobody waits, a request fails when its retries are used up, and nothing is held.
 
@@ -39,7 +39,7 @@ from ._rate_limiter import RateLimiter
 
 _LONGEST_WAIT = 600.0  # of a Retry-After that closes an endpoint, before it is probed all the same
 
-# First pause before a server that is away is probed, and what is added of the time that it has been away. A connection
+# First pause before an unavailable server is probed, and what is added of the time that it has been away. A connection
 # that is refused costs the server nothing; an answer such as 503 does.
 _PAUSES_OF_CONNECTIONS = (0.05, 0.01)
 _PAUSES_OF_ANSWERS = (1.0, 0.08)
@@ -55,7 +55,7 @@ class Available:
 
 @attrs.frozen
 class Held:
-    """The server is away.
+    """The server is unavailable.
 
     Attributes:
         since: when that was found, on Trio's clock.
@@ -243,7 +243,7 @@ class EndpointHealth:
         return any(other is not answer for other in self._failing)
 
     def hold(self, error: ModelError, *, probe: bool = False) -> EndpointHeldError:
-        """The server is away, as *error* shows; returns the error for whoever asked."""
+        """The server is unavailable, as *error* shows; returns the error for whoever asked."""
         unreachable = isinstance(error, ModelConnectionError)
         problem = error.problem if isinstance(error, ModelConnectionError) else str(error)
         now = trio.current_time()
@@ -344,14 +344,14 @@ class Endpoints:
 
     @property
     def holding(self) -> bool:
-        """Whether somebody waits for endpoints that are away."""
+        """Whether somebody waits for unavailable endpoints."""
         return self._holders > 0
 
     @contextmanager
     def hold_outages(self) -> Iterator[None]:
-        """Inside the block, whoever uses these models waits for endpoints that are away (see `EndpointHealth.turn`).
+        """Inside the block, whoever uses these models waits for unavailable endpoints (see `EndpointHealth.turn`).
 
-        A request to a server that is away then raises `EndpointHeldError` where it would have failed for good, and one
+        A request to an unavailable server then raises `EndpointHeldError` where it would have failed for good, and one
         refusal suffices to close an endpoint.
         """
         self._holders += 1

@@ -243,13 +243,13 @@ class HttpModel:
         verdict = after_failures(self._config.retry, failures, self._jitter)
         if not (self.health.holds and isinstance(action, Retry | HoldEndpoint)):
             return verdict
-        # Somebody waits for servers that are away. This one is, if nothing has succeeded meanwhile.
+        # Somebody waits for unavailable servers. This one is, if nothing has succeeded meanwhile.
         if isinstance(self.health.state.value, Held):
-            return GiveUp("the server is away", self.health.held_error())
+            return GiveUp("the server is unavailable", self.health.held_error())
         overloaded = isinstance(last, ModelStatusError) and last.status in OVERLOAD_STATUSES
         soon = isinstance(action, HoldEndpoint) and len(failures) >= _HOLD_FROM and not overloaded
         if self.health.successes == before and (soon or isinstance(verdict, GiveUp)):
-            return GiveUp("the server is away", self.health.hold(last))
+            return GiveUp("the server is unavailable", self.health.hold(last))
         return verdict
 
     def _adapted(self, action: AdaptRequest, error: ModelError) -> GiveUp | None:

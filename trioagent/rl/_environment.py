@@ -71,7 +71,7 @@ class MemoryEnv:
             tokenizer: the model's own, for a server that gives text alone.
 
         Raises:
-            ModelError: the server is away, refuses, or gives no token ids.
+            ModelError: the server is unavailable, refuses, or gives no token ids.
             TrioAgentError: what an agent's chat raises.
 
         Cancelling stops the generation and the running code, and leaves nothing.

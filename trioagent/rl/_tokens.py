@@ -81,7 +81,7 @@ class TokenModel(Protocol):
         """Go on from *ids*. Cancelling stops the generation.
 
         Raises:
-            ModelError: the server is away, refuses, or gives no ids.
+            ModelError: the server is unavailable, refuses, or gives no ids.
         """
 
 

@@ -31,7 +31,7 @@ _KNOWN: tuple[tuple[type[TrioAgentError], int, str], ...] = (
     (_errors.RevisionNotFoundError, 404, "list the revisions, and name one of these"),
     (_errors.MemoryHistoryError, 503, "put the history right where the server runs; the notes are untouched"),
     (_errors.AgentBusyError, 409, "wait until the present answer has ended, or cancel it"),
-    (_errors.EndpointHeldError, 503, "the model's server is away; try again later"),
+    (_errors.EndpointHeldError, 503, "the model's server is unavailable; try again later"),
     (_errors.ModelError, 502, "the model's server failed; try again, or choose another model"),
     (_errors.SandboxUnavailableError, 503, "run `trioagent doctor` where the server runs"),
     (_errors.SandboxError, 500, "try again; nothing was saved"),

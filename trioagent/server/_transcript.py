@@ -97,7 +97,7 @@ class WaitEntry:
     """Something that the job waited for (see `JobWait`).
 
     Attributes:
-        state: "retrying" (an attempt at a request had failed), "held" (a server was away, or a disk full) or "rate".
+        state: "retrying" (an attempt at a request had failed), "held" (a server unavailable, a disk full) or "rate".
         began: seconds since 1970.
         cause: the error, in words; "" for a rate limit.
     """

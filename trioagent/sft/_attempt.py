@@ -111,7 +111,7 @@ async def attempt(
 
     Raises:
         BudgetExhaustedError, FatalError: the run is to end.
-        EndpointHeldError: a server is away.
+        EndpointHeldError: a server is unavailable.
         ModelError: a refusal that no further attempt can change.
         MemoryStorageError: the disk is full.
 

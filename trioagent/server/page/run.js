@@ -23,7 +23,7 @@ const ENDINGS = {
   "": "got through all jobs",
   asked: "was interrupted",
   budget: "used up its budget",
-  outage: "stopped: a model's server was away",
+  outage: "stopped: a model's server was unavailable",
   quota: "stopped: money or an allowance was used up",
   refused: "stopped: the model's server refused everything",
   disk: "stopped: the disk was full",

@@ -164,7 +164,7 @@ def test_folders_where_our_files_would_be(tmp_path: Path, name: str) -> None:
 def test_a_commit_too_large_for_its_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What recovery would not read is not written: refused, and nothing is left."""
     monkeypatch.setattr(_fsops, "MAX_READ", 500)
-    with pytest.raises(MemoryLimitError, match="do it in parts"):
+    with pytest.raises(MemoryLimitError, match="change them in parts"):
         commit_now(tmp_path, ChangeSet(writes={f"note{number}.md": b"" for number in range(10)}))
     assert os.listdir(tmp_path) == []
 

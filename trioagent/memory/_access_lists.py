@@ -1,7 +1,7 @@
-"""What a staged note gets besides its mode, as if it had been made where it is going to lie.
+"""Attributes of a staged note besides its mode, as if it had been made in its final place.
 
-A note that is replaced keeps its access list (POSIX ACL) and its extended attributes. A new note gets the access list
-that its folder has for new files, and the group of a folder with the set-group-ID bit: shared folders rely on that.
+A note that is replaced keeps its access list (POSIX ACL) and its extended attributes. A new note gets its folder's
+default access list, and the group of a folder with the set-group-ID bit: shared folders rely on that.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _NOT_EXECUTABLE = 6
 
 
 def keep_attributes(folders: Folders, path: str, fd: int) -> None:
-    """Give a staged note what belongs to the note at *path*, which it is going to replace.
+    """Copy the attributes of the note at *path* to the staged note that will replace it.
 
     Raises:
-        OSError: its access list cannot be set; its mode alone would let others in than before.
+        OSError: its access list cannot be set; its mode alone would give access to more users than before.
     """
     folder, name = split(path)
     dir_fd = folders.at(folder)
@@ -31,12 +31,12 @@ def keep_attributes(folders: Folders, path: str, fd: int) -> None:
         if attribute == _fsops.ACCESS_LIST:
             _fsops.set_attribute(fd, attribute, value)
         else:
-            with contextlib.suppress(OSError):  # no room for it; it forbids nobody anything
+            with contextlib.suppress(OSError):  # no room for it; it restricts no access
                 _fsops.set_attribute(fd, attribute, value)
 
 
 def inherit(folders: Folders, path: str, fd: int) -> None:
-    """Give a staged new note what files get that are made in its folder, or in the nearest one above it that is there.
+    """Give a staged new note the attributes of a new file in its folder, or in the nearest existing folder above.
 
     Raises:
         OSError: the access list cannot be set.
@@ -56,7 +56,7 @@ def inherit(folders: Folders, path: str, fd: int) -> None:
 
 
 def _for_file(default: bytes) -> bytes:
-    """A folder's list for new files as that of a file that nobody may execute."""
+    """A folder's default access list as that of a file that nobody may execute."""
     entries = list(_ENTRY.iter_unpack(default[_HEAD.size :]))
     masked = {_OWNER, _OTHERS, _MASK if any(tag == _MASK for tag, _, _ in entries) else _GROUP}
     made = (_ENTRY.pack(tag, may & _NOT_EXECUTABLE if tag in masked else may, who) for tag, may, who in entries)

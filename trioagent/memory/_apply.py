@@ -1,9 +1,9 @@
-"""Carrying a commit's record out, and taking it back; both at once and after a crash.
+"""Carrying out a commit's record, and rolling it back; both directly and after a crash.
 
-A note is never overwritten: the old and the new one change places (RENAME_EXCHANGE), and only then is it looked at what
-was displaced. If that is not the version that the commit was checked against, or another program has it open for
-writing, the two change back. A deleted note is moved into ``.trioagent`` and looked at there. So whatever a commit did
-can be taken back until ``.trioagent`` is tidied, with modes, owners and everything else that belongs to a file.
+A note is never overwritten: the old and the new one are exchanged (RENAME_EXCHANGE), and then the displaced one is
+checked. If it is not the version that the commit was checked against, or another program has it open for
+writing, the two are exchanged back. A deleted note is moved into ``.trioagent`` and checked there. So a commit
+can be rolled back until ``.trioagent`` is cleaned up, with modes, owners and everything else that belongs to a file.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from ._record import REDO, Before, CommitRecord, Deletion, FolderChange, LegacyV
 
 P = ParamSpec("P")
 
-# What an outside program can have put in the way of a folder's change; it acted later, so its state stands.
+# Errors because an outside program has changed the place of a folder's change; it acted later, so its state stands.
 _OVERTAKEN = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY, errno.EEXIST, errno.ELOOP}
-_OVERTAKEN.add(errno.ENAMETOOLONG)  # only a record that we have not written names what cannot be there
+_OVERTAKEN.add(errno.ENAMETOOLONG)  # only a record that we have not written contains an impossible name
 
 
-_COPIED_NS = 1000  # what archives and copies may lose of a time stamp
+_COPIED_NS = 1000  # precision that archives and copies may lose of a timestamp
 
 
 class OvertakenError(Exception):
-    """Another program changed a note between the commit's check and its rename; what it wrote is back in place."""
+    """Another program changed a note between the commit's check and its rename; its content is back in place."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
@@ -37,7 +37,7 @@ class OvertakenError(Exception):
 
 
 class RecordNeededError(Exception):
-    """Two files cannot change places here, so a note would be away for a moment: first there has to be a record."""
+    """The file system cannot exchange two files, so a note would be missing for a moment: a record is needed first."""
 
 
 class StepError(Exception):
@@ -57,20 +57,20 @@ def carry_out(
     again: bool = False,
     recorded: bool = True,
 ) -> None:
-    """Do what the record says, as far as it is not done yet.
+    """Carry out the steps of the record that are not done yet.
 
     Args:
-        record: what to do.
+        record: the steps.
         folders: the memory's folders.
         private_fd: ``.trioagent``, with the staged files.
         sync: flush every folder that has changed.
-        again: after a crash: notes that are not in the version that the commit replaces are left as they are.
-        recorded: the record lies in ``.trioagent``, so that a death at any step is recovered from.
+        again: after a crash: notes that are not in the version that the commit replaces are left unchanged.
+        recorded: the record is in ``.trioagent``, so that a death at any step is recovered from.
 
     Raises:
-        RecordNeededError: not without the record being there; nothing was done. Never if *recorded*.
-        OvertakenError: another program changed a note meanwhile; to be taken back. Not with *again*.
-        StepError: the system refused; to be taken back, or tried again.
+        RecordNeededError: a record is needed first; nothing was done. Never if *recorded*.
+        OvertakenError: another program changed a note meanwhile; the commit is to be rolled back. Not with *again*.
+        StepError: the system refused; the commit is to be rolled back, or the step retried.
     """
     for deletion in record.deletes:
         _step(deletion.path, _delete, deletion, folders, private_fd, again)
@@ -87,7 +87,7 @@ def carry_out(
 
 
 def take_back(record: CommitRecord, folders: Folders, private_fd: int, *, sync: bool = False) -> None:
-    """Undo what of the record is carried out. What others changed since is left as it is.
+    """Roll back the steps of the record that are done. What others changed since is left unchanged.
 
     Raises:
         StepError: the system refused; try again later.
@@ -105,7 +105,7 @@ def take_back(record: CommitRecord, folders: Folders, private_fd: int, *, sync: 
 
 
 def tidy(private_fd: int) -> bool:
-    """Remove whatever a commit has left in ``.trioagent``, its record first; is nothing else there?"""
+    """Remove all files of a commit from ``.trioagent``, its record first; returns whether nothing else is there."""
     names = set(_fsops.names(private_fd))
     for name in leftovers(names):
         _fsops.unlink(name, private_fd)
@@ -114,12 +114,12 @@ def tidy(private_fd: int) -> bool:
 
 
 def give_to(owner: os.stat_result, fd: int) -> None:
-    """What root makes in somebody's memory belongs to that somebody."""
+    """Give what root makes in a user's memory to that user."""
     present = _fsops.fstat(fd)
     if (owner.st_uid, owner.st_gid) != (present.st_uid, present.st_gid):
         try:
             _fsops.chown(fd, owner.st_uid, owner.st_gid)
-        except OSError as error:  # a root without that power, as in a container: the note stays root's
+        except OSError as error:  # root without that capability, as in a container: the note stays root's
             if error.errno not in (errno.EPERM, errno.EINVAL):
                 raise
 
@@ -144,14 +144,14 @@ def _matches(name: str, dir_fd: int, expected: Before) -> bool:
 
 
 def _is_displaced(name: str, private_fd: int, expected: Before) -> bool:
-    """Whether a file in ``.trioagent`` is what the commit was checked against, and nobody goes on writing to it."""
+    """Whether a file in ``.trioagent`` is what the commit was checked against, and no program writes to it any more."""
     if isinstance(expected, LegacyVersion):
         return _matches(name, private_fd, expected)
     return _fsops.settled_version(name, private_fd) == expected
 
 
 def _at(folders: Folders, path: str) -> tuple[int | None, str]:
-    """The descriptor of a note's folder, None if that is not there, and the note's name in it."""
+    """The descriptor of a note's folder, None if that does not exist, and the note's name in it."""
     folder, name = split(path)
     return folders.at(folder), name
 
@@ -160,7 +160,7 @@ def _delete(deletion: Deletion, folders: Folders, private_fd: int, again: bool) 
     fd, name = _at(folders, deletion.path)
     if again and _fsops.lstat(deletion.file, private_fd) is not None:
         if not _matches(deletion.file, private_fd, deletion.before):
-            _undelete(deletion, folders, private_fd)  # another's save, which was about to be put back
+            _undelete(deletion, folders, private_fd)  # another program's save, which was about to be restored
         return
     if fd is None or (again and not _matches(name, fd, deletion.before)):
         return
@@ -182,7 +182,7 @@ def _undelete(deletion: Deletion, folders: Folders, private_fd: int) -> None:
 
 
 def _put_back(file: str, folders: Folders, path: str, private_fd: int) -> None:
-    """Move an old note from ``.trioagent`` to its place, unless another lies there by now."""
+    """Move an old note from ``.trioagent`` to its place, unless another note is there by now."""
     fd, name = _at(folders, path)
     if fd is not None:
         _restore(file, private_fd, name, fd)
@@ -199,9 +199,9 @@ def _write(write: StagedWrite, folders: Folders, private_fd: int, again: bool, r
 
 
 def _is_still_to_do(write: StagedWrite, name: str, fd: int, private_fd: int) -> bool:
-    """After a crash: is the note still staged, and does its place hold what the commit replaces?
+    """After a crash: whether the note is still staged, and its place has the version that the commit replaces.
 
-    A save of another program that the commit had displaced, and was about to put back, is put back.
+    A save of another program that the commit had displaced, and not yet put back, is restored.
     """
     is_staged = _matches(write.file, private_fd, write.after)
     if is_staged and _is_same(write.file, private_fd, name, fd):
@@ -214,7 +214,7 @@ def _is_still_to_do(write: StagedWrite, name: str, fd: int, private_fd: int) -> 
         return is_staged and _fsops.lstat(name, fd) is None
     if is_staged:
         return _matches(name, fd, write.before)
-    # It is in its place, and this is the old note, or another's save; or a power cut has torn it.
+    # The new note is in place, so this file is the old note, or another program's save; or a power cut has torn it.
     if not isinstance(write.before, LegacyVersion) and _matches(name, fd, write.after):
         displaced = _fsops.version(write.file, private_fd)
         if displaced not in (None, write.before):
@@ -223,9 +223,9 @@ def _is_still_to_do(write: StagedWrite, name: str, fd: int, private_fd: int) -> 
 
 
 def _place(write: StagedWrite, name: str, fd: int, private_fd: int, recorded: bool) -> bool:
-    """Put a staged note in its place; False, and the place as it was, if another program changed what lies there."""
+    """Put a staged note in its place; False, with the place unchanged, if another program changed the note there."""
     if write.before is not None and _fsops.lstat(write.set_aside, private_fd) is None:
-        # Looked at once more, so that hardly ever anybody sees, and builds on, a note that is then taken back.
+        # Checked once more, so that other programs hardly ever see, and build on, a note that is then rolled back.
         if not isinstance(write.before, LegacyVersion) and _fsops.settled_version(name, fd) != write.before:
             return False
         try:
@@ -238,7 +238,7 @@ def _place(write: StagedWrite, name: str, fd: int, private_fd: int, recorded: bo
             return _is_right_exchange(write, name, fd, private_fd)
         if not recorded:
             raise RecordNeededError
-        # Without an exchange the note is away for a moment; what lies there is looked at before it is replaced.
+        # Without an exchange the note is missing for a moment; what is there is checked before it is replaced.
         try:
             _fsops.rename(name, fd, write.set_aside, private_fd)
         except OSError as error:
@@ -258,17 +258,17 @@ def _place(write: StagedWrite, name: str, fd: int, private_fd: int, recorded: bo
 
 
 def _is_right_exchange(write: StagedWrite, name: str, fd: int, private_fd: int) -> bool:
-    """Whether a note that was exchanged is what the commit replaces; else the two are exchanged back."""
+    """Whether the exchanged note is the one that the commit replaces; if not, the two are exchanged back."""
     if _is_displaced(write.file, private_fd, write.before):
         return True
     _fsops.exchange(write.file, private_fd, name, fd)
-    if not _matches(write.file, private_fd, write.after):  # a second save, in this very moment: the last one stands
+    if not _matches(write.file, private_fd, write.after):  # a second save at this very moment: the last one stands
         _fsops.exchange(write.file, private_fd, name, fd)
     return False
 
 
 def _restore(file: str, private_fd: int, name: str, fd: int) -> None:
-    """Move what was displaced back to its place, unless another lies there by now."""
+    """Move a displaced note back to its place, unless another note is there by now."""
     try:
         _fsops.rename_new(file, private_fd, name, fd)
     except OSError as error:
@@ -292,7 +292,7 @@ def _unwrite(write: StagedWrite, folders: Folders, private_fd: int) -> None:
 
 
 def _unplace(write: StagedWrite, name: str, fd: int, private_fd: int) -> None:
-    """Take a note that the commit has written from its place."""
+    """Remove a note that the commit has written from its place."""
     if _fsops.lstat(write.file, private_fd) is None:
         _fsops.rename(name, fd, write.file, private_fd)
     elif _is_same(write.file, private_fd, name, fd):  # half of `rename_new`; renaming one to the other does nothing
@@ -335,7 +335,7 @@ def _make_folder(folder: FolderChange, folders: Folders) -> None:
         if folder.mode is not None:
             present = stat.S_IMODE(_fsops.fstat(new).st_mode)
             if present & 0o777 != folder.mode & 0o777:
-                _fsops.chmod(new, present & 0o7000 | folder.mode)  # set-group-ID comes from the folder above
+                _fsops.chmod(new, present & 0o7000 | folder.mode)  # keep the set-group-ID bit of the parent folder
 
 
 def _keep_receipt(receipt: str, private_fd: int, sync: bool) -> None:

@@ -1,4 +1,4 @@
-"""What a block did to the notes, as plain data: the one form in which changes leave any sandbox tier."""
+"""A block's changes to the notes as plain data: the one form in which changes leave any sandbox tier."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class ChangeSet:
 
     Attributes:
         writes: the whole new content of every note made or changed.
-        deletes: notes that are gone.
-        made_dirs: folders that are new (parents of written notes need not be listed).
-        removed_dirs: folders that are gone; every note in them is listed in ``deletes``, every folder in them here.
-        modes: permissions that new notes and folders get; those that are not named here get the usual ones. For the
+        deletes: deleted notes.
+        made_dirs: new folders (parents of written notes need not be listed).
+        removed_dirs: removed folders; every note in them is listed in ``deletes``, every folder in them here.
+        modes: permissions of new notes and folders; those that are not listed get the default ones. For the
             host only: no sandbox sets them.
     """
 
@@ -39,8 +39,8 @@ class NoteChange:
 
     Attributes:
         path: relative to the memory.
-        before: the content that it has; None if there is no note.
-        after: the content that it would get; None if it would be deleted.
+        before: its present content; None if there is no note.
+        after: its new content; None if it would be deleted.
     """
 
     path: str

@@ -1,19 +1,19 @@
 """A commit: all of a block's changes become the memory's state at one instant, or none do.
 
-1. The plan is made and checked against conflicts, limits and what the system will refuse; nothing is written yet.
+1. The plan is made and checked for conflicts, limits and what the system will refuse; nothing is written yet.
 2. New contents are written to files in ``.trioagent``, on the same file system as the notes.
-3. The record is written beside them. Where a history is kept, the commit's row is appended to its journal. Then the
-   record is renamed into place: *now* the commit has happened.
+3. The record is written beside them. If a history is kept, the commit's row is appended to its journal. Then the
+   record is renamed into place: this rename *is* the commit.
 4. Exchanges, deletions and folders are carried out (:mod:`._apply`); then ``.trioagent`` is emptied and removed. A
    commit with a receipt keeps its record, under the receipt's name.
 
 A process that dies before 3 leaves files that the next lease removes; one that dies later leaves a record that the next
-lease carries out (:mod:`._recovery`). Where the system refuses a step of 4, or another program has changed a note
-meanwhile, all of it is taken back. A commit of a single change needs no record: its one rename is atomic by itself.
-Where a file system cannot exchange two files, replacing a note takes two renames, and the record is written after all.
+lease carries out (:mod:`._recovery`). If the system refuses a step of 4, or another program has changed a note
+meanwhile, the commit is rolled back. A commit of a single change needs no record: its one rename is atomic by itself.
+On a file system that cannot exchange two files, replacing a note takes two renames, so the record is written after all.
 
-By default that holds for the death of the process at any instant, whatever the file system: the kernel keeps what was
-written. With ``sync`` it holds for a power cut too, at the price of an fsync for each file and folder.
+By default this holds for the death of the process at any instant, on any file system: the kernel keeps what was
+written. With ``sync`` it also holds for a power cut, at the price of an fsync for each file and folder.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ class Receipt:
     """Written in the same instant as a commit's changes, to find out after a crash whether they were committed.
 
     Attributes:
-        key: whose commit it is, e.g. a job and the number of its block.
-        payload: whatever is needed to go on from there.
+        key: identifies the commit, e.g. a job and the number of its block.
+        payload: the data needed to continue from there.
     """
 
     key: str
@@ -83,11 +83,11 @@ class LeasedMemory:
     Attributes:
         path: the folder, absolute.
         root_fd: its descriptor.
-        cache: the sizes of the memories used last.
-        limits: what the memory may hold.
+        cache: the sizes of recently used memories.
+        limits: the limits of the memory.
         sync: flush every file and folder, so that commits survive a power cut.
         rules: what may be changed; None for anything.
-        history: where commits are kept; None: they are not.
+        history: where commits are kept; None if they are not.
     """
 
     path: str
@@ -111,7 +111,7 @@ def commit(
     origin: CommitOrigin = NO_ORIGIN,
     by_block: bool = False,
 ) -> bool:
-    """Do it; see :meth:`trioagent.memory.Lease.commit`. To be called under the lease, in any thread."""
+    """Make the commit; see :meth:`trioagent.memory.Lease.commit`. To be called under the lease, in any thread."""
     sizes = leased.cache.take(leased.path)
     with Folders(leased.root_fd) as folders:
         try:
@@ -130,7 +130,7 @@ def commit(
             raise
         except OSError as error:
             raise storage_error(leased, error) from error
-        with contextlib.suppress(OSError):  # the commit stands; sizes that cannot be kept are counted again
+        with contextlib.suppress(OSError):  # the commit stands; sizes that are not cached are counted again
             sizes.apply(plan.deltas(), [each.path for each in plan.made], [each.path for each in plan.removed])
             sizes.seal(folders, plan.touched())
             leased.cache.put(leased.path, sizes)
@@ -150,7 +150,7 @@ def preview(
     reads: Iterable[str] = (),
     seen: SeenNotes = NOTHING_SEEN,
 ) -> tuple[tuple[NoteChange, ...], SeenNotes]:
-    """What a commit would do, and what it would have to be given to do that later, if nothing changes meanwhile.
+    """What a commit would do, and the versions to pass to a later commit, if nothing changes meanwhile.
 
     Raises as `commit` does; nothing is written.
     """
@@ -177,8 +177,8 @@ def is_small(
 ) -> bool:
     """Whether committing *changes* costs less than handing it to a thread, which takes some 70 us of CPU.
 
-    A small commit is some 60 system calls; nothing is flushed and no notes are counted, however many there are. What
-    is replaced, deleted or was read is small too, as its version is a hash of its content.
+    A small commit is some 60 system calls; nothing is flushed and no notes are counted, however many there are. The
+    notes that are replaced, deleted or were read must be small too, as a version is a hash of the content.
     """
     return (
         not leased.sync
@@ -192,9 +192,9 @@ def is_small(
 
 
 def _present_bytes(leased: LeasedMemory, paths: Iterable[str]) -> int:
-    """The bytes of the notes at *paths*, as they are now."""
+    """The present size of the notes at *paths*."""
     total = 0
-    with Folders(leased.root_fd) as folders, contextlib.suppress(OSError):  # the commit itself meets it again
+    with Folders(leased.root_fd) as folders, contextlib.suppress(OSError):  # the commit itself will raise it
         for path in filter(is_inside, paths):
             status = folders.status(path)
             if status is not None and stat.S_ISREG(status.st_mode):
@@ -203,7 +203,7 @@ def _present_bytes(leased: LeasedMemory, paths: Iterable[str]) -> int:
 
 
 def count_if_empty(leased: LeasedMemory) -> None:
-    """Put the sizes of an empty memory, as when it has just been made, into the cache."""
+    """Cache the sizes of an empty memory, as when it has just been made."""
     try:
         if _fsops.names(leased.root_fd):
             return
@@ -234,7 +234,7 @@ def _checked_plan(
             check_policy(plan, leased.rules, folders)
         if knowledge is not None:
             knowledge.check(plan, seen)
-    finally:  # the model is shown what the block read, whatever becomes of its changes
+    finally:  # the model is shown what the block read, even if its changes are refused
         if knowledge is not None:
             for path, version in seen.reads.items():
                 if is_inside(path):
@@ -247,7 +247,7 @@ def _checked_plan(
 
 
 def _contents(plan: CommitPlan, folders: Folders, most_bytes: float) -> dict[str, bytes | None]:
-    """What the notes that the plan changes hold now, None where there is none; without those that are too large."""
+    """The present contents of the notes that the plan changes, None if there is none; without too large ones."""
     contents: dict[str, bytes | None] = {}
     for path in (*plan.deletes, *plan.writes):
         note = plan.before(path)
@@ -279,10 +279,10 @@ def _save(
     """Stage and carry out a plan.
 
     Raises:
-        OSError, MemoryRejectedError, MemoryHistoryError: nothing was changed, or all of it was taken back.
-        MemoryStorageError: the disk refused; *pending* if it refused the taking back, too.
+        OSError, MemoryRejectedError, MemoryHistoryError: nothing was changed, or everything was rolled back.
+        MemoryStorageError: the disk refused; *pending* if it refused the rollback, too.
     """
-    # A deletion leaves no staged file to tell by that it did not happen, so with a history it has a record.
+    # A deletion leaves no staged file that would show that it did not happen, so with a history it has a record.
     with_record = (
         leased.sync or receipt is not None or len(plan) > 1 or (leased.history is not None and not plan.writes)
     )
@@ -293,7 +293,7 @@ def _save(
             if leased.history is not None:
                 journal = stack.enter_context(open_journal(leased.history, leased.path, fd, owner))
             record = _stage(leased, folders, plan, receipt, fd, owner)
-            stamp_now(leased.root_fd)  # if we die from here on, every other process sees that something was committed
+            stamp_now(leased.root_fd)  # if we die after this, every other process sees that something was committed
             if with_record:
                 _write_staged(UNFINISHED, _encoded(record), fd, sync=leased.sync)
             row = None if journal is None else journal.row(record.commit, plan, folders, origin)
@@ -323,7 +323,7 @@ def _save(
             raise _refusal(leased, error) from error
         if journal is not None:
             journal.keep()
-        with contextlib.suppress(OSError):  # all is done; what cannot be removed now, the next lease removes
+        with contextlib.suppress(OSError):  # the commit is complete; the next lease removes what remains
             remove_private(leased.root_fd, fd)
 
 
@@ -337,14 +337,14 @@ def _take_back(
     with_record: bool,
 ) -> None:
     try:
-        if with_record:  # who dies now, or cannot go on, leaves word that it is to be taken back
+        if with_record:  # after a death or an error here, it tells the next lease to roll back
             try:
                 _fsops.rename(REDO, fd, UNDO, fd)
             except FileNotFoundError:  # it had become the receipt already
                 _fsops.rename(record.receipt, fd, UNDO, fd)
         take_back(record, folders, fd, sync=leased.sync)
         if journal is not None:
-            journal.take_back()  # before the files go that would disprove it
+            journal.take_back()  # before the files are removed that would disprove it
         tidy(fd)
     except StepError as error:
         raise storage_error(leased, error.error, pending=True) from error
@@ -355,7 +355,7 @@ def _take_back(
 
 
 def _refusal(leased: LeasedMemory, error: OSError | StepError | OvertakenError) -> Exception:
-    """What to raise for an error after which everything was taken back."""
+    """The error to raise after everything was rolled back because of *error*."""
     if isinstance(error, OvertakenError):
         return MemoryConflictError((error.path,))
     if isinstance(error, StepError):
@@ -370,7 +370,7 @@ def _encoded(record: CommitRecord) -> bytes:
     data = record.encode()
     if len(data) > _fsops.MAX_READ:
         raise MemoryLimitError(
-            ".", f"{len(record.writes)} notes, and more, are too many to be changed at once; do it in parts"
+            ".", f"{len(record.writes)} notes, and more, are too many to be changed at once; change them in parts"
         )
     return data
 
@@ -384,7 +384,7 @@ def _stage(
     owner: os.stat_result | None,
 ) -> CommitRecord:
     """Write all new contents to ``.trioagent``."""
-    commit_id = os.urandom(4).hex()  # so that what an earlier commit could not remove is in nobody's way
+    commit_id = os.urandom(4).hex()  # so that leftover files of an earlier commit are in nobody's way
     writes = []
     for number, (path, data) in enumerate(plan.writes.items()):
         found, file = plan.replaced.get(path), f"new-{commit_id}-{number}"
@@ -412,12 +412,12 @@ def _write_staged(
     mode: int | None = None,
     more: Callable[[int], None] | None = None,
 ) -> None:
-    """A new file with the permissions (and, for root, the owner) of the note *like*, else with *mode*, else the usual.
+    """A new file with the permissions (and, for root, the owner) of the note *like*, else with *mode*, else the default.
 
-    It is made private first: nobody reads a private note on its way.
+    It is created private, so that nobody can read a private note while it is staged.
 
     Args:
-        more: gives the file, by its descriptor, what else it is to have.
+        more: called with the file's descriptor to set its other attributes.
     """
     if like is not None and stat.S_ISREG(like.st_mode):
         mode = like.st_mode & 0o777

@@ -1,9 +1,9 @@
-"""Whether a wait for a memory can ever end: it cannot where the wait is part of what the holder itself waits for.
+"""Whether a wait for a memory can ever end: it cannot if the holder itself waits for the waiting task.
 
 A block holds its memory while its host tools run. A tool that wants that memory again, in its own task or in one below
-it, or two tools that want each other's, would wait for ever; whoever closes such a cycle gets an error at once. Which
-memories a task is part of the holding of is known from a context variable, which tasks inherit. Only those held by the
-task itself or by one above it count: a task that a tool has started elsewhere is not waited for by the tool.
+it, or two tools that want each other's, would deadlock; the one that closes such a cycle gets an error at once. A
+context variable, which tasks inherit, tells within which holdings a task runs. Only those of the
+task itself or of a task above it count: a tool does not wait for a task that it has started elsewhere.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ Identity = tuple[int, int]  # device and inode of a memory's folder: it may have
 
 @attrs.define(eq=False)
 class Holding:
-    """A memory that is held, by whom, and within which other holdings. A context manager: until its end."""
+    """A memory that is held: by which task, and within which other holdings. A context manager: until its end."""
 
     path: str
     identity: Identity
     task: trio.lowlevel.Task
     outer: Holding | None
-    nurseries: list[trio.Nursery]  # of the task, opened before: what runs in them may go on after the release
+    nurseries: list[trio.Nursery]  # of the task, opened before: their tasks may outlive the holding
     holdings: Holdings
     released: bool = False
 
@@ -57,13 +57,13 @@ class LeaseWait:
         self.end()
 
     def end(self) -> None:
-        """The memory is held. No error if that was said before."""
+        """The memory is held. No error if it was ended before."""
         self.holdings.waits.pop(self, None)
 
 
 @attrs.define(eq=False)
 class Holdings:
-    """Which memories are held in one trio run, and which are waited for within a holding."""
+    """Which memories are held in one trio run, and which a holder waits for."""
 
     by_path: dict[str, Holding] = attrs.field(factory=dict)
     by_identity: dict[Identity, Holding] = attrs.field(factory=dict)
@@ -73,7 +73,7 @@ class Holdings:
         """Wait for the memory of that path, within what this task holds.
 
         Raises:
-            MemoryDeadlockError: that could never end.
+            MemoryDeadlockError: the wait could never end.
         """
         wait = LeaseWait(path, _held_here(), self)
         if wait.within:
@@ -90,7 +90,7 @@ class Holdings:
         return Holding(path, identity, task, outer, list(task.child_nurseries), self)
 
     def check(self, wait: LeaseWait) -> None:
-        """Raise MemoryDeadlockError if whoever holds what *wait* wants waits, over any number of others, for it."""
+        """Raise MemoryDeadlockError if the holder of what *wait* wants waits, directly or not, for *wait*."""
         first = self._holder(wait)
         if first in wait.within:
             problem = "it is held by the block that this call is part of, until the call has returned"
@@ -106,7 +106,7 @@ class Holdings:
                     seen.append(after)
 
     def knows_holder(self, wait: LeaseWait) -> bool:
-        """Whether a task of this trio run holds what *wait* wants."""
+        """Whether a task of this trio run holds the memory that *wait* wants."""
         return self._holder(wait) is not None
 
     def _holder(self, wait: LeaseWait) -> Holding | None:
@@ -120,7 +120,7 @@ _innermost: ContextVar[Holding | None] = ContextVar("trioagent_memory_holding", 
 
 
 def _held_here() -> list[Holding]:
-    """The holdings that cannot end before this task, or the call in it, has."""
+    """The holdings that cannot end before this task, or the call in it, has ended."""
     held, holding = [], _innermost.get()
     while holding is not None:
         if not holding.released and _is_waited_for(trio.lowlevel.current_task(), holding):
@@ -130,10 +130,10 @@ def _held_here() -> list[Holding]:
 
 
 def _is_waited_for(task: trio.lowlevel.Task, holding: Holding) -> bool:
-    """Can *holding*, whose context *task* has inherited, not end before it?
+    """Whether *holding*, whose context *task* has inherited, cannot end before the task.
 
-    So it is in the task that holds and in nurseries opened since, and for a call that comes back from a thread as a
-    system task, apart from the tree of tasks that the holder is in.
+    That is true in the task that holds and in nurseries opened since, and for a call that returns from a thread as a
+    system task, outside the holder's task tree.
     """
     below: trio.Nursery | None = None
     for above, nursery in _tasks_above(task):

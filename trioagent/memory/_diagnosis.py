@@ -1,4 +1,4 @@
-"""What a folder is like as a memory, found out by trying: for people who want to know before agents work there."""
+"""Tests whether and how a folder can be a memory, by trying: for people who want to know before agents work there."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from ._root import check_memory_path, is_writable
 
 @attrs.frozen(kw_only=True)
 class FolderReport:
-    """What a folder is like.
+    """The properties of a folder.
 
     Attributes:
         writable: this user may make and remove notes in it.
-        exchanges: two files can change places at one instant (``RENAME_EXCHANGE``); None if that was not tried.
-        folds_case: names that differ only in case are one name; None if that was not tried.
-        on_network: it lies on a network file system.
+        exchanges: two files can be exchanged atomically (``RENAME_EXCHANGE``); None if that was not tested.
+        folds_case: names that differ only in case are one name; None if that was not tested.
+        on_network: it is on a network file system.
     """
 
     writable: bool
@@ -33,10 +33,10 @@ class FolderReport:
 
 
 def examine_folder(path: str | os.PathLike[str]) -> FolderReport:
-    """Find out what a folder is like, by files in a folder of our own in it, which is removed again.
+    """Test a folder's properties, with files in a temporary folder of ours inside it.
 
     Raises:
-        MemoryPathError: it is no folder that can be a memory, not even for reading.
+        MemoryPathError: the folder cannot be a memory, not even for reading.
     """
     check_memory_path(path, read_only=True)
     folder = Path(path)

@@ -1,8 +1,8 @@
-"""What kind of file system a folder lies on.
+"""The kind of file system that a folder is on.
 
-Whether it is a network file system is known by the type that the kernel reports for it: an operation there may wait for
-a server for any length of time, so it never runs on the event loop. Whether it takes several spellings for one name is
-found out by asking for another spelling of a name that is there.
+A network file system is recognised by the type that the kernel reports for it: an operation there may wait for
+a server for any length of time, so it never runs on the event loop. Whether several spellings are one name is
+tested by looking up another spelling of an existing name.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from unicodedata import normalize
 from .._files import libc
 from . import _fsops
 
-# f_type of statfs(2) as in linux/magic.h, and of file systems outside the kernel's tree. FUSE counts as one: what
-# answers is a program, often one that asks a server (sshfs, rclone, GlusterFS, s3fs).
+# f_type of statfs(2) as in linux/magic.h, and of file systems outside the kernel's tree. FUSE counts as one: a
+# program answers, which often asks a server (sshfs, rclone, GlusterFS, s3fs).
 _NETWORK_TYPES = frozenset(
     {
         0x6969,  # NFS
@@ -46,12 +46,12 @@ _STATFS_BYTES = 256  # more than struct statfs has on any machine
 
 
 def is_network_type(file_system_type: int) -> bool:
-    """Whether this ``f_type`` of statfs(2) is that of a file system behind a network."""
+    """Whether this ``f_type`` of statfs(2) is that of a network file system."""
     return file_system_type & 0xFFFFFFFF in _NETWORK_TYPES
 
 
 def on_network(fd: int) -> bool:
-    """Whether the folder behind a descriptor lies on a network file system; False where the system does not tell."""
+    """Whether the folder of a descriptor is on a network file system; False if the system does not tell."""
     if not sys.platform.startswith("linux"):
         return False
     buffer = ctypes.create_string_buffer(_STATFS_BYTES)
@@ -61,12 +61,12 @@ def on_network(fd: int) -> bool:
 
 
 _OTHER_CASE = {ord(char): char.swapcase() for char in string.ascii_letters}
-_IGNORED = "\u200b"  # a character that nobody sees, and that file systems which fold names leave out
+_IGNORED = "\u200b"  # an invisible character, which file systems that fold names ignore
 
 
 def folds_names(dir_fd: int, name: str) -> bool:
-    """Whether what is called *name* in a folder is found under another case, form or spelling of that name, too."""
-    for other in _other_spellings(name):  # of which there is none as a rule
+    """Whether the entry *name* of a folder is found under another case, form or spelling of that name, too."""
+    for other in _other_spellings(name):  # normally there is none
         found = _fsops.lstat(other, dir_fd)
         status = None if found is None else _fsops.lstat(name, dir_fd)
         if found is not None and status is not None and os.path.samestat(found, status):
@@ -75,7 +75,7 @@ def folds_names(dir_fd: int, name: str) -> bool:
 
 
 def kept_name(dir_fd: int, name: str) -> str:
-    """The name that a folder keeps for what *name* finds in it; the same but where the file system folds names."""
+    """The name as stored in the folder of the entry that *name* finds; differs only if the file system folds names."""
     if not folds_names(dir_fd, name):
         return name
     names = _fsops.names(dir_fd)
@@ -86,7 +86,7 @@ def kept_name(dir_fd: int, name: str) -> str:
 
 
 def _same_file(dir_fd: int, names: list[str], name: str) -> str:
-    """Which of *names* is what *name* finds; FAT and NTFS find ``.git`` as ``GIT~1``, too."""
+    """Which of *names* is the entry that *name* finds; FAT and NTFS find ``.git`` as ``GIT~1``, too."""
     status = _fsops.lstat(name, dir_fd)
     found = ((each, _fsops.lstat(each, dir_fd)) for each in names)
     same = (each for each, other in found if status and other and os.path.samestat(status, other))
@@ -94,7 +94,7 @@ def _same_file(dir_fd: int, names: list[str], name: str) -> str:
 
 
 def folded(name: str) -> str:
-    """What is equal for names, or paths, that are one on a file system that folds names."""
+    """A key that is equal for names, or paths, that are one on a file system that folds names."""
     return normalize("NFC", normalize("NFC", name).replace(_IGNORED, "").casefold())
 
 

@@ -1,6 +1,6 @@
 """The file operations of a memory, one system call each and nothing else.
 
-Everything that a commit or a recovery does to the disk goes through this module (``_fsops.rename(...)``, never an
+Every disk operation of a commit or a recovery goes through this module (``_fsops.rename(...)``, never an
 imported name), so that the tests can count the operations, make the n-th one fail, or die at it. Every function takes
 a directory's descriptor and one plain name, never a path: nothing planted in a memory can lead an operation out of it.
 """
@@ -35,7 +35,7 @@ _NO_ATTRIBUTES = {
     errno.ENOSYS,
     errno.ENODATA,
     errno.EACCES,
-}  # none there, or none that this user may read
+}  # none exists, or none that this user may read
 _NO_LINK = CANNOT_RENAME | {errno.EPERM, errno.EMLINK}
 _NOT_A_FILE = {errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.ENAMETOOLONG}  # gone, a symbolic link, a socket
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # NONBLOCK: a planted FIFO must not hang us
@@ -51,10 +51,10 @@ def create(name: str, dir_fd: int, mode: int = 0o666) -> int:
 
 
 def open_append(name: str, dir_fd: int) -> int:
-    """A regular file for reading and appending, made for its owner alone if it is not there.
+    """A regular file for reading and appending, created for its owner alone if it does not exist.
 
     Raises:
-        OSError: among others EINVAL, if it is no regular file, or has another name somewhere.
+        OSError: among others EINVAL, if it is not a regular file, or has another name somewhere.
     """
     fd = os.open(name, _APPEND, 0o600, dir_fd=dir_fd)
     status = os.fstat(fd)
@@ -103,7 +103,7 @@ def rename(name: str, dir_fd: int, new_name: str, new_dir_fd: int) -> None:
 
 
 def rename_new(name: str, dir_fd: int, new_name: str, new_dir_fd: int) -> None:
-    """Rename to a name that is free; FileExistsError if it is not."""
+    """Rename to a name that does not exist yet; FileExistsError if it does."""
     try:
         renameat2(dir_fd, name, new_dir_fd, new_name, RENAME_NOREPLACE)
         return
@@ -124,7 +124,7 @@ def rename_new(name: str, dir_fd: int, new_name: str, new_dir_fd: int) -> None:
 
 
 def exchange(name: str, dir_fd: int, other: str, other_dir_fd: int) -> bool:
-    """Let two names change places at one instant; False, and nothing done, if the file system cannot."""
+    """Exchange two names atomically; False, and nothing done, if the file system cannot."""
     try:
         renameat2(dir_fd, name, other_dir_fd, other, RENAME_EXCHANGE)
     except OSError as error:
@@ -151,7 +151,7 @@ def fstat(fd: int) -> os.stat_result:
 
 
 def lstat(name: str, dir_fd: int) -> os.stat_result | None:
-    """None if there is nothing of that name."""
+    """None if the name does not exist."""
     try:
         return os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
     except OSError as error:
@@ -161,12 +161,12 @@ def lstat(name: str, dir_fd: int) -> os.stat_result | None:
 
 
 def may_change(dir_fd: int) -> bool:
-    """May this process make and remove entries in the directory?"""
+    """Whether this process may make and remove entries in the directory."""
     return os.access(".", os.W_OK | os.X_OK, dir_fd=dir_fd, effective_ids=True)
 
 
 def read(name: str, dir_fd: int, limit: int = MAX_READ) -> bytes | None:
-    """The content of a regular file; None if it is anything else, or nothing.
+    """The content of a regular file; None if it is anything else, or does not exist.
 
     Raises:
         OSError: among others EFBIG, for more than *limit* bytes (a sparse file may claim any size, and costs nothing).
@@ -185,7 +185,7 @@ def read(name: str, dir_fd: int, limit: int = MAX_READ) -> bytes | None:
 
 
 def version(name: str, dir_fd: int) -> Version | None:
-    """The version of a note; None if there is nothing. What is no regular file has one too, which tells its kind."""
+    """The version of a note; None if it does not exist. Other than regular files have one too, which tells their kind."""
     status = lstat(name, dir_fd)
     if status is None:
         return None
@@ -203,8 +203,8 @@ def version(name: str, dir_fd: int) -> Version | None:
 def settled_version(name: str, dir_fd: int) -> Version | None:
     """As :func:`version`, but None as well while another program has the file open for writing.
 
-    Seen by asking for a read lease, which the kernel refuses then. Only a file's owner can ask; for others, and where a
-    file system has no leases, a writer goes unseen.
+    Detected by asking for a read lease, which the kernel refuses then. Only a file's owner can ask; for others, and on
+    a file system without leases, a writer goes unnoticed.
     """
     try:
         fd = _open_regular(name, dir_fd)
@@ -214,7 +214,7 @@ def settled_version(name: str, dir_fd: int) -> Version | None:
         return version(name, dir_fd)
     try:
         try:
-            fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)  # ignored by default; the usual SIGIO would end the process
+            fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)  # ignored by default; SIGIO would end the process
             fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
         except OSError as error:
             if error.errno in (errno.EAGAIN, errno.EBUSY):
@@ -231,16 +231,16 @@ def settled_version(name: str, dir_fd: int) -> Version | None:
 
 
 class FileAttributes(NamedTuple):
-    """What forbids changes besides the permissions; as statx(2) says it."""
+    """What forbids changes besides the permissions, from statx(2)."""
 
     immutable: bool = False
     append_only: bool = False
     mount_root: bool = False
-    mount: int = 0  # the number of the mount that it lies on; 0 if the kernel does not tell
+    mount: int = 0  # the number of its mount; 0 if the kernel does not tell
 
 
 def attributes(name: str, dir_fd: int) -> FileAttributes:
-    """Of a name in a folder, or of the folder itself (``"."``); all unset where the system cannot tell."""
+    """Of a name in a folder, or of the folder itself (``"."``); all unset if the system cannot tell."""
     function = getattr(libc(), "statx", None)
     if function is None:
         return FileAttributes()
@@ -253,7 +253,7 @@ def attributes(name: str, dir_fd: int) -> FileAttributes:
 
 
 def sha256(name: str, dir_fd: int) -> str | None:
-    """The SHA-256 of a regular file, as records of format 1 have it; None if it is anything else, or too large."""
+    """The SHA-256 of a regular file, as in records of format 1; None if it is anything else, or too large."""
     fd = _open_regular(name, dir_fd)
     if fd is None:
         return None
@@ -269,7 +269,7 @@ def sha256(name: str, dir_fd: int) -> str | None:
 
 
 def _open_regular(name: str, dir_fd: int) -> int | None:
-    """A descriptor of a regular file; None if it is anything else, or nothing."""
+    """A descriptor of a regular file; None if it is anything else, or does not exist."""
     try:
         fd = os.open(name, _READ, dir_fd=dir_fd)
     except OSError as error:
@@ -283,7 +283,7 @@ def _open_regular(name: str, dir_fd: int) -> int | None:
 
 
 def mark(fd: int) -> bytes:
-    """What :func:`set_mark` left on a folder; empty if nothing, or if the file system keeps no such marks."""
+    """The mark that :func:`set_mark` left on a folder; empty if none, or if the file system keeps no such marks."""
     if not hasattr(os, "getxattr"):  # not Linux
         return b""
     try:
@@ -296,7 +296,7 @@ def set_mark(fd: int, data: bytes) -> None:
     """Leave *data* on a folder, for :func:`mark`.
 
     Raises:
-        OSError: there can be none.
+        OSError: the file system does not allow it.
     """
     if not hasattr(os, "setxattr"):
         raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
@@ -304,7 +304,7 @@ def set_mark(fd: int, data: bytes) -> None:
 
 
 def kept_attributes(name: str, dir_fd: int) -> dict[str, bytes]:
-    """What belongs to a file besides its content and mode: its access list, and the marks that programs left on it."""
+    """Attributes of a file besides its content and mode: its access list, and the marks that programs left on it."""
     if not hasattr(os, "listxattr"):
         return {}
     fd = _open_regular(name, dir_fd)
@@ -322,7 +322,7 @@ def kept_attributes(name: str, dir_fd: int) -> dict[str, bytes]:
 
 
 def default_access_list(dir_fd: int) -> bytes:
-    """What files that are made in a folder get as their access list; empty if nothing."""
+    """The default access list of a folder for new files; empty if none."""
     if not hasattr(os, "getxattr"):
         return b""
     try:
@@ -338,7 +338,7 @@ def set_attribute(fd: int, name: str, value: bytes) -> None:
 
 
 def path_of(fd: int) -> str:
-    """Where the folder or file behind a descriptor lies, to name it; not to open it."""
+    """The path of the folder or file of a descriptor, for error texts; not to open it."""
     try:
         return os.readlink(f"/proc/self/fd/{fd}")
     except OSError:
@@ -353,7 +353,7 @@ def names(fd: int) -> list[str]:
 
 
 def entries(fd: int) -> Iterator[tuple[str, bool, int]]:
-    """What lies in a directory: name, is it a directory, size of a regular file (else 0)."""
+    """The entries of a directory: name, whether it is a directory, size of a regular file (else 0)."""
     with os.scandir(fd) as listing:
         for entry in listing:
             if entry.is_dir(follow_symlinks=False):

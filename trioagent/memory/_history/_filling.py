@@ -1,11 +1,12 @@
-"""Filling a store: from the journal's closed files and a look at the notes to new revisions, by ``git fast-import``.
+"""Filling a store: new revisions from the journal's closed files and a scan of the notes, by ``git fast-import``.
 
-What the owner of the notes changed is committed first, as "external": by the contents that rows were based on, and by
-comparing the notes with the store's newest revision. The first commit is a baseline, the notes as they were before the
-first row; it is made of the notes that no row has changed, and of what the first row of each other one was based on.
+The owner's changes to the notes are committed first, as "external": found by the contents that rows were based on, and
+by comparing the notes with the store's newest revision. The first commit is a baseline, the notes as they were before
+the first row. It is made of the notes that no row has changed, and of the content that the first row of each other note
+was based on.
 
-The store's reference is written last, by us, and then the rows go. Whoever dies in between leaves rows that are in the
-store already, and are known by their sequence numbers and ids.
+We write the store's reference last, and then the rows are removed. A process that dies in between leaves rows that are
+in the store already, and are recognised by their sequence numbers and ids.
 """
 
 from __future__ import annotations
@@ -41,10 +42,10 @@ from ._store import (
 from ._tips import NoteHashes, NoteStamp
 
 _MODE = b"100644"
-_HELD_BYTES = 64 * 1024 * 1024  # of changed notes that are kept from the look at them to their commit
+_HELD_BYTES = 64 * 1024 * 1024  # of changed notes that are kept from the scan to their commit
 _SHOWN_LEFT_OUT = 100
 _MAX_FOLDERS, _DEEPEST = 100_000, 128
-_RACY = 1_000_000_000  # ns; a file changed so shortly before it was read may change again without a new time
+_RACY = 1_000_000_000  # ns; a file changed so shortly before it was read may change again without a new timestamp
 
 
 @attrs.frozen
@@ -70,12 +71,12 @@ class OpenHistory:
 
 @attrs.define
 class FoundNotes:
-    """What a look at the notes found, compared with the store's newest revision.
+    """The result of a scan of the notes, compared with the store's newest revision.
 
     Attributes:
         changed: path to git's hash of the content, of notes that differ.
-        contents: of them, as far as they are kept.
-        gone: notes of the store that are not there.
+        contents: their contents, as far as they are kept.
+        gone: notes of the store that no longer exist.
         left_out: notes that are too large to be kept.
     """
 
@@ -88,7 +89,7 @@ class FoundNotes:
 def look(
     opened: OpenHistory, suffixes: Collection[str], hashes: NoteHashes, check_cancelled: Callable[[], None]
 ) -> tuple[dict[str, str], FoundNotes]:
-    """The first step of filling: the newest notes in the store, which is made if need be, and how the notes differ."""
+    """The first step of filling: the newest notes in the store, created if need be, and how the notes differ."""
     store = make_store(opened.path, opened.fd)
     with open_git(opened.memory, store, check_cancelled) as git:
         known = newest_notes(git)
@@ -107,11 +108,11 @@ def put(
     max_bytes: int,
     check_cancelled: Callable[[], None],
 ) -> tuple[HistoryUpdate, bool]:
-    """The last step: add what a look has found, and the closed files of the journal, which go then.
+    """The last step: add what a scan has found, and the closed files of the journal, which are then removed.
 
     Returns:
-        What was added; and whether another look is needed, since a note that rows have changed was not, when it was
-        looked at, what they made of it: its owner may have changed it since.
+        What was added; and whether another scan is needed, since a note that rows have changed had, when it was
+        scanned, another content than the rows gave it: its owner may have changed it since.
     """
     if not files and not found.changed and not found.gone:
         return HistoryUpdate(), False
@@ -120,7 +121,7 @@ def put(
         filling = Filling(git, opened.fd, opened.root_fd, known, found)
         update = filling.run(files)
         if before and not files and not found.changed and _tree(git, before) == _tree(git, git.head()):
-            git.set_head(before)  # a planted tree has names that cannot be removed: no revision for each look at it
+            git.set_head(before)  # a planted tree has names that cannot be removed: avoid a new revision at each scan
             update = HistoryUpdate()
         if git.head():
             keep_head(git, opened.store, opened.fd)
@@ -146,11 +147,11 @@ def look_at_notes(
 ) -> FoundNotes:
     """Compare the notes with the store's newest revision.
 
-    Looked at are the files that can be notes or attachments, and those that the store knows. It needs no lease: what a
-    commit has changed meanwhile is in the journal, and that counts.
+    Scanned are the files that can be notes or attachments, and those that the store has. It needs no lease: what a
+    commit has changed meanwhile is in the journal, and the journal takes precedence.
 
     Args:
-        before, after: the hashes of notes by what their files were like, from the last time and for the next.
+        before, after: cached hashes of notes by the metadata of their files, from the last scan and for the next.
     """
     found, forgotten, held, settled = FoundNotes(gone=set(known)), read_forgotten(history_fd), 0, time.time_ns() - _RACY
     with Folders(root_fd) as folders:
@@ -161,7 +162,7 @@ def look_at_notes(
             try:
                 fd = folders.at(folder)
                 entries = [] if fd is None else sorted(_fsops.entries(fd))
-            except OSError:  # it may not be read, so nothing is known of what is in it
+            except OSError:  # not readable, so its contents are unknown
                 found.gone = {path for path in found.gone if not path.startswith(f"{folder}/")}
                 continue
             for name, is_folder, size in entries:
@@ -188,7 +189,7 @@ def look_at_notes(
                     continue
                 try:
                     data = _fsops.read(name, fd)
-                except OSError:  # it may not be read, or has become too large
+                except OSError:  # not readable, or too large by now
                     found.left_out.append(path)
                     found.gone.discard(path)
                     continue
@@ -208,7 +209,7 @@ def look_at_notes(
 
 
 class Filling:
-    """One run of ``git fast-import``: from the journal's closed files and a look at the notes to new revisions."""
+    """One run of ``git fast-import``: new revisions from the journal's closed files and a scan of the notes."""
 
     def __init__(self, git: Git, history_fd: int, root_fd: int, known: dict[str, str], found: FoundNotes) -> None:
         self._git, self._history_fd, self._root_fd = git, history_fd, root_fd
@@ -223,11 +224,11 @@ class Filling:
 
     @property
     def is_outdated(self) -> bool:
-        """Whether a note that rows have changed was found to be something else."""
+        """Whether a note that rows have changed was found with another content."""
         return any(self._blobs.get(path) != blob for path, blob in self._seen.items())
 
     def run(self, files: Sequence[str]) -> HistoryUpdate:
-        """Add all that is new; the private folder's reference leads to it afterwards."""
+        """Add everything new; the private folder's reference leads to it afterwards."""
         pieces = self._pieces(files)
         first = next(pieces, None)
         if first is not None:
@@ -249,7 +250,7 @@ class Filling:
             yield from self._row(row)
 
     def _rows(self, files: Iterable[str]) -> Iterator[CommitRow]:
-        """The rows that are not in the store yet, without what they say that did not happen."""
+        """The rows that are not in the store yet, without the changes that did not happen."""
         before: CommitRow | None = None
         for name in files:
             for row in read_rows(name, self._history_fd):
@@ -272,7 +273,7 @@ class Filling:
         return row.id in self._stored_ids
 
     def _first_changes(self, files: Sequence[str]) -> dict[str, RowChange]:
-        """Of each note that rows change: the first change."""
+        """For each note that rows change: the first change."""
         first: dict[str, RowChange] = {}
         for row in self._rows(files):
             for change in row.changes:
@@ -309,7 +310,7 @@ class Filling:
         self.external += 1
 
     def _external(self, moment: float, touched: dict[str, RowChange]) -> Iterator[bytes]:
-        """What others have changed, of notes that no new row has changed; those are based on what they found."""
+        """Others' changes to notes that no new row has changed; rows are based on the contents that they found."""
         changed = sorted(self._found.changed.keys() - touched.keys())
         gone = sorted(self._found.gone - touched.keys())
         with Folders(self._root_fd) as folders:
@@ -317,7 +318,7 @@ class Filling:
         yield from self._commit_external(moment, {**dict.fromkeys(gone), **contents}, frozenset(gone))
 
     def _content(self, folders: Folders, path: str) -> bytes | None:
-        """A changed note, as it was when it was looked at; None if it has changed again: it is seen the next time."""
+        """A changed note, as it was when it was scanned; None if it has changed again: the next scan finds that."""
         data = self._found.contents.get(path)
         if data is None:
             data = folders.read(path, 2 * LARGEST_NOTE)

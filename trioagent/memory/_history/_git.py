@@ -1,10 +1,10 @@
 """Running git over a store of objects that may come from somebody else, with a git folder of our own.
 
-A memory is a folder that people send each other, so whatever lies in its history may have been planted. Git takes
+A memory is a folder that people send each other, so anything in its history may have been planted. Git reads
 commands from a repository's configuration, hooks and attributes, and objects from wherever its alternates lead. So it
-is never run in a folder that lies in a memory: each time a private one is made elsewhere, with our configuration and no
-hooks, and the memory lends its objects only, once it has been looked at what lies among them (`check_objects`). The
-environment is ours too: no configuration of the system or the user is read, and no variable of the caller's is passed.
+is never run in a folder inside a memory: each time a private one is made elsewhere, with our configuration and no
+hooks. Only the objects come from the memory, after they have been checked (`check_objects`). The
+environment is ours too: no configuration of the system or the user is read, and no variable of the caller is passed.
 """
 
 from __future__ import annotations
@@ -53,22 +53,22 @@ _CONFIG = """[core]
 \tallow = never
 """
 STORE_CONFIG = "[core]\n\trepositoryformatversion = 0\n\tbare = true\n"
-"""Of the store itself, for people who look at it with git."""
+"""The configuration of the store itself, for people who look at it with git."""
 
 OLDEST_GIT = (2, 32)
-"""Older ones know neither GIT_CONFIG_GLOBAL nor ``repack --geometric``."""
+"""Older versions have neither GIT_CONFIG_GLOBAL nor ``repack --geometric``."""
 
 _VERSION_SECONDS = 10.0
 _OBJECT_FOLDER, _OBJECT = re.compile(r"[0-9a-f]{2}"), re.compile(r"[0-9a-f]{38}")
 _PACK = re.compile(r"pack-[0-9a-f]{40}\.(?:pack|idx|rev|keep)")
 _UNFINISHED = re.compile(r"\.?tmp_?[A-Za-z0-9_.-]*|\.tmp-[A-Za-z0-9_.-]*")
 _INFO = {"packs"}
-_POLL = 0.05  # s between two looks at whether the caller has been cancelled
+_POLL = 0.05  # s between two checks whether the caller has been cancelled
 _ERROR_BYTES = 2000
 
 
 def git_version() -> str | None:
-    """What the git that is used here says its version is, such as "2.39.5"; None where there is none that answers.
+    """The version of the git that is used here, such as "2.39.5"; None if there is none that answers.
 
     It blocks this thread, for some seconds at most.
     """
@@ -98,12 +98,12 @@ def is_new_enough(version: str) -> bool:
 
 @attrs.frozen
 class Git:
-    """Git with a private folder, which is removed in the end.
+    """Git with a private folder, which is removed at the end.
 
     Attributes:
         memory: the path of the memory, for errors.
         folder: the private folder.
-        objects: the store's.
+        objects: the store's objects.
         check_cancelled: raises if the caller has been cancelled.
         poll_seconds: between two calls of it while git works.
     """
@@ -115,16 +115,16 @@ class Git:
     poll_seconds: float = _POLL
 
     def output(self, *arguments: str, given: bytes = b"", missing: bool = False) -> bytes | None:
-        """What git prints for *arguments*.
+        """The output of git for *arguments*.
 
         Args:
-            given: to its standard input.
-            missing: a failure means that there is no such thing, and is None.
+            given: its standard input.
+            missing: a failure means that the object does not exist, and returns None.
 
         Raises:
             MemoryHistoryError: git failed.
         """
-        # From a file: a pipe is not written to any more once `communicate` has been interrupted (as of Python 3.11).
+        # From a file: a pipe is no longer written to once `communicate` has been interrupted (as of Python 3.11).
         with tempfile.TemporaryFile() as file:
             file.write(given)
             file.seek(0)
@@ -142,7 +142,7 @@ class Git:
         return data
 
     def text(self, *arguments: str) -> str:
-        """What git prints, without the last line break."""
+        """The output, without the last line break."""
         return (self.output(*arguments) or b"").decode("utf-8", "surrogateescape").rstrip("\n")
 
     def feed(self, arguments: Sequence[str], pieces: Iterable[bytes]) -> None:
@@ -159,7 +159,7 @@ class Git:
                     process.stdin.write(piece)
                 process.stdin.close()
             except BrokenPipeError:
-                pass  # it has ended, and said why
+                pass  # it has ended, with an error message
             while True:
                 try:
                     process.wait(self.poll_seconds)
@@ -192,7 +192,7 @@ class Git:
         stdin: IO[bytes] | int = subprocess.PIPE,
         errors: IO[bytes] | int = subprocess.PIPE,
     ) -> Iterator[subprocess.Popen[bytes]]:
-        """A git process; it is gone in the end."""
+        """A git process; it has ended when the block ends."""
         command = [_git_path(self.memory), "--no-pager", "--literal-pathspecs", *arguments]
         env = {
             "PATH": os.defpath,
@@ -229,12 +229,12 @@ class Git:
             process.wait()
 
     def _failure(self, arguments: Sequence[str], errors: bytes) -> MemoryHistoryError:
-        said = errors[:_ERROR_BYTES].decode("utf-8", "replace").strip() or "it said nothing"
+        said = errors[:_ERROR_BYTES].decode("utf-8", "replace").strip() or "no message"
         return MemoryHistoryError(self.memory, f"git {arguments[0]} failed: {said}")
 
 
 def _find_git() -> str | None:
-    """Where git is: on the system's path first, so that no folder of a user's comes before it."""
+    """The path of git: the system's path is searched first, so that no folder of a user comes before it."""
     return shutil.which("git", path=os.defpath) or shutil.which("git")
 
 
@@ -248,10 +248,10 @@ def _git_path(memory: str) -> str:
 
 @contextlib.contextmanager
 def open_git(memory: str, store: Path, check_cancelled: Callable[[], None]) -> Iterator[Git]:
-    """Git over the objects of *store*, which is there, with a private folder for this block.
+    """Git over the objects of *store*, which exists, with a private folder for this block.
 
     Raises:
-        MemoryHistoryError: among the objects lies what may not, or git is not installed.
+        MemoryHistoryError: the objects include something forbidden, or git is not installed.
     """
     _git_path(memory)
     check_objects(memory, store)
@@ -270,7 +270,7 @@ def read_head(memory: str, store: Path) -> str:
     """The newest revision's id in a store; "" if there is none.
 
     Raises:
-        MemoryHistoryError: the file says something else.
+        MemoryHistoryError: the file contains something else.
     """
     for folder in (store / "refs", store / "refs" / "heads"):
         _check_folder(memory, folder)
@@ -288,12 +288,12 @@ def read_head(memory: str, store: Path) -> str:
 
 
 def check_objects(memory: str, store: Path) -> None:
-    """Look at what lies among a store's objects: nothing but objects, and no link.
+    """Check that a store's objects folder contains nothing but objects, and no link.
 
-    What git has left unfinished is removed.
+    Files that git has left unfinished are removed.
 
     Raises:
-        MemoryHistoryError: names what may not be there, such as alternates, which would lend other objects.
+        MemoryHistoryError: names what may not be there, such as alternates, which would add foreign objects.
     """
     objects = store / "objects"
     for folder in (store, objects):
@@ -343,5 +343,5 @@ def _remove(path: Path) -> None:
 
 
 def _planted(memory: str, path: Path) -> MemoryHistoryError:
-    problem = f"{str(path)!r} is nothing that was put there by trioagent; look at it, and move it away"
+    problem = f"{str(path)!r} was not put there by trioagent; look at it, and move it away"
     return MemoryHistoryError(memory, problem)

@@ -1,4 +1,4 @@
-"""A memory's history behind its lock: brought up to date before it is read, by one task of one process at a time."""
+"""A memory's history behind its lock: it is updated before it is read, by one task of one process at a time."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from ._journal import FOLDER, check_owner, close_journal, journal_bytes
 from ._revisions import ForgottenNote, HistoryConfig, HistoryUpdate
 
 LARGE_JOURNAL = 16 * 1024 * 1024
-"""Bytes, above which it is worth a filling that nobody has asked for."""
+"""Bytes above which a journal is filled without a reader."""
 
-_MOST_LOOKS = 3  # at notes that agents change meanwhile
+_MOST_LOOKS = 3  # scans of notes that agents change meanwhile
 _POLL_FIRST, _POLL_LAST = 0.002, 0.05  # s
 _CANNOT_WRITE = {errno.EROFS, errno.EACCES, errno.EPERM}
 
@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 
 class _Lease(Protocol):
-    """What is needed of a lease."""
+    """The part of a lease that is used here."""
 
     unsettled: MemoryStorageError | None
 
@@ -48,7 +48,7 @@ class History:
         path: the memory.
         config: of its history.
         suffixes: of the files that are kept besides those that commits change.
-        lease: holds the memory.
+        lease: acquires the memory's lease.
     """
 
     def __init__(
@@ -61,12 +61,12 @@ class History:
         self._path, self._config, self._suffixes, self._lease = path, config, suffixes, lease
 
     async def update(self) -> HistoryUpdate:
-        """Fill the store with what is new; see `Memory.update_history`."""
+        """Add new commits to the store; see `Memory.update_history`."""
         async with self._locked() as opened:
             return HistoryUpdate() if opened is None else await self._fill(opened)
 
     async def update_if_large(self) -> HistoryUpdate:
-        """The same, but only if the journal has become large."""
+        """The same, but only if the journal is large."""
         if await self._in_thread(self._journal_bytes) <= LARGE_JOURNAL:
             return HistoryUpdate()
         return await self.update()
@@ -85,7 +85,7 @@ class History:
             os.close(history_fd)
 
     async def read(self, function: Callable[[Git], T], default: T | None = None) -> T:
-        """What *function* reads in the store, once it is up to date; *default*, if given, where there is no store yet.
+        """The result of *function*, which reads the updated store; *default*, if given, if there is no store yet.
 
         Cancelling: git is killed, and nothing has changed.
         """
@@ -119,11 +119,11 @@ class History:
         return ForgottenNote(path=path, paths=paths, revisions=revisions)
 
     async def _fill(self, opened: OpenHistory) -> HistoryUpdate:
-        """Three steps: look at the notes, close the journal under the lease, and put both into the store.
+        """Three steps: scan the notes, close the journal under the lease, and put both into the store.
 
-        What an agent commits after the look is in the journal, and what a row has changed is not taken from the look;
-        so no commit of an agent's is taken for another's, and the lease is held for two renames only. Notes that rows
-        have changed are looked at once more.
+        What an agent commits after the scan is in the journal, and for a note that a row has changed the scan is
+        ignored. So no agent's commit is attributed to others, and the lease is held for two renames only. Notes that
+        rows have changed are scanned once more.
         """
         check_cancelled = trio.from_thread.check_cancelled
         total, hashes = HistoryUpdate(), run_state().hashes
@@ -145,7 +145,7 @@ class History:
             return total
         except OSError as error:
             if error.errno in _CANNOT_WRITE:
-                return HistoryUpdate()  # it can be read as it is
+                return HistoryUpdate()  # it is readable as it is
             raise self._storage_error(error) from error
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
@@ -163,7 +163,7 @@ class History:
 
     @asynccontextmanager
     async def _locked(self) -> AsyncIterator[OpenHistory | None]:
-        """The history, alone among all tasks and processes; None if there is none."""
+        """The history, locked against all other tasks and processes; None if there is none."""
         root_fd = await in_thread(partial(open_root, self._path, create=False))
         history_fd: int | None = None
         try:
@@ -185,7 +185,7 @@ class History:
 
 
 def check_note_path(path: object) -> None:
-    """Raises InvalidInputError for what is no path of a note."""
+    """Raise InvalidInputError for anything that is not a note's path."""
     if not isinstance(path, str) or not is_inside(path):
         raise InvalidInputError("path", f"must be a note's path such as 'entities/ada.md', not {path!r:.200}")
 

@@ -1,12 +1,12 @@
-"""The part of the history that is in a commit's way: one row, appended to a journal before the notes are renamed.
+"""The history's part of a commit: one row, appended to a journal before the notes are renamed.
 
 A row holds everything that the store needs: the notes as the commit leaves them, and, unless the row before it has the
-same, as the commit found them; so what their owner changed in between is not lost either. A row that its commit took
-back is cut off again. Where a process died in between, the next lease decides by the files that the commit left
+same, as the commit found them; so the owner's changes in between are not lost either. If a commit is rolled
+back, its row is truncated. If a process died in between, the next lease decides by the files that the commit left
 whether the row happened (`settle_last_row`).
 
 The file ``journal`` is appended to under the lease. Closed, it is renamed to ``rows-N``, N being its last sequence
-number, and goes when the store has it.
+number, and is removed when the store has it.
 """
 
 from __future__ import annotations

@@ -150,9 +150,9 @@ def as_plain_user() -> Iterator[Path]:
 
 async def test_a_memory_that_may_only_be_read_is_found_out(tmp_path: Path) -> None:
     with as_plain_user() as folder:
-        with pytest.raises(MemoryPathError, match=r"may not be written by this user.*\(read_only=True\), --read-only"):
+        with pytest.raises(MemoryPathError, match=r"is not writable by this user.*\(read_only=True\), --read-only"):
             await Memory(folder).check()
-        with pytest.raises(MemoryPathError, match="cannot be made: .* may not be written by this user"):
+        with pytest.raises(MemoryPathError, match="cannot be made: .* is not writable by this user"):
             await Memory(folder / "a" / "b").check()
         await Memory(folder, policy=VaultPolicy(read_only=True)).check()
         assert not list(folder.iterdir())

@@ -257,7 +257,7 @@ def test_hidden_files_are_in_no_limit(notes: Path) -> None:
 def test_check_of_two_notes_of_one_name(notes: Path) -> None:
     for form in ("NFC", "NFD"):
         (notes / normalize(form, "Zoë.md")).write_text("# Zoë\n")
-    problem = "its name equals that of 'Zoe\u0308.md' but for the form of its accents; rename one"
+    problem = "its name equals that of 'Zoe\u0308.md' except for the form of its accents; rename one"
     assert [str(each) for each in Vault(notes).problems()] == [f"Zo\u00eb.md: {problem}"]
 
 
@@ -279,7 +279,7 @@ def test_check_of_links_as_obsidian_has_them(notes: Path) -> None:
 def test_check_of_an_unfinished_commit(notes: Path, memory: Run) -> None:
     (notes / ".trioagent").mkdir()
     (notes / ".trioagent" / "redo.json").write_text("{}")
-    assert memory("check", "notes").out.startswith(".trioagent: a saved change is not carried out yet")
+    assert memory("check", "notes").out.startswith(".trioagent: a saved change is not completed yet")
     assert (notes / ".trioagent" / "redo.json").exists()
 
 

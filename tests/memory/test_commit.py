@@ -322,7 +322,7 @@ async def main():
             try:
                 await lease.commit(ChangeSet(writes=writes))
             except MemoryProtectedError as error:
-                assert error.path == "locked" and "may not be written" in error.problem, error
+                assert error.path == "locked" and "not writable" in error.problem, error
             else:
                 raise AssertionError("saved")
 trio.run(main)

@@ -127,7 +127,7 @@ async def test_what_is_too_large_is_named(tmp_path: Path) -> None:
     await save(memory, {"user.md": "1\n"}, chat="a")
     await save(memory, deletes=frozenset({"film.mp4"}), chat="b")
     assert (await memory.log())[-1].left_out == ("film.mp4",)
-    with pytest.raises(MemoryHistoryError, match=r"film\.mp4 held before was not kept"):
+    with pytest.raises(MemoryHistoryError, match=r"old content of film\.mp4 was not kept"):
         await memory.undo(chat="b")
 
 
@@ -284,7 +284,7 @@ async def test_forgotten_notes_are_gone(tmp_path: Path) -> None:
     await save(memory, {"secrets/key.md": "none any more\n"}, chat="x")
     assert b"swordfish" not in everything_in(history)
     assert (await memory.log("secrets"))[0].changes[0].path == "secrets/key.md"
-    with pytest.raises(MemoryHistoryError, match=r"secrets/key\.md held before was not kept"):
+    with pytest.raises(MemoryHistoryError, match=r"old content of secrets/key\.md was not kept"):
         await memory.undo(chat="x")
     assert (await memory.forget("nothing.md")).paths == ()
 

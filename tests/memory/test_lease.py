@@ -288,7 +288,7 @@ except MemoryPathError as error:
 
 
 @pytest.mark.real
-@pytest.mark.parametrize(("mode", "problem"), [(0o555, "may not be written by this user"), (0o333, "may not open it")])
+@pytest.mark.parametrize(("mode", "problem"), [(0o555, "is not writable by this user"), (0o333, "may not open it")])
 def test_folder_without_permission(tmp_path_factory: pytest.TempPathFactory, mode: int, problem: str) -> None:
     import tempfile
 

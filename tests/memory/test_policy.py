@@ -120,7 +120,7 @@ async def test_what_is_no_file_stays_as_it_is(tmp_path: Path, kind: str) -> None
         os.mkfifo(odd)
     before = odd.lstat()
     for changes in (ChangeSet(deletes=frozenset({"odd.md"})), ChangeSet(writes={"odd.md": b"x"})):
-        with pytest.raises(MemoryProtectedError, match="no file but a symbolic link, a pipe"):
+        with pytest.raises(MemoryProtectedError, match="not a file but a symbolic link, a pipe"):
             await save(Memory(tmp_path), changes)
     assert odd.lstat() == before
 

@@ -478,7 +478,7 @@ def policy_for(memory: Path, choice: PolicyChoice, profile: Profile) -> tuple[Va
     check_memory_path(memory, read_only=True)
     if not policy.read_only and not is_writable(memory):
         policy = attrs.evolve(policy, read_only=True)
-        notes.append(f"{str(memory)!r} may not be written by this user, so the agent only reads it")
+        notes.append(f"{str(memory)!r} is not writable by this user, so the agent only reads it")
     if not choice.says_folder(profile) and not policy.read_only and _is_somebodys_vault(memory):
         policy = attrs.evolve(policy, agent_folder=AGENT_FOLDER)
         if not (memory / AGENT_FOLDER).exists():

@@ -412,7 +412,7 @@ def _write_staged(
     mode: int | None = None,
     more: Callable[[int], None] | None = None,
 ) -> None:
-    """A new file with the permissions (and, for root, the owner) of the note *like*, else with *mode*, else the default.
+    """A new file with the permissions (and, for root, the owner) of the note *like*, else *mode*, else the default.
 
     It is created private, so that nobody can read a private note while it is staged.
 

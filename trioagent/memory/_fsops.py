@@ -185,7 +185,7 @@ def read(name: str, dir_fd: int, limit: int = MAX_READ) -> bytes | None:
 
 
 def version(name: str, dir_fd: int) -> Version | None:
-    """The version of a note; None if it does not exist. Other than regular files have one too, which tells their kind."""
+    """The version of a note; None if it does not exist. Other kinds of files have one too, which tells their kind."""
     status = lstat(name, dir_fd)
     if status is None:
         return None

@@ -1,7 +1,7 @@
-"""Where a file system takes several spellings for one name: a commit's changes under the names that the disk keeps.
+"""On a file system that takes several spellings for one name: a commit's changes under the names as stored.
 
-Without this a note that a block wrote as ``ADA.md`` and read as ``Ada.md`` would count as two, and giving a note's name
-another case would delete it.
+Without this a note that a block wrote as ``ADA.md`` and read as ``Ada.md`` would count as two, and a rename that
+changes only the case of a name would delete the note.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from ._paths import DEEPEST, Folders, is_inside, split
 def under_kept_names(
     folders: Folders, changes: ChangeSet, seen: SeenNotes
 ) -> tuple[ChangeSet, SeenNotes, frozenset[str]]:
-    """*changes* and *seen* with the names that the memory's folders keep.
+    """*changes* and *seen* with the names as stored in the memory's folders.
 
     Returns:
         Both, and the notes to write that only get another spelling of their name: they replace nothing, since the same
-        note under its present name is deleted before.
+        note under its present name is deleted first.
 
     Raises:
         MemoryLimitError: two notes to write are one note.
@@ -45,7 +45,7 @@ def under_kept_names(
             new = f"{above}/{split(path)[1]}" if above else path
             respelled.add(new)
         if new in writes:
-            raise MemoryLimitError(path, f"is {new!r} to this file system, which was written as well; write it once")
+            raise MemoryLimitError(path, f"is {new!r} to this file system, which is written as well; write only one")
         writes[new] = data
     changes = attrs.evolve(
         changes,
@@ -60,13 +60,13 @@ def under_kept_names(
 
 
 def _renamed(versions: Mapping[str, Version | None], names: Mapping[str, str]) -> dict[str, Version | None]:
-    """What was seen under the kept name itself counts more than what was seen under another spelling."""
+    """A version seen under the stored name itself takes precedence over one seen under another spelling."""
     new = {names[path]: version for path, version in versions.items() if path in names}
     return {**new, **{path: version for path, version in versions.items() if path not in names}}
 
 
 class _KeptNames:
-    """Looks each folder up once."""
+    """Resolves names, listing each folder once."""
 
     def __init__(self, folders: Folders) -> None:
         self._folders = folders

@@ -18,10 +18,10 @@ MAX_CHARS = 2_000_000
 
 @attrs.frozen
 class SeenNotes:
-    """What a block saw of the notes, as its sandbox reports it.
+    """The notes that a block read or replaced, as its sandbox reports it.
 
     Attributes:
-        reads: path to the version of each note that the block read, None where there was no note.
+        reads: path to the version of each note that the block read, None for no note.
         replaced: path to the version of each note that it wrote over, or deleted, without having read it.
         complete: everything that it replaced is in one of the two.
     """
@@ -38,22 +38,22 @@ NOTHING_SEEN = SeenNotes()
 class Knowledge:
     """For each note that the agent's blocks read or wrote, the version that they saw last.
 
-    A version is a hash of the content; no clock and no time stamp takes part. The rules, applied by a commit to every
-    note that it would really change:
+    A version is a hash of the content; clocks and timestamps play no part. A commit applies these rules to every
+    note that it would actually change:
 
     1. A note that this block read must still be in the version that it read. Reads count even if the block is refused,
        as the model is shown what the block read.
     2. Another note that the agent has seen must still be in the version seen last, else somebody's change would be
        lost: conflict.
-    3. A note that the agent has never read may be deleted, and may be written over only if *blind_overwrite* allows
-       it, and if it is still what it was when the block did so.
+    3. A note that the agent has never read may be deleted. It may be written over only if *blind_overwrite* allows
+       it, and if it has not changed since the block wrote over it.
     4. After a commit the agent has seen what it wrote, and the absence of what it deleted.
 
     At most 20,000 notes are kept, with at most 2,000,000 characters of paths and versions; those seen longest ago are
-    forgotten first and then fall under rule 3.
+    evicted first and then fall under rule 3.
 
     Attributes:
-        seen: path to version, or None where there was no note.
+        seen: path to version, or None for no note.
         blind_overwrite: "refuse" or "allow".
     """
 
@@ -69,7 +69,7 @@ class Knowledge:
 
     def saw(self, path: str, version: Version | None) -> None:
         if path in self.seen:
-            self._forget(path)  # so that the order of the dict is the order of seeing
+            self._forget(path)  # so that the dict is ordered by last use
         self.seen[path] = version
         self._chars += _chars(path, version)
         while len(self.seen) > MAX_PATHS or self._chars > MAX_CHARS:
@@ -97,7 +97,7 @@ class Knowledge:
                 if path in block.replaced:
                     outdated = block.replaced[path] != present
                 else:
-                    # A note that the block cannot have known: it lies in a folder that the block removed.
+                    # The block cannot have seen this note: it is in a folder that the block removed.
                     outdated = path in plan.deletes and block.complete
                 if not outdated and present is not None and path in plan.writes and self.blind_overwrite == "refuse":
                     unread.append(path)
@@ -115,7 +115,7 @@ class Knowledge:
     def from_json(cls, data: Mapping[str, Any]) -> Knowledge:
         """Inverse of :meth:`to_json`; ValueError if *data* is anything else.
 
-        What 0.1 wrote is read too. Its versions (inode, time, size) cannot be compared with a hash, so the notes that
+        Data of 0.1 is accepted too. Its versions (inode, time, size) cannot be compared with a hash, so the notes that
         it had seen count as never read; those whose absence it had seen are kept.
         """
         try:

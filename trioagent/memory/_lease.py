@@ -1,14 +1,14 @@
-"""Who may work on a memory now: one task of one process at a time.
+"""Leases: one task of one process at a time may work on a memory.
 
-Tasks of one trio run queue, first come first served, at a lock in memory; the one in front competes with other
-processes (and other trio runs) for ``flock`` on the memory's folder itself, so no lock file lies in a memory and the
+Tasks of one trio run queue, first come first served, at an in-process lock; the first one competes with other
+processes (and other trio runs) for ``flock`` on the memory's folder itself, so a memory contains no lock file and the
 kernel frees the lock of a process that dies. The flock is polled, so that waiting costs no thread and can be cancelled
 at any time.
 
 Polling alone would starve: a process that passes the lease from task to task frees the flock for some 0.1 ms each time,
-and another process's poll, every 1 to 4 ms, would hardly ever fall into that gap. So a waiting process shows that it
-waits (a shared record lock on the same descriptor, which an open folder allows and which vanishes with it), and a
-process that has passed the lease on for 50 ms and sees such a mark keeps its hands off for 5 ms, longer than any poll
+and another process's poll, every 1 to 4 ms, would hardly ever hit that gap. So a waiting process marks that it
+waits (by a shared record lock on the same descriptor, which works on a folder and vanishes with the descriptor), and a
+process that has passed the lease on for 50 ms and sees such a mark does not take it for 5 ms, longer than any poll
 interval.
 """
 
@@ -39,12 +39,12 @@ from ._history._tips import JournalTips, NoteHashes
 from ._sizes import SizesCache
 
 _POLL_FIRST, _POLL_LAST = 0.001, 0.004  # s
-_TURN = 0.050  # s that one process may pass the lease around while another waits
-_PAUSE = 0.005  # s; above _POLL_LAST, so that every process that waits polls once in it
+_TURN = 0.050  # s for which one process may pass the lease from task to task while another waits
+_PAUSE = 0.005  # s; above _POLL_LAST, so that every waiting process polls at least once in it
 _FORGET = 1.0  # s after its last use a queue is dropped
 _STALL = 0.050  # s; file operations on the event loop that took longer mean an overloaded local disk
-_NESTED = 60.0  # s that a task which holds a memory waits for another process to free another one
-_AVOID = 60.0  # s for which all file operations run in threads after that
+_NESTED = 60.0  # s for which a task that holds a memory waits for another process to free another one
+_AVOID = 60.0  # s for which all file operations run in threads after a stall
 _MAX_FOLDERS = 20_000  # whose file systems are remembered
 
 T = TypeVar("T")
@@ -63,7 +63,7 @@ class _Queue:
     def note_taken(self) -> None:
         now = trio.current_time()
         if now - self.freed > _PAUSE:
-            self.busy_since = now  # the memory was free long enough for every process that waited
+            self.busy_since = now  # the memory was free long enough for every waiting process
 
     def note_freed(self, fd: int) -> None:
         self.freed = now = trio.current_time()
@@ -75,19 +75,19 @@ class _Queue:
 
 @attrs.define(eq=False)
 class RunState:
-    """What the memories of one trio run share.
+    """State that the memories of one trio run share.
 
     Attributes:
-        queues: path of a memory to the tasks that want it, the ones used last at the end.
-        limiter: bounds the threads for file operations, apart from trio's default limiter, which a user's own work
-            may have filled.
-        sizes: how large the memories used last are.
+        queues: path of a memory to the tasks that want it, the most recently used last.
+        limiter: bounds the threads for file operations, separate from trio's default limiter, which the program
+            may have exhausted.
+        sizes: the sizes of recently used memories.
         journals: the ends of the journals of their histories.
-        hashes: of the notes that were compared with their histories last.
-        is_local: path of a memory to whether it lies on a local file system, the ones used last at the end.
+        hashes: of the notes that were recently compared with their histories.
+        is_local: path of a memory to whether it is on a local file system, the most recently used last.
         stall: seconds on the event loop that count as a stall.
         slow_until: no file operation runs inline before this time (``time.monotonic()``).
-        holdings: who holds which memory, and what is waited for meanwhile.
+        holdings: which task holds which memory, and what holders wait for.
     """
 
     queues: OrderedDict[str, _Queue] = attrs.field(factory=OrderedDict)
@@ -101,11 +101,11 @@ class RunState:
     holdings: Holdings = attrs.field(factory=Holdings)
 
     def may_run_inline(self, path: str) -> bool:
-        """Whether operations on this memory may run on the event loop: not on a network, nor on an overloaded disk."""
+        """Whether operations on this memory may run on the event loop: not on a network or overloaded disk."""
         return self.is_local.get(path, False) and time.monotonic() >= self.slow_until
 
     def run_inline(self, function: Callable[[], T]) -> T:
-        """Run file operations in this thread, and notice a stall."""
+        """Run file operations in this thread, and record a stall."""
         began = time.monotonic()
         try:
             return function()
@@ -135,17 +135,17 @@ def run_state() -> RunState:
 
 
 async def in_thread(function: Callable[[], T]) -> T:
-    """Run file operations off the event loop. Once begun they end, whatever is cancelled."""
+    """Run file operations off the event loop. Once begun they complete, whatever is cancelled."""
     return await trio.to_thread.run_sync(function, limiter=run_state().limiter)
 
 
 async def run_inline_or_in_thread(path: str, function: Callable[[], T], *, small: Callable[[], bool]) -> T:
-    """Run file operations on the memory *path*: *small* ones in this thread where its disk is quick, others off it.
+    """Run file operations on the memory *path*: *small* ones in this thread if its disk is fast, others in a worker.
 
-    *small* is asked only where the disk is quick, so it may look at the disk itself.
+    *small* is called only if the disk is fast, so it may access the disk itself.
 
-    A thread costs some 70 us of CPU, and each of its system calls gives up the interpreter, which a busy main thread
-    then keeps for a while. Cancelling: operations that have begun end first.
+    A thread costs some 70 us of CPU, and each of its system calls releases the interpreter lock, which a busy main
+    thread then keeps for a while. Cancelling: operations that have begun complete first.
     """
     state = run_state()
     if state.may_run_inline(path) and small():
@@ -165,15 +165,15 @@ async def exclusive(
 ) -> AsyncIterator[T]:
     """Hold the memory. Cancelling the wait leaves nothing behind; one that could never end is refused (`_deadlock`).
 
-    Four system calls are enough as a rule, and run inline on a local disk: a thread for them costs five times as much,
-    and more where many tasks want the interpreter.
+    Normally four system calls are enough, and run inline on a local disk: a thread for them costs five times as much,
+    and more if many tasks want the interpreter lock.
 
     Args:
-        path: tasks that give the same one queue in order.
-        open_ready: opens the memory's folder if nothing else needs to be done; else None.
-        begin_ready: as *begin*, if nothing needs to be done; else None.
-        open_root: makes and opens the folder, or says why it cannot; called in a thread.
-        begin: is given the folder's descriptor once it is held; called in a thread. What it returns is yielded.
+        path: tasks with the same path queue in order.
+        open_ready: opens the memory's folder if nothing else needs to be done; else returns None.
+        begin_ready: as *begin*, if nothing needs to be done; else returns None.
+        open_root: creates and opens the folder, or raises; called in a thread.
+        begin: called in a thread with the folder's descriptor once it is held. Its result is yielded.
     """
     state = run_state()
     queue = _queue(state.queues, path)
@@ -204,7 +204,7 @@ async def exclusive(
                         finally:
                             queue.note_freed(fd)
                     finally:
-                        fcntl.flock(fd, fcntl.LOCK_UN)  # closing would do, but for a child that has a duplicate of it
+                        fcntl.flock(fd, fcntl.LOCK_UN)  # closing would do, unless a child has a duplicate of it
                         os.close(fd)
     finally:
         queue.users -= 1
@@ -214,7 +214,7 @@ def _queue(queues: OrderedDict[str, _Queue], path: str) -> _Queue:
     queue = queues.setdefault(path, _Queue())
     queues.move_to_end(path)
     horizon = trio.current_time() - _FORGET
-    for old, other in list(islice(queues.items(), 2)):  # two for each one added: the idle ones cannot pile up
+    for old, other in list(islice(queues.items(), 2)):  # two for each one added, so idle ones do not accumulate
         if not other.users and other.freed < horizon and other is not queue:
             del queues[old]
     return queue
@@ -226,7 +226,7 @@ async def _begin(
     at_once: Callable[[], tuple[int, list[T]] | None],
     in_a_thread: Callable[[], tuple[int, list[T], bool]],
 ) -> tuple[int, list[T]]:
-    """The folder's descriptor, and what was begun if nobody held it: inline if that will do, else in a thread."""
+    """The folder's descriptor, and the result of *begin* if nobody held it: inline if possible, else in a thread."""
     if state.may_run_inline(path) and (taken := state.run_inline(at_once)) is not None:
         return taken  # noqa: ASYNC910 - whoever opens memories has checkpoints before
     fd, begun, is_local = await in_thread(in_a_thread)
@@ -249,10 +249,10 @@ def _try_at_once(
 
 
 def _try_to_begin(open_root: Callable[[], int], begin: Callable[[int], T]) -> tuple[int, list[T], bool]:
-    """Open the folder and, if nobody holds it, begin: one thread hop for what mostly happens.
+    """Open the folder and, if nobody holds it, begin: one thread hop in the common case.
 
     Returns:
-        Its descriptor, what *begin* returned or nothing, and whether its file system is a local one.
+        Its descriptor, the result of *begin* or nothing, and whether its file system is local.
     """
     fd = open_root()
     try:
@@ -291,7 +291,7 @@ def _try_flock(fd: int) -> bool:
     return True
 
 
-_HAS_RECORD_LOCKS = hasattr(fcntl, "F_OFD_SETLK")  # that belong to an open file, and not to a process
+_HAS_RECORD_LOCKS = hasattr(fcntl, "F_OFD_SETLK")  # which belong to an open file, and not to a process
 
 
 def _record_lock(kind: int) -> bytes:
@@ -303,12 +303,12 @@ def _mark_waiting(fd: int, kind: int) -> None:
         return
     try:
         fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _record_lock(kind))
-    except OSError:  # a file system without record locks; see _others_wait
+    except OSError:  # the file system has no record locks; see _others_wait
         pass
 
 
 def _others_wait(fd: int) -> bool:
-    """Does another process (or trio run) wait for the memory? Where that cannot be seen: yes."""
+    """Whether another process (or trio run) waits for the memory; true if that cannot be seen."""
     if not _HAS_RECORD_LOCKS:
         return True
     try:

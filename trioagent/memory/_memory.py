@@ -46,13 +46,13 @@ from ._undo import UndoLog
 
 
 class Lease:
-    """The right to work on a memory, alone among all tasks and processes, until the ``async with`` ends.
+    """The exclusive right to work on a memory, among all tasks and processes, until the ``async with`` ends.
 
     Attributes:
-        root_fd: the memory's folder, read-only; a child that needs it is to be given a descriptor opened anew, as a
+        root_fd: the memory's folder, read-only; for a child, open a new descriptor, as a
             duplicate of this one shares its lock.
-        hide: ``.trioagent`` is there (it holds receipts), and blocks must not see it.
-        unsettled: why an interrupted commit could be neither completed nor taken back; None as a rule. The notes can be
+        hide: ``.trioagent`` exists (it holds receipts), and blocks must not see it.
+        unsettled: why an interrupted commit could be neither completed nor rolled back; normally None. The notes can be
             read then, some of them with that commit's changes, and nothing can be saved.
     """
 
@@ -68,7 +68,7 @@ class Lease:
         return DEFAULT_RULES if self._leased.rules is None else self._leased.rules
 
     def restrict(self, readable: tuple[str, ...]) -> None:
-        """Until the lease ends, show only notes that these globs admit, too (see `VaultPolicy`)."""
+        """Until the lease ends, show only notes that these globs also admit (see `VaultPolicy`)."""
         rules = self.rules
         self._leased = attrs.evolve(self._leased, rules=rules._replace(readable=(*rules.readable, readable)))
 
@@ -84,25 +84,25 @@ class Lease:
         origin: CommitOrigin = NO_ORIGIN,
         by_block: bool = False,
     ) -> bool:
-        """Make all of *changes* at one instant; were any notes or folders changed?
+        """Commit all of *changes* atomically; returns whether any notes or folders changed.
 
-        A write of what a note contains already is no change. Cancelling: a commit that has begun ends, all or nothing.
-        An empty change set with *reads* only notes what was read.
+        Writing a note's present content is no change. Cancelling: a commit that has begun completes.
+        An empty change set with *reads* only records what was read.
 
         Args:
-            changes: what the block did.
-            knowledge: what the agent has seen, to refuse lost updates; brought up to date. None: overwrite anything.
-            reads: notes that were read under this lease; the versions are those that they have now.
+            changes: the block's changes.
+            knowledge: what the agent has seen, to refuse lost updates; updated. None: overwrite anything.
+            reads: notes that were read under this lease, in their present versions.
             seen: what a block saw, with the versions that it saw.
-            receipt: written in the same instant, even if no note changes; or what makes it, in whatever thread, of all
-                that the block saw.
-            undo: collects how to take the commit back.
+            receipt: written in the same instant, even if no note changes; or a function that makes it, in any thread,
+                from what the block saw.
+            undo: collects the data to undo the commit.
             origin: who makes the commit and why, for the memory's history, if one is kept.
-            by_block: a block's code made the changes: names that are new have to be such as the tools would give.
+            by_block: a block's code made the changes: new names must be such as the tools would give.
 
         Raises:
-            MemoryRejectedError: refused, for a limit, a conflict or a protected note; nothing was changed.
-            MemoryHistoryError: what lies in the place of the history is not ours; nothing was changed.
+            MemoryRejectedError: refused, because of a limit, a conflict or a protected note; nothing was changed.
+            MemoryHistoryError: something in the place of the history is not ours; nothing was changed.
             MemoryStorageError: the disk refused; nothing was changed, unless the error is *pending*.
         """
         if self.unsettled is not None and (changes or receipt is not None):
@@ -139,7 +139,7 @@ class Lease:
         reads: Iterable[str] = (),
         seen: SeenNotes = NOTHING_SEEN,
     ) -> tuple[tuple[NoteChange, ...], SeenNotes]:
-        """What `commit` would do to each note, without doing it; with what to give it as *seen* under another lease.
+        """What `commit` would do to each note, without doing it; and the *seen* to pass to it under another lease.
 
         Raises:
             MemoryRejectedError, MemoryStorageError: as `commit` would.
@@ -155,19 +155,19 @@ class Lease:
 
 
 class Memory:
-    """A folder of notes. Making one touches no disk; the folder is made at the first lease.
+    """A folder of notes. Constructing one does not touch the disk; the folder is created at the first lease.
 
     Args:
         path: the folder; it may not be a symbolic link.
-        limits: what it may hold.
+        limits: its size limits.
         sync: commits survive a power cut, not only the death of the process.
         policy: what blocks may read, and commits may change.
-        history: keep every commit, so that it can be looked at and taken back: ``True`` for in the memory itself
-            (``.trioagent/history``), or a folder elsewhere, or a `HistoryConfig`. What is there already can be read
-            and used in any case, with the folder given here if it is elsewhere.
+        history: keep every commit, so that it can be viewed and undone: ``True`` for in the memory itself
+            (``.trioagent/history``), or a folder elsewhere, or a `HistoryConfig`. An existing history can be read
+            and used in any case, with its folder given here if it is elsewhere.
 
     Raises:
-        MemoryPathError: here for a path that cannot be one, at the lease for a folder that cannot be used.
+        MemoryPathError: here for a path that cannot be used, at the lease for a folder that cannot be used.
     """
 
     def __init__(
@@ -190,14 +190,14 @@ class Memory:
 
     @asynccontextmanager
     async def lease(self) -> AsyncIterator[Lease]:
-        """Wait for the memory to be free, settle a commit that a dead process left, and hold it.
+        """Wait for the memory to be free, recover a commit that a dead process left, and hold the lease.
 
-        A memory that can only be read, or whose disk refuses to settle such a commit, can be held too: for reading
+        A read-only memory, or one whose disk refuses that recovery, can be held too: for reading
         (see :attr:`Lease.unsettled`).
 
         Raises:
             MemoryPathError: the folder cannot be used.
-            MemoryStorageError: this process or machine is out of what it takes, such as file descriptors.
+            MemoryStorageError: this process or machine has run out of a resource, such as file descriptors.
         """
         state = run_state()
         async with exclusive(
@@ -211,10 +211,10 @@ class Memory:
             yield lease
 
     async def check(self) -> None:
-        """Find out whether blocks can work here, before it costs anything. Nothing is made.
+        """Check whether blocks can work here, before it costs anything. Nothing is created.
 
         Raises:
-            MemoryPathError: the folder cannot be used, or may not be written though the policy lets blocks write.
+            MemoryPathError: the folder cannot be used, or is not writable though the policy lets blocks write.
         """
         work = partial(check_usable, self.path, read_only=self.policy.read_only)
         await run_inline_or_in_thread(str(self.path), work, small=lambda: True)
@@ -247,7 +247,7 @@ class Memory:
             return await in_thread(partial(read_receipt, lease._leased, key))
 
     async def drop_receipt(self, key: str) -> None:
-        """Forget a receipt; no error if there is none."""
+        """Remove a receipt; no error if there is none."""
         async with self.lease() as lease:
             work = partial(drop_receipt, lease._leased, key)
             small = partial(is_small, lease._leased, ChangeSet())
@@ -256,9 +256,9 @@ class Memory:
     async def roll_back(
         self, undo: UndoLog, *, knowledge: Knowledge | None = None, origin: CommitOrigin | None = None
     ) -> bool:
-        """Take back all the commits in *undo* at one instant, and empty it; were any notes changed?
+        """Undo all the commits in *undo* atomically, and empty it; returns whether any notes changed.
 
-        Contents and folders come back; a note's time of change is new. *knowledge* is brought up to date. *origin* is
+        Contents and folders are restored; a note gets a new modification time. *knowledge* is updated. *origin* is
         for the history, by default that of the last of these commits.
 
         Raises:
@@ -276,11 +276,11 @@ class Memory:
         return changed
 
     async def update_history(self) -> HistoryUpdate:
-        """Fill the history's store with what was committed, and with what others changed, since the last time.
+        """Fill the history's store with new commits, and with others' changes, since the last time.
 
-        Every method that reads the history does so first; done at times by itself, it leaves them little to do. It
+        Every method that reads the history does so first; calling it from time to time leaves them little to do. It
         runs in threads and in ``git`` processes, and holds the lease for an instant only. Cancelling: nothing is lost;
-        the next one goes on.
+        the next call continues.
 
         Raises:
             MemoryPathError: there is no such memory.
@@ -290,9 +290,9 @@ class Memory:
         return await self._history().update()
 
     async def update_large_history(self) -> HistoryUpdate:
-        """`update_history`, but only if commits of more than 16 MiB wait for it: for programs that never read it.
+        """`update_history`, but only if commits of more than 16 MiB are waiting: for programs that never read it.
 
-        Agents of a runtime, and a `NoteStore`, do so by themselves, never while a block runs. Raises as that does.
+        Agents of a runtime, and a `NoteStore`, do so automatically, never while a block runs. Raises like that method.
         """
         if self.history is None:
             await trio.lowlevel.checkpoint()
@@ -310,12 +310,12 @@ class Memory:
         job: str | None = None,
         batch: str | None = None,
     ) -> tuple[Revision, ...]:
-        """The newest revisions, newest first; none where no history is kept.
+        """The newest revisions, newest first; none if no history is kept.
 
         Args:
             path: only those that changed this note, or a note in this folder.
             limit: how many at most.
-            before: only those before this revision: the id of the last one of a page, for the next page.
+            before: only those before this revision: for the next page, the id of the last one of a page.
             chat, job, batch: only those of one conversation, job or batch.
             turn: only those of this message in each conversation, from 1.
 
@@ -348,7 +348,7 @@ class Memory:
         return await self._history().read(lambda git: _reading.diff(git, path, since, at))
 
     async def show(self, path: str, *, at: str | None = None) -> NoteContent:
-        """A note as it was at a revision, bit by bit.
+        """A note as it was in a revision, as exact bytes.
 
         Args:
             path: the note.
@@ -356,19 +356,19 @@ class Memory:
                 for the newest revision until then; None for the newest.
 
         Raises:
-            RevisionNotFoundError: there is no such revision, or no such note at it.
+            RevisionNotFoundError: there is no such revision, or the note does not exist in it.
             MemoryPathError, MemoryHistoryError, MemoryStorageError: see `update_history`.
         """
         check_note_path(path)
         return await self._history().read(lambda git: _reading.show(git, path, at))
 
     async def blame(self, path: str, *, at: str | None = None) -> tuple[BlameLine, ...]:
-        """Each line of a note, with the revision that it comes from. Arguments and errors are those of `show`."""
+        """Each line of a note, with the revision that last changed it. Arguments and errors are those of `show`."""
         check_note_path(path)
         return await self._history().read(lambda git: _reading.blame(git, path, at))
 
     async def restore(self, path: str, *, at: str) -> bool:
-        """Make a note what it was at a revision, as a new commit; did that change it?
+        """Restore a note to a revision, as a new commit; returns whether that changed it.
 
         Raises:
             MemoryRejectedError: the memory's policy or limits do not allow it.
@@ -393,7 +393,7 @@ class Memory:
         job: str | None = None,
         batch: str | None = None,
     ) -> UndoneChanges:
-        """Take back, as one new commit, every commit of one conversation, or of a message in it, of one job or batch.
+        """Undo, as one new commit, every commit of one conversation, or of a message in it, of one job or batch.
 
         Args:
             chat: the conversation's id (`Agent.chat_id`).
@@ -401,16 +401,16 @@ class Memory:
             job, batch: the job's or the batch's id.
 
         Raises:
-            InvalidInputError: nothing is named, a turn without its chat, or the history has no commit of it.
+            InvalidInputError: nothing is named, a turn without its chat, or the history has no such commit.
             MemoryConflictError: names the notes that others have changed since, or in between; nothing was changed.
-            MemoryPathError, MemoryHistoryError, MemoryStorageError: see `update_history`; among others if what a note
-                held before was not kept, or is forgotten.
+            MemoryPathError, MemoryHistoryError, MemoryStorageError: see `update_history`; also if an earlier content
+                of a note was not kept, or is forgotten.
         """
         selection = Selection(chat=chat, turn=turn, job=job, batch=batch)
         if chat is None and job is None and batch is None:
-            raise InvalidInputError("undo", "name the chat, the job or the batch to take back")
+            raise InvalidInputError("undo", "name the chat, the job or the batch to undo")
         if turn is not None and chat is None:
-            raise InvalidInputError("turn", f"{turn} is a message in a chat; name that, too")
+            raise InvalidInputError("turn", f"{turn} is a message in a chat; name the chat, too")
         nothing = UndoLog(), 0
         undo, revisions = await self._history().read(lambda git: _reading.undo_of(git, selection), nothing)
         if not revisions:
@@ -421,10 +421,10 @@ class Memory:
         return UndoneChanges(revisions=revisions, paths=paths, changed=changed)
 
     async def forget(self, path: str) -> ForgottenNote:
-        """Remove a note, or a folder of notes, from the history: what they held, and what was said when it changed.
+        """Remove a note, or a folder of notes, from the history: its past contents, and the messages that led to them.
 
-        The note itself is not touched. What it holds now is kept again once it changes. Every later revision gets
-        another id. What was copied or moved from it to other notes is theirs.
+        The note itself is not touched. Its present content is recorded again when it changes. Every later revision gets
+        another id. Text that was copied or moved from it to other notes is not affected.
 
         Raises:
             MemoryPathError, MemoryHistoryError, MemoryStorageError: see `update_history`.
@@ -435,6 +435,6 @@ class Memory:
         return History(self.path, self.history or HistoryConfig(), access_rules(self.policy).suffixes, self.lease)
 
     def _with_history(self) -> Memory:
-        """This memory, keeping what is committed: what is taken back is part of the history that it is taken from."""
+        """This memory with a history: an undo is recorded in the history that it undoes."""
         config = self.history or HistoryConfig()
         return Memory(self.path, limits=self.limits, sync=self.sync, policy=self.policy, history=config)

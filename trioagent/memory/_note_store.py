@@ -1,4 +1,4 @@
-"""A memory for programs that are no agents: each change is one commit, and names the version that it changes."""
+"""A memory for programs that are not agents: each change is one commit, and names the version that it changes."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ _log = logging.getLogger("trioagent")
 
 @attrs.frozen(kw_only=True)
 class StoredNote:
-    """A note as it is, or as a change has made it.
+    """A note as it is, or after a change.
 
     Attributes:
         path: relative to the memory.
-        version: of its content, to be named when it is changed; None if it is gone.
-        text: as agents see it; "" if it is gone.
-        changed: whether a change made a difference.
+        version: of its content, to be passed when it is changed; None if it was deleted.
+        text: as agents see it; "" if it was deleted.
+        changed: whether the note has changed.
     """
 
     path: str
@@ -54,7 +54,7 @@ class StoredNote:
 
 @attrs.frozen
 class FoundLine:
-    """A line that fits a query; *line* counts from 1."""
+    """A line that matches a query; *line* counts from 1."""
 
     path: str
     line: int
@@ -64,14 +64,14 @@ class FoundLine:
 class NoteStore:
     """The notes of one memory, within its policy.
 
-    A change that names a version changes no other: if somebody else was quicker, it raises `MemoryConflictError`, and
-    nothing is changed. Cancelling: a commit that has begun ends, all or nothing.
+    A change that names a version applies to that version only: if somebody else has changed the note since, it raises
+    `MemoryConflictError`, and nothing is changed. Cancelling: a commit that has begun completes.
 
     Args:
         origin: who changes notes here and why, for the memory's history.
 
-    All methods raise MemoryPathError for a folder that cannot be used, changes also MemoryRejectedError (the policy,
-    a limit, another's change) and MemoryStorageError, after which nothing is changed.
+    All methods raise MemoryPathError for a folder that cannot be used. Changes also raise MemoryRejectedError (the
+    policy, a limit, another's change) and MemoryStorageError, after which nothing is changed.
     """
 
     def __init__(self, memory: Memory, *, origin: CommitOrigin = NO_ORIGIN) -> None:
@@ -80,7 +80,7 @@ class NoteStore:
         self._rules = access_rules(memory.policy)
 
     def may_read(self, path: str, *, is_folder: bool = False) -> bool:
-        """Whether the policy shows a note of this path, or lets a folder hold one that it shows."""
+        """Whether the policy shows a note of this path, or a folder may contain a note that it shows."""
         return not read_problem(path, self._rules, is_folder=is_folder)
 
     async def sizes(self) -> Mapping[str, int]:
@@ -88,11 +88,11 @@ class NoteStore:
         return await self._look(lambda vault: vault.sizes())
 
     async def stamps(self) -> Mapping[str, tuple[int, int, int]]:
-        """What tells whether a file has changed, by path: its inode, size and time of change."""
+        """By path, the inode, size and modification time of every file, which tell whether it has changed."""
         return await self._look(lambda vault: vault.stamps())
 
     async def data(self, path: str) -> bytes:
-        """The content of the file at *path*, bit by bit.
+        """The content of the file at *path* as bytes.
 
         Raises:
             InvalidInputError: there is no such file, or it cannot be read.
@@ -100,10 +100,10 @@ class NoteStore:
         return (await self._look(partial(self._data, name=path)))[1]
 
     async def read(self, name: str) -> StoredNote:
-        """A note, by its path or by what a link to it says.
+        """A note, by its path or by the text of a link to it.
 
         Raises:
-            InvalidInputError: there is no such note, or it is no text.
+            InvalidInputError: there is no such note, or it is not a text.
         """
 
         def work(vault: Vault) -> StoredNote:
@@ -114,7 +114,7 @@ class NoteStore:
         return await self._look(work)
 
     async def search(self, query: str, limit: int = 10) -> Sequence[FoundLine]:
-        """The lines that fit *query* best, best first.
+        """The lines that match *query* best, best first.
 
         Raises:
             InvalidInputError: it has no words, or *limit* is not a number above 0.
@@ -140,8 +140,8 @@ class NoteStore:
         """Make a note, or replace the *version* of it that is given. A new one gets ``.md`` if it has no suffix.
 
         Raises:
-            InvalidInputError: a note cannot be called so, or the text has half a surrogate pair.
-            MemoryUnreadError: there is such a note, and no version is given.
+            InvalidInputError: the name is not allowed, or the text has a lone surrogate.
+            MemoryUnreadError: the note exists, and no version is given.
         """
         data = _encoded(text)
 
@@ -158,10 +158,10 @@ class NoteStore:
         """Replace *old*, which must be in the note exactly once, by *new*.
 
         Args:
-            version: the only one that is changed; None for whatever it is now, as the old text says what is meant.
+            version: the version to change; None for the present one, as the old text identifies what is meant.
 
         Raises:
-            InvalidInputError: there is no such note, or *old* is not in it once.
+            InvalidInputError: there is no such note, or *old* does not occur exactly once.
         """
 
         async def change(lease: Lease) -> StoredNote:
@@ -176,16 +176,16 @@ class NoteStore:
     async def move(
         self, name: str, new_path: str, *, version: Version | None = None
     ) -> tuple[StoredNote, Sequence[str]]:
-        """Give a note another path, where no note is yet.
+        """Move a note to a path where no note exists.
 
         Args:
-            version: the only one that is moved; None for whatever it is now.
+            version: the version to move; None for the present one.
 
         Returns:
             The note, and the notes whose links led to it before.
 
         Raises:
-            InvalidInputError: there is no such note, or a note cannot be called so.
+            InvalidInputError: there is no such note, or the new name is not allowed.
             MemoryUnreadError: there is a note at *new_path*.
         """
 
@@ -207,7 +207,7 @@ class NoteStore:
         """Delete a note.
 
         Args:
-            version: the only one that is deleted; None for whatever it is now.
+            version: the version to delete; None for the present one.
 
         Raises:
             InvalidInputError: there is no such note.
@@ -222,11 +222,11 @@ class NoteStore:
         return await self._change(change)
 
     async def change(self, plan: Callable[[Vault], tuple[ChangeSet, Mapping[str, Version | None], T]]) -> T:
-        """Make several changes at one instant.
+        """Make several changes atomically.
 
         Args:
             plan: called in a thread while nobody else changes the notes; returns the changes, the versions of the notes
-                that they are made of, and what this method is to return. What it raises comes out, and nothing changes.
+                that they are based on, and the result of this method. If it raises, nothing changes.
         """
 
         async def make(lease: Lease) -> T:
@@ -237,7 +237,7 @@ class NoteStore:
         return await self._change(make)
 
     async def look(self, work: Callable[[Vault], T]) -> T:
-        """What *work* finds in the notes; it is called in a thread, while others may change them."""
+        """The result of *work*, which is called in a thread, while others may change the notes."""
         return await self._look(work)
 
     async def _change(self, work: Callable[[Lease], Awaitable[T]]) -> T:
@@ -246,7 +246,7 @@ class NoteStore:
         try:
             if self.memory.history is not None:
                 await self.memory.update_large_history()
-        except (MemoryHistoryError, MemoryStorageError) as error:  # the change stands, and whoever reads it is told
+        except (MemoryHistoryError, MemoryStorageError) as error:  # the change stands; the next reader gets the error
             _log.warning("the commits of %s stay in its journal for now: %s", self.memory.path, error)
         return result
 
@@ -291,7 +291,7 @@ def _text(path: str, data: bytes) -> str:
 
 
 def _line(vault: Vault, hit: str) -> FoundLine | None:
-    """A line of a search, whose path may hold what looks like a line number; None if it may not be read."""
+    """A line of a search, whose path may contain something like a line number; None if it may not be read."""
     start = -1
     while (start := hit.find(":", start + 1)) >= 0:
         number, colon, text = hit[start + 1 :].partition(": ")

@@ -1,4 +1,4 @@
-"""What would stop a commit half-way, found out before it begins: permissions, mounts and attributes of files."""
+"""Obstacles that would stop a commit half-way, checked before it begins: permissions, mounts and file attributes."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from ._paths import Folders, split
 from ._plan import CommitPlan
 
 _REASONS = {
-    errno.EPERM: "the system does not permit to change it (it is somebody else's, or protected)",
-    errno.EACCES: "its folder may not be written",
-    errno.EXDEV: "it lies on another file system than the memory",
+    errno.EPERM: "the system does not permit a change (it is somebody else's, or protected)",
+    errno.EACCES: "its folder is not writable",
+    errno.EXDEV: "it is on another file system than the memory",
     errno.EBUSY: "it is in use by the system, as a mount point is",
     errno.ETXTBSY: "it is in use by the system",
 }
 
 
 def reason_of(error: OSError) -> str | None:
-    """Why one note or folder cannot be changed, whatever else can; None for errors that are not about one of them."""
+    """Why this one note or folder cannot be changed; None for errors that are not about a single one."""
     return _REASONS.get(error.errno or 0)
 
 
 def check_places(plan: CommitPlan, folders: Folders) -> None:
-    """Refuse a plan that the system would refuse, as far as that can be known.
+    """Refuse a plan that the system would refuse, as far as that can be known beforehand.
 
     Raises:
         MemoryProtectedError: names the note or folder, and what protects it.
     """
     if not _fsops.may_change(folders.root_fd):
-        raise MemoryProtectedError(".", "the memory can only be read by this user, or lies on a read-only file system")
+        raise MemoryProtectedError(".", "the memory is read-only for this user, or is on a read-only file system")
     mount = _fsops.attributes(".", folders.root_fd).mount
     device = _fsops.fstat(folders.root_fd).st_dev
     for path in sorted(plan.touched()):
         fd = folders.at(path)
-        if fd is not None:  # else it is to be made
+        if fd is not None:  # else it will be created
             _check_folder(path or ".", fd, device, mount)
     for path in sorted((*plan.deletes, *plan.replaced)):
         found = plan.before(path)
@@ -51,7 +51,7 @@ def check_places(plan: CommitPlan, folders: Folders) -> None:
 
 def _check_folder(path: str, fd: int, device: int, mount: int) -> None:
     if not _fsops.may_change(fd):
-        raise MemoryProtectedError(path, "this folder may not be written")
+        raise MemoryProtectedError(path, "this folder is not writable")
     attributes = _fsops.attributes(".", fd)
     if attributes.mount != mount or _fsops.fstat(fd).st_dev != device:
         raise MemoryProtectedError(path, "this folder is mounted from elsewhere; its notes can only be read")

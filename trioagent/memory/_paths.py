@@ -10,7 +10,7 @@ from ..tools import RESERVED, Version
 from . import _fsops
 
 DEEPEST = 128
-"""Folders above one another: whatever the limits are, what lies deeper is not counted either (see `_sizes`)."""
+"""The deepest nesting of folders: whatever the limits are, anything deeper is not counted either (see `_sizes`)."""
 
 _IN_THE_WAY = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
 
@@ -22,16 +22,16 @@ def split(path: str) -> tuple[str, str]:
 
 
 def parents(path: str) -> list[str]:
-    """Every folder above *path* but the root, outermost first."""
+    """Every folder above *path* except the root, outermost first."""
     parts = path.split("/")
     return ["/".join(parts[:count]) for count in range(1, len(parts))]
 
 
 def is_inside(path: str) -> bool:
-    """Is *path* normalised, below the root, and not ours?"""
+    """Whether *path* is normalised, below the root, and not in our folder."""
     try:
         os.fsencode(path)
-    except UnicodeEncodeError:  # half a surrogate pair: no file can be named so
+    except UnicodeEncodeError:  # a lone surrogate: no file can have such a name
         return False
     parts = path.split("/")
     return "\0" not in path and parts[0] != RESERVED and not any(part in ("", ".", "..") for part in parts)
@@ -40,7 +40,7 @@ def is_inside(path: str) -> bool:
 class Folders:
     """Opens the folders of a memory one name at a time, refusing symbolic links at every step.
 
-    Holds one descriptor besides the root's (that of the folder asked for last), so that the depth of a tree and the
+    Holds one descriptor besides the root's (that of the folder used last), so that the depth of a tree and the
     size of a change set cost no descriptors. Close it after use (``with``).
     """
 
@@ -57,7 +57,7 @@ class Folders:
         self._move("", self.root_fd)
 
     def at(self, path: str) -> int | None:
-        """A descriptor of the folder, good until the next call; None if it is not there or not a real folder."""
+        """A descriptor of the folder, valid until the next call; None if it does not exist or is not a real folder."""
         if path == self._path:
             return self._fd
         fd = self.root_fd
@@ -77,13 +77,13 @@ class Folders:
         return fd
 
     def status(self, path: str) -> os.stat_result | None:
-        """``lstat``; None if there is nothing, or no way to it."""
+        """``lstat``; None if it does not exist, or cannot be reached."""
         folder, name = split(path)
         fd = self.at(folder)
         return None if fd is None else _fsops.lstat(name, fd)
 
     def version(self, path: str) -> Version | None:
-        """The version of the note; None if there is nothing, or no way to it."""
+        """The version of the note; None if it does not exist, or cannot be reached."""
         folder, name = split(path)
         fd = self.at(folder)
         return None if fd is None else _fsops.version(name, fd)

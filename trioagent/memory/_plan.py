@@ -1,7 +1,7 @@
-"""From what a block did to what a commit has to do: pure reading, no change to the disk.
+"""From a block's changes to the steps of a commit: only reading, no change to the disk.
 
-A change set describes a block's view; the plan is the difference to the memory as it is now. What is the same already
-is dropped, folders that notes need are added, and whatever breaks a rule refuses the whole.
+A change set describes a block's view; the plan is the difference to the memory as it is now. Changes that are in place
+already are dropped, folders that notes need are added, and any violation of a rule refuses the whole plan.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ class CommitPlan:
 
     Attributes:
         deletes: notes to delete.
-        removed: folders to remove if they are empty then, innermost first, with the permissions they have.
-        made: folders to make, outermost first, with those that only *writes* need.
+        removed: folders to remove if they are empty then, innermost first, with their permissions.
+        made: folders to make, outermost first, including those that only *writes* need.
         writes: notes to write, with their content.
         after: the versions of *writes*.
-        replaced: of *writes*, the notes that are there now.
-        modes: of *writes*, the permissions of the new notes that do not get the usual ones.
+        replaced: of *writes*, the notes that exist now.
+        modes: of *writes*, the permissions of new notes that do not get the default ones.
     """
 
     deletes: Mapping[str, PresentNote] = attrs.field(factory=dict)
@@ -61,7 +61,7 @@ class CommitPlan:
         return len(self.deletes) + len(self.removed) + len(self.made) + len(self.writes)
 
     def before(self, path: str) -> PresentNote | None:
-        """A note that the plan changes, as it is now; None if there is none."""
+        """The present state of a note that the plan changes; None if it does not exist."""
         return self.deletes.get(path) or self.replaced.get(path)
 
     def touched(self) -> set[str]:
@@ -70,7 +70,7 @@ class CommitPlan:
         return {split(path)[0] for path in (*self.deletes, *folders, *self.writes)}
 
     def growth(self) -> dict[str, int]:
-        """By how many bytes each note grows that the plan changes; hidden ones do not count."""
+        """By how many bytes each note that the plan changes grows; hidden ones do not count."""
         grown: dict[str, int] = {}
         for path in (*self.deletes, *self.writes):
             if not is_hidden(path):
@@ -92,11 +92,12 @@ def make_plan(folders: Folders, changes: ChangeSet, respelled: Set[str] = frozen
     """The difference between *changes* and the memory now.
 
     Args:
-        respelled: of the notes to write, those whose place only another spelling of their name takes, which is deleted.
+        respelled: of the notes to write, those whose place is taken only by another spelling of their name, which is
+            deleted.
 
     Raises:
-        MemoryConflictError: something else has come to lie where a note or folder would have to be.
-        MemoryLimitError: a path leads out of the memory, or is ours.
+        MemoryConflictError: something else is now where a note or folder would have to be.
+        MemoryLimitError: a path leads out of the memory, or into our folder.
     """
     for path in (*changes.writes, *changes.deletes, *changes.made_dirs, *changes.removed_dirs):
         if not is_inside(path):
@@ -124,7 +125,7 @@ def make_plan(folders: Folders, changes: ChangeSet, respelled: Set[str] = frozen
         if folders.at(path) is None:
             made.add(path)
             if path not in deletes and folders.status(path) is not None:
-                blocked.add(path)  # a note, or a symbolic link, lies where the folder would have to be
+                blocked.add(path)  # a note, or a symbolic link, is where the folder would have to be
     for path in changes.removed_dirs - needed:
         fd = folders.at(path)
         if fd is not None:
@@ -170,8 +171,8 @@ def _note_modes(
 ) -> dict[str, int]:
     """The permissions of new notes, so that a private note stays private under another name.
 
-    A note that only moved keeps its permissions, but for the executable bits, which a new name never gets. Where what
-    was deleted has come back changed, nothing tells which note it was: new notes are then as private as all of those.
+    A note that only moved keeps its permissions, without the executable bits, which a new name never gets. If a
+    deleted note reappears with changes, it cannot be identified: new notes are then as private as all deleted ones.
     """
     moved = {found.version: found.status.st_mode for found in deletes.values() if stat.S_ISREG(found.status.st_mode)}
     common = reduce(int.__and__, moved.values(), 0o666)
@@ -187,7 +188,7 @@ def _note_modes(
 
 
 def _folder_mode(path: str, changes: ChangeSet, removed: Mapping[str, int]) -> int | None:
-    """The permissions of a new folder: as private as the folders that are removed, of which it may be one."""
+    """The permissions of a new folder: as private as the folders that are removed, since it may be one of them."""
     if path in changes.modes:
         return changes.modes[path]
     common = reduce(int.__and__, removed.values(), 0o777)
@@ -195,7 +196,7 @@ def _folder_mode(path: str, changes: ChangeSet, removed: Mapping[str, int]) -> i
 
 
 def _becomes_empty(folders: Folders, path: str, gone: Set[str]) -> bool:
-    """Will nothing be left in a folder once the paths in *gone* are?"""
+    """Whether nothing will be left in a folder once the paths in *gone* are removed."""
     fd = folders.at(path)
     inside = [f"{path}/{name}" for name in (_fsops.names(fd) if fd is not None else ())]
     return all(item in gone and (folders.at(item) is None or _becomes_empty(folders, item, gone)) for item in inside)
@@ -211,7 +212,7 @@ def check_limits(
 ) -> None:
     """Refuse a plan that makes anything grow beyond a limit. What is too large already may shrink, and may stay.
 
-    What *rules* do not show is not named.
+    Names that *rules* do not show are left out of the error.
     """
     for path, data in plan.writes.items():
         before = plan.replaced.get(path)
@@ -246,9 +247,9 @@ def check_limits(
 
 
 def check_new_names(plan: CommitPlan) -> None:
-    """Refuse new names that links cannot have, or that other systems do not keep, whatever call a block made them by.
+    """Refuse new names that links cannot contain, or that other systems cannot store, whatever call made them.
 
-    A name that only moves stays what it is.
+    A moved note keeps its name.
     """
     folders = [folder.path for folder in plan.made]
     moved = {split(path)[1] for path in (*plan.deletes, *(folder.path for folder in plan.removed))}
@@ -261,11 +262,11 @@ def check_new_names(plan: CommitPlan) -> None:
 
 
 def _check_forms(plan: CommitPlan, folders: Folders) -> None:
-    """Refuse a new name that equals another but for the form of its accents: people and links take them for one.
+    """Refuse a new name that differs from another only in the form of its accents: people and links see no difference.
 
-    The same for its case, where the file system takes both for one.
+    The same for case, if the file system ignores it.
 
-    The tools never ask for one; a block's own ``open`` and ``os.rename`` may.
+    The tools never create one; a block's own ``open`` and ``os.rename`` may.
     """
     new = [path for path in plan.writes if path not in plan.replaced] + [folder.path for folder in plan.made]
     gone = {*plan.deletes, *(folder.path for folder in plan.removed)}
@@ -275,7 +276,7 @@ def _check_forms(plan: CommitPlan, folders: Folders) -> None:
         if len(new) > 1:
             other = as_folded.setdefault(folded(path), path)
             if nfc(other) != nfc(path) and _folds(folders, path):
-                raise MemoryLimitError(path, f"has the same name as {other!r} but for its case; write one of them")
+                raise MemoryLimitError(path, f"has the same name as {other!r} except for its case; write one of them")
         if path.isascii():
             continue
         other = taken.setdefault(nfc(path), path)
@@ -284,12 +285,12 @@ def _check_forms(plan: CommitPlan, folders: Folders) -> None:
             other = next((form for form in forms if folders.status(form) is not None), path)
         if other != path:
             raise MemoryLimitError(
-                path, f"has the same name as {other!r} but for the form of its accents; use that one"
+                path, f"has the same name as {other!r} except for the form of its accents; use that one"
             )
 
 
 def _folds(folders: Folders, path: str) -> bool:
-    """Whether names in the folder of *path*, or in the nearest one that is there, are one whatever their case."""
+    """Whether the folder of *path*, or the nearest existing folder above, ignores the case of names."""
     while path:
         path = split(path)[0]
         fd = folders.at(path)

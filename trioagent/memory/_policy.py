@@ -1,4 +1,4 @@
-"""What blocks may change in a memory, as its owner has set it; enforced by the host at every commit."""
+"""What blocks may change in a memory, according to its owner's policy; enforced by the host at every commit."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from . import _fsops
 from ._paths import Folders
 from ._plan import CommitPlan
 
-_NO_FILE = "it is no file but a symbolic link, a pipe, a socket or a device, and such stay as they are"
-_NOT_SHOWN = "it holds notes that may not be read here, which stay where they are; it cannot be moved or removed"
+_NO_FILE = "it is not a file but a symbolic link, a pipe, a socket or a device, which are never changed"
+_NOT_SHOWN = "it holds notes that may not be read here, which must stay; it cannot be moved or removed"
 
 
 @lru_cache(maxsize=256)
 def access_rules(policy: VaultPolicy) -> AccessRules:
-    """A policy, as :mod:`trioagent.tools` has it."""
+    """A policy in the form of :mod:`trioagent.tools`."""
     readable = _with_own(policy.readable, policy.agent_folder)
     return AccessRules(
         () if readable == ("**",) else (readable,),
@@ -30,7 +30,7 @@ def access_rules(policy: VaultPolicy) -> AccessRules:
 
 
 def _with_own(globs: tuple[str, ...], folder: str) -> tuple[str, ...]:
-    """*globs*, and all in the agent's own folder, where globs say what is admitted and not only what is not."""
+    """*globs*, plus everything in the agent's own folder, if the globs admit paths and do not only exclude some."""
     own = f"{folder}/**"
     if not folder or "**" in globs or own in globs or all(glob.startswith("!") for glob in globs):
         return globs
@@ -51,7 +51,7 @@ def check_policy(plan: CommitPlan, rules: AccessRules, folders: Folders) -> None
         fd = folders.at(folder.path)
         hidden = sorted(filter(hidden_part, _fsops.names(fd) if fd is not None else ()))
         if hidden:
-            what = f"it holds hidden files ({', '.join(hidden[:3])}), which stay where they are"
+            what = f"it holds hidden files ({', '.join(hidden[:3])}), which must stay"
             raise MemoryProtectedError(folder.path, f"{what}; it cannot be moved or removed")
         if rules.readable and fd is not None:
             inside = _fsops.entries(fd)
@@ -68,7 +68,7 @@ def check_policy(plan: CommitPlan, rules: AccessRules, folders: Folders) -> None
 
 
 def _check_not_shown(gone: Iterable[str], rules: AccessRules) -> None:
-    """Refuse that a folder is removed with notes that the block was not shown; their names are not told."""
+    """Refuse to remove a folder with notes that the block was not shown; the error does not name them."""
     for path in sorted(gone):
         if not is_shown(path, rules) and not is_shown(path, rules, is_folder=True):
             above = path

@@ -1,4 +1,4 @@
-"""``.trioagent``, the one folder of ours in a memory."""
+"""``.trioagent``, our only folder in a memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ._apply import give_to, tidy
 
 @contextlib.contextmanager
 def private_folder(root_fd: int, *, make: bool = False) -> Iterator[int]:
-    """Its descriptor; with *make* it is made if it is not there, else that is a FileNotFoundError."""
+    """Its descriptor; with *make* it is created if it does not exist, else that is a FileNotFoundError."""
     if make:
         with contextlib.suppress(FileExistsError):
             _fsops.mkdir(RESERVED, root_fd)
@@ -27,7 +27,7 @@ def private_folder(root_fd: int, *, make: bool = False) -> Iterator[int]:
 
 
 def remove_private(root_fd: int, private_fd: int) -> bool:
-    """Remove what a commit left, and the folder if nothing else is in it; is it gone?"""
+    """Remove the files of a commit, and the folder if nothing else is in it; returns whether the folder is removed."""
     gone = tidy(private_fd)
     if gone:
         _fsops.rmdir(RESERVED, root_fd)

@@ -1,4 +1,4 @@
-"""Receipts: what a commit leaves in the memory so that its caller finds out after a crash that it happened."""
+"""Receipts: left in the memory by a commit, so that its caller finds out after a crash that it happened."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ._record import CommitRecord, receipt_name
 
 
 def read_receipt(leased: LeasedMemory, key: str) -> bytes | None:
-    """What the receipt of this key holds; None if there is none, or it is torn."""
+    """The payload of the receipt of this key; None if there is none, or it is torn."""
     with _existing(leased) as fd:
         text = None if fd is None else _fsops.read(receipt_name(key), fd)
     return None if text is None else receipt_payload(text)
 
 
 def receipt_payload(text: bytes) -> bytes | None:
-    """What the receipt in a file says; None if it is torn, by a power cut without sync, or never was ours."""
+    """The payload of a receipt's file; None if it is torn, by a power cut without sync, or was never ours."""
     try:
         return base64.b64decode(CommitRecord.decode(text).payload, validate=True)
     except ValueError:
@@ -44,7 +44,7 @@ def drop_receipt(leased: LeasedMemory, key: str) -> None:
 
 @contextlib.contextmanager
 def _existing(leased: LeasedMemory) -> Iterator[int | None]:
-    """``.trioagent``, where receipts are kept, or None if it is not there."""
+    """``.trioagent``, where receipts are kept, or None if it does not exist."""
     try:
         fd = _fsops.open_dir(RESERVED, leased.root_fd)
     except FileNotFoundError:

@@ -1,7 +1,7 @@
-"""The record of a commit: what it does to the notes, in the form in which it lies in ``.trioagent``.
+"""The record of a commit: its steps, in the form in which they are stored in ``.trioagent``.
 
-Once the record lies at ``.trioagent/redo.json`` the commit has happened; under the name ``undo.json`` it is being taken
-back. A record with a receipt is not removed in the end but renamed: it is the receipt. A record is data from a disk,
+Once the record is at ``.trioagent/redo.json`` the commit has happened; under the name ``undo.json`` it is being rolled
+back. A record with a receipt is not removed at the end but renamed: it is the receipt. A record is data from a disk,
 perhaps from a memory somebody sent us, so it is checked like any input, and nothing in it can name a place outside the
 memory.
 """
@@ -30,9 +30,9 @@ _MODE = 0o7777
 
 @attrs.frozen
 class LegacyVersion:
-    """How records of format 1 (0.1) tell the state of a note: time of last change (ns) and size.
+    """The version of a note in records of format 1 (0.1): modification time (ns) and size.
 
-    They name the inode as well; a memory that was copied since has others.
+    They contain the inode as well, which is ignored, since it changes when a memory is copied.
     """
 
     mtime_ns: int
@@ -59,7 +59,7 @@ class Deletion:
 
 @attrs.frozen
 class StagedWrite:
-    """A note whose new content is staged in ``.trioagent``, and changes places with the old one.
+    """A note whose new content is staged in ``.trioagent``, and is exchanged with the old one.
 
     Attributes:
         path: the note.
@@ -75,13 +75,13 @@ class StagedWrite:
 
     @property
     def set_aside(self) -> str:
-        """Where the old note goes on file systems on which two files cannot change places."""
+        """The name for the old note on file systems that cannot exchange two files."""
         return f"old-{self.file.removeprefix('new-')}"
 
 
 @attrs.frozen
 class FolderChange:
-    """A folder that is made or removed, with its permissions (None: as the process's umask has it)."""
+    """A folder that is made or removed, with its permissions (None: by the process's umask)."""
 
     path: str
     mode: int | None = None
@@ -97,7 +97,7 @@ def _encoded(entries: Sequence[attrs.AttrsInstance]) -> str:
 
 @attrs.frozen
 class CommitRecord:
-    """What a commit does, in this order: deletes, removed, made, writes.
+    """The steps of a commit, in this order: deletes, removed, made, writes.
 
     Attributes:
         deletes: notes to delete.
@@ -105,8 +105,8 @@ class CommitRecord:
         made: folders to make, outermost first.
         writes: notes to write.
         receipt: the name under which the record itself is kept once it is carried out, or "".
-        payload: what the receipt holds, in base64.
-        commit: what the names of the commit's files have in common, where it is known; it is not part of the file.
+        payload: the receipt's payload, in base64.
+        commit: the common part of the names of the commit's files, if known; it is not part of the file.
     """
 
     deletes: tuple[Deletion, ...] = ()
@@ -118,7 +118,7 @@ class CommitRecord:
     commit: str = attrs.field(default="", eq=False)
 
     def encode(self) -> bytes:
-        # Part by part: one call for all of a large commit would hold the interpreter, and with it the event loop.
+        # Part by part: one call for all of a large commit would hold the interpreter lock, and so block the event loop.
         lists: tuple[Sequence[attrs.AttrsInstance], ...] = (self.deletes, self.removed, self.made, self.writes)
         parts = [f'"{name}": [{_encoded(each)}]' for name, each in zip(_LISTS, lists, strict=True)]
         rest = json.dumps({"receipt": self.receipt, "payload": self.payload})
@@ -165,13 +165,13 @@ def receipt_name(key: str) -> str:
 
 
 def leftovers(names: Iterable[str]) -> list[str]:
-    """Which of the names in ``.trioagent`` belong to an unfinished commit, the record first."""
+    """The names in ``.trioagent`` that belong to an unfinished commit, the record first."""
     ours = [name for name in names if name in (REDO, UNDO, UNFINISHED) or _OWN_FILE.fullmatch(name)]
     return sorted(ours, key=lambda name: (name not in (REDO, UNDO), name))
 
 
 def _decode_format_1(data: dict[str, Any]) -> CommitRecord:
-    """A record of 0.1, which unlinked what it deleted and renamed over what it replaced."""
+    """A record of 0.1, which unlinked deleted notes and renamed over replaced ones."""
     return CommitRecord(
         deletes=tuple(
             Deletion(_path(path), f"old-{number}", _legacy(version))  # see set_aside

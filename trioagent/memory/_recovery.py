@@ -1,4 +1,4 @@
-"""After a process died in a commit: finish it, take it back, or clean up."""
+"""After a process died in a commit: complete it, roll it back, or clean up."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ._sizes import stamp_now
 
 
 def check_clean(leased: LeasedMemory) -> bool | None:
-    """What :func:`recover` returns if there is nothing to recover, in a few system calls; None if there is."""
+    """The result of :func:`recover` if there is nothing to recover, in a few system calls; None if there is."""
     try:
         status = _fsops.lstat(RESERVED, leased.root_fd)
         if status is None:
@@ -26,15 +26,15 @@ def check_clean(leased: LeasedMemory) -> bool | None:
         with private_folder(leased.root_fd) as fd:
             names = _fsops.names(fd)
     except OSError:
-        return None  # `recover` meets it again, and says what it is
+        return None  # `recover` will raise the error
     return True if names and not leftovers(names) else None
 
 
 def recover(leased: LeasedMemory) -> bool:
-    """Finish, take back, or clean up after, a commit whose process died. Is ``.trioagent`` still there?
+    """Complete, roll back, or clean up after, a commit whose process died. Returns whether ``.trioagent`` still exists.
 
-    A commit whose record is in place is finished; if the system refuses that, it is taken back. Notes that others have
-    changed since are left as they are.
+    A commit whose record is in place is completed; if the system refuses that, it is rolled back. Notes that others
+    have changed since are left unchanged.
 
     Raises:
         MemoryStorageError: the disk refused both; the record stays, and the next lease tries again.
@@ -45,7 +45,7 @@ def recover(leased: LeasedMemory) -> bool:
         if status is None:
             return False
         if not stat.S_ISDIR(status.st_mode):
-            raise MemoryPathError(leased.path, f"it holds a file named {RESERVED}, a name that is needed; move it away")
+            raise MemoryPathError(leased.path, f"it holds a file named {RESERVED}, a reserved name; move it away")
         with private_folder(leased.root_fd) as fd:
             names = _fsops.names(fd)
             if names and not leftovers(names):
@@ -81,7 +81,7 @@ def _settle(leased: LeasedMemory, fd: int) -> None:
 
 
 def _settle_history(leased: LeasedMemory, fd: int, names: list[str]) -> None:
-    """The journal in the memory, and the one that is kept elsewhere, say no more than what happened."""
+    """Correct the journals, in the memory and elsewhere, to what has actually happened."""
     for folder in {None, leased.history.folder if leased.history is not None else None}:
         history_fd = open_existing(folder, fd)
         if history_fd is not None:
@@ -93,9 +93,9 @@ def _settle_history(leased: LeasedMemory, fd: int, names: list[str]) -> None:
 
 
 def _clean_up(leased: LeasedMemory, fd: int, *, must: bool) -> bool:
-    """Remove what is left; is ``.trioagent`` still there?
+    """Remove leftover files; returns whether ``.trioagent`` still exists.
 
-    A record has to go (*must*), since the next lease would carry it out once more; other files are in nobody's way.
+    A record has to be removed (*must*), since the next lease would carry it out once more; other files do no harm.
     """
     try:
         return not remove_private(leased.root_fd, fd)
@@ -108,7 +108,7 @@ def _clean_up(leased: LeasedMemory, fd: int, *, must: bool) -> bool:
 
 
 def _read_record(name: str, private_fd: int) -> CommitRecord | None:
-    """The record to carry out. One that is torn (by a power cut without sync), or was never ours, says nothing."""
+    """The record to carry out. None if it is torn (by a power cut without sync), or was never ours."""
     try:
         text = _fsops.read(name, private_fd)
         return None if text is None else CommitRecord.decode(text)

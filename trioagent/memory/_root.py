@@ -1,4 +1,4 @@
-"""A memory's own folder: is it one that can be used?"""
+"""Whether a folder can be used as a memory."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from .._errors import MemoryPathError, MemoryStorageError
 from . import _fsops
 
 OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
-"""What a process or machine may lack for a moment; no memory is to blame."""
+"""Errors of a process or machine that is short of a resource; not the memory's fault."""
 
 _NOT_THE_PATHS_FAULT = OUT_OF_RESOURCES | {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def check_memory_path(path: str | os.PathLike[str], create: bool = False, *, read_only: bool = False) -> None:
-    """Raise unless *path* is a folder that can be a memory. With *create* a missing one is made, with those above it.
+    """Raise unless *path* is a folder that can be a memory. With *create* a missing one is created, with its parents.
 
     Raises:
-        MemoryPathError: it is empty, a file, a symbolic link, missing (without *create*), may not be read, or, unless
-            *read_only*, may not be written.
+        MemoryPathError: it is empty, a file, a symbolic link, missing (without *create*), not readable, or, unless
+            *read_only*, not writable.
     """
     fd = open_root(checked_path(path), create=create)
     try:
@@ -32,13 +32,13 @@ def check_memory_path(path: str | os.PathLike[str], create: bool = False, *, rea
 
 
 def check_usable(path: Path, *, read_only: bool) -> None:
-    """Raise unless blocks can work on the memory at an absolute path, which need not be there yet; nothing is made.
+    """Raise unless blocks can work on the memory at an absolute path, which need not exist; nothing is created.
 
     Args:
         read_only: they only read it.
 
     Raises:
-        MemoryPathError: as `check_memory_path`; or the folder could not be made.
+        MemoryPathError: as `check_memory_path`; or the folder could not be created.
     """
     if os.path.lexists(path):
         return check_memory_path(path, read_only=read_only)
@@ -46,7 +46,7 @@ def check_usable(path: Path, *, read_only: bool) -> None:
     if not above.is_dir():
         raise MemoryPathError(str(path), _why(path, NotADirectoryError()))
     if not os.access(above, os.W_OK | os.X_OK, effective_ids=True):
-        raise MemoryPathError(str(path), f"it cannot be made: {str(above)!r} may not be written by {_this_user()}")
+        raise MemoryPathError(str(path), f"it cannot be made: {str(above)!r} is not writable by {_this_user()}")
     return None
 
 
@@ -57,7 +57,7 @@ def is_writable(path: Path) -> bool:
 
 def _not_writable() -> str:
     return (
-        f"it may not be written by {_this_user()}; check its permissions, or let agents only read it "
+        f"it is not writable by {_this_user()}; check its permissions, or let agents only read it "
         "(VaultPolicy(read_only=True), --read-only)"
     )
 
@@ -67,10 +67,10 @@ def _this_user() -> str:
 
 
 def checked_path(path: str | os.PathLike[str]) -> Path:
-    """The absolute path, looked at as text only."""
+    """The absolute path, without accessing the disk."""
     text = os.fspath(path)
     if isinstance(path, Path) and path.is_absolute() and "\0" not in text:
-        return path  # which is what its text would be read as
+        return path  # its text would give the same path
     if not isinstance(text, str):
         raise MemoryPathError(repr(text), "it must be text, not bytes")
     if not text:
@@ -78,13 +78,13 @@ def checked_path(path: str | os.PathLike[str]) -> Path:
     if "\0" in text:
         raise MemoryPathError(text, "it has a NUL character in it; name a folder")
     try:
-        return Path(text).expanduser().absolute()  # ".." stays: what it means depends on symbolic links
+        return Path(text).expanduser().absolute()  # ".." stays, since its meaning depends on symbolic links
     except RuntimeError as error:  # "~nobody"
         raise MemoryPathError(text, str(error)) from error
 
 
 def open_ready(path: Path) -> int | None:
-    """A descriptor of a folder that is there, by one system call; None: see `open_root`."""
+    """A descriptor of an existing folder, by one system call; None: see `open_root`."""
     try:
         return os.open(path, _OPEN)
     except OSError:
@@ -95,7 +95,7 @@ def open_root(path: Path, *, create: bool) -> int:
     """A descriptor of the memory's folder.
 
     Raises:
-        MemoryPathError: it is empty, a file, a symbolic link, missing (without *create*), or may not be read.
+        MemoryPathError: it is empty, a file, a symbolic link, missing (without *create*), or not readable.
         MemoryStorageError: the disk is full or broken, or this process has too many files open.
     """
     try:
@@ -123,7 +123,7 @@ def _why(path: Path, error: OSError) -> str:
             if above.exists() and not above.is_dir():
                 return f"{str(above)!r} is a file, not a folder"
     except OSError:
-        pass  # the error we have says it
+        pass  # the original error has the reason
     if isinstance(error, FileNotFoundError):
         return "there is no such folder"
     if isinstance(error, PermissionError):

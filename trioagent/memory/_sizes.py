@@ -1,21 +1,21 @@
-"""How large a memory and each of its folders are, known without looking at every note at every commit.
+"""The sizes of a memory and its folders, known without reading every note at every commit.
 
-The sizes of a memory are counted once and then kept in this process. Two stamps tell whether they still hold:
+The sizes of a memory are counted once and then cached in this process. Two timestamps tell whether they are valid:
 
-- The root folder's time of change. Every commit by any process ends by setting it to the current nanosecond
-  (:meth:`Sizes.seal`), so the value we left there is still there only if no other process has committed since.
-  Otherwise each folder whose own time of change moved is looked at again.
-- The same for each folder that a commit touches: a program of the user's that added notes there is seen.
+- The root folder's modification time. Every commit by any process ends by setting it to the current nanosecond
+  (:meth:`Sizes.seal`), so our value is still there only if no other process has committed since.
+  Otherwise each folder whose own modification time has changed is scanned again.
+- The same for each folder that a commit touches: this detects notes that other programs have added there.
 
-Processes that share a memory, or follow each other, tell each other: the size of a folder is also left on the folder,
-as an extended attribute together with the folder's time of change, and holds as long as that. Where a file system has
-none of those, a folder that another process changed is counted note by note, about 4 us each.
+Processes share their results: the size of a folder is also stored on the folder,
+as an extended attribute together with the folder's modification time, and is valid as long as that. On a file system
+without extended attributes, a folder that another process changed is counted note by note, about 4 us each.
 
 Hidden files and folders (``.git``, ``.obsidian``) are not part of the memory, and do not count.
 
-So a commit costs the same among 10 notes and 10,000. What goes unseen are notes that outside programs overwrite in
-place, and what they add to folders that no commit touches; so what was counted more than an hour ago is counted again
-when something is saved there. Such an error moves a limit by that much and has no other effect.
+So a commit costs the same among 10 notes and 10,000. Two changes are not detected: notes that outside programs
+overwrite in place, and notes that they add to folders which no commit touches. So sizes counted more than an hour ago are counted
+again when something is saved there. Such an error shifts a limit by that much and has no other effect.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ from . import _fsops
 from ._paths import Folders, parents, split
 
 _MAX_FOLDERS = 20_000  # of all memories together, about 1 kB each where a memory has few
-_DEEPEST = 128  # blocks cannot nest folders so deep (MemoryLimits.depth); what others nested deeper is not counted
-_TICK = 20_000_000  # ns; the kernel's time stamps may stand still for this long
+_DEEPEST = 128  # blocks cannot nest folders so deep (MemoryLimits.depth); deeper ones of others do not count
+_TICK = 20_000_000  # ns; the resolution of the kernel's timestamps
 _MAX_AGE = 3600 * 10**9  # ns
-_MARK_FORMAT = 2  # 0.1 counted hidden files as well, and left marks without a number
+_MARK_FORMAT = 2  # 0.1 counted hidden files as well, and left marks without a format number
 _MAX_MARK = 3000  # bytes; ext4 has room for 4 KiB of attributes
 
 
 @attrs.define
 class _Folder:
-    changed: int = -1  # st_mtime_ns for which the rest holds; -1: do not trust
+    changed: int = -1  # st_mtime_ns for which the rest is valid; -1: not valid
     counted: int = 0  # when its notes were last counted one by one, ns
     notes: int = 0  # bytes directly in it
     folders: set[str] = attrs.field(factory=set)
@@ -63,7 +63,7 @@ class _Folder:
 
     @classmethod
     def look(cls, fd: int) -> _Folder:
-        """A folder as it is now: by its mark if that holds, else counted."""
+        """The present state of a folder: from its mark if that is valid, else counted."""
         changed = _fsops.fstat(fd).st_mtime_ns
         found = cls._from_mark(_fsops.mark(fd))
         if found is not None and found.holds(changed):
@@ -75,14 +75,14 @@ class _Folder:
             notes += size
             if is_folder:
                 folders.add(name)
-        # A change within the same step of the kernel's clock would not show: look at so young a folder again next time.
+        # A change within the same tick of the kernel's clock would not show: scan so recent a folder again next time.
         counted_folder = cls(changed if now - changed > _TICK else -1, now, notes, folders)
         counted_folder.leave_mark(fd)
         return counted_folder
 
     @classmethod
     def _from_mark(cls, mark: bytes) -> _Folder | None:
-        """Inverse of :meth:`leave_mark`; None for what is no such mark: it is data from a disk, perhaps not ours."""
+        """Inverse of :meth:`leave_mark`; None if it is not such a mark: it is data from a disk, perhaps not ours."""
         try:
             marked_as, changed, counted, notes, inside = json.loads(mark)
         except (ValueError, TypeError, RecursionError):
@@ -111,7 +111,7 @@ class Sizes:
         return len(self._folders)
 
     def refresh(self, folders: Folders, touched: Iterable[str]) -> None:
-        """Make the sizes hold again, given the folders that a commit is going to touch."""
+        """Update the sizes, given the folders that a commit is going to touch."""
         fd = folders.at("")
         assert fd is not None
         if not self._folders or _fsops.fstat(fd).st_mtime_ns != self.stamp:
@@ -124,10 +124,10 @@ class Sizes:
                 self._look(folders, path)
 
     def apply(self, deltas: dict[str, int], made: Iterable[str], removed: Iterable[str]) -> None:
-        """Book a commit: bytes more or less directly in each folder, folders made and removed.
+        """Apply a commit: bytes added or removed directly in each folder, folders made and removed.
 
         Raises:
-            OSError: a folder was away when `refresh` looked, and back for the commit: these sizes are no good.
+            OSError: a folder was missing during `refresh`, and back for the commit: these sizes are not valid.
         """
         for path in removed:
             self._drop(path)
@@ -144,7 +144,7 @@ class Sizes:
                 self._add(path, delta)
 
     def seal(self, folders: Folders, touched: Iterable[str]) -> None:
-        """Stamp the folders a commit changed, so that any later change to them shows; the root last, and always."""
+        """Stamp the folders that a commit changed, so that any later change shows; the root last, and always."""
         for path in sorted({"", *touched}, reverse=True):
             fd = folders.at(path)
             if fd is None:
@@ -160,11 +160,11 @@ class Sizes:
     def largest(
         self, folders: Folders, path: str, grown: dict[str, int], rules: AccessRules, count: int = 3
     ) -> list[tuple[str, int]]:
-        """The notes and folders (with a ``/``) directly in a folder that take most, with their bytes.
+        """The largest notes and folders (with a ``/``) directly in a folder, with their bytes.
 
         Args:
             grown: by how many bytes notes anywhere are going to grow.
-            rules: what they do not show is left out.
+            rules: notes that they do not show are left out.
         """
         start = f"{path}/" if path else ""
         known, fd = self._folders.get(path), folders.at(path)
@@ -189,7 +189,7 @@ class Sizes:
             self.totals[above] = self.totals.get(above, 0) + delta
 
     def _look(self, folders: Folders, path: str) -> None:
-        """Make a folder's size hold, and that of every folder in it that is new."""
+        """Update a folder's size, and that of every new folder in it."""
         new = [path]
         while new:
             path = new.pop()
@@ -229,7 +229,7 @@ class Sizes:
 
 
 class SizesCache:
-    """The sizes of the memories used last, for the whole process."""
+    """The sizes of recently used memories, for the whole process."""
 
     def __init__(self, max_folders: int = _MAX_FOLDERS) -> None:
         self._max_folders = max_folders
@@ -238,7 +238,7 @@ class SizesCache:
         self._lock = threading.Lock()  # commits to different memories run in different threads
 
     def take(self, path: str) -> Sizes:
-        """The memory's sizes, out of the cache: whoever fails half-way through changing them must not put them back."""
+        """Take the memory's sizes out of the cache, so that sizes that were only half updated are never put back."""
         with self._lock:
             sizes = self._kept.pop(path, None)
             if sizes is None:
@@ -247,7 +247,7 @@ class SizesCache:
             return sizes
 
     def folders_of(self, path: str) -> int:
-        """Of how many of the memory's folders the sizes are kept."""
+        """For how many of the memory's folders sizes are cached."""
         with self._lock:
             return len(self._kept.get(path, ()))
 
@@ -261,7 +261,7 @@ class SizesCache:
 
     @contextmanager
     def kept(self, path: str, root_fd: int) -> Iterator[None]:
-        """Around something that changes the root folder but no note: sizes that held before it hold after it."""
+        """Keep valid sizes valid across a change of the root folder that changes no note."""
         sizes = self.take(path)
         held = _fsops.fstat(root_fd).st_mtime_ns == sizes.stamp
         yield
@@ -272,12 +272,12 @@ class SizesCache:
 
 
 def stamp_now(fd: int) -> int:
-    """Set a folder's time of change to now, to the nanosecond; the value if the file system kept it, else -1."""
+    """Set a folder's modification time to now, in nanoseconds; returns it if the file system stored it, else -1."""
     now = time.time_ns()
     try:
         _fsops.set_times(fd, now, now)
         kept = _fsops.fstat(fd).st_mtime_ns
-    except OSError:  # not the folder's owner: the kernel's own stamp has to do, and is not trusted
+    except OSError:  # not the folder's owner: only the kernel's own timestamp remains, which is not trusted
         return -1
     return kept if kept == now else -1
 

@@ -1,4 +1,4 @@
-"""Taking several commits back as one: what a cancelled chat needs."""
+"""Undoing several commits as one, as a cancelled chat needs it."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from ._history._revisions import CommitOrigin
 
 @attrs.frozen
 class UndoStep:
-    """What one commit changed.
+    """The changes of one commit.
 
     Attributes:
         before: path to the content before it; None: no note.
         after: path to the version after it; None: no note.
         made, removed: folders.
-        modes: path to the permissions of each note and folder that was there before it.
+        modes: path to the permissions of each note and folder that existed before it.
         lost: notes that it changed and whose content was not kept (see `UndoLog.most_bytes`).
-        origin: whose commit it is.
+        origin: the author of the commit.
     """
 
     before: Mapping[str, bytes | None]
@@ -36,12 +36,12 @@ class UndoStep:
 
 @attrs.define
 class UndoLog:
-    """Collects what is needed to take commits back: give it to each ``Lease.commit``, then to ``Memory.roll_back``.
+    """Collects the data to undo commits: pass it to each ``Lease.commit``, then to ``Memory.roll_back``.
 
-    It holds the former content of every note that was changed, in memory.
+    It holds the former content of every note that was changed, in RAM.
 
     Attributes:
-        most_bytes: of former contents that are kept of one commit. A log that is not whole cannot be rolled back.
+        most_bytes: of former contents that are kept of one commit. An incomplete log cannot be rolled back.
     """
 
     steps: list[UndoStep] = attrs.field(factory=list)
@@ -51,7 +51,7 @@ class UndoLog:
         return bool(self.steps)
 
     def origin(self) -> CommitOrigin:
-        """Whose commit it is when these are taken back: of the same chat or job, so that the history knows it."""
+        """The origin of the commit that undoes these: the same chat or job, so that the history attributes it."""
         origin = self.steps[-1].origin if self.steps else CommitOrigin()
         return attrs.evolve(origin, kind="undo", said="")
 
@@ -77,7 +77,7 @@ class UndoLog:
         )
 
     def versions(self) -> dict[str, Version | None]:
-        """The version of each note after all the commits, to find out whether somebody else changed it since."""
+        """The version of each note after all the commits, to detect whether somebody else changed it since."""
         after: dict[str, Version | None] = {}
         for step in self.steps:
             after.update(step.after)

@@ -1,4 +1,4 @@
-"""A memory as a person looks at it: read only, never through a symbolic link, whatever lies in it."""
+"""A memory as a person views it: read only, never through a symbolic link, whatever its contents."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _UNFINISHED = "redo.json"
 
 @attrs.frozen
 class Problem:
-    """Something in a memory that its owner should know.
+    """Something in a memory that its owner should know about.
 
     Attributes:
         path: the note or folder.
@@ -40,11 +40,11 @@ class Problem:
 
 @attrs.frozen
 class OutLink:
-    """A link in a note, and what it means.
+    """A link in a note, and its target.
 
     Attributes:
         target: the note, or None.
-        problem: "" or what is wrong with it, with what may be meant.
+        problem: "" or what is wrong with it, with suggestions.
     """
 
     link: Link
@@ -60,7 +60,7 @@ class Vault:
     """The notes in a folder.
 
     Args:
-        rules: only notes that may be read by them are there.
+        rules: only notes that they show are included.
 
     Raises:
         MemoryPathError: it is not a folder that can be read.
@@ -81,23 +81,23 @@ class Vault:
         return {path: size for path, (_, size, _) in self.stamps().items()}
 
     def stamps(self) -> dict[str, tuple[int, int, int]]:
-        """The inode, size and time of change of every file that is not hidden, by path, sorted."""
+        """The inode, size and modification time of every file that is not hidden, by path, sorted."""
         found: dict[str, tuple[int, int, int]] = {}
         for start, folder, names in self._disk.walk():
             for name in names:
                 try:
                     stat = folder.stat(name)
-                except FileNotFoundError:  # an agent is at work here
+                except FileNotFoundError:  # an agent is changing notes meanwhile
                     continue
                 if is_shown(start + name, self._rules):
                     found[start + name] = stat.st_ino, stat.st_size, stat.st_mtime_ns
         return dict(sorted(found.items()))
 
     def note(self, name: str) -> str:
-        """The path of the note that *name*, a path or a link, means.
+        """The path of the note that *name*, a path or a link, refers to.
 
         Raises:
-            InvalidInputError: none, with those that may be meant.
+            InvalidInputError: there is none; the text has suggestions.
         """
         if name in self.index:
             return name
@@ -116,7 +116,7 @@ class Vault:
         return self._disk.kind(path)
 
     def folders(self) -> list[str]:
-        """All folders that are not hidden and may hold a note that is shown, sorted."""
+        """All folders that are not hidden and may contain a note that is shown, sorted."""
         found = (start.removesuffix("/") for start, _, _ in self._disk.walk() if start)
         return sorted(path for path in found if is_shown(path, self._rules, is_folder=True))
 
@@ -125,9 +125,9 @@ class Vault:
         return [self.meaning(link, path) for link in parse_links(self.text(path))]
 
     def problems(self, limits: MemoryLimits = MemoryLimits()) -> Iterator[Problem]:
-        """Everything that an agent will stumble over: broken links and notes, what it cannot see, broken limits."""
+        """Everything that would cause an agent trouble: broken links and notes, hidden contents, exceeded limits."""
         if self._disk.kind(f".trioagent/{_UNFINISHED}") == "file":
-            yield Problem(".trioagent", 0, "a saved change is not carried out yet; the agent that comes next does it")
+            yield Problem(".trioagent", 0, "a saved change is not completed yet; the next agent completes it")
         yield from self._unseen("")
         sizes = self.sizes()
         yield from _over_limits(sizes, limits)
@@ -163,8 +163,8 @@ class Vault:
         return self._texts[path]
 
     def meaning(self, link: Link, source: str) -> OutLink:
-        """What a link in the note *source* means."""
-        key = (source, link._replace(line=0, alias=""))  # in another line it means the same
+        """The target of a link in the note *source*."""
+        key = (source, link._replace(line=0, alias=""))  # its line does not change its target
         if key not in self._meanings:
             self._meanings[key] = self._resolved(link, source)
         return attrs.evolve(self._meanings[key], link=link)
@@ -203,7 +203,7 @@ class Vault:
                 yield Problem(path, out.link.line, f"{out}: {out.problem}")
 
     def _unseen(self, path: str) -> Iterator[Problem]:
-        """Links, sockets and the like, and folders that cannot be opened."""
+        """Links, sockets and so on, and folders that cannot be opened."""
         waiting = [path]
         while waiting:
             here = waiting.pop()
@@ -231,17 +231,17 @@ def _check_readable(root: Path) -> None:
     try:
         os.close(os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC))
     except OSError:
-        check_memory_path(root, read_only=True)  # says why in words
+        check_memory_path(root, read_only=True)  # raises with the reason
         raise
 
 
 def _same_names(paths: Iterable[str]) -> Iterator[Problem]:
-    """Notes whose names are one name to agents and to other systems."""
+    """Notes whose names are equal for agents and for other systems."""
     first: dict[str, str] = {}
     for path in paths:
         other = first.setdefault(normalize("NFC", path), path)
         if other != path:
-            yield Problem(path, 0, f"its name equals that of {other!r} but for the form of its accents; rename one")
+            yield Problem(path, 0, f"its name equals that of {other!r} except for the form of its accents; rename one")
 
 
 def _over_limits(sizes: dict[str, int], limits: MemoryLimits) -> Iterator[Problem]:
@@ -269,7 +269,7 @@ def _over_limits(sizes: dict[str, int], limits: MemoryLimits) -> Iterator[Proble
 
 
 def _largest(sizes: dict[str, int], folders: dict[str, int], start: str) -> str:
-    """What takes most directly in a folder."""
+    """The largest entries directly in a folder."""
     inside = [*sizes.items(), *((f"{folder}/", size) for folder, size in folders.items())]
     direct = [(path, size) for path, size in inside if path.startswith(start) and path != start]
     direct = [(path, size) for path, size in direct if "/" not in path[len(start) :].removesuffix("/")]

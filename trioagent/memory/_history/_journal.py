@@ -35,7 +35,7 @@ from ._tips import JournalTip, JournalTips
 
 FOLDER, JOURNAL, IGNORE, FORGOTTEN, OWNER = "history", "journal", ".gitignore", "forgotten.json", "memory"
 LARGEST_NOTE = 16 * 1024 * 1024
-"""Bytes; what a larger file holds is not kept."""
+"""Bytes; the content of a larger file is not kept."""
 
 _CLOSED = re.compile(r"rows-([0-9]{1,18})")
 _CLOSE_ABOVE = 64 * 1024 * 1024  # bytes: so that a torn end is found quickly
@@ -50,7 +50,7 @@ class JournalPlace:
     Attributes:
         folder: of the history; None for the one in the memory.
         keep_messages: see `HistoryConfig`.
-        tips: of all journals.
+        tips: cached ends of all journals.
     """
 
     folder: Path | None
@@ -98,7 +98,7 @@ class CommitJournal:
         )
 
     def append(self, row: CommitRow, *, sync: bool) -> None:
-        """Add a row. Nothing is added if that fails.
+        """Append a row. Nothing is appended if that fails.
 
         Raises:
             OSError: the disk refused.
@@ -121,7 +121,7 @@ class CommitJournal:
         self._appended = row
 
     def take_back(self) -> None:
-        """Cut the row off again: its commit did not happen."""
+        """Truncate the row: its commit did not happen."""
         if self._appended is not None:
             _fsops.truncate(self._fd, self._tip.stamp[1])
             self._appended = None
@@ -139,7 +139,7 @@ class CommitJournal:
         return tip if tip is not None and tip.stamp == _stamp(self._fd) else None
 
     def _read_tip(self) -> JournalTip:
-        """The tip by the file itself, whose torn end is cut off, and by the names of those closed before."""
+        """The tip as read from the file, whose torn end is truncated, and from the names of closed files."""
         if self._owner is not None:
             give_to(self._owner, self._fd)
         stamp = _stamp(self._fd)
@@ -153,7 +153,7 @@ class CommitJournal:
         return JournalTip(stamp, last_closed(_fsops.names(self._history_fd)))
 
     def _close_file(self) -> None:
-        """Go on in a new file; this one is large enough."""
+        """Continue in a new file; this one is large enough."""
         _fsops.rename(JOURNAL, self._history_fd, f"rows-{self._tip.sequence:018}", self._history_fd)
         fd, self._fd = self._fd, _fsops.open_append(JOURNAL, self._history_fd)
         _fsops.close(fd)
@@ -166,14 +166,14 @@ class CommitJournal:
 def open_journal(
     place: JournalPlace, path: str, private_fd: int, owner: os.stat_result | None
 ) -> Iterator[CommitJournal]:
-    """The journal of the memory at *path*, made with its folder if it is not there.
+    """The journal of the memory at *path*, created with its folder if it does not exist.
 
     Args:
         private_fd: ``.trioagent``.
-        owner: whose it is to be; None: this process's user.
+        owner: its owner; None: this process's user.
 
     Raises:
-        MemoryHistoryError: what lies in its place is not ours.
+        MemoryHistoryError: something in its place is not ours.
         OSError: the disk refused.
     """
     with contextlib.ExitStack() as stack:
@@ -186,20 +186,20 @@ def open_journal(
         except OSError as error:
             if error.errno not in _NOT_OURS:
                 raise
-            problem = f"its folder or journal is a link, or no file of ours ({error.strerror}); move it away"
+            problem = f"its folder or journal is a link, or not a file of ours ({error.strerror}); move it away"
             raise MemoryHistoryError(path, problem) from error
         stack.callback(journal.close)
         yield journal
 
 
 def check_owner(path: str, history_fd: int, *, make: bool = False) -> None:
-    """A history's folder that is kept elsewhere belongs to one memory, or to where that has moved.
+    """Check that a history's folder outside its memory belongs to this memory, or to where that has moved.
 
     Args:
-        make: note whose it is, if nobody's yet.
+        make: record the owner, if there is none yet.
 
     Raises:
-        MemoryHistoryError: it is another one's, which is still there.
+        MemoryHistoryError: it belongs to another memory, which still exists.
     """
     noted = _fsops.read(OWNER, history_fd, _LONGEST_PATH)
     before = None if noted is None else os.fsdecode(noted)
@@ -220,7 +220,7 @@ def check_owner(path: str, history_fd: int, *, make: bool = False) -> None:
 
 
 def open_existing(folder: Path | None, private_fd: int) -> int | None:
-    """A descriptor of the history's folder; None if it is not there, or is no folder."""
+    """A descriptor of the history's folder; None if it does not exist, or is not a folder."""
     try:
         return _fsops.open_dir(FOLDER, private_fd) if folder is None else _open_at(folder)
     except OSError as error:
@@ -234,7 +234,7 @@ def _open_at(folder: Path) -> int:
 
 
 def _open_folder(folder: Path | None, private_fd: int, owner: os.stat_result | None) -> int:
-    """The history's folder, for its owner alone: notes may be private."""
+    """The history's folder, accessible to its owner only: notes may be private."""
     try:
         return _fsops.open_dir(FOLDER, private_fd) if folder is None else _open_at(folder)
     except FileNotFoundError:
@@ -262,7 +262,7 @@ def _open_folder(folder: Path | None, private_fd: int, owner: os.stat_result | N
 
 
 def close_journal(history_fd: int) -> list[str]:
-    """Close the journal, if it has rows; the names of all closed files, oldest first. To be called under the lease."""
+    """Close the journal, if it has rows; returns the names of all closed files, oldest first. Requires the lease."""
     if _fsops.lstat(JOURNAL, history_fd) is not None:
         fd = _fsops.open_append(JOURNAL, history_fd)
         try:
@@ -279,7 +279,7 @@ def close_journal(history_fd: int) -> list[str]:
 
 
 def _begin_file(history_fd: int, sequence: int) -> None:
-    """A new journal, which knows its first number: the closed ones go once the store has them."""
+    """A new journal that stores its first number: the closed files are removed once the store has them."""
     owner = _fsops.fstat(history_fd) if os.geteuid() == 0 else None
     fd = _fsops.open_append(JOURNAL, history_fd)
     try:
@@ -303,7 +303,7 @@ def journal_bytes(history_fd: int) -> int:
 
 
 def read_rows(name: str, history_fd: int) -> Iterator[CommitRow]:
-    """The rows of a closed file. What is damaged in between is passed over."""
+    """The rows of a closed file. Damaged rows are skipped."""
     fd = _fsops.open_append(name, history_fd)
     try:
         size, at = _fsops.fstat(fd).st_size, PREFIX_BYTES
@@ -317,7 +317,7 @@ def read_rows(name: str, history_fd: int) -> Iterator[CommitRow]:
 
 
 def read_forgotten(history_fd: int) -> dict[str, Version]:
-    """Path to the version of the notes whose present content is not to be kept (see `Memory.forget`)."""
+    """Path to the version of the notes whose present content must not be kept (see `Memory.forget`)."""
     try:
         text = _fsops.read(FORGOTTEN, history_fd, 1024 * 1024)
         found = {} if text is None else json.loads(text)
@@ -329,12 +329,12 @@ def read_forgotten(history_fd: int) -> dict[str, Version]:
 
 
 def settle_last_row(history_fd: int, private_fd: int, folders: Folders, names: list[str]) -> None:
-    """After a commit died: take its row back as far as the notes and the commit's own files disprove it.
+    """After a commit died: correct its row where the notes and the commit's own files disprove it.
 
-    To be called before these files are removed, and after the record was carried out or taken back.
+    To be called before these files are removed, and after the record was carried out or rolled back.
 
     Args:
-        names: what lay in ``.trioagent`` when the lease began.
+        names: the files in ``.trioagent`` when the lease began.
 
     Raises:
         OSError: the disk refused.
@@ -344,7 +344,7 @@ def settle_last_row(history_fd: int, private_fd: int, folders: Folders, names: l
     try:
         fd = _fsops.open_append(JOURNAL, history_fd)
     except OSError as error:
-        if error.errno in _NOT_OURS:  # planted; whoever wants to append is told
+        if error.errno in _NOT_OURS:  # planted; the next append raises it
             return
         raise
     try:
@@ -374,7 +374,7 @@ def settle_last_row(history_fd: int, private_fd: int, folders: Folders, names: l
 
 
 def _is_of(row: CommitRow, names: list[str], private_fd: int) -> bool:
-    """Did the commit of this row leave one of the files?"""
+    """Whether the commit of this row left one of the files."""
     commit_id = row.id[:8]
     if any(f"-{commit_id}-" in name for name in names):
         return True
@@ -392,7 +392,7 @@ def _is_of(row: CommitRow, names: list[str], private_fd: int) -> bool:
 
 
 def _files_of(row: CommitRow) -> Iterator[tuple[RowChange, str]]:
-    """Each note of a row with the file that the commit has for it in ``.trioagent`` (see `_commit._stage`)."""
+    """Each note of a row with its file in ``.trioagent`` (see `_commit._stage`)."""
     writes = [change for change in row.changes if change.after is not None]
     deletes = [change for change in row.changes if change.after is None]
     for number, change in enumerate((*writes, *deletes)):

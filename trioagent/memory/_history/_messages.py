@@ -1,4 +1,4 @@
-"""Commit messages: a subject for people, and all that the history knows of a commit as one line of JSON."""
+"""Commit messages: a subject for people, and all metadata of a commit as one line of JSON."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _WHOLE = attrs.validators.instance_of(int)
 
 @attrs.frozen(kw_only=True)
 class CommitData:
-    """What a commit's message holds.
+    """The contents of a commit's message.
 
     Attributes:
         sequence: of the last row of the journal that is in the store with this commit.
         id: of its row; "" if it has none.
         time: seconds since 1970.
-        origin: whose commit it is.
+        origin: the author of the commit.
         changes: what it did to each note; of a baseline they are not listed.
         notes: their number.
         made: folders that it made.
@@ -63,7 +63,7 @@ class CommitData:
 
     @property
     def author(self) -> str:
-        """The author's name, as git can have it."""
+        """The author's name, in a form that git accepts."""
         name = _NO_NAME.sub(" ", self.origin.author).strip() or self.origin.kind
         return name if self.origin.kind != "external" else "external"
 
@@ -76,7 +76,7 @@ class CommitData:
 
     @classmethod
     def parse(cls, message: str) -> CommitData | None:
-        """Inverse of :meth:`message`; None if it is no message of ours."""
+        """Inverse of :meth:`message`; None if it is not a message of ours."""
         line = message.rstrip("\n").rpartition("\n")[2]
         if not line.startswith(_DATA):
             return None
@@ -130,7 +130,7 @@ class CommitData:
 
 
 def _is_plain(change: RevisedNote) -> bool:
-    """Whether what was read is what we write."""
+    """Whether the values are of the types that we write."""
     return (
         _is_text(change.path)
         and is_inside(change.path)
@@ -150,5 +150,5 @@ def _is_text(value: object) -> bool:
 
 
 def action_of(before: object, after: object) -> ChangeAction:
-    """What happens to a note that has these versions, None for no note."""
+    """The action for a note with these versions before and after, None for no note."""
     return "added" if before is None else "deleted" if after is None else "changed"

@@ -1,4 +1,4 @@
-"""Reading a store: revisions, differences, notes as they were, who wrote which line, and how to take changes back."""
+"""Reading a store: revisions, diffs, notes as they were, who wrote which line, and the data to undo changes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _counts_one(instance: object, attribute: attrs.Attribute[Any], value: Any) -
 
 @attrs.frozen(kw_only=True)
 class Selection:
-    """Which commits are meant: those of one chat (or of a message in it), one job or one batch."""
+    """Selects commits: those of one chat (or of a message in it), one job or one batch."""
 
     chat: str | None = attrs.field(default=None, validator=_names_one)
     turn: int | None = attrs.field(default=None, validator=_counts_one)
@@ -51,12 +51,12 @@ class Selection:
         return all(getattr(data.origin, name) == value for name, value in self.given().items())
 
     def options(self) -> list[str]:
-        """For ``git log``: only messages that can match."""
+        """Options for ``git log``: only messages that can match."""
         found = [f"--grep={json.dumps(name)}: {json.dumps(value)}" for name, value in self.given().items()]
         return ["--fixed-strings", "--all-match", *found] if found else []
 
     def origin(self, said: str) -> CommitOrigin:
-        """Of the commit that takes them back: it belongs to what it takes back."""
+        """Of the commit that undoes them: it belongs to the same chat or job."""
         given = CommitOrigin(kind="undo", said=said, chat=self.chat or "", job=self.job or "", batch=self.batch or "")
         return attrs.evolve(given, turn=self.turn or 0)
 
@@ -65,7 +65,7 @@ class Selection:
 
 
 def resolve(git: Git, at: str | None) -> str:
-    """The id of the revision that is meant: by the first digits of an id, or a time; the newest one for None.
+    """Resolve a revision: the first digits of an id, or a time; the newest one for None.
 
     Raises:
         RevisionNotFoundError: there is none.
@@ -112,7 +112,7 @@ def log(git: Git, path: str | None, limit: int, before: str | None, selection: S
 
 
 def diff(git: Git, path: str | None, since: str | None, at: str | None) -> HistoryDiff:
-    """The difference between two revisions: by default what the last one changed, of one note or of all."""
+    """The difference between two revisions: by default what the newest one changed, of one note or of all."""
     newer = resolve(git, at)
     only = () if path is None else ("--", path)
     if at is None and since is None and path is not None:
@@ -140,7 +140,7 @@ def show(git: Git, path: str, at: str | None) -> NoteContent:
 
 
 def blame(git: Git, path: str, at: str | None) -> tuple[BlameLine, ...]:
-    """Each line of a note with the revision that it comes from."""
+    """Each line of a note with the revision that last changed it."""
     revision = resolve(git, at)
     output = git.output("blame", "--line-porcelain", revision, "--", path, missing=True)
     if output is None:
@@ -169,7 +169,7 @@ def blame(git: Git, path: str, at: str | None) -> tuple[BlameLine, ...]:
 
 
 def mode_before_deletion(git: Git, path: str) -> int | None:
-    """The permissions that a note had when it was deleted last; None if that is not known."""
+    """The permissions that a note had when it was last deleted; None if unknown."""
     for _, data in all_data(git, git.head(), "--", path):
         for change in data.changes if data is not None else ():
             if change.path == path and change.action == "deleted":
@@ -178,11 +178,11 @@ def mode_before_deletion(git: Git, path: str) -> int | None:
 
 
 def undo_of(git: Git, selection: Selection) -> tuple[UndoLog, int]:
-    """What takes the selected commits back, and how many they are.
+    """What is needed to undo the selected commits, and their number.
 
     Raises:
         MemoryConflictError: others changed some of their notes in between.
-        MemoryHistoryError: what a note held before was not kept.
+        MemoryHistoryError: an earlier content of a note was not kept.
     """
     if not git.head():
         return UndoLog(), 0
@@ -205,7 +205,7 @@ def undo_of(git: Git, selection: Selection) -> tuple[UndoLog, int]:
         raise MemoryConflictError(tuple(sorted(changed_by_others)))
     lost = sorted(path for path, (change, blob) in first.items() if change.before is not None and blob is None)
     if lost:
-        raise MemoryHistoryError(git.memory, f"what {', '.join(lost[:20])} held before was not kept, or is forgotten")
+        raise MemoryHistoryError(git.memory, f"the old content of {', '.join(lost[:20])} was not kept, or is forgotten")
     contents = _contents(git, sorted({blob for _, blob in first.values() if blob is not None}))
     steps = []
     for _, data in found:
@@ -226,7 +226,7 @@ def undo_of(git: Git, selection: Selection) -> tuple[UndoLog, int]:
 
 
 def _blobs_before(git: Git, revisions: Sequence[str]) -> dict[tuple[str, str], str]:
-    """The git hash of each note that a revision changed, as it was before; of those that were there."""
+    """The git hash of each note before a revision changed it; only notes that existed."""
     given = "".join(f"{revision}\n" for revision in revisions).encode()
     output = git.output("diff-tree", "--stdin", "-r", "-z", "--root", "--no-renames", given=given) or b""
     blobs, revision, tokens = {}, "", iter(output.split(b"\0"))

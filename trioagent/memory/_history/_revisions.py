@@ -1,4 +1,4 @@
-"""What a memory's history says, as plain data that a server can send as JSON."""
+"""The results of reading a memory's history, as plain data that a server can send as JSON."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class HistoryConfig:
 
     Attributes:
         folder: where; None for ``.trioagent/history`` in the memory. A folder belongs to one memory.
-        keep_messages: keep with each commit what was said to the agent.
-        max_bytes: of the history on the disk. Above it the oldest revisions are dropped, and a line in the log of the
-            logger ``trioagent`` says which.
+        keep_messages: keep with each commit the message to the agent.
+        max_bytes: of the history on the disk. Above it the oldest revisions are dropped, and the
+            logger ``trioagent`` reports which.
     """
 
     folder: Path | None = attrs.field(default=None, converter=_folder)
@@ -43,14 +43,14 @@ class HistoryConfig:
 
 
 HistorySetting = bool | str | os.PathLike[str] | HistoryConfig
-"""``True``, a folder, or more detail; ``False`` for no history."""
+"""``True``, a folder, or a `HistoryConfig`; ``False`` for no history."""
 
 
 def history_config(setting: object) -> HistoryConfig | None:
-    """What a setting means.
+    """The configuration that a setting means.
 
     Raises:
-        InvalidInputError: it is none.
+        InvalidInputError: it is not a valid setting.
     """
     if isinstance(setting, bool):
         return HistoryConfig() if setting else None
@@ -63,15 +63,15 @@ def history_config(setting: object) -> HistoryConfig | None:
 
 @attrs.frozen(kw_only=True)
 class CommitOrigin:
-    """Who makes a commit and why, as the history keeps it.
+    """Who makes a commit and why, as recorded in the history.
 
     Attributes:
         author: the name of the agent, such as that of its model.
-        chat: which conversation it is part of.
-        job, batch: which row of which batch.
+        chat: the conversation that it belongs to.
+        job, batch: the job of a batch.
         turn: the number of the user's message in that conversation, from 1.
         said: that message.
-        kind: what made it.
+        kind: the kind of commit.
     """
 
     author: str = ""
@@ -106,15 +106,15 @@ class Revision:
     """One commit in the history.
 
     Attributes:
-        id: 40 hexadecimal digits; the first 7 will do as a rule. ``forget`` and pruning change the ids of what they
-            keep.
+        id: 40 hexadecimal digits; the first 7 are usually enough. ``forget`` and pruning change the ids of the
+            revisions that they keep.
         time: seconds since 1970.
-        kind: "agent"; "external" for what others changed; "baseline" for the notes as they were before the first
-            commit; "restore" and "undo" for what took notes back.
+        kind: "agent"; "external" for changes by others; "baseline" for the notes as they were before the first
+            commit; "restore" and "undo" for commits that restore notes.
         author: the agent's name, or the kind.
         chat, job, batch, turn, said: see `CommitOrigin`.
         changes: the notes that it changed. Of a baseline they are not listed.
-        notes: how many notes it changed, or laid down as a baseline.
+        notes: how many notes it changed, or are in a baseline.
         left_out: notes whose content was too large to be kept.
         pruned: how many older revisions were dropped, in a baseline that pruning made.
     """
@@ -141,8 +141,8 @@ class HistoryDiff:
     Attributes:
         since: the older revision's id; "" for before the first one.
         at: the newer one's.
-        text: a unified diff as git writes it.
-        truncated: the text is cut, after 1,000,000 characters.
+        text: a unified diff in git's format.
+        truncated: the text is truncated after 1,000,000 characters.
     """
 
     since: str
@@ -158,7 +158,7 @@ class NoteContent:
     Attributes:
         path: relative to the memory.
         revision: the revision's id.
-        encoding: of *content*: "utf-8", or "base64" for what is no text.
+        encoding: of *content*: "utf-8", or "base64" for binary content.
         content: the whole note.
     """
 
@@ -177,7 +177,7 @@ class NoteContent:
 
     @property
     def data(self) -> bytes:
-        """The content, bit by bit."""
+        """The content as bytes."""
         return self.content.encode() if self.encoding == "utf-8" else base64.b64decode(self.content)
 
 
@@ -202,12 +202,12 @@ class BlameLine:
 
 @attrs.frozen(kw_only=True)
 class UndoneChanges:
-    """What an undo did.
+    """The result of an undo.
 
     Attributes:
-        revisions: how many commits were taken back.
-        paths: the notes that are as they were before.
-        changed: were any notes changed? False if they were so already.
+        revisions: how many commits were undone.
+        paths: the notes that were restored.
+        changed: whether any notes changed; False if they were restored already.
     """
 
     revisions: int
@@ -217,11 +217,11 @@ class UndoneChanges:
 
 @attrs.frozen(kw_only=True)
 class ForgottenNote:
-    """What forgetting a note, or a folder of notes, did.
+    """The result of forgetting a note, or a folder of notes.
 
     Attributes:
         path: the note or folder.
-        paths: the notes whose former contents are gone.
+        paths: the notes whose former contents were removed.
         revisions: how many commits had changed them.
     """
 
@@ -232,12 +232,12 @@ class ForgottenNote:
 
 @attrs.frozen(kw_only=True)
 class HistoryUpdate:
-    """What bringing the store up to date did.
+    """The result of updating the store.
 
     Attributes:
         commits: how many of the agents' commits were added.
-        external: how many for what others had changed.
-        pruned: how many of the oldest revisions were dropped, to keep within the bound.
+        external: how many for changes by others.
+        pruned: how many of the oldest revisions were dropped to stay within the size limit.
     """
 
     commits: int = 0

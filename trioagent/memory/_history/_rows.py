@@ -1,4 +1,4 @@
-"""The rows of a journal as bytes: lengths and a checksum first, their own length last, so that the end tells the row.
+"""The rows of a journal as bytes: lengths and a checksum first, their own length last, so that the end locates the row.
 
 A file begins with the sequence number of its first row.
 """
@@ -31,7 +31,7 @@ class RowChange:
 
     Attributes:
         path: the note.
-        before, after: versions; None where there is no note.
+        before, after: versions; None for no note.
         mode: the permissions that it had before.
         base: its content before, None if that is not in the row.
         content: its content after, None if it is deleted.
@@ -47,16 +47,16 @@ class RowChange:
 
 @attrs.frozen(kw_only=True)
 class CommitRow:
-    """What one commit did.
+    """One commit.
 
     Attributes:
         id: 16 hexadecimal digits; the names of the commit's files in ``.trioagent`` have the first 8.
         time: seconds since 1970.
-        origin: whose commit it is.
+        origin: the author of the commit.
         changes: the notes.
         made, removed: folders, with the permissions of the removed ones.
         sequence: its number in the memory's history, from 1.
-        void: for a row that says what became of the one before it: the notes that were not changed after all.
+        void: for a row that corrects the one before it: the notes that were not changed after all.
     """
 
     id: str
@@ -131,7 +131,7 @@ def _digest(header: bytes, body: bytes) -> bytes:
 
 
 def end_of_rows(fd: int, size: int) -> tuple[int, int]:
-    """The sequence number of the last whole row, and where that ends; (0, 0) if the file has no whole beginning."""
+    """The sequence number of the last complete row, and its end; (0, 0) if the file has no complete beginning."""
     first = _first_sequence(fd)
     if first is None:
         return 0, 0
@@ -166,10 +166,10 @@ def start_of_last(fd: int, size: int) -> int | None:
 
 
 def row_at(fd: int, at: int, size: int, *, whole: bool = True) -> tuple[CommitRow | None, int]:
-    """The row that begins there and where it ends; None if there is no whole one.
+    """The row that begins there and its end; None if there is no complete one.
 
     Args:
-        whole: with its contents, whose checksum is looked at; else without its notes.
+        whole: with its contents, whose checksum is verified; else without its notes.
     """
     head = _fsops.read_at(fd, _HEAD.size, at)
     if len(head) < _HEAD.size:

@@ -1,7 +1,7 @@
 """The store of a history: a bare git repository, whose newest revision is ``refs/heads/main``.
 
-It is read and rewritten with `_git`; the reference is written by us, last. To prune and to forget, the history is made
-anew of the same trees by ``git fast-import``, and what nothing leads to any more is removed.
+It is read and rewritten with `_git`; we write the reference, last. To prune and to forget, the history is rewritten
+from the same trees by ``git fast-import``, and unreachable objects are removed.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ _log = logging.getLogger("trioagent")
 
 
 def make_store(history: Path, history_fd: int) -> Path:
-    """The folder of the store, made if it is not there."""
+    """The folder of the store, created if it does not exist."""
     store = history / STORE
     if not store.is_symlink() and not (store / "HEAD").exists():
         for folder in (store, *(store / name for name in ("objects", "objects/pack", "refs", "refs/heads"))):
             folder.mkdir(mode=0o700, exist_ok=True)
         (store / "config").write_text(STORE_CONFIG, encoding="ascii")
-        (store / "HEAD").write_text(f"ref: {HEAD}\n", encoding="ascii")  # last: then it is whole
+        (store / "HEAD").write_text(f"ref: {HEAD}\n", encoding="ascii")  # last: then the store is complete
         give_files(store, history_fd)
     return store
 
 
 def give_files(store: Path, history_fd: int) -> None:
-    """What root makes in somebody's memory belongs to that somebody."""
+    """Give what root makes in a user's memory to that user."""
     owner = _fsops.fstat(history_fd)
     if os.geteuid() or not owner.st_uid:
         return
@@ -60,7 +60,7 @@ def give_files(store: Path, history_fd: int) -> None:
 
 
 def store_bytes(store: Path) -> int:
-    """How much the objects take on the disk."""
+    """The size of the objects on the disk."""
     return sum(
         (Path(folder) / name).stat().st_size for folder, _, files in os.walk(store / "objects") for name in files
     )
@@ -101,7 +101,7 @@ def commit_command(data: CommitData, parent: str = "") -> bytes:
 
 
 def quoted(path: str) -> bytes:
-    """A path as ``git fast-import`` reads it."""
+    """A path in the syntax of ``git fast-import``."""
     plain = bytearray(b'"')
     for byte in os.fsencode(path):
         if byte in b'"\\' or byte < 32 or byte == 127:
@@ -112,7 +112,7 @@ def quoted(path: str) -> bytes:
 
 
 def all_data(git: Git, *arguments: str) -> list[tuple[str, CommitData | None]]:
-    """Every revision that ``git log`` with these arguments names, newest first, with its tree's id behind a blank."""
+    """Every revision that ``git log`` with these arguments lists, newest first, with its tree's id after a blank."""
     if not git.head():
         return []
     text = git.output("log", "-z", "--format=%H %T%n%B", "--no-show-signature", *(arguments or (git.head(),))) or b""
@@ -125,16 +125,16 @@ def all_data(git: Git, *arguments: str) -> list[tuple[str, CommitData | None]]:
 
 
 def newest_data(git: Git) -> CommitData | None:
-    """What the newest revision's message holds."""
+    """The data in the newest revision's message."""
     found = all_data(git, "--max-count=1", git.head())
     return found[0][1] if found else None
 
 
 def keep_head(git: Git, store: Path, history_fd: int) -> None:
-    """Make the private folder's newest revision the store's: from now on it has all that led there."""
+    """Make the private folder's newest revision the store's, with everything that led to it."""
     check_objects(git.memory, store)
     head = git.head()
-    if not head:  # everything is forgotten
+    if not head:  # everything was forgotten
         (store / HEAD).unlink(missing_ok=True)
         for folder in (store / "objects").iterdir():
             shutil.rmtree(folder)
@@ -145,19 +145,19 @@ def keep_head(git: Git, store: Path, history_fd: int) -> None:
 
 
 def tidy_packs(git: Git, store: Path) -> None:
-    """Join small packs, so that there are never many."""
+    """Merge small packs, so that there are never many."""
     if sum(1 for _ in (store / "objects" / "pack").glob("*.pack")) > _MOST_PACKS:
         git.output("repack", "--geometric=2", "-d", "-q")
 
 
 def drop_unreachable(git: Git) -> None:
-    """Remove every object that the newest revision does not lead to."""
+    """Remove every object that is unreachable from the newest revision."""
     git.output("repack", "-a", "-d", "-q")
     git.output("prune", "--expire=now")
 
 
 def prune(git: Git, store: Path, history_fd: int, max_bytes: int) -> int:
-    """Drop the oldest revisions until the store is small enough; how many were dropped."""
+    """Drop the oldest revisions until the store is small enough; returns how many were dropped."""
     dropped = 0
     while store_bytes(store) > max_bytes:
         revisions = all_data(git)
@@ -192,7 +192,7 @@ def prune(git: Git, store: Path, history_fd: int, max_bytes: int) -> int:
 
 
 def _rewrite(git: Git, commits: Sequence[tuple[str, CommitData | None]], without: Sequence[str] = ()) -> None:
-    """Make the history anew of these trees and messages, oldest first, without some notes."""
+    """Rewrite the history from these trees and messages, oldest first, without some notes."""
     git.set_head("")
 
     def pieces() -> Iterator[bytes]:
@@ -208,9 +208,9 @@ def _rewrite(git: Git, commits: Sequence[tuple[str, CommitData | None]], without
 
 
 def forget(git: Git, store: Path, history_fd: int, path: str) -> tuple[tuple[str, ...], int]:
-    """Make the history anew without a note, or a folder of notes: the notes, and how many revisions had changed them.
+    """Rewrite the history without a note, or a folder of notes. Returns the notes, and how many revisions changed them.
 
-    What was said when they were changed goes as well. What remains of the old objects is removed.
+    The messages to the agent at these changes are removed as well, and so are all remaining old objects.
     """
 
     revisions = all_data(git)
@@ -231,12 +231,12 @@ def forget(git: Git, store: Path, history_fd: int, path: str) -> tuple[tuple[str
         _rewrite(git, kept, [path])
         keep_head(git, store, history_fd)
     if git.head():
-        drop_unreachable(git)  # always: an earlier call may have died before it came to this
+        drop_unreachable(git)  # always: an earlier call may have died before this step
     return paths, changed
 
 
 def notes_below(git: Git, path: str) -> tuple[str, ...]:
-    """The notes in the history that a path means: one, or all that ever were in a folder."""
+    """The notes in the history that a path covers: one, or all that were ever in a folder."""
     options = ("-z", "--format=", "--name-only", "--no-renames", "--root", "-m")
     listed = git.output("log", *options, git.head(), "--", path) or b""
     names = {os.fsdecode(name.strip(b"\n")) for name in listed.split(b"\0")}
@@ -248,7 +248,7 @@ def _is_below(name: str, path: str) -> bool:
 
 
 def remember_forgotten(history: Path, history_fd: int, root_fd: int, paths: Iterable[str]) -> None:
-    """Note that what these notes hold now is not to be kept either, until they change."""
+    """Record that the present contents of these notes must not be kept either, until they change."""
     forgotten = read_forgotten(history_fd)
     with Folders(root_fd) as folders:
         for path in paths:

@@ -1,4 +1,4 @@
-"""What a process remembers between two uses of a history: the ends of journals, and the hashes of notes."""
+"""A process's caches between two uses of a history: the ends of journals, and the hashes of notes."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _MAX_TIPS, _MAX_VERSIONS, _MAX_HASHES = 1000, 20_000, 200_000
 
 @attrs.define
 class JournalTip:
-    """What this process knows of a journal since it appended to it last.
+    """What this process knows about a journal since it last appended to it.
 
     Attributes:
-        stamp: the file's inode, size and time of change then.
+        stamp: the file's inode, size and modification time then.
         sequence: of the last row.
         versions: path to the version of the notes in rows since the store was filled.
     """
@@ -29,7 +29,7 @@ class JournalTip:
 
 @attrs.define(eq=False)
 class JournalTips:
-    """The tips of the journals used last, by the path of their memory."""
+    """The tips of recently used journals, by the path of their memory."""
 
     _tips: OrderedDict[str, JournalTip] = attrs.field(factory=OrderedDict)
     _lock: threading.Lock = attrs.field(factory=threading.Lock)
@@ -48,14 +48,14 @@ class JournalTips:
 
 
 NoteStamp = tuple[int, int, int, int]
-"""A file's inode, size, and times of change of its content and of itself, in ns."""
+"""A file's inode, size, modification time and status change time, in ns."""
 
 
 @attrs.define(eq=False)
 class NoteHashes:
-    """Git's hashes of the notes that were looked at last, by the path of their memory; to be used under its lock.
+    """Git's hashes of recently scanned notes, by the path of their memory; to be used under its lock.
 
-    It saves reading the notes that have not changed, nothing more: whether a note is a commit's base is known by what
+    It only saves reading notes that have not changed: whether a note is a commit's base is decided by what
     that commit has read.
     """
 

@@ -1,4 +1,4 @@
-"""Histories are filled behind the agents that write: a while after the last commit, one after the other."""
+"""Histories are filled in the background: a while after the last commit, one after the other."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ._revisions import HistoryUpdate
 
 _QUIET = 2.0  # s after the last commit to a memory
 _LONGEST = 60.0  # s after the first one
-_AT_EXIT = 5.0  # s for what is left in the end; the rest is done by whoever reads the history next
+_AT_EXIT = 5.0  # s for what is left at the end; the next reader of the history does the rest
 
 _log = logging.getLogger("trioagent")
 
@@ -22,7 +22,7 @@ Update = Callable[[], Awaitable[HistoryUpdate]]
 
 @attrs.define
 class _Waiting:
-    """A memory with commits that its store has not."""
+    """A memory with commits that are not in its store."""
 
     update: Update
     first: float
@@ -34,7 +34,7 @@ class _Waiting:
 
 
 class HistoryUpdater:
-    """Knows which histories are to be filled. Nothing is lost if it never gets to it: the journal has every commit."""
+    """Knows which histories are to be filled. Nothing is lost if it never runs: the journal has every commit."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, _Waiting] = {}
@@ -43,18 +43,18 @@ class HistoryUpdater:
         self._one_at_a_time = trio.Lock()
 
     def note_commit(self, path: str, update: Update) -> None:
-        """There is a new commit in the journal of the memory at *path*."""
+        """Record a new commit in the journal of the memory at *path*."""
         now = trio.current_time()
         waiting = self._waiting.get(path)
         self._waiting[path] = _Waiting(update, now if waiting is None else waiting.first, now)
         self._changed.set()
 
     def leave_rest(self) -> None:
-        """Leave what is waiting to whoever reads the histories next: somebody wants to be gone."""
+        """Leave waiting commits to the next reader of the histories: the program wants to exit."""
         self._waiting.clear()
 
     async def run(self) -> None:
-        """Fill what is due, for ever."""
+        """Fill histories as they become due, without end."""
         while True:
             if not self._waiting:
                 self._changed = trio.Event()
@@ -67,9 +67,9 @@ class HistoryUpdater:
                     await self._fill(path)
 
     async def finish(self) -> None:
-        """Fill what is left, for a few seconds."""
+        """Fill what is left, for a few seconds at most."""
         with trio.move_on_after(_AT_EXIT):
-            async with self._one_at_a_time:  # what `run` is at is finished first
+            async with self._one_at_a_time:  # `run` finishes its present history first
                 while self._waiting:
                     await self._fill(next(iter(self._waiting)))
 
@@ -78,7 +78,7 @@ class HistoryUpdater:
         try:
             await waiting.update()
         except (MemoryDeadlockError, MemoryHistoryError, MemoryPathError, MemoryStorageError) as error:
-            if path not in self._reported:  # it is tried again after the next commit, and said once
+            if path not in self._reported:  # it is retried after the next commit, and reported once
                 self._reported.add(path)
                 _log.warning("the commits of %s stay in its journal for now: %s", path, error)
         except BaseException:

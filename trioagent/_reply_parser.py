@@ -17,8 +17,8 @@ Two kinds of answers are handled more carefully:
 
 - The chat templates of some models consume the opening ``<think>``, and thoughts may contain code and replies that are
   only considered. So if code or a reply comes first, a later ``</think>`` turns everything before it into thoughts;
-  until the end of the answer nothing is run and the generation is not stopped. This does not apply to a model that has been
-  seen to write no thoughts at all (`ThoughtStyle`).
+  until the end of the answer nothing is run and the generation is not stopped. This does not apply to a model that has
+  been seen to write no thoughts at all (`ThoughtStyle`).
 - An answer that was cut, by a token limit or a content filter, is never treated as complete: unclosed code is not run
   and an unclosed reply does not count.
 """

@@ -60,7 +60,7 @@ def test_a_note_is_one_note_in_any_case(tier: str, results: Results) -> None:
     unread = found["unread, written by open in another case"]
     assert "MemoryUnreadError: Entities/Ada.md" in unread["error"] and unread["files"] == FILES
     twice = found["two new notes of one name"]
-    assert "has the same name as 'Entities/Bob.md' but for its case" in twice["error"] and twice["files"] == FILES
+    assert "has the same name as 'Entities/Bob.md' except for its case" in twice["error"] and twice["files"] == FILES
     deleted = found["deleted in another case"]["files"]
     assert deleted == {path: text for path, text in FILES.items() if path != "Entities/Ada.md"}
 

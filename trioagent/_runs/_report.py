@@ -82,8 +82,8 @@ class BatchReport:
         not_begun: jobs of the input that this run did not come to; None if it is not known how many there are.
         causes: why jobs of this run failed, the most frequent first.
         stopped: why the run ended before its input, or left jobs of it to be gone on with: "" (it did not), "asked",
-            "budget", "outage" (a model's server was unavailable for longer than ``outage_patience``), "quota" (money or an
-            allowance at the server is used up), "refused" (the server refuses everything: a wrong key or model),
+            "budget", "outage" (a model's server was unavailable for longer than ``outage_patience``), "quota" (money or
+            an allowance at the server is used up), "refused" (the server refuses everything: a wrong key or model),
             "disk" (it was full for longer than ``outage_patience``), "limit", or "cancelled" (it was cancelled, or
             ended with an error).
         reason: the same for people, where there is more to say.

@@ -54,8 +54,8 @@ class Work(Protocol[J_contra]):
     async def run(self, job: J_contra, record: JobRecord) -> JobEnd | None:
         """Work on *job* from where *record* left it; None if it is to go on in another run.
 
-        An exception fails the job, except those that say that a server is unavailable or refuses everything, that a disk is
-        full, or that the budget is used up: these leave the job to be gone on with.
+        An exception fails the job, except those that say that a server is unavailable or refuses everything, that a
+        disk is full, or that the budget is used up: these leave the job to be resumed.
         """
 
     def endpoints(self, job: J_contra) -> Iterable[EndpointHealth]:

@@ -85,7 +85,7 @@ DELTA = b'data: {"choices":[{"delta":{"content":"%s"}}]}\n\n' % (b"word " * 2000
         (wire(JSON + b"\r\n", b'{"a": "' + b"x" * 65536), ModelProtocolError, "longer than 8388608"),
         (wire(JSON + b"Content-Encoding: gzip\r\n\r\n" + BOMB), ModelProtocolError, "longer than 8388608"),
         (wire(JSON + b"Content-Encoding: gzip\r\n\r\nnot gzip"), ModelProtocolError, "its gzip encoding is broken"),
-        (wire(JSON + b"Content-Encoding: gzip, gzip, br\r\n\r\n"), ModelProtocolError, "was not asked for"),
+        (wire(JSON + b"Content-Encoding: gzip, gzip, br\r\n\r\n"), ModelProtocolError, "was not requested"),
         (wire(b"HTTP/1.1 500 No\r\nContent-Encoding: gzip\r\n\r\n" + BOMB), ModelStatusError, ""),
         (wire(b"HTTP/1.1 500 No\r\nTransfer-Encoding: chunked\r\n\r\n", chunk(b"x" * 60_000)), ModelStatusError, "xxx"),
         (wire(b"HTTP/1.1 429 No\r\nRetry-After: " + b"9" * 5000 + b"\r\n\r\n"), ModelStatusError, ""),

@@ -14,8 +14,8 @@ without extended attributes, a folder that another process changed is counted no
 Hidden files and folders (``.git``, ``.obsidian``) are not part of the memory, and do not count.
 
 So a commit costs the same among 10 notes and 10,000. Two changes are not detected: notes that outside programs
-overwrite in place, and notes that they add to folders which no commit touches. So sizes counted more than an hour ago are counted
-again when something is saved there. Such an error shifts a limit by that much and has no other effect.
+overwrite in place, and notes that they add to folders which no commit touches. So sizes counted more than an hour ago
+are counted again when something is saved there. Such an error shifts a limit by that much and has no other effect.
 """
 
 from __future__ import annotations

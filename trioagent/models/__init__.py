@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    """Load the HTTP client when it is first asked for: httpx takes as long to import as all the rest."""
+    """Import the HTTP client on first use: httpx takes as long to import as everything else."""
     if name in ("open_model", "open_sender"):
         from . import _http
 

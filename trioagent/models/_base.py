@@ -18,7 +18,7 @@ class TextDelta:
     """The next piece of the answer's text.
 
     Attributes:
-        last: only `AnswerEnd` follows, without further waiting. A model may leave it unset on its last piece.
+        last: only `AnswerEnd` follows, without further waiting. A model may leave it unset on its last delta.
     """
 
     text: str
@@ -52,8 +52,8 @@ class AnswerEnd:
     """The end of the answer.
 
     Attributes:
-        finish_reason: the server's word ("stop", "length", …); `trioagent._server_behaviour.NO_FINISH_REASON` for a
-            stream that ended without one although the server gives one as a rule.
+        finish_reason: as sent by the server ("stop", "length", …); `trioagent._server_behaviour.NO_FINISH_REASON` for a
+            stream that ended without one although the server normally sends one.
     """
 
     usage: Usage
@@ -67,7 +67,7 @@ class Model(Protocol):
     """Anything that can answer a conversation.
 
     ``answer`` is an async context manager over the parts of one answer. Leaving it early stops the generation and
-    releases the connection. Cancelling it anywhere leaves no socket and no permit behind.
+    releases the connection. Cancelling it at any point leaves no socket and no permit behind.
     """
 
     @property
@@ -77,11 +77,11 @@ class Model(Protocol):
 
 
 class AnswerSource(Protocol):
-    """One answer of a server on its way. Every one must be closed, whatever happens to it.
+    """One answer of a server in progress. Every one must be closed, whatever happens to it.
 
     Attributes:
         chars: of text and reasoning so far.
-        finish_reason, usage: as the server gave them so far; "" and None before.
+        finish_reason, usage: as sent by the server so far; "" and None before.
     """
 
     chars: int
@@ -89,14 +89,14 @@ class AnswerSource(Protocol):
     usage: Usage | None
 
     async def next(self) -> Sequence[TextDelta | ReasoningDelta] | None:
-        """What comes next, waiting for it; None at the end.
+        """The next parts, waiting for them; None at the end.
 
         Raises:
             ModelError: there is no answer, or an incomplete one.
         """
 
     def end(self, messages: Sequence[ChatMessage], *, gives_finish_reason: bool) -> AnswerEnd:
-        """The end of the answer to *messages*, once `next` has given None.
+        """The end of the answer to *messages*, once `next` has returned None.
 
         Args:
             gives_finish_reason: other answers of this server had a finish reason.
@@ -114,9 +114,9 @@ class RequestSender(Protocol):
         """Send one request.
 
         Args:
-            changes: what the server does not take in a request.
+            changes: adaptations for what the server does not accept.
             headers: of this request alone.
 
         Raises:
-            ModelError: nobody answered.
+            ModelError: nothing answered.
         """

@@ -31,7 +31,7 @@ class ConnectionPool:
     """A transport that keeps idle connections in a LIFO stack, so that surplus ones reach their idle timeout.
 
     A cancelled request closes its connection at once. A connection that the server closed while it was idle is replaced
-    without counting as a failed attempt. A new connection waits for a descriptor (`DescriptorBudget`); where these
+    without counting as a failed attempt. A new connection waits for a descriptor (`DescriptorBudget`); when they
     are short, idle connections are closed. Redirects, cookies and environment variables are ignored.
 
     Args:
@@ -71,7 +71,7 @@ class ConnectionPool:
                         raise
                 # The server closed the idle connection while we were sending: retry on a new one, see
                 # test_a_connection_that_closes_as_the_request_arrives_costs_no_attempt.
-            clock.deadline = math.inf  # waiting for a descriptor is not the server's silence
+            clock.deadline = math.inf  # the wait for a descriptor does not count towards the read timeout
             connection = await self._new(endpoint)
             clock.deadline = trio.current_time() + endpoint.silence_seconds
             return await self._exchange(connection, endpoint, body)
@@ -80,7 +80,7 @@ class ConnectionPool:
     def close(self) -> None:
         """Close every connection at once, without a checkpoint; requests in flight raise `trio.ClosedResourceError`."""
         self._closed = True
-        self._idle.clear()  # first, so that none of them goes to a task that waits for a descriptor
+        self._idle.clear()  # first, so that none of them is given to a task that waits for a descriptor
         for connection in list(self._open):
             self._drop(connection)
 
@@ -106,7 +106,7 @@ class ConnectionPool:
         return bool(waiting)
 
     async def _new(self, endpoint: Endpoint) -> _Connection:
-        """A new connection, or one that became idle while there was no descriptor for a new one."""
+        """A new connection, or one that became idle during the wait for a descriptor."""
         if self._closed:
             raise trio.ClosedResourceError("the model has been closed")
         budget = descriptor_budget()
@@ -167,7 +167,7 @@ class ConnectionPool:
         self._close_expired(now)
 
     def _close_expired(self, now: float) -> None:
-        """Close what has reached its idle timeout: routers forget idle connections, and then nothing is answered."""
+        """Close connections at their idle timeout: routers forget idle connections, and a request would hang."""
         oldest = now - self._idle_seconds
         for idle in self._idle.values():
             while idle and idle[0].idle_since < oldest:
@@ -188,24 +188,24 @@ class _Connection:
         self.hold = hold
         self.origin, self.socket, self._stream = origin, socket, stream
         self.idle_since = 0.0
-        self.answered = False  # has any byte of the current response arrived
+        self.answered = False  # whether any byte of the current response has arrived
         self.sent_whole = True
 
     async def exchange(self, endpoint: Endpoint, body: bytes, reader: ResponseReader) -> bytes:
         """Send a request and read the response's head; returns the part of the body that came with it."""
         self.answered = False
         try:
-            # Built inside the call, so that no traceback shows it: the head holds the API key.
+            # Built inside the call, so that no traceback shows it: the head contains the API key.
             await self._stream.send_all(endpoint.request(body))
         except trio.BrokenResourceError:
-            self.sent_whole = False  # a server may refuse a request, and hang up, before it has read it all
+            self.sent_whole = False  # a server may refuse a request, and hang up, before it has read all of it
         start = b""
         while not reader.status:
             start = await self.receive(endpoint, reader)
         return start
 
     async def receive(self, endpoint: Endpoint, reader: ResponseReader) -> bytes:
-        """Read once; returns the part of the body that the bytes held, which may be empty."""
+        """Read once; returns the part of the body in the bytes read, which may be empty."""
         try:
             data = await self._stream.receive_some(_READ_BYTES)
         except trio.BrokenResourceError as error:

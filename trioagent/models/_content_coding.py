@@ -1,4 +1,4 @@
-"""Content codings of responses. None is asked for, but some gateways compress all the same."""
+"""Content codings of responses. We ask for none, but some gateways compress all the same."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 from .._errors import ModelProtocolError
 from ._transport import Response
 
-_PIECE_BYTES = 64 * 1024  # decompressed at once, so that a small body cannot become a large one in between two looks
+_PIECE_BYTES = 64 * 1024  # decompressed at once, so that a small body cannot expand to a large one between two checks
 _AUTO_WBITS = zlib.MAX_WBITS | 32  # gzip or zlib, by the header
 _NO_CODING = frozenset({"", "identity", "none"})
 
@@ -35,7 +35,7 @@ def decoded(response: Response) -> Response:
         return response
     make = _DECOMPRESSORS.get(coding)
     if make is None:
-        raise ModelProtocolError(f"it is encoded as {coding!r}, which was not asked for")
+        raise ModelProtocolError(f"it is encoded as {coding!r}, which was not requested")
     return _Decompressed(response, coding, make)
 
 
@@ -64,7 +64,7 @@ class _Decompressed:
             if self._decompressor is None:
                 self._decompressor = self._make(data)
             elif self._decompressor.eof:
-                return b""  # bytes behind the compressed body
+                return b""  # bytes after the compressed body
             try:
                 piece = self._decompressor.decompress(data, _PIECE_BYTES)
             except zlib.error as error:
@@ -77,7 +77,7 @@ class _Decompressed:
 
 
 def _deflate(start: bytes) -> _Decompressor:
-    """Deflate is zlib's format; some servers leave its header out."""
+    """Deflate is zlib's format; some servers omit its header."""
     has_header = start[0] & 0x0F == 8 and (len(start) < 2 or (start[0] << 8 | start[1]) % 31 == 0)
     return zlib.decompressobj(zlib.MAX_WBITS if has_header else -zlib.MAX_WBITS)
 

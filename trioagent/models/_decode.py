@@ -1,4 +1,4 @@
-"""Decodes a model server's JSON to validated pieces of an answer. Pure.
+"""Decodes a model server's JSON to validated parts of an answer. Pure.
 
 Only the fields that are used are checked, each for its type; others are ignored. Hand-written instead of a cattrs
 converter because it runs for every event of every answer (see docs/performance.md).
@@ -19,15 +19,15 @@ from .._steps import STEP_NAMES, Steps
 
 _EXCERPT_CHARS = 200
 _NOT_LOADED: Any = object()
-_MAX_VALUES = 1_000_000  # of one answer, whatever else the server tells beside it
+_MAX_VALUES = 1_000_000  # in one answer, including members that are not used
 _CODE_CHARS = 200
-_MAX_DEPTH, _MAX_PARTS = 6, 10  # of an error object, in search of its words for programs
+_MAX_DEPTH, _MAX_PARTS = 6, 10  # of an error object, in the search for its code, type, status and reason
 _CODE_MEMBERS = ("code", "type", "status", "reason", "quotaId", "error_type")
 _NESTED_MEMBERS = ("error", "innererror", "message", "detail", "details", "violations", "metadata")
 _DELAY = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)s")
 _DETAIL_CHARS = 500
-_NO_REASON = frozenset({"", "null", "None"})  # of an answer that goes on, as gateways write what is not there
-_MAX_TOKENS = 10**9  # of one answer; larger counts are implausible, and their sums overflow the journal's integers
+_NO_REASON = frozenset({"", "null", "None"})  # of an answer that continues, as gateways spell a missing value
+_MAX_TOKENS = 10**9  # in one answer; larger counts are implausible, and their sums overflow the journal's integers
 _MAX_COST = 1e6
 _DECODER = json.JSONDecoder()
 
@@ -48,9 +48,9 @@ class Joiner:
         self._half = ""
 
     def join(self, text: str, *, final: bool = False) -> str:
-        """*text* in valid Unicode, with what was held back before.
+        """*text* as valid Unicode, preceded by what was held back before.
 
-        A half pair at its end is held back, unless this is the *final* text. Lone surrogates, which have no UTF-8 form,
+        A lone surrogate at its end is held back, unless this is the *final* text. Others, which have no UTF-8 form,
         are replaced.
         """
         text, self._half = self._half + text, ""
@@ -63,10 +63,10 @@ def decode_chunk(data: str, loaded: Any = _NOT_LOADED) -> str | Piece | None:
     """One event of a streamed answer.
 
     Args:
-        loaded: what `load_steps` made of *data*, where it is large.
+        loaded: the result of `load_steps` for a large *data*.
 
     Returns:
-        Its text, if there is nothing else in it, as in nearly every event; or None if it says nothing of the answer,
+        Its text, if there is nothing else in it, as in nearly every event; or None if it adds nothing to the answer,
         such as a ping.
 
     Raises:
@@ -86,7 +86,7 @@ def decode_chunk(data: str, loaded: Any = _NOT_LOADED) -> str | Piece | None:
             _raise_reported(chunk, data)
         usage = _usage(chunk.get("usage"))
         return None if usage is None else Piece(usage=usage)
-    # What follows is `_piece` for an event of text alone.
+    # The rest is `_piece`, inlined for an event of text alone.
     if "error" not in chunk and "usage" not in chunk and type(choices) is list:
         choice = choices[0]
         if type(choice) is dict and choice.get("finish_reason") is None and "error" not in choice:
@@ -97,7 +97,7 @@ def decode_chunk(data: str, loaded: Any = _NOT_LOADED) -> str | Piece | None:
 
 
 def _is_bare_error(chunk: dict[str, Any]) -> bool:
-    """An error without a member that says so, as llama.cpp reported it in a field ``error:``, or FastAPI's."""
+    """An error without an ``error`` member, as llama.cpp reported it in a field ``error:``, or in FastAPI's format."""
     return (isinstance(chunk.get("message"), str) and "code" in chunk) or isinstance(chunk.get("detail"), str)
 
 
@@ -116,13 +116,13 @@ def decode_answer(body: bytes) -> Steps[Piece]:
 
 
 class ErrorDetail(NamedTuple):
-    """What an error response says.
+    """The contents of an error response.
 
     Attributes:
         message: for people, shortened: the JSON's message, or else the text itself.
-        code: its words for programs: code, type, status and reason, joined by blanks.
+        code: its fields for programs: code, type, status and reason, joined by blanks.
         param: the parameter of the request that it names.
-        retry_after: seconds to wait, where the body says so.
+        retry_after: seconds to wait, if the body has them.
     """
 
     message: str
@@ -132,17 +132,17 @@ class ErrorDetail(NamedTuple):
 
 
 def error_detail(body: bytes) -> ErrorDetail:
-    """What an error response says, in any format."""
+    """Parse an error response in any format."""
     text = body.decode("utf-8-sig", errors="replace")
     return _detail_of(_loads(text), text)
 
 
 def _detail_of(loaded: object, source: str) -> ErrorDetail:
-    if isinstance(loaded, list) and loaded:  # Gemini wraps its errors into an array
+    if isinstance(loaded, list) and loaded:  # Gemini wraps its errors in an array
         loaded = loaded[0]
     parts = list(_parts_of(loaded))
     message = _message_of(loaded) or source
-    # OpenRouter quotes what the provider has said, which says more than its own words.
+    # OpenRouter quotes the provider's message, which says more than its own.
     if quoted := next((part["raw"] for part in parts if isinstance(part.get("raw"), str)), ""):
         said = _loads(quoted)
         parts += _parts_of(said)
@@ -154,7 +154,7 @@ def _detail_of(loaded: object, source: str) -> ErrorDetail:
         code += [str(part[name]) for name in _CODE_MEMBERS if isinstance(part.get(name), str)]
         if isinstance(part.get("param"), str):
             params.append(part["param"])
-        if isinstance(part.get("loc"), list):  # FastAPI: where in the request the problem is
+        if isinstance(part.get("loc"), list):  # FastAPI: the place of the problem in the request
             params.append(".".join(str(step) for step in part["loc"] if step != "body"))
         if isinstance(part.get("retryDelay"), str) and (match := _DELAY.fullmatch(part["retryDelay"])):
             retry_after = float(match[1])
@@ -163,7 +163,7 @@ def _detail_of(loaded: object, source: str) -> ErrorDetail:
 
 
 def _parts_of(error: object, depth: int = 0) -> Iterator[dict[str, Any]]:
-    """The objects of an error that may hold words for programs: itself, and what servers nest in it."""
+    """The objects of an error that may have fields for programs: itself, and objects nested in it."""
     if depth > _MAX_DEPTH:
         return
     if isinstance(error, dict):
@@ -178,7 +178,7 @@ def _parts_of(error: object, depth: int = 0) -> Iterator[dict[str, Any]]:
 def _loads(text: str) -> Any:
     """The value, or None if *text* is not JSON."""
     try:
-        if text.startswith("{"):  # the usual case, which needs no search for white space
+        if text.startswith("{"):  # the common case, without a search for white space
             value, end = _DECODER.raw_decode(text)
             if end == len(text):
                 return value
@@ -188,7 +188,7 @@ def _loads(text: str) -> Any:
 
 
 def is_object(text: str) -> bool:
-    """Whether *text*, which is short, is a whole JSON object."""
+    """Whether *text*, which is short, is a complete JSON object."""
     return isinstance(_loads(text), dict)
 
 
@@ -205,7 +205,7 @@ def _piece(answer: dict[str, Any], source: str, *, whole: bool) -> Piece:
         _raise_reported(answer["error"], source)
     choices = answer.get("choices")
     if not isinstance(choices, list):
-        if answer.get("object") == "error":  # an error in the shape of older vLLM servers, without an "error" member
+        if answer.get("object") == "error":  # an error in the format of older vLLM servers, without an "error" member
             _raise_reported(answer, source)
         _reject("it has no list of choices", source)
     usage = _usage(answer.get("usage"))
@@ -225,7 +225,7 @@ def _piece(answer: dict[str, Any], source: str, *, whole: bool) -> Piece:
         problem = f"it ended with finish_reason {reason!r}"
         raise ModelProtocolError(problem, source[:_EXCERPT_CHARS], reason)
     message = choice.get("delta")
-    if message is None:  # some gateways stream messages, and some answer a request for no stream with deltas
+    if message is None:  # some gateways stream messages, and some answer a non-streaming request with deltas
         message = choice.get("message")
     if message is None and whole and reason is None:
         _reject("its first choice has no message", source)
@@ -241,7 +241,7 @@ def _piece(answer: dict[str, Any], source: str, *, whole: bool) -> Piece:
 
 
 def _text(content: object, source: str) -> str:
-    """``content`` as text: a string, null, or a list of parts of which the text parts count."""
+    """``content`` as text: a string, null, or a list of parts, of which the text parts are used."""
     if content is None:
         return ""
     if isinstance(content, list):
@@ -270,7 +270,7 @@ def _is_text_part(part: object, source: str) -> bool:
 
 
 def _usage(usage: object) -> Usage | None:
-    """The server's token counts, or None if they are missing or implausible: that does not invalidate the answer."""
+    """The server's token counts, or None if they are missing or implausible, which does not invalidate the answer."""
     if not isinstance(usage, dict):
         return None
     prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
@@ -278,7 +278,7 @@ def _usage(usage: object) -> Usage | None:
         return None
     if max(prompt, completion) > _MAX_TOKENS:
         return None
-    cost = usage.get("cost")  # which OpenRouter, among others, adds
+    cost = usage.get("cost")  # an extension of OpenRouter and others
     if not isinstance(cost, int | float) or isinstance(cost, bool) or not 0 <= cost < _MAX_COST:
         cost = 0
     return Usage(prompt_tokens=prompt, completion_tokens=completion, requests=1, cost=float(cost))

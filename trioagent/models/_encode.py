@@ -38,15 +38,15 @@ _CLOSE, _NEXT, _BLANK_LINE = b'"}', b'"},', b"\\n\\n"
 class RequestEncoder:
     """Encodes one model's chat completion requests.
 
-    A request is joined from messages that are encoded already, since a history only grows: see `ChatMessage.as_json`.
+    A request is joined from messages that are already encoded, since a history only grows: see `ChatMessage.as_json`.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         self._config = config
-        self._starts: dict[frozenset[Change], bytes] = {}  # by what the server does not take: a few in all
+        self._starts: dict[frozenset[Change], bytes] = {}  # by set of changes: only a few in all
 
     def can_change(self, change: Change, changes: Set[Change]) -> bool:
-        """Whether requests hold what *change* would change, and *changes* have not changed it already."""
+        """Whether requests contain what *change* would change, and *changes* have not changed it already."""
         if change in changes:
             return False
         if change == "system_as_user":
@@ -54,7 +54,7 @@ class RequestEncoder:
         return _CHANGED_MEMBER[change] in self._settings(changes)
 
     def _settings(self, changes: Set[Change]) -> dict[str, Any]:
-        """All of a request but the messages."""
+        """All members of a request except the messages."""
         config = self._config
         settings: dict[str, Any] = {"model": config.model, **config.extra_body}
         for name in ("temperature", "top_p", "max_tokens", "seed"):
@@ -86,11 +86,12 @@ class RequestEncoder:
         """The body of a request.
 
         Args:
-            changes: what the server does not take (see `AdaptRequest`).
+            changes: adaptations for what the server does not accept (see `AdaptRequest`).
 
-        Results of code (role ``tool``) go as ``user`` messages, and neighbours of one role as one message: many chat
-        templates refuse a conversation in which user and assistant do not alternate. Messages without content, such as
-        an answer of reasoning alone, are left out: servers refuse them. Only a user's last message goes as it is.
+        Results of code (role ``tool``) are sent as ``user`` messages, and neighbours of one role as one message: many
+        chat templates refuse a conversation in which user and assistant do not alternate. Messages without content,
+        such as an answer of reasoning alone, are left out, because servers refuse them; only a user's last message is
+        sent in any case.
         """
         parts, before = [self._start(changes)], ""
         roles = _WITHOUT_SYSTEM if "system_as_user" in changes else _WIRE_ROLES

@@ -1,16 +1,16 @@
-"""What open models share: a rate limiter for each address, and the health of each endpoint.
+"""State that open models share: a rate limiter for each address, and the health of each endpoint.
 
-An *endpoint* is one model at one address with one key. Its health is its circuit breaker, with what it is waiting for:
+An *endpoint* is one model at one address with one key. Its health is its circuit breaker, plus the queue of waiters:
 
 - An endpoint that refuses everything (a bad key, no money) is *closed*: requests raise `ModelRefusedError` without
-  being sent, but for one from time to time.
-- An endpoint whose server is unavailable is *held*, if somebody waits for it (`Endpoints.hold_outages`): requests raise
+  being sent, except for a probe from time to time.
+- An endpoint whose server is unavailable is *held*, if a run waits for it (`Endpoints.hold_outages`): requests raise
   `EndpointHeldError`, and `EndpointHealth.turn` waits until it is available again, or until it is the caller's turn to
-  find out. Where nobody waits, a request fails when its retries are used up, and nothing is held.
+  probe it. Without such a run, a request fails when its retries are used up, and nothing is held.
 
-The one request that finds out, the probe, need not have its whole answer: that may take minutes, and everybody else
-waits for it. The server is back when the first text of the answer has come, and also, where no connection could be made
-before, when the probe has not failed for some time in which the one before it had.
+A probe need not have its complete answer: that may take minutes, and all others wait for it. The server is available
+again when the first text of the answer has arrived. If connections had failed before, it is also available when the
+probe has not failed within a time in which the previous one had.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ from .._errors import (
 from .._server_behaviour import Change, CloseEndpoint, HoldEndpoint, Retry, action_of
 from ._rate_limiter import RateLimiter
 
-_LONGEST_WAIT = 600.0  # of a Retry-After that closes an endpoint, before it is probed all the same
+_LONGEST_WAIT = 600.0  # longest Retry-After of a closed endpoint that is obeyed before a probe
 
-# First pause before an unavailable server is probed, and what is added of the time that it has been away. A connection
+# First pause before an unavailable server is probed, and the share of the outage so far that is added. A connection
 # that is refused costs the server nothing; an answer such as 503 does.
 _PAUSES_OF_CONNECTIONS = (0.05, 0.01)
 _PAUSES_OF_ANSWERS = (1.0, 0.08)
-# A probe where connections had failed has found the server when it has lasted so long without failing: these seconds,
-# and twice what the last failure took.
+# A probe after failed connections counts as successful when it has lasted this long without failing: these seconds,
+# plus twice the time that the last failure took.
 _LASTS_SECONDS, _LASTS_TIMES = 0.05, 2.0
 
 
@@ -58,9 +58,9 @@ class Held:
     """The server is unavailable.
 
     Attributes:
-        since: when that was found, on Trio's clock.
-        problem: the last failure, in words.
-        probes: how many requests have found it away since.
+        since: when that was detected, on Trio's clock.
+        problem: the last failure, as text.
+        probes: how many probes have failed since.
         next_probe: when the next one may be sent.
     """
 
@@ -72,12 +72,12 @@ class Held:
 
 @attrs.frozen
 class Closed:
-    """The server refuses everything.
+    """The server refuses every request.
 
     Attributes:
-        since: when that was found, on Trio's clock.
+        since: when that was detected, on Trio's clock.
         error: the last refusal.
-        action: what it means.
+        action: its meaning.
         probes, next_probe: as in `Held`.
     """
 
@@ -93,7 +93,7 @@ _AVAILABLE = Available()
 
 
 class RequestOutcome:
-    """What becomes of one request: its sender reports it to the endpoint's health."""
+    """The outcome of one request, which its sender reports to the endpoint's health."""
 
     __slots__ = ("_answer", "_health", "_open", "_probe", "_sent")
 
@@ -105,12 +105,12 @@ class RequestOutcome:
         self._open = True
 
     def answering(self) -> None:
-        """The first text of an answer came. It may yet fail, as any request may."""
+        """The first text of an answer arrived. It may still fail, like any request."""
         if self._probe and self._open:
             self._health._on_sign_of_life(self)
 
     def succeeded(self) -> None:
-        """An answer came, complete or as far as it was wanted."""
+        """An answer arrived, complete or as far as it was wanted."""
         if self._open:
             self._open = False
             self._health._on_success()
@@ -122,7 +122,7 @@ class RequestOutcome:
             self._health._on_failure(error, self._answer, self._probe, self._sent)
 
     def close(self) -> None:
-        """Nothing more will be reported: without an outcome, such as when it was cancelled, a probe tells nothing."""
+        """Nothing more will be reported. A probe without an outcome, because it was cancelled, says nothing."""
         if self._open:
             self._open = False
             if self._probe:
@@ -134,8 +134,8 @@ class EndpointHealth:
 
     Attributes:
         name: the model and its address, for people; never the key.
-        state: what can be awaited and shown.
-        changes: what the server does not take in a request (see `AdaptRequest`).
+        state: the state, which can be awaited and shown.
+        changes: adaptations for what the server does not accept in a request (see `AdaptRequest`).
     """
 
     def __init__(self, name: str, endpoints: Endpoints | None = None) -> None:
@@ -149,10 +149,10 @@ class EndpointHealth:
         self._failing: list[object] = []  # two answers, at most, whose requests failed since the last success
         self._queue = trio.StrictFIFOLock()  # held by the waiter whose turn to probe comes next
         self._prober: object | None = None  # the waiter whose turn it is
-        self._probe: RequestOutcome | None = None  # on its way
-        self._lasts = math.inf  # seconds without failing after which the probe has found the server
+        self._probe: RequestOutcome | None = None  # in flight
+        self._lasts = math.inf  # seconds without failing after which the probe counts as successful
         self._took = 0.0  # seconds until the last request failed
-        self._away_since: float | None = None  # of the outage that no request has succeeded since
+        self._away_since: float | None = None  # start of the outage; None once a request has succeeded
         self._changed = RepeatedEvent()
 
     def __repr__(self) -> str:
@@ -160,7 +160,7 @@ class EndpointHealth:
 
     @property
     def holds(self) -> bool:
-        """Whether somebody waits for the endpoint when it is away (see `hold_outages`)."""
+        """Whether a run waits for the endpoint when it is unavailable (see `hold_outages`)."""
         return self._holders > 0 or (self._endpoints is not None and self._endpoints.holding)
 
     @contextmanager
@@ -174,19 +174,19 @@ class EndpointHealth:
 
     @property
     def successes(self) -> int:
-        """How many requests have succeeded, ever."""
+        """How many requests have succeeded in all."""
         return self._successes
 
     def check(self) -> None:
-        """Find out early whether `admit` would refuse; raises as it does."""
+        """Raise early what `admit` would raise."""
         if self._breaker.is_open and self._breaker.stops(trio.current_time(), ahead=self._prober is not None):
             raise self.held_error()
 
     def admit(self, answer: object, sent: float | None = None) -> RequestOutcome:
-        """Ask to send a request for *answer* (anything that stands for it) now; *sent* is what time that is, if known.
+        """Admit a request for *answer* (any object that identifies it) now; *sent* is the present time, if known.
 
         Raises:
-            EndpointHeldError, ModelRefusedError, ModelCertificateError: none is to be sent now.
+            EndpointHeldError, ModelRefusedError, ModelCertificateError: no request may be sent now.
         """
         if sent is None:
             sent = trio.current_time()
@@ -205,9 +205,9 @@ class EndpointHealth:
     async def turn(self) -> AsyncIterator[None]:
         """Wait until the endpoint is available, or until it is the caller's turn to probe it.
 
-        Inside the block, the first request to the endpoint is sent even though it is held or closed; its outcome counts
-        for all. Leaving the block, by cancellation too, passes the turn on. Waiters take turns in order of asking, and
-        all go on at once when the endpoint is available.
+        In the body, the first request to the endpoint is sent even if it is held or closed; its outcome counts
+        for all. Leaving the block, by cancellation too, passes the turn on. Waiters take turns in order of arrival, and
+        all continue at once when the endpoint is available.
         """
         me = object()
         try:
@@ -221,7 +221,7 @@ class EndpointHealth:
                 self._changed.set()
 
     async def _wait_to_probe(self, me: object) -> None:
-        """Wait until it is the turn of *me*, or until the probe of another one has lasted long enough."""
+        """Wait until it is the turn of *me*, or until another waiter's probe has lasted long enough."""
         async with self._queue:
             while not isinstance(state := self.state.value, Available):
                 now = trio.current_time()
@@ -243,7 +243,7 @@ class EndpointHealth:
         return any(other is not answer for other in self._failing)
 
     def hold(self, error: ModelError, *, probe: bool = False) -> EndpointHeldError:
-        """The server is unavailable, as *error* shows; returns the error for whoever asked."""
+        """Hold the endpoint because of *error*; returns the error to raise to the caller."""
         unreachable = isinstance(error, ModelConnectionError)
         problem = error.problem if isinstance(error, ModelConnectionError) else str(error)
         now = trio.current_time()
@@ -256,7 +256,7 @@ class EndpointHealth:
         return EndpointHeldError(self.name, problem)
 
     def adapt(self, change: Change) -> None:
-        """Remember that the server does not take a part of the request."""
+        """Remember that the server does not accept a part of the request."""
         self.changes |= {change}
 
     def held_error(self) -> ModelError:
@@ -274,7 +274,7 @@ class EndpointHealth:
         self._is_there()
 
     def _on_sign_of_life(self, probe: RequestOutcome) -> None:
-        """*probe* has found the server. How long it has been away is forgotten when a request has succeeded."""
+        """*probe* has reached the server. The outage's duration is reset only when a request has succeeded."""
         probe._probe = False
         since = self._away_since
         self._is_there()
@@ -293,7 +293,7 @@ class EndpointHealth:
         now = trio.current_time()
         self._took = now - sent
         if probe:
-            self._probe = self._prober = None  # the turn of whoever sent it is over
+            self._probe = self._prober = None  # its sender's turn is over
         match action_of(error):
             case CloseEndpoint() as action:
                 if self._breaker.refused(now) or self.holds:
@@ -309,7 +309,7 @@ class EndpointHealth:
                     self._set(attrs.evolve(state, probes=self._breaker.probes, next_probe=self._breaker.next_probe))
                 elif probe:
                     self.hold(error, probe=True)
-            case _:  # it refused this request, so that it is there
+            case _:  # it refused this request, so it is available
                 if probe:
                     self._is_there()
 
@@ -338,20 +338,20 @@ class Endpoints:
 
     @property
     def healths(self) -> Mapping[tuple[str, int, str], EndpointHealth]:
-        """All endpoints that have been opened, by address, number of the key (in order of first use), and model."""
+        """All opened endpoints, by address, number of the key (in order of first use), and model."""
         keys = list(dict.fromkeys(key for _, _, key in self._healths))
         return {(url, keys.index(key), model): health for (url, model, key), health in self._healths.items()}
 
     @property
     def holding(self) -> bool:
-        """Whether somebody waits for unavailable endpoints."""
+        """Whether a run waits for unavailable endpoints."""
         return self._holders > 0
 
     @contextmanager
     def hold_outages(self) -> Iterator[None]:
-        """Inside the block, whoever uses these models waits for unavailable endpoints (see `EndpointHealth.turn`).
+        """In the body, users of these models wait for unavailable endpoints (see `EndpointHealth.turn`).
 
-        A request to an unavailable server then raises `EndpointHeldError` where it would have failed for good, and one
+        A request to an unavailable server then raises `EndpointHeldError` where it would have failed finally, and one
         refusal suffices to close an endpoint.
         """
         self._holders += 1
@@ -361,7 +361,7 @@ class Endpoints:
             self._holders -= 1
 
     def rate_limiter(self, config: ModelConfig) -> RateLimiter:
-        """The rate limiter of *config*'s address, with the limits of whoever asked for it first."""
+        """The rate limiter of *config*'s address, with the limits of the first caller."""
         return self.rate_limiters.setdefault(config.base_url, RateLimiter(config.rate))
 
     def health(self, config: ModelConfig) -> EndpointHealth:

@@ -36,9 +36,9 @@ from ._transport import Endpoint, Transport
 _CLOSE_SECONDS = 1.0
 _KEY, _SHORTEST_START = "[API key]", 4
 _KEY_HEADER = re.compile("auth|key|token", re.IGNORECASE)
-_SHORTEST_SECRET = 6  # shorter header values are words such as "true", which redacting would hide everywhere
-_HOLD_FROM = 2  # failures of one request, before it holds an endpoint where others fail too
-_FIRST_GUESS = 256  # tokens of an answer before any is known
+_SHORTEST_SECRET = 6  # shorter header values are words such as "true", which would be redacted everywhere
+_HOLD_FROM = 2  # failures of one request, before it holds an endpoint if others fail too
+_FIRST_GUESS = 256  # estimated tokens of an answer before any is known
 _NO_HEADERS: Mapping[str, str] = {}
 _LEARNING = 0.1  # weight of the newest answer in the running mean of answer lengths
 
@@ -63,9 +63,9 @@ async def open_model(
         jitter: the random source of backoff jitter.
         ssl_context: trusted certificates; the public certificate authorities if not given.
         transport: an httpx transport in place of the connection pool (for a proxy, or HTTP/2); closed on leaving too.
-        endpoints: what is shared with other models: rate limiters by address, and the health of each endpoint.
-        network: the proxy and the certificate authorities, where *transport* and *ssl_context* are not given.
-        sender: sends the requests in place of a transport, such as from another machine; the caller closes it.
+        endpoints: state shared with other models: rate limiters by address, and the health of each endpoint.
+        network: the proxy and the certificate authorities, if *transport* and *ssl_context* are not given.
+        sender: sends the requests in place of a transport, for example from another machine; the caller closes it.
 
     Raises:
         InvalidInputError: the base URL, the proxy or the certificate authorities cannot be used.
@@ -87,7 +87,7 @@ async def open_sender(
     transport: httpx.AsyncBaseTransport | Transport | None = None,
     network: NetworkConfig = NetworkConfig(),
 ) -> AsyncIterator[RequestSender]:
-    """What sends one request at a time to *config*'s address: no limits, no retries. Arguments as of `open_model`."""
+    """A sender of single requests to *config*'s address: no limits, no retries. Arguments as in `open_model`."""
     if ssl_context is None and (network.ca_file or network.ca_dir):
         ssl_context = shared_ssl_context(network.ca_file, network.ca_dir)
     url = network.proxy_for(_url(config.base_url)) if transport is None else None
@@ -109,7 +109,7 @@ async def open_sender(
 
 
 class HttpSender:
-    """Sends requests over an HTTP transport. The key goes into the Authorization header and nowhere else."""
+    """Sends requests over an HTTP transport. The key is put into the Authorization header and nowhere else."""
 
     def __init__(self, config: ModelConfig, transport: Transport, proxy: Proxy | None) -> None:
         self._transport, self._encoder = transport, RequestEncoder(config)
@@ -138,7 +138,7 @@ def _headers(config: ModelConfig) -> dict[str, str]:
 
 
 class HttpModel:
-    """A chat model whose requests a sender sends: within the address's rates, tried again as the policy says."""
+    """A chat model that sends its requests through a sender, within the address's rates, and with retries."""
 
     def __init__(
         self,
@@ -151,7 +151,7 @@ class HttpModel:
         self.config: ModelConfig = config
         self._config, self._sender, self._jitter, self.rate_limiter = config, sender, jitter, rate_limiter
         self.health: EndpointHealth = health
-        self._gives_finish_reason = False  # has any answer had a finish reason
+        self._gives_finish_reason = False  # whether any answer had a finish reason
         self._typical = config.max_tokens or _FIRST_GUESS  # tokens to reserve for an answer
         self._where = _url(config.base_url).partition("?")[0]
         self._encoder = RequestEncoder(config)
@@ -178,7 +178,7 @@ class HttpModel:
 
         def judge(failures: Sequence[ModelError]) -> Wait | GiveUp | None:
             nonlocal before
-            if len(failures) == 1:  # what had succeeded earlier says nothing of the server since
+            if len(failures) == 1:  # successes before the first failure say nothing about the server now
                 before = self.health.successes
             return self._judge(failures, answer, before)
 
@@ -187,7 +187,7 @@ class HttpModel:
         )
 
     async def _attempt(self, messages: Sequence[ChatMessage], answer: object) -> AsyncGenerator[AnswerPart, None]:
-        """Send one request; *answer* stands for the answer that it is an attempt at."""
+        """Send one request; *answer* identifies the answer that it is an attempt at."""
         self.health.check()
         asked = Usage.estimate(messages, 0).total_tokens
         async with self.rate_limiter.slot(asked + self._typical) as slot:
@@ -199,7 +199,7 @@ class HttpModel:
             reader: AnswerSource | None = None
             try:
                 span = SPAN.get()
-                headers = _NO_HEADERS if span is None else span.headers()  # which name it to the server
+                headers = _NO_HEADERS if span is None else span.headers()  # trace headers
                 reader = await self._sender.send(messages, self.health.changes, headers)
                 try:
                     while (parts := await reader.next()) is not None:
@@ -218,18 +218,18 @@ class HttpModel:
                 slot.failed(failure)
                 outcome.failed(failure)
             finally:
-                if reader is not None and (reader.chars or reader.usage):  # also if the rest of it was not wanted
+                if reader is not None and (reader.chars or reader.usage):  # even if the rest of it was not wanted
                     usage, said = reader.usage, reader.chars // CHARS_PER_TOKEN
                     said = usage.completion_tokens if usage else said
                     self._typical += round((said - self._typical) * _LEARNING)
                     slot.succeeded(usage.total_tokens if usage else asked + said)
                     outcome.succeeded()
                 outcome.close()
-            # Outside the handler, so that an error with the key in it is not kept as the clean one's context.
+            # Outside the handler, so that an error that contains the key is not kept as context of the redacted one.
             raise failure
 
     def _judge(self, failures: Sequence[ModelError], answer: object, before: int) -> Wait | GiveUp | None:
-        """What to do after *failures* of *answer*'s requests; at the first, *before* requests had succeeded, ever."""
+        """The decision after *failures* of *answer*'s requests; before the first, *before* requests had succeeded."""
         last = failures[-1]
         if isinstance(last, EndpointHeldError | ModelRefusedError):
             return GiveUp("it was not sent")
@@ -243,7 +243,7 @@ class HttpModel:
         verdict = after_failures(self._config.retry, failures, self._jitter)
         if not (self.health.holds and isinstance(action, Retry | HoldEndpoint)):
             return verdict
-        # Somebody waits for unavailable servers. This one is, if nothing has succeeded meanwhile.
+        # A run waits for unavailable servers. This one counts as unavailable, if nothing has succeeded meanwhile.
         if isinstance(self.health.state.value, Held):
             return GiveUp("the server is unavailable", self.health.held_error())
         overloaded = isinstance(last, ModelStatusError) and last.status in OVERLOAD_STATUSES
@@ -253,7 +253,7 @@ class HttpModel:
         return verdict
 
     def _adapted(self, action: AdaptRequest, error: ModelError) -> GiveUp | None:
-        """Change the request as the server wants it; None if that could be done."""
+        """Adapt the request to the server; None if that was possible."""
         if not self._encoder.can_change(action.change, self.health.changes):
             return GiveUp("the same request would fail again")
         self.health.adapt(action.change)
@@ -263,7 +263,7 @@ class HttpModel:
     def _redacted(self, error: ModelError) -> ModelError:
         """*error* without key and header values, which some servers quote when they refuse a request.
 
-        Without its traceback too: the frames below hold what the server sent.
+        Without its traceback too: its frames contain what the server sent.
         """
         if isinstance(error, ModelStatusError) and error.status in (401, 403) and not self._sends_key:
             detail = f"no key was sent: {error.detail}" if error.detail else "no key was sent"
@@ -279,7 +279,7 @@ class HttpModel:
 
 
 def _without(key: str, text: str) -> str:
-    """*text* with *key* redacted, also where it is escaped for JSON or a URL, or truncated at the end of *text*."""
+    """*text* with *key* redacted, also if it is escaped for JSON or a URL, or truncated at the end of *text*."""
     for spelled in {key, json.dumps(key)[1:-1], key.replace("/", "\\/"), quote(key), quote(key, safe="")}:
         text = text.replace(spelled, _KEY)
         body = text.removesuffix("…")

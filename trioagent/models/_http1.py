@@ -82,16 +82,16 @@ class ResponseReader:
         self.headers: dict[str, str] = {}
         self.over = False
         self.reusable = False
-        self._buffer = b""  # what cannot be taken yet: part of a head, of a chunk's line, of a trailer
+        self._buffer = b""  # incomplete input: part of a head, of a chunk's line, of a trailer
         self._chunked = self._in_trailer = False
         self._left = 0  # bytes of the body, or of the chunk at hand with the line end after it
         self._chunks_read = self._interim = 0
 
     def feed(self, data: bytes) -> bytes:
-        """Take *data*; gives what it adds to the body.
+        """Parse *data*; returns what it adds to the body.
 
         Raises:
-            ModelProtocolError: it is no HTTP, or beyond the bounds.
+            ModelProtocolError: it is not HTTP, or exceeds a limit.
         """
         if self._buffer:
             data, self._buffer = self._buffer + data, b""
@@ -103,7 +103,7 @@ class ResponseReader:
                 return b""
             start = end
         if self.over:
-            self.reusable = self.reusable and start == len(data)  # bytes beyond the response answer nothing we asked
+            self.reusable = self.reusable and start == len(data)  # bytes after the response belong to no request
             return b""
         if self._chunked:
             return self._take_chunks(data, start)
@@ -182,7 +182,7 @@ class ResponseReader:
         while not self._in_trailer:
             if left:
                 end = at + left - _CRLF_BYTES
-                if end >= size:  # all of it belongs to the chunk, and its line end is still to come
+                if end >= size:  # all of it belongs to the chunk, and its line end has not arrived yet
                     parts.append(data[at:])
                     left -= size - at
                     at = size
@@ -231,7 +231,7 @@ def _end_of_lines(data: bytes, start: int) -> int:
         if data.startswith(empty, start):
             return start + len(empty)
     crlf = data.find(b"\n\r\n", start)
-    bare = data.find(b"\n\n", start, crlf + 1 if crlf >= 0 else len(data))  # some servers write no CR
+    bare = data.find(b"\n\n", start, crlf + 1 if crlf >= 0 else len(data))  # some servers send no CR
     if bare >= 0:
         return bare + 2
     return crlf + 3 if crlf >= 0 else -1

@@ -1,4 +1,4 @@
-"""Adapter from any httpx transport (a proxy, HTTP/2, the user's own) to `Transport`."""
+"""Adapter from any httpx transport (a proxy, HTTP/2, the program's own) to `Transport`."""
 
 from __future__ import annotations
 

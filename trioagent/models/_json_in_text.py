@@ -1,4 +1,4 @@
-"""Find the JSON in a model's answer, which may think aloud, fence it, and talk around it. Pure."""
+"""Find the JSON in a model's answer, which may also contain thoughts, fences and prose. Pure."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any, NoReturn
 
 import attrs
 
-_MAX_BROKEN = 1000  # each costs time in proportion to the text before it: json counts its lines
+_MAX_BROKEN = 1000  # each takes time proportional to the text before it: json counts its lines
 _THOUGHTS = re.compile(r".*</think>", re.DOTALL | re.IGNORECASE)
 
 
 @attrs.frozen
 class FoundJson:
-    """What JSON a text holds.
+    """The JSON in a text.
 
     Attributes:
-        values: the decoded values, in order; nested ones are not listed on their own.
+        values: the decoded values, in order; nested ones are not listed separately.
         problem: why there are none, or "".
     """
 
@@ -28,12 +28,12 @@ class FoundJson:
 def find_json(text: str, *, openings: str = "{") -> FoundJson:
     """The JSON values that begin with one of *openings*, or the whole text if that is JSON of any kind.
 
-    What stands before the last ``</think>`` counts only if nothing comes after it.
+    Text before the last ``</think>`` counts only if nothing follows it.
     """
     whole = _decode_whole(text)
     if whole is not None:
         return whole
-    thoughts = _THOUGHTS.match(text)  # anchored: searched for, it would be tried from every character
+    thoughts = _THOUGHTS.match(text)  # anchored: a search would start at every character
     spoken = _scan(text[thoughts.end() :] if thoughts else text, openings)
     if spoken.values:
         return spoken
@@ -49,7 +49,7 @@ def _decode_whole(text: str) -> FoundJson | None:
 
 
 def _scan(text: str, openings: str) -> FoundJson:
-    """Decode at each opening. A broken value is left where it broke, so that its parts are not taken for it."""
+    """Decode at each opening. After a broken value, the scan continues where it broke, so its parts do not count."""
     opening = re.compile(f"[{re.escape(openings)}]")
     values, problem, start, broken = [], "it holds no JSON", 0, 0
     while broken < _MAX_BROKEN and (match := opening.search(text, start)) is not None:
@@ -62,7 +62,7 @@ def _scan(text: str, openings: str) -> FoundJson:
             if error.pos > begin + 1 or error.pos >= len(text):  # not just a brace in prose
                 problem = f"its JSON is broken: {error.msg} (line {error.lineno}, column {error.colno})"
         except (ValueError, RecursionError) as error:
-            # A constant that is not JSON, a number of too many digits, or nesting without end.
+            # A constant that is not JSON, a number with too many digits, or excessive nesting.
             deep = isinstance(error, RecursionError)
             problem = "its JSON is nested too deeply" if deep else f"its JSON is broken: {error}"
             break
@@ -70,7 +70,7 @@ def _scan(text: str, openings: str) -> FoundJson:
 
 
 def _checked(values: list[Any]) -> FoundJson:
-    """Drop what no file and no request could hold: half a surrogate pair, which JSON can spell."""
+    """Drop texts that no file or request could contain: a lone surrogate, which JSON can spell."""
     good = [value for value in values if _encodes(value)]
     return FoundJson(tuple(good), "" if good else "a text in it holds half a surrogate pair")
 

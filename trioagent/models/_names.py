@@ -54,20 +54,20 @@ def model_config(
     api_key: str | None = None,
     env: Mapping[str, str],
 ) -> ModelConfig | OfflineRules:
-    """The settings that a model's name means.
+    """Resolve a model's name to its settings.
 
     A name is ``openrouter:…``, ``openai:…``, ``vllm:…``, ``ollama:…`` or ``offline-rules``; with a base URL it may be
     any name that the server there knows. Without a name the environment decides: ``TRIOAGENT_MODEL``, else
     ``OPENROUTER_API_KEY``, else ``VLLM_HOST`` or ``VLLM_PORT``, else ``offline-rules``.
 
-    ``TRIOAGENT_BASE_URL`` stands in for *base_url*, unless the *name* given has a prefix, which is an address itself.
-    ``TRIOAGENT_API_KEY`` stands in for *api_key*, but if ``TRIOAGENT_BASE_URL`` is set it goes to that address only.
+    ``TRIOAGENT_BASE_URL`` is the default for *base_url*, unless *name* has a prefix, which implies an address.
+    ``TRIOAGENT_API_KEY`` is the default for *api_key*, but if ``TRIOAGENT_BASE_URL`` is set it is sent there only.
 
     Args:
         name: the model's name.
-        base_url: where the model is, in place of the prefix's own address.
+        base_url: the model's address, in place of the prefix's own.
         api_key: the key to send.
-        env: the environment, or what of it should count.
+        env: the environment, or the part of it to use.
 
     Raises:
         InvalidInputError: the name has no known prefix and no base URL, or the provider's key is missing.
@@ -130,7 +130,7 @@ def _server_of(url: str) -> tuple[str, str | None, int | None]:
     try:
         parts = urlsplit(url)
         return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-    except ValueError:  # no address at all, which is said where it is used
+    except ValueError:  # not an address, which is reported where it is used
         return url, None, None
 
 

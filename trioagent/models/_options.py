@@ -18,10 +18,10 @@ OPTIONS = ("temperature", "top_p", "max_tokens", "seed", "stop", "stream", "cont
 
 
 def sampling_of(model: object) -> dict[str, Any]:
-    """What decides how a model samples its answers, by name, for comparing; what is left to its server is None.
+    """The settings that decide how a model samples its answers, by name, for comparing; None for the server's default.
 
     Args:
-        model: a configuration, or an open model that has one as ``config``; of any other model nothing is known.
+        model: a configuration, or an open model that has one as ``config``; nothing is known of other models.
     """
     config = model if isinstance(model, ModelConfig) else getattr(model, "config", None)
     if not isinstance(config, ModelConfig):
@@ -32,17 +32,17 @@ def sampling_of(model: object) -> dict[str, Any]:
         sampling[name] = list(value) if isinstance(value, tuple) else value
     if config.context_tokens is not None:
         sampling |= {"context_tokens": config.context_tokens, "context_rules": CONTEXT_RULES}
-    # By its hash: it may hold what is nobody's business.
+    # By its hash: it may contain private data.
     body = json.dumps(dict(config.extra_body), sort_keys=True, default=repr)
     sampling["extra_body"] = hashlib.sha256(body.encode()).hexdigest()[:16] if config.extra_body else None
     return sampling
 
 
 def with_options(config: ModelConfig, options: Mapping[str, Any]) -> ModelConfig:
-    """*config* with *options* over its own; None removes one.
+    """*config* with *options* applied; None removes one.
 
     Raises:
-        InvalidInputError: an option has a value that it cannot have.
+        InvalidInputError: an option has an invalid value.
     """
     known = {name: value for name, value in options.items() if name in OPTIONS}
     extra = dict(config.extra_body)

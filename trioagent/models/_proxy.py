@@ -17,7 +17,7 @@ _STATUS = re.compile(rb"HTTP/1\.[01] ([0-9]{3})[ \r\n]")
 
 
 class ProxyRefusedError(OSError):
-    """A proxy did not open the tunnel that it was asked for."""
+    """A proxy did not open the requested tunnel."""
 
     def __init__(self, status: int) -> None:
         super().__init__(status)
@@ -44,7 +44,7 @@ class Proxy:
 
     @classmethod
     def from_url(cls, url: str) -> Proxy:
-        """From a URL that may hold a user name and a password."""
+        """Parse a URL that may contain a user name and a password."""
         parts = urlsplit(url)
         secure = parts.scheme == "https"
         authorization = ""
@@ -59,7 +59,7 @@ async def connect_through(
 ) -> tuple[PlainStream, Stream]:
     """Connect to *proxy*, and, for TLS, through it; returns the plain stream and the stream to use.
 
-    Without a *context*, for plain HTTP, requests are to be sent to the proxy itself (see `Endpoint`).
+    Without a *context*, for plain HTTP, requests must be sent to the proxy itself (see `Endpoint`).
 
     Raises:
         OSError, trio.BrokenResourceError: the connection, a TLS handshake or the tunnel failed.

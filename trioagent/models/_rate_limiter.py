@@ -17,7 +17,7 @@ from .._server_behaviour import OVERLOAD_STATUSES
 
 @attrs.frozen(kw_only=True)
 class RateLimiterStatistics:
-    """A snapshot: requests in flight and allowed, tasks waiting, and the use of the last minute."""
+    """A snapshot: requests in flight and allowed, tasks waiting, and usage in the last minute."""
 
     in_flight: int
     allowed_in_flight: int
@@ -101,7 +101,7 @@ class RateLimiter:
         )
 
     def change(self, limits: RateLimits) -> None:
-        """Keep to other limits from now on; what the last minute used of the present ones counts."""
+        """Apply other limits from now on; the usage of the last minute still counts."""
         self.limits = limits
         self._requests = self._requests.changed(limits.requests_per_minute or math.inf)
         self._tokens = self._tokens.changed(limits.tokens_per_minute or math.inf)
@@ -146,7 +146,7 @@ class RateLimiter:
 
     def _settle(self, reserved: RateEntry, tokens: float) -> None:
         self._tokens.settle(reserved, tokens)
-        if self._turn.locked():  # by whoever waits for a change
+        if self._turn.locked():  # by a task that waits for a change
             self._changed.set()
 
     def _on_success(self) -> None:
@@ -155,7 +155,7 @@ class RateLimiter:
 
     def _on_failure(self, error: ModelError, reserved: RateEntry) -> None:
         if not isinstance(error, ModelStatusError):
-            return  # unknown what a broken answer used: the reservation stands
+            return  # the usage of a broken answer is unknown: the reservation stands
         self._settle(reserved, 0)
         if error.status in OVERLOAD_STATUSES:
             now = trio.current_time()

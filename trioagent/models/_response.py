@@ -1,4 +1,4 @@
-"""Reads one answer from a server's response: bounded, decoded, and with a typed error for whatever is no answer."""
+"""Reads one answer from a server's response: bounded, decoded, and with a typed error for anything else."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from ._transport import Endpoint, Response
 
 _MIB = 1024 * 1024
 _ANSWER_BYTES = 8 * _MIB  # of a JSON body, and characters of any answer's text
-_STREAM_BYTES = 64 * _MIB  # a streamed answer spends some 200 bytes on a token
+_STREAM_BYTES = 64 * _MIB  # a streamed answer takes some 200 bytes for a token
 _ERROR_BYTES = 64 * 1024
 _ERROR_SECONDS = 5.0  # for the body of an error response, whose status is already known
-_END_SECONDS = 2.0  # from finish_reason to the end of the stream, in which the usage should come
-_DRAIN_SECONDS = 0.1  # from "[DONE]" to the end of the response, so that the connection can be used again
+_END_SECONDS = 2.0  # from finish_reason to the end of the stream, in which the usage should arrive
+_DRAIN_SECONDS = 0.1  # from "[DONE]" to the end of the response, so that the connection can be reused
 _SSE_STARTS = (b"data:", b"event:", b"id:", b"retry:", b":", b"error:")
 _BOM = b"\xef\xbb\xbf"
 
@@ -35,25 +35,25 @@ class AnswerReader:
 
     Args:
         response: the response, closed by `aclose`.
-        endpoint: where it comes from.
+        endpoint: its origin.
 
     Attributes:
         chars: of text and reasoning so far.
-        finish_reason, usage: as the server gave them so far; "" and None before.
+        finish_reason, usage: as sent by the server so far; "" and None before.
     """
 
     def __init__(self, response: Response, endpoint: Endpoint) -> None:
         self._response = self._undecoded = response
         self._endpoint = endpoint
-        self._streams: bool | None = None  # decided by the body, for some servers mislabel it
+        self._streams: bool | None = None  # decided by the body, since some servers mislabel it
         self._decoder = SSEDecoder()
         self._begun = False
         self._received = 0
         self._done = False  # nothing that follows belongs to the answer
-        self._ends = False  # the last that was said, but for usage, is a finish reason without text
-        self._reasons_with_text = 0  # Gemini's relatives give a finish reason with every piece of text
+        self._ends = False  # the last content, except usage, is a finish reason without text
+        self._reasons_with_text = 0  # Gemini and its relatives send a finish reason with every piece of text
         self._last_event = trio.current_time()
-        self._text: Joiner | None = None  # made when there is something to be joined
+        self._text: Joiner | None = None  # created when there is something to be joined
         self._reasoning: Joiner | None = None
         self.chars: int = 0
         self.finish_reason: str = ""
@@ -63,10 +63,10 @@ class AnswerReader:
         await self._undecoded.aclose()
 
     async def next(self) -> Sequence[TextDelta | ReasoningDelta] | None:
-        """What the next bytes add to the answer, waiting for some; None at its end.
+        """What the next bytes add to the answer, waiting for them; None at its end.
 
         Raises:
-            ModelError: the response holds no answer, or an incomplete one.
+            ModelError: the response has no answer, or an incomplete one.
         """
         if not self._begun:
             if not 200 <= self._response.status < 300:
@@ -108,7 +108,7 @@ class AnswerReader:
         except ModelError:
             if not self.finish_reason or self._reasons_with_text > 1:
                 raise
-            chunk = b""  # the connection broke behind a complete answer
+            chunk = b""  # the connection broke after a complete answer
         self._received += len(chunk)
         if self._received > _STREAM_BYTES:
             raise ModelProtocolError(f"it is longer than {_STREAM_BYTES // _MIB} MiB")
@@ -123,7 +123,7 @@ class AnswerReader:
             if data == "[DONE]":
                 self._done = True
                 break
-            if len(data) <= STEP_NAMES:  # so it has no more than a step's names either
+            if len(data) <= STEP_NAMES:  # so it has no more names than a step either
                 piece = decode_chunk(data)
             else:
                 piece = decode_chunk(data, await run_steps(load_steps(data)))
@@ -145,13 +145,13 @@ class AnswerReader:
         return text, reasoning
 
     def _rest(self) -> Iterator[str]:
-        """The event that the end of the stream has left without its blank line, if all of it is there."""
+        """The last event, if it is complete but the stream ended without its blank line."""
         for data in self._decoder.rest():
             if data == "[DONE]" or (len(data) <= STEP_NAMES and is_object(data)):
                 yield data
 
     def _take(self, piece: Piece) -> tuple[str, str]:
-        """Keep what *piece* says beside its text and reasoning, which are returned."""
+        """Store the other contents of *piece*; returns its text and reasoning."""
         if piece.finish_reason:
             self.finish_reason = piece.finish_reason
             self._ends = not (piece.text or piece.reasoning)
@@ -160,8 +160,8 @@ class AnswerReader:
         return piece.text, piece.reasoning
 
     def _is_json(self, start: bytes) -> bool:
-        """Whether a body that begins with *start* is JSON and no event stream, whatever its type says."""
-        if start.startswith(b"data:"):  # as a rule
+        """Whether a body that begins with *start* is JSON and not an event stream, whatever its type says."""
+        if start.startswith(b"data:"):  # the common case
             self._streams = True
             return False
         start = start.removeprefix(_BOM).lstrip()
@@ -172,7 +172,7 @@ class AnswerReader:
         return self._streams is False
 
     def _check_silence(self, *, received: bool) -> None:
-        """Comments and pings keep a connection open, but an answer that never begins is given up all the same."""
+        """Comments and pings keep a connection open, but an answer that never begins still times out."""
         now = trio.current_time()
         if received:
             self._last_event = now
@@ -220,7 +220,7 @@ async def _drain(response: Response) -> None:
 
 
 async def _read_prefix(response: Response, limit: int) -> bytes:
-    """The start of an error body for people to read: what arrives in time, up to *limit* bytes."""
+    """The start of an error body for people to read: the part that arrives in time, up to *limit* bytes."""
     body = bytearray()
     with trio.move_on_after(_ERROR_SECONDS):
         try:
@@ -242,7 +242,7 @@ async def status_error(response: Response) -> ModelStatusError:
         return ModelStatusError(response.status, words)
     try:
         detail = error_detail(await _read_prefix(decoded(response), _ERROR_BYTES))
-    except ModelProtocolError:  # a content coding that nobody asked for
+    except ModelProtocolError:  # a content coding that was not requested
         detail = ErrorDetail("")
     asked = _asked_to_wait(response)
     return ModelStatusError(
@@ -251,7 +251,7 @@ async def status_error(response: Response) -> ModelStatusError:
 
 
 def _asked_to_wait(response: Response) -> float | None:
-    """Seconds that the headers ask to wait."""
+    """The delay in seconds that the headers ask for."""
     milliseconds = parse_retry_after(response.headers.get("retry-after-ms", ""), 0.0)
     if milliseconds is not None:
         return milliseconds / 1000

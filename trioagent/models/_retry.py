@@ -1,4 +1,4 @@
-"""Retry loop: attempts one answer as the retry policy says, and reports every retry as a part of the answer."""
+"""Retry loop: attempts one answer according to the retry policy, and reports every retry as a part of the answer."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ async def retrying(
 ) -> AsyncGenerator[AnswerPart, None]:
     """The parts of the first attempt that succeeds, with a :class:`Retrying` after each one that fails.
 
-    To be used under ``contextlib.aclosing``, so that leaving early closes the attempt at hand.
+    To be used under ``contextlib.aclosing``, so that leaving early closes the current attempt.
 
     Args:
-        judge: decides after each failure, given those so far; None from it means that the request was changed and is
-            sent again at once, without counting as a retry. `after_failures` with *policy* decides if it is not given.
+        judge: decides after each failure, given all so far; None means that the request was adapted and is
+            sent again at once, without counting as a retry. By default `after_failures` with *policy* decides.
 
     Raises:
         ModelError: the last attempt's error, with ``attempts`` set, once the policy says to give up.
@@ -44,7 +44,7 @@ async def retrying(
             return
         except ModelError as error:
             failures.append(error)
-        # Outside the handler, so that a cancelled wait does not drag the old error along.
+        # Outside the handler, so that a cancelled wait does not keep the old error as its context.
         verdict = after_failures(policy, failures, jitter) if judge is None else judge(failures)
         if isinstance(verdict, GiveUp):
             raise _final(failures, verdict, requests)
@@ -69,7 +69,7 @@ def _final(failures: Sequence[ModelError], verdict: GiveUp, requests: int) -> Mo
         verdict.error.__cause__ = error
         error = verdict.error
     if isinstance(error, ModelStatusError) and error.retry_after is not None:
-        # Whoever reads it should know why we did not simply wait.
+        # The note explains why there was no further retry.
         words = f"{error.detail}; {verdict.reason}" if error.detail else verdict.reason
         args = (error.status, words, *error.args[2:])
         error = type(error)(*args).with_traceback(error.__traceback__)

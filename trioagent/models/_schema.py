@@ -1,8 +1,8 @@
-"""Schemas of classes: the JSON schema that a model is shown, and the strict validation of what it answers.
+"""Schemas of classes: the JSON schema that a model is shown, and the strict validation of its answers.
 
 Both are derived in one pass over the class's types, so that they cannot disagree. Nothing is coerced: "no" is not
-False, 1.0 is no integer, an unknown member is an error. The one exception is JSON's own: an integer where a float is
-expected.
+False, 1.0 is not an integer, an unknown member is an error. The one exception is JSON's own: an integer where a float
+is expected.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def _schema_of_class(cls: abc.Hashable) -> Schema:
     assert isinstance(cls, type)
     if attrs.has(cls):
         return _SchemaBuilder().build(cls)
-    pydantic = sys.modules.get("pydantic")  # a class of pydantic's cannot exist before pydantic has been imported
+    pydantic = sys.modules.get("pydantic")  # a pydantic class cannot exist before pydantic has been imported
     if pydantic is not None and issubclass(cls, pydantic.BaseModel):
         return _pydantic_schema(cls)
     raise InvalidInputError(
@@ -154,7 +154,7 @@ class _Field:
         return self.default is attrs.NOTHING
 
     def json_schema(self) -> dict[str, Any]:
-        if self.required:  # attrs.NOTHING is an enum's member too
+        if self.required:  # attrs.NOTHING is also a member of an enum
             return self.schema.json_schema
         default = self.default.value if isinstance(self.default, enum.Enum) else self.default
         if not isinstance(default, SCALARS):
@@ -190,13 +190,13 @@ def _read_class(cls: type, fields: Sequence[_Field], value: Any, path: str, prob
         return None
     try:
         return cls(**given)
-    except (ValueError, TypeError, AssertionError) as error:  # what the class's own validators say
+    except (ValueError, TypeError, AssertionError) as error:  # from the class's own validators
         words = error.args[0] if error.args and isinstance(error.args[0], str) else str(error)
         problems.append(f"{path}: {words or type(error).__name__}")
 
 
 def _pydantic_schema(cls: Any) -> Schema:
-    """A pydantic model's own schema and strict mode; whether unknown members are errors is the model's own setting."""
+    """A pydantic model's own schema and strict mode; the model's own settings decide about unknown members."""
     import pydantic
 
     try:

@@ -1,4 +1,4 @@
-"""Building blocks of schemas: for each kind of type its JSON schema and the validation that goes with it."""
+"""Building blocks of schemas: for each kind of type its JSON schema and its validation."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ SCALAR_SCHEMAS: Mapping[Any, Schema] = {
 
 
 def one_of(meanings: Sequence[tuple[Any, Any]], where: str) -> Schema:
-    """One of several constants; *meanings* pairs each JSON value with the Python value it stands for."""
+    """One of several constants; *meanings* pairs each JSON value with its Python value."""
     for value, _ in meanings:
         if not isinstance(value, SCALARS) or isinstance(value, enum.Enum):
             raise InvalidInputError("schema", f"{where} allows {value!r}, which cannot be represented in JSON")
@@ -86,7 +86,7 @@ def union(members: Sequence[Schema]) -> Schema:
             if not found:
                 return result
             if any(not problem.startswith(f"{path}: expected ") for problem in found):
-                closest = closest or found  # the right kind of value, wrong inside
+                closest = closest or found  # the right type of value, with a problem inside
         if closest is None:
             return mismatch(name, value, path, problems)
         problems.extend(closest)

@@ -18,7 +18,7 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def start_model_span(model: Model, messages: Sequence[ChatMessage]) -> AbstractContextManager[ActiveSpan | None]:
-    """A span below the current one of ours, to be entered; none if there is none."""
+    """A child of our current span, to be entered; none if there is no current span."""
     outer = SPAN.get()
     if outer is None:
         return NO_SPAN
@@ -34,7 +34,7 @@ def start_model_span(model: Model, messages: Sequence[ChatMessage]) -> AbstractC
 
 
 def record_answer(span: ActiveSpan, text: str, usage: Usage, finish_reason: str) -> None:
-    """Record what came of it. An answer that was not read to its end has no finish reason: it was complete."""
+    """Record the outcome. An answer that was not read to its end has no finish reason: it was complete."""
     span.set_usage(usage)
     reason = finish_reason or "stop"
     span.set(names.FINISH_REASONS, [reason])
@@ -52,7 +52,7 @@ def record_retry(retry: Retrying) -> None:
 
 @lru_cache(maxsize=64)
 def _of_server(base_url: str) -> Mapping[str, Value]:
-    """Where the server is. A URL's user, password and query are not recorded: they may be secrets."""
+    """The server's address. A URL's user, password and query are not recorded: they may be secrets."""
     parts = urlsplit(base_url)
     host = parts.hostname or ""
     return {

@@ -26,7 +26,7 @@ class SSEDecoder:
         self._always_within = min(line_bytes, event_bytes)
         self._partial: list[bytes] = []  # an unfinished line in pieces: joining at each feed would be quadratic
         self._partial_bytes = 0
-        self._after_cr = False  # the last byte was a CR that ended a line; an LF next belongs to it
+        self._after_cr = False  # the last byte was a CR that ended a line; a following LF belongs to it
         self._first_line = True
         self._data: list[str] = []
         self._data_bytes = 0
@@ -44,7 +44,7 @@ class SSEDecoder:
         return self._feed_lines(chunk)
 
     def _whole_events(self, chunk: bytes) -> list[str] | None:
-        """Fast path for complete events of one line each, which is the usual case; None for anything else."""
+        """Fast path for complete events of one line each, the common case; None for anything else."""
         if not chunk.endswith(b"\n\n") or b"\r" in chunk:
             return None
         events = chunk[:-2].decode(errors="replace").split(_END)
@@ -88,7 +88,7 @@ class SSEDecoder:
         return events
 
     def rest(self) -> list[str]:
-        """The data of the event that the end of the stream has left without its blank line, which may be cut."""
+        """The data of the last event if the stream ended without its blank line; it may be truncated."""
         if self._partial:
             line = b"".join(self._partial)
             self._partial, self._partial_bytes = [], 0
@@ -105,8 +105,8 @@ class SSEDecoder:
             self._first_line = False
             line = line.removeprefix(b"\xef\xbb\xbf")
         name, _, value = line.partition(b":")
-        # Comments (an empty name) and other fields are skipped. llama.cpp has reported errors in a field of that name,
-        # and Ollama in lines without any.
+        # Comments (an empty name) and other fields are skipped. llama.cpp has reported errors in a field ``error:``,
+        # and Ollama in lines without any field name.
         if name == b"data" or name == b"error" or name == b'{"error"':
             value = line if name.startswith(b"{") else value.removeprefix(b" ")
             self._data_bytes += len(value) + 1

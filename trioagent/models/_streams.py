@@ -27,7 +27,7 @@ def shared_ssl_context(ca_file: str | None = None, ca_dir: str | None = None) ->
         InvalidInputError: they cannot be read.
     """
     if ca_file or ca_dir:
-        # OpenSSL, which takes several folders, would trust nobody, and say so at each connection only.
+        # OpenSSL, which takes several folders, would trust no authority, and report it only at each connection.
         if ca_dir and not any(map(os.path.isdir, ca_dir.split(os.pathsep))):
             raise InvalidInputError("certificate authorities", f"{ca_dir!r}: there is no such folder")
         try:
@@ -36,7 +36,7 @@ def shared_ssl_context(ca_file: str | None = None, ca_dir: str | None = None) ->
             problem = error.strerror or str(error)
             raise InvalidInputError("certificate authorities", f"{ca_file or ca_dir!r}: {problem}") from error
     else:
-        import httpx  # it brings the public certificate authorities; 100 ms
+        import httpx  # it has the public certificate authorities; 100 ms
 
         context = httpx.create_ssl_context(trust_env=False)
     context.set_alpn_protocols(["http/1.1"])
@@ -46,9 +46,9 @@ def shared_ssl_context(ca_file: str | None = None, ca_dir: str | None = None) ->
 class PlainStream(trio.abc.Stream):
     """A TCP connection for requests and responses.
 
-    It differs from `trio.SocketStream` in its expectations: that the send buffer has room, and that the response has
+    It differs from `trio.SocketStream` in its assumptions: that the send buffer has room, and that the response has
     not arrived yet. So sending does not yield to other tasks, and receiving waits before it tries, which saves a
-    scheduler run and a system call per exchange.
+    scheduler pass and a system call per exchange.
     """
 
     def __init__(self, connected: socket.socket) -> None:

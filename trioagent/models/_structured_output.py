@@ -35,13 +35,13 @@ _NO_ANSWER = "(no text)"  # servers refuse messages without content
 
 @attrs.frozen(kw_only=True)
 class Completion(Generic[V]):
-    """What `complete` got.
+    """The result of `complete`.
 
     Attributes:
         value: the answer: its text, or an instance of the schema's class.
-        text: the last answer as it came.
+        text: the last answer, unparsed.
         usage: tokens of all attempts together.
-        attempts: how many answers were asked for; above 1, the earlier ones did not fit the schema.
+        attempts: how many answers were requested; above 1, the earlier ones did not match the schema.
         finish_reason: of the last answer; "length" for a text that was cut.
     """
 
@@ -67,25 +67,24 @@ async def complete(
 async def complete(
     model: Model, messages: Sequence[ChatMessage], *, schema: type[Any] | None = None, repairs: int = 2
 ) -> Completion[Any]:
-    """Ask *model* once, without notes or tools; with a *schema*, until the answer fits it.
+    """Ask *model* once, without notes or tools; with a *schema*, until the answer matches it.
 
-    The answer may have thoughts, code fences and prose around its JSON; of several objects the last that fits counts.
-    The JSON itself is checked strictly: nothing is coerced and, for an attrs class, nothing is ignored.
+    The answer may have thoughts, code fences and prose around its JSON; of several objects the last that matches
+    counts. The JSON itself is checked strictly: nothing is coerced and, for an attrs class, nothing is ignored.
 
     Args:
-        model: from ``Runtime.model`` or ``open_model``; it retries failed requests by itself.
-        messages: the conversation; the schema is added as a system message behind those at its start.
+        model: from ``Runtime.model`` or ``open_model``; it retries failed requests itself.
+        messages: the conversation; the schema is added as a system message after those at its start.
         schema: None for the text, an attrs class, or a pydantic model class. An attrs field may be a str, int, float,
             bool, None, `Literal`, enum, list, tuple, set, dict with text keys, union, or attrs class. Docstrings, and
             ``metadata={"description": …}`` of a field, are shown to the model.
         repairs: how often the model is told what is wrong with its answer and asked again.
-
     Raises:
-        InvalidInputError: nothing to ask, or the class cannot be a schema; no request has been sent.
-        StructuredOutputError: the last answer allowed did not fit either.
+        InvalidInputError: there is no message, or the class cannot be a schema; no request has been sent.
+        StructuredOutputError: the last answer did not match either.
         ModelError: the model gave no answer, after all retries that made sense.
 
-    Cancelling closes the request; nothing is left.
+    Cancelling closes the request.
     """
     if not messages:
         raise InvalidInputError("messages", "is empty: ask something")
@@ -111,12 +110,12 @@ async def complete(
 
 
 def _goes_on_behind_json(text: str) -> bool:
-    """Whether a cut answer was still to say something: what JSON it holds is then of its thoughts, or an example."""
+    """Whether a cut answer was to continue after its JSON, which then belongs to its thoughts, or is an example."""
     return not text.rstrip().rstrip("`").rstrip().endswith(("}", "]"))
 
 
 def read_answer(text: str, target: Schema) -> tuple[Any, tuple[str, ...]]:
-    """The value that *text* holds, and no problems; or the problems of the last JSON in it."""
+    """The value in *text*, and no problems; or the problems of the last JSON in it."""
     found = find_json(text, openings="{" if target.json_schema.get("type", "object") == "object" else "[{")
     if not found.values:
         return None, (found.problem,)

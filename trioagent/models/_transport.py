@@ -12,7 +12,7 @@ from .._errors import ModelCertificateError, ModelConnectionError
 from ._http1 import is_header, post_head
 from ._proxy import Proxy
 
-_MAX_CAUSES = 10  # looked at, of an error's chain
+_MAX_CAUSES = 10  # checked in an error's chain
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -21,11 +21,11 @@ class Endpoint:
 
     Attributes:
         url: the whole URL.
-        where: the URL without its query, which may hold a key; for error messages.
-        headers: the request headers, in order. They hold the API key.
+        where: the URL without its query, which may contain a key; for error messages.
+        headers: the request headers, in order. They contain the API key.
         silence_seconds: read timeout: how long the server may send nothing at all.
         origin: scheme, host and port.
-        proxy: the proxy that plain HTTP requests are sent to; tunnels are the transport's business.
+        proxy: the proxy that plain HTTP requests are sent to; tunnels are up to the transport.
     """
 
     def __init__(
@@ -45,15 +45,15 @@ class Endpoint:
         self._more = b""  # header lines of one request
 
     def with_headers(self, headers: Mapping[str, str]) -> Endpoint:
-        """The same endpoint for one request that has further *headers*, as far as they can be sent.
+        """The same endpoint for one request that has further *headers*, as far as they are valid.
 
-        Those of every request come first: none of them is replaced.
+        Headers of every request take precedence: none of them is replaced.
         """
         given = {name.lower() for name in self.headers}
         more = {
             name: value
             for name, value in headers.items()
-            if name.lower() not in given and is_header(name, value)  # a client of ours may have named its trace
+            if name.lower() not in given and is_header(name, value)  # a client may have sent a trace header
         }
         endpoint = copy(self)
         endpoint.headers = {**self.headers, **more}

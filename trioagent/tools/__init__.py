@@ -1,4 +1,4 @@
-"""What a code block may call: notes as files, links, search. Stdlib only, so that a confined child can load it by path.
+"""The functions that a block may call: notes as files, links, search. Stdlib only, so that a child can load it by path.
 
 ======================================================  ===============================================================
 ``create_file(file_path, content="") -> bool``          write a note whole (also over an old one); makes its folders;
@@ -17,10 +17,10 @@
 ``backlinks(path) -> list[str]``                        the notes that link to this one
 ======================================================  ===============================================================
 
-Tools do not raise for bad arguments or missing notes: the answer is then a :class:`ToolError`, a false text that says
-what to do next, or for tools that return a list a :class:`NoResults`, an empty list with that text in ``error``. Paths
+Tools do not raise for bad arguments or missing notes: they return a :class:`ToolError`, a false text that says
+what to do next, or, if they return a list, a :class:`NoResults`, an empty list with that text in ``error``. Paths
 are relative to the memory (:mod:`._paths`), links follow Obsidian (:mod:`.links`), hidden files are not listed, linked
-or searched, and nothing outside of the memory can be reached.
+or searched, and nothing outside the memory can be reached.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ NAMES = (
     "search",
     "backlinks",
 )
-"""The names a block sees."""
+"""The names available to a block."""
 
 
 def make_tools(
@@ -89,11 +89,11 @@ def make_tools(
     """The tools on one memory, by name.
 
     Args:
-        root: the memory's folder, ``/`` in a child that has changed its root to it; or what stands for a folder.
-        seen: gets each note whose content, or absence, is shown, and of each that is changed.
-        index: what may know where in the memory to look; without, every note is looked at.
-        access: what the block may touch: what it may not is refused with the reason. Leaving it out of the view, and
-            refusing it at the commit, is the host's.
+        root: the memory's folder, ``/`` in a child that has changed its root to it; or an object that acts as a folder.
+        seen: records each note whose content, or absence, is shown, and each that is changed.
+        index: may know where in the memory to search; without it, every note is read.
+        access: what the block may touch; anything else is refused with the reason. The host is responsible for leaving
+            it out of the view, and for refusing it at the commit.
     """
     tools = NoteTools(root, seen, index, access)
     return {name: getattr(tools, name) for name in NAMES}

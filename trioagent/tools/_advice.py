@@ -1,4 +1,4 @@
-"""What to tell a model whose link or text was not found in a note. Pure."""
+"""Error texts for a model whose link or text was not found in a note. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .links import Link, block_text, headings, section
 
 
 def part_of(path: str, text: str, link: Link) -> str:
-    """What the link points to in the note's text; all of it in a file that has no sections."""
+    """The part of the note's text that the link points to; all of it in a file that has no sections."""
     if not has_sections(path):
         return text
     if link.block:
@@ -29,7 +29,7 @@ def part_of(path: str, text: str, link: Link) -> str:
 
 
 def not_found(path: str, text: str, old: str) -> str:
-    """Why *old* is not in the note, with what is there instead; begins as memory-agent models were taught."""
+    """Why *old* is not in the note, with similar text; begins as memory-agent models were trained on."""
     return f"Could not find the specified content in the file. {_what_is_there(path, text, old)}"
 
 

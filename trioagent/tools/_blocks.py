@@ -1,7 +1,7 @@
-"""The block structure of a markdown text, as CommonMark has it: what is a heading, a paragraph, code. Pure.
+"""The block structure of a markdown text, by CommonMark: headings, paragraphs, code. Pure.
 
-Quotes and list items are followed as far as they decide where a paragraph or code block ends, and whether a line of
-``---`` is a heading's underline. HTML blocks and link reference definitions are taken for paragraphs, which changes
+Quotes and list items are parsed as far as they decide where a paragraph or code block ends, and whether a line of
+``---`` is a heading's underline. HTML blocks and link reference definitions count as paragraphs, which changes
 neither headings nor links in the notes that people write.
 """
 
@@ -15,7 +15,7 @@ _FENCE = re.compile(r"(`{3,})[^`]*\Z|(~{3,})")
 _MARKER = re.compile(r"(?:[-+*]|(\d{1,9})[.)])(?=([ \t]*))(?:[ \t]|\Z)")
 _PLAIN_START = re.compile(r"[^\s>#\-+*_=`~0-9]")
 _QUOTE = -1
-_MAX_NESTING = 100  # quotes and list items in each other; what is deeper is text, so that hostile notes cost little
+_MAX_NESTING = 100  # of quotes and list items; anything deeper is text, so that hostile notes cost little
 
 TEXT, HEADING, FENCED, INDENTED = "text", "heading", "fenced", "indented"
 
@@ -81,7 +81,7 @@ class _Container:
 
 
 class _BlockParser:
-    """Follows the open blocks from line to line (CommonMark's appendix "A parsing strategy")."""
+    """Keeps track of the open blocks from line to line (CommonMark's appendix "A parsing strategy")."""
 
     def __init__(self) -> None:
         self.found: list[LeafBlock] = []
@@ -120,7 +120,7 @@ class _BlockParser:
             self._start_blocks(number, line, at, matched)
 
     def _match(self, line: str) -> tuple[int, int]:
-        """Where the content of the open containers begins, and how many of them go on."""
+        """Where the content of the open containers begins, and how many of them continue."""
         at = 0
         for count, container in enumerate(self.containers):
             indent = _indent(line, at)
@@ -142,7 +142,7 @@ class _BlockParser:
 
     def _blank(self, number: int, matched: int) -> None:
         self.close(number)
-        # A quote ends at a blank line that has no mark; a list item goes on, unless nothing is in it.
+        # A quote ends at a blank line without a mark; a list item continues, unless it is empty.
         del self.containers[matched:]
 
     def _start_blocks(self, number: int, line: str, at: int, matched: int) -> None:
@@ -199,7 +199,7 @@ class _BlockParser:
         self.add_text(number, rest)
 
     def _settle(self, number: int, matched: int) -> None:
-        """A new block begins: what is open ends, but for the containers that it is in."""
+        """A new block begins: open blocks end, except the containers that it is in."""
         self.close(number)
         del self.containers[matched:]
         if self.containers:

@@ -1,7 +1,7 @@
 """Unified diffs as models write them, applied the way ``patch`` would, but all hunks or nothing. Pure.
 
-Forgiven: code fences around the diff, missing or odd file headers, hunk headers with wrong counts, wrong line numbers
-or none, no hunk header at all, context lines without their space, blanks at the ends of lines, and (last) up to two
+Accepted: code fences around the diff, missing or odd file headers, hunk headers with wrong counts, wrong or missing
+line numbers, no hunk header at all, context lines without their space, blanks at the ends of lines, and (last) up to two
 context lines at either end of a hunk that are not in the note.
 """
 
@@ -76,7 +76,7 @@ def parse(diff: str) -> tuple[list[Hunk], bool]:
         else:
             if hunk is None:
                 if line[0] not in "+- ":
-                    i += 1  # words before the diff
+                    i += 1  # prose before the diff
                     continue
                 hunk = Hunk()
                 hunks.append(hunk)
@@ -93,7 +93,7 @@ def parse(diff: str) -> tuple[list[Hunk], bool]:
 
 
 def apply(note: Sequence[str], diff: str) -> tuple[list[int | str], bool | None]:
-    """What *diff* makes of a note.
+    """Apply *diff* to a note.
 
     Args:
         note: the note's lines, without line ends.
@@ -125,7 +125,7 @@ def apply(note: Sequence[str], diff: str) -> tuple[list[int | str], bool | None]
         placed.append((start, at, ops))
         if at == len(note) and hunk.ends_bare is not None:
             ends_bare = hunk.ends_bare
-    added: dict[int, list[str]] = {}  # by the old line before which they go
+    added: dict[int, list[str]] = {}  # by the old line before which they are inserted
     for start, _, ops in sorted(placed, key=lambda each: each[:2]):
         at = start
         for sign, text in ops:
@@ -164,13 +164,13 @@ def _file_name(line: str) -> str:
 
 
 def _drop_blank_tail(hunk: Hunk) -> None:
-    """Blank lines at a hunk's end are the end of the model's text, rather than context."""
+    """Blank lines at a hunk's end are the end of the model's text, not context."""
     while hunk.ops and hunk.ops[-1] == (" ", ""):
         hunk.ops.pop()
 
 
 _LEVELS: tuple[Callable[[str], str], ...] = (str, str.rstrip, lambda line: " ".join(line.split()))
-"""How lines are compared, the strictest first: as they are, without blanks at the end, with single blanks."""
+"""How lines are compared, the strictest first: exactly, without trailing blanks, with single blanks."""
 
 
 _UNUSED, _CONTEXT, _REMOVED = range(3)
@@ -179,7 +179,7 @@ _UNUSED, _CONTEXT, _REMOVED = range(3)
 class _Note:
     """A note's lines in each form in which they are compared, and what the hunks so far do with them.
 
-    A line that one hunk has as context may be in another hunk as well; one that is removed may not.
+    A line that is context in one hunk may be in another hunk as well; one that is removed may not.
     """
 
     def __init__(self, lines: Sequence[str]) -> None:
@@ -188,13 +188,13 @@ class _Note:
         self._forms: list[list[str]] = []
 
     def places(self, wanted: list[str], level: int) -> list[int]:
-        """Every index at which the lines *wanted* stand together, none of them removed."""
+        """Every index at which the lines *wanted* are together, none of them removed."""
         while len(self._forms) <= level:
             self._forms.append([_LEVELS[len(self._forms)](line) for line in self.lines])
         lines = self._forms[level]
         wanted = [_LEVELS[level](line) for line in wanted]
         size = len(wanted)
-        # The longest line is the rarest as a rule: look for it first.
+        # The longest line is usually the rarest: search for it first.
         key = max(range(size), key=lambda i: len(wanted[i]))
         found: list[int] = []
         at = key - 1
@@ -213,7 +213,7 @@ class _Note:
 
 
 def _place(note: _Note, hunk: Hunk, offset: int, number: int, total: int) -> tuple[int, list[tuple[str, str]]]:
-    """Where the hunk goes (0-based) and its ops, which lose context lines if only that makes it fit."""
+    """Where the hunk applies (0-based) and its ops, which lose context lines if it does not match otherwise."""
     expected = None if hunk.line is None else max(0, hunk.line - 1 + offset)
     if not hunk.old():
         size = len(note.lines)
@@ -245,7 +245,7 @@ def _place(note: _Note, hunk: Hunk, offset: int, number: int, total: int) -> tup
 
 
 def _without_context(ops: list[tuple[str, str]], fuzz: int) -> tuple[int, list[tuple[str, str]]] | None:
-    """(lines skipped, ops) with up to *fuzz* context lines gone at both ends, None if there are not that many."""
+    """(lines skipped, ops) with up to *fuzz* context lines removed at both ends, None if there are not that many."""
     changed = [i for i, (sign, _) in enumerate(ops) if sign != " "]
     head, tail = min(fuzz, changed[0]), min(fuzz, len(ops) - 1 - changed[-1])
     if fuzz and max(head, tail) < fuzz:

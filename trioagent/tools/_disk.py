@@ -1,7 +1,7 @@
-"""The memory's files, opened so that nothing outside the memory can be reached, wherever its folder lies.
+"""The memory's files, opened so that nothing outside the memory can be reached, wherever its folder is.
 
 Every folder on the way to a note is opened from the one above it without following symbolic links, so neither ``..``
-nor a link, nor a folder swapped for a link at the wrong moment, leads out. Where the platform cannot open relative to a
+nor a link, nor a folder swapped for a link at the wrong moment, leads out. If the platform cannot open relative to a
 folder (Windows), each step is checked by its path instead.
 """
 
@@ -20,7 +20,7 @@ from ._results import Refused
 from ._version import MAX_HASHED, Version, version_of
 
 MAX_BYTES = 16 * 1024 * 1024
-"""The largest note that is changed in place; what may be saved is much less."""
+"""The largest note that is changed in place; the limit for saved notes is much lower."""
 
 _BY_FD = os.open in os.supports_dir_fd and os.scandir in os.supports_fd
 _PLAIN = (
@@ -37,7 +37,7 @@ _TEMPORARY = ".trioagent-new"
 _OTHER_CASE = {ord(char): char.swapcase() for char in string.ascii_letters}
 
 Kind = str
-"""``"file"``, ``"folder"``, ``"other"`` (a link, socket, device) or ``""`` (nothing there)."""
+"""``"file"``, ``"folder"``, ``"other"`` (a link, socket, device) or ``""`` (does not exist)."""
 
 
 class Folder:
@@ -83,14 +83,14 @@ class Folder:
         return os.stat(self._at(name), dir_fd=self._fd, follow_symlinks=False)
 
     def kept_name(self, name: str) -> str:
-        """The name that the disk has for what *name* opens: where case does not count, the two may differ."""
+        """The name as stored on the disk of the entry that *name* opens: they may differ if case is ignored."""
         other = name.translate(_OTHER_CASE)
         if other == name:
             return name
         try:
             same = os.path.samestat(self.stat(other), self.stat(name))
         except OSError:
-            return name  # case does count
+            return name  # case matters
         if not same:
             return name
         names = [entry.name for entry in self.scan()]
@@ -98,7 +98,7 @@ class Folder:
         return name if name in names else next((each for each in names if nfc(each).casefold() == key), name)
 
     def scan(self) -> list[os.DirEntry[str]]:
-        """The folder's entries; their ``path`` means nothing, their ``name`` and type do."""
+        """The folder's entries; use only their ``name`` and type, not their ``path``."""
         with os.scandir(self._path if self._fd is None else self._fd) as entries:
             return list(entries)
 
@@ -109,10 +109,10 @@ class Folder:
             info = os.fstat(fd)
             if not stat.S_ISREG(info.st_mode):
                 raise Refused(f"{name} is not a plain file")
-            # One read is enough as a rule: the size is known, and a second read only confirms the end.
+            # One read is usually enough: the size is known, and a second read only confirms the end.
             data = os.read(fd, min(limit, info.st_size + 1))
             while data and len(data) < limit:
-                more = os.read(fd, min(_CHUNK, limit - len(data)))  # nothing, as a rule: not room for all that may be
+                more = os.read(fd, min(_CHUNK, limit - len(data)))  # usually empty, so the buffer is small
                 if not more:
                     break
                 data += more
@@ -142,10 +142,10 @@ class Folder:
         return os.stat(self._path if self._fd is None else self._fd).st_mtime_ns
 
     def write(self, name: str, data: bytes) -> None:
-        """Write a file whole. If that fails, what was there before is still there, and nothing else is."""
+        """Write a file atomically. If that fails, the old content is still there, and no temporary file."""
         try:
             mode = self.stat(name).st_mode & 0o777
-            target = _TEMPORARY  # not in place: a full disk must not leave half a note to be saved
+            target = _TEMPORARY  # not in place: a full disk must not leave half a note
         except FileNotFoundError:
             mode, target = 0o666, name
         fd = os.open(self._at(target), _WRITE, mode, dir_fd=self._fd)
@@ -199,7 +199,7 @@ class Disk:
         return self.locate(path)[1]
 
     def locate(self, path: str) -> tuple[str, Kind]:
-        """What is at *path*, and the path as the disk keeps it: they differ where upper and lower case do not count."""
+        """The kind of entry at *path*, and its path as stored on the disk, which differs if case is ignored."""
         if not path:
             return path, "folder"
         kept: list[str] = []
@@ -258,7 +258,7 @@ class Disk:
             return folder.stat(name).st_size
 
     def write(self, path: str, data: bytes) -> None:
-        """Write the note at *path* whole, making its folders."""
+        """Write the note at *path* atomically, making its folders."""
         parent, _, name = path.rpartition("/")
         with self.folder(parent, make=True) as folder:
             folder.write(name, data)
@@ -272,7 +272,7 @@ class Disk:
     def walk(self, path: str = "") -> Iterator[tuple[str, Folder, list[str]]]:
         """Each folder from *path* down: its path with a ``/`` at the end (``""`` for the memory), itself, its files.
 
-        Hidden files and folders are left out. A folder that cannot be opened is passed over, unless it is *path*
+        Hidden files and folders are left out. A folder that cannot be opened is skipped, unless it is *path*
         itself. Links are never followed.
         """
         waiting = [path]

@@ -12,7 +12,7 @@ def replace_once(path: str, data: bytes, old_content: object, new_content: objec
     """The note's *data* with *old_content*, which must be in it exactly once, replaced.
 
     Raises:
-        Refused: it is not, or the arguments are no texts; the words say what is there instead.
+        Refused: it is not, or the arguments are not texts; the text has the most similar lines.
     """
     note = NoteText(data)
     old = as_text(old_content, "old_content", "- city: Paris").replace("\r\n", "\n")

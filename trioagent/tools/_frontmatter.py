@@ -1,8 +1,8 @@
 """Front matter: the YAML between ``---`` lines at a note's start, as far as notes use it. It never raises. Pure.
 
-Read are ``key: value``, quoted texts, numbers, booleans, null, ``[a, b]``, lists of ``- item`` lines, texts after ``|``
-and ``>``, and comments. What else YAML has (nested values, ``{a: b}``, anchors, tags) is kept as text. ``problem``
-names what YAML does not accept, or what is no list of properties.
+It reads ``key: value``, quoted texts, numbers, booleans, null, ``[a, b]``, lists of ``- item`` lines, texts after ``|``
+and ``>``, and comments. Other YAML (nested values, ``{a: b}``, anchors, tags) is kept as text. ``problem``
+names what YAML does not accept, or what is not a list of properties.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def _read(lines: list[str]) -> tuple[dict[str, Value], str | None]:
     problem: str | None = None
     text = "\n".join(lines).strip()
     if text.startswith("{") and text.endswith("}"):
-        return values, None  # all of it is one { }, and valid more often than not
+        return values, None  # all of it is one { }, which is usually valid
     i = 0
     while i < len(lines):
         line = lines[i]
@@ -65,7 +65,7 @@ def _read(lines: list[str]) -> tuple[dict[str, Value], str | None]:
         below = i
         while below < len(lines) and (not lines[below].strip() or lines[below][0] in " \t" or _is_item(lines[below])):
             below += 1
-        if rest[:1] in ("[", "{"):  # inside of brackets, indentation does not count
+        if rest[:1] in ("[", "{"):  # inside brackets, indentation does not count
             still_open = _open_brackets(" ".join([rest, *lines[i:below]]))
             while below < len(lines) and still_open > 0 and not _key(lines[below]):
                 still_open += _open_brackets(lines[below])
@@ -118,7 +118,7 @@ def _open_brackets(text: str) -> int:
 
 
 def _split(inner: str) -> list[str]:
-    """Split at commas outside of quotes and brackets."""
+    """Split at commas outside quotes and brackets."""
     parts, depth, quote, start = list[str](), 0, "", 0
     for i, char in enumerate(inner):
         if quote:

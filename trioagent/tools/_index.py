@@ -1,12 +1,12 @@
-"""A memory's index, as a block's tools use it: which notes have a word, a name or a link, without looking at each.
+"""A memory's index, as a block's tools use it: which notes have a word, a name or a link, without reading each note.
 
-The host makes it, as parts: a large segment of all notes and smaller ones of those that changed later, each of which
-says which notes of the parts before it are out of date. With it comes the list of notes that have changed since. What
-the block itself changes is added to that list (:meth:`Index.changed`). Those notes are read whenever they matter, so an
-answer is what a look at every note would give. If nobody can tell what has changed (:meth:`Index.lose`), or the host
-has no index, the tools look at every note.
+The host makes it in parts: a large segment of all notes and smaller ones of notes that changed later. Each part
+lists the notes of earlier parts that are out of date. The host also passes the list of notes that have changed since.
+Notes that the block itself changes are added to that list (:meth:`Index.changed`). Those notes are read whenever they
+matter, so an answer is the same as a scan of every note would give. If nobody can tell what has changed
+(:meth:`Index.lose`), or the host has no index, the tools read every note.
 
-Its bytes are looked at when they are first asked for: a block that does not search pays nothing for them.
+Its bytes are read on first use: a block that does not search pays nothing for them.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from ._text import comparable, most_alike
 from .links import Names
 
 READ_BYTES = 1024 * 1024
-"""How much of a note is searched."""
+"""How much of each note is searched."""
 
 _NUMBER, _HEAD = Struct("=I"), Struct("=II")  # of a part: its checksum, and how many parts are before it
 
 
 class Part(NamedTuple):
-    """A segment, and which of its notes still are as it knows them."""
+    """A segment, and which of its notes are up to date."""
 
     segment: Segment
     live: int
@@ -40,7 +40,7 @@ class Index:
     """The index of one memory, if there is one.
 
     Attributes:
-        scanned: how many notes a tool had to look at, at most, for want of one or of a newer one.
+        scanned: the most notes that a tool had to read because there was no index or no newer one.
     """
 
     def __init__(self) -> None:
@@ -55,11 +55,11 @@ class Index:
         return self._data is not None
 
     def attach(self, data: memoryview, places: Sequence[Sequence[int]], changed: Iterable[str]) -> None:
-        """Begin to use what the host has.
+        """Start using the host's index.
 
         Args:
             data: all parts.
-            places: where in it each part begins, and its size.
+            places: the start and size of each part in it.
             changed: the notes that have changed since.
         """
         self._data, self._places = data, places
@@ -71,18 +71,18 @@ class Index:
             self._changed[path] = None
 
     def looked_at(self, notes: int) -> None:
-        """A tool had to look at so many notes one by one."""
+        """A tool had to read so many notes one by one."""
         self.scanned = max(self.scanned, notes)
 
     def lose(self) -> None:
-        """The block changes something, and there is no telling what."""
+        """The block changes something unknown, so the index can no longer be used."""
         self._data, self._parts = None, None
 
     def parts(self, disk: Disk, *, contents: bool) -> list[Part]:
         """All notes as they are now, each live in one part.
 
         Args:
-            contents: words and links are going to be asked for, not only names.
+            contents: words and links will be looked up, not only names.
         """
         known = self._known()
         live = [segment.everything for _, segment in known]
@@ -101,7 +101,7 @@ class Index:
         return found
 
     def other_forms(self, disk: Disk, path: str) -> list[str]:
-        """The paths of notes and their folders that are not *path*, but become it under NFC."""
+        """The paths of notes and their folders that are not *path*, but equal it under NFC."""
         parts = self.parts(disk, contents=False)
         return [each for segment, live in parts for each in segment.other_forms(path, live)]
 
@@ -139,10 +139,10 @@ class Index:
 
 
 def _read_part(data: memoryview) -> tuple[list[int], Segment]:
-    """What a part says of those before it, and its own notes.
+    """A part's list of outdated notes in earlier parts, and its own segment.
 
     Raises:
-        DamagedError, struct.error: it is no part.
+        DamagedError, struct.error: it is not a part.
     """
     checksum, count = _HEAD.unpack_from(data)
     start, at = _NUMBER.size, _HEAD.size + _NUMBER.size * count
@@ -156,10 +156,10 @@ def _read_part(data: memoryview) -> tuple[list[int], Segment]:
 
 
 def check_part(data: memoryview) -> None:
-    """Check the bytes of a part before blocks are given them.
+    """Check the bytes of a part before blocks get them.
 
     Raises:
-        DamagedError, struct.error: they are not what :meth:`Index.renewed` made.
+        DamagedError, struct.error: they were not made by :meth:`Index.renewed`, or are damaged.
     """
     _read_part(data)[1].check()
 
@@ -169,7 +169,7 @@ def _numbers(segment: Segment, paths: Iterable[str]) -> Iterator[int]:
 
 
 class IndexedNames(Names):
-    """The notes by name, of an index."""
+    """The notes by name, from an index."""
 
     def __init__(self, parts: list[Part]) -> None:
         self._parts = parts

@@ -1,4 +1,4 @@
-"""The names of a memory's notes, listed when first asked for, and again only when a folder has changed since."""
+"""The names of a memory's notes, listed on first use, and again only if a folder has changed since."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ._index import Index, IndexedNames
 from .links import Names, NoteIndex
 
 _CLOCK_STEP = 20_000_000
-"""Nanoseconds: a folder changed so shortly before it was listed may have changed again with the same time stamp."""
+"""Nanoseconds: a folder changed so shortly before it was listed may have changed again with the same timestamp."""
 
 
 class Listing:

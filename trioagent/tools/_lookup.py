@@ -1,8 +1,8 @@
-"""Finds what lies at a path, whatever form its names have on the disk, and where something new goes.
+"""Finds the note at a path, whatever form its names have on the disk, and the place of a new one.
 
-Reading and writing both ask here, so that a note is never written beside the one that would be read. A name is looked
-for as it was asked for, then in the other forms that are equal to it under NFC, for files and for folders. Where the
-file system does not tell upper case from lower, the name it keeps is what counts.
+Reading and writing both use it, so that a note is never written beside the one that would be read. A name is looked up
+as given, then in the other forms that are equal to it under NFC, for files and for folders. If the
+file system ignores case, the name as stored counts.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from ._results import Refused
 
 
 class Lookup:
-    """Looks names up in one memory. It costs the same whatever the memory's size, as long as there is an index."""
+    """Looks names up in one memory. With an index its cost does not depend on the memory's size."""
 
     def __init__(self, disk: Disk, index: Index) -> None:
         self._disk, self._index = disk, index
 
     def find(self, path: str) -> tuple[str, Kind]:
-        """What is at *path*, with the path that the disk has for it; *path* itself and ``""`` if nothing is."""
+        """The entry at *path*, with its path as stored on the disk; *path* itself and ``""`` if there is none."""
         found = self._disk.locate(path)
         if not found[1] and len(usual_forms(path)) > 1:
             return self._in_other_form("", path.split("/")) or found
         return found
 
     def note(self, path: str) -> tuple[str, Kind]:
-        """The file that *path* means in any spelling, or a link or device in its place; ``""`` if there is none."""
+        """The file that *path* names in any spelling, or a link or device in its place; ``""`` if there is none."""
         for name in spellings(path):
             found = self.find(name)
             if found[1] in ("file", "other"):
@@ -38,7 +38,7 @@ class Lookup:
         return self.said_twice(path) or (path, "")
 
     def said_twice(self, path: str) -> tuple[str, Kind] | None:
-        """The note ``a/b.md`` for ``a/a/b.md``, where no folder ``a/a`` is: a block joined ``a`` and a listed path."""
+        """The note ``a/b.md`` for ``a/a/b.md``, if no folder ``a/a`` exists: a block joined ``a`` and a listed path."""
         parts = tidy(path).split("/")
         for size in range(1, (len(parts) + 1) // 2):
             if parts[:size] == parts[size : 2 * size] and self.folder("/".join(parts[: 2 * size])) is None:
@@ -60,7 +60,7 @@ class Lookup:
         """Where a note called *path* is written: over the one that would be read, or to a new one.
 
         Raises:
-            Refused: something else is in the way, or it would be a new note with a name that it had better not have.
+            Refused: something else is in the way, or it would be a new note with a name that is not allowed.
         """
         found, kind = self.note(path)
         if kind == "file":
@@ -83,7 +83,7 @@ class Lookup:
         return new
 
     def for_folder(self, path: str) -> str:
-        """The folder that *path* means, or where a new one goes. Refuses like :meth:`for_note`."""
+        """The folder that *path* names, or the place of a new one. Refuses like :meth:`for_note`."""
         found = self.folder(path)
         if found is not None:
             return found
@@ -115,7 +115,7 @@ class Lookup:
         return None
 
     def _forms(self, start: str, name: str) -> Iterator[str]:
-        """The forms of *name* that the folder *start* may have."""
+        """The forms of *name* that may exist in the folder *start*."""
         usual = usual_forms(name)
         yield from usual
         if not has_rare_forms(name):

@@ -23,20 +23,20 @@ _COMMENT = re.compile("%%|<!--")
 _NOT_NEWLINE = re.compile(r"[^\n]")
 _HEADING = re.compile(r" {0,3}#{1,6}(?:[ \t]|\Z)")
 _FAR = 500
-"""Characters: a link's address is no longer, nor a table's second line, nor what of a heading is compared as shown."""
+"""Characters: the longest link address, second line of a table, and part of a heading that is compared as rendered."""
 _NEEDS_BLOCKS = re.compile(r"```|~~~|^ {1,3}#|(?<=[^\n])\n {0,3}(?:=+|-+)[ \t]*$|%%|<!--", re.MULTILINE)
-"""What makes a line's meaning depend on the lines before it, as far as headings go."""
+"""Lines that make the meaning of later lines depend on them, as far as headings are concerned."""
 _STRIPPED = re.compile(r"[!\"#$%&()*+,.:;<=>?@^`{|}~/\[\]\\]")
 _ITEM = re.compile(r"([ \t>]*)(?:[-*+]|\d{1,9}[.)])(?:[ \t]|\Z)")
 _BLOCK_ID = re.compile(r"(?:^|(?<=\s))\^([A-Za-z0-9_-]+)[ \t]*\Z")
 _SHOWN_AS = (
-    (re.compile(r"!?\[\[[^\[\]\n]*\|([^\[\]\n|]*)\]\]"), r"\1"),  # a link with words of its own
+    (re.compile(r"!?\[\[[^\[\]\n]*\|([^\[\]\n|]*)\]\]"), r"\1"),  # a link with an alias
     (re.compile(r"!?\[\[([^\[\]\n]*)\]\]"), r"\1"),
     (re.compile(r"!?\[([^\[\]\n]*)\]\([^()\n]*(?:\([^()\n]*\)[^()\n]*)*\)"), r"\1"),
     (re.compile(r"</?[A-Za-z][^<>\n]*>"), ""),
     (re.compile(r"(?<![^\W_])(_{1,3})(?=\S)([^_\n]*[^_\s])\1(?![^\W_])"), r"\2"),
 )
-"""Markup in a heading, and what of it is seen."""
+"""Markup in a heading, and its visible part."""
 
 
 class Heading(NamedTuple):
@@ -86,7 +86,7 @@ def _code_in(text: str) -> list[tuple[int, int]]:
 
 
 def _spans_in_lines(text: str) -> list[tuple[int, int]] | None:
-    """The code spans of a text with single backticks only, if each ends in its line, whatever block that is in."""
+    """The code spans of a text with single backticks only, if each ends in its line, in whichever block."""
     spans: list[tuple[int, int]] = []
     start = text.find("`")
     while start >= 0:
@@ -131,7 +131,7 @@ def _is_in_link(text: str, start: int, end: int) -> bool:
 
 
 def _has_indented_link(text: str) -> bool:
-    """Whether a link stands in a line that is indented as code is."""
+    """Whether a link is in a line that is indented like code."""
     at = 0
     while link := _LINK_START.search(text, at):
         start = text.rfind("\n", at, link.start()) + 1 or at
@@ -145,7 +145,7 @@ def _has_indented_link(text: str) -> bool:
 
 
 def is_escaped(text: str, at: int) -> bool:
-    """Whether an odd number of backslashes stands before *at*."""
+    """Whether an odd number of backslashes precedes *at*."""
     start = at
     while start > 0 and text[start - 1] == "\\":
         start -= 1
@@ -173,7 +173,7 @@ def _without_comments(text: str) -> str:
         closer = closers.get(match[0])
         end = text.find(closer, match.end()) if closer else -1
         if end < 0:
-            closers.pop(match[0], None)  # none of this kind is closed from here on
+            closers.pop(match[0], None)  # no comment of this kind is closed from here on
             at = match.end()
             continue
         at = end + len(closer or "")
@@ -203,12 +203,12 @@ def headings(text: str) -> list[Heading]:
 
 
 def comparable(heading: str) -> str:
-    """A heading's text as links are compared with it: no case, no markup, single blanks, one form of each accent."""
+    """A heading's text normalised for comparison: no case, no markup, single blanks, one form of each accent."""
     return nfc(" ".join(_STRIPPED.sub(" ", heading).split())).casefold()
 
 
 def as_shown(heading: str) -> str:
-    """A heading's text as a reader sees it: links by their words, without emphasis and tags."""
+    """A heading's text as rendered: links by their alias, without emphasis and tags."""
     heading = heading[:_FAR]
     for markup, words in _SHOWN_AS:
         heading = markup.sub(words, heading)
@@ -218,8 +218,8 @@ def as_shown(heading: str) -> str:
 def section(text: str, heading: str) -> str | None:
     """The section under *heading*, with the heading, or None.
 
-    ``A#B`` means the heading B somewhere under A. Headings are compared without case and punctuation; if none is equal
-    so, by letters and digits only, which finds ``#my-heading`` as well; both as written and as shown.
+    ``A#B`` means the heading B somewhere under A. Headings are compared without case and punctuation; if none matches,
+    by letters and digits only, which finds ``#my-heading`` as well; both as written and as rendered.
     """
     wanted = [part for part in heading.split("#") if part.strip()]
     if not wanted:
@@ -257,7 +257,7 @@ def _find_nested(found: list[Heading], names: list[str], wanted: list[str]) -> i
 
 
 def block_text(text: str, block_id: str) -> str | None:
-    """The block that carries ``^block_id`` (without regard to case), without the mark, or None."""
+    """The block that has the mark ``^block_id`` (ignoring case), without the mark, or None."""
     wanted = block_id.strip().lstrip("^").casefold()
     if f"^{wanted}" not in text.casefold():
         return None

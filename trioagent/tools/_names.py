@@ -1,7 +1,7 @@
-"""Names of notes: which spellings mean the same one, and what a new one may be called. Pure text: no file is touched.
+"""Names of notes: which spellings are the same name, and what a new note may be called. Pure: no file is touched.
 
 A note may be named without its ``.md``. Names that are equal under Unicode's NFC are one name, whichever form the file
-system keeps (macOS writes NFD). A suffix that is no known file type is part of a note's name: ``Vue.js`` is the note
+system stores (macOS stores NFD). A suffix that is no known file type is part of a note's name: ``Vue.js`` is the note
 ``Vue.js.md``.
 """
 
@@ -16,7 +16,7 @@ from ._paths import relative
 from ._results import Refused
 
 TEXT_SUFFIXES = frozenset((".md", ".txt", ".csv", ".tsv", ".json", ".canvas", ".base", ".bib"))
-"""Text files that keep their suffix; everything else that is written as text is a note and gets ``.md``."""
+"""Suffixes of text files that are kept; all other text files are notes and get ``.md``."""
 
 ATTACHMENT_SUFFIXES = frozenset(
     (
@@ -51,7 +51,7 @@ def is_attachment(path: str) -> bool:
 
 
 def is_text(path: str, data: bytes) -> bool:
-    """Whether a file, given its beginning, is shown as text and searched: no attachment, no unknown binary file."""
+    """Whether a file, given its first bytes, is shown as text and searched: no attachment, no unknown binary file."""
     if path.endswith(".md"):
         return True  # most files are notes
     suffix = suffix_of(path)
@@ -65,7 +65,7 @@ def as_searched(files: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes
 
 
 def has_sections(path: str) -> bool:
-    """Whether ``#`` in a link to a file names a heading or block of it, rather than a page, time, size or view."""
+    """Whether ``#`` in a link to a file names a heading or block of it, not a page, time, size or view."""
     suffix = suffix_of(path)
     return suffix in (".md", ".txt") or not (suffix in TEXT_SUFFIXES or suffix in ATTACHMENT_SUFFIXES)
 
@@ -81,7 +81,7 @@ def nfc(name: str) -> str:
 
 
 def usual_forms(name: str) -> list[str]:
-    """*name* and the texts equal to it under NFC that file systems and keyboards make, itself first."""
+    """*name* and the equal texts under NFC that file systems and keyboards produce, itself first."""
     if not name.isascii():
         return list(dict.fromkeys((name, normalize("NFC", name), normalize("NFD", name))))
     if _SAME_UNDER_NFC.keys().isdisjoint(name):
@@ -91,7 +91,7 @@ def usual_forms(name: str) -> list[str]:
 
 
 def has_rare_forms(name: str) -> bool:
-    """Whether texts other than the usual forms are equal to *name*: it has several accents, which may be mixed."""
+    """Whether texts other than the usual forms are equal to *name*: with several accents, forms may be mixed."""
     return not name.isascii() and sum(1 for char in normalize("NFD", name) if combining(char)) > 1
 
 
@@ -101,7 +101,7 @@ def tidy(path: str) -> str:
 
 
 def spellings(path: str) -> list[str]:
-    """The names an existing note may have that was asked for as *path*, the likeliest first."""
+    """The names that an existing note requested as *path* may have, the likeliest first."""
     plain = list(dict.fromkeys((path, tidy(path))))
     with_md = [f"{each}.md" for each in plain if not each.endswith(".md")]
     lower_md = [f"{without_md(each)}.md" for each in plain if suffix_of(each) == ".md"]
@@ -109,7 +109,7 @@ def spellings(path: str) -> list[str]:
 
 
 def for_new_note(path: str) -> str:
-    """What a new note is called that was asked for as *path*: ``.md`` is its suffix, unless it has a known one."""
+    """The name of a new note requested as *path*: it gets ``.md``, unless it has a known suffix."""
     suffix = suffix_of(path)
     if suffix == ".md":
         return f"{without_md(path)}.md"
@@ -117,10 +117,10 @@ def for_new_note(path: str) -> str:
 
 
 def check_new_names(asked: str, folder: str, names: str, *, is_note: bool) -> None:
-    """Refuse names that links cannot have or that other systems do not keep, with a better one.
+    """Refuse names that links cannot contain or that other systems cannot store, and suggest a better one.
 
     Args:
-        asked: the whole path, as it was asked for.
+        asked: the whole path, as requested.
         folder: the part of it that exists, ``""`` or with a ``/`` at its end.
         names: the rest, which is new.
         is_note: whether the last of *names* is a note's.
@@ -139,7 +139,7 @@ def check_new_names(asked: str, folder: str, names: str, *, is_note: bool) -> No
 
 
 def new_name_problem(name: str, *, is_note: bool) -> str:
-    """What `check_new_names` has against the name of a new note or folder; ``""`` if nothing."""
+    """The reason of `check_new_names` to refuse the name of a new note or folder; ``""`` if it is allowed."""
     try:
         check_new_names(name, "", name, is_note=is_note)
     except Refused as refusal:

@@ -1,7 +1,7 @@
-"""Paths as a model writes them, made into paths relative to the memory. Pure text: no file is touched here.
+"""Paths as a model writes them, converted to paths relative to the memory. Pure: no file is touched.
 
 A path is relative to the memory and ``/``-separated; a leading ``/`` or ``./`` means the memory's own folder; ``..``
-works as long as it stays inside. Which spellings mean the same note is decided in :mod:`._names`.
+works as long as it stays inside. Which spellings name the same note is decided in :mod:`._names`.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from ._results import Refused, ToolError
 from ._text import encode
 
 MAX_DEPTH = 64
-"""Folders in a path; a memory allows fewer, this only keeps loops short."""
+"""Folders in a path; a memory allows fewer, this only bounds loops."""
 
 RESERVED = ".trioagent"
 """The host's own folder in a memory: staged notes, the commit record, receipts, the history.
 
-Tools neither show nor touch it, and it is there only while one of them is.
+Tools neither show nor touch it, and it exists only while it contains one of these.
 """
 
 
 def is_reserved(name: str) -> bool:
-    """Is this name, in the memory's own folder, the host's, or one that begins with that, in any spelling?
+    """Whether this name, in the memory's own folder, is the host's, or begins with the host's, in any spelling.
 
-    File systems take names for one another that differ in case, in characters that nobody sees, in their Unicode form,
+    File systems may treat names as equal that differ in case, in invisible characters or in their Unicode form,
     and FAT has short names.
     """
     if name.isascii():
@@ -37,7 +37,7 @@ def is_reserved(name: str) -> bool:
 
 def as_text(value: object, name: str, example: str) -> str:
     """*value* as text, or a refusal that names the argument."""
-    if type(value) is str:  # at once, for what an abstract class looks up
+    if type(value) is str:  # before the slower check that also accepts other kinds of text
         return value
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
@@ -65,7 +65,7 @@ def as_bytes(text: str, name: str) -> bytes:
 
 
 def relative(value: object, name: str = "file_path") -> str:
-    """The normalised path, ``""`` for the memory's own folder; blanks and backslashes are kept as they are."""
+    """The normalised path, ``""`` for the memory's own folder; blanks and backslashes are kept."""
     path = as_text(value, name, "entities/ada.md")
     if "\0" in path:
         raise Refused(f"{name} {path[:100]!r} has a NUL character in it; leave that out")

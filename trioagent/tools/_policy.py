@@ -18,12 +18,12 @@ _DOTS = (".", "\u2024", "\ufe52", "\uff0e")
 class AccessRules(NamedTuple):
     """What a block may touch.
 
-    A list of globs admits a path that matches one of them, and none of those in it that begin with ``!``; a list of
+    A list of globs admits a path that matches one of them and no glob that begins with ``!``; a list of
     such exceptions alone admits all others. ``*`` and ``?`` stay within a folder, ``**`` crosses folders.
 
     Attributes:
-        readable: lists of globs, each of which has to admit a note that is shown; none for all notes.
-        writable: globs that have to admit a note that is written.
+        readable: lists of globs, each of which must admit a note that is shown; none for all notes.
+        writable: globs that must admit a note that is written.
         suffixes: of the files that may be written, in lower case with their dot.
         read_only: nothing may be written.
     """
@@ -34,7 +34,7 @@ class AccessRules(NamedTuple):
     read_only: bool = False
 
     def as_data(self) -> dict[str, Any]:
-        """The same as JSON has it; see :meth:`from_data`."""
+        """The rules as JSON values; see :meth:`from_data`."""
         return {**self._asdict(), "suffixes": sorted(self.suffixes)}
 
     @classmethod
@@ -49,16 +49,16 @@ DEFAULT_RULES = AccessRules()
 
 
 class Access:
-    """The rules for a block, which a process that is made ahead learns when its block comes."""
+    """The rules for a block, which a process that was started ahead gets when its block arrives."""
 
     def __init__(self) -> None:
         self.rules = DEFAULT_RULES
 
 
 def hidden_part(path: str) -> str:
-    """The first name in *path* that begins with a dot, or that some file system takes for one that does; else ``""``.
+    """The first name in *path* that begins with a dot, or with a character that counts as one; else ``""``.
 
-    macOS ignores characters that nobody sees; other dots look the same to a person.
+    macOS ignores invisible characters; other dots look the same to a person.
     """
     if path.isascii() and path[:1] != "." and "/." not in path:
         return ""
@@ -66,13 +66,13 @@ def hidden_part(path: str) -> str:
 
 
 def is_shown(path: str, rules: AccessRules, *, is_folder: bool = False) -> bool:
-    """Whether a note may be read, or whether a folder may hold one that may. Hidden names: see `hidden_part`."""
+    """Whether a note may be read, or whether a folder may contain one that may. Hidden names: see `hidden_part`."""
     decide = _may_hold if is_folder else admits
     return all(decide(globs, path) for globs in rules.readable)
 
 
 def read_problem(path: str, rules: AccessRules, *, is_folder: bool = False) -> str:
-    """Why nothing of this name is shown, whether it is there or not; ``""`` if it would be."""
+    """Why no note of this name is shown, whether it exists or not; ``""`` if it would be."""
     hidden = hidden_part(path)
     if hidden:
         return f"{hidden!r} is a hidden name (it begins with a dot), and those are not part of the notes"
@@ -133,9 +133,9 @@ def _split(globs: tuple[str, ...]) -> tuple[list[str], list[str]]:
 
 
 def _excluded(unwanted: list[str], path: str, *, below: bool = False) -> bool:
-    """Whether an exception matches *path*, in any case: what is kept from an agent must not depend on a spelling.
+    """Whether an exception matches *path*, in any case: protection must not depend on a spelling.
 
-    *below*: or one of the folders above it.
+    *below*: or a folder above it.
     """
     if not unwanted:
         return False

@@ -1,4 +1,4 @@
-"""What tools answer when they cannot do what was asked: texts that tell a model what to do next, never exceptions."""
+"""Errors of tools: texts that tell a model what to do next, never exceptions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ToolError(str):
         return False
 
     def __eq__(self, other: object) -> bool:
-        """Also equal to False: memory-agent models were taught tools that answer with that."""
+        """Also equal to False, which tools of memory-agent models' training returned on failure."""
         return other is False or str.__eq__(self, other)
 
     def __ne__(self, other: object) -> bool:
@@ -42,10 +42,10 @@ class ToolError(str):
 
 
 class PathList(list[str]):
-    """Paths of notes, as a list that also answers as a text: the tree that other versions of ``list_files`` return.
+    """Paths of notes, as a list that also behaves as a text: the tree that other versions of ``list_files`` return.
 
-    Memory-agent models were trained on either: ``for path in files`` and ``files.split("\\n")`` both work. What a list
-    and a text both have (``len``, ``[...]``, ``count``, ``index``) is the list's.
+    Memory-agent models were trained on either: ``for path in files`` and ``files.split("\\n")`` both work. Operations
+    that both a list and a text have (``len``, ``[...]``, ``count``, ``index``) are the list's.
     """
 
     __slots__ = ()
@@ -56,12 +56,12 @@ class PathList(list[str]):
         return tree(self)
 
     def __contains__(self, item: object) -> bool:
-        """Whether a path is in the list, or is how one of its paths ends; whether any other text is in the tree."""
+        """Whether a path is in the list, or is the end of one of its paths; whether any other text is in the tree."""
         if list.__contains__(self, item):
             return True
         if not isinstance(item, str) or not item:
             return False
-        if item.endswith(".md"):  # "new.md" is not meant by "renew.md"
+        if item.endswith(".md"):  # "new.md" must not match "renew.md"
             return any(path.endswith(f"/{item}") for path in self)
         return item in self.text
 
@@ -98,10 +98,10 @@ def tree(paths: Iterable[str]) -> str:
 
 
 class NoResults(PathList):
-    """An empty list that says why: what a list-returning tool answers when it fails.
+    """An empty list with an error: the result of a failed tool that returns a list.
 
-    Loops over it do nothing, and its ``repr`` (what a model is shown) ends with the text in ``error``, which is what it
-    is as a text.
+    Loops over it do nothing, and its ``repr`` (which a model is shown) ends with the text in ``error``, which is also
+    its value as a text.
     """
 
     __slots__ = ("error",)
@@ -122,13 +122,13 @@ class NoResults(PathList):
 
 
 class Refused(Exception):
-    """Internal: a tool cannot go on; ``str()`` is the text for the model, without the leading ``Error:``."""
+    """Internal: a tool cannot continue; ``str()`` is the text for the model, without the leading ``Error:``."""
 
 
 class Quiet:
-    """Counts how many tools are at work; while ``depth`` is above 0, files are opened by tools, not by the block.
+    """Counts how many tools are running; while ``depth`` is above 0, files are opened by tools, not by the block.
 
-    Tools record what they show themselves, so an audit hook that notes a block's own reads skips these opens.
+    Tools record the notes that they show themselves, so the audit hook that records a block's own reads skips these.
     """
 
     __slots__ = ("depth",)
@@ -164,7 +164,7 @@ _BROKEN = (ArithmeticError, AssertionError, LookupError, MemoryError, TypeError,
 
 
 def tool(failure: Callable[[str], E]) -> Callable[[Callable[Concatenate[S, P], R]], Callable[Concatenate[S, P], R | E]]:
-    """Make a method a tool: quiet while it works, and *failure* of the text instead of an exception."""
+    """Make a method a tool: quiet while it runs, and *failure* of the text instead of an exception."""
 
     def decorate(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R | E]:
         @wraps(method)
@@ -177,7 +177,7 @@ def tool(failure: Callable[[str], E]) -> Callable[[Callable[Concatenate[S, P], R
             except OSError as error:
                 problem = explain(error)
             except _BROKEN:
-                # The index is no index: the block goes without, and its tools look at every note.
+                # The index is damaged: the block works without it, and its tools read every note.
                 index = getattr(self, "_index", None)
                 if index is None or not index.usable:
                     raise

@@ -1,21 +1,21 @@
-"""What a block sees of the notes: what its changes are judged against when they are to be committed."""
+"""The notes that a block sees, which its changes are checked against at the commit."""
 
 from __future__ import annotations
 
 from ._version import Version
 
 MAX_SEEN = 4096
-"""Notes of one block; beyond that its record is not complete."""
+"""Notes of one block; beyond that its record is incomplete."""
 
 
 class SeenLog:
-    """The version of each note that a block reads, and of each that it changes as it was before.
+    """The version of each note that a block reads, and the old version of each that it changes.
 
-    What the block changed itself it does not read any more: that is its own.
+    Reads of notes that the block has changed itself are not recorded.
 
     Attributes:
-        reads: path to version; None where the block looked for a note in vain.
-        replaced: path to the version before the first change; None where there was no note.
+        reads: path to version; None if the note did not exist.
+        replaced: path to the version before the first change; None if the note did not exist.
         complete: everything that the block changed is in *replaced*.
     """
 
@@ -25,7 +25,7 @@ class SeenLog:
         self.complete: bool = True
 
     def knows(self, path: str) -> bool:
-        """Whether nothing that happens to the note from here on would be recorded."""
+        """Whether nothing more about the note will be recorded."""
         return path in self.replaced or path in self.reads
 
     def read(self, path: str, version: Version | None) -> None:
@@ -34,7 +34,7 @@ class SeenLog:
             self.reads[path] = version
 
     def change(self, path: str, version: Version | None) -> None:
-        """The block is about to change a note that is in this *version* now; what it has read of it counts more."""
+        """The block is about to change a note that is in this *version* now; an earlier read takes precedence."""
         if path in self.replaced:
             return
         if not path or len(self.replaced) >= MAX_SEEN:
@@ -43,7 +43,7 @@ class SeenLog:
         self.replaced[path] = self.reads.get(path, version)
 
     def clear(self) -> None:
-        """Begin anew."""
+        """Start again."""
         self.reads.clear()
         self.replaced.clear()
         self.complete = True

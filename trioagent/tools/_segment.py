@@ -1,7 +1,7 @@
-"""What an index knows of some notes: their paths, words, names and links, each as a table of sets of notes.
+"""A segment of an index: paths, words, names and links of some notes, each as a table of sets of notes.
 
-A note's number is its path's place among the paths in order. A segment never changes; a note that has changed since is
-left out of what is asked, and known from a later segment (see :mod:`._index`).
+A note's number is the position of its path among the sorted paths. A segment never changes; a note that has changed
+since is left out of queries, and is in a later segment (see :mod:`._index`).
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ _TABLES = (
     "whole_sizes",
     "forms",  # NFC of a path or a folder's path, "//", that path, if the two differ: notes
 )
-_HEAD = Struct(f"={2 * len(_TABLES) + 2}I")  # where each begins and the last one ends, their checksums, and of these
+_HEAD = Struct(f"={2 * len(_TABLES) + 2}I")  # start of each table and end of the last, their checksums, and its own
 
 
 class DamagedError(ValueError):
-    """The bytes are not those that were made."""
+    """The bytes are damaged."""
 
     def __init__(self, what: str) -> None:
         super().__init__(what)
@@ -60,7 +60,7 @@ def pack_notes(notes: Iterable[tuple[str, bytes | None]]) -> bytes:
     """The bytes of a segment.
 
     Args:
-        notes: path and content; None if the content could not be read, or is not going to be asked for.
+        notes: path and content; None if the content could not be read, or will not be looked up.
     """
     contents = dict(notes)
     entries: list[dict[str, array[int]]] = [{} for _ in _TABLES]
@@ -79,7 +79,7 @@ def pack_notes(notes: Iterable[tuple[str, bytes | None]]) -> bytes:
         _book_likeness(whole_pairs, whole_sizes, path.removesuffix(".md"), number)
         data = contents[path]
         if data is not None and not is_text(path, data):
-            data = b""  # it is found by its name only
+            data = b""  # found only by its name
         if data is not None:
             _book(readable, [""], number)
             _book(words, set(words_of(fold_bytes(data))), number)
@@ -120,10 +120,10 @@ def _book_likeness(pairs: dict[str, array[int]], sizes: dict[str, array[int]], n
 class Segment:
     """Looks things up in a segment's bytes.
 
-    Each table is checked when it is first asked for: a block pays for those that it uses.
+    Each table is checked on first use, so a block pays only for those that it uses.
 
     Raises:
-        DamagedError: from every method, and at once if it is the head.
+        DamagedError: from every method, and from the constructor if it is the head.
     """
 
     def __init__(self, data: memoryview) -> None:
@@ -150,7 +150,7 @@ class Segment:
         return table
 
     def check(self) -> None:
-        """Check all of it."""
+        """Check all tables."""
         for name in _TABLES:
             self._table(name)
 
@@ -190,7 +190,7 @@ class Segment:
         return self._table("paths").place(path)
 
     def other_forms(self, path: str, among: int) -> Iterator[str]:
-        """The paths of a set of notes, or of their folders, that become *path* under NFC, and are not it."""
+        """The paths of a set of notes, or of their folders, that equal *path* under NFC but are not it."""
         start = f"{path}//"
         for key, members in self._table("forms").entries_beginning(start):
             if members & among:
@@ -221,7 +221,7 @@ class Segment:
 
 
 def _counted(sets: Iterable[int]) -> dict[int, int]:
-    """For each number above 0, what is in exactly so many of the sets: added up bit by bit, all members at once."""
+    """For each number above 0, the members of exactly so many of the sets: added bit by bit, all members at once."""
     sums: list[int] = []  # the sums' binary digits, lowest first, each as the set of members that have it
     for carry in sets:
         for place, digit in enumerate(sums):

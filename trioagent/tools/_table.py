@@ -1,8 +1,8 @@
-"""Sets of numbered notes by key, as bytes that are looked things up in as they are, without being parsed first.
+"""Sets of numbered notes by key, as bytes that are searched directly, without being parsed first.
 
 A table is keys in order, each with a set of numbers below *count*. Such a set is a Python integer with one bit for each
 note, so that "and", "or" and counting cost microseconds for 10,000 notes. In the bytes it is that integer, or a list of
-numbers where this is shorter::
+numbers if this is shorter::
 
     keys, count                 two numbers
     where each key begins       keys + 1 numbers
@@ -26,7 +26,7 @@ assert array("I").itemsize == _NUMBER
 
 
 def encode_key(text: str) -> bytes:
-    """Any text that a path or a word can be. The order of the bytes is that of the texts."""
+    """Encode a path or word. The order of the bytes is that of the texts."""
     return text.encode("utf-8", "surrogatepass")
 
 
@@ -53,7 +53,7 @@ def numbers_in(members: int) -> Iterator[int]:
     """The numbers in a set, ascending; the first ones of a large set cost little."""
     base = 0
     while members:
-        part = members & 0xFFFFFFFFFFFFFFFF  # small numbers are quicker to take apart than one large one
+        part = members & 0xFFFFFFFFFFFFFFFF  # small integers are faster to process than one large one
         while part:
             lowest = part & -part
             yield base + lowest.bit_length() - 1
@@ -98,7 +98,7 @@ class Table:
         return map(self.key, range(len(self)))
 
     def place(self, key: str) -> int | None:
-        """Where a key is among the others, or None."""
+        """The position of a key among the others, or None."""
         wanted = encode_key(key)
         at = bisect_left(range(len(self)), wanted, key=self._bytes)
         return at if at < len(self) and self._bytes(at) == wanted else None
@@ -130,7 +130,7 @@ class Table:
         return range(first, last)
 
     def containing(self, part: str) -> int:
-        """The numbers in the sets of all keys that have *part*, which is not empty, anywhere in them."""
+        """The numbers in the sets of all keys that contain *part*, which is not empty."""
         if self._all_keys is None:
             self._all_keys = bytes(self._keys)  # a memoryview has no find
         keys, starts, wanted = self._all_keys, self._key_starts, encode_key(part)

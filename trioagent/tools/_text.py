@@ -20,7 +20,8 @@ class NoteText:
     """A note's bytes, the text a model sees of them (``shown``), and edits to that text applied to the bytes.
 
     ``shown`` has ``\\n`` line ends, no byte order mark, and U+FFFD for each byte that is not UTF-8. An edit leaves all
-    of these as they are in the bytes it does not touch, and writes new lines with the note's own line end.
+    ``shown`` has ``\\n`` line ends, no byte order mark, and U+FFFD for each byte that is not UTF-8. An edit leaves all
+    of these unchanged in the bytes it does not touch, and writes new lines with the note's own line end.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -36,7 +37,7 @@ class NoteText:
     def splice(self, start: int, end: int, new: str) -> bytes:
         """The note's bytes with ``shown[start:end]`` replaced by *new*."""
         old, new = self.shown[start:end], new.replace("\r\n", "\n")
-        # Only what differs is replaced: undecodable bytes and odd line ends in the common part stay as they are.
+        # Only the difference is replaced: undecodable bytes and odd line ends in the common part stay unchanged.
         shortest = min(len(old), len(new))
         head = next((i for i in range(shortest) if old[i] != new[i]), shortest)
         left = shortest - head
@@ -64,15 +65,15 @@ def encode(text: str) -> bytes:
 
 
 def shown(raw: str) -> str:
-    """A raw line as a model sees it."""
+    """A raw line as shown to a model."""
     return raw if raw.isascii() else _ESCAPED.sub("\ufffd", raw)
 
 
 def fold(text: str) -> str:
-    """Without case and accents: equal for words that a reader takes for the same."""
+    """Without case and accents: equal for words that look the same to a reader."""
     if text.isascii():
         return text.lower()
-    for _ in range(2):  # taking a letter apart may bring a capital to light: Unicode's compatibility caseless match
+    for _ in range(2):  # decomposing a letter may reveal a capital: Unicode's compatibility caseless match
         text = unicodedata.normalize("NFKD", text.casefold())
     return unicodedata.normalize("NFC", _MARKS.sub("", text))
 
@@ -118,7 +119,7 @@ def nearest(wanted: str, names: Iterable[tuple[str, str]], limit: int = 3, cutof
 
 
 def comparable(text: str) -> str:
-    """What of a name is compared."""
+    """The part of a name that is compared."""
     return squash(text)[:_COMPARED]
 
 
@@ -128,7 +129,7 @@ def pairs_asked(target: str) -> set[str]:
 
 
 def roughly(shared: int, target: str, size: int) -> float:
-    """How alike *target* and a name of so many letters are that share so many pairs; less is more."""
+    """How alike *target* and a name of so many letters are that share so many pairs; lower is more alike."""
     return -shared / (len(target) + size)
 
 

@@ -1,14 +1,14 @@
 """The version of a note: a hash of its content, the same wherever it is taken.
 
-A sandboxed block takes it from what it has read, and a commit compares it with what lies in the memory: no clock, no
-time stamp and no inode takes part.
+A sandboxed block takes it of the content that it has read, and a commit compares it with the memory's content. Clocks,
+timestamps and inodes play no part.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from _blake2 import blake2b  # hashlib would load OpenSSL as well, and a child pays for each page at its fork
+from _blake2 import blake2b  # hashlib would load OpenSSL as well, whose pages each child's fork would copy
 
 Version = str
 
@@ -25,7 +25,7 @@ def version_of(data: bytes) -> Version:
 
 
 def version_of_open(fd: int) -> Version:
-    """The version of the file behind a descriptor that has just been opened."""
+    """The version of the file of a newly opened descriptor."""
     status = os.fstat(fd)
     if not stat.S_ISREG(status.st_mode):
         return "special"

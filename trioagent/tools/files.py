@@ -1,4 +1,4 @@
-"""The tools themselves: what a block calls to read and change the notes of one memory."""
+"""The tools: functions that a block calls to read and change the notes of one memory."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ _UPWARDS = re.compile(r"(?:\.{1,2}/)+")
 
 
 class NoteTools:
-    """The tools on one memory; :func:`make_tools` hands out its methods.
+    """The tools on one memory; :func:`make_tools` returns its methods.
 
     Args:
-        root: the memory's folder, ``/`` inside of a chroot; or what stands for a folder. Nothing outside of it can be
+        root: the memory's folder, ``/`` inside a chroot; or an object that acts as a folder. Nothing outside it can be
             reached.
-        seen: gets each note whose content, or absence, a tool shows to the block, and of each that it changes.
-        index: what may know where in the memory to look.
+        seen: records each note whose content, or absence, a tool shows to the block, and each that it changes.
+        index: may know where in the memory to search.
         access: what the block may touch.
     """
 
@@ -59,7 +59,7 @@ class NoteTools:
 
     @tool(ToolError)
     def read_file(self, file_path: str) -> str:
-        """The text of a note. Of one above 1 MB, the first part and a line that says so."""
+        """The text of a note. Of a note above 1 MB, the first part and a line that says so."""
         path = self._existing(file_path)
         text = self._show(path)
         if text is None:
@@ -88,7 +88,7 @@ class NoteTools:
     def list_files(self, dir_path: str | None = None) -> list[str]:
         """The paths of all notes, or of those in one folder and below it, sorted. Hidden ones are left out.
 
-        The list also answers as the text of a tree (see `PathList`).
+        The list also behaves as the text of a tree (see `PathList`).
         """
         path = relative(dir_path or "", "dir_path")
         folder = self._lookup.folder(path)
@@ -105,7 +105,7 @@ class NoteTools:
 
     @tool(ToolError)
     def get_size(self, path: str = "", *, file_or_dir_path: str = "") -> int:
-        """Bytes of a note, or of all in a folder and below it that are not hidden; of the memory without *path*.
+        """Bytes of a note, or of everything in and below a folder that is not hidden; of the memory without *path*.
 
         *file_or_dir_path* is the name for *path* that memory-agent models were trained on.
         """
@@ -120,7 +120,7 @@ class NoteTools:
 
     @tool(ToolError)
     def create_file(self, file_path: str, content: str = "") -> bool:
-        """Write a note whole, replacing one that exists; folders are made as needed, ``.md`` is added if left out."""
+        """Write a note, replacing an existing one; folders are made as needed, ``.md`` is added if missing."""
         path = relative(file_path)
         text = as_text(content, "content", "# Ada\n- city: Paris\n")
         self._write(self._lookup.for_note(path), text)
@@ -152,7 +152,7 @@ class NoteTools:
             hint = "" if old else f" ({path} is empty or does not exist: use only + lines, or create_file)"
             raise Refused(f"{path}: {misfit}{hint}") from None
         lines: list[tuple[str, str]] = [old[item] if isinstance(item, int) else (item, note.newline) for item in plan]
-        lines = [(text, end or note.newline) for text, end in lines]  # the old last line may not be last any more
+        lines = [(text, end or note.newline) for text, end in lines]  # the old last line may no longer be the last
         if ends_bare is None:
             ends_bare = bool(old) and not old[-1][1]
         if lines and ends_bare:
@@ -185,7 +185,7 @@ class NoteTools:
 
     @tool(ToolError)
     def go_to_link(self, link: str = "", *, link_string: str = "") -> str:
-        """The note that a link means, or the section or block of it that the link names.
+        """The note that a link refers to, or the section or block of it that the link names.
 
         *link_string* is the name for *link* that memory-agent models were trained on.
         """
@@ -202,7 +202,7 @@ class NoteTools:
 
     @tool(NoResults)
     def search(self, query: str, limit: int = 10) -> list[str]:
-        """The lines that fit *query* best, best first, each as ``path:line: text``."""
+        """The lines that match *query* best, best first, each as ``path:line: text``."""
         words = as_text(query, "query", "acme founded")
         most = min(as_count(limit, "limit"), MAX_HITS)
         asked = _search.Query(words)
@@ -237,19 +237,19 @@ class NoteTools:
 
     @tool(ToolError)
     def place_of(self, file_path: str) -> str:
-        """The path that a note called *file_path* is written to: that of the one there is, or of a new one."""
+        """The path that a note called *file_path* is written to: that of the existing note, or of a new one."""
         path = self._lookup.for_note(relative(file_path))
         self._check_writable(path)
         return path
 
     def renewed_index(self, keep: int) -> tuple[bytes, int]:
-        """A new part of the index, in place of all but the first *keep* ones, and how many notes it has."""
+        """A new part of the index, in place of all except the first *keep* ones, and how many notes it has."""
         return self._index.renewed(self._disk, keep)
 
-    # What the tools share
+    # Shared by the tools
 
     def _read(self, path: str, limit: int = MAX_BYTES) -> bytes:
-        """At most *limit* bytes of a note, which the block has then read."""
+        """At most *limit* bytes of a note, which is recorded as read by the block."""
         data = self._disk.read(path, limit)
         if not self._seen.knows(path):
             self._seen.read(path, version_of(data) if len(data) < limit else self._disk.version(path))
@@ -264,7 +264,7 @@ class NoteTools:
             self._seen.change(path, None)  # the version is known already
 
     def _find(self, path: str) -> str | None:
-        """The existing note that *path* names; if there is none, the block knows that now."""
+        """The existing note that *path* names; if there is none, that is recorded as seen."""
         found, kind = self._lookup.note(path)
         if kind == "file":
             return found
@@ -288,7 +288,7 @@ class NoteTools:
         raise Refused(self._missing(path))
 
     def _check_readable(self, path: str, *, is_folder: bool = False) -> None:
-        """Refuse a name that nothing is shown under, in words that do not tell whether something is there."""
+        """Refuse a name that is not shown, with a text that does not reveal whether it exists."""
         rules, names = self._access.rules, [path] if is_folder else spellings(path)
         if not any(hidden_part(name) or not is_shown(name, rules, is_folder=is_folder) for name in names):
             return
@@ -302,7 +302,7 @@ class NoteTools:
             raise Refused(f"{cut(path, 300)} cannot be changed: {problem}")
 
     def _saw_nothing(self, path: str) -> None:
-        """No note has any of the names that *path* may mean, and the block knows that now."""
+        """Record that no note has any of the names that *path* may mean."""
         for name in spellings(path):
             for form in dict.fromkeys((name, nfc(name))):
                 self._seen.read(form, None)
@@ -332,7 +332,7 @@ class NoteTools:
         self._listing.forget()
 
     def _attachment(self, path: str) -> str:
-        """What is said of a file instead of its content."""
+        """The text shown in place of an attachment's content."""
         return f"{path} is an attachment of {self._disk.size(path):,} bytes, which is not shown as text"
 
     def _read_text(self, path: str) -> bytes:
@@ -342,7 +342,7 @@ class NoteTools:
         return data
 
     def _show(self, path: str) -> str | None:
-        """A note's text for the block, which has then read it; None of what is not shown as text."""
+        """A note's text for the block, recorded as read; None for a file that is not shown as text."""
         data = self._read(path, SHOWN_BYTES + 1)
         if not is_text(path, data):
             return None
@@ -378,7 +378,7 @@ class NoteTools:
         return self._disk.contents(paths, READ_BYTES)
 
     def _resolve(self, link: Link) -> tuple[str, list[str]]:
-        """The note that a link means, and the others that it could mean."""
+        """The note that a link refers to, and the others that it could refer to."""
         target = link.target
         if not target.startswith(("./", "../")):
             plain = relative(target, "link")

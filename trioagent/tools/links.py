@@ -3,14 +3,14 @@
 ========================  =========================================================================================
 ``[[Note]]``              the note of that name; ``.md`` may be written; case and blanks around it do not count
 ``[[folder/Note]]``       a path, or the tail of one: ``[[b/Note]]`` finds ``a/b/Note.md``
-``[[Note|shown]]``        the same, shown with other words
+``[[Note|shown]]``        the same, with other text shown
 ``[[Note#Heading]]``      a section; ``[[Note#A#B]]`` the section B below A; ``[[#Heading]]`` in the same note
 ``[[Note#^id]]``          the paragraph or list item that ends with ``^id``
 ``![[Note]]``             an embedded note or picture
-``[shown](path.md)``      a markdown link, with ``%20`` or ``<...>`` for blanks; addresses of the web are no links here
+``[shown](path.md)``      a markdown link, with ``%20`` or ``<...>`` for blanks; web addresses do not count as links
 ========================  =========================================================================================
 
-A target is looked for as an exact path from the memory's folder, then in the folder of the note that has the link,
+A target is looked up as an exact path from the memory's folder, then in the folder of the note that has the link,
 then as the tail of any path: the one with the fewest folders, then the shortest, then the first by alphabet. ``/path``
 is exact only, ``./path`` and ``../path`` start at the note that has the link. Aliases in front matter never resolve.
 Links in code and comments do not count.
@@ -66,11 +66,11 @@ class Link(NamedTuple):
 
 
 class Resolution(NamedTuple):
-    """What a target means.
+    """The note that a target refers to.
 
     Attributes:
         path: the note, or None.
-        candidates: every note that the target could mean by its name, ``path`` first.
+        candidates: every note that the target could refer to by its name, ``path`` first.
         suggestions: if there is none, the notes with the most similar names.
     """
 
@@ -80,7 +80,7 @@ class Resolution(NamedTuple):
 
 
 def parse_link(inner: str, alias: str = "", embed: bool = False, line: int = 1) -> Link:
-    """The parts of ``Note#Heading|alias``, which is what stands between ``[[`` and ``]]``."""
+    """Parse ``Note#Heading|alias``, the text between ``[[`` and ``]]``."""
     address, *rest = _PIPE.split(inner, maxsplit=1)
     target, *parts = address.split("#")
     block = next((part.strip()[1:] for part in parts if part.strip().startswith("^")), "")
@@ -89,7 +89,7 @@ def parse_link(inner: str, alias: str = "", embed: bool = False, line: int = 1) 
 
 
 def parse_links(text: str) -> list[Link]:
-    """All links of a note in the order they stand in, without those in code and comments and those to the web."""
+    """All links of a note in order, without those in code and comments and those to the web."""
     if "[[" not in text and "](" not in text:
         return []
     masked = without_code(text)
@@ -107,7 +107,7 @@ def parse_links(text: str) -> list[Link]:
                 alias = match[2].strip()
                 link = parse_link(unquote(address).replace("|", "\0"), alias, match[1] == "!", line)
                 found.append((match.start(), link._replace(target=link.target.replace("\0", "|"))))
-                # A picture inside of a link's text is a link of its own.
+                # A picture inside a link's text is a link of its own.
                 for inner in _INLINE.finditer(match[2]):
                     inner_address = inner[4] if inner[3] is None else inner[3]
                     if not _SCHEME.match(inner_address) and not _WIKI.search(inner_address):
@@ -125,7 +125,7 @@ def read_link(text: str) -> Link:
 
 
 def unquote(address: str) -> str:
-    """``%20`` and the like decoded; what is not UTF-8 after that stays as it is."""
+    """``%20`` and so on decoded; sequences that are not UTF-8 after that are left unchanged."""
 
     def decode(match: re.Match[str]) -> str:
         try:
@@ -137,7 +137,7 @@ def unquote(address: str) -> str:
 
 
 def name_key(path: str) -> str:
-    """A path as it is compared: one form of each accent, no case, no ``.md``."""
+    """A path normalised for comparison: one form of each accent, no case, no ``.md``."""
     return nfc(path).casefold().removesuffix(".md")
 
 
@@ -169,10 +169,10 @@ class Names(ABC):
         """The paths whose file names without ``.md``, or *whole* paths without it, are most like *name*, best first."""
 
     def resolve(self, target: str, source: str = "", suggest: bool = True) -> Resolution:
-        """Find the note that *target* (a :class:`Link`'s) means in the note *source*.
+        """Find the note that *target* (a :class:`Link`'s) refers to in the note *source*.
 
         Args:
-            source: the note with the link; ``""`` means a link that stands nowhere, as if in the memory's folder.
+            source: the note with the link; ``""`` for a link in no note, as if in the memory's folder.
             suggest: look for similar names if there is no such note.
         """
         name = target.strip().replace("\\", "/")
@@ -261,11 +261,11 @@ class NoteIndex(Names):
 
 
 ANY_NAME = "/"
-"""Stands for a link whose note's name is not in the link, such as ``[[..]]``; no name has a slash."""
+"""The key of a link whose target does not contain the note's name, such as ``[[..]]``; no name has a slash."""
 
 
 def link_keys(target: str) -> set[str]:
-    """Under which keys the note's name is among :class:`Names`, whatever note a link's target means."""
+    """The keys under which the note's name is in :class:`Names`, whichever note a link's target refers to."""
     name = target.strip().replace("\\", "/").rstrip("/").rpartition("/")[2]
     if not target or "\0" in name:
         return set()

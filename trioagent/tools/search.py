@@ -1,12 +1,12 @@
-"""Full-text search: which lines of which notes fit a query best. Pure but for the notes it is handed.
+"""Full-text search: which lines of which notes match a query best. Pure: the notes are passed in.
 
 Words are compared without case, accents and common English endings; ``_`` separates words. A line scores by the query's
 words in it, rare words more (the idf of BM25, over notes and a little over lines), those in its label ("- **Label**:")
-more, then by those in the note's path, in the headings above it, in the lines beside it and elsewhere in the note. A
-line that asks scores less, or it would outrank its answer. A line with the query as a phrase comes before all others.
+more, then by those in the note's path, in the headings above it, in adjacent lines and elsewhere in the note. A
+line that is a question scores less, or it would outrank its answer. A line with the query as a phrase comes first.
 
-Which notes are worth a look at their lines is found out by going through all of them (:func:`scanned`), or from an
-index (:func:`indexed`), with the same outcome.
+The notes whose lines are scored are selected by a scan of all notes (:func:`scanned`), or from an
+index (:func:`indexed`), with the same result.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ._table import Table
 from ._text import NoteText, cut, fold, fold_bytes, words_of
 
 CONSIDERED = 60
-"""Notes whose lines are scored, at least five for each line asked for: those that promise most by their words alone."""
+"""Notes whose lines are scored, at least five for each requested line: those with the best rank by their words."""
 
 _HEADING = re.compile(r" {0,3}(#{1,6})\s")
 _LABEL = re.compile(r"\s*[-*+] \*\*(.+?)\*\*:")
@@ -38,9 +38,9 @@ _WHOLE, _PREFIX = 1.0, 0.4
 # Chosen on one half of LoCoMo and of memories with questions, measured on the other: `python -m benchmarks search`.
 _IN_PATH, _IN_HEADING, _IN_NOTE = 0.7, 0.6, 0.15
 _IN_LABEL = 0.3  # in the label of "- **Label**: value"
-_NEARBY = 0.5  # in the line before or after; not of a line with a label, which is a fact of its own
-_LINE_RARITY = 0.1  # how much of a word's worth is by the lines that have it, the rest by the notes
-_QUESTION = 0.8  # of a line that asks: it outranks its own answer else
+_NEARBY = 0.5  # in the line before or after; not for a line with a label, which is a fact of its own
+_LINE_RARITY = 0.1  # the share of a word's weight by the lines that have it, the rest by the notes
+_QUESTION = 0.8  # of a line that is a question: otherwise it outranks its own answer
 _PHRASE = 100.0
 _TEXT_CHARS = 300
 _MAX_WORDS = 50
@@ -64,7 +64,7 @@ def stem(word: str) -> str:
 
 
 def _part(stemmed: str) -> str:
-    """What every form of a word starts with ("cities" has no "city" in it, but "cit"), and its near relatives, too."""
+    """The common start of every form of a word ("cities" contains "cit", not "city"), and of close relatives."""
     if len(stemmed) >= 8 and stemmed.isascii():
         return stemmed[:-2]  # employer and employee, allergic and allergy
     return stemmed[:-1] if stemmed.endswith("y") and len(stemmed) > 3 else stemmed
@@ -87,7 +87,7 @@ class Query:
             self._numbers.setdefault(part, []).append(i)
 
     def hits(self, folded: str) -> dict[int, float]:
-        """The numbers of the words that are in a text, each with how well it fits."""
+        """The numbers of the words that are in a text, each with how well it matches."""
         found: dict[int, float] = {}
         if self._form is None:
             return found
@@ -107,19 +107,19 @@ class Query:
 
 
 class Candidates(NamedTuple):
-    """The notes to look at closely, and what each word of the query is worth."""
+    """The notes whose lines are to be scored, and the weight of each word of the query."""
 
     paths: list[str]
     weights: list[float]
 
 
 def considered(limit: int) -> int:
-    """How many notes are looked at closely for so many lines."""
+    """For how many notes lines are scored to find so many lines."""
     return max(CONSIDERED, 5 * limit)
 
 
 def scanned(notes: Iterable[tuple[str, bytes]], asked: Query, most: int) -> Candidates:
-    """What *notes*, path and content of every note, promise."""
+    """Select candidates by a scan of *notes*, the path and content of every note."""
     total, having = 0, [0] * len(asked.parts)
     found: list[tuple[str, int, int]] = []
     parts = [(1 << i, part, part.encode() if part.isascii() else None) for i, part in enumerate(asked.parts)]
@@ -154,7 +154,7 @@ def scanned(notes: Iterable[tuple[str, bytes]], asked: Query, most: int) -> Cand
 
 
 def indexed(parts: list[Part], asked: Query, most: int) -> Candidates:
-    """The same from an index: all notes that have the same words are weighed at once."""
+    """The same from an index: all notes that have the same words are ranked at once."""
     total, having = 0, [0] * len(asked.parts)
     classes: list[tuple[int, int, Part, int]] = []
     for part in parts:
@@ -193,7 +193,7 @@ def indexed(parts: list[Part], asked: Query, most: int) -> Candidates:
 
 
 def _has_word(text: AnyStr, part: AnyStr) -> bool:
-    """Does a word in a folded text begin with *part*?"""
+    """Whether a word in a folded text begins with *part*."""
     at = text.find(part)
     while at > 0 and text[at - 1 : at].isalnum():
         at = text.find(part, at + 1)
@@ -201,7 +201,7 @@ def _has_word(text: AnyStr, part: AnyStr) -> bool:
 
 
 def _having(words: Table, part: str) -> int:
-    """The notes with a word that begins with *part*, or has it anywhere in a script without blanks between words."""
+    """The notes with a word that begins with *part*, or contains it in a script without blanks between words."""
     return words.beginning(part) if part.isascii() else words.containing(part)
 
 
@@ -210,7 +210,7 @@ def _weights(total: int, having: list[int]) -> list[float]:
 
 
 def _promise(mask: int, named: int, weights: list[float]) -> float:
-    """What a note with these words is worth. Those in its path count once more: the note about a thing comes before
+    """The rank of a note with these words. Words in its path count once more: the note about a thing comes before
     notes that only name it."""
     return sum(w * ((mask >> i & 1) + _IN_PATH * (named >> i & 1)) for i, w in enumerate(weights))
 
@@ -228,7 +228,7 @@ def best_lines(found: Candidates, notes: Iterable[tuple[str, bytes]], asked: Que
         for hit in note.hits:
             for number in hit:
                 having[number] += 1
-    # A word that few notes have may be in every line of them, and the other way round: so both count.
+    # A word that is in few notes may be in every line of them, and vice versa, so both count.
     rarity = [
         (1 - _LINE_RARITY) * one + _LINE_RARITY * other
         for one, other in zip(found.weights, _weights(total, having), strict=True)
@@ -258,7 +258,7 @@ class _ScannedNote:
         """The lines that have a word of the query, with their scores; the first line if only the path has one.
 
         Args:
-            weights: what each word is worth by how many notes have it.
+            weights: the weight of each word by how many notes have it.
             rarity: the same by notes and lines.
         """
         in_path = asked.hits(fold(self.path.removesuffix(".md")))
@@ -266,7 +266,7 @@ class _ScannedNote:
         for hit in self.hits:
             in_note.update(hit)
         above: list[tuple[int, dict[int, float]]] = []
-        headed: dict[int, float] = {}  # the best of each word in the headings above
+        headed: dict[int, float] = {}  # the best match of each word in the headings above
         found: list[tuple[float, str, int, str]] = []
         for i, line in enumerate(self.lines):
             is_code = self.coded is not None and self.coded[i]

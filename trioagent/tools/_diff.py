@@ -1,8 +1,8 @@
 """Unified diffs as models write them, applied the way ``patch`` would, but all hunks or nothing. Pure.
 
 Accepted: code fences around the diff, missing or odd file headers, hunk headers with wrong counts, wrong or missing
-line numbers, no hunk header at all, context lines without their space, blanks at the ends of lines, and (last) up to two
-context lines at either end of a hunk that are not in the note.
+line numbers, no hunk header at all, context lines without their space, blanks at the ends of lines, and (last) up to
+two context lines at either end of a hunk that are not in the note.
 """
 
 from __future__ import annotations

@@ -61,6 +61,22 @@ CODE = """\
 user = read_file("user.md")
 update_file("user.md", "## Family", "Moved to [[Porto]] today, from [[Lisbon]].\\n\\n## Family")
 print(len(user.splitlines()), "lines")"""
+NOW_IN_PORTO = "Moved to [[Porto]] today, from [[Lisbon]]."
+MOVED = {
+    **DONE,
+    "messages": [
+        {"role": "user", "content": "I have moved to Porto."},
+        {
+            "role": "assistant",
+            "content": f"<think>Robin lived in Lisbon.</think>\n<python>\n{CODE}\n</python>",
+        },
+        {"role": "tool", "content": "<result>\n({'user': '---\\nname: Robin…'}, '')\nprinted: 32 lines\n</result>"},
+        {
+            "role": "assistant",
+            "content": "<think>Done.</think>\n<python></python>\n<reply>Noted: you live in Porto now.</reply>",
+        },
+    ],
+}
 
 
 @attrs.frozen
@@ -116,7 +132,7 @@ def _run(browser: Browser) -> None:
 
 
 def _job(browser: Browser) -> None:
-    browser.go("#/run/july/jobs/job-00003")
+    browser.go("#/run/july/jobs/job-00004")
     browser.one(".job .diff")
     browser.one("[role=option] .id")
 
@@ -276,6 +292,12 @@ async def _make_run(run_dir: Path) -> None:
                 await journal.add_event(record, 3, result({"user.md": (new, None)}))
                 error = {"type": kind, "message": message, "fields": fields}
                 await journal.finish(key, "failed", {"error": error, "last_response": "", "metadata": {"row": number}})
+            elif number == 4:  # done in its second attempt
+                await journal.finish(key, "failed", {"error": {"type": errors[2][0], "message": errors[2][1]}})
+                record = await journal.begin(key, "digest")
+                old, new = USER.encode(), USER.replace("## Family", f"{NOW_IN_PORTO}\n\n## Family", 1).encode()
+                record.changes.add(0, result({"user.md": (old, new)}), {"user.md": new})
+                await journal.finish(key, "done", MOVED, Spending(1100, 90, 0.004), changes=record.changes)
             elif number < 55:
                 spent = Spending(1100 + number, 90, 0.004)
                 await journal.finish(key, "done", DONE, spent, no_reply=number % 25 == 7)

@@ -181,6 +181,35 @@ async def journal_payloads(run_dir: Path) -> None:
             await journal.finish(payload, "failed", outcome)
 
 
+def test_transcripts_of_jobs_that_are_done(browser: Browser, tmp_path: Path) -> None:
+    trio.run(journal_done_payloads, tmp_path / "run")
+    with page_server(None, runs=tmp_path / "run") as link:
+        browser.open(link)
+        for row in range(1, len(PAYLOADS), 4):
+            browser.go(f"#/run/run/jobs/{quote(PAYLOADS[row], safe='/')}")
+            browser.wait(lambda row=row: browser.texts(".job h2") == [PAYLOADS[row]])  # type: ignore[misc]
+            assert PAYLOADS[row].split()[0] in browser.texts(".wait span")[0]
+            assert len(browser.all(".job .change .diff")) == 2
+            assert_inert(browser, link, PAYLOADS[row])
+        browser.leave()
+
+
+async def journal_done_payloads(run_dir: Path) -> None:
+    """For each payload a job that failed and was begun again: what was said, why it failed, what its blocks changed."""
+    async with open_journal(run_dir) as journal:
+        for payload in PAYLOADS:
+            path, old, new = f"{as_name(payload)}.md", payload.encode(), f"{payload}\n{payload}".encode()
+            record = await journal.begin(payload, "digest")
+            await journal.add_event(record, 0, answer(payload))
+            await journal.add_event(record, 1, result({path: (old, None)}))
+            await journal.finish(payload, "failed", {"error": {"type": payload, "message": payload}})
+            record = await journal.begin(payload, "digest")
+            record.changes.add(0, result({path: (old, new)}), {path: new})
+            said = [("user", payload), ("assistant", f"<python>\n{payload}\n</python>"), ("tool", payload)]
+            messages = [{"role": role, "content": content} for role, content in said]
+            await journal.finish(payload, "done", {"messages": messages}, changes=record.changes)
+
+
 def test_grades_and_waits(browser: Browser, tmp_path: Path) -> None:
     """An evaluation whose categories, replies, reasons, notes and errors are payloads."""
     trio.run(grade_payloads, tmp_path / "runs" / "one")

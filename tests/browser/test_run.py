@@ -86,9 +86,17 @@ def test_a_transcript_with_every_attempt_and_diff(run: Browser) -> None:
     run.one(".causes h2", "Failures by cause")
     run.one("[role=option]", "running-0").click()
     run.one(".job", "Attempt 2")
+    run.one(".job .wait", "It did not end well: DeadlineExceededError: it took too long")
     run.go("#/run/july/jobs/done-0")
     run.one(".job .said", "I moved to Berlin.")
     run.one(".job .reply", "Noted.")
+    assert run.texts(".job .change") == []
+    run.go("#/run/july/jobs/done-1")
+    run.one(".job .change", "Changed user.md")
+    assert run.texts(".job .change .label") == ["Changed user.md", "Deleted old.md", "Changed large.md"]
+    assert run.texts(".job .added .text") == ["hi"]
+    assert run.texts(".job .removed .text") == ["hello", "gone"]
+    run.one(".job .change", "What changed in its text is not known any more.")
     run.go("#/run/july/jobs/none")
     run.one(".job [role=alert]", "there is no job 'none'")
     assert all("404" in complaint for complaint in run.complaints())

@@ -15,6 +15,7 @@ import pytest
 import trio
 
 from trioagent import BatchConfig, InvalidInputError, ModelConfig, open_runtime
+from trioagent._runs import RunBrowser
 from trioagent.batch import FAILURES, RunChangedError, read_rows
 from trioagent.evals import (
     SAMPLES,
@@ -25,6 +26,7 @@ from trioagent.evals import (
     compare_runs,
     run_eval,
 )
+from trioagent.server._transcript import Said, job_view
 from trioagent.testing import Fault, ModelRequest, ModelServer, serve_model
 
 from .eval_child import GIVEN, TOLD, samples
@@ -121,6 +123,23 @@ async def test_samples_start_from_what_was_told_once(tmp_path: Path, serve: Serv
     assert list((tmp_path / "run" / "memories").iterdir()) == []
     kept = sorted(str(path.relative_to(tmp_path)) for path in (tmp_path / "run" / "set-ups").rglob("*.md"))
     assert len(kept) == 3
+    assert changed_lines(tmp_path / "run", "told/2") == [[" I live in Porto.", " I have a cat.", "+I have a dog."]]
+    assert changed_lines(tmp_path / "run", "told/0") == [[]]
+    assert changed_lines(tmp_path / "run", "set-up:told") == [
+        ["+I live in Porto."],
+        [" I live in Porto.", "+I have a cat."],
+    ]
+
+
+def changed_lines(run_dir: Path, job: str) -> list[list[str]]:
+    """Of each block the lines that the page shows as changed, with those around them."""
+    with RunBrowser(run_dir) as browser:
+        results = [entry for entry in job_view(browser.job(job)).entries if isinstance(entry, Said)]
+    return [
+        [f"{sign}{text}" for change in entry.changes for hunk in change.hunks or () for sign, text in hunk.lines]
+        for entry in results
+        if entry.role == "tool"
+    ]
 
 
 KILLS = [(2, "after"), (5, "before"), (9, "after"), (14, "before"), (19, "after")]
@@ -144,6 +163,9 @@ async def test_killed_and_resumed(tmp_path: Path, serve: Serve, name: str) -> No
         for row in (*found.values(), *undisturbed.values()):
             row.pop("usage", None), row.pop("judge_usage", None)
         assert found == undisturbed, (when, write)
+        with RunBrowser(run_dir) as browser:
+            blocks = [block for kept in browser.job("told/2").kept for block in kept.blocks]
+        assert [[note.path for note in block.notes] for block in blocks] == [["log.md"]]
 
 
 async def test_a_judge_grades_replies(tmp_path: Path, serve: Serve) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from trioagent._runs._journal import open_journal
 from trioagent.sandbox import BlockResult
 from trioagent.tools import version_of
 
-DONE = {
+DONE: Any = {
     "messages": [
         {"role": "user", "content": "I moved to Berlin."},
         {
@@ -41,8 +42,12 @@ async def journal_jobs(run_dir: Path) -> None:
     """Three jobs that are done, three that failed, and one that runs in its second attempt."""
     async with open_journal(run_dir) as journal:
         for number in range(3):
-            await journal.begin(f"done-{number}", "digest")
-            await journal.finish(f"done-{number}", "done", DONE, no_reply=number == 2)
+            record = await journal.begin(f"done-{number}", "digest")
+            if number == 1:
+                large = b"x" * 300_000
+                changes = {"user.md": (b"hello", b"hi"), "old.md": (b"gone", None), "large.md": (large, b"small")}
+                record.changes.add(0, result(changes), {"user.md": b"hi", "large.md": b"small"})
+            await journal.finish(f"done-{number}", "done", DONE, no_reply=number == 2, changes=record.changes)
         for number in range(3):
             record = await journal.begin(f"failed-{number}", "digest")
             await journal.add_event(record, 0, answer("create_file('a.md', 'one')"))
@@ -63,7 +68,7 @@ def answer(code: str) -> AnswerEvent:
     return AnswerEvent(answer=parsed, usage=Usage(prompt_tokens=10, completion_tokens=5), finish_reason="stop")
 
 
-def result(changes: dict[str, tuple[bytes | None, bytes | None]]) -> ResultEvent:
+def result(changes: Mapping[str, tuple[bytes | None, bytes | None]]) -> ResultEvent:
     """The result of a block that changed notes: what they were, and what they are."""
     return ResultEvent(
         result=BlockResult(locals={"x": "1"}, error="", printed="", saved=True, tier="kernel"),

@@ -87,7 +87,7 @@ async def test_a_job_that_waits_for_nothing_costs_nothing(tmp_path: Path) -> Non
     assert waits(tmp_path) == []
     with closing(sqlite3.connect(tmp_path / "run" / "journal.db")) as database, database:
         tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    assert tables == {"meta", "jobs", "spent", "events"}
+    assert tables == {"meta", "jobs", "spent", "events", "kept"}
 
 
 async def test_the_format_is_the_same_for_earlier_releases(tmp_path: Path) -> None:

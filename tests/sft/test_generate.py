@@ -14,7 +14,10 @@ import trio
 
 import trioagent
 from trioagent import InvalidInputError, JobChangedError, ModelConnectionError, ModelStatusError, Runtime, open_runtime
+from trioagent._runs import RunBrowser
 from trioagent.batch import JournalReader, Progress, read_rows
+from trioagent.server._diff import DiffHunk
+from trioagent.server._transcript import ChangeEntry, EndEntry, Said, job_view
 from trioagent.sft import (
     FLOWS,
     Fact,
@@ -98,10 +101,10 @@ async def test_attempts_until_one_is_accepted(runtime: Runtime, tmp_path: Path) 
     """Each with a fresh memory and a fresh persona model; what was wrong is kept with the row."""
     model = ScriptedModel([REPLY, writes("Lives in Lisbon"), REPLY, writes("Porto"), REPLY])
     async with open_runtime(model) as scripted:
-        made = []
+        asked_for = []
 
         def factory(persona: object, facts: object) -> ScriptedPersona:
-            made.append((persona, facts))
+            asked_for.append((persona, facts))
             return ScriptedPersona(persona, facts, num_turns=1)
 
         given, told = persona_body(), [{"fact_description": "I live in Porto."}]
@@ -109,7 +112,7 @@ async def test_attempts_until_one_is_accepted(runtime: Runtime, tmp_path: Path) 
             scripted, tmp_path, personas=[given], facts_per_persona=[told], persona_factory=factory, num_turns=1
         )
     assert report.results == [True]
-    assert [persona is given and facts is told for persona, facts in made] == [True] * 3
+    assert [persona is given and facts is told for persona, facts in asked_for] == [True] * 3
     (row,) = rows(tmp_path)
     failed = [[one["check"] for one in attempt if not one["passed"]] for attempt in row["verdicts"]]
     assert failed == [["notes_changed", "facts_noted"], ["facts_noted"], []]
@@ -118,6 +121,13 @@ async def test_attempts_until_one_is_accepted(runtime: Runtime, tmp_path: Path) 
         "user.md": "--- /dev/null\n+++ b/user.md\n@@ -0,0 +1 @@\n+Porto\n\\ No newline at end of file\n"
     }
     assert all("Lisbon" not in message.content for message in model.calls[-1])
+    with RunBrowser(tmp_path) as browser:
+        job = job_view(browser.job("persona-0"))
+    ends = [entry.reason.partition(":")[0] for entry in job.entries if isinstance(entry, EndEntry)]
+    assert ends == ["notes_changed", "facts_noted"]
+    changes = [entry.changes for entry in job.entries if isinstance(entry, Said) and entry.role == "tool"]
+    made = ChangeEntry(path="user.md", action="made", hunks=[DiffHunk(1, 1, [("+", "Porto")])])
+    assert changes == [(), [made]]  # those of the conversation that was accepted
 
 
 async def test_one_personas_failure_is_false_in_its_place(tmp_path: Path) -> None:

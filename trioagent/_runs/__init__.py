@@ -28,6 +28,7 @@ from ._events import Event as Event
 from ._events import NoteImage as NoteImage
 from ._events import ResultEvent as ResultEvent
 from ._events import WorkEvent as WorkEvent
+from ._images import images_of as images_of
 from ._images import take_back as take_back
 from ._journal import JobChangedError as JobChangedError
 from ._journal import JobRecord as JobRecord
@@ -35,6 +36,11 @@ from ._journal import JobState as JobState
 from ._journal import Journal as Journal
 from ._journal import JournalError as JournalError
 from ._journal import KnownJob as KnownJob
+from ._kept import MOST_BYTES as MOST_BYTES
+from ._kept import ChangeLog as ChangeLog
+from ._kept import ChangingBlock as ChangingBlock
+from ._kept import JournaledEvent as JournaledEvent
+from ._kept import KeptAttempt as KeptAttempt
 from ._lock import is_running as is_running
 from ._merge import MergeReport as MergeReport
 from ._merge import ShardsDifferError as ShardsDifferError

@@ -14,8 +14,9 @@ import attrs
 
 from .._errors import InvalidInputError
 from . import _format1
-from ._events import COLUMNS, Event, decode_event
+from ._events import COLUMNS, decode_event
 from ._journal import SCHEMA_VERSION, JobState
+from ._kept import JournaledEvent, KeptAttempt, read_kept
 from ._reader import JournalReader
 from ._report import FailureCause
 from ._waits import JobWait, read_waits
@@ -75,15 +76,6 @@ class JobPage:
 
 
 @attrs.frozen(kw_only=True)
-class JournaledEvent:
-    """An event of a job, the attempt that it belongs to, and its number in it."""
-
-    attempt: int
-    n: int
-    event: Event
-
-
-@attrs.frozen(kw_only=True)
 class JobDetails:
     """All that a journal holds of one job.
 
@@ -91,6 +83,7 @@ class JobDetails:
         outcome: None while it runs.
         events: of the present attempt and of those before it that are kept; none of a job that is done.
         waits: in all attempts.
+        kept: what is known besides of the attempts whose events are gone.
         left_out: events beyond `MOST_EVENTS`, and waits beyond `MOST_WAITS`.
     """
 
@@ -102,6 +95,7 @@ class JobDetails:
     events: Sequence[JournaledEvent]
     waits: Sequence[JobWait]
     left_out: int
+    kept: Sequence[KeptAttempt] = ()
 
 
 class RunBrowser(JournalReader):
@@ -169,6 +163,13 @@ class RunBrowser(JournalReader):
             InvalidInputError: the run has not begun such a job.
             JournalError: a row of it is damaged.
         """
+        self._read(lambda cursor: cursor.execute("BEGIN"))  # all of one instant, for the job may end meanwhile
+        try:
+            return self._job(job_id)
+        finally:
+            self._connection.rollback()
+
+    def _job(self, job_id: str) -> JobDetails:
         row = self._read(
             lambda cursor: cursor.execute(
                 f"SELECT seq, state, attempts, {self._no_reply}, outcome FROM jobs WHERE id = ?", (job_id,)
@@ -179,6 +180,7 @@ class RunBrowser(JournalReader):
         seq, state, attempts, silent, outcome = row
         events, left_out = self._events(seq, job_id)
         waits, more = self._read(lambda cursor: read_waits(cursor, job_id, MOST_WAITS))
+        kept = self._read(lambda cursor: read_kept(cursor, seq, job_id))
         return JobDetails(
             id=job_id,
             state=state,
@@ -188,6 +190,7 @@ class RunBrowser(JournalReader):
             events=events,
             waits=waits,
             left_out=left_out + more,
+            kept=kept,
         )
 
     def _events(self, seq: int, job_id: str) -> tuple[list[JournaledEvent], int]:

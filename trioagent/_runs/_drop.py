@@ -12,6 +12,7 @@ import attrs
 from .._errors import InvalidInputError
 from .._files import user_path
 from ._journal import BATCH, FILE_NAME, RESUMABLE, UNREADABLE, JournalError, lock_and_connect, read_object
+from ._kept import drop_kept
 from ._outputs import BATCH_FILES, Outputs
 from ._waits import drop_waits
 
@@ -65,18 +66,19 @@ def _drop(connection: sqlite3.Connection, job_ids: Sequence[str]) -> Dropped:
         }
         if others := [job_id for job_id in job_ids if job_id not in failed]:
             raise InvalidInputError("jobs", f"have not failed in this run: {', '.join(map(repr, others))}")
-        jobs = events = 0
+        jobs = events = kept = 0
         for job_id in dict.fromkeys(job_ids or failed):
             seq, outcome = failed[job_id]
             count = connection.execute("DELETE FROM events WHERE seq = ?", (seq,)).rowcount
             drop_waits(connection.cursor(), job_id)
+            kept += drop_kept(connection.cursor(), seq)
             jobs, events = jobs + (count > 0), events + count
             connection.execute("UPDATE jobs SET outcome = ? WHERE seq = ?", (_from_the_start(outcome), seq))
         connection.execute("COMMIT")
     finally:
         if connection.in_transaction:
             connection.rollback()
-    if events:
+    if events or kept:
         connection.execute("VACUUM")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return Dropped(jobs, events)

@@ -623,7 +623,14 @@ class Run(Generic[J]):
             row = partial(self._outputs.add, ended.state, job.key, record.attempts, ended.outcome)
             try:
                 await self.journal.finish(
-                    job.key, ended.state, ended.outcome, waste, no_reply=ended.no_reply, afterwards=row
+                    job.key,
+                    ended.state,
+                    ended.outcome,
+                    waste,
+                    no_reply=ended.no_reply,
+                    changes=record.changes,
+                    earlier=ended.earlier,
+                    afterwards=row,
                 )
             except RunDirError as error:
                 await self._write_rows(error)

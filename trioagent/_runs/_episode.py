@@ -25,7 +25,7 @@ from .._messages import AgentResponse
 from .._tracing import Interruption
 from .._wire import read_value, strict_converter
 from ..agent import Agent
-from ..memory import ChangeSet, Knowledge, Memory, Receipt, SeenNotes, UndoLog
+from ..memory import ChangeSet, Knowledge, Memory, Receipt, SeenNotes, UndoLog, access_rules
 from ..sandbox import BlockResult
 from ..tools import version_of
 from ._budget import Budget
@@ -62,7 +62,7 @@ async def run_episode(
     budget: Budget,
     is_stopping: Callable[[], bool],
 ) -> list[AgentResponse] | None:
-    """Say *messages* to *agent*, going on from where *record* left it.
+    """Say *messages* to *agent*, going on from where *record* left it. What its blocks change is noted there.
 
     Returns:
         A response for each message; None if *is_stopping* came first.
@@ -74,20 +74,27 @@ async def run_episode(
     """
     key = _receipt_key(job, record, journal)
     past, unjournaled = await _known(agent, key, record, journal)
-    known, done = iter(past), 0
+    known, done, answers = iter(past), 0, 0
     responses: list[AgentResponse] = []
     notes, undo = _VersionLog(agent.knowledge), UndoLog(most_bytes=MOST_BYTES)
+    record.changes.rules = access_rules(agent.memory.policy)
+    contents: Mapping[str, bytes] = {}  # that the block which runs is about to write
 
     def receipt(result: BlockResult, changes: ChangeSet, seen: SeenNotes) -> Receipt:
-        notes.written = {path: version_of(data) for path, data in changes.writes.items()}
+        nonlocal contents
+        contents = changes.writes
+        notes.written = {path: version_of(data) for path, data in contents.items()}
         notes.written |= dict.fromkeys(changes.deletes)
         body = BlockReceipt(event=done, result=result, read=dict(seen.reads), written=notes.written)
         return Receipt(key, json.dumps(_converter.unstructure(body)).encode())
 
     async def journal_event(event: AgentEvent) -> None:
-        nonlocal done
+        nonlocal done, answers, contents
         if not isinstance(event, Answered | CodeResult):
             return
+        answers += isinstance(event, Answered)
+        journaled = record.events[done] if done < len(record.events) else unjournaled if done < len(past) else None
+        written = None if journaled else contents
         if isinstance(event, Answered) and done >= len(past):
             new = budget.spend(event.usage)
         else:
@@ -95,8 +102,11 @@ async def run_episode(
         if done >= len(record.events):
             spending = new + budget.take_waste()
             with trio.CancelScope(shield=True):  # bounded: one local write; an answer was paid for
-                journaled = unjournaled if unjournaled and done < len(past) else _to_journal(event, notes, undo)
+                journaled = journaled or _to_journal(event, notes, undo)
                 await journal.add_event(record, done, journaled, spending)
+        if isinstance(journaled, ResultEvent):
+            record.changes.add(answers - 1, journaled, written)
+            contents = {}
         done += 1
         if is_stopping() and done > len(record.events):
             raise _Stopped
@@ -108,6 +118,7 @@ async def run_episode(
         return None
     if any(response.blocks_saved for response in responses):
         await agent.memory.drop_receipt(key)
+    await record.changes.read_rest(agent.memory.path)
     return responses
 
 

@@ -3,8 +3,9 @@
 A job has a row from its first start, and one event for each thing that must not happen twice: a model's answer (it
 was paid for) and a block's result (its changes are in the notes); see `_events`. An event's key is job, attempt and
 number. Those of a job that is done are dropped, those of one that failed are kept until it is tried again, with images
-of the notes that it changed; the outcome stays, and what the job has waited for (see `_waits`). What the answers have
-cost is added up in the same transactions, so that a budget holds over any number of runs.
+of the notes that it changed; the outcome stays, and what blocks changed, what earlier attempts came to (see `_kept`)
+and what the job has waited for (see `_waits`). What the answers have cost is added up in the same transactions, so that
+a budget holds over any number of runs.
 
 Writes are grouped: whoever comes first while no write is going on writes for everybody who waits by then, in one
 transaction in one worker thread. A write that has returned survives the death of the process at any instant (not a
@@ -29,6 +30,7 @@ from .._errors import DISK_FULL, FatalError, InvalidInputError
 from .._json_steps import decode_in_thread
 from . import _format1
 from ._events import COLUMNS, Event, decode_event, encode_event
+from ._kept import ChangeLog, keep_changes, keep_former
 from ._lock import RunLock, take_run_lock
 from ._outages import DiskWait
 from ._spending import Spending
@@ -140,6 +142,7 @@ class JobRecord:
         events: of this attempt so far.
         former: results of earlier attempts, which failed; they are kept until `Journal.forget_former`.
         id: the job's own.
+        changes: what the blocks of its conversation have changed; noted by whoever runs them.
     """
 
     seq: int
@@ -147,6 +150,7 @@ class JobRecord:
     events: tuple[Event, ...] = ()
     former: tuple[Event, ...] = ()
     id: str = ""
+    changes: ChangeLog = attrs.field(factory=ChangeLog, eq=False, repr=False)
 
 
 class Journal:
@@ -182,7 +186,9 @@ class Journal:
                 return JobRecord(cursor.lastrowid, 1, id=job_id)
             seq, state, attempts, outcome = row
             if state != "running":
-                if not (state == "failed" and read_object(outcome).get(RESUMABLE)):
+                ended = read_object(outcome) if state == "failed" else _readable(outcome)
+                if not (state == "failed" and ended.get(RESUMABLE)):
+                    keep_former(cursor, seq, attempts, job_id, ended)
                     # Results tell what the attempt changed, which is yet to be taken back.
                     cursor.execute("DELETE FROM events WHERE seq = ? AND kind != 'result'", (seq,))
                     attempts += 1
@@ -225,12 +231,16 @@ class Journal:
         spending: Spending | None = None,
         *,
         no_reply: bool = False,
+        changes: ChangeLog | None = None,
+        earlier: Sequence[Event] = (),
         afterwards: Callable[[], None] | None = None,
     ) -> None:
         """Record a job's outcome, and what was spent besides; if it is done, in the place of its events.
 
         Args:
             no_reply: the job is done, and a message of it got no reply.
+            changes: what the blocks of its conversation did to the notes.
+            earlier: what it had come to before that conversation.
             afterwards: called when the outcome is durable, in the thread that wrote it; what it raises is raised here.
         """
         waits = self.waits.take(job_id)
@@ -242,6 +252,8 @@ class Journal:
             text = json.dumps(outcome)
             update = "UPDATE jobs SET state = ?, outcome = ?, no_reply = ? WHERE id = ?"
             cursor.execute(update, (state, text, no_reply, job_id))
+            if changes or earlier:
+                keep_changes(cursor, job_id, changes or ChangeLog(), earlier)
             if spending is not None:
                 cursor.execute(_SPEND, attrs.astuple(spending))
 
@@ -419,6 +431,14 @@ def read_object(text: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"not an object: {text[:100]!r}")
     return value
+
+
+def _readable(text: str) -> Mapping[str, Any]:
+    """What a row holds; nothing if it is damaged."""
+    try:
+        return read_object(text)
+    except UNREADABLE:
+        return {}
 
 
 @attrs.define(eq=False)

@@ -25,6 +25,7 @@ from ._browse import RunBrowser
 from ._events import COLUMNS
 from ._journal import FILE_NAME, SCHEMA_VERSION, JournalError, prepare_journal, read_meta
 from ._journal import spent as spent_of
+from ._kept import copy_kept
 from ._lock import LOCK_NAME, is_running, take_run_lock
 from ._outputs import BATCH_FILES, REPORT, Outputs, RunDirError, write_json
 from ._pins import PINS, SHARD
@@ -339,6 +340,7 @@ def _copy(
         names = ", ".join(COLUMNS)
         cursor.execute(f"INSERT INTO events SELECT seq + ?, attempt, n, {names} FROM shard.events", (offset,))
         copy_waits(cursor, "shard")
+        copy_kept(cursor, "shard", offset)
         counts: Counter[str] = Counter()
         for state, count, silent in cursor.execute("SELECT state, count(*), sum(no_reply) FROM shard.jobs GROUP BY 1"):
             counts += Counter({state: count, "no_reply": silent})

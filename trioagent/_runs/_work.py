@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol, TypeVar
 
 import attrs
 
 from ..models import EndpointHealth
+from ._events import Event
 from ._journal import JobRecord
 
 
@@ -38,6 +39,8 @@ class JobEnd:
     outcome: Mapping[str, Any]
     no_reply: bool = False
     """The job is done, and a message of it got no reply."""
+    earlier: Sequence[Event] = ()
+    """What it had come to before the conversation that counts, for whoever looks at the run."""
     afterwards: Callable[[], Awaitable[None]] | None = None
     """Called when the journal has the outcome, to remove what was needed for going on until then."""
 

@@ -13,6 +13,7 @@ MOST_LINES = 3_000
 """Of one side that are compared; finding what two texts have in common takes time in proportion to their product."""
 MOST_BYTES = 256 * 1024
 _CONTEXT = 3
+_MOST_WORK = 10_000_000  # pairs of lines: some seconds of a thread, where hardly any line is alike
 
 
 @attrs.frozen
@@ -29,10 +30,30 @@ class DiffHunk:
     lines: Sequence[tuple[str, str]]
 
 
-def diff_notes(before: bytes | None, after: bytes | None) -> list[DiffHunk]:
-    """What changed between two contents; None where there is no note."""
+@attrs.define
+class DiffWork:
+    """What the comparisons of one answer may cost together, in pairs of lines."""
+
+    left: int = _MOST_WORK
+
+    def take(self, pairs: int) -> bool:
+        """Whether there is so much left; then it is taken."""
+        if pairs > self.left:
+            return False
+        self.left -= pairs
+        return True
+
+
+def diff_notes(before: bytes | None, after: bytes | None, work: DiffWork | None = None) -> list[DiffHunk]:
+    """What changed between two contents; None where there is no note.
+
+    Args:
+        work: of many comparisons, together; without any left, one text is shown after the other.
+    """
     old, new = _lines(before), _lines(after)
-    if max(len(old), len(new)) > MOST_LINES:
+    if old == new:
+        return []
+    if max(len(old), len(new)) > MOST_LINES or not (work is None or work.take(len(old) * len(new))):
         removed = [("-", line) for line in old[:MOST_LINES]]
         return [DiffHunk(1, 1, [*removed, *(("+", line) for line in new[:MOST_LINES])])]
     hunks = []

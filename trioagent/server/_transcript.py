@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any, Literal
 
 import attrs
 
 from .._parsed_reply import ParsedReply
 from .._reply_parser import parse_reply
-from .._runs import AnswerEvent, JobDetails, JobState, JobWait, NoteImage, ResultEvent, WorkEvent
-from ..tools import version_of
-from ._diff import DiffHunk, diff_notes
+from .._runs import (
+    AnswerEvent,
+    ChangeLog,
+    ChangingBlock,
+    JobDetails,
+    JobState,
+    JobWait,
+    JournaledEvent,
+    KeptAttempt,
+    ResultEvent,
+    WorkEvent,
+)
+from ._diff import DiffHunk, DiffWork, diff_notes
 
 MOST_CHARACTERS = 200_000
 """Of one text that are shown."""
@@ -22,28 +34,19 @@ _SHOWN_APART = frozenset({"messages", "usage", "error", "metadata", "last_respon
 _OF_GRADES = frozenset({"score", "reason", "graded_by", "expected", "reply", "notes_before", "notes_after"})
 
 
-@attrs.frozen
-class Said:
-    """A message that no model wrote, or one whose parts are not known."""
-
-    role: str
-    text: str
-    kind: Literal["said"] = "said"
-
-
 @attrs.frozen(kw_only=True)
 class AnswerEntry:
     """A model's answer.
 
     Attributes:
-        attempt: of the job; null if the journal does not say any more.
+        attempt: of the job.
         text: all of it, if it has neither code nor a reply; else "".
         partial: of a reply that was cut.
         repairs: how often each repair was needed to read it.
         tokens: that it took, or null.
     """
 
-    attempt: int | None
+    attempt: int
     thoughts: str
     code: str
     reply: str
@@ -70,8 +73,29 @@ class ChangeEntry:
 
 
 @attrs.frozen(kw_only=True)
+class Said:
+    """A message that no model wrote, or one whose parts are not known.
+
+    Attributes:
+        changes: of a block's result: what the block did to the notes.
+        more_changes: notes that it changed besides.
+    """
+
+    attempt: int
+    role: str
+    text: str
+    changes: Sequence[ChangeEntry] = ()
+    more_changes: int = 0
+    kind: Literal["said"] = "said"
+
+
+@attrs.frozen(kw_only=True)
 class ResultEntry:
-    """What a block came to (see `BlockResult`)."""
+    """What a block came to (see `BlockResult`).
+
+    Attributes:
+        more_changes: notes that it changed besides those in *changes*.
+    """
 
     attempt: int
     locals: Mapping[str, str]
@@ -80,6 +104,7 @@ class ResultEntry:
     saved: bool
     tier: str
     changes: Sequence[ChangeEntry]
+    more_changes: int = 0
     kind: Literal["result"] = "result"
 
 
@@ -110,7 +135,22 @@ class WaitEntry:
     kind: Literal["wait"] = "wait"
 
 
-Entry = Said | AnswerEntry | ResultEntry | WorkEntry | WaitEntry
+@attrs.frozen(kw_only=True)
+class EndEntry:
+    """The end of an attempt that another one followed.
+
+    Attributes:
+        reason: why it failed, in words; "" if it did not.
+        left_out: entries of it that are not kept.
+    """
+
+    attempt: int
+    reason: str
+    left_out: int = 0
+    kind: Literal["end"] = "end"
+
+
+Entry = Said | AnswerEntry | ResultEntry | WorkEntry | WaitEntry | EndEntry
 
 
 @attrs.frozen(kw_only=True)
@@ -167,10 +207,8 @@ class JobView:
 def job_view(job: JobDetails) -> JobView:
     """All that is known of a job. In proportion to its conversation: for a worker thread."""
     outcome = job.outcome or {}
-    messages = outcome.get("messages")
     grade = _grade(outcome)
     apart = _SHOWN_APART if grade is None else _SHOWN_APART | _OF_GRADES
-    entries = _said(messages, job.attempts) if isinstance(messages, list) else _journaled(job)
     return JobView(
         id=job.id,
         state=job.state,
@@ -182,7 +220,7 @@ def job_view(job: JobDetails) -> JobView:
         metadata=_object(outcome.get("metadata")) or {},
         grade=grade,
         outcome={name: value for name, value in outcome.items() if name not in apart},
-        entries=list(_with_waits(entries, job)),
+        entries=list(_with_waits(_entries(job, outcome.get("messages")), job)),
         left_out=job.left_out,
     )
 
@@ -242,32 +280,118 @@ def _wait(wait: JobWait) -> WaitEntry:
     )
 
 
-def _said(messages: Sequence[Any], attempt: int) -> Iterator[_Numbered]:
+def _entries(job: JobDetails, messages: object) -> Iterator[_Numbered]:
+    """All attempts, as far as anything of them is kept."""
+    work = DiffWork()
+    kept = {each.attempt: each for each in job.kept}
+    journaled = {attempt: list(events) for attempt, events in groupby(job.events, lambda event: event.attempt)}
+    for attempt in sorted({*kept, *journaled, job.attempts}):
+        events, known = journaled.get(attempt, ()), kept.get(attempt)
+        if attempt < job.attempts:
+            yield from _former(events, known, attempt, work)
+        elif isinstance(messages, list):
+            # What a run of personas has tried before: a conversation that failed is there as well, and in the outcome.
+            tries = [event for event in events if _conversation(event)][: -1 if job.state == "failed" else None]
+            yield from _journaled(tries if known is None else [*known.events, *tries], _NO_CHANGES)
+            yield from _said(messages, attempt, _kept_changes(known, work))
+        else:
+            yield from _journaled(events, _journaled_changes(events, work, known))
+
+
+def _former(
+    events: Sequence[JournaledEvent], kept: KeptAttempt | None, attempt: int, work: DiffWork
+) -> Iterator[_Numbered]:
+    """An attempt that another one followed."""
+    if kept is None:  # of a journal that keeps no more of it than what is yet to be taken back
+        yield from _journaled(events, _journaled_changes(events, work))
+        return
+    changes = _kept_changes(kept, work)
+    yield from _journaled(kept.events, changes)
+    yield from _said(kept.messages, attempt, changes)
+    error = kept.error or {}
+    words = ": ".join(text for name in ("type", "message") if isinstance(text := error.get(name), str) and text)
+    yield None, EndEntry(attempt=attempt, reason=_cut(words), left_out=kept.left_out)
+
+
+_Changes = Mapping[int, tuple[Sequence[ChangeEntry], int]]  # by the number of the answer that a block stood in
+_NO_CHANGES: _Changes = {}
+_NOTHING: tuple[Sequence[ChangeEntry], int] = ((), 0)
+
+
+def _kept_changes(kept: KeptAttempt | None, work: DiffWork) -> _Changes:
+    return {} if kept is None else _changes(kept.blocks, kept.contents, work)
+
+
+def _journaled_changes(events: Iterable[JournaledEvent], work: DiffWork, kept: KeptAttempt | None = None) -> _Changes:
+    """What blocks changed, as far as the journal still has their results.
+
+    They hold what notes were before a block. What one was after it is what lay there before the next that changed it,
+    if nobody else changed it in between, which its version says; after the last block it is what was *kept*.
+    """
+    log, answers = ChangeLog(most_bytes=math.inf), 0
+    for entry in events:
+        if isinstance(entry.event, ResultEvent):
+            log.add(answers - 1, entry.event)
+        answers += isinstance(entry.event, AnswerEvent)
+    return _changes(log.blocks, {**log.contents, **(kept.contents if kept else {})}, work)
+
+
+def _changes(blocks: Iterable[ChangingBlock], contents: Mapping[str, bytes], work: DiffWork) -> _Changes:
+    return {block.answer: (list(_of_block(block, contents, work)), block.left_out) for block in blocks}
+
+
+def _of_block(block: ChangingBlock, contents: Mapping[str, bytes], work: DiffWork) -> Iterator[ChangeEntry]:
+    for note in block.notes:
+        action: Literal["made", "changed", "deleted"] = "changed"
+        if note.before is None or note.after is None:
+            action = "made" if note.before is None else "deleted"
+        old, new = (None if version is None else contents.get(version) for version in (note.before, note.after))
+        known = (old is not None or note.before is None) and (new is not None or note.after is None)
+        yield ChangeEntry(path=note.path, action=action, hunks=diff_notes(old, new, work) if known else None)
+
+
+def _said(messages: Sequence[Any], attempt: int, changes: _Changes) -> Iterator[_Numbered]:
     """The messages of a conversation that has ended; its events, an answer or a result each, are gone by then."""
-    n = 0
+    n, answers, follows, runs = 0, 0, False, False
     for message in messages:
         if not isinstance(message, dict):
             continue
         role, text = str(message.get("role", "")), str(message.get("content", ""))
-        place = (attempt, n) if role in ("assistant", "tool") else None
+        # A hint, which no event is of, is told as a result is, to an answer without code.
+        place = (attempt, n) if role == "assistant" or (role == "tool" and follows and runs) else None
         n += place is not None
         if role == "assistant" and len(text) <= _PARSED_CHARACTERS:
-            yield place, _answer(parse_reply(text), None)
+            answer = _answer(parse_reply(text), attempt)
+            runs = bool(answer.code)
+            yield place, answer
         else:
-            yield place, Said(role, _cut(text))
+            of_block, more = changes.get(answers - 1, _NOTHING) if role == "tool" and follows else _NOTHING
+            runs = True
+            yield place, Said(attempt=attempt, role=role, text=_cut(text), changes=of_block, more_changes=more)
+        follows = role == "assistant"
+        answers += follows
 
 
-def _journaled(job: JobDetails) -> Iterator[_Numbered]:
-    """The events of a job that has not ended well, with what its blocks changed."""
-    contents = _Contents([entry.event for entry in job.events if isinstance(entry.event, ResultEvent)])
-    for entry in job.events:
+def _conversation(entry: JournaledEvent) -> Sequence[Any] | None:
+    """The messages of a conversation that was not accepted."""
+    body = entry.event.body if isinstance(entry.event, WorkEvent) else {}
+    messages = body.get("messages")
+    return messages if isinstance(messages, list) and messages else None
+
+
+def _journaled(events: Iterable[JournaledEvent], changes: _Changes) -> Iterator[_Numbered]:
+    """The events of one attempt."""
+    answers = 0
+    for entry in events:
         place = entry.attempt, entry.n
         match entry.event:
             case AnswerEvent() as event:
+                answers += 1
                 answer = _answer(event.answer, entry.attempt)
                 reason = event.finish_reason or ""
                 yield place, attrs.evolve(answer, tokens=event.usage.total_tokens, finish_reason=reason)
-            case ResultEvent(result=result) as event:
+            case ResultEvent(result=result):
+                of_block, more = changes.get(answers - 1, _NOTHING)
                 yield (
                     place,
                     ResultEntry(
@@ -277,14 +401,26 @@ def _journaled(job: JobDetails) -> Iterator[_Numbered]:
                         printed=_cut(result.printed),
                         saved=result.saved,
                         tier=result.tier,
-                        changes=list(contents.changes(event)),
+                        changes=of_block,
+                        more_changes=more,
                     ),
                 )
+            case WorkEvent(body) if messages := _conversation(entry):
+                for _, each in _said(messages, entry.attempt, _NO_CHANGES):
+                    yield None, each
+                yield place, EndEntry(attempt=entry.attempt, reason=_cut(_refusal(body)))
             case WorkEvent(body):
                 yield place, WorkEntry(attempt=entry.attempt, body=body)
 
 
-def _answer(answer: ParsedReply, attempt: int | None) -> AnswerEntry:
+def _refusal(body: Mapping[str, Any]) -> str:
+    """Why a conversation was not accepted."""
+    verdicts = [verdict for verdict in body.get("verdicts") or () if isinstance(verdict, dict)]
+    wrong = [verdict for verdict in verdicts if verdict.get("passed") is False]
+    return "; ".join(f"{verdict.get('check')}: {verdict.get('reason')}" for verdict in wrong)
+
+
+def _answer(answer: ParsedReply, attempt: int) -> AnswerEntry:
     return AnswerEntry(
         attempt=attempt,
         thoughts=_cut(answer.thoughts),
@@ -300,34 +436,3 @@ def _cut(text: str) -> str:
     if len(text) <= MOST_CHARACTERS:
         return text
     return f"{text[:MOST_CHARACTERS]}\n… {len(text) - MOST_CHARACTERS:,} more characters"
-
-
-class _Contents:
-    """Finds what notes were after a block: what the journal holds is what they were before it.
-
-    A note's content after one block is what lay there before the next that changed it, if nobody else changed it in
-    between, which its version says; after the last block it is not kept.
-    """
-
-    def __init__(self, results: Sequence[ResultEvent]) -> None:
-        self._known: dict[str, dict[str, bytes]] = {}
-        for result in results:
-            for path, image in (result.images or {}).items():
-                if image.data is not None and not path.endswith("/"):
-                    self._known.setdefault(path, {})[version_of(image.data)] = image.data
-
-    def changes(self, event: ResultEvent) -> Iterator[ChangeEntry]:
-        for path, version in (event.written or {}).items():
-            image = (event.images or {}).get(path)
-            after = None if version is None else self._known.get(path, {}).get(version)
-            known = image is not None and not image.lost and (version is None or after is not None)
-            hunks = diff_notes(image.data, after) if image is not None and known else None
-            yield ChangeEntry(path=path, action=_action(image, version), hunks=hunks)
-
-
-def _action(image: NoteImage | None, version: str | None) -> Literal["made", "changed", "deleted"]:
-    if version is None:
-        return "deleted"
-    if image is None or image.lost:
-        return "changed"
-    return "made" if image.data is None else "changed"

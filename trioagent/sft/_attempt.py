@@ -13,9 +13,21 @@ from .._config import SftConfig
 from .._errors import EndpointHeldError, FatalError, MemoryStorageError, ModelCertificateError, ModelStatusError
 from .._events import AgentEvent, Answered, CodeResult
 from .._messages import ChatMessage, Usage
-from .._runs import Budget, BudgetExhaustedError, JobRecord, Journal, Spending, WorkEvent
+from .._runs import (
+    MOST_BYTES,
+    Budget,
+    BudgetExhaustedError,
+    ChangeLog,
+    JobRecord,
+    Journal,
+    ResultEvent,
+    Spending,
+    WorkEvent,
+    images_of,
+)
 from .._server_behaviour import CloseEndpoint, FailJob, action_of
 from ..agent import Agent
+from ..memory import UndoLog
 from ..models import Model
 from ..runtime import Runtime
 from ._checks import check
@@ -105,9 +117,12 @@ async def attempt(
     facts: tuple[Fact, ...],
     make_speaker: Callable[[], Awaitable[Speaker]],
     ledger: Ledger,
+    changes: ChangeLog,
     memory: Path,
 ) -> Attempt:
     """Hold one conversation in a fresh memory at *memory*, and judge it. What goes wrong with it is a verdict.
+
+    What its blocks change is noted in *changes*.
 
     Raises:
         BudgetExhaustedError, FatalError: the run is to end.
@@ -132,7 +147,7 @@ async def attempt(
     try:
         try:
             speaker = await make_speaker()
-            conversation = await _hold(settings, persona, facts, speaker, ledger, agent)
+            conversation = await _hold(settings, persona, facts, speaker, ledger, agent, changes)
             verdicts = await trio.to_thread.run_sync(check, conversation)
             if settings.judge is not None and all(verdict.passed for verdict in verdicts):
                 verdict, usage = await judge_conversation(settings.judge, conversation)
@@ -168,12 +183,19 @@ def _is_none_of_the_attempt(error: Exception) -> bool:
 
 
 async def _hold(
-    settings: AttemptSettings, persona: Persona, facts: tuple[Fact, ...], speaker: Speaker, ledger: Ledger, agent: Agent
+    settings: AttemptSettings,
+    persona: Persona,
+    facts: tuple[Fact, ...],
+    speaker: Speaker,
+    ledger: Ledger,
+    agent: Agent,
+    changes: ChangeLog,
 ) -> Transcript:
     before = await trio.to_thread.run_sync(notes_before, settings.config.flow, persona, facts)
     async with fresh_memory(agent.memory_path, before, settings.runtime.memory_limits) as path:
         _, broken = await trio.to_thread.run_sync(read_notes, path)
-        exchanges = await _talk(agent, speaker, ledger, settings.config.num_turns)
+        exchanges = await _talk(agent, speaker, ledger, settings.config.num_turns, changes)
+        await changes.read_rest(path)
         after, broken_now = await trio.to_thread.run_sync(read_notes, path)
     return Transcript(
         flow=settings.config.flow,
@@ -187,14 +209,14 @@ async def _hold(
     )
 
 
-async def _talk(agent: Agent, speaker: Speaker, ledger: Ledger, num_turns: int) -> list[Exchange]:
+async def _talk(agent: Agent, speaker: Speaker, ledger: Ledger, num_turns: int, changes: ChangeLog) -> list[Exchange]:
     """The conversation, until the persona has nothing more to say, or gets no reply."""
     exchanges: list[Exchange] = []
     while len(exchanges) < num_turns:
         said = await speaker.say(exchanges[-1].reply if exchanges else None)
         if not said:
             break
-        exchanges.append(await _exchange(agent, said, ledger))
+        exchanges.append(await _exchange(agent, said, ledger, changes))
         ledger.add("persona", speaker.new_usage())
         await ledger.record()
         if exchanges[-1].stop_reason != "reply" or not exchanges[-1].reply.strip():
@@ -202,17 +224,24 @@ async def _talk(agent: Agent, speaker: Speaker, ledger: Ledger, num_turns: int) 
     return exchanges
 
 
-async def _exchange(agent: Agent, said: str, ledger: Ledger) -> Exchange:
+async def _exchange(agent: Agent, said: str, ledger: Ledger, changes: ChangeLog) -> Exchange:
     errors: list[str] = []
+    undo = UndoLog(most_bytes=MOST_BYTES)
+    answers = sum(message.role == "assistant" for message in agent.messages)
 
     async def note(event: AgentEvent) -> None:
+        nonlocal answers
         match event:
             case Answered():
                 ledger.add("agent", event.usage)
-            case CodeResult():
-                errors.append(event.result.error)
+                answers += 1
+            case CodeResult(result):
+                errors.append(result.error)
+                if undo.steps:
+                    written = undo.steps[-1].after
+                    changes.add(answers - 1, ResultEvent(result=result, written=written, images=images_of(undo)))
 
-    response = await agent._drive(said, note)
+    response = await agent._drive(said, note, undo=undo)
     return Exchange(
         said=said,
         reply=response.reply,

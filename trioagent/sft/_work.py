@@ -78,7 +78,8 @@ class Conversations:
                 return await self._speaker(job)
 
             memory = self._run_dir / FOLDER / f"{job.key}-{len(ended) + 1}"
-            came_to = await attempt(settings, job.persona, job.facts, make_speaker, ledger, memory)
+            record.changes.clear()  # of an attempt that was not accepted
+            came_to = await attempt(settings, job.persona, job.facts, make_speaker, ledger, record.changes, memory)
             body = {
                 "verdicts": [attrs.asdict(verdict) for verdict in came_to.verdicts],
                 "tokens": ledger.take_used(),
@@ -87,7 +88,8 @@ class Conversations:
             }
             ended.append(body)
             if came_to.accepted:
-                return JobEnd("done", self._accepted(job, came_to))
+                earlier = [WorkEvent(rejected) for rejected in ended[:-1]]
+                return JobEnd("done", self._accepted(job, came_to), earlier=earlier)
             await ledger.record(body)
         return JobEnd("failed", self._rejected(job))
 

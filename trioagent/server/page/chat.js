@@ -402,6 +402,6 @@ export function changeView(memory, change) {
     "div.change",
     {},
     el("p.label", {}, ACTIONS[change.action], " ", name),
-    change.hunks ? diffView(change.hunks) : el("p.quiet", {}, "What it says after that was not kept with the run."),
+    change.hunks ? diffView(change.hunks) : el("p.quiet", {}, "What changed in its text is not known any more."),
   );
 }

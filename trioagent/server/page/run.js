@@ -502,7 +502,12 @@ function entryView(entry) {
     case "said":
       if (entry.role === "user") return el("div.said", {}, entry.text);
       if (entry.role === "system") return el("details.thoughts", {}, el("summary", {}, "System prompt"), el("p.thought", {}, entry.text));
-      return el("pre.output", { tabIndex: 0, role: "region", "aria-label": "Result" }, entry.text.replace(/^<result>\n?|\n?<\/result>$/g, ""));
+      return el(
+        "div.answer",
+        {},
+        el("pre.output", { tabIndex: 0, role: "region", "aria-label": "Result" }, entry.text.replace(/^<result>\n?|\n?<\/result>$/g, "")),
+        changeViews(entry),
+      );
     case "answer":
       return el(
         "div.answer",
@@ -515,12 +520,24 @@ function entryView(entry) {
         el("p.facts-line", {}, answerFacts(entry)),
       );
     case "result":
-      return el("div.answer", {}, resultView(entry), entry.changes.map((change) => changeView(null, change)));
+      return el("div.answer", {}, resultView(entry), changeViews(entry));
     case "wait":
       return waitView(entry);
+    case "end":
+      return endView(entry);
     default:
       return facets("Journaled", entry.body);
   }
+}
+
+function changeViews(entry) {
+  const more = entry.more_changes > 0 && el("p.quiet", {}, `It changed ${plural(entry.more_changes, "more note")}, which ${entry.more_changes === 1 ? "is" : "are"} not named.`);
+  return [entry.changes.map((change) => changeView(null, change)), more];
+}
+
+function endView(entry) {
+  const more = entry.left_out > 0 && ` ${plural(entry.left_out, "more entry", "more entries")} of it ${entry.left_out === 1 ? "is" : "are"} not kept.`;
+  return el("p.wait", {}, icon("undo"), el("span", {}, el("strong", {}, entry.reason ? "It did not end well" : "It was begun again"), entry.reason && `: ${entry.reason}`, more));
 }
 
 const WAITED = {

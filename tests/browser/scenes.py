@@ -133,8 +133,9 @@ def _run(browser: Browser) -> None:
 
 def _job(browser: Browser) -> None:
     browser.go("#/run/july/jobs/job-00004")
-    browser.one(".job .diff")
     browser.one("[role=option] .id")
+    change = browser.one(".job .change")
+    browser.driver.execute_script("arguments[0].scrollIntoView({ block: 'end' })", change)
 
 
 def _evaluation(browser: Browser) -> None:

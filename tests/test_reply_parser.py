@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trioagent._parsed_reply import REPAIRS, ParsedReply, _dedented, clean_code
-from trioagent._reply_parser import ReplyParser, parse_reply
+from trioagent._reply_parser import ReplyParser, after_thoughts, later_style, parse_reply
 
 from .examples import examples
 
@@ -198,6 +198,17 @@ TOKENS = [
         "◁/think▷",
         "[",
         "◁",
+        "<|channel|>analysis",
+        "<|channel|>final",
+        "<|message|>",
+        "<|channel>thought",
+        "<channel|>",
+        "<|END_THINKING|>",
+        "<|",
+        "analysisW",
+        "assistantfinal",
+        "\n<think>",
+        "<ſeed:think>",
     ),
     *("<", ">", "/", "<p", "</py", "x = 1", "    y", " ", "é", "\x00", "\U0001f600", "\ud800"),
 ]
@@ -291,6 +302,92 @@ def test_what_is_no_tag(text: str) -> None:
     assert (parsed.thoughts, parsed.reply, dict(parsed.repairs)) == (text, text, {})
 
 
+# ------------------------------------------------------------------------------------ thoughts in models' own tokens
+
+
+@pytest.mark.parametrize(
+    ("text", "thoughts", "code", "reply"),
+    [
+        (  # gpt-oss by way of mlx, llama.cpp, vLLM
+            "<|channel|>analysis<|message|>Maybe <python>delete_file('a')</python>?</think><|end|><|start|>assistant"
+            "<|channel|>final<|message|><think>p</think><python>x = 1</python><|return|>",
+            "Maybe <python>delete_file('a')</python>?</think><|end|><|start|>assistant\n\np",
+            "x = 1",
+            "",
+        ),
+        (  # what it says to tools is no answer either
+            "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>commentary to=python code<|message|>"
+            "<python>delete_file('a')</python><|end|><|start|>assistant<|channel|>final<|message|>"
+            "<python></python><reply>Hi</reply>",
+            "Hm.<|end|><|start|>assistant<|channel|>commentary to=python code<|message|>"
+            "<python>delete_file('a')</python><|end|><|start|>assistant",
+            "",
+            "Hi",
+        ),
+        ("<|channel|>analysis<|message|>I'd <python>delete_file('a')</python>", "I'd <python>…", "", ""),
+        ("<|channel|>final<|message|><python>x = 1</python>", "", "x = 1", ""),
+        (  # its opening token consumed by a template
+            "I'd <think>a</think><python>delete_file('a')</python>.<|end|><|start|>assistant<|channel|>final<|message|>"
+            "<python>x = 1</python>",
+            "I'd <think>a</think><python>delete_file('a')</python>.<|end|><|start|>assistant",
+            "x = 1",
+            "",
+        ),
+        (  # with all its tokens dropped
+            "analysisWe could <python>delete_file('a')</python>.assistantfinal<think>p</think><python>x = 1</python>",
+            "We could <python>delete_file('a')</python>.\n\np",
+            "x = 1",
+            "",
+        ),
+        ("analysisWe could <python>delete_file('a')</python>.", "We could <python>delete_file('a')</python>.", "", ""),
+        ("analysis of it: <python>x = 1</python>", "", "x = 1", ""),
+        ("<|channel>thought\nI'd <python>y()</python><channel|><python>x = 1</python>", "I'd <python>…", "x = 1", ""),
+        ("I'd <python>y()</python><channel|><python>x = 1</python>", "I'd <python>…", "x = 1", ""),
+        (
+            "<|START_THINKING|>I'd <python>y()</python><|END_THINKING|><|START_RESPONSE|><python>x = 1</python>",
+            "I'd <python>…",
+            "x = 1",
+            "",
+        ),
+    ],
+)
+def test_thoughts_in_the_tokens_of_a_model(text: str, thoughts: str, code: str, reply: str) -> None:
+    for pieces in ([text], list(text)):
+        parsed = feed(pieces)[0]
+        assert (parsed.code, parsed.reply) == (code, reply)
+        assert parsed.thoughts == thoughts or parsed.thoughts.startswith(thoughts.removesuffix("…"))
+
+
+@pytest.mark.parametrize("tokens", ["<|return|>", "<|im_end|>", "\n<|eot_id|>\n", "<｜end▁of▁sentence｜>", "</s>"])
+def test_tokens_behind_what_is_open_are_none_of_it(tokens: str) -> None:
+    for text in ("<think>p</think><python>x = 1", "<think>p</think><python></python><reply>Hi"):
+        bare, leaked = parse_reply(text), parse_reply(text + tokens)
+        assert (leaked.code, leaked.reply) == (bare.code, bare.reply)
+        assert leaked.repairs["leaked_tokens"] == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Hello.", "Hello."),
+        ("hm</think>Hello.", "Hello."),
+        ("<think>hm", None),
+        ("<think>hm</think> no</think>\nHello.", "Hello."),
+        (
+            "<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>final<|message|>Hello.<|return|>",
+            "Hello.",
+        ),
+        ("<|channel|>analysis<|message|>hm", None),
+        ("<|channel|>final<|message|>Hello.", "Hello."),
+        ("analysisUser asks.assistantfinalHello.", "Hello."),
+        ("analysisUser asks.", None),
+        ("analysis of it", "analysis of it"),
+    ],
+)
+def test_what_is_said_behind_thoughts(text: str, said: str | None) -> None:
+    assert after_thoughts(text) == said
+
+
 # ------------------------------------------------------------------------------------ thoughts without an opening tag
 
 
@@ -321,6 +418,104 @@ def test_all_before_a_closing_tag_without_an_opening_one_is_thought(
     assert parsed.repairs["missing_think_open"] == 1
 
 
+DRAFT = "<think>save it</think><python>delete_file('a')</python>"
+
+
+@pytest.mark.parametrize(
+    ("text", "thoughts", "code", "reply"),
+    [
+        (  # a second closing tag, and a third
+            "a</think> Hm, <python>delete_file('a')</python>, no.</think> Or <reply>b</reply>?</think>"
+            "<python>x = 1</python>",
+            "a\n\nHm, <python>delete_file('a')</python>, no.\n\nOr <reply>b</reply>?",
+            "x = 1",
+            "",
+        ),
+        (
+            "<think>a</think> Hm, <python>delete_file('a')</python>, no.</think><python></python><reply>Hi</reply>",
+            "a\n\nHm, <python>delete_file('a')</python>, no.",
+            "",
+            "Hi",
+        ),
+        ("<think>a</think> and more</think><python>x = 1</python>", "a\n\nand more", "x = 1", ""),
+        (  # an answer that is drafted, with thoughts of its own
+            f"I'd write {DRAFT}, but no.</think>\n<think>p</think><python>x = 1</python>",
+            f"I'd write {DRAFT}, but no.\n\np",
+            "x = 1",
+            "",
+        ),
+        (
+            f"<think>I'd write:\n{DRAFT}\nBut no.</think><python>x = 1</python>",
+            f"I'd write:\n{DRAFT}\nBut no.",
+            "x = 1",
+            "",
+        ),
+        (
+            "<think>a</think> Or <think>b</think><reply>c</reply>? No.</think><python></python><reply>Hi</reply>",
+            "a\n\nOr <think>b</think><reply>c</reply>? No.",
+            "",
+            "Hi",
+        ),
+        # what is only mentioned, doubled, or text that is no thought, changes nothing
+        ("<think>use\n<think> tags</think><python>x = 1</python>", "use\n<think> tags", "x = 1", ""),
+        ("<think>\n<think>p</think></think><python>x = 1</python>", "<think>p", "x = 1", ""),
+        ("Sure. <think>p</think> Saving: <python>x = 1</python> done", "p", "x = 1", ""),
+        (
+            "<think>p</think> Saving: <python>x = 1</python><think>q</think> And <python>y = 1</python>",
+            "p",
+            "x = 1",
+            "",
+        ),
+        ("<think>p</think><python></python> So: <reply>Hi</reply>", "p", "", "Hi"),
+    ],
+)
+def test_what_is_considered_does_not_count(text: str, thoughts: str, code: str, reply: str) -> None:
+    for pieces in ([text], list(text)):
+        parsed = feed(pieces)[0]
+        assert (parsed.thoughts, parsed.code, parsed.reply) == (thoughts, code, reply)
+
+
+def test_text_outside_of_tags_is_waited_for_until_it_was_no_thought() -> None:
+    answer = "<think>p</think> Saving: <python>x = 1</python> and"
+    first = ReplyParser("tagged")
+    first.feed(answer)
+    assert not first.finished
+    assert first.close()[0].code == "x = 1"
+    assert first.style == "talks"
+    second = ReplyParser(first.style)
+    second.feed("Sure. " + answer)
+    assert second.finished
+    assert second.style == "talks"
+
+
+def test_a_model_without_opening_tags_is_waited_for_at_each_text() -> None:
+    """It is stopped early where the protocol is kept to, and a draft among its thoughts never counts."""
+    parser = ReplyParser("unopened")
+    parser.feed(f"I should use <think>. {DRAFT} or so")
+    assert not parser.finished
+    parser.feed(", no.</think><think>p</think><python>x = 1</python> and")
+    parser.feed("</think><python>y = 1</python> and")
+    assert parser.close()[0].code == "y = 1"
+    parser = ReplyParser("unopened")
+    parser.feed(f"{DRAFT[len('<think>') :]} or so</think><think>p</think><python>x = 1</python> and")
+    assert parser.finished
+
+
+def test_what_a_model_was_seen_to_leave_out_is_not_forgotten() -> None:
+    parser = ReplyParser("unopened")
+    parser.feed("<python>x = 1</python>")
+    assert parser.close()[0].code == "x = 1"
+    assert parser.style == "unopened"
+    assert later_style("unopened", "none") == "unopened"  # of an answer that began before that was known
+    assert later_style("tagged", "none") == "none"
+
+
+@pytest.mark.parametrize("text", [f"a</think> Hm, {DRAFT} or", f"Hm, {DRAFT} or", f"<think>a\n{DRAFT} or"])
+def test_what_may_be_considered_only_does_not_run_when_the_answer_was_cut(text: str) -> None:
+    parsed = parse_reply(text, cut=True)
+    assert (parsed.code, parsed.reply, parsed.cut) == ("", "", True)
+
+
 def test_code_that_comes_first_does_not_end_the_answer_until_the_model_is_known() -> None:
     first = ReplyParser()
     assert first.feed("<python>x = 1</python> and then") == [] and not first.finished
@@ -336,7 +531,7 @@ def test_a_model_whose_opening_tag_is_removed_is_stopped_early_behind_its_though
     parser.feed("<python>maybe</python> no.</think><python>x = 1</python> and")
     assert parser.finished
     assert parser.close()[0].code == "x = 1"
-    assert parser.style == "tagged"
+    assert parser.style == "unopened"
 
 
 def test_a_cut_answer_says_nothing_of_how_its_model_marks_thoughts() -> None:
@@ -377,6 +572,12 @@ FLOODS = {
     "blanks after code": (CODE_BEGINS + "x = 1</python>", " \n"),
     "tags": ("", "<think><python></python><reply></reply>"),
     "beginnings of tags": ("<think>", "< / pytho"),
+    "drafts": ("<think>a", "\n<think>"),
+    "drafts that end": ("<think>a", "\n<think>b</think>"),
+    "closing tags": ("<think>a</think>", "b</think>"),
+    "text and tags": ("", "b <think>c</think> "),
+    "channels": ("<|channel|>analysis", "<|channel|>analysis\n"),
+    "channels without tokens": ("analysisWe", "assistantfina"),
 }
 
 

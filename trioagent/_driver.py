@@ -18,7 +18,7 @@ from ._errors import ModelError, ReplayMismatchError
 from ._events import AgentEvent, Answered, CodeResult, CodeStarted, ContextTrimmed
 from ._messages import AgentResponse, ChatMessage, Usage
 from ._parsed_reply import Delta
-from ._reply_parser import ReplyParser, ThoughtStyle
+from ._reply_parser import ReplyParser, ThoughtStyle, later_style
 from ._server_behaviour import is_cut
 from ._steps import STEP_BYTES
 from ._tracing import SPAN
@@ -151,8 +151,8 @@ async def _ask(
     answer, deltas = close() if text <= STEP_BYTES else await trio.to_thread.run_sync(close)
     for delta in deltas:
         show(delta)
-    thought_styles[model.name] = parser.style
-    if end is None:  # stopped early: the server's count, which is sent last, was not received
+    thought_styles[model.name] = later_style(thought_styles.get(model.name, "unknown"), parser.style)
+    if end is None:  # stopped early: the server's count, which comes last, was not waited for any longer
         end = AnswerEnd(Usage.estimate(messages, text, requests=failed + 1), "")
     return Answered(answer, end.usage, end.finish_reason)
 

@@ -10,17 +10,18 @@ import attrs
 
 REPAIRS: Mapping[str, str] = {
     "missing_think": "no thoughts at all",
-    "missing_think_open": "no opening <think>, often removed by a chat template",
+    "missing_think_open": "no opening <think>, often removed by a chat template: all before the </think> are thoughts",
     "unclosed_think": "no </think>: the thoughts end where <python> or <reply> begins",
     "extra_think": "more than one <think>: they are joined",
     "unclosed_python": "no </python>, often removed by a stop sequence",
     "unclosed_reply": "no </reply>, often removed by a stop sequence",
-    "tag_spelling": "a tag in other letter case or with spaces in it",
+    "tag_spelling": "a tag in other letter case or with spaces in it, or another word or token for it",
     "code_fence": "a code fence around the code",
     "language_tag": "a line 'python' before the code",
     "indented_code": "all of the code indented",
     "outside_text": "text outside of all tags, dropped",
     "cut_answer": "cut by a token limit or a content filter: what was left open is not run and no reply",
+    "leaked_tokens": "tokens of the model's chat template at the end of open code or an open reply, dropped",
     "text_after_code": "text after the code's </python>, dropped: it was written without the result",
 }
 
@@ -29,8 +30,8 @@ _LANGUAGE_LINE = re.compile(r"\A[ \t]*(python3?|py)[ \t]*\r?\n", re.IGNORECASE)
 
 Kind = Literal["think", "code", "reply"]
 
-PARSER_VERSION = 3
-"""Incremented whenever an answer may be parsed differently than before; journals store it with each answer."""
+PARSER_VERSION = 4
+"""Goes up whenever an answer may be read otherwise than before; journals keep it with each answer that they hold."""
 
 
 @attrs.frozen

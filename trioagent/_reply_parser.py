@@ -13,14 +13,21 @@ The answer ends with the first complete ``</reply>``, or with the first ``</pyth
 ``<reply>`` follows directly: what a model writes after its code, it writes without having seen the result. From there
 on `ReplyParser.finished` is true and the caller may stop the generation.
 
-Two kinds of answers are handled more carefully:
+Some answers are read with more care:
 
-- The chat templates of some models consume the opening ``<think>``, and thoughts may contain code and replies that are
-  only considered. So if code or a reply comes first, a later ``</think>`` turns everything before it into thoughts;
-  until the end of the answer nothing is run and the generation is not stopped. This does not apply to a model that has
-  been seen to write no thoughts at all (`ThoughtStyle`).
-- An answer that was cut, by a token limit or a content filter, is never treated as complete: unclosed code is not run
-  and an unclosed reply does not count.
+- The chat templates of some models consume the opening ``<think>``, and thoughts may hold code and replies that are
+  only considered, and whole answers that are drafted, with tags of thoughts of their own. So a ``</think>`` that has
+  no opening tag makes all before it thoughts, as the chat templates of Qwen and DeepSeek read it, which take what
+  stands behind the last one. Such a tag may come yet where code or a reply comes first, and where text outside of all
+  tags stands before them: until the end of the answer nothing is run then, and the generation is not stopped. What
+  follows thoughts at once, as the protocol has it, counts at once. How a model's earlier answers were
+  (`ThoughtStyle`) decides what is waited for.
+- A ``<think>`` that begins a line within thoughts begins a draft, which ends with a ``</think>`` of its own.
+- Where a server passes on a model's tokens as they are, thoughts are marked as the model was trained to: those of
+  gpt-oss (Harmony: all channels but ``final``, also where the tokens were dropped and their words are left), Gemma
+  and Command. What began in the marks of one such format ends in them.
+- An answer that was cut, by a token limit or a content filter, is never taken as complete: unclosed code is not run and
+  an unclosed reply is no reply.
 """
 
 from __future__ import annotations
@@ -32,14 +39,41 @@ from enum import IntEnum, auto
 from typing import Literal
 
 from ._parsed_reply import Delta, Kind, ParsedReply, clean_code
+from ._reply_tags import (
+    BARE_END,
+    BARE_START,
+    END_TOKENS,
+    FILLER,
+    LONGEST_END,
+    LONGEST_TAG,
+    PLAIN_TAGS,
+    TAG,
+    begins_bare_channels,
+    closes,
+    format_of,
+    may_become_tag,
+    name_of,
+    without_filler,
+)
 
-ThoughtStyle = Literal["unknown", "tagged", "none"]  # how a model marks its thoughts, as seen in its answers
+ThoughtStyle = Literal["unknown", "none", "tagged", "talks", "unopened"]
+"""How a model marks its thoughts, as far as its answers have shown.
+
+"none": it writes no thoughts. "tagged": between tags. "talks": between tags, and text outside of them is none.
+"unopened": an opening tag was missing, which is never forgotten.
+"""
+
+
+def later_style(known: ThoughtStyle, seen: ThoughtStyle) -> ThoughtStyle:
+    """What is known of a model after one more answer, which may have begun when less was *known*."""
+    return known if known == "unopened" else seen
 
 
 class _State(IntEnum):
     START = auto()  # the opening <think> may be missing
-    UNDECIDED = auto()  # code or a reply came first: they are thoughts if a </think> follows
+    UNDECIDED = auto()  # thoughts, if a </think> without an opening tag follows
     THINK = auto()
+    BARE_CHANNELS = auto()  # Harmony without its tokens: thoughts until "assistantfinal"
     BETWEEN = auto()  # after the thoughts; code or a reply may follow
     CODE = auto()
     AFTER_CODE = auto()  # only a <reply> that follows directly still counts
@@ -47,13 +81,8 @@ class _State(IntEnum):
     FINISHED = auto()
 
 
-# How models spell the tag of their thoughts, other than <think>: Claude, EXAONE, Seed; Magistral; Kimi.
-_THINK_TAGS = ("think", "thinking", "thought", "seed:think")
-_NAMES = "|".join((*_THINK_TAGS, "python", "reply"))
-_TAG = re.compile(rf"(?:<(?=[^<>]{{1,14}}>)|\[(?=/?think\])|◁(?=/?think▷)) ?(/?) ?({_NAMES}) ?[>\]▷]", re.IGNORECASE)
-_LONGEST_TAG = len("< / seed:think >")
+_INDENTATION = 8  # of a draft's first tag
 _LONGEST_TOKEN = len('"""')
-_PLAIN = frozenset(f"<{slash}{name}>" for slash in ("", "/") for name in ("think", "python", "reply"))
 # The tokens that begin or end a string literal or comment, for each lexical mode of Python; escapes are skipped whole.
 _CLOSE = r"< ?/ ?python ?>"
 _LEX: Mapping[str, re.Pattern[str]] = {
@@ -88,7 +117,13 @@ class ReplyParser:
         self._end: int | None = None
         self._begin = 0  # where the current tag's contents begin
         self._mode = ""  # the lexical mode inside code: a key of _LEX
-        self._doubtful: re.Match[str] | None = None  # a </python> inside a string literal that may be unterminated
+        self._doubtful: re.Match[str] | None = None  # a </python> inside a string literal that may prove unterminated
+        self._format = "tags"  # what the current thoughts are marked in
+        self._depth = 0  # of drafts in thoughts
+        self._closing: re.Match[str] | None = None  # the last closing tag that had an opening one; of drafts, the first
+        self._undecided_since = _State.START
+        self._settled = False  # nothing is undecided any more: the answer has been looked at up to its end
+        self._answered = False  # code or a reply has come, if an empty one
         self._deltas: list[Delta] = []
 
     @property
@@ -124,10 +159,10 @@ class ReplyParser:
             if self._cut and self._state not in (_State.AFTER_CODE, _State.FINISHED):
                 self._repairs["cut_answer"] = 1
         if self._thoughts:
-            self._style = "tagged"
+            self._style = self._style if self._style in ("talks", "unopened") else "tagged"
         elif not reasoning.strip():
             self._repairs["missing_think"] = 1
-        thoughts = "\n\n".join(text for text in map(str.strip, self._thoughts or [reasoning]) if text)
+        thoughts = "\n\n".join(text for text in map(without_filler, self._thoughts or [reasoning]) if text)
         text = self._text if self._end is None else self._text[: self._end]
         repairs = {name: count for name, count in sorted(self._repairs.items()) if count}
         parsed = ParsedReply(
@@ -146,68 +181,127 @@ class ReplyParser:
     # Each step returns True if it made progress, False if it needs more text (or, when final, if it is done).
 
     def _outside(self, final: bool) -> bool:
-        match = _TAG.search(self._text, self._pos)
+        if self._pos == 0 and self._text.startswith(BARE_START[0]):
+            if BARE_START.startswith(self._text) and not final:
+                return False
+            if begins_bare_channels(self._text):
+                self._state, self._pos, self._begin = _State.BARE_CHANNELS, len(BARE_START), len(BARE_START)
+                return True
+        match = TAG.search(self._text, self._pos)
         if match is None:
             if final:
                 self._drop(self._begin, len(self._text))
                 self._begin = len(self._text)
             self._pos = self._undecided_from(self._pos)
             return False
-        closing, name = match[1], _name(match)
-        if name != "think" and self._state is _State.START and self._style != "none":
-            self._state = _State.UNDECIDED  # from the beginning of the text, which may all be thoughts
+        closing, name = closes(match), name_of(match)
+        if self._may_be_thoughts(match):
+            self._undecided_since, self._state = self._state, _State.UNDECIDED
+            self._depth, self._closing = 0, None
             return True
-        if closing and not (name == "think" and self._state is _State.START):
+        if closing and name == "think" and self._ends_thoughts(match):
+            self._spelled(match)
+            self._end_of_unopened_thoughts(match)
+            return True
+        if closing:
             self._repairs["outside_text"] += 1
             self._enter(self._state, match)
             return True
         self._spelled(match)
-        if closing:  # </think> with no opening
-            self._end_of_unopened_thoughts(match)
-            return True
         self._drop(self._begin, match.start())
         if name == "think" and self._thoughts:
             self._repairs["extra_think"] += 1
+        self._format, self._depth, self._closing = format_of(match), 0, None
         self._enter({"think": _State.THINK, "python": _State.CODE, "reply": _State.REPLY}[name], match)
         return True
 
-    def _undecided(self, final: bool) -> bool:
-        match = next((tag for tag in _TAG.finditer(self._text, self._pos) if _name(tag) == "think"), None)
-        if match is not None and match[1]:
-            self._spelled(match)
-            self._end_of_unopened_thoughts(match)
+    def _may_be_thoughts(self, match: re.Match[str]) -> bool:
+        """Whether what stands before a tag, and what follows it, are thoughts if an unopened </think> follows."""
+        if self._settled:
+            return False
+        if self._state is _State.START and name_of(match) != "think":
+            return self._style != "none"
+        opens_or_answers = name_of(match) != "think" or not closes(match)
+        return opens_or_answers and not self._answered and self._style != "talks" and self._has_text(match.start())
+
+    def _ends_thoughts(self, match: re.Match[str]) -> bool:
+        """Whether a closing tag without an opening one has something to end."""
+        if self._state is _State.START and format_of(match) == "tags":
             return True
-        if match is None and not final:
+        return not self._answered and self._has_text(match.start())
+
+    def _has_text(self, end: int) -> bool:
+        return FILLER.fullmatch(self._text, self._begin, end) is None
+
+    def _undecided(self, final: bool) -> bool:
+        for match in TAG.finditer(self._text, self._pos):
+            if name_of(match) != "think":
+                continue
+            self._pos = match.end()
+            if not closes(match):
+                self._depth += 1
+            elif self._depth == 0 or format_of(match) == "harmony":
+                self._spelled(match)
+                self._end_of_unopened_thoughts(match)
+                return True
+            else:
+                self._depth -= 1
+                self._closing = match
+        if not final:
             self._pos = self._undecided_from(self._pos)
             return False
-        if match is None and self._cut:  # the code may only have been considered
+        if self._cut:  # it may have been considered only
             return False
+        self._settled = True
+        at_start = self._undecided_since is _State.START
+        if self._style == "unopened" and at_start and self._closing is not None:
+            self._end_of_unopened_thoughts(self._closing)  # an opening tag in the thoughts was only mentioned
+            return True
         # No opening tag is missing: parse it again from its beginning.
-        self._state, self._pos, self._style = _State.START, self._begin, "none"
+        self._state, self._pos = self._undecided_since, self._begin
+        if self._style != "unopened":
+            first = TAG.search(self._text, self._begin)
+            self._style = "none" if at_start and first and name_of(first) != "think" else "talks"
         return True
 
     def _end_of_unopened_thoughts(self, match: re.Match[str]) -> None:
         self._repairs["missing_think_open"] += 1
+        self._style = "unopened"
+        self._end_of_thoughts(match)
+
+    def _end_of_thoughts(self, match: re.Match[str]) -> None:
         self._thoughts.append(self._text[self._begin : match.start()])
         self._show("think", self._begin, match.start())
+        self._depth, self._closing = 0, None
         self._enter(_State.BETWEEN, match)
 
     def _in_think(self, final: bool) -> bool:
-        for match in _TAG.finditer(self._text, self._pos):
-            if match[1] and _name(match) == "think":
+        for match in TAG.finditer(self._text, self._pos):
+            if name_of(match) != "think" or format_of(match) != self._format:
+                continue
+            self._pos = match.end()
+            if not closes(match):
+                self._depth += self._format != "harmony" and self._begins_draft(match)
+            elif self._depth == 0:
                 self._spelled(match)
-                self._thoughts.append(self._text[self._begin : match.start()])
-                self._show("think", self._begin, match.start())
-                self._enter(_State.BETWEEN, match)
+                self._end_of_thoughts(match)
                 return True
+            else:
+                self._depth -= 1
+                self._closing = self._closing or match
         if not final:
             self._pos = self._undecided_from(self._pos)
-            self._show("think", self._begin, self._pos)
+            self._show("think", self._begin, self._closing.start() if self._closing else self._pos)
             return False
+        if self._closing is not None and not self._cut:  # it was no draft
+            self._spelled(self._closing)
+            self._end_of_thoughts(self._closing)
+            return True
         self._show("think", self._begin, len(self._text))
         self._repairs["unclosed_think"] += 1
-        for match in () if self._cut else _TAG.finditer(self._text, self._begin):
-            if not match[1] and _name(match) != "think":
+        ended_by_answer = not self._cut and self._format != "harmony"
+        for match in TAG.finditer(self._text, self._begin) if ended_by_answer else ():
+            if name_of(match) != "think" and not closes(match):
                 self._thoughts.append(self._text[self._begin : match.start()])
                 self._state = _State.BETWEEN
                 self._pos = self._begin = match.start()
@@ -216,6 +310,27 @@ class ReplyParser:
         self._pos = self._begin = len(self._text)
         self._state = _State.BETWEEN
         return False
+
+    def _begins_draft(self, match: re.Match[str]) -> bool:
+        """Whether an opening tag within thoughts begins a line; behind blanks alone it is the same tag once more."""
+        line = self._text.rfind("\n", max(self._begin, match.start() - _INDENTATION), match.start())
+        if line < 0 or self._text[line : match.start()].strip():
+            return False
+        return FILLER.fullmatch(self._text, self._begin, line) is None
+
+    def _in_bare_channels(self, final: bool) -> bool:
+        end = self._text.find(BARE_END, self._pos)
+        if end < 0 and not final:
+            self._pos = max(self._pos, len(self._text) - len(BARE_END) + 1)
+            self._show("think", self._begin, self._pos)
+            return False
+        self._repairs["tag_spelling" if end >= 0 else "unclosed_think"] += 1
+        end, after = (end, end + len(BARE_END)) if end >= 0 else (len(self._text), len(self._text))
+        self._thoughts.append(self._text[self._begin : end])
+        self._show("think", self._begin, end)
+        self._state = _State.BETWEEN
+        self._pos = self._begin = self._shown = after
+        return True
 
     def _in_code(self, final: bool) -> bool:
         """Look for </python> outside of string literals, one lexical token at a time."""
@@ -246,11 +361,18 @@ class ReplyParser:
         if self._doubtful is not None:
             return self._end_code(self._doubtful.start(), self._doubtful)
         self._repairs["unclosed_python"] += 1
-        reply = next(
-            (m for m in _TAG.finditer(self._text, self._begin) if not m[1] and _name(m) == "reply"),
-            None,
-        )
-        return self._end_code(len(self._text) if reply is None else reply.start(), None)
+        replies = (m for m in TAG.finditer(self._text, self._begin) if name_of(m) == "reply" and not closes(m))
+        reply = next(replies, None)
+        return self._end_code(self._end_of_text() if reply is None else reply.start(), None)
+
+    def _end_of_text(self) -> int:
+        """Where the text ends, without the tokens that end an answer for its model."""
+        start = max(self._begin, len(self._text) - LONGEST_END)
+        match = END_TOKENS.search(self._text, start)
+        if match is None:
+            return len(self._text)
+        self._repairs["leaked_tokens"] += 1
+        return match.start()
 
     def _end_code(self, end: int, match: re.Match[str] | None) -> bool:
         self._show("code", self._begin, end)
@@ -266,26 +388,27 @@ class ReplyParser:
             self._state = _State.AFTER_CODE
         else:
             self._state = _State.BETWEEN
+            self._answered = True
         return True
 
     def _after_code(self, final: bool) -> bool:
         rest = self._text[self._pos :].lstrip()
-        self._pos = len(self._text) - len(rest)  # so that blanks are not scanned again with each piece
-        match = _TAG.match(rest)
-        if match is not None and not match[1] and _name(match) == "reply":
+        self._pos = len(self._text) - len(rest)  # blanks are not looked at again with each piece
+        match = TAG.match(rest)
+        if match is not None and name_of(match) == "reply" and not closes(match):
             self._spelled(match)
             self._state = _State.REPLY
             self._pos = self._shown = self._begin = len(self._text) - len(rest) + match.end()
             self._end = None
             return True
-        if rest and (final or not _may_become_tag(rest)):
+        if rest and (final or not may_become_tag(rest)):
             self._repairs["text_after_code"] += 1
             self._state = _State.FINISHED
         return False
 
     def _in_reply(self, final: bool) -> bool:
-        for match in _TAG.finditer(self._text, self._pos):
-            if match[1] and _name(match) == "reply":
+        for match in TAG.finditer(self._text, self._pos):
+            if name_of(match) == "reply" and closes(match):
                 self._spelled(match)
                 self._show("reply", self._begin, match.start())
                 reply = self._text[self._begin : match.start()].strip()
@@ -295,6 +418,7 @@ class ReplyParser:
                     self._state = _State.FINISHED
                 else:  # an empty reply is ignored: code or a reply may follow
                     self._state = _State.BETWEEN
+                    self._answered = True
                 return True
         if not final:
             self._pos = self._undecided_from(self._pos)
@@ -305,7 +429,7 @@ class ReplyParser:
             self._partial = self._text[self._begin :].strip()
             return False
         self._repairs["unclosed_reply"] += 1
-        self._reply = self._text[self._begin :].strip()
+        self._reply = self._text[self._begin : self._end_of_text()].strip()
         self._pos = self._begin = len(self._text)
         self._state = _State.BETWEEN
         return False
@@ -315,7 +439,7 @@ class ReplyParser:
         self._pos = self._begin = self._shown = match.end()
 
     def _spelled(self, match: re.Match[str]) -> None:
-        if match[0] not in _PLAIN:
+        if match[0] not in PLAIN_TAGS:
             self._repairs["tag_spelling"] += 1
 
     def _drop(self, start: int, end: int) -> None:
@@ -331,8 +455,9 @@ class ReplyParser:
     def _undecided_from(self, start: int, *, also: str = "") -> int:
         """The start of the tail that may become a tag, or a token of characters in *also*, with more text."""
         end = len(self._text)
-        at = max(self._text.rfind(opening, max(start, end - _LONGEST_TAG)) for opening in "<[◁")
-        if at >= 0 and _may_become_tag(self._text[at:]):
+        tail = max(start, end - LONGEST_TAG)
+        at = max(self._text.rfind("<", tail), self._text.rfind("[", tail), self._text.rfind("◁", tail))
+        if at >= 0 and may_become_tag(self._text[at:]):
             return at
         # At most this much of such a token is undecided: whole tokens before it have been consumed.
         start = max(start, end - _LONGEST_TOKEN + 1)
@@ -346,43 +471,29 @@ _STEPS: Mapping[_State, Callable[[ReplyParser, bool], bool]] = {
     _State.UNDECIDED: ReplyParser._undecided,
     _State.BETWEEN: ReplyParser._outside,
     _State.THINK: ReplyParser._in_think,
+    _State.BARE_CHANNELS: ReplyParser._in_bare_channels,
     _State.CODE: ReplyParser._in_code,
     _State.AFTER_CODE: ReplyParser._after_code,
     _State.REPLY: ReplyParser._in_reply,
 }
-_PREFIXES = (
-    *("[think]", "[/think]", "◁think▷", "◁/think▷"),
-    *(
-        f"<{a}{slash}{b}{name}{c}>"
-        for name in (*_THINK_TAGS, "python", "reply")
-        for slash in ("", "/")
-        for a in ("", " ")
-        for b in ("", " ")
-        for c in ("", " ")
-    ),
-)
-
-
-def _name(tag: re.Match[str]) -> str:
-    """ "think", "python" or "reply"."""
-    name = tag[2].lower()
-    return "think" if name in _THINK_TAGS else name
-
-
-def _may_become_tag(tail: str) -> bool:
-    """Whether *tail* is the beginning of a tag."""
-    tail = tail.lower()
-    return len(tail) < _LONGEST_TAG and any(tag.startswith(tail) for tag in _PREFIXES)
 
 
 def after_thoughts(text: str) -> str | None:
     """The text after the thoughts in *text*, whose opening tag may be missing; None if they do not end."""
     last = None
-    for tag in _TAG.finditer(text):
-        last = tag if _name(tag) == "think" else last
-    if last is None:
-        return text
-    return text[last.end() :] if last[1] else None
+    for tag in TAG.finditer(text):
+        last = tag if name_of(tag) == "think" else last
+    if last is not None:
+        if not closes(last):
+            return None
+        text = text[last.end() :]
+    elif begins_bare_channels(text):
+        _, ended, text = text.partition(BARE_END)
+        if not ended:
+            return None
+    text = without_filler(text)
+    end = END_TOKENS.search(text, max(0, len(text) - LONGEST_END))
+    return text if end is None else text[: end.start()]
 
 
 def parse_reply(text: str, *, cut: bool = False) -> ParsedReply:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 
 import attrs
 
 from .._config import Flow
+from .._numbers import with_ascii_digits
 from .._polarity import is_asked, is_guess, is_over, sentences
 from .._wire import short
 from ._persona import Fact, Persona
 from ._static_memory import static_memory
+from ._tokens import is_number, tokens
 from ._transcript import Exchange, Transcript, Verdict
 from ._words import Words, adds_to, contradicts, in_order, without_dates, words_in, words_of
 
@@ -114,6 +115,7 @@ def old_gone(transcript: Transcript) -> str:
 
 def _is_stale(fact: Fact, line: str, heading: str) -> bool:
     """Whether a line states what a fact was before it changed."""
+    line = with_ascii_digits(line)
     if _same_words(fact):
         old = words_of(fact.previous)
         return in_order(old, line) and not is_over(line, _spoken(old, line))
@@ -124,7 +126,7 @@ def _is_stale(fact: Fact, line: str, heading: str) -> bool:
         return False
     if adds_to(fact.fact_description, fact.previous) and not new.missing(said):
         return False
-    if not stale.plain and not stale.runs and all(word[:1].isdigit() for word in stale.strong):
+    if not stale.plain and not stale.runs and all(map(is_number, stale.strong)):
         # A number alone says nothing: it has to be said of the same thing, and beside no other one.
         about = attrs.evolve(words_of(fact.fact_description), strong=frozenset(), runs=frozenset())
         shared = words_of(fact.previous).plain & about.plain
@@ -137,7 +139,7 @@ def _is_stale(fact: Fact, line: str, heading: str) -> bool:
 
 def _spoken(words: Words, line: str) -> list[str]:
     """The words of a line in which *words* are recognised, as they stand there."""
-    found = re.findall(r"[^\W_]+", line)
+    found = [line[token.start : token.end] for token in tokens(line)]
     spoken = [word for word in found if words.without(words_in([word])) != words]
     return spoken or [run for run in words.runs if run in line] or found[:1]
 
@@ -167,7 +169,7 @@ def _unanswered(exchange: Exchange, answer: Words, fact: Fact) -> str:
         return f"the reply says the opposite: {short(stating[0].strip())}"
     if stating and all(is_asked(one, exchange.reply) for one in stating):
         return f"the reply only asks: {short(stating[0].strip())}"
-    if not wanted.plain and not wanted.runs and all(word[:1].isdigit() for word in wanted.strong):
+    if not wanted.plain and not wanted.runs and all(map(is_number, wanted.strong)):
         about = words_of(f"{fact.fact_description} {fact.question} {exchange.said}")
         topic = (about.strong | about.plain) - wanted.strong
         if not any(_is_about(one, topic, about) for one in stating):

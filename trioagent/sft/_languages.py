@@ -39,10 +39,14 @@ _FUNCTION_WORDS: Mapping[str, frozenset[str]] = {
         "ru": (
             "я мой моя мое мои меня мне у и в на с не нет он она мы наш это как из по за к живу работаю зовут был была"
         ),
+        "hi": (
+            "मैं मुझे मेरा मेरी मेरे हम हमारा है हैं हूं हूँ था थी थे में से को का की के पर और एक नहीं यह वह रहता रहती रहते करता करती पास साथ"
+        ),
     }.items()
 }
 _CYRILLIC = re.compile(r"[\u0400-\u04ff]")
 _HANGUL = re.compile(r"[\uac00-\ud7af]")
+_DEVANAGARI = re.compile(r"[\u0900-\u097f]")
 
 
 def language_of(words: Sequence[str]) -> str:
@@ -54,6 +58,8 @@ def language_of(words: Sequence[str]) -> str:
         return "ru"
     if any(_HANGUL.search(word) for word in words):
         return "ko"
+    if any(_DEVANAGARI.search(word) for word in words):
+        return "hi"
     words = [part for word in words for part in re.split("['’]", word)]
     hits = {language: sum(word in known for word in words) for language, known in _FUNCTION_WORDS.items()}
     best = max(hits, key=lambda language: (hits[language], language == ENGLISH))

@@ -13,7 +13,8 @@ English words are compared without case, accents and endings ("baker", "bakery",
 `PREFIX` letters too ("allergic", "allergies"). Words of other languages are compared by their beginnings: two are the
 same if they share `SHARED` of the longer one ("Берлин", "Берлине"). Scripts without blanks between words are compared
 by pairs of characters: each character must stand in a pair that the text has. Numbers are equal however they are
-written ("two", "2"; "1,200", "1200"), and a date in figures counts as day, month and year.
+written ("two", "2"; "1,200", "1200"; "2½", "2 1/2"), times and dates too (see `_figures`). Pictures count where a fact
+has nothing else, by themselves or by a word of their names.
 
 A text that has the words may still say the opposite: see `contradicts`.
 """
@@ -22,15 +23,28 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import cached_property
-from unicodedata import combining, normalize
 
 import attrs
 
-from .._numbers import DATE, MONTHS, NUMBER, ORDINAL, WORDS, dates, readings, spelled_number, with_ascii_digits
+from .._numbers import DATE, MONTHS, WORDS, dates, with_ascii_digits
 from .._polarity import clauses, is_denied, may_deny
+from ._figures import MONTH_OF
 from ._languages import ENGLISH, function_words, language_of
+from ._tokens import (
+    UNSPACED,
+    WORD,
+    Token,
+    emoji_of,
+    folded,
+    is_emoji,
+    is_number,
+    names_of_emoji,
+    numbers_meant,
+    stem,
+    tokens,
+)
 
 PLAIN_SHARE = 2 / 3
 """The share of a fact's plain words that a text must have, in English."""
@@ -44,13 +58,9 @@ PREFIX = 6
 SHARED = 0.7
 """The share of the longer one of two words of another language that their common beginning must have."""
 
-_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_RUN = re.compile(rf"[{_UNSPACED}]+")
-_UNIT = re.compile(rf"(?:(?![{_UNSPACED}])[^\W\d_])+")
+_RUN = re.compile(rf"[{UNSPACED}]+")
 _HIRAGANA = re.compile("[\u3041-\u309f]+")
-_HANGUL = re.compile("[\uac00-\ud7af]")
-_WORD = re.compile(rf"(?:(?![{_UNSPACED}])[^\W_])+(?:['’](?:(?![{_UNSPACED}])[^\W_])+)*")
-_SHORT_FORM = re.compile(r"(?:['’](?:s|m|re|ve|ll|d)|n['’]t)$")
+_SHORT_WORDS = re.compile("[\uac00-\ud7af\u0900-\u0dff]")  # Korean, and Indic scripts, whose vowels are no letters
 _SENTENCE_END = re.compile(r"(?:^|[.!?:]\s+|\n)[\"'(\[*#>\-\s]*$")
 _GOES_ON = re.compile(r"['’]s\b|\s+(?!I\b)[A-Z][^\W\d_]")
 _ELISION = re.compile(r"^(?:[cdjlmnst]|qu)['’]")
@@ -72,24 +82,7 @@ _EVERYDAY = frozenset(
     "need needs start started starting began begun become became say says said tell told think thought "
     "born grew".split()
 )
-_ENDINGS = ("ations", "ation", "ings", "ing", "ies", "ers", "ery", "ed", "er", "es", "s", "y", "e")
 _SHORTEST_PART = 3
-_STEM = 4  # the shortest stem that an ending is taken from, but for a plural's "s"
-_PLURAL = re.compile(r"\w{2}[^\W_siu]s")
-_IRREGULAR = {
-    "daily": "day",
-    "weekly": "week",
-    "monthly": "month",
-    "yearly": "year",
-    "children": "child",
-    "wives": "wife",
-    "men": "man",
-    "women": "woman",
-    "mice": "mouse",
-    "feet": "foot",
-    "teeth": "tooth",
-    "geese": "goose",
-}
 
 
 @attrs.frozen
@@ -147,11 +140,20 @@ class Found:
 
     def has(self, word: str, language: str) -> bool:
         """Whether *word*, a name or a number, is in the texts."""
-        if word[:1].isdigit():
-            return word in self._english or any(
-                name in self._folded for name, number in WORDS.get(language, {}).items() if str(number) == word
+        if word in self._english:
+            return True
+        if is_emoji(word):
+            return any(word in text for text in self._texts) or any(
+                stem(part) in self._english for part in names_of_emoji(word)
             )
-        return word in self._english if language == ENGLISH else self._has_similar(word)
+        if "/" in word:
+            one, other = word.split("/")
+            return self._has_date(one, other) or self._has_date(other, one)
+        if any(number in self._english for number in numbers_meant(word)):
+            return True
+        if is_number(word):
+            return any(name in self._folded for name, number in WORDS.get(language, {}).items() if str(number) == word)
+        return language != ENGLISH and self._has_similar(word)
 
     def has_alike(self, word: str, language: str) -> bool:
         """Whether *word*, or one with the same beginning, is in the texts."""
@@ -169,6 +171,9 @@ class Found:
         }
         return [place for place in range(len(run)) if place not in covered]
 
+    def _has_date(self, day: str, month: str) -> bool:
+        return day in self._english and stem(MONTHS[int(month) - 1]) in self._english
+
     def _has_similar(self, word: str) -> bool:
         others = (other for start in (word[:2], word[1:3]) for other in self._by_start.get(start, ()))
         return word in self._folded or any(_similar(word, other) for other in others)
@@ -177,16 +182,16 @@ class Found:
     def _english(self) -> frozenset[str]:
         found: set[str] = set()
         for text in self._texts:
-            for token in _tokens(text):
-                stems = token.readings or (_stem(token.word),)
+            for token in tokens(text):
+                stems = token.readings or (stem(token.word),)
                 found |= {form for stem in stems for form in (stem, _prefix(stem))}
             for parts in dates(text):
-                found |= {_stem(part) for part in parts[:2]} | {_stem(parts[3])}
+                found |= {stem(part) for part in parts[:2]} | {stem(parts[3])}
         return frozenset(found)
 
     @cached_property
     def _folded(self) -> frozenset[str]:
-        words = (_folded(token.word) for text in self._texts for token in _tokens(text))
+        words = (folded(token.word) for text in self._texts for token in tokens(text))
         return frozenset(form for word in words for form in (word, _ELISION.sub("", word)))
 
     @cached_property
@@ -203,26 +208,16 @@ class Found:
         return frozenset(run[start : start + 2] for run in runs for start in range(len(run) - 1))
 
 
-@attrs.frozen
-class _Token:
-    """A word or a number in a text; a number has what it can mean as ``readings``, the likeliest one first."""
-
-    word: str
-    start: int
-    end: int
-    readings: tuple[str, ...] = ()
-
-
 def words_of(fact: str, language: str | None = None) -> Words:
     """The strong and plain words of a fact; its language is found out if it is not given."""
     fact = with_ascii_digits(fact)
-    tokens = list(_tokens(fact))
+    found = list(tokens(fact))
     if language is None:
-        language = language_of([_folded(token.word) for token in tokens if not token.readings])
+        language = language_of([folded(token.word) for token in found if not token.readings])
     strong: set[str] = set()
     plain: set[str] = set()
     ordered: list[str] = []
-    for token in tokens:
+    for token in found:
         if token.word.casefold() == "one":
             continue  # an article more often than a number
         if token.readings:
@@ -236,8 +231,10 @@ def words_of(fact: str, language: str | None = None) -> Words:
             plain.add(term)
         ordered.append(term)
     runs = [run for text in _RUN.findall(fact) for run in _content(text)]
+    if not plain and not runs and (language == ENGLISH or not strong) and all(map(is_number, strong)):
+        strong.update(emoji_of(fact))  # beside other words they only decorate
     if not strong and not plain and not runs:  # only everyday words: better those than none
-        plain = {_stem(token.word) if language == ENGLISH else _folded(token.word) for token in tokens}
+        plain = {stem(token.word) if language == ENGLISH else folded(token.word) for token in found}
         runs = _RUN.findall(fact)
     return Words(
         frozenset(strong), frozenset(plain - strong), frozenset(runs), language, (*ordered, *runs) or tuple(plain)
@@ -286,8 +283,8 @@ def words_in(texts: Iterable[str]) -> Found:
 
 def without_dates(text: str, fact: str) -> str:
     """*text* without dates in figures, whose numbers count nothing, unless *fact* says a date itself."""
-    names = {_folded(word) for word in _WORD.findall(fact)}
-    return text if DATE.search(fact) or names.intersection(MONTHS) else DATE.sub(" ", text)
+    names = {folded(word) for word in WORD.findall(fact)}
+    return text if DATE.search(fact) or names.intersection(MONTH_OF) else DATE.sub(" ", text)
 
 
 def adds_to(fact: str, previous: str) -> bool:
@@ -298,7 +295,7 @@ def adds_to(fact: str, previous: str) -> bool:
 
 def in_order(words: Words, text: str) -> bool:
     """Whether *text* says all of *words* in the fact's own order."""
-    said = [form for token in _tokens(with_ascii_digits(text)) for form in _forms(token, words.language)]
+    said = [form for token in tokens(with_ascii_digits(text)) for form in _forms(token, words.language)]
     place = 0
     for word in words.ordered:
         while place < len(said) and not (said[place] == word or _similar(said[place], word)):
@@ -309,56 +306,23 @@ def in_order(words: Words, text: str) -> bool:
     return True
 
 
-def _forms(token: _Token, language: str) -> tuple[str, ...]:
-    return token.readings or ((_stem if language == ENGLISH else _folded)(token.word),)
-
-
-def _tokens(text: str) -> Iterator[_Token]:
-    """The words and numbers of a text, in order; *text* has ASCII digits."""
-    matches = sorted([*NUMBER.finditer(text), *_WORD.finditer(text)], key=lambda match: (match.start(), -match.end()))
-    plain: list[_Token] = []
-    end = 0
-    for match in matches:
-        if match.start() < end:
-            continue
-        if match.re is NUMBER:
-            end = match.end()
-            suffix, unit = ORDINAL.match(text, end), _UNIT.match(text, end)
-            if suffix is not None:
-                end = suffix.end()
-            plain.append(_Token(match[0], match.start(), end, tuple(readings(match[0]))))
-            if suffix is None and unit is not None:
-                end = unit.end()
-                plain.append(_Token(unit[0], unit.start(), end))
-        elif match[0][0].isdigit() and NUMBER.match(text, match.start()):
-            continue  # the number has been taken out of it
-        else:
-            end = match.end()
-            plain.append(_Token(_SHORT_FORM.sub("", match[0]), match.start(), match.end()))
-    place, spelled = 0, [_folded(token.word) for token in plain]
-    while place < len(plain):
-        number, count = (0, 0) if plain[place].readings else spelled_number(spelled, place)
-        if count:
-            last = plain[place + count - 1]
-            yield _Token(text[plain[place].start : last.end], plain[place].start, last.end, (str(number),))
-        else:
-            yield plain[place]
-        place += max(count, 1)
+def _forms(token: Token, language: str) -> tuple[str, ...]:
+    return token.readings or ((stem if language == ENGLISH else folded)(token.word),)
 
 
 def _term(word: str, language: str) -> str:
     """A word in the spelling in which it is compared; "" for one that says nothing."""
-    folded = _folded(word)
+    bare = folded(word)
     if language == ENGLISH:
-        return "" if word.casefold() in _EVERYDAY else _stem(word)
-    if (number := WORDS.get(language, {}).get(folded)) is not None:
+        return "" if word.casefold() in _EVERYDAY else stem(word)
+    if (number := WORDS.get(language, {}).get(bare)) is not None:
         return str(number)
-    folded = _ELISION.sub("", folded)
-    shortest = 2 if _HANGUL.search(word) else 3
-    return "" if folded in function_words(language) or len(folded) < shortest else folded
+    bare = _ELISION.sub("", bare)
+    shortest = 2 if _SHORT_WORDS.search(word) else 3
+    return "" if bare in function_words(language) or len(bare) < shortest else bare
 
 
-def _is_name(text: str, token: _Token) -> bool:
+def _is_name(text: str, token: Token) -> bool:
     """Whether a word has a digit, or is a name: a capital at a sentence's beginning must go on as one ("Ada Holt")."""
     if any(char.isdigit() for char in token.word):
         return True
@@ -391,25 +355,9 @@ def _similar(word: str, other: str) -> bool:
         return True  # behind a prefix, as in Semitic languages
     shared = next((place for place, pair in enumerate(zip(word, other, strict=False)) if pair[0] != pair[1]), None)
     shared = min(len(word), len(other)) if shared is None else shared
-    return shared >= max(2 if _HANGUL.match(word) else 3, math.ceil(SHARED * max(len(word), len(other))))
+    return shared >= max(2 if _SHORT_WORDS.match(word) else 3, math.ceil(SHARED * max(len(word), len(other))))
 
 
 def _prefix(stem: str) -> str:
     """The mark that stands for all words with that beginning; none for short ones."""
     return f"{stem[:PREFIX]}-" if len(stem) >= PREFIX else stem
-
-
-def _folded(word: str) -> str:
-    bare = "".join(char for char in normalize("NFKD", word.casefold()) if not combining(char))
-    return normalize("NFC", bare)  # Hangul is taken apart by NFKD
-
-
-def _stem(word: str) -> str:
-    folded = _folded(word)
-    folded = _IRREGULAR.get(folded, folded)
-    if _PLURAL.fullmatch(folded):
-        return folded[:-1]
-    for ending in _ENDINGS:
-        if folded.endswith(ending) and len(folded) - len(ending) >= _STEM:
-            return folded[: -len(ending)]
-    return folded

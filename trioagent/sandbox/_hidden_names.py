@@ -6,18 +6,22 @@ that a block pays for one read of an empty queue, however many notes there are.
 
 from __future__ import annotations
 
+import math
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TypeVar
 
 import attrs
 import trio
 
-from ..memory import Folders, folds_names
+from .._steps import STEP_BYTES
+from ..memory import Folders, folds_names, on_network
 from ..tools import DEFAULT_RULES, AccessRules, hidden_part, is_shown
+from ._guest.layers import folders_above
 from ._indexes import Watch, is_special
+from ._note_grants import MAX_FOLDERS, Grants, NoteGrants
 
 T = TypeVar("T")
 _FEW = 200  # files and folders: looking at them takes less than 0.1 ms
@@ -26,6 +30,10 @@ _WATCHED = 8  # memories; each takes two descriptors
 _MAX_FOLDERS = 4096  # of one of them; each takes a watch
 
 _MOST_GLOBS = 8  # lists of globs whose left out paths are kept for each
+_MOST_GRANTS = 2  # of those, which have a ruleset
+_MAX_GRANTED = 4096  # hidden names beside which notes are granted one by one
+IDLE_SECONDS = 60.0
+"""After its last block a memory's ruleset is kept for so long: files that are deleted keep their space as long."""
 Key = tuple[int, int]
 Globs = tuple[tuple[str, ...], ...]
 
@@ -36,12 +44,27 @@ class _Watched:
 
     Attributes:
         left_out: by globs of what is shown, the paths that are not, hidden ones among them.
+        grants: by the same globs, the ruleset of what is shown.
+        cannot_grant: it is on a file system of which too little is known for that.
         new_folders: what the watch had counted when they were last brought up to date.
     """
 
     watch: Watch
     left_out: OrderedDict[Globs, set[str]] = attrs.field(factory=OrderedDict)
+    grants: OrderedDict[Globs, NoteGrants] = attrs.field(factory=OrderedDict)
+    cannot_grant: bool = False
     new_folders: int = 0
+
+    def close(self) -> None:
+        self.watch.close()
+        self.drop_idle(math.inf)
+
+    def drop_idle(self, since: float) -> None:
+        """Drop the rulesets that were last used before then."""
+        for globs, kept in list(self.grants.items()):
+            if kept.used < since:
+                del self.grants[globs]
+                kept.close()
 
     def update(self, root: int) -> bool:
         """Take in what has changed; False if there is no telling."""
@@ -49,6 +72,8 @@ class _Watched:
         changed = self.watch.changed()
         if changed is None:
             return False
+        for kept in self.grants.values():
+            kept.named(self.watch.named)
         if self.watch.new_folders != self.new_folders:  # they may not be shown as a whole
             self.left_out.clear()
             self.new_folders = self.watch.new_folders
@@ -68,10 +93,12 @@ class HiddenNames:
 
     def __init__(self) -> None:
         self._watches: OrderedDict[Key, _Watched] = OrderedDict()
+        self.background: trio.Nursery | None = None
+        self._is_dropping = False
 
     def close(self) -> None:
         while self._watches:
-            self._watches.popitem()[1].watch.close()
+            self._watches.popitem()[1].close()
 
     async def find(self, root: int, rules: AccessRules = DEFAULT_RULES) -> Sequence[str] | None:
         """The paths in the memory behind descriptor *root* that a view leaves out, not those in such a folder.
@@ -80,21 +107,103 @@ class HiddenNames:
 
         None: there are more of them than can be left out of a view one by one.
         """
-        info = os.fstat(root)
-        key = info.st_dev, info.st_ino
-        watched = self._watched(key, root)
-        if watched is None:
-            found = look_for_hidden(root, _FEW, rules)
-            if found is None:
-                watched = await self._watch(root, key)
-                if watched is None:  # without watches it is looked through each time
-                    found = await _in_thread(root, partial(look_for_hidden, rules=rules)) or set()
-        if watched is not None:
-            found = await self._left_out(root, watched, rules) if rules.readable else watched.watch.hidden
-        assert found is not None
+        found = await self._find(root, rules)
         if len(found) > MAX_HIDDEN or sum(map(len, found)) > _HIDDEN_CHARS:
             return None
         return sorted(found)
+
+    async def _find(self, root: int, rules: AccessRules) -> set[str]:
+        key = _key(root)
+        watched = self._watched(key, root)
+        if watched is None:
+            found = look_for_hidden(root, _FEW, rules)
+            if found is not None:
+                return found
+            watched = await self._watch(root, key)
+            if watched is None:  # without watches it is looked through each time
+                return await _in_thread(root, partial(look_for_hidden, rules=rules)) or set()
+        return await self._left_out(root, watched, rules) if rules.readable else watched.watch.hidden
+
+    async def can_grant(self, root: int, rules: AccessRules) -> bool:
+        """Is what a view of this memory shows known to `grant`, however much it leaves out?"""
+        found = await self._find(root, rules)
+        watched = self._watches.get(_key(root))
+        return watched is not None and self._can_grant(root, watched, found)
+
+    @staticmethod
+    def _can_grant(root: int, watched: _Watched, found: set[str]) -> bool:
+        if len(found) > _MAX_GRANTED or sum(map(len, found)) > STEP_BYTES or len(folders_above(found)) > MAX_FOLDERS:
+            return False
+        if not watched.cannot_grant:
+            watched.cannot_grant = on_network(root) or folds_any(root, sorted(found))
+        return not watched.cannot_grant
+
+    async def grant(self, root: int, rules: AccessRules, *, layers: str, abi: int) -> Grants | None:
+        """What grants a block that is about to be confined the notes beside hidden names.
+
+        None: there are none, or it is a small memory, or one of which too little is known.
+
+        Args:
+            layers: the folder of all layers.
+            abi: of Landlock.
+        """
+        watched = self._watches.get(_key(root))
+        if watched is None:
+            return None  # noqa: ASYNC910
+        kept = watched.grants.get(rules.readable)
+        stamps = {} if kept is None else kept.look(root)
+        found = frozenset(await self._find(root, rules))
+        if self._watches.get(_key(root)) is not watched or not found:
+            return None
+        if kept is not None and kept is watched.grants.get(rules.readable) and kept.ready:
+            if kept.renew(root, found, stamps):
+                watched.grants.move_to_end(rules.readable)
+                return kept.grants(layers, _nothing)
+            del watched.grants[rules.readable]
+            kept.close()
+        if not self._can_grant(root, watched, set(found)):
+            return None
+        new = NoteGrants(found, abi)
+        try:
+            new.begin(new.look(root))
+            given = new.grants(layers, partial(self._filled, _key(root), rules.readable, new))
+        except BaseException:
+            new.close()
+            raise
+        if rules.readable not in watched.grants:  # or another child is filling that
+            self._keep(watched, rules.readable, new)
+        return given
+
+    def _keep(self, watched: _Watched, globs: Globs, grants: NoteGrants) -> None:
+        watched.grants[globs] = grants
+        if len(watched.grants) > _MOST_GRANTS:
+            watched.grants.popitem(last=False)[1].close()
+        if not self._is_dropping and self.background is not None:
+            self._is_dropping = True
+            self.background.start_soon(self._drop_idle)
+
+    def _filled(self, key: Key, globs: Globs, grants: NoteGrants, confined: bool) -> None:
+        """A child has filled these, and was confined by them, or has not."""
+        watched = self._watches.get(key)
+        if watched is not None and watched.grants.get(globs) is grants:
+            if confined:
+                grants.filled()
+                return
+            del watched.grants[globs]
+        grants.close()
+
+    def hold(self, root: int, paths: Iterable[str]) -> None:
+        """These are about to be replaced or removed, by a commit."""
+        watched = self._watches.get(_key(root))
+        for kept in () if watched is None else watched.grants.values():
+            kept.hold(root, paths)
+
+    async def _drop_idle(self) -> None:
+        while any(watched.grants for watched in self._watches.values()):
+            await trio.sleep(IDLE_SECONDS)
+            for watched in self._watches.values():
+                watched.drop_idle(trio.current_time() - IDLE_SECONDS)
+        self._is_dropping = False
 
     def _watched(self, key: Key, root: int) -> _Watched | None:
         watched = self._watches.get(key)
@@ -102,7 +211,7 @@ class HiddenNames:
             return None
         if not watched.update(root):
             del self._watches[key]
-            watched.watch.close()
+            watched.close()
             return None
         self._watches.move_to_end(key)
         return watched
@@ -114,10 +223,10 @@ class HiddenNames:
             return None
         old = self._watches.pop(key, None)
         if old is not None:
-            old.watch.close()
+            old.close()
         watched = self._watches[key] = _Watched(watch)
         if len(self._watches) > _WATCHED:
-            self._watches.popitem(last=False)[1].watch.close()
+            self._watches.popitem(last=False)[1].close()
         return watched
 
     async def _left_out(self, root: int, watched: _Watched, rules: AccessRules) -> set[str]:
@@ -130,6 +239,15 @@ class HiddenNames:
             if len(watched.left_out) > _MOST_GLOBS:
                 watched.left_out.popitem(last=False)
         return found
+
+
+def _nothing(confined: bool) -> None:
+    """A ruleset that was filled before stays as it is."""
+
+
+def _key(root: int) -> Key:
+    info = os.fstat(root)
+    return info.st_dev, info.st_ino
 
 
 def folds_any(root: int, paths: Sequence[str]) -> bool:

@@ -60,6 +60,7 @@ class Watch:
         hidden: the paths that have a hidden name, and pipes, sockets and devices, as of the last call of `changed`; not
             what is in a hidden folder.
         new_folders: how many folders were made since it began.
+        named: the paths that the events of the last call of `changed` named, hidden ones and folders among them.
 
     Raises:
         OSError: there are too many folders, or this user has too many watches.
@@ -68,6 +69,7 @@ class Watch:
     def __init__(self, root_fd: int, max_folders: int, *, names_only: bool = False) -> None:
         self.hidden: set[str] = set()
         self.new_folders = 0
+        self.named: set[str] = set()
         self._max_folders = max_folders
         self._wanted = _WANTED & ~(_MODIFY | _ATTRIB) if names_only else _WANTED
         self._names_left = STEP_NAMES
@@ -93,6 +95,7 @@ class Watch:
         of new folders are too many to look through on the event loop: then there is no telling either.
         """
         found: set[str] = set()
+        self.named = set()
         self._names_left = STEP_NAMES
         try:
             while True:
@@ -121,6 +124,7 @@ class Watch:
         if folder is None or not name:
             return True
         path = f"{folder}/{name}" if folder else name
+        self.named.add(path)
         if hidden_part(name):
             if what & (_CREATE | _MOVED_TO):
                 self.hidden.add(path)

@@ -6,6 +6,7 @@ Both need Linux with Landlock and seccomp, the first also user namespaces.
 from __future__ import annotations
 
 import errno
+import itertools
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,7 @@ from ._guest.views import VIEW, is_intact
 from ._hidden_names import HiddenNames, folds_any
 from ._indexes import PIECE, IndexBounds, Indexes, SharedIndex
 from ._mixed_ownership import MixedOwnership
+from ._note_grants import Grants
 from ._pressure import MemoryPressure
 from ._sandbox import CodeNotSentError, HostTool, NotMountedError, Outcome, not_set_up
 from ._zygote import (
@@ -58,6 +60,7 @@ class _Run:
     slot: RunSlot
     seconds: float  # that it may still run
     layered: bool = False  # its view cannot be an overlay
+    must_grant: bool = False  # *hide* does not name all that is hidden
     pieces: list[bytes] | None = None  # for a block of our own: what it wrote
     attempts: Attempts = attrs.field(factory=Attempts)
     descriptors: Hold = attrs.field(init=False)  # once it has its slot
@@ -106,7 +109,7 @@ class KernelTier:
         return self._zygotes.alive
 
     def use_background(self, nursery: trio.Nursery) -> None:
-        self.indexes.background = nursery
+        self.indexes.background = self._hidden.background = nursery
 
     async def aclose(self) -> None:
         try:
@@ -127,9 +130,15 @@ class KernelTier:
         if root_fd is None:
             return await self._execute(code, root_fd, root_fd, hide=(), host_tools=host_tools, rules=rules)
         hidden = await self._hidden.find(root_fd, rules)
-        async with self._mixed_ownership.lower(root_fd, rules, copy=hidden is None) as lower_fd:
+        must_grant = hidden is None and await self._can_grant(root_fd, rules)
+        copy = hidden is None and not must_grant
+        async with self._mixed_ownership.lower(root_fd, rules, copy=copy) as lower_fd:
             outcome = await self._execute(
-                code, root_fd, lower_fd, hide=hidden or (), host_tools=host_tools, rules=rules
+                *(code, root_fd, lower_fd),
+                hide=hidden or (),
+                must_grant=must_grant and lower_fd == root_fd,
+                host_tools=host_tools,
+                rules=rules,
             )
             if lower_fd == root_fd:
                 self.indexes.learn(root_fd, outcome.scanned, rules)
@@ -144,6 +153,7 @@ class KernelTier:
         lower_fd: int | None,
         *,
         hide: Sequence[str],
+        must_grant: bool = False,
         host_tools: Mapping[str, HostTool],
         rules: AccessRules,
     ) -> Outcome:
@@ -157,6 +167,7 @@ class KernelTier:
             RunSlot(self._running, self._pressure),
             self.limits.wall_seconds,
             layered=self._is_layered(root_fd, hide),
+            must_grant=must_grant,
         )
         run.descriptors = await run.slot.begin()
         try:
@@ -206,6 +217,7 @@ class KernelTier:
                 may_be_spare=may_be_spare,
                 index=index,
                 as_owner=run.lower_fd is None or self._mixed_ownership.needs_owner(run.lower_fd),
+                grants=partial(self._grants, run, zygote),
             )
             child = await run.descriptors.open_when_possible(fork)
         try:
@@ -215,6 +227,8 @@ class KernelTier:
                 outcome = await session.run(run.code, seconds=run.seconds)
             finally:
                 # Dead, not merely signalled: nobody writes to the layer any more, and the descriptors may go.
+                if child.grants is not None:
+                    child.grants.done(session.confined)
                 ended_before = await child.kill()
                 zygote.prepare()  # now, while we read and save what the block did
                 run.attempts.called |= session.called
@@ -236,13 +250,36 @@ class KernelTier:
                 run.pieces = await trio.to_thread.run_sync(read)
                 return outcome
             try:
-                return attrs.evolve(outcome, changes=await self._changes(child.upper, run.root_fd, run.rules, layered))
+                changes = await self._changes(child.upper, run.root_fd, run.rules, layered)
+                self._hidden.hold(run.root_fd, itertools.chain(changes.writes, changes.deletes))
+                return attrs.evolve(outcome, changes=changes)
             except MemoryRejectedError as error:
                 return attrs.evolve(outcome, error=f"{type(error).__name__}: {error}")
             except ViewRemovedError:
                 raise BlockLostError from None
         finally:
             child.close()
+
+    async def _can_grant(self, root_fd: int, rules: AccessRules) -> bool:
+        return self.tier == "kernel-lite" and await self._hidden.can_grant(root_fd, rules)
+
+    async def _grants(self, run: _Run, zygote: Zygote) -> Grants | None:
+        """What may be read in folders with hidden names, unless each child finds that out for itself.
+
+        Raises:
+            CodeNotSentError: it must not, for there is too much.
+        """
+        if self.tier != "kernel-lite" or run.root_fd is None or run.lower_fd != run.root_fd:
+            return None
+        layers, abi = zygote.handshake["scratch"], zygote.handshake["landlock"]
+        assert isinstance(layers, str) and isinstance(abi, int)
+        try:
+            found = await self._hidden.grant(run.root_fd, run.rules, layers=layers, abi=abi)
+        except OSError as error:
+            raise CodeNotSentError(f"a ruleset: {error}") from error
+        if found is None and run.must_grant:
+            raise CodeNotSentError("the memory has many hidden names, and it is not known which")
+        return found
 
     def _index(self, run: _Run) -> AbstractContextManager[SharedIndex | None]:
         if run.root_fd is None or run.lower_fd != run.root_fd:
@@ -256,10 +293,12 @@ class KernelTier:
             ValueError: there is more than can be left out of its view.
         """
         hide = await self._hidden.find(root_fd, rules)
-        if hide is None:
+        must_grant = hide is None
+        if must_grant and not await self._can_grant(root_fd, rules):
             raise ValueError("a block over this memory gets a copy of it")
-        run = _Run(code, root_fd, root_fd, hide, rules, {}, RunSlot(trio.CapacityLimiter(1)), self.limits.wall_seconds)
-        run.layered = self._is_layered(root_fd, hide)
+        slot = RunSlot(trio.CapacityLimiter(1))
+        run = _Run(code, root_fd, root_fd, hide or (), rules, {}, slot, self.limits.wall_seconds, must_grant=must_grant)
+        run.layered = self._is_layered(root_fd, run.hide)
         run.pieces = []
         run.descriptors = await run.slot.begin()
         try:
@@ -300,6 +339,7 @@ class _ConfinedSession(BlockSession):
     def __init__(self, child: Child, *arguments: Any) -> None:
         super().__init__(child, *arguments)
         self._pidfd = child.pidfd
+        self.confined = False
 
     @property
     def _setup_seconds(self) -> float:
@@ -323,6 +363,7 @@ class _ConfinedSession(BlockSession):
             pass  # without even a byte
         if self._received.startswith(b"R"):
             del self._received[0]
+            self.confined = True
             return
         start = bytes(self._received)
         self._clock.deadline = math.inf  # what it says has a limit of its own

@@ -32,6 +32,7 @@ from ._guest.ready import FULL_MODULES
 from ._guest.syscalls import PR_GET_CHILD_SUBREAPER, libc
 from ._guest.views import remove_scratch
 from ._indexes import SharedIndex
+from ._note_grants import Grants
 from ._sandbox import CodeNotSentError, TierStartError, not_answered, not_set_up
 
 T = TypeVar("T")
@@ -247,12 +248,14 @@ class Child:
         pidfd: itself.
         upper: the folder that shows what its block did: an overlay's upper layer, or the folder around a copied view.
         spare: it was forked ahead.
+        grants: what it got with its setup request.
     """
 
     channel: socket.socket
     pidfd: int
     upper: int
     spare: bool = False
+    grants: Grants | None = None
 
     async def kill(self) -> bool:
         """End the child at once and wait until it is dead, also when cancelled.
@@ -441,6 +444,7 @@ class Zygote:
         may_be_spare: bool = True,
         index: SharedIndex | None = None,
         as_owner: bool = True,
+        grants: Callable[[], Awaitable[Grants | None]] | None = None,
     ) -> Child:
         """Reuse a pre-forked child or fork one, and send its setup request.
 
@@ -448,12 +452,12 @@ class Zygote:
             hide: paths in the memory that the child must not see.
             index: the memory's index.
             as_owner: run as the memory's owner, if the zygote may; else as whom it has for such blocks.
+            grants: called as the last thing before the request is sent.
 
         Raises:
             CodeNotSentError: the zygote is gone, or did not answer, or could not make a child.
             NoDescriptorError: there is no descriptor left.
         """
-        request = _frames.encode(self._setup_request(root_fd, hide, index, as_owner))
         while may_be_spare and self._spares:
             child, problem = await self._made(self._spares.popleft(), spare=True)
             if child is not None:
@@ -469,13 +473,35 @@ class Zygote:
             child, problem = await self._made(ours, spare=False)
             if child is None:
                 raise NoDescriptorError() if problem == _NO_DESCRIPTORS else not_set_up(problem)
+        given = None
+        try:
+            given = None if grants is None else await grants()
+            self._send_request(child, root_fd, hide, index, as_owner, given)
+        except BaseException:
+            if given is not None:
+                given.done(False)
+            child.close()  # which ends it
+            raise
+        return attrs.evolve(child, grants=given)
+
+    def _send_request(
+        self,
+        child: Child,
+        root_fd: int | None,
+        hide: Sequence[str],
+        index: SharedIndex | None,
+        as_owner: bool,
+        grants: Grants | None,
+    ) -> None:
+        request = _frames.encode(self._setup_request(root_fd, hide, index, as_owner, grants))
+        descriptors = [] if index is None else [index.descriptor]
+        if grants is not None:
+            descriptors += grants.descriptors
         with contextlib.suppress(ConnectionError):  # it died; what is left to read says why
             # The first on its way, and smaller than any socket's room: but for a memory with a path of many kilobytes.
-            sent = socket.send_fds(child.channel, [request], [] if index is None else [index.descriptor])
+            sent = socket.send_fds(child.channel, [request], descriptors)
             if sent < len(request):
-                child.close()
                 raise CodeNotSentError(f"a setup request of {len(request)} bytes found no room", cost=20)
-        return child
 
     async def _made(self, ours: socket.socket, *, spare: bool) -> tuple[Child | None, str]:
         """The child at the other end of *ours*, or None and why there is none ("": it died)."""
@@ -505,7 +531,12 @@ class Zygote:
             raise not_answered(f"a zygote did not answer within {ANSWER_SECONDS:.0f} s") from None
 
     def _setup_request(
-        self, root_fd: int | None, hide: Sequence[str], index: SharedIndex | None, as_owner: bool
+        self,
+        root_fd: int | None,
+        hide: Sequence[str],
+        index: SharedIndex | None,
+        as_owner: bool,
+        grants: Grants | None,
     ) -> dict[str, object]:
         """What the child needs to make its view, and where the index has what.
 
@@ -515,6 +546,8 @@ class Zygote:
         extra: dict[str, object] = {} if index is None else {"index": index.layout}
         if root_fd is None:
             return {"memory": None, "hide": [], "owner": None, **extra}
+        if grants is not None:
+            hide, extra["grants"] = (), grants.changes
         info = os.fstat(root_fd)
         path = os.readlink(f"/proc/self/fd/{root_fd}".encode())
         return {

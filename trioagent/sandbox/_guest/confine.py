@@ -18,6 +18,7 @@ from . import seccomp
 from .syscalls import (
     BASE,
     CHANNEL,
+    GRANTS,
     MACHINE,
     PR_CAPBSET_DROP,
     PR_SET_DUMPABLE,
@@ -46,12 +47,23 @@ ZYGOTE_CAPABILITIES = sum(1 << bit for bit in (0, 1, 3, 5, 6, 7, 8, 18, 21))
 
 class Ruleset(ctypes.Structure):
     _fields_ = (("files", ctypes.c_uint64), ("network", ctypes.c_uint64), ("scoped", ctypes.c_uint64))
+    files: int
 
 
 class PathBeneath(ctypes.Structure):
     _pack_ = 1
     _layout_ = "ms"
     _fields_ = (("allowed", ctypes.c_uint64), ("parent", ctypes.c_int32))
+    allowed: int
+    parent: int
+
+
+def new_ruleset(abi: int) -> tuple[Ruleset, int]:
+    """What is refused unless a rule grants it, for ``landlock_create_ruleset``, and that structure's size."""
+    handled = (1 << RIGHTS_BY_ABI[min(abi, len(RIGHTS_BY_ABI) - 1)]) - 1
+    # Handled and never granted: TCP bind and connect (ABI 4), abstract sockets and signals to outside (ABI 6).
+    ruleset = Ruleset(handled, 3 if abi >= 4 else 0, 3 if abi >= 6 else 0)
+    return ruleset, 24 if abi >= 6 else 16 if abi >= 4 else 8
 
 
 class CapabilityHeader(ctypes.Structure):
@@ -86,25 +98,30 @@ class Confinement:
             call("seccomp", SECCOMP_GET_ACTION_AVAIL, 0, ctypes.byref(ctypes.c_uint32(seccomp.RET_KILL)))
         except OSError as error:
             raise OSError(error.errno, f"no seccomp filters here ({error.strerror})") from None
-        handled = (1 << RIGHTS_BY_ABI[min(self.landlock_abi, len(RIGHTS_BY_ABI) - 1)]) - 1
-        # Handled and never granted: TCP bind and connect (ABI 4), abstract sockets and signals to outside (ABI 6).
-        self._ruleset = Ruleset(handled, 3 if self.landlock_abi >= 4 else 0, 3 if self.landlock_abi >= 6 else 0)
-        self._ruleset_size = 24 if self.landlock_abi >= 6 else 16 if self.landlock_abi >= 4 else 8
-        self._granted = GRANTED & handled
+        self._ruleset, self._ruleset_size = new_ruleset(self.landlock_abi)
+        self._granted = GRANTED & self._ruleset.files
         self._layered = layered
         assert MACHINE is not None  # or the calls above would have failed
         self._filter = seccomp.Filter(seccomp.program(MACHINE, chrooted=chrooted))
-        self._enter, self._limits, self._all_readable, self._confine = Script(), Script(), Script(), Script()
+        self._limits, self._all_readable = Script(), Script()
         self._rehearsed = False
+        self._ruleset_fd = (BASE if layered else ROOT) + 1
+        assert self._ruleset_fd < GRANTS
+        self._enter, self._enter_with_grants = (self._entering(root, chrooted, grants) for grants in (False, True))
+
+    def _entering(self, root: int, chrooted: bool, grants: bool) -> Script:
+        script = Script()
         # Of what the child has open, nothing stays but its socket and what it sees of the notes.
         if root != ROOT:
-            self._enter.add("dup3", root, ROOT, os.O_CLOEXEC, result=ROOT)
-        self._ruleset_fd = (BASE if layered else ROOT) + 1
-        self._enter.add("close_range", self._ruleset_fd, ALL, 0, final=True)
-        self._enter.add("fchdir", ROOT)
+            script.add("dup3", root, ROOT, os.O_CLOEXEC, result=ROOT)
+        if grants:
+            script.add("close_range", self._ruleset_fd, GRANTS - 1, 0, final=True)
+        script.add("close_range", GRANTS + 1 if grants else self._ruleset_fd, ALL, 0, final=True)
+        script.add("fchdir", ROOT)
         if chrooted:
-            self._enter.add("chroot", b".")
-            self._enter.add("chdir", b"/")
+            script.add("chroot", b".")
+            script.add("chdir", b"/")
+        return script
 
     def drop_privileges(self) -> None:
         """Give up, in the zygote, what no child ever needs; forks inherit it."""
@@ -145,16 +162,22 @@ class Confinement:
         script.add("landlock_add_rule", ruleset, 1, PathBeneath(self._granted, ruleset - 1), 0, final=True)
         rights = READ_FILE | READ_DIR
         self._all_readable.add("landlock_add_rule", ruleset, 1, PathBeneath(rights, ROOT), 0, final=True)
-        script = self._confine
+        self._confine, self._confine_with_grants = (self._confining(start, grants) for grants in (False, True))
+
+    def _confining(self, start: bytes, grants: bool) -> Script:
+        script = Script()
         # Its id may have changed, and that makes a process one that others may look into.
         script.add("prctl", PR_SET_DUMPABLE, 0, 0, 0, 0)
         # What the kernel would do to the list's futexes at the end of the process, a block could write there.
         script.add("set_robust_list", 0, ROBUST_LIST_BYTES)
-        script.add("landlock_restrict_self", ruleset, quiet_flags(self.landlock_abi), final=True)
-        script.add("close_range", ruleset if self._layered else ROOT, ALL, 0, final=True)
+        # Each layer copies those before it: so the one with thousands of rules is the last.
+        for ruleset in (self._ruleset_fd, GRANTS) if grants else (self._ruleset_fd,):
+            script.add("landlock_restrict_self", ruleset, quiet_flags(self.landlock_abi), final=True)
+        script.add("close_range", self._ruleset_fd if self._layered else ROOT, ALL, 0, final=True)
         script.add("capset", CapabilityHeader(CAPABILITY_VERSION, 0), (ctypes.c_uint32 * 6)(), final=True)
         script.add("seccomp", seccomp.SET_FILTER, 0, self._filter.program, final=True)
         script.add("write", CHANNEL, start, len(start), result=len(start))
+        return script
 
     def limit_memory(self, size: int) -> None:
         """Let a child have *size* bytes of address space, in all."""
@@ -170,9 +193,9 @@ class Confinement:
             finally:
                 self._rehearsed = False
 
-    def enter(self) -> None:
-        """In a child: go into the view, and close all that is open besides."""
-        self._enter.run()
+    def enter(self, *, grants: bool = False) -> None:
+        """In a child: go into the view, and close all that is open besides, but for GRANTS where there are any."""
+        (self._enter_with_grants if grants else self._enter).run()
 
     def become(self, owner: tuple[int, int]) -> None:
         """In a child: run as the owner of the notes (only where we may become anybody)."""
@@ -187,12 +210,15 @@ class Confinement:
         os.setresgid(gid, gid, gid)
         os.setresuid(uid, uid, uid)
 
-    def confine(self, *, spared: int = 0, readable: Iterable[tuple[str, bool]] | None = ()) -> None:
+    def confine(
+        self, *, spared: int = 0, readable: Iterable[tuple[str, bool]] | None = (), grants: bool = False
+    ) -> None:
         """In a child: set limits, Landlock and seccomp, drop all capabilities, and send CONFINED.
 
         Args:
             spared: bytes of address space that we have mapped, which do not count against the block.
             readable: of the memory in a layered view, from the current folder, with True for folders; None: all of it.
+            grants: of that only what the ruleset at GRANTS grants as well.
         """
         if spared:
             self._memory.soft = self._memory.hard = at_most(resource.RLIMIT_AS, self._memory.hard + spared)
@@ -202,7 +228,7 @@ class Confinement:
         else:
             for path, is_folder in readable:
                 self._allow_reading(path, is_folder)
-        self._confine.run()
+        (self._confine_with_grants if grants else self._confine).run()
 
     def _allow_reading(self, path: str, is_folder: bool) -> None:
         try:

@@ -17,8 +17,8 @@ _map.restype = ctypes.c_void_p
 _map.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long)
 
 
-def map_index(descriptor: int) -> memoryview | None:
-    """Map the index: the bytes of a file that is sealed, so that they cannot vanish, and was opened for reading only.
+def map_file(descriptor: int) -> memoryview | None:
+    """The bytes of a file that is sealed, so that they cannot vanish, and was opened for reading only.
 
     Closes *descriptor*. None if it cannot be mapped: no block fails for want of an index.
     """

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any
 
 from .confine import held_capabilities, keep_capabilities
@@ -181,7 +181,7 @@ class IsolationBackend(ABC):
         """
 
     @abstractmethod
-    def view(self, request: SetupRequest) -> dict[str, Listing]:
+    def view(self, request: SetupRequest) -> Mapping[str, Listing]:
         """Make a child's view, in the child; its root gets the descriptor `root`. Others may stay open.
 
         Returns:
@@ -237,7 +237,7 @@ class Namespaces(IsolationBackend):
         self._view.make_upper()
         return "/"
 
-    def view(self, request: SetupRequest) -> dict[str, Listing]:
+    def view(self, request: SetupRequest) -> Mapping[str, Listing]:
         if self.layered:
             os.dup2(UPPER_FD, BASE, inheritable=False)  # of a mount that has no place in any tree: nothing is above it
             return layered_view(request, self.owner(request))
@@ -285,7 +285,7 @@ class NoNamespaces(IsolationBackend):
         os.close(ROOT)
         return "/"
 
-    def view(self, request: SetupRequest) -> dict[str, Listing]:
+    def view(self, request: SetupRequest) -> Mapping[str, Listing]:
         return layered_view(request, self.owner(request))
 
     def owner(self, request: SetupRequest) -> Owner | None:

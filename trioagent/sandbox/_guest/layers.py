@@ -14,7 +14,7 @@ import errno
 import json
 import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from types import MappingProxyType, SimpleNamespace
 from typing import NoReturn
@@ -264,7 +264,7 @@ class Layers:
                     found[entry[0]] = entry
         if above is not None and (self._written or self._lower is None):
             with self._opened(path, self._upper) as folder:
-                for entry in _scan(folder):
+                for entry in scan(folder):
                     if path or entry[0] not in (GONE, _MOVING):
                         found[entry[0]] = entry
         return list(found.values())
@@ -275,7 +275,7 @@ class Layers:
             return known
         assert self._lower is not None
         with self._opened(path, self._lower) as folder:
-            return [entry for entry in _scan(folder) if entry[1] in _KINDS and not hidden_part(entry[0])]
+            return [entry for entry in scan(folder) if entry[1] in _KINDS and not hidden_part(entry[0])]
 
     @contextmanager
     def _opened(self, path: str, layer: int) -> Iterator[int]:
@@ -532,13 +532,12 @@ def list_folders(root: int, hidden: Sequence[str]) -> dict[str, Listing]:
     folders are listed beforehand, and what they hold is allowed name by name.
     """
     known = frozenset(hidden)
-    folders = {path[:at] for path in hidden for at in range(len(path)) if path[at] == "/"}
     listings: dict[str, Listing] = {}
-    for folder in sorted({"", *folders} if hidden else ()):
+    for folder in sorted(folders_above(hidden)):
         with suppress(FileNotFoundError, NotADirectoryError):
             descriptor = REAL.open(folder or ".", _FOLDER | os.O_NOFOLLOW, dir_fd=root)
             try:
-                found = _scan(descriptor)
+                found = scan(descriptor)
             finally:
                 REAL.close(descriptor)
             start = f"{folder}/" if folder else ""
@@ -548,6 +547,12 @@ def list_folders(root: int, hidden: Sequence[str]) -> dict[str, Listing]:
                 if entry[1] in _KINDS and not hidden_part(entry[0]) and start + entry[0] not in known
             ]
     return listings
+
+
+def folders_above(hidden: Collection[str]) -> frozenset[str]:
+    """The folders that have one of these paths below them."""
+    above = {path[:at] for path in hidden for at in range(len(path)) if path[at] == "/"}
+    return frozenset({"", *above} if hidden else ())
 
 
 def paths_of(request: Sequence[str]) -> list[str]:
@@ -568,7 +573,8 @@ def key_of(info: os.stat_result) -> Key:
     return info.st_dev, info.st_ino
 
 
-def _scan(folder: int) -> list[tuple[str, int, int]]:
+def scan(folder: int) -> list[tuple[str, int, int]]:
+    """What is in a folder, with types (0: of another kind) and inodes."""
     with REAL.scandir(folder) as entries:
         return [(entry.name, _kind(entry), entry.inode()) for entry in entries]
 

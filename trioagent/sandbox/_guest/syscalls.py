@@ -163,6 +163,8 @@ UPPER_FD = 6
 """The folder from which the host reads what the block did; the host gets it."""
 MOUNTING, MOUNTED = 7, 8
 """A mount that is being made, and its root."""
+GRANTS, LISTED = MOUNTING, MOUNTED
+"""In a layered view: the ruleset and the file of :mod:`.grants`."""
 LAST = 15
 """The zygote has nothing of its own at numbers up to this one, for when it warms up it makes views as a child does."""
 

@@ -24,8 +24,10 @@ from contextlib import suppress
 from typing import Any
 
 from .copying import FOLDER, TooLarge, remove_tree, removing_tree, walk
+from .grants import StoredListings, fill
+from .index_access import map_file
 from .layers import Listing, list_folders, paths_of
-from .syscalls import BASE, MOUNTED, MOUNTING, ROOT, UPPER_FD, Script
+from .syscalls import BASE, GRANTS, LISTED, MOUNTED, MOUNTING, ROOT, UPPER_FD, Script
 
 FSCONFIG_SET_FLAG, FSCONFIG_SET_STRING, FSCONFIG_CREATE = 0, 1, 6
 CLOEXEC = 1
@@ -150,7 +152,7 @@ def open_memory(request: Mapping[str, Any]) -> int:
     return folder
 
 
-def layered_view(request: Mapping[str, Any], owner: tuple[int, int] | None) -> dict[str, Listing]:
+def layered_view(request: Mapping[str, Any], owner: tuple[int, int] | None) -> Mapping[str, Listing]:
     """Open the memory that *request* names (ROOT), over which the empty folder at BASE will be the layer.
 
     Returns:
@@ -163,13 +165,26 @@ def layered_view(request: Mapping[str, Any], owner: tuple[int, int] | None) -> d
         return {}
     folder = open_memory(request)
     assert folder == ROOT
-    listings = list_folders(ROOT, paths_of(request["hide"]))
+    listings = _granted(request) if "grants" in request else list_folders(ROOT, paths_of(request["hide"]))
     for path in filter(None, listings):
         os.mkdir(path, 0o700, dir_fd=BASE)
         os.chmod(path, stat.S_IMODE(os.stat(path, dir_fd=ROOT).st_mode) | 0o700, dir_fd=BASE)
         if owner is not None:
             os.chown(path, *owner, dir_fd=BASE)
     return listings
+
+
+def _granted(request: Mapping[str, Any]) -> Mapping[str, Listing]:
+    """What the ruleset at GRANTS and the file at LISTED say, of which only the first stays open."""
+    if request["grants"] is None:
+        fill(GRANTS, LISTED)
+        data: memoryview | None = memoryview(os.pread(LISTED, os.fstat(LISTED).st_size, 0))
+        os.close(LISTED)
+    else:
+        data = map_file(LISTED)
+    if data is None:
+        raise OSError(errno.ENOMEM, "the listings cannot be mapped")
+    return StoredListings(data, request["grants"] or {})
 
 
 PREFIX = "trioagent-view-"

@@ -65,8 +65,12 @@ DEATH_MARK = b"\xffDIE"  # no UTF-8 and no plausible frame length, so it cannot 
 OVERFULL = 1 << 16  # added to the status of a child that was stopped for filling its view
 
 
+SETUP_DESCRIPTORS = 3
+"""At most, with a setup request: the index, and what :mod:`.grants` takes."""
+
+
 class SetupHeader(ctypes.Structure):
-    """``struct msghdr`` and what it points to, for the header of a setup request and its descriptor.
+    """``struct msghdr`` and what it points to, for the header of a setup request and its descriptors.
 
     Filled by ``recvmsg``, and not by a socket object, which would tell audit hooks of itself.
     """
@@ -85,11 +89,10 @@ class SetupHeader(ctypes.Structure):
         ("cmsg_length", ctypes.c_size_t),
         ("level", ctypes.c_int),
         ("type", ctypes.c_int),
-        ("descriptor", ctypes.c_int),
+        ("numbers", ctypes.c_int * SETUP_DESCRIPTORS),
     )
     size: int  # of the body
     rights_length: int
-    descriptor: int
 
     def __init__(self) -> None:
         here, fields = ctypes.addressof(self), type(self)
@@ -101,9 +104,16 @@ class SetupHeader(ctypes.Structure):
             text_length=HEADER_BYTES,
         )
 
+    def descriptors(self) -> list[int]:
+        """Those that came with it."""
+        if not self.rights_length:
+            return []
+        count: int = (self.cmsg_length - _socket.CMSG_LEN(0)) // ctypes.sizeof(ctypes.c_int)
+        return list(self.numbers[:count])
 
-ROOM = _socket.CMSG_SPACE(ctypes.sizeof(ctypes.c_int))
-"""What `SetupHeader.rights_length` is to be before the call, for one descriptor; afterwards it is 0 if none came."""
+
+ROOM = _socket.CMSG_SPACE(SETUP_DESCRIPTORS * ctypes.sizeof(ctypes.c_int))
+"""What `SetupHeader.rights_length` is to be before the call; afterwards it is 0 if no descriptor came."""
 
 
 class _Parts(ctypes.Structure):

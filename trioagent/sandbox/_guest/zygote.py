@@ -25,8 +25,9 @@ from typing import Any
 
 from ...tools import Access, Index, make_tools, quiet
 from . import confine, library, os_view, syscalls
+from .grants import StoredListings, settle
 from .heap import fill_gaps, gather_code
-from .index_access import Writes, map_index
+from .index_access import Writes, map_file
 from .isolation import BACKENDS, IsolationBackend
 from .layers import Layers, paths_of, readable
 from .limits import CHILD_FILES, HEADER_BYTES
@@ -432,12 +433,16 @@ class ChildMaker:
             # Up to here nothing depends on the block: a child forked ahead waits here.
             setup.rights_length = ROOM
             self._receive.run()
-            index_fd = setup.descriptor if setup.rights_length else None
+            descriptors = setup.descriptors()
             request = self._host.read_body(setup.size)
-            index = None if index_fd is None else map_index(index_fd)  # first: a view needs the descriptor's number
+            # First: a view needs the descriptors' numbers.
+            index = map_file(descriptors.pop(0)) if "index" in request and descriptors else None
+            granted = "grants" in request
+            if granted:
+                settle(*descriptors)
             listings = self.backend.view(request)
             step = 1
-            self._confinement.enter()
+            self._confinement.enter(grants=granted)
             owner = self.backend.owner(request)
             if owner is not None:
                 step = 2
@@ -447,11 +452,14 @@ class ChildMaker:
             step = 3
             may_read: Iterable[tuple[str, bool]] | None = ()
             if self.backend.layered and request["memory"] is not None:
-                may_read = readable(listings) if listings else None
-            self._confinement.confine(spared=0 if index is None else len(index), readable=may_read)
+                may_read = readable(listings) if listings and not granted else None
+            hidden, spared = paths_of(request["hide"]), 0 if index is None else len(index)
+            if isinstance(listings, StoredListings):
+                hidden, spared = listings.hidden, spared + listings.size
+            self._confinement.confine(spared=spared, readable=may_read, grants=granted)
             if self.backend.layered:
                 lower = None if request["memory"] is None else ROOT
-                os_view.current.view = Layers(lower, BASE, paths_of(request["hide"]), listings)
+                os_view.current.view = Layers(lower, BASE, hidden, listings)
         except BaseException as error:  # noqa: BLE001  # no block has run yet: tell the host and end
             _report_failure(CHANNEL, f"{_STEPS[step]}: {error}")
             return

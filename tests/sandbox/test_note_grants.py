@@ -17,7 +17,7 @@ import trio
 
 from trioagent import VaultPolicy
 from trioagent.memory import Memory
-from trioagent.sandbox import Sandbox, _hidden_names, open_sandbox
+from trioagent.sandbox import Sandbox, _hidden_names, _note_grants, open_sandbox
 from trioagent.sandbox._hidden_names import MAX_HIDDEN, HiddenNames
 from trioagent.sandbox._note_grants import MAX_CHANGES, NoteGrants
 from trioagent.tools import hidden_part
@@ -368,3 +368,24 @@ async def test_whatever_an_owner_does(lite: Sandbox, vault: Path, seed: int) -> 
             memory_path=vault,
         )
         assert (result.error, result.locals["read"], result.locals["leaked"]) == ("", "30", "[]"), number
+
+
+async def test_hidden_names_in_too_many_folders(lite: Sandbox, vault: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then each child finds out by itself, or gets a copy."""
+    monkeypatch.setattr(_hidden_names, "MAX_FOLDERS", 2)
+    (vault / "plain/.hidden").write_text("hidden")
+    assert await raw(lite, vault, "n1.md", "plain/.hidden", "plain/a.md") == ["note 1", 13, "text of plain/a.md"]
+    assert kept(lite) == []
+
+
+async def test_what_is_gone_is_kept_to_a_bound(lite: Sandbox, vault: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_note_grants, "GONE_BYTES", 2000)
+    (vault / "n1.md").write_text("x" * 1500)
+    (vault / "n2.md").write_text("x" * 1500)
+    await lite.run("create_file('m.md')", memory_path=vault)
+    await raw(lite, vault, "n1.md")
+    (first,) = kept(lite)
+    for name, same in (("n1.md", True), ("n2.md", False)):
+        assert (await lite.run(f"create_file({name!r}, 'x')", memory_path=vault)).saved
+        assert await raw(lite, vault, name) == ["x"]
+        assert (kept(lite) == [first]) is same

@@ -31,7 +31,7 @@ _MAX_FOLDERS = 4096  # of one of them; each takes a watch
 
 _MOST_GLOBS = 8  # lists of globs whose left out paths are kept for each
 _MOST_GRANTS = 2  # of those, which have a ruleset
-_MAX_GRANTED = 4096  # hidden names beside which notes are granted one by one
+MAX_GRANTED = 4096  # hidden names beside which notes are granted one by one
 IDLE_SECONDS = 60.0
 """After its last block a memory's ruleset is kept for so long: files that are deleted keep their space as long."""
 Key = tuple[int, int]
@@ -132,7 +132,7 @@ class HiddenNames:
 
     @staticmethod
     def _can_grant(root: int, watched: _Watched, found: set[str]) -> bool:
-        if len(found) > _MAX_GRANTED or sum(map(len, found)) > STEP_BYTES or len(folders_above(found)) > MAX_FOLDERS:
+        if len(found) > MAX_GRANTED or sum(map(len, found)) > STEP_BYTES or len(folders_above(found)) > MAX_FOLDERS:
             return False
         if not watched.cannot_grant:
             watched.cannot_grant = on_network(root) or folds_any(root, sorted(found))

@@ -90,7 +90,7 @@ class NoteGrants:
     _lost: bool = attrs.field(init=False, default=False)  # too much has happened to it
 
     def __attrs_post_init__(self) -> None:
-        self.folders, self._left_out = folders_above(self.hidden), _not_told(self.hidden)
+        self.folders, self._left_out = folders_above(self.hidden), _hidden_otherwise(self.hidden)
         try:
             ruleset, size = new_ruleset(self.abi)
             self.ruleset = call("landlock_create_ruleset", ctypes.byref(ruleset), size, 0)
@@ -190,7 +190,7 @@ class NoteGrants:
 
     def _fits(self, hidden: frozenset[str]) -> bool:
         if hidden != self.hidden:
-            if not folders_above(hidden) <= self.folders or _not_told(hidden) != self._left_out:
+            if not folders_above(hidden) <= self.folders or _hidden_otherwise(hidden) != self._left_out:
                 return False
             self.hidden = hidden
         return True
@@ -269,7 +269,7 @@ class NoteGrants:
         return (info.st_dev, info.st_ino) == place and info.st_nlink == 0 and self._gone_bytes <= GONE_BYTES
 
 
-def _not_told(hidden: Iterable[str]) -> frozenset[str]:
+def _hidden_otherwise(hidden: Iterable[str]) -> frozenset[str]:
     """Those that are hidden though their names do not say so."""
     return frozenset(path for path in hidden if not hidden_part(path))
 

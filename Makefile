@@ -103,7 +103,7 @@ test-embed: setup $(EMBED)/.installed
 .venv-cluster/.installed: pyproject.toml tests/cluster/constraints.txt
 	@echo "Installing Ray (once)"
 	@test -x .venv-cluster/bin/python || $(PYTHON) -m venv .venv-cluster
-	@PIP_CONSTRAINT=$(CURDIR)/tests/cluster/constraints.txt .venv-cluster/bin/python -m pip install --quiet --disable-pip-version-check -e '.[ray]' pytest pytest-trio hypothesis
+	@PIP_CONSTRAINT=$(CURDIR)/tests/cluster/constraints.txt .venv-cluster/bin/python -m pip install --quiet --disable-pip-version-check -e '.[ray]' pytest pytest-trio hypothesis opentelemetry-sdk
 	@touch $@
 
 test-cluster: .venv-cluster/.installed

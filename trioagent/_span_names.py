@@ -71,6 +71,10 @@ EMBEDDED: Final = "trioagent"  # a model in this process
 PYTHON: Final = "python"
 FUNCTION: Final = "function"
 
+# Our own spans: what a worker of a cluster does for a span of its driver.
+WORKER_REQUEST: Final = "trioagent.worker.request"
+WORKER_BLOCK: Final = "trioagent.worker.block"
+
 # Our own attributes.
 RUN_ID: Final = "trioagent.run.id"
 RUN_STOPPED: Final = "trioagent.run.stopped"
@@ -86,6 +90,7 @@ CANCELLED: Final = "trioagent.cancelled"
 ATTEMPT: Final = "trioagent.attempt"
 DELAY: Final = "trioagent.delay"
 NOTES: Final = "trioagent.notes"
+WORKER: Final = "trioagent.worker"  # of a cluster: its machine and its process there
 HELD: Final = "trioagent.held"  # what the wait is for: "server", "refusal" or "disk"
 
 # Events.

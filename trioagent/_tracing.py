@@ -200,6 +200,7 @@ class ActiveSpan:
 SPAN: ContextVar[ActiveSpan | None] = ContextVar("trioagent_span", default=None)
 """Our current span."""
 NO_SPAN: AbstractContextManager[None] = nullcontext()
+_NO_HEADERS: Mapping[str, str] = {}
 
 
 def open_tracing(setting: bool | TracingConfig) -> Tracing | None:
@@ -231,6 +232,13 @@ def process_provider() -> ProvidesTracers | None:
     return None if isinstance(provider, trace.ProxyTracerProvider | trace.NoOpTracerProvider) else provider
 
 
+def export_spans() -> None:
+    """Have this process's own provider export what it has recorded so far; waits for that."""
+    flush = getattr(process_provider(), "force_flush", None)
+    if flush is not None:
+        flush()
+
+
 def add_event(name: str, attributes: Mapping[str, Value] | None = None) -> None:
     """Record an event in our current span, if there is one."""
     span = SPAN.get()
@@ -255,6 +263,12 @@ class _Untraced(AbstractContextManager[None]):
 
     def __exit__(self, *exc: object) -> None:
         SPAN.reset(self._outer)
+
+
+def current_headers() -> Mapping[str, str]:
+    """What tells another process to which span its work belongs: to the current one of ours, if there is one."""
+    span = SPAN.get()
+    return _NO_HEADERS if span is None else span.headers()
 
 
 def start_part(name: str, attributes: Mapping[str, Value]) -> AbstractContextManager[ActiveSpan | None]:

@@ -11,6 +11,7 @@ import trio
 
 from .._errors import SandboxUnavailableError
 from .._exceptions import open_helper_nursery
+from .._tracing import Tracing
 from ..runtime import Runtime
 from ._errors import WorkerLostError, WorkerRefusedError
 from ._protocol import Handshake, Inbox, Outbox, WorkerSetup
@@ -40,7 +41,7 @@ class LocalCluster:
             ClusterError: no worker can work.
         """
         async with open_helper_nursery() as nursery:
-            source = LocalWorkers(nursery)
+            source = LocalWorkers(nursery, runtime.tracing)
             async with open_remote(
                 runtime, source, workers=self.workers, lesser_tiers=False, silence=self.silence
             ) as moved:
@@ -48,24 +49,24 @@ class LocalCluster:
 
 
 class LocalWorkers:
-    """Starts workers in a nursery."""
+    """Starts workers in a nursery, traced as the driver is."""
 
-    def __init__(self, nursery: trio.Nursery) -> None:
-        self._nursery = nursery
+    def __init__(self, nursery: trio.Nursery, tracing: Tracing | None = None) -> None:
+        self._nursery, self._tracing = nursery, tracing
 
     async def start(self, setup: WorkerSetup) -> LocalWorker:
         try:
-            worker: LocalWorker = await self._nursery.start(_serve, setup)
+            worker: LocalWorker = await self._nursery.start(_serve, setup, self._tracing)
         except SandboxUnavailableError as error:
             raise WorkerRefusedError("this process", str(error)) from error
         return worker
 
 
-async def _serve(setup: WorkerSetup, *, task_status: trio.TaskStatus[LocalWorker]) -> None:
+async def _serve(setup: WorkerSetup, tracing: Tracing | None, *, task_status: trio.TaskStatus[LocalWorker]) -> None:
     gone = trio.Event()
     try:
         with worker_folder() as place, trio.CancelScope() as scope:
-            async with open_worker(setup, place) as worker:
+            async with open_worker(setup, place, tracing) as worker:
                 task_status.started(LocalWorker(worker, scope, gone))
                 await worker.ended.wait()
     finally:

@@ -48,14 +48,11 @@ class Handshake:
     Attributes:
         node: the name of its machine.
         pid: its process.
-        version, python: of trioagent and of Python, there.
         tier: the sandbox tier that runs its blocks, found by running one.
     """
 
     node: str
     pid: int
-    version: str
-    python: str
     tier: str
 
 
@@ -69,7 +66,7 @@ class SendRequest:
         messages: the conversation, by the names of its messages.
         changes: what the server does not take.
         style: how the model marks its thoughts, which tells where its answer can be stopped.
-        headers: of this request alone, which name the span that it belongs to.
+        headers: of this request alone, which name the driver's span that it belongs to; none if nothing is traced.
     """
 
     task: int
@@ -108,6 +105,7 @@ class RunBlock:
     Attributes:
         memory: its key; "" for an empty folder.
         tools: names of host tools that the block may call: the driver runs them (`ToolCall`).
+        headers: as those of a request.
     """
 
     task: int
@@ -116,6 +114,7 @@ class RunBlock:
     code: str
     rules: AccessRules
     tools: tuple[str, ...] = ()
+    headers: Mapping[str, str] = attrs.field(factory=dict)
 
 
 Task = SendRequest | RunBlock

@@ -9,8 +9,9 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import pickle
 import threading
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from types import ModuleType
@@ -20,17 +21,21 @@ import attrs
 import trio
 
 from .._errors import InvalidInputError, SandboxUnavailableError
+from .._tracing import open_tracing
 from ..runtime import Runtime
 from ._errors import ClusterError, WorkerLostError, WorkerRefusedError
+from ._installed import actor_class, difference, installed
 from ._protocol import Handshake, Inbox, Outbox, WorkerSetup, describe
 from ._remote import open_remote
 from ._worker import Worker, open_worker, worker_folder
 
-T = TypeVar("T")
+R = TypeVar("R")
 _CONNECT_SECONDS = 5.0
 _START_SECONDS = 120.0  # for Ray to find a place, start a process, and for the sandbox to start in it
 _DISCONNECT_SECONDS = 10.0
-_SMALL_BYTES = 256 * 1024  # of an inbox; a larger one is pickled in a thread
+_EXPORT_SECONDS = 2.0
+_KILL_SECONDS = 5.0  # for Ray to end one that is not wanted
+_SMALL_BYTES = 64 * 1024  # of an inbox; from 100 kB on it goes through Ray's object store, which may have no room
 _NO_RAY = "Ray is not installed: pip install 'trioagent[ray]'"
 
 
@@ -71,8 +76,8 @@ class RayCluster:
             _checked_address(self.address)
         ray = _ray()
         async with _connected(ray, self.address):
-            count = self.workers or max(1, await trio.to_thread.run_sync(_machines, ray))
-            source = RayWorkers(ray, self)
+            count = self.workers or max(1, await _in_thread(_machines, ray))
+            source = RayWorkers(ray, self, await trio.to_thread.run_sync(installed), traced=runtime.tracing is not None)
             async with open_remote(
                 runtime, source, workers=count, lesser_tiers=self.lesser_tiers, silence=self.silence
             ) as moved:
@@ -107,7 +112,7 @@ async def _connected(ray: ModuleType, address: str | None) -> AsyncIterator[None
         include_dashboard=False,
     )
     try:
-        await trio.to_thread.run_sync(connect)
+        await _in_thread(connect)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         advice = "" if "ersion" in str(error) else "; if it takes a token (RAY_AUTH_MODE=token), so must this process"
         raise ClusterError(f"no connection to {address or 'a cluster'}: {describe(error)}{advice}") from error
@@ -115,7 +120,7 @@ async def _connected(ray: ModuleType, address: str | None) -> AsyncIterator[None
         yield
     finally:
         with trio.move_on_after(_DISCONNECT_SECONDS, shield=True):
-            await trio.to_thread.run_sync(ray.shutdown, abandon_on_cancel=True)
+            await _in_thread(ray.shutdown)
 
 
 def _checked_address(address: str) -> tuple[str, int] | None:
@@ -151,11 +156,11 @@ def _machines(ray: ModuleType) -> int:
 class RayWorkers:
     """Starts actors."""
 
-    def __init__(self, ray: ModuleType, cluster: RayCluster) -> None:
-        self._ray, self._cluster = ray, cluster
+    def __init__(self, ray: ModuleType, cluster: RayCluster, here: Mapping[str, str], *, traced: bool) -> None:
+        self._ray, self._cluster, self._here, self._traced = ray, cluster, here, traced
 
     async def start(self, setup: WorkerSetup) -> RayWorker:
-        make = self._ray.remote(RayActor).options(
+        make = self._ray.remote(actor_class()).options(
             num_cpus=self._cluster.worker_cpus,
             max_concurrency=4,  # an exchange that waits, a nudge, a stop, and one to spare
             max_restarts=0,
@@ -163,34 +168,36 @@ class RayWorkers:
             scheduling_strategy="SPREAD",
             runtime_env=dict(self._cluster.runtime_env) or None,
         )
-        actor = await trio.to_thread.run_sync(make.remote, setup)
+        actor = await _in_thread(make.remote)
         try:
             with trio.fail_after(_START_SECONDS):
-                ready: Handshake | str = await _result(actor.ready.remote())
+                there: dict[str, str] = await _result(actor.installed.remote())
+                if problem := difference(there, self._here):
+                    raise WorkerRefusedError(there["node"], problem)
+                ready: Handshake | str = await _result(actor.begin.remote(pickle.dumps(setup)))
+                if isinstance(ready, str):
+                    raise WorkerRefusedError(there["node"], ready)
         except BaseException as error:
-            with trio.CancelScope(shield=True):
-                await trio.to_thread.run_sync(partial(self._ray.kill, actor))
+            with trio.move_on_after(_KILL_SECONDS, shield=True):
+                await _in_thread(self._ray.kill, actor)
             if isinstance(error, trio.TooSlowError):
                 free = f"no machine had {self._cluster.worker_cpus:g} free processors"
                 raise WorkerLostError(f"it was not ready within {_START_SECONDS:g} s; perhaps {free}") from None
             raise
-        if isinstance(ready, str):
-            node, _, problem = ready.partition("\n")
-            raise WorkerRefusedError(node, problem)
-        return RayWorker(self._ray, actor, ready)
+        return RayWorker(self._ray, actor, ready, traced=self._traced)
 
 
 class RayWorker:
     """An actor, seen from the driver; see `trioagent.cluster._workers.WorkerHandle`."""
 
-    def __init__(self, ray: ModuleType, actor: Any, handshake: Handshake) -> None:
+    def __init__(self, ray: ModuleType, actor: Any, handshake: Handshake, *, traced: bool) -> None:
         self.handshake: Handshake = handshake
-        self._ray, self._actor = ray, actor
+        self._ray, self._actor, self._traced = ray, actor, traced
 
     async def exchange(self, inbox: Inbox) -> Outbox:
         try:
-            if sum(map(len, inbox.contents.values())) > _SMALL_BYTES:
-                reference = await trio.to_thread.run_sync(self._actor.exchange.remote, inbox)
+            if _size(inbox) > _SMALL_BYTES:
+                reference = await _in_thread(self._actor.exchange.remote, inbox)
             else:
                 reference = self._actor.exchange.remote(inbox)
         except self._ray.exceptions.RayError as error:  # such as an object store that is full
@@ -206,8 +213,25 @@ class RayWorker:
         await _result(self._actor.stop.remote())
 
     async def kill(self) -> None:
+        if self._traced:  # what its process has still to export would be lost
+            with trio.move_on_after(_EXPORT_SECONDS), suppress(WorkerLostError):
+                await _result(self._actor.export_spans.remote())
         with suppress(self._ray.exceptions.RayError, ValueError):
-            await trio.to_thread.run_sync(partial(self._ray.kill, self._actor))
+            await _in_thread(self._ray.kill, self._actor)
+
+
+async def _in_thread(call: Callable[..., R], *args: Any) -> R:
+    """A call that Ray may keep waiting: for a head that does not answer, or for room in an object store.
+
+    When it is cancelled, the thread is left to itself. What comes of it then is of no use to anybody: a worker that is
+    given up is fenced, and a connection is closed with the process.
+    """
+    return await trio.to_thread.run_sync(partial(call, *args), abandon_on_cancel=True)
+
+
+def _size(inbox: Inbox) -> int:
+    """Bytes of what it brings, about."""
+    return sum(map(len, inbox.contents.values())) + sum(len(said.content) for said in inbox.messages.values())
 
 
 async def _result(reference: Any) -> Any:
@@ -251,11 +275,9 @@ class RayActor:
         self._thread.start()
 
     def ready(self) -> Handshake | str:
-        """What the worker says of itself; in words, if it may not work."""
+        """What the worker says of itself; why it may not work, if that is so."""
         self._ready.wait()
-        if self._worker is None:
-            return f"{os.uname().nodename}\n{self._problem}"
-        return self._worker.handshake
+        return self._problem if self._worker is None else self._worker.handshake
 
     def exchange(self, inbox: Inbox) -> Outbox:
         assert self._worker is not None
@@ -289,7 +311,8 @@ class RayActor:
 
     async def _main(self) -> None:
         with worker_folder() as place:
-            async with open_worker(self._setup, place) as worker:
+            tracing = open_tracing(True)
+            async with open_worker(self._setup, place, tracing) as worker:
                 self._token = trio.lowlevel.current_trio_token()
                 self._worker = worker
                 self._ready.set()

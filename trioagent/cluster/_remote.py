@@ -23,6 +23,7 @@ from .._messages import ChatMessage, Usage
 from .._remote import ClusterUse
 from .._reply_parser import ThoughtStyle
 from .._server_behaviour import NO_FINISH_REASON, Change
+from .._tracing import current_headers
 from ..models import AnswerEnd, AnswerPart, Model, OfflineRules, ReasoningDelta, TextDelta
 from ..runtime import Runtime
 from ..sandbox import HostTool, Outcome, Sandbox
@@ -216,7 +217,7 @@ class RemoteModel:
     @asynccontextmanager
     async def answer(self, messages: Sequence[ChatMessage]) -> AsyncIterator[AsyncIterator[AnswerPart]]:
         style = self._thought_styles.get(self.name, "unknown")
-        said = await self._workers.ask(self._key, self._pickled, messages, frozenset(), style)
+        said = await self._workers.ask(self._key, self._pickled, messages, frozenset(), style, current_headers())
         assert isinstance(said, ModelParts)
         yield _PartsOfAnswer(said.parts)
 

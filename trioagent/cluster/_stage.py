@@ -9,7 +9,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, Literal, Self
+from typing import Any, Literal, NoReturn, Self
 
 from .._config import BatchConfig, ModelConfig, RateLimits, SftConfig
 from .._errors import InvalidInputError
@@ -106,6 +106,12 @@ class AgentStage:
                 raise InvalidInputError("batch", f"has no column {name!r}, but {', '.join(table.columns) or 'none'}")
         found: list[dict[str, Any]] = self._thread.call(partial(self._kind.run, table.rows())) if table.count else []
         return table.extended({name: [row[name] for row in found] for name in self._kind.adds}, self._kind.adds)
+
+    def __reduce__(self) -> NoReturn:
+        problem = (
+            "cannot be sent to an actor, which makes its own: give map_batches the class and fn_constructor_kwargs"
+        )
+        raise InvalidInputError("AgentStage", problem)
 
     def close(self) -> None:
         """Cancel what runs, and end the thread and the sandbox. Does nothing the second time."""

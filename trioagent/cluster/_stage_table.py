@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -50,9 +51,12 @@ class RowTable:
         return cls(batch, columns, next(iter(lengths.values()), 0))
 
     def rows(self) -> list[dict[str, Any]]:
-        """The rows as plain values; fields that a row has only for the sake of others (None) are left out."""
+        """The rows as plain values, None where one is missing; fields that a row has only for others are left out."""
         return [
-            {name: _without_none(column[number]) for name, column in self.columns.items()}
+            {
+                name: None if _is_missing(column[number]) else _without_none(column[number])
+                for name, column in self.columns.items()
+            }
             for number in range(self.count)
         ]
 
@@ -106,6 +110,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return value
+
+
+def _is_missing(value: Any) -> bool:
+    """Whether it stands for no value: None, or what pandas has in its place."""
+    return value is None or (isinstance(value, float) and math.isnan(value)) or type(value).__name__ == "NAType"
 
 
 def _without_none(value: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
@@ -40,7 +41,7 @@ class TrioThread:
     """
 
     def __init__(self, opening: Callable[[], AbstractAsyncContextManager[Runtime]]) -> None:
-        self._opening = opening
+        self._opening, self._pid = opening, os.getpid()
         self._closing = trio.Event()
         self._under_way: set[trio.CancelScope] = set()
         self._count: AsyncValue[int] = AsyncValue(0)
@@ -54,9 +55,11 @@ class TrioThread:
         """Await ``work(runtime)`` there. An exception in this thread, such as an interrupt, cancels it.
 
         Raises:
-            StageClosedError: the thread has been closed, or is meanwhile.
+            StageClosedError: the thread has been closed, or is meanwhile; or this process is a fork of the thread's.
             Exception: what *work* raised.
         """
+        if os.getpid() != self._pid:
+            raise StageClosedError
         scope = trio.CancelScope()
         try:
             return trio.from_thread.run(self._work, work, scope, trio_token=self._token)

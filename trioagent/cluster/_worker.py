@@ -7,7 +7,6 @@ import fcntl
 import json
 import os
 import pickle
-import platform
 import shutil
 import socket
 import stat
@@ -22,12 +21,13 @@ from typing import Any, TypeVar
 import trio
 from trio_util import AsyncValue
 
-from .. import __version__
+from .. import _span_names as span_names
 from .._config import ModelConfig
 from .._errors import ModelError
 from .._exceptions import open_helper_nursery
 from .._messages import ChatMessage
 from .._reply_parser import ReplyParser
+from .._tracing import Tracing
 from ..models import (
     AnswerEnd,
     AnswerPart,
@@ -70,11 +70,12 @@ E = TypeVar("E", bound=Exception)
 
 
 @asynccontextmanager
-async def open_worker(setup: WorkerSetup, place: Path) -> AsyncIterator[Worker]:
+async def open_worker(setup: WorkerSetup, place: Path, tracing: Tracing | None) -> AsyncIterator[Worker]:
     """Start a worker's sandbox, and run its tasks until the block ends; all of them are cancelled then.
 
     Args:
         place: an empty folder of its own.
+        tracing: records the tasks that belong to a span of the driver's.
 
     Raises:
         SandboxUnavailableError: no tier works here, or not the one asked for.
@@ -84,7 +85,7 @@ async def open_worker(setup: WorkerSetup, place: Path) -> AsyncIterator[Worker]:
         AsyncExitStack() as senders,
         open_helper_nursery() as nursery,
     ):
-        worker = Worker(setup, sandbox, senders, nursery, Copies(place))
+        worker = Worker(setup, sandbox, senders, nursery, Copies(place), tracing)
         nursery.start_soon(worker.end_in_silence)
         yield worker
 
@@ -125,11 +126,17 @@ class Worker:
     """
 
     def __init__(
-        self, setup: WorkerSetup, sandbox: Sandbox, senders: AsyncExitStack, nursery: trio.Nursery, copies: Copies
+        self,
+        setup: WorkerSetup,
+        sandbox: Sandbox,
+        senders: AsyncExitStack,
+        nursery: trio.Nursery,
+        copies: Copies,
+        tracing: Tracing | None,
     ) -> None:
         self.ended: trio.Event = trio.Event()
         self._setup, self._sandbox, self._copies = setup, sandbox, copies
-        self._senders, self._nursery = senders, nursery
+        self._senders, self._nursery, self._tracing = senders, nursery, tracing
         self._given: dict[str, ModelConfig | bytes] = {}  # models, by key
         self._opened: dict[str, RequestSender | Model] = {}
         self._opening = trio.Lock()
@@ -150,8 +157,6 @@ class Worker:
         return Handshake(
             node=socket.gethostname(),
             pid=os.getpid(),
-            version=__version__,
-            python=platform.python_version(),
             tier=self._sandbox.tier,
         )
 
@@ -234,38 +239,52 @@ class Worker:
         if isinstance(task, SendRequest):
             # What it names may be forgotten with the next inbox.
             messages = [self._messages[name] for name in task.messages]
-            self._nursery.start_soon(self._run, task.task, scope, partial(self._ask, task, messages))
+            self._nursery.start_soon(self._run, task, scope, partial(self._ask, task, messages))
             return
         before, this = self._last_blocks.get(task.memory), trio.Event()
         self._last_blocks[task.memory] = this
-        self._nursery.start_soon(self._run, task.task, scope, partial(self._run_block, task, before, this))
+        self._nursery.start_soon(self._run, task, scope, partial(self._run_block, task, before, this))
 
-    async def _run(self, number: int, scope: trio.CancelScope, work: Callable[[], Awaitable[Result]]) -> None:
+    async def _run(self, task: Task, scope: trio.CancelScope, work: Callable[[], Awaitable[Result]]) -> None:
         result: Result = TaskCancelled()
         try:
             with scope:
                 result = await work()
         except Exception as error:  # noqa: BLE001 - the task's failure is data for the driver
             result = TaskFailed(_portable(error))
-        del self._scopes[number]
-        self._results.append((number, result))
+        del self._scopes[task.task]
+        self._results.append((task.task, result))
         self._news.set()
         if not self._scopes:
             self._idle.set()
 
+    @contextmanager
+    def _span(self, name: str, headers: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
+        """A span for what is done here for the driver's span that *headers* name; gives the headers that name it.
+
+        There is none if the driver traces nothing, or this process has no tracer provider.
+        """
+        if self._tracing is None or not headers:
+            yield headers
+            return
+        attributes = {span_names.WORKER: f"{socket.gethostname()}:{os.getpid()}"}
+        with self._tracing.under(headers), self._tracing.span(name, attributes) as span:
+            yield span.headers()
+
     async def _ask(self, task: SendRequest, messages: Sequence[ChatMessage]) -> Result:
         model = await self._model(task.model)
-        if hasattr(model, "answer"):
-            async with model.answer(messages) as parts:
-                return ModelParts(await _parts_of(parts, ReplyParser(task.style)))
-        try:
-            source = await model.send(messages, task.changes, task.headers)
-        except ModelError as error:
-            return AnswerRead(error=_picklable(error))
-        try:
-            return await _read(source, ReplyParser(task.style))
-        finally:
-            await source.aclose()
+        with self._span(span_names.WORKER_REQUEST, task.headers) as headers:
+            if hasattr(model, "answer"):
+                async with model.answer(messages) as parts:
+                    return ModelParts(await _parts_of(parts, ReplyParser(task.style)))
+            try:
+                source = await model.send(messages, task.changes, headers)
+            except ModelError as error:
+                return AnswerRead(error=_picklable(error))
+            try:
+                return await _read(source, ReplyParser(task.style))
+            finally:
+                await source.aclose()
 
     async def _model(self, key: str) -> RequestSender | Model:
         async with self._opening:
@@ -295,7 +314,8 @@ class Worker:
                         return CopyBroken(error.errno or errno.EIO, f"{socket.gethostname()}: {error}")
             try:
                 tools = {name: partial(self._call_tool, task.task, name) for name in task.tools}
-                outcome = await self._sandbox.execute(task.code, root_fd=root, rules=task.rules, host_tools=tools)
+                with self._span(span_names.WORKER_BLOCK, task.headers):
+                    outcome = await self._sandbox.execute(task.code, root_fd=root, rules=task.rules, host_tools=tools)
                 return BlockRan(outcome, await self._keep(outcome, root))
             finally:
                 if root is not None:

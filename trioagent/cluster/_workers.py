@@ -21,7 +21,6 @@ import attrs
 import trio
 from trio_util import RepeatedEvent
 
-from .. import __version__
 from .._config import ModelConfig
 from .._errors import DISK_FULL, MemoryPathError, MemoryStorageError, SandboxError
 from .._exceptions import leaves
@@ -29,6 +28,7 @@ from .._messages import ChatMessage
 from .._remote import ClusterUse, NodeStatus, WorkerState
 from .._reply_parser import ThoughtStyle
 from .._server_behaviour import Change
+from .._tracing import current_headers
 from ..sandbox import HostTool, Outcome
 from ..tools import AccessRules
 from ._errors import ClusterError, WorkerLostError, WorkerRefusedError
@@ -263,16 +263,17 @@ class _Link:
                 raise WorkerLostError(f"it has not answered for {self._patience:g} s") from None
             finally:
                 self._since = None
+            if (outbox.epoch, outbox.number) != (self.epoch, number):
+                self.refused_results += len(outbox.results)
+                raise WorkerLostError(f"its answer was that of exchange {outbox.number} of worker {outbox.epoch}")
             self.deliver(outbox)
             if self.broken_copies >= _MOST_BROKEN:
                 raise WorkerLostError(f"it can make no copies of memories: {self.problem}")
 
     def deliver(self, outbox: Outbox) -> None:
-        """Take results, each at most once, from this worker alone, and only as long as it counts."""
+        """Take results, each at most once, of tasks that this worker has."""
         for task, result in outbox.results:
-            pending = None
-            if outbox.epoch == self.epoch and not self.fenced:
-                pending = self._pending.pop(task, None)
+            pending = self._pending.pop(task, None)
             if pending is None:
                 self.refused_results += 1
                 continue
@@ -442,7 +443,7 @@ class Workers:
         messages: Sequence[ChatMessage],
         changes: frozenset[Change],
         style: ThoughtStyle,
-        headers: Mapping[str, str] | None = None,
+        headers: Mapping[str, str],
     ) -> AnswerRead | ModelParts:
         """Send one request from a worker; from another one, if that is lost before its answer has come.
 
@@ -459,7 +460,7 @@ class Workers:
         home = f"chat {names[min(1, len(names) - 1)]}"
         for _ in range(_MOST_LOST):
             link = await self._pick(home)
-            task = SendRequest(next(self._tasks), key, names, changes, style, headers or {})
+            task = SendRequest(next(self._tasks), key, names, changes, style, headers)
             pending = link.ask(task, model, named)
             match await self._result(link, task, pending):
                 case AnswerRead() | ModelParts() as answer:
@@ -494,7 +495,7 @@ class Workers:
                 change = snapshot.since(link.copies.get(memory))
                 if link.fenced:
                     continue  # it has not been given the block
-            task = RunBlock(next(self._tasks), memory, change, code, rules, tuple(host_tools))
+            task = RunBlock(next(self._tasks), memory, change, code, rules, tuple(host_tools), current_headers())
             pending = link.run_block(task, snapshot, contents)
             match await self._result(link, task, pending, host_tools):
                 case BlockRan(outcome, kept):
@@ -610,12 +611,6 @@ class Workers:
                 self._note("", setup.epoch, "lost", error.problem)
                 await trio.sleep(_PAUSE * failures)
                 continue
-            problem = self._refusal(handle.handshake)
-            if problem:
-                with trio.move_on_after(_KILL_SECONDS, shield=True):
-                    await handle.kill()
-                self._note(_name(handle), setup.epoch, "refused", problem)
-                break
             link = _Link(handle, setup.epoch, self._patience, nursery)
             began = await self._serve(link)
             failures = 0 if began else failures + 1
@@ -646,12 +641,6 @@ class Workers:
                     await link.handle.kill()
             self._refused += link.refused_results
         return bool(link.answers or link.blocks)
-
-    def _refusal(self, handshake: Handshake) -> str:
-        """Why a worker may not work; "" if it may."""
-        if handshake.version != __version__:
-            return f"it has trioagent {handshake.version}, and the driver {__version__}; install the same on both"
-        return ""
 
     def _note(self, node: str, epoch: int, state: WorkerState, problem: str) -> None:
         self._problem = f"{node}: {problem}" if node else problem

@@ -20,7 +20,7 @@ from .._messages import CHARS_PER_TOKEN, ChatMessage, Usage
 from .._network import NetworkConfig
 from .._retry_policy import GiveUp, Wait, after_failures
 from .._server_behaviour import OVERLOAD_STATUSES, AdaptRequest, Change, Failure, HoldEndpoint, Retry, action_for
-from .._tracing import SPAN
+from .._tracing import current_headers
 from ._base import AnswerPart, AnswerSource, Model, RequestSender
 from ._connection_pool import ConnectionPool
 from ._encode import CHANGES, RequestEncoder
@@ -39,7 +39,6 @@ _KEY_HEADER = re.compile("auth|key|token", re.IGNORECASE)
 _SHORTEST_SECRET = 6  # shorter header values are words such as "true", which would be redacted everywhere
 _HOLD_FROM = 2  # failures of one request, before it holds an endpoint if others fail too
 _FIRST_GUESS = 256  # estimated tokens of an answer before any is known
-_NO_HEADERS: Mapping[str, str] = {}
 _LEARNING = 0.1  # weight of the newest answer in the running mean of answer lengths
 
 _log = logging.getLogger("trioagent")
@@ -198,9 +197,7 @@ class HttpModel:
                 raise
             reader: AnswerSource | None = None
             try:
-                span = SPAN.get()
-                headers = _NO_HEADERS if span is None else span.headers()  # trace headers
-                reader = await self._sender.send(messages, self.health.changes, headers)
+                reader = await self._sender.send(messages, self.health.changes, current_headers())
                 try:
                     while (parts := await reader.next()) is not None:
                         if reader.chars:

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trioagent import _json_steps
-from trioagent._json_steps import MAX_DEPTH, decode_steps
-from trioagent._steps import STEP_BYTES, STEP_NAMES, run_all_steps, run_steps
+from trioagent._json_steps import STEP, StepBounds, StepDecoder, decode_steps, text_steps
+from trioagent._steps import STEP_BYTES, STEP_NAMES, Steps, run_all_steps, run_steps
 
 from .examples import examples
 
@@ -47,11 +47,11 @@ PIECES = st.sampled_from(
 )
 
 
-def both(text: str) -> tuple[object, object]:
+def both(text: str, bounds: StepBounds) -> tuple[object, object]:
     """What `json` makes of *text*, and what the steps do; the word "refused" where they raise ValueError."""
 
     def plain() -> object:
-        return run_all_steps(_json_steps._Decoder(text, math.inf, MAX_DEPTH, True, True).document())
+        return run_all_steps(StepDecoder(text, bounds=bounds).document())
 
     def loaded() -> object:
         return json.loads(
@@ -70,44 +70,40 @@ def both(text: str) -> tuple[object, object]:
     return found[0], found[1]
 
 
-@pytest.fixture(params=[(1, 1), (7, 2), (64, 5), (STEP_BYTES, STEP_NAMES)], ids=str)
-def small_steps(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    size, names = request.param
-    monkeypatch.setattr(_json_steps, "STEP_BYTES", max(size, 30))  # no shorter than two pairs of escape sequences
-    monkeypatch.setattr(_json_steps, "STEP_NAMES", names)
-    monkeypatch.setattr(_json_steps, "_PIECES", (27, 29) if size < STEP_BYTES else (1024, 16 * 1024))
+# Characters: no fewer than two pairs of escape sequences have.
+BOUNDS = [*(StepBounds(values, chars, (27, 29)) for values, chars in ((1, 30), (2, 30), (5, 64))), StepBounds()]
 
 
-@pytest.mark.usefixtures("small_steps")
-def test_any_value() -> None:
+@pytest.mark.parametrize("bounds", BOUNDS, ids=str)
+def test_any_value(bounds: StepBounds) -> None:
     @settings(max_examples=examples(30), deadline=None)
     @given(VALUES, st.booleans(), st.sampled_from([None, 2]))
     def check(value: Any, ascii_only: bool, indent: int | None) -> None:
-        expected, found = both(json.dumps(value, ensure_ascii=ascii_only, indent=indent))
+        expected, found = both(json.dumps(value, ensure_ascii=ascii_only, indent=indent), bounds)
         assert found == expected
 
     check()
 
 
-@pytest.mark.usefixtures("small_steps")
-def test_any_text() -> None:
+@pytest.mark.parametrize("bounds", BOUNDS, ids=str)
+def test_any_text(bounds: StepBounds) -> None:
     @settings(max_examples=examples(50), deadline=None)
     @given(st.lists(PIECES, max_size=40).map("".join))
     def check(text: str) -> None:
         for each in (text, f'["{text}"]', f"[{text}]"):
-            expected, found = both(each)
+            expected, found = both(each, bounds)
             assert found == expected
 
     check()
 
 
-@pytest.mark.usefixtures("small_steps")
+@pytest.mark.parametrize("bounds", BOUNDS, ids=str)
 @pytest.mark.parametrize("unit", ["\\\\", '\\"', "\\ud83d\\ude00", "\\u20ac", "\\ud83d", "x\\n", "é", "\\\\\\\\u"])
-def test_a_string_of_escapes_is_cut_between_them(unit: str) -> None:
+def test_a_string_of_escapes_is_cut_between_them(unit: str, bounds: StepBounds) -> None:
     for count in range(60):
         for before in ("", "x", "xx"):
             text = json.dumps(before)[:-1] + unit * count + '"'
-            expected, found = both(text)
+            expected, found = both(text, bounds)
             assert found == expected
 
 
@@ -126,39 +122,35 @@ KINDS: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_step_takes_more_than_the_bound(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_step_takes_more_than_the_bound(kind: str) -> None:
     """The strings and numbers of one step, counted where they are made."""
-    names, size = 0, 0
-    scanstring = _json_steps._scanstring
+    body, size, decoder = KINDS[kind], 0, StepDecoder("")
 
     def scanned(text: str, at: int, strict: bool) -> tuple[str, int]:
         nonlocal size
-        found = scanstring(text, at, strict)
+        found = json.decoder.scanstring(text, at, strict)  # type: ignore[attr-defined]
         size += found[1] - at
-        return found
+        return found  # type: ignore[no-any-return]
 
-    def count(decoder: _json_steps._Decoder) -> None:
-        nonlocal names
-        names += 1
-        real_count(decoder)
+    def decoded_in_steps(body: bytes) -> Steps[object]:
+        nonlocal decoder
+        decoder = StepDecoder((yield from text_steps(body)), scan=scanned)
+        return (yield from decoder.document())
 
-    real_count = _json_steps._Decoder._count
-    monkeypatch.setattr(_json_steps, "_scanstring", scanned)
-    monkeypatch.setattr(_json_steps._Decoder, "_count", count)
-    body = KINDS[kind]
-    steps = decode_steps(body)
-    worst_names = worst_size = rounds = 0
+    steps = decoded_in_steps(body)
+    worst_values = worst_size = rounds = 0
     while True:
-        names = size = 0
+        values, size = decoder.values, 0
         try:
             next(steps)
         except StopIteration as end:
             decoded = end.value
             break
-        worst_names, worst_size, rounds = max(worst_names, names), max(worst_size, size), rounds + 1
-    assert decoded == json.loads(body)
-    assert worst_names <= STEP_NAMES + 2
-    assert worst_size <= 2 * STEP_BYTES + sum(_json_steps._PIECES) + 3
+        worst_values, worst_size = max(worst_values, decoder.values - values), max(worst_size, size)
+        rounds += 1
+    assert decoded == json.loads(body) == run_all_steps(decode_steps(body))
+    assert worst_values <= STEP_NAMES + 2
+    assert worst_size <= 2 * STEP_BYTES + sum(STEP.pieces) + 3
     assert rounds >= len(body) // STEP_BYTES
 
 

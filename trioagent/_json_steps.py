@@ -1,7 +1,7 @@
 """Foreign JSON, decoded in steps (see `_steps`).
 
 Small texts go to `json` as a whole, which is many times faster; larger ones to a decoder that takes them value by value
-and yields after each `STEP_NAMES` values or `STEP_BYTES` characters. Both accept the same texts.
+and yields as `StepBounds` says. Both accept the same texts.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json.decoder
 import math
 import re
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from ._steps import STEP_BYTES, STEP_NAMES, Steps, run_all_steps
 
@@ -31,7 +31,23 @@ _HIGH = re.compile(r"\\u[dD][89abAB]")
 _WORDS: dict[str, object] = {"t": True, "f": False, "n": None}
 _SPELLED = {"t": "true", "f": "false", "n": "null"}
 _PAIR = 12  # characters of two escape sequences that make one character
-_PIECES = (1024, 16 * 1024)  # characters of a string that are scanned before a whole step is
+
+
+class StepBounds(NamedTuple):
+    """What one step of decoding may take.
+
+    Attributes:
+        values: strings, numbers, keys, lists and objects.
+        chars: of the text, no fewer than two pairs of escape sequences have.
+        pieces: characters of a string that are scanned first, and next, before a whole step is.
+    """
+
+    values: int = STEP_NAMES
+    chars: int = STEP_BYTES
+    pieces: tuple[int, ...] = (1024, 16 * 1024)
+
+
+STEP = StepBounds()
 
 
 def decode_steps(
@@ -56,7 +72,8 @@ def decode_steps(
     if len(data) <= STEP_BYTES and _most_values(data) <= min(STEP_NAMES, max_values):
         return _decode_small(data, max_depth, surrogates, strict)
     text = data if isinstance(data, str) else (yield from text_steps(data))
-    return (yield from _Decoder(text, max_values, max_depth, surrogates, strict).document())
+    decoder = StepDecoder(text, max_values=max_values, max_depth=max_depth, surrogates=surrogates, strict=strict)
+    return (yield from decoder.document())
 
 
 def decode_in_thread(data: str | bytes) -> Any:
@@ -146,18 +163,41 @@ def text_steps(data: bytes, encoding: str = "utf-8", errors: str = "strict") -> 
     return "".join(parts)
 
 
-class _Decoder:
-    """Decodes one text. Incomplete lists and objects are on the stack, each with the key of its next value."""
+class StepDecoder:
+    """Decodes one text; the arguments are those of `decode_steps`.
 
-    def __init__(self, text: str, max_values: float, max_depth: int, surrogates: bool, strict: bool) -> None:
+    Incomplete lists and objects are on the stack, each with the key of its next value.
+
+    Args:
+        bounds: of each step.
+        scan: reads a string, as `json` does.
+
+    Attributes:
+        values: how many values, and keys, have been read so far.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        *,
+        max_values: float = math.inf,
+        max_depth: int = MAX_DEPTH,
+        surrogates: bool = True,
+        strict: bool = True,
+        bounds: StepBounds = STEP,
+        scan: Callable[[str, int, bool], tuple[str, int]] = _scanstring,
+    ) -> None:
+        self.values = 0
         self._text, self._at = text, 0
         self._max_depth, self._surrogates, self._strict = max_depth, surrogates, strict
+        self._bounds, self._scan = bounds, scan
         self._left = max_values
-        self._values, self._step_start = 0, 0  # of the current step
+        self._step_values, self._step_start = 0, 0  # what had been read when the current step began
 
     def document(self) -> Steps[Any]:
         stack: list[tuple[list[Any] | dict[str, Any], str]] = []
         value: Any = None
+        step_values, step_chars, _ = self._bounds
         while True:
             # One value, or the beginning of one.
             char = self._next_char()
@@ -177,8 +217,8 @@ class _Decoder:
                 value = yield from self._string()
             else:
                 value = self._word_or_number(char)
-            if self._values >= STEP_NAMES or self._at - self._step_start >= STEP_BYTES:
-                self._values, self._step_start = 0, self._at
+            if self.values - self._step_values >= step_values or self._at - self._step_start >= step_chars:
+                self._step_values, self._step_start = self.values, self._at
                 yield
             # The value is complete, and with it perhaps its container.
             while stack:
@@ -202,7 +242,7 @@ class _Decoder:
                 return value
 
     def _count(self) -> None:
-        self._values += 1
+        self.values += 1
         self._left -= 1
         if self._left < 0:
             raise ValueError("too many values")
@@ -222,7 +262,7 @@ class _Decoder:
     def _skip_space(self) -> int:
         # White space of any length: at most a step of it at once.
         while True:
-            found = _SPACE.match(self._text, self._at, self._at + STEP_BYTES)
+            found = _SPACE.match(self._text, self._at, self._at + self._bounds.chars)
             assert found is not None
             if found.end() == self._at:
                 return self._at
@@ -241,9 +281,9 @@ class _Decoder:
         text, at = self._text, self._at + 1
         pieces: list[str] = []
         while True:
-            for size in (*_PIECES, STEP_BYTES):
+            for size in (*self._bounds.pieces, self._bounds.chars):
                 end = _between_escapes(text, at, min(at + size, len(text)))
-                piece, stop = _scanstring(text[at:end] + '"', 0, True)
+                piece, stop = self._scan(text[at:end] + '"', 0, True)
                 if at + stop <= end:  # the quote was not ours
                     self._at = at + stop
                     pieces.append(piece)
@@ -252,7 +292,7 @@ class _Decoder:
                 raise ValueError("the text ends in the middle of a string")
             pieces.append(piece)
             at = end
-            self._values, self._step_start = 0, at
+            self._step_values, self._step_start = self.values, at
             yield
 
     def _checked(self, pieces: list[str]) -> str:

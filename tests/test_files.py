@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
-from trioagent import _files
-from trioagent._files import replace_folder, write_whole
+from trioagent._files import RENAME_EXCHANGE, replace_folder, write_whole
+
+from .lacking_renames import refuse_renames
 
 
 @pytest.fixture
@@ -54,11 +56,7 @@ def test_a_folder_takes_the_place_of_another(
     before: dict[str, str] | None, can_exchange: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not can_exchange:
-
-        def refuse(*arguments: object) -> None:
-            raise OSError(22, "Invalid argument")
-
-        monkeypatch.setattr(_files, "renameat2", refuse)
+        refuse_renames(monkeypatch, errno.EINVAL, RENAME_EXCHANGE)
     new, old = tmp_path / "new", tmp_path / "old"
     new.mkdir()
     (new / "a").write_text("new")
@@ -71,27 +69,23 @@ def test_a_folder_takes_the_place_of_another(
     assert {path.name: path.read_text() for path in old.iterdir()} == {"a": "new"}
 
 
-@pytest.mark.parametrize("error", [22, 13])
+@pytest.mark.parametrize("error", [errno.EINVAL, errno.EACCES])
 def test_a_folder_stays_where_it_cannot_be_replaced(
     error: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """13: the exchange is refused. 22: the file system has none, and the second of two renames fails."""
-
-    def refuse(*arguments: object) -> None:
-        raise OSError(error, "refused")
-
+    """EACCES: the exchange is refused. EINVAL: the file system has none, and the second of two renames fails."""
     rename = Path.rename
 
     def rename_to(self: Path, target: Path) -> Path:
         if self.name == "new" and target.exists() is False:
-            raise OSError(5, "refused")
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
         return rename(self, target)
 
-    monkeypatch.setattr(_files, "renameat2", refuse)
+    refuse_renames(monkeypatch, error, RENAME_EXCHANGE)
     monkeypatch.setattr(Path, "rename", rename_to)
     for name in ("new", "old"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "a").write_text(name)
-    with pytest.raises(OSError, match="refused"):
+    with pytest.raises(OSError, match="Permission denied"):
         replace_folder(tmp_path / "new", tmp_path / "old")
     assert {path.name: (path / "a").read_text() for path in tmp_path.iterdir()} == {"new": "new", "old": "old"}

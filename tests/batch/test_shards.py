@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pickle
@@ -18,7 +19,9 @@ import trio
 
 from trioagent._config import BatchConfig
 from trioagent._errors import InvalidInputError, ModelStatusError
+from trioagent._files import RENAME_EXCHANGE
 from trioagent._messages import ChatMessage
+from trioagent._runs import RunDirError
 from trioagent._runs._journal import open_journal
 from trioagent.batch import (
     BadJobsError,
@@ -37,6 +40,8 @@ from trioagent.batch import (
 )
 from trioagent.runtime import open_runtime
 from trioagent.testing import ScriptedModel
+
+from ..lacking_renames import refuse_renames
 
 REPLY = "<think>t</think><python></python><reply>Yes.</reply>"
 SILENT = "<think>t</think>"
@@ -357,14 +362,10 @@ async def test_a_merge_that_was_killed_leaves_the_old_one_and_is_repeated(
     (tmp_path / ".out.merging").mkdir()
     (tmp_path / ".out.merging" / "journal.db").write_bytes(b"half a")
     with monkeypatch.context() as patch:
-        patch.setattr("trioagent._runs._merge.replace_folder", _full)
-        with pytest.raises(Exception, match="No space left"):
+        refuse_renames(patch, errno.ENOSPC, RENAME_EXCHANGE)
+        with pytest.raises(RunDirError, match="No space left"):
             merge(tmp_path, "s1")
     assert everything_in(tmp_path / "out") == before
     assert merge(tmp_path, "s1").done == 6
     assert len(ids(tmp_path / "out")) == 6
     assert not (tmp_path / ".out.merging").exists()
-
-
-def _full(new: Path, old: Path) -> None:
-    raise OSError(28, "No space left on device")

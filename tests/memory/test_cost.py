@@ -7,19 +7,19 @@ import os
 import subprocess
 import time
 import types
-from collections.abc import Iterable
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from trioagent._config import MemoryLimits
 from trioagent._errors import MemoryLimitError
 from trioagent.memory import ChangeSet, Receipt, _fsops
-from trioagent.memory._paths import Folders
 from trioagent.memory._receipts import drop_receipt
-from trioagent.memory._sizes import Sizes, SizesCache
+from trioagent.memory._sizes import SizesCache
 
-from .support import ALL, CHANGING, commit_now, counted, opened, read_tree
+from .support import ALL, CHANGING, commit_now, counted, opened, read_tree, switched
 
 
 def grown(root: Path, notes: int) -> Path:
@@ -74,7 +74,7 @@ def test_operations_of_one_small_change(tmp_path: Path) -> None:
 def test_another_process_commits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, marks: bool) -> None:
     """It leaves the sizes on the folders; without such marks, the folders that changed are counted again."""
     if not marks:
-        monkeypatch.setattr(_fsops, "set_mark", _no_marks)
+        monkeypatch.setattr(os, "setxattr", _no_marks)
     elif not marks_work(tmp_path):
         pytest.skip("this file system has no extended attributes")
     grown(tmp_path, 30)
@@ -95,7 +95,7 @@ def test_another_process_commits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
                 cache.put(leased.path, sizes)
 
 
-def _no_marks(fd: int, data: bytes) -> None:
+def _no_marks(*arguments: object) -> None:
     raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
 
 
@@ -141,18 +141,18 @@ def test_old_counts_are_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         commit_now(tmp_path, ChangeSet(writes={"d/c.md": b"x"}), limits=limits)
 
 
-def test_cache_is_bounded() -> None:
+def test_cache_is_bounded(tmp_path: Path) -> None:
     cache = SizesCache(max_folders=10)
-    for number in range(20):
-        sizes = Sizes()
-        sizes._folders = {str(n): None for n in range(3)}  # type: ignore[misc]
-        cache.put(str(number), sizes)
-    assert len(cache.take("19")) == 3
-    assert len(cache.take("16")) == 0
-    huge = Sizes()
-    huge._folders = {str(n): None for n in range(11)}  # type: ignore[misc]
-    cache.put("huge", huge)
-    assert len(cache.take("huge")) == 0
+
+    def commit_in(name: str, folders: int) -> str:
+        """Returns the memory, which has so many folders besides its own."""
+        notes = {f"{number}/a.md": b"x" for number in range(folders)}
+        assert commit_now(tmp_path / name, ChangeSet(writes=notes), cache=cache)
+        return str(tmp_path / name)
+
+    *_, fourth_last, _, _, last = [commit_in(f"m{number}", 2) for number in range(20)]
+    assert (cache.folders_of(last), cache.folders_of(fourth_last)) == (3, 0)
+    assert cache.folders_of(commit_in("huge", 10)) == 0
 
 
 def test_deep_tree_of_others_does_not_stop_us(tmp_path: Path) -> None:
@@ -177,20 +177,25 @@ def test_kinds_of_operations_are_all_counted() -> None:
     assert public == {*ALL, "close", "path_of"}  # the last one is for the texts of errors only
 
 
-def test_sizes_that_miss_a_folder_are_counted_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sizes_that_miss_a_folder_are_counted_again(tmp_path: Path) -> None:
     """Somebody took the folder away while it was looked at, and put it back before the commit."""
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "note.md").write_bytes(b"x" * 60)
-    commit_now(tmp_path, ChangeSet(writes={"user.md": b"x"}))
-    refresh = Sizes.refresh
+    memory, elsewhere = tmp_path / "memory", tmp_path / "elsewhere"
+    (memory / "a").mkdir(parents=True)
+    (memory / "a" / "note.md").write_bytes(b"x" * 60)
+    commit_now(memory, ChangeSet(writes={"user.md": b"x"}))
+    (memory / "by hand.md").touch()  # so that the folders are looked at again
 
-    def refresh_without(self: Sizes, folders: Folders, touched: Iterable[str]) -> None:
-        refresh(self, folders, touched)
-        self._drop("a")
+    def step(_: int, name: str, operation: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        if name == "entries" and not moved:
+            moved.append((memory / "a").rename(elsewhere))
+        elif name not in ("entries", "fstat", "open_dir", "mark", "set_mark") and elsewhere.exists():
+            elsewhere.rename(memory / "a")
+        return operation(*args)
 
-    with monkeypatch.context() as patched:
-        patched.setattr(Sizes, "refresh", refresh_without)
-        assert commit_now(tmp_path, ChangeSet(writes={"a/b/c.md": b"x" * 30}))
-    assert (tmp_path / "a" / "b" / "c.md").read_bytes() == b"x" * 30
+    moved: list[Path] = []
+    with switched(step, ALL):
+        assert commit_now(memory, ChangeSet(writes={"a/b/c.md": b"x" * 30}))
+    assert moved and not elsewhere.exists()
+    assert (memory / "a" / "b" / "c.md").read_bytes() == b"x" * 30
     with pytest.raises(MemoryLimitError, match="would hold 110 bytes"):
-        commit_now(tmp_path, ChangeSet(writes={"a/b/d.md": b"x" * 20}), limits=MemoryLimits(dir_bytes=100))
+        commit_now(memory, ChangeSet(writes={"a/b/d.md": b"x" * 20}), limits=MemoryLimits(dir_bytes=100))

@@ -16,11 +16,13 @@ from typing import Any
 
 import pytest
 
-from trioagent import _errors, _files
+from trioagent import _errors
+from trioagent._files import RENAME_EXCHANGE, RENAME_NOREPLACE
 from trioagent.memory import ChangeSet, Knowledge, Memory, Receipt
 from trioagent.memory._receipts import read_receipt
 from trioagent.tools import version_of
 
+from ..lacking_renames import refuse_renames
 from ..open_files import open_files
 from .support import (
     ALL,
@@ -262,12 +264,8 @@ def test_a_save_that_a_dying_commit_had_displaced_is_put_back(
     new.write("user.md", b"from the block\n")
     new.delete("entities/old.md")
 
-    def renameat2(dir_fd: int, name: str, new_dir_fd: int, new_name: str, flags: int) -> None:
-        if flags == 2 and not exchanges:
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-        _files.renameat2(dir_fd, name, new_dir_fd, new_name, flags)
-
-    monkeypatch.setattr("trioagent.memory._fsops.renameat2", renameat2)
+    if not exchanges:
+        refuse_renames(monkeypatch, errno.EINVAL, RENAME_EXCHANGE)
     for victim, operation in (("user.md", "exchange" if exchanges else "rename"), ("old.md", "rename")):
 
         def save_and_die(
@@ -296,15 +294,10 @@ def test_a_save_at_any_moment_is_not_lost(
     """Whatever the file system offers, an editor's save between any two steps of a commit is there in the end."""
     lacking = ["nothing", "exchange", "rename flags", "links"].index(missing)
 
-    def renameat2(dir_fd: int, name: str, new_dir_fd: int, new_name: str, flags: int) -> None:
-        if flags and lacking >= (1 if flags == 2 else 2):
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-        _files.renameat2(dir_fd, name, new_dir_fd, new_name, flags)
-
     def no_link(*names: object, **options: object) -> None:
         raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
 
-    monkeypatch.setattr("trioagent.memory._fsops.renameat2", renameat2)
+    refuse_renames(monkeypatch, errno.EINVAL, *[RENAME_EXCHANGE, RENAME_NOREPLACE][:lacking])
     if missing == "links":
         monkeypatch.setattr(os, "link", no_link)
     path = "fresh.md" if how == "a new note" else "user.md"

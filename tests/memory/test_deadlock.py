@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from trioagent._errors import MemoryDeadlockError
 from trioagent.memory import Memory
@@ -189,9 +190,8 @@ trio.run(main)
 
 
 async def test_another_process_is_waited_for_a_bounded_time_within_a_lease(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, mock_clock: MockClock
 ) -> None:
-    monkeypatch.setattr("trioagent.memory._lease._NESTED", 0.2)
     path = tmp_path / "theirs"
     async with trio.open_nursery() as nursery:
         command = [sys.executable, "-c", _HOLD, os.fspath(path)]
@@ -201,7 +201,8 @@ async def test_another_process_is_waited_for_a_bounded_time_within_a_lease(
         assert child.stdout is not None
         assert (await child.stdout.receive_some()).startswith(b"held")
         async with Memory(tmp_path / "ours").lease():
-            with pytest.raises(MemoryDeadlockError, match="another process has held it for 0.2 s"):
+            mock_clock.rate = 600  # a minute is a tenth of a second now, in which the other process does nothing
+            with pytest.raises(MemoryDeadlockError, match="another process has held it for 60 s"):
                 await use(Memory(path))
         await child.stdin.aclose()
     await use(Memory(path))

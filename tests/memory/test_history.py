@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import logging
 import os
 import random
+import resource
 import subprocess
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import attrs
@@ -24,7 +28,9 @@ from trioagent._errors import (
 )
 from trioagent.memory import ChangeSet, CommitOrigin, HistoryConfig, Memory, NoteStore, UndoLog
 from trioagent.memory._history._git import open_git
+from trioagent.memory._history._history import LARGE_JOURNAL
 from trioagent.memory._history._store import make_store
+from trioagent.memory._lease import run_state
 
 from .support import PRIVATE, counted, run_python
 
@@ -131,12 +137,12 @@ async def test_what_is_too_large_is_named(tmp_path: Path) -> None:
         await memory.undo(chat="b")
 
 
-async def test_a_note_that_is_not_changed_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_note_that_is_not_changed_is_not_read_again(tmp_path: Path) -> None:
     memory = Memory(tmp_path, history=True)
     await save(memory, {f"n{number}.md": "1\n" for number in range(10)})
     for number in range(10):
         os.utime(tmp_path / f"n{number}.md", ns=(1, 1))
-    monkeypatch.setattr("trioagent.memory._history._filling._RACY", 0)
+    run_state().hashes.settle_ns = 0
     await memory.log()
     await memory.log()
     with counted(("read",)) as done:
@@ -405,24 +411,37 @@ async def test_cancelling_kills_git(tmp_path: Path) -> None:
     assert list((tmp_path / PRIVATE / "history").glob("rows-*")) == []
 
 
-async def test_a_disk_that_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An error of the system's is a typed one, and the next call goes on."""
+async def test_a_process_that_runs_out_of_descriptors(tmp_path: Path) -> None:
+    """At whatever step: an error of the system's is a typed one, and the next call goes on."""
     memory = Memory(tmp_path, history=True)
     await save(memory, {"a.md": "1\n"})
-
-    def refuse(*arguments: object, **options: object) -> None:
-        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-
-    for name in ("open_git", "_store.forget", "look"):
-        with monkeypatch.context() as patched:
-            patched.setattr(f"trioagent.memory._history._history.{name}", refuse)
-            with pytest.raises(MemoryStorageError, match="Too many open files"):
+    await memory.forget("b.md")
+    refused: list[int] = []
+    for left in range(50):
+        with descriptors_left(left):
+            try:
                 await memory.forget("b.md")
-    with monkeypatch.context() as patched:
-        patched.setattr("trioagent.memory._fsops.open_dir", refuse)
-        with pytest.raises(MemoryStorageError, match="Too many open files"):
-            await memory.log()
+                break
+            except MemoryStorageError as error:
+                refused.append(error.errno)
+    assert set(refused) == {errno.EMFILE} and 5 < len(refused) < 50
     assert len(await memory.log()) == 1
+
+
+@contextmanager
+def descriptors_left(count: int) -> Iterator[None]:
+    """So many more descriptors can be opened in the body; a child, which has none of the others, has enough."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    others = [os.open(os.devnull, os.O_RDONLY) for _ in range(100)]
+    used = {int(name) for name in os.listdir("/proc/self/fd")}
+    free = (number for number in itertools.count() if number not in used)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (next(itertools.islice(free, count, None)), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for each in others:
+            os.close(each)
 
 
 async def test_a_folder_elsewhere_belongs_to_one_memory(tmp_path: Path) -> None:
@@ -458,18 +477,15 @@ def test_bad_settings(tmp_path: Path, history: object) -> None:
         HistoryConfig(max_bytes=0)
 
 
-async def test_a_journal_that_nobody_reads_does_not_grow_for_ever(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_journal_that_nobody_reads_does_not_grow_for_ever(tmp_path: Path) -> None:
     """A program that only writes, through a `NoteStore`, has its store filled in between, and loses no commit."""
-    monkeypatch.setattr("trioagent.memory._history._history.LARGE_JOURNAL", 20_000)
     memory = Memory(tmp_path, history=True)
     store = NoteStore(memory)
     note, largest = await store.write("a.md", "0\n"), 0
     for number in range(1, 30):
-        note = await store.write("a.md", f"{number}\n" * 500, version=note.version)
+        note = await store.write("a.md", f"{number:02}\n" * (LARGE_JOURNAL // 60), version=note.version)
         files = (tmp_path / PRIVATE / "history").iterdir()
         largest = max(largest, sum(each.stat().st_size for each in files if each.is_file()))
-    assert 10_000 < largest < 30_000
+    assert LARGE_JOURNAL // 2 < largest < 1.5 * LARGE_JOURNAL
     assert [each.kind for each in await memory.log()] == ["agent"] * 30
     assert (await Memory(tmp_path).update_large_history()).commits == 0  # no history is kept by this one

@@ -303,21 +303,16 @@ async def test_without_git_commits_are_kept(tmp_path: Path, monkeypatch: pytest.
     assert len(await memory.log()) == 2
 
 
-async def test_a_disk_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A commit that cannot be kept is not made."""
+async def test_a_disk_that_is_full(tmp_path: Path) -> None:
+    """A commit that cannot be kept is not made: there is room for the new note, and not for a row with both."""
     memory = await with_history(tmp_path)
-    with monkeypatch.context() as patched:
-        real = CommitRow.encode
-
-        def too_much(self: CommitRow) -> bytes:
-            return real(self) + bytes(10**6)
-
-        patched.setattr(CommitRow, "encode", too_much)
-        with _file_size_limit(200_000), pytest.raises(MemoryStorageError, match="too large"):
-            await save(memory, {"user.md": "4\n"})
-    assert (tmp_path / "user.md").read_text() == "3\n"
+    old = "by hand\n" * 20_000
+    (tmp_path / "user.md").write_text(old)
+    with _file_size_limit(200_000), pytest.raises(MemoryStorageError, match="too large"):
+        await save(memory, {"user.md": "by agent\n" * 20_000})
+    assert (tmp_path / "user.md").read_text() == old
     await save(memory, {"user.md": "5\n"})
-    assert [each.said for each in await memory.log()] == [""] * 4
+    assert [each.kind for each in await memory.log()][:2] == ["agent", "external"]
 
 
 @contextlib.contextmanager

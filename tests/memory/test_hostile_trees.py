@@ -14,7 +14,7 @@ import pytest
 
 from trioagent._config import MemoryLimits
 from trioagent._errors import MemoryLimitError, MemoryPathError, MemoryRejectedError, MemoryStorageError
-from trioagent.memory import ChangeSet, Memory, Receipt, UndoLog, _fsops
+from trioagent.memory import ChangeSet, Memory, Receipt, UndoLog
 from trioagent.memory._receipts import drop_receipt, read_receipt
 
 from ..deep_trees import Nest
@@ -161,11 +161,10 @@ def test_folders_where_our_files_would_be(tmp_path: Path, name: str) -> None:
     assert recover_now(tmp_path) is False
 
 
-def test_a_commit_too_large_for_its_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_commit_too_large_for_its_record(tmp_path: Path) -> None:
     """What recovery would not read is not written: refused, and nothing is left."""
-    monkeypatch.setattr(_fsops, "MAX_READ", 500)
     with pytest.raises(MemoryLimitError, match="change them in parts"):
-        commit_now(tmp_path, ChangeSet(writes={f"note{number}.md": b"" for number in range(10)}))
+        commit_now(tmp_path, ChangeSet(writes={f"note{number}.md": b"" for number in range(10)}), record_bytes=500)
     assert os.listdir(tmp_path) == []
 
 

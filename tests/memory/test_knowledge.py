@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from trioagent._config import BlindOverwrite
 from trioagent._errors import MemoryConflictError, MemoryLimitError, MemoryUnreadError
-from trioagent.memory import ChangeSet, Knowledge, SeenNotes, _knowledge
+from trioagent.memory import ChangeSet, Knowledge, SeenNotes
+from trioagent.memory._knowledge import MAX_PATHS
 from trioagent.tools._version import version_of
 
 from .support import commit_now, read_tree
@@ -205,13 +206,15 @@ def test_paths_read_outside_are_ignored(tmp_path: Path) -> None:
     assert agent.seen == {"none/x.md": None}
 
 
-def test_knowledge_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_knowledge, "MAX_PATHS", 3)
+def test_knowledge_is_bounded(tmp_path: Path) -> None:
     agent, other = Knowledge(), Knowledge()
     save(tmp_path, agent, {"a.md": b"1"})
+    for number in range(MAX_PATHS - 2):
+        agent.saw(f"{number}.md", None)
     for name in "bcd":
         save(tmp_path, agent, {f"{name}.md": b"1"})
-    assert list(agent.seen) == ["b.md", "c.md", "d.md"]
+    assert len(agent.seen) == MAX_PATHS
+    assert not {"a.md", "0.md"} & agent.seen.keys() and list(agent.seen)[-3:] == ["b.md", "c.md", "d.md"]
     save(tmp_path, other, {"a.md": b"2"}, reads=("a.md",))
     with pytest.raises(MemoryUnreadError):  # forgotten, so it counts as never read
         save(tmp_path, agent, {"a.md": b"3"})

@@ -14,7 +14,7 @@ import pytest
 import trio
 
 from trioagent._steps import STEP_NAMES
-from trioagent.memory import ChangeSet, Memory, SeenNotes, _file_system
+from trioagent.memory import ChangeSet, Memory, SeenNotes
 from trioagent.memory._commit import Receipt
 from trioagent.memory._file_system import is_network_type
 from trioagent.memory._lease import run_state
@@ -138,12 +138,10 @@ async def test_after_a_stall_everything_runs_in_threads_for_a_while(tmp_path: Pa
     assert await commit(memory, ChangeSet(writes={"a.md": b"2"})) == {True}
 
 
-async def test_on_a_network_file_system_everything_runs_in_threads(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_on_a_network_file_system_everything_runs_in_threads(tmp_path: Path) -> None:
     """From the first operation on: the type of its file system says so, no stall is needed."""
     memory = Memory(tmp_path / "m")
-    monkeypatch.setattr(_file_system, "_NETWORK_TYPES", frozenset({_type_of(tmp_path)}))
+    run_state().network_types = frozenset({_type_of(tmp_path)})
     assert await commit(memory, SMALL) == {False}
     assert await threads_of(partial(hold, memory)) == {False}
 

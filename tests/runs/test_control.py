@@ -22,7 +22,7 @@ from trioagent._config import BatchConfig, RateLimits
 from trioagent._errors import InvalidInputError, ModelStatusError
 from trioagent._messages import ChatMessage
 from trioagent._runs import ControlRequest, RunNotReachedError, send_control
-from trioagent._runs._control import MAX_ANSWER, MAX_CONNECTIONS, POINTER, SOCKET
+from trioagent._runs._control import MAX_ANSWER, MAX_CONNECTIONS, POINTER, SOCKET, open_socket
 from trioagent.batch import CONVERSATIONS, FAILURES, BatchReport, Job, read_rows, run_batch
 from trioagent.models import AnswerPart, RateLimiter
 from trioagent.runtime import open_runtime
@@ -223,15 +223,8 @@ async def test_it_stops_at_once(tmp_path: Path) -> None:
     assert run.report is not None and (run.report.stopped, run.report.left) == ("asked", 2)
 
 
-@pytest.mark.parametrize("where", ["long", "network"])
-async def test_the_socket_lies_elsewhere_where_it_cannot_be(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
-) -> None:
-    folder = tmp_path / "run"
-    if where == "long":
-        folder = tmp_path / ("long" * 25) / "run"
-    else:
-        monkeypatch.setattr("trioagent.memory._file_system.is_network_type", lambda kind: True)
+async def test_the_socket_lies_elsewhere_where_it_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / ("long" * 25) / "run"
     monkeypatch.setenv("XDG_RUNTIME_DIR", "")
     async with going(tmp_path, "a", run_dir=folder) as run:
         place = Path((folder / POINTER).read_text().strip())
@@ -239,6 +232,25 @@ async def test_the_socket_lies_elsewhere_where_it_cannot_be(
         assert stat.S_IMODE(place.parent.stat().st_mode) == 0o700
         assert (await run.do("status"))["running"] == ["a"]
     assert not place.exists() and not (folder / POINTER).exists()
+
+
+def test_a_socket_is_never_on_a_network_file_system(tmp_path: Path) -> None:
+    assert open_socket_in(tmp_path, is_on_network=False) == [tmp_path / SOCKET]
+    elsewhere, pointer = open_socket_in(tmp_path, is_on_network=True)
+    assert elsewhere.parent != tmp_path and pointer == tmp_path / POINTER
+    assert not list(tmp_path.iterdir()) and not elsewhere.exists()
+
+
+def open_socket_in(folder: Path, *, is_on_network: bool) -> list[Path]:
+    """The files that lead to a socket for a run in *folder*, which are removed again."""
+    place = open_socket(folder, lambda asked: is_on_network)
+    try:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(place.files[0]))
+        return list(place.files)
+    finally:
+        place.socket.close()
+        place.remove()
 
 
 async def test_what_a_killed_run_left_is_no_hindrance(tmp_path: Path) -> None:

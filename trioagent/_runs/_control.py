@@ -14,7 +14,7 @@ import logging
 import os
 import socket
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -175,7 +175,7 @@ async def serve_control(
 ) -> None:
     """Take commands until cancelled. A run goes on without if there can be no socket; the log says so."""
     try:
-        place = await trio.to_thread.run_sync(_open_socket, run_dir)
+        place = await trio.to_thread.run_sync(open_socket, run_dir)
     except OSError as error:
         _log.warning("%s: no commands can be taken while it runs (%s)", run_dir, error)
         task_status.started()
@@ -235,7 +235,7 @@ async def _read_line(stream: trio.SocketStream) -> bytes | None:
 
 
 @attrs.frozen
-class _Place:
+class ControlSocket:
     """A socket that is listened on, and the files that lead to it."""
 
     socket: socket.socket
@@ -247,16 +247,30 @@ class _Place:
                 file.unlink(missing_ok=True)
 
 
-def _open_socket(run_dir: Path) -> _Place:
-    """Listen in *run_dir*, or in the runtime folder. Synchronous; whoever calls it holds the run's lock."""
+def _on_network(folder: Path) -> bool:
+    from ..memory import on_network  # brings ctypes
+
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return on_network(fd)
+    finally:
+        os.close(fd)
+
+
+def open_socket(run_dir: Path, is_on_network: Callable[[Path], bool] = _on_network) -> ControlSocket:
+    """Listen in *run_dir*, or in the runtime folder. Synchronous; whoever calls it holds the run's lock.
+
+    Args:
+        is_on_network: whether a folder lies on a network file system, where other machines could not connect.
+    """
     for left in (_pointed_at(run_dir), run_dir / SOCKET, run_dir / POINTER):  # by a run that was killed
         with suppress(OSError):
             if left is not None:
                 left.unlink(missing_ok=True)
     path = run_dir / SOCKET
-    if len(os.fsencode(path)) <= MAX_PATH_BYTES and not _on_network(run_dir):
+    if len(os.fsencode(path)) <= MAX_PATH_BYTES and not is_on_network(run_dir):
         try:
-            return _Place(_listening(path), (path,))
+            return ControlSocket(_listening(path), (path,))
         except OSError as error:
             if error.errno not in _NO_SOCKETS:
                 raise
@@ -266,10 +280,10 @@ def _open_socket(run_dir: Path) -> _Place:
     try:
         pointer.write_text(f"{elsewhere}\n")
     except BaseException:
-        _Place(found, (elsewhere,)).remove()
+        ControlSocket(found, (elsewhere,)).remove()
         found.close()
         raise
-    return _Place(found, (elsewhere, pointer))
+    return ControlSocket(found, (elsewhere, pointer))
 
 
 def _listening(path: Path) -> socket.socket:
@@ -287,16 +301,6 @@ def _listening(path: Path) -> socket.socket:
         made.close()
         raise
     return made
-
-
-def _on_network(folder: Path) -> bool:
-    from ..memory import on_network  # brings ctypes
-
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        return on_network(fd)
-    finally:
-        os.close(fd)
 
 
 def _runtime_folder() -> Path:

@@ -88,6 +88,7 @@ class LeasedMemory:
         sync: flush every file and folder, so that commits survive a power cut.
         rules: what may be changed; None for anything.
         history: where commits are kept; None if they are not.
+        record_bytes: of a commit record at most; no recovery reads a longer one.
     """
 
     path: str
@@ -97,6 +98,7 @@ class LeasedMemory:
     sync: bool = False
     rules: AccessRules | None = None
     history: JournalPlace | None = None
+    record_bytes: int = _fsops.MAX_READ
 
 
 def commit(
@@ -295,7 +297,7 @@ def _save(
             record = _stage(leased, folders, plan, receipt, fd, owner)
             stamp_now(leased.root_fd)  # if we die after this, every other process sees that something was committed
             if with_record:
-                _write_staged(UNFINISHED, _encoded(record), fd, sync=leased.sync)
+                _write_staged(UNFINISHED, _encoded(record, leased.record_bytes), fd, sync=leased.sync)
             row = None if journal is None else journal.row(record.commit, plan, folders, origin)
             if journal is not None and row is not None:
                 journal.append(row, sync=leased.sync)
@@ -314,7 +316,7 @@ def _save(
             try:
                 carry_out(record, folders, fd, sync=leased.sync, recorded=with_record)
             except RecordNeededError:
-                _write_staged(UNFINISHED, _encoded(record), fd, sync=leased.sync)
+                _write_staged(UNFINISHED, _encoded(record, leased.record_bytes), fd, sync=leased.sync)
                 _fsops.rename(UNFINISHED, fd, REDO, fd)
                 with_record = True
                 carry_out(record, folders, fd, sync=leased.sync)
@@ -366,9 +368,9 @@ def _refusal(leased: LeasedMemory, error: OSError | StepError | OvertakenError) 
     return storage_error(leased, error)
 
 
-def _encoded(record: CommitRecord) -> bytes:
+def _encoded(record: CommitRecord, most_bytes: int) -> bytes:
     data = record.encode()
-    if len(data) > _fsops.MAX_READ:
+    if len(data) > most_bytes:
         raise MemoryLimitError(
             ".", f"{len(record.writes)} notes, and more, are too many to be changed at once; change them in parts"
         )

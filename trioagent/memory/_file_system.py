@@ -19,7 +19,7 @@ from . import _fsops
 
 # f_type of statfs(2) as in linux/magic.h, and of file systems outside the kernel's tree. FUSE counts as one: a
 # program answers, which often asks a server (sshfs, rclone, GlusterFS, s3fs).
-_NETWORK_TYPES = frozenset(
+NETWORK_TYPES = frozenset(
     {
         0x6969,  # NFS
         0x517B,  # SMB
@@ -42,22 +42,24 @@ _NETWORK_TYPES = frozenset(
         0xBACBACBC,  # VMware's
     }
 )
+"""What `is_network_type` and `on_network` take for a network file system."""
+
 _STATFS_BYTES = 256  # more than struct statfs has on any machine
 
 
-def is_network_type(file_system_type: int) -> bool:
+def is_network_type(file_system_type: int, network_types: frozenset[int] = NETWORK_TYPES) -> bool:
     """Whether this ``f_type`` of statfs(2) is that of a network file system."""
-    return file_system_type & 0xFFFFFFFF in _NETWORK_TYPES
+    return file_system_type & 0xFFFFFFFF in network_types
 
 
-def on_network(fd: int) -> bool:
+def on_network(fd: int, network_types: frozenset[int] = NETWORK_TYPES) -> bool:
     """Whether the folder of a descriptor is on a network file system; False if the system does not tell."""
     if not sys.platform.startswith("linux"):
         return False
     buffer = ctypes.create_string_buffer(_STATFS_BYTES)
     if libc().fstatfs(fd, buffer) != 0:
         return False
-    return is_network_type(ctypes.c_long.from_buffer(buffer).value)
+    return is_network_type(ctypes.c_long.from_buffer(buffer).value, network_types)
 
 
 _OTHER_CASE = {ord(char): char.swapcase() for char in string.ascii_letters}

@@ -34,7 +34,7 @@ from .._descriptors import descriptor_budget
 from .._errors import MemoryDeadlockError, MemoryPathError
 from . import _fsops
 from ._deadlock import Holdings, LeaseWait
-from ._file_system import on_network
+from ._file_system import NETWORK_TYPES, on_network
 from ._history._tips import JournalTips, NoteHashes
 from ._sizes import SizesCache
 
@@ -85,6 +85,7 @@ class RunState:
         journals: the ends of the journals of their histories.
         hashes: of the notes that were recently compared with their histories.
         is_local: path of a memory to whether it is on a local file system, the most recently used last.
+        network_types: of file systems, on which no operation runs on the event loop.
         stall: seconds on the event loop that count as a stall.
         slow_until: no file operation runs inline before this time (``time.monotonic()``).
         holdings: which task holds which memory, and what holders wait for.
@@ -96,6 +97,7 @@ class RunState:
     journals: JournalTips = attrs.field(factory=JournalTips)
     hashes: NoteHashes = attrs.field(factory=NoteHashes)
     is_local: OrderedDict[str, bool] = attrs.field(factory=OrderedDict)
+    network_types: frozenset[int] = NETWORK_TYPES
     stall: float = _STALL
     slow_until: float = -math.inf
     holdings: Holdings = attrs.field(factory=Holdings)
@@ -179,7 +181,7 @@ async def exclusive(
     queue = _queue(state.queues, path)
     queue.users += 1
     budget = descriptor_budget()
-    in_a_thread = partial(_try_to_begin, open_root, begin)
+    in_a_thread = partial(_try_to_begin, open_root, begin, state.network_types)
     try:
         with budget.waiting_elsewhere() as elsewhere, state.holdings.waiting(path) as wait:
             async with queue.lock:
@@ -248,7 +250,9 @@ def _try_at_once(
     return fd, [] if begun is None else [begun]
 
 
-def _try_to_begin(open_root: Callable[[], int], begin: Callable[[int], T]) -> tuple[int, list[T], bool]:
+def _try_to_begin(
+    open_root: Callable[[], int], begin: Callable[[int], T], network_types: frozenset[int]
+) -> tuple[int, list[T], bool]:
     """Open the folder and, if nobody holds it, begin: one thread hop in the common case.
 
     Returns:
@@ -256,7 +260,7 @@ def _try_to_begin(open_root: Callable[[], int], begin: Callable[[int], T]) -> tu
     """
     fd = open_root()
     try:
-        is_local = not on_network(fd)
+        is_local = not on_network(fd, network_types)
         return fd, [begin(fd)] if _try_flock(fd) else [], is_local
     except BaseException:
         os.close(fd)

@@ -45,7 +45,6 @@ _MODE = b"100644"
 _HELD_BYTES = 64 * 1024 * 1024  # of changed notes that are kept from the scan to their commit
 _SHOWN_LEFT_OUT = 100
 _MAX_FOLDERS, _DEEPEST = 100_000, 128
-_RACY = 1_000_000_000  # ns; a file changed so shortly before it was read may change again without a new timestamp
 
 
 @attrs.frozen
@@ -93,9 +92,9 @@ def look(
     store = make_store(opened.path, opened.fd)
     with open_git(opened.memory, store, check_cancelled) as git:
         known = newest_notes(git)
-    before = hashes.take(opened.memory)
+    before, settled = hashes.take(opened.memory), time.time_ns() - hashes.settle_ns
     after: dict[str, tuple[NoteStamp, str]] = {}
-    found = look_at_notes(opened.root_fd, known, opened.fd, suffixes, before, after)
+    found = look_at_notes(opened.root_fd, known, opened.fd, suffixes, before, after, settled)
     hashes.put(opened.memory, after)
     return known, found
 
@@ -144,6 +143,7 @@ def look_at_notes(
     suffixes: Collection[str],
     before: Mapping[str, tuple[NoteStamp, str]],
     after: dict[str, tuple[NoteStamp, str]],
+    settled: int,
 ) -> FoundNotes:
     """Compare the notes with the store's newest revision.
 
@@ -152,8 +152,9 @@ def look_at_notes(
 
     Args:
         before, after: cached hashes of notes by the metadata of their files, from the last scan and for the next.
+        settled: when a file must have changed last for its hash to be kept, in ns.
     """
-    found, forgotten, held, settled = FoundNotes(gone=set(known)), read_forgotten(history_fd), 0, time.time_ns() - _RACY
+    found, forgotten, held = FoundNotes(gone=set(known)), read_forgotten(history_fd), 0
     with Folders(root_fd) as folders:
         waiting = [""]
         for number, folder in enumerate(waiting):
@@ -297,7 +298,7 @@ class Filling:
             time=moment,
             origin=origin,
             notes=len(names),
-            left_out=tuple(sorted(left_out)[:100]),
+            left_out=tuple(sorted(left_out)[:_SHOWN_LEFT_OUT]),
         )
         yield self._begin(data)
         with Folders(self._root_fd) as folders:

@@ -57,8 +57,13 @@ class NoteHashes:
 
     It only saves reading notes that have not changed: whether a note is a commit's base is decided by what
     that commit has read.
+
+    Attributes:
+        settle_ns: a file that changed so shortly before it was read may change again without a new timestamp, and its hash
+            is not kept.
     """
 
+    settle_ns: int = 1_000_000_000
     _memories: OrderedDict[str, dict[str, tuple[NoteStamp, str]]] = attrs.field(factory=OrderedDict)
     _lock: threading.Lock = attrs.field(factory=threading.Lock)
 

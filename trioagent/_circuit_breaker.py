@@ -30,11 +30,6 @@ class CircuitBreaker:
         self._refusals = 0
         self._probing = False
 
-    @property
-    def probing(self) -> bool:
-        """A probe has been sent, and its outcome is not known yet."""
-        return self._probing
-
     def admit(self, now: float, *, ahead: bool = False) -> bool | None:
         """Whether a request may be sent: False for an ordinary one, True if it is the probe, None if none may be sent.
 

@@ -8,7 +8,6 @@ import pytest
 
 from trioagent._errors import InvalidInputError
 from trioagent.memory import Memory
-from trioagent.server import _graph
 from trioagent.server._graph import Graph, GraphNode, read_graph, view
 
 
@@ -35,10 +34,9 @@ def test_a_graph_of_few_notes_is_shown_whole() -> None:
     assert (len(found.nodes), found.clustered, found.total) == (25, False, 25)
 
 
-def test_a_large_graph_is_shown_by_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_graph, "MOST_NOTES", 20)
+def test_a_large_graph_is_shown_by_cluster() -> None:
     graph = stars(4, 10)
-    found = view(graph)
+    found = view(graph, most_notes=20)
     assert found.clustered
     assert found.nodes == [
         *(GraphNode(f"{hub:03}/000.md", 1 if hub in (0, 3) else 2, 10) for hub in range(4)),
@@ -46,17 +44,16 @@ def test_a_large_graph_is_shown_by_cluster(monkeypatch: pytest.MonkeyPatch) -> N
         GraphNode("alone/1/1.md", 0, 5),
     ]
     assert found.edges == [(0, 1, 1), (1, 2, 1), (2, 3, 1)]
-    inside = view(graph, "002/000.md")
+    inside = view(graph, "002/000.md", most_notes=20)
     assert [node.path for node in inside.nodes] == [f"002/{number:03}.md" for number in range(10)]
     assert len(inside.edges) == 9
     with pytest.raises(InvalidInputError, match="there is no cluster 'x'"):
-        view(graph, "x")
+        view(graph, "x", most_notes=20)
 
 
-def test_what_is_too_much_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_graph, "MOST_NOTES", 5)
-    monkeypatch.setattr(_graph, "MOST_CLUSTERS", 2)
+def test_what_is_too_much_is_counted() -> None:
     graph = stars(4, 10)
-    assert (len(view(graph).nodes), view(graph).left_out) == (2, 30)
-    inside = view(graph, "000/000.md")
+    found = view(graph, most_notes=5, most_clusters=2)
+    assert (len(found.nodes), found.left_out) == (2, 30)
+    inside = view(graph, "000/000.md", most_notes=5)
     assert (len(inside.nodes), inside.left_out) == (5, 5)

@@ -6,6 +6,7 @@ import logging
 import os
 from pathlib import Path
 
+import attrs
 import pytest
 import trio
 
@@ -31,15 +32,13 @@ def open_files() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
-async def test_attacks_leave_nothing_and_others_are_served(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_attacks_leave_nothing_and_others_are_served(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """All of them at once."""
-    monkeypatch.setattr("trioagent.server._sessions._FIRST_CLIENT_SECONDS", 0.05)
+    limits = attrs.evolve(LIMITS, first_client_seconds=0.05)
     make_memories(tmp_path, {"ada": {}, "bo": {}})
     with caplog.at_level(logging.ERROR):
         async with (
-            serving(tmp_path, lambda request: reply("Fine."), limits=LIMITS, linger_seconds=0.05) as served,
+            serving(tmp_path, lambda request: reply("Fine."), limits=limits, linger_seconds=0.05) as served,
             following(served, name="bo") as other,
         ):
             await other.receive()

@@ -12,6 +12,7 @@ import pytest
 import trio
 
 from trioagent._parsed_reply import Delta
+from trioagent.server import ServerLimits
 from trioagent.server._reply_text import ReplyText
 from trioagent.testing import Fault, ModelRequest, Say
 
@@ -299,11 +300,10 @@ def test_what_is_given_of_a_reply(deltas: list[tuple[str, str]], reply_text: str
     assert given(deltas, reply_text) == (sent, rest)
 
 
-async def test_a_stream_is_kept_alive_during_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trioagent.server._sse.KEEP_ALIVE_SECONDS", 0.05)
+async def test_a_stream_is_kept_alive_during_blocks(tmp_path: Path) -> None:
     make_memories(tmp_path, {"ada": {}})
     answers = [code("import time\ntime.sleep(0.4)"), reply("Here.")]
-    async with serving(tmp_path, answers) as served:
+    async with serving(tmp_path, answers, limits=ServerLimits(keep_alive_seconds=0.05)) as served:
         stream = await post_raw(served, request(stream=True))
         received = b""
         async with stream:

@@ -7,11 +7,9 @@ whole and bounded; and a handler whose client leaves is cancelled.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -48,20 +46,6 @@ _ALLOWED_HEADERS = (
 _EXPOSED_HEADERS = b"etag, mcp-session-id"
 _ONCE = (b"host", b"origin", b"authorization", b"content-length", b"content-type")
 _PORTS = {"http": 80, "https": 443}
-
-
-def content_security_policy(*, scripts: Iterable[bytes] = (), styles: Iterable[bytes] = ()) -> str:
-    """The policy of a page: its own files and these inline *scripts* and *styles*, by hash, and nothing else."""
-
-    def sources(texts: Iterable[bytes]) -> str:
-        hashes = (f" 'sha256-{base64.b64encode(hashlib.sha256(text).digest()).decode()}'" for text in texts)
-        return "'self'" + "".join(hashes)
-
-    return (
-        f"default-src 'none'; script-src {sources(scripts)}; style-src {sources(styles)}; img-src 'self'; "
-        "connect-src 'self'; font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
-        "require-trusted-types-for 'script'; trusted-types 'none'"
-    )
 
 
 def new_token() -> str:

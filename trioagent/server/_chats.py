@@ -101,7 +101,7 @@ class _ChatRoutes:
                 while True:
                     await write(b"".join(map(_as_event, await subscription.receive())))
 
-        return EventStreamResponse(produce)
+        return EventStreamResponse(produce, self._context.config.limits.keep_alive_seconds)
 
     async def websocket(self, websocket: WebSocket) -> None:
         after = _number(websocket.query_params.get("after"))

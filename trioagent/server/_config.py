@@ -58,6 +58,9 @@ class ServerLimits:
         idle_seconds: between the requests of one connection.
         token_seconds: for the first message of a WebSocket that is to hold the token.
         write_seconds: for a client to take 64 KiB.
+        first_client_seconds: for whoever has begun a session to follow it.
+        keep_alive_seconds: between two signs of life in a stream: proxies close what is silent for a minute, some for
+            half of one.
     """
 
     connections: int = _count(4096)
@@ -74,6 +77,8 @@ class ServerLimits:
     idle_seconds: float = _seconds(60.0)
     token_seconds: float = _seconds(10.0)
     write_seconds: float = _seconds(30.0)
+    first_client_seconds: float = _seconds(10.0)
+    keep_alive_seconds: float = _seconds(15.0)
 
 
 def _port(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:

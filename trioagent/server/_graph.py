@@ -12,7 +12,6 @@ from ..memory import Memory
 from ._memories import vault_of
 
 MOST_NOTES = 2_000
-"""Notes that are drawn one by one; above that, clusters are."""
 MOST_CLUSTERS = 300
 _ROUNDS = 8
 
@@ -82,29 +81,33 @@ def read_graph(memory: Memory) -> Graph:
     return Graph(paths, sorted(edges), [degrees[number] for number in range(len(paths))])
 
 
-def view(graph: Graph, cluster: str = "") -> GraphView:
-    """The notes of a graph, or its clusters above `MOST_NOTES`, or the notes of one of these.
+def view(
+    graph: Graph, cluster: str = "", *, most_notes: int = MOST_NOTES, most_clusters: int = MOST_CLUSTERS
+) -> GraphView:
+    """The notes of a graph, or its clusters where there are many, or the notes of one of these.
 
     Args:
         graph: all of it.
         cluster: the name of one of its clusters; "" for all.
+        most_notes: so many are shown one by one; of more, clusters are.
+        most_clusters: the largest ones are shown.
 
     Raises:
         InvalidInputError: it has no cluster of this name.
     """
-    if len(graph.paths) <= MOST_NOTES and not cluster:
+    if len(graph.paths) <= most_notes and not cluster:
         return _notes(graph, range(len(graph.paths)))
     labels = _clusters(graph)
     names = {label: graph.paths[label] for label in set(labels)}
     if not cluster:
-        return _overview(graph, labels, names)
+        return _overview(graph, labels, names, most_clusters)
     chosen = next((label for label, name in names.items() if name == cluster), None)
     if chosen is None:
         raise InvalidInputError("cluster", f"there is no cluster {cluster!r:.200}; the graph without it names them all")
     inside = [number for number, label in enumerate(labels) if label == chosen]
     inside.sort(key=lambda number: (-graph.degrees[number], number))
-    found = _notes(graph, sorted(inside[:MOST_NOTES]))
-    return attrs.evolve(found, cluster=cluster, left_out=max(0, len(inside) - MOST_NOTES))
+    found = _notes(graph, sorted(inside[:most_notes]))
+    return attrs.evolve(found, cluster=cluster, left_out=max(0, len(inside) - most_notes))
 
 
 def _notes(graph: Graph, numbers: Sequence[int]) -> GraphView:
@@ -117,10 +120,10 @@ def _notes(graph: Graph, numbers: Sequence[int]) -> GraphView:
     )
 
 
-def _overview(graph: Graph, labels: Sequence[int], names: Mapping[int, str]) -> GraphView:
+def _overview(graph: Graph, labels: Sequence[int], names: Mapping[int, str], most: int) -> GraphView:
     """The largest clusters, and how many links lead from one to another."""
     sizes = Counter(labels)
-    largest = sorted(sizes, key=lambda label: (-sizes[label], label))[:MOST_CLUSTERS]
+    largest = sorted(sizes, key=lambda label: (-sizes[label], label))[:most]
     places = {label: place for place, label in enumerate(largest)}
     between: Counter[tuple[int, int]] = Counter()
     for a, b in graph.edges:

@@ -121,7 +121,7 @@ class _OpenAIRoutes:
                     await begin()
                     await answer.stream(write)
 
-            return EventStreamResponse(produce)
+            return EventStreamResponse(produce, self._context.config.limits.keep_alive_seconds)
         with run.followed():
             await begin()
             return JSONResponse(await answer.whole())

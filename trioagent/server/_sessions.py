@@ -59,7 +59,6 @@ from ._request_error import RequestError, as_request_error
 _SNAPSHOT_BYTES = 256 * 1024  # of a conversation's messages, the latest, and of a chat's events
 _UNDO_BYTES = 1024 * 1024  # of what one block changed
 _UNDO_STEPS = 5
-_FIRST_CLIENT_SECONDS = 10.0  # for who has begun a session to follow it
 _DECISIONS: Mapping[type, str] = {AcceptChanges: "accept", RejectChanges: "reject", EditChanges: "edit"}
 
 
@@ -135,7 +134,8 @@ class Session:
         self._deltas = DeltaBuffer(self._publish_delta)
         self._undo: list[tuple[UndoLog, list[ChatMessage]]] = []
         self._undoing = False
-        self._start_lingering(max(sessions.config.linger_seconds, _FIRST_CLIENT_SECONDS))
+        config = sessions.config
+        self._start_lingering(max(config.linger_seconds, config.limits.first_client_seconds))
 
     @property
     def busy(self) -> bool:

@@ -10,27 +10,27 @@ from starlette.types import Receive, Scope, Send
 
 from .._exceptions import open_helper_nursery
 
-KEEP_ALIVE_SECONDS = 15.0  # proxies close what is silent for a minute, some for half of one
 COMMENT = b": keep-alive\n\n"
 
 Write = Callable[[bytes], Awaitable[None]]
 
 
 class EventStreamResponse(Response):
-    """Sends what *produce* writes, and a comment whenever it has written nothing for `KEEP_ALIVE_SECONDS`.
+    """Sends what *produce* writes, and a comment whenever it has written nothing for a while.
 
     Args:
         produce: writes whole events to the function that it is given; the response ends when it returns.
+        keep_alive_seconds: the while.
     """
 
     media_type = "text/event-stream"
 
-    def __init__(self, produce: Callable[[Write], Awaitable[None]]) -> None:
+    def __init__(self, produce: Callable[[Write], Awaitable[None]], keep_alive_seconds: float) -> None:
         super().__init__()
         del self.headers["content-length"]
         self.headers["cache-control"] = "no-store"
         self.headers["x-accel-buffering"] = "no"
-        self._produce = produce
+        self._produce, self._keep_alive_seconds = produce, keep_alive_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         written, started = trio.current_time(), False
@@ -45,8 +45,8 @@ class EventStreamResponse(Response):
 
         async def keep_alive() -> None:
             while True:
-                await trio.sleep_until(written + KEEP_ALIVE_SECONDS)
-                if trio.current_time() >= written + KEEP_ALIVE_SECONDS:
+                await trio.sleep_until(written + self._keep_alive_seconds)
+                if trio.current_time() >= written + self._keep_alive_seconds:
                     await write(COMMENT)
 
         async with open_helper_nursery() as nursery:

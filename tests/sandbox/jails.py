@@ -10,6 +10,7 @@ a process is done by name below, so that it can be read and changed.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import json
 import os
@@ -31,10 +32,8 @@ from trioagent.sandbox._guest import seccomp
 from trioagent.sandbox._guest.confine import keep_capabilities
 from trioagent.sandbox._guest.syscalls import (
     MACHINE,
-    OWN_CALLS,
     PR_CAPBSET_DROP,
     PR_SET_NO_NEW_PRIVS,
-    call,
     libc,
     prctl,
 )
@@ -109,11 +108,12 @@ NOT_CONTAINED = {"stat_outside"}
 CHECKOUT, CGROUPS = Path(__file__).parents[2], Path("/sys/fs/cgroup")
 
 
-def learn_calls() -> None:
-    """Let `call` know the calls that a jail is made with; in a process of its own, since the list is the library's."""
-    for name, (x86, arm) in DEFAULT_PROFILE.items():
-        if x86 is not None and arm is not None:
-            OWN_CALLS[name] = (x86, arm)
+def jail_call(name: str, *arguments: bytes | int) -> None:
+    """One of the calls that a jail is made with, and that the library never makes."""
+    number = MACHINE is not None and DEFAULT_PROFILE[name][MACHINE]
+    words = [ctypes.c_long(word) if isinstance(word, int) else word for word in arguments]
+    if not number or libc.syscall(ctypes.c_long(number), *words) < 0:
+        raise OSError(ctypes.get_errno(), f"{name}: {os.strerror(ctypes.get_errno())}")
 
 
 def _mount(kind: str, place: Path, flags: int = 0, options: str = "", source: str | None = None) -> None:
@@ -182,8 +182,8 @@ def enter_root(jail: Jail, group: Path | None = None) -> None:
         if libc.mount(None, bytes(root), None, REMOUNT | BIND | RDONLY, None) != 0:
             raise OSError("the root stays writable")
     os.chdir(root)  # not chroot, in which nobody may make a user namespace
-    call("pivot_root", b".", b".")
-    call("umount2", b".", MNT_DETACH)
+    jail_call("pivot_root", b".", b".")
+    jail_call("umount2", b".", MNT_DETACH)
     os.chdir("/")
 
 
@@ -334,10 +334,9 @@ def inside(jail: Jail, work: Callable[[], dict[str, object]]) -> dict[str, objec
     outer = os.fork()
     if outer == 0:
         try:
-            learn_calls()
             if group is not None:
                 (group / "cgroup.procs").write_text("0")
-            call("unshare", NEWNS | NEWPID | NEWIPC | NEWUTS)
+            jail_call("unshare", NEWNS | NEWPID | NEWIPC | NEWUTS)
             pid = os.fork()
             if pid == 0:
                 try:

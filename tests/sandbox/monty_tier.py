@@ -20,6 +20,7 @@ import trio.lowlevel
 from trioagent._config import SandboxLimits
 from trioagent.sandbox import Sandbox
 from trioagent.sandbox._monty_tier import MontyTier
+from trioagent.sandbox._zygote import AS_USUAL, ProcessSettings
 
 from .background import Background
 from .refusals import refuse
@@ -57,8 +58,10 @@ OUTSIDE_THE_SUBSET = {
 
 
 @asynccontextmanager
-async def open_monty(limits: SandboxLimits = SandboxLimits()) -> AsyncIterator[tuple[Sandbox, MontyTier]]:
-    tier = await MontyTier.start(limits)
+async def open_monty(
+    limits: SandboxLimits = SandboxLimits(), processes: ProcessSettings = AS_USUAL
+) -> AsyncIterator[tuple[Sandbox, MontyTier]]:
+    tier = await MontyTier.start(limits, processes=processes)
     try:
         yield Sandbox(tier, limits), tier
     finally:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import importlib.metadata
 import json
 import os
 import struct
@@ -17,7 +18,7 @@ from collections.abc import Callable
 import trio
 
 from trioagent._errors import SandboxUnavailableError
-from trioagent.sandbox import _monty_supervisor, open_sandbox
+from trioagent.sandbox import open_sandbox
 from trioagent.sandbox._guest import seccomp
 from trioagent.sandbox._guest.syscalls import MACHINE, OWN_CALLS, PR_SET_NO_NEW_PRIVS, call, libc, prctl
 
@@ -65,9 +66,13 @@ def drop_capabilities(dropped: int) -> None:
     call("capset", struct.pack("=II", 0x20080522, 0), struct.pack("=6I", low, low, 0, high, high, 0))
 
 
+def _not_installed(name: str) -> str:
+    raise importlib.metadata.PackageNotFoundError(name)
+
+
 def without_monty() -> None:
     """As where the extra is not installed."""
-    _monty_supervisor.VERSION = "0.0.0"
+    importlib.metadata.version = _not_installed  # type: ignore[assignment]
 
 
 def no_landlock(number: int) -> Callable[[], None]:

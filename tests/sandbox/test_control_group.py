@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+from contextlib import aclosing
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 from trioagent._config import SandboxLimits
-from trioagent.sandbox import _monty_tier, _zygote, open_sandbox
+from trioagent.sandbox import Sandbox
 from trioagent.sandbox._control_group import ZYGOTE_BYTES, BlockShare, ControlGroup, delegated
+from trioagent.sandbox._kernel import KernelTier
+from trioagent.sandbox._monty_tier import MontyTier
+from trioagent.sandbox._zygote import ProcessSettings
 
 MIB = 1024 * 1024
 DEFAULT = BlockShare()
@@ -65,21 +68,24 @@ def test_one_that_cannot_be_made(tmp_path: Path) -> None:
 
 
 @pytest.mark.real
-@pytest.mark.parametrize(("tier", "module"), [("kernel-lite", _zygote), ("monty", _monty_tier)])
-async def test_a_sandbox_moves_its_processes_there(
-    tier: str, module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("name", ["kernel-lite", "monty"])
+async def test_a_sandbox_moves_its_processes_there(name: str, tmp_path: Path) -> None:
     made: list[ControlGroup] = []
 
-    def new_group(limits: SandboxLimits, share: BlockShare = DEFAULT) -> ControlGroup:
+    def make_group(limits: SandboxLimits, share: BlockShare = DEFAULT) -> ControlGroup:
         made.append(ControlGroup(tmp_path, limits, share))
         return made[-1]
 
-    monkeypatch.setattr(module, "new_group", new_group)
-    async with open_sandbox(tier) as sandbox:
+    limits, processes = SandboxLimits(), ProcessSettings(make_group=make_group)
+    tier: KernelTier | MontyTier
+    if name == "monty":
+        tier = await MontyTier.start(limits, processes=processes)
+    else:
+        tier = await KernelTier.start(limits, name, processes=processes)
+    async with aclosing(tier):
         (group,) = made
-        assert (group.path / "cgroup.procs").read_text() == f"{sandbox._executor.pid}\n"  # type: ignore[attr-defined]
-        assert (await sandbox.run("x = 1")).locals == {"x": "1"}
+        assert (group.path / "cgroup.procs").read_text() == f"{tier.pid}\n"
+        assert (await Sandbox(tier, limits).run("x = 1")).locals == {"x": "1"}
         for name in os.listdir(group.path):  # the kernel's own files are no obstacle to removing a group
             os.unlink(group.path / name)
     assert os.listdir(tmp_path) == []

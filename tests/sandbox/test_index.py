@@ -22,12 +22,12 @@ from trioagent._steps import STEP_NAMES
 from trioagent.memory import ChangeSet, Memory, VaultPolicy
 from trioagent.sandbox import Sandbox, open_sandbox
 from trioagent.sandbox._indexes import RENEW, WORTH, IndexBounds, Indexes, Watch
-from trioagent.sandbox._kernel import KernelTier
 from trioagent.sandbox._sandbox import Outcome
 from trioagent.tools import AccessRules
 
 from ..open_files import open_files
 from .indexed_search import SEARCH, filled, indexes, uses_index
+from .kernel_tier import open_kernel
 from .plain_user import PlainUser
 from .processes import descendants
 
@@ -48,14 +48,8 @@ async def big(tmp_path: Path) -> AsyncIterator[tuple[Sandbox, Path]]:
 @asynccontextmanager
 async def bounded(**bounds: Any) -> AsyncIterator[Sandbox]:
     """A sandbox with other bounds for its indexes."""
-    limits = SandboxLimits()
-    tier = await KernelTier.start(limits, index_bounds=IndexBounds(**bounds))
-    try:
-        async with open_helper_nursery() as background:
-            tier.use_background(background)
-            yield Sandbox(tier, limits)
-    finally:
-        await tier.aclose()
+    async with open_kernel(index_bounds=IndexBounds(**bounds)) as (sandbox, _):
+        yield sandbox
 
 
 async def test_a_small_memory_gets_none(tmp_path: Path) -> None:

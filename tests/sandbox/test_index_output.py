@@ -6,16 +6,17 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from trioagent.sandbox import _kernel, open_sandbox
+from trioagent._exceptions import open_helper_nursery
+from trioagent.sandbox import Outcome, open_sandbox
 from trioagent.sandbox._collect_changes import read_pieces
 from trioagent.sandbox._indexes import PIECE, Indexes, SharedIndex
-from trioagent.tools import RESERVED, AccessRules, is_reserved
+from trioagent.tools import DEFAULT_RULES, RESERVED, AccessRules, is_reserved
 
 from .indexed_search import filled, indexes, uses_index
+from .kernel_tier import open_kernel
 from .monty_tier import open_monty
 
 pytestmark = pytest.mark.real
@@ -75,48 +76,52 @@ async def test_what_the_memory_has_under_these_names_does_not_count(tmp_path: Pa
         assert await uses_index(sandbox, memory) is True
 
 
-async def test_an_index_that_cannot_be_mapped_or_read_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    memory = filled(tmp_path / "memory", 20)
+class GivenIndexes(Indexes):
+    """Shares what it was given last."""
+
+    content: bytes
+    given: dict[str, object]
 
     @contextmanager
-    def share(self: Indexes, root_fd: int, rules: AccessRules) -> Iterator[SharedIndex]:
+    def share(self, root_fd: int, rules: AccessRules = DEFAULT_RULES) -> Iterator[SharedIndex]:
         file = os.memfd_create("index")
-        os.write(file, content)
+        os.write(file, self.content)
         reader = os.open(f"/proc/self/fd/{file}", os.O_RDONLY)
         try:
-            yield SharedIndex(reader, layout)
+            yield SharedIndex(reader, self.given)
         finally:
             os.close(reader)
             os.close(file)
 
-    content: bytes
-    layout: dict[str, object]
+
+async def test_an_index_that_cannot_be_mapped_or_read_is_none(tmp_path: Path) -> None:
+    memory = filled(tmp_path / "memory", 20)
     cases: list[tuple[bytes, dict[str, object]]] = [
         (b"", {"places": [], "changed": []}),
         (b"x" * 5000, {"nonsense": 1}),
         (b"x" * 5000, {"places": [[0, 5000]], "changed": 5}),
     ]
-    async with open_sandbox("kernel") as sandbox:
-        monkeypatch.setattr(Indexes, "share", share)
-        for given in cases:
-            content, layout = given
+    async with open_kernel() as (sandbox, tier):
+        tier.indexes = shared = GivenIndexes(tier.build_index, tier.limits.file_bytes)
+        for shared.content, shared.given in cases:
             result = await sandbox.run("x = len(search('needle')) > 0\ny = 6 * 7", memory_path=memory)
             assert (result.error, result.locals["y"]) == ("", "42")
 
 
-async def test_damaged_pieces_make_no_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_damaged_pieces_make_no_index(tmp_path: Path) -> None:
     """As by a bad disk, between the builder's child and the host."""
 
-    def damaged(*args: Any, **options: Any) -> list[bytes]:
-        pieces = read_pieces(*args, **options)
+    async def damaged(code: str, root_fd: int, rules: AccessRules) -> tuple[Outcome, list[bytes]]:
+        outcome, pieces = await tier.build_index(code, root_fd, rules)
         damage.append(len(pieces[0]) // 2)
         pieces[0] = pieces[0][: damage[-1]] + bytes([pieces[0][damage[-1]] ^ 1]) + pieces[0][damage[-1] + 1 :]
-        return pieces
+        return outcome, pieces
 
     damage: list[int] = []
     memory = filled(tmp_path / "memory")
-    monkeypatch.setattr(_kernel, "read_pieces", damaged)
-    async with open_sandbox("kernel") as sandbox:
+    async with open_kernel() as (sandbox, tier), open_helper_nursery() as background:
+        tier.indexes = Indexes(damaged, tier.limits.file_bytes)
+        tier.use_background(background)
         for _ in range(3):
             assert await uses_index(sandbox, memory) is False
             await indexes(sandbox).idle()

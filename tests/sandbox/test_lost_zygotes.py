@@ -17,13 +17,15 @@ import trio
 
 from trioagent._config import SandboxLimits
 from trioagent._errors import SandboxError
-from trioagent.sandbox import BlockResult, Sandbox, _kernel, _zygote, open_sandbox
+from trioagent.sandbox import BlockResult, Sandbox, open_sandbox
 from trioagent.sandbox._block_session import MAX_ATTEMPTS, Attempts, BlockLostError
 from trioagent.sandbox._guest.isolation import IsolationBackend
 from trioagent.sandbox._guest.zygote import STEPS, Children
 from trioagent.sandbox._sandbox import CodeNotSentError, Outcome, not_answered, not_set_up
+from trioagent.sandbox._zygote import START_SECONDS, STARTS, ProcessSettings, Zygote, Zygotes, spawn
 
 from .arena import adopt_orphans
+from .kernel_tier import open_kernel
 from .processes import alive, descendants, spares, zygote
 
 pytestmark = pytest.mark.real
@@ -131,21 +133,19 @@ UNFINISHED = {
 
 @pytest.mark.parametrize("tier", TIERS)
 @pytest.mark.parametrize("part", UNFINISHED)
-async def test_a_block_that_ends_in_the_midst_of_its_answer_is_not_lost(
-    tier: str, part: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_block_that_ends_in_the_midst_of_its_answer_is_not_lost(tier: str, part: str) -> None:
     """It is told what it did, once and at once: not when its time is over, and not run again and again."""
     runs = 0
-    once = _kernel.KernelTier._run_once
 
-    async def counted(*args: Any, **options: Any) -> Outcome:
-        nonlocal runs
-        runs += 1
-        return await once(*args, **options)
+    class CountedZygotes(Zygotes):
+        async def get(self, **options: bool) -> Zygote:
+            """Asked for by each attempt at a block."""
+            nonlocal runs
+            runs += 1
+            return await super().get(**options)
 
-    monkeypatch.setattr(_kernel.KernelTier, "_run_once", counted)
-    async with open_sandbox(tier, limits=SandboxLimits(wall_seconds=60)) as sandbox:
-        runs = 0
+    limits = SandboxLimits(wall_seconds=60)
+    async with open_kernel(tier, limits=limits, zygotes=CountedZygotes) as (sandbox, _):
         with trio.fail_after(50):
             result = await sandbox.run(f"import os\n{UNFINISHED[part]}\nos._exit(0)")
     assert result.error == "RuntimeError: the block ended its process itself (exit status 0)."
@@ -193,13 +193,12 @@ async def test_not_one_that_has_called_a_host_tool(tier: str, memory: Path) -> N
 
 
 @pytest.mark.parametrize("tier", TIERS)
-async def test_one_that_hangs_is_replaced(tier: str, memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_that_hangs_is_replaced(tier: str, memory: Path) -> None:
     """Stopped with all of its processes, as by a frozen cgroup, and again as it has been replaced."""
-    monkeypatch.setattr(_zygote, "ANSWER_SECONDS", 0.5)
-    monkeypatch.setattr(_kernel, "ANSWER_SECONDS", 0.5)
     adopt_orphans(True)
     try:
-        async with open_sandbox(tier) as sandbox:
+        async with open_kernel(tier, processes=ProcessSettings(answer=0.5)) as (sandbox, _):
+            await sandbox.run("x = 1")  # a spare child is made beside the first block
             for _ in range(2):
                 await spares(sandbox)
                 stopped = {pid, *descendants(pid)} if (pid := zygote(sandbox)) else set()
@@ -220,11 +219,11 @@ async def test_one_that_hangs_is_replaced(tier: str, memory: Path, monkeypatch: 
         adopt_orphans(False)
 
 
-async def test_a_spare_child_that_hangs_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_kernel, "ANSWER_SECONDS", 0.5)
-    async with open_sandbox() as sandbox:
+async def test_a_spare_child_that_hangs_is_passed_over() -> None:
+    async with open_kernel(processes=ProcessSettings(answer=0.5)) as (sandbox, executor):
+        await sandbox.run("x = 1")
         (spare,) = await spares(sandbox)
-        (channel,) = sandbox._executor._zygotes.common._spares  # type: ignore[attr-defined]
+        (channel,) = executor._zygotes.common._spares
         await trio.lowlevel.wait_readable(channel)  # it waits for its setup request
         pid = zygote(sandbox)
         os.kill(spare, signal.SIGSTOP)
@@ -233,34 +232,33 @@ async def test_a_spare_child_that_hangs_is_passed_over(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
-async def test_one_that_is_lost_while_it_starts(number: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
-    spawn, started, start_seconds = _zygote.spawn, [], _zygote.START_SECONDS
+async def test_one_that_is_lost_while_it_starts(number: signal.Signals) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+    losses: set[int] = set()
 
     def spawn_and_lose(
         module: str, *, settings: Mapping[str, Any], kind: socket.SocketKind
     ) -> tuple[subprocess.Popen[bytes], socket.socket]:
         process, ours = spawn(module, settings=settings, kind=kind)
         started.append(process)
-        if is_lost := len(started) in losses:
+        if len(started) in losses:
             lose(process.pid, number)
-        if number == signal.SIGSTOP:  # that it says nothing is found soon; the next one has all the time that it needs
-            monkeypatch.setattr(_zygote, "START_SECONDS", 1.0 if is_lost else start_seconds)
         return process, ours
 
-    async with open_sandbox() as sandbox:
-        monkeypatch.setattr(_zygote, "spawn", spawn_and_lose)
-        losses = {1, 2}
-        if number == signal.SIGSTOP:
-            losses = {1}
+    # As many seconds go by before it is found that one says nothing.
+    processes = ProcessSettings(start_process=spawn_and_lose, start=3.0 if number == signal.SIGSTOP else START_SECONDS)
+    async with open_kernel(processes=processes) as (sandbox, _):
+        losses |= {2} if number == signal.SIGSTOP else {2, 3}
         await lose_whole(sandbox)
         assert (await sandbox.run("x = 1")).locals == {"x": "1"}
-        assert len(started) > len(losses)
-        losses, before = set(range(100)), len(started)
+        assert len(started) > 1 + len(losses)
+        before = len(started)
+        losses |= set(range(100))
         if number == signal.SIGKILL:
             await lose_whole(sandbox)
             with pytest.raises(SandboxError, match="a zygote did not start: start: it died at once"):
                 await sandbox.run("x = 1")
-            assert len(started) == before + _zygote.STARTS
+            assert len(started) == before + STARTS
 
 
 async def test_a_block_that_is_lost_every_time_is_given_up() -> None:

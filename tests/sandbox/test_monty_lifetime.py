@@ -14,8 +14,9 @@ import pytest
 import trio
 
 from trioagent._config import SandboxLimits
-from trioagent.sandbox import HostTool, _monty_supervisor
+from trioagent.sandbox import HostTool
 from trioagent.sandbox._monty_tier import MontyTier
+from trioagent.sandbox._zygote import ProcessSettings
 from trioagent.testing import cancel_at_every_checkpoint
 
 from ..open_files import open_files
@@ -164,16 +165,12 @@ async def test_a_dead_supervisor_is_replaced() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
-async def test_a_supervisor_that_is_lost_while_a_block_runs(
-    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_supervisor_that_is_lost_while_a_block_runs(number: signal.Signals, tmp_path: Path) -> None:
     """The block is run again, and saves once; unless it has called a host tool, which it would call again."""
-    monkeypatch.setattr(_monty_supervisor, "ANSWER_SECONDS", 0.5)
-    monkeypatch.setattr(_monty_supervisor, "DEATH_SECONDS", 0.5)
     adopt_orphans(True)
     before = descendants(os.getpid())
     try:
-        async with open_monty() as (sandbox, tier):
+        async with open_monty(processes=ProcessSettings(answer=0.5, death=0.5)) as (sandbox, tier):
             lost: list[int] = []
 
             async def lose() -> None:

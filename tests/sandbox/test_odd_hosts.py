@@ -24,10 +24,10 @@ import trio
 from trioagent._config import SandboxLimits
 from trioagent._errors import SandboxUnavailableError
 from trioagent.sandbox import open_sandbox
-from trioagent.sandbox._guest.syscalls import call, libc
+from trioagent.sandbox._guest.syscalls import libc
 from trioagent.sandbox._sandbox import TIERS
 
-from .jails import MNT_DETACH, NEWNS, PRIVATE, REC, learn_calls
+from .jails import MNT_DETACH, NEWNS, PRIVATE, REC, jail_call
 
 pytestmark = pytest.mark.real
 
@@ -106,10 +106,9 @@ def _forked() -> None:
 
 
 def _without_proc() -> None:
-    learn_calls()
-    call("unshare", NEWNS)
+    jail_call("unshare", NEWNS)
     libc.mount(None, b"/", None, REC | PRIVATE, None)
-    call("umount2", b"/proc", MNT_DETACH)
+    jail_call("umount2", b"/proc", MNT_DETACH)
 
 
 HOSTS: dict[str, Callable[[], object]] = {

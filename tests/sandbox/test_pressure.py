@@ -11,7 +11,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trioagent._config import SandboxLimits
-from trioagent.sandbox import _pressure, open_sandbox
+from trioagent.sandbox import open_sandbox
 from trioagent.sandbox._pressure import MemoryPressure, bytes_left, memory_groups
 
 from .monty_tier import open_monty
@@ -176,12 +176,9 @@ async def test_blocks_wait_where_little_is_left(autojump_clock: MockClock) -> No
 
 
 @pytest.mark.parametrize(("left", "together"), [(100, 1), (199, 1), (200, 2), (399, 3), (1000, 5)])
-async def test_those_begin_that_have_room(
-    left: int, together: int, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_those_begin_that_have_room(left: int, together: int, autojump_clock: MockClock) -> None:
     """The memory of all of them is there when the last one begins, though none has touched its own yet."""
-    monkeypatch.setattr(_pressure, "bytes_left", lambda groups: left)
-    pressure, running, most = MemoryPressure(100), 0, 0
+    pressure, running, most = MemoryPressure(100, lambda: left), 0, 0
 
     async def run() -> None:
         nonlocal running, most

@@ -34,8 +34,9 @@ from ._note_grants import Grants
 from ._pressure import MemoryPressure
 from ._sandbox import CodeNotSentError, HostTool, NotMountedError, Outcome, not_set_up
 from ._zygote import (
-    ANSWER_SECONDS,
+    AS_USUAL,
     Child,
+    ProcessSettings,
     Zygote,
     Zygotes,
     lacks_module,
@@ -70,10 +71,15 @@ class KernelTier:
     """Children of zygotes, of which at most ``limits.parallel`` run blocks at once."""
 
     def __init__(
-        self, limits: SandboxLimits, tier: str, zygotes: Zygotes, index_bounds: IndexBounds = IndexBounds()
+        self,
+        limits: SandboxLimits,
+        tier: str,
+        zygotes: Zygotes,
+        index_bounds: IndexBounds = IndexBounds(),
+        processes: ProcessSettings = AS_USUAL,
     ) -> None:
         self.limits, self.tier = limits, tier
-        self._zygotes = zygotes
+        self._zygotes, self._processes = zygotes, processes
         self._running = trio.CapacityLimiter(limits.parallel)
         self._pressure = MemoryPressure(limits.memory_bytes + limits.view_bytes)
         self._mixed_ownership = MixedOwnership(
@@ -81,18 +87,23 @@ class KernelTier:
         )
         self._hidden = HiddenNames()
         self._not_mounted: set[tuple[int, int]] = set()  # memories over which no overlay can be mounted
-        self.indexes = Indexes(self._build, limits.file_bytes, index_bounds)
+        self.indexes = Indexes(self.build_index, limits.file_bytes, index_bounds)
 
     @classmethod
     async def start(
-        cls, limits: SandboxLimits, tier: str = "kernel", *, index_bounds: IndexBounds = IndexBounds()
+        cls,
+        limits: SandboxLimits,
+        tier: str = "kernel",
+        *,
+        index_bounds: IndexBounds = IndexBounds(),
+        processes: ProcessSettings = AS_USUAL,
     ) -> KernelTier:
         """Start the zygote.
 
         Raises:
             TierStartError: with the step that failed.
         """
-        return cls(limits, tier, await Zygotes.start(limits, tier), index_bounds)
+        return cls(limits, tier, await Zygotes.start(limits, tier, processes), index_bounds, processes)
 
     @property
     def handshake(self) -> Mapping[str, object]:
@@ -221,7 +232,9 @@ class KernelTier:
             )
             child = await run.descriptors.open_when_possible(fork)
         try:
-            session = _ConfinedSession(child, self.limits, run.host_tools, run.slot, run.rules)
+            session = _ConfinedSession(
+                child, self.limits, run.host_tools, run.slot, run.rules, answer_seconds=self._processes.answer
+            )
             began = trio.current_time()
             try:
                 outcome = await session.run(run.code, seconds=run.seconds)
@@ -286,7 +299,7 @@ class KernelTier:
             return nullcontext()
         return self.indexes.share(run.root_fd, run.rules)
 
-    async def _build(self, code: str, root_fd: int, rules: AccessRules) -> tuple[Outcome, list[bytes]]:
+    async def build_index(self, code: str, root_fd: int, rules: AccessRules) -> tuple[Outcome, list[bytes]]:
         """Run a block of our own, which takes no place from those of others, and read the pieces that it wrote.
 
         Raises:
@@ -336,14 +349,14 @@ def place_of(root: int) -> tuple[int, int]:
 class _ConfinedSession(BlockSession):
     """With a child whose first byte tells whether it could be confined."""
 
-    def __init__(self, child: Child, *arguments: Any) -> None:
+    def __init__(self, child: Child, *arguments: Any, answer_seconds: float) -> None:
         super().__init__(child, *arguments)
-        self._pidfd = child.pidfd
+        self._pidfd, self._answer_seconds = child.pidfd, answer_seconds
         self.confined = False
 
     @property
     def _setup_seconds(self) -> float:
-        return ANSWER_SECONDS
+        return self._answer_seconds
 
     async def _may_send(self) -> bool:
         """Not if the child has died: its end of the socket may be kept open for the sake of its view."""

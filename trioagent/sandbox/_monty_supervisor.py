@@ -21,15 +21,13 @@ from ._guest.limits import HEADER_BYTES
 from ._guest.monty.supervisor import PID
 from ._sandbox import CodeNotSentError, TierStartError, not_answered
 from ._zygote import (
-    ANSWER_SECONDS,
-    DEATH_SECONDS,
+    AS_USUAL,
     PACKAGES,
     SILENT,
-    START_SECONDS,
+    ProcessSettings,
     died_at_once,
     hung_up,
     open_channel,
-    spawn,
     wait_for_orphans,
 )
 
@@ -98,8 +96,10 @@ class Pair:
 class Supervisor:
     """A running supervisor. Make one with :meth:`start`; it ends with :meth:`aclose`, or with this process."""
 
-    def __init__(self, process: subprocess.Popen[bytes], control: socket.socket) -> None:
-        self._process, self._control = process, control
+    def __init__(
+        self, process: subprocess.Popen[bytes], control: socket.socket, settings: ProcessSettings = AS_USUAL
+    ) -> None:
+        self._process, self._control, self._settings = process, control, settings
         self._asking = trio.Lock()
         self._stalled = False
         self._tool_servers: set[int] = set()  # those that it has made, and has not said to be dead
@@ -113,13 +113,18 @@ class Supervisor:
 
     @classmethod
     async def start(
-        cls, limits: SandboxLimits, installed: Installed | None = None, group: ControlGroup | None = None
+        cls,
+        limits: SandboxLimits,
+        installed: Installed | None = None,
+        group: ControlGroup | None = None,
+        processes: ProcessSettings = AS_USUAL,
     ) -> Supervisor:
         """Start a supervisor and wait until it serves.
 
         Args:
             installed: where the extra is, if not where `find` finds it.
             group: what counts its memory and processes, and those of all that it starts.
+            processes: how it is started, and waited for.
 
         Raises:
             TierStartError: with the step that failed.
@@ -135,17 +140,17 @@ class Supervisor:
             "packages": PACKAGES,
             "launcher": _interpreter(limits.python),
         }
-        process, ours = spawn("monty.supervisor", settings=settings, kind=socket.SOCK_STREAM)  # 1 ms: one fork and exec
+        process, ours = processes.start_process("monty.supervisor", settings=settings, kind=socket.SOCK_STREAM)  # 1 ms
         if group is not None:
             group.add(process.pid)  # before it has started anything: it takes Python some 20 ms to begin
-        supervisor = cls(process, ours)
+        supervisor = cls(process, ours, processes)
         try:
             line = None
-            with trio.move_on_after(START_SECONDS):
+            with trio.move_on_after(processes.start):
                 line = await supervisor._line()
             if line is None:
                 supervisor._stalled = True
-                raise TierStartError(SILENT, f"it said nothing within {START_SECONDS:.0f} s")
+                raise TierStartError(SILENT, f"it said nothing within {processes.start:.0f} s")
             supervisor.handshake = json.loads(line) if line else {"step": SILENT, "detail": died_at_once(limits)}
             if supervisor.handshake.get("ok") is not True:
                 raise TierStartError(str(supervisor.handshake.get("step")), str(supervisor.handshake.get("detail")))
@@ -156,7 +161,7 @@ class Supervisor:
 
     async def aclose(self) -> None:
         """End the supervisor, and with it every tool server and worker, and wait until they are gone."""
-        with trio.move_on_after(0 if self._stalled else DEATH_SECONDS, shield=True):
+        with trio.move_on_after(0 if self._stalled else self._settings.death, shield=True):
             async with self._asking:  # an order that is under way gets its answer first
                 with contextlib.suppress(OSError):
                     self._control.shutdown(socket.SHUT_WR)
@@ -164,7 +169,7 @@ class Supervisor:
         self._control.close()
         if self._process.poll() is None:
             self._process.kill()  # no effect on one that is ending
-            with trio.move_on_after(DEATH_SECONDS, shield=True):
+            with trio.move_on_after(self._settings.death, shield=True):
                 await trio.to_thread.run_sync(self._process.wait, abandon_on_cancel=True)
         await wait_for_orphans(self.pid)
         for tool_server in self._tool_servers:  # each has a session of its own, with its worker
@@ -186,10 +191,10 @@ class Supervisor:
             raise
         try:
             frame = None
-            with trio.move_on_after(START_SECONDS):
+            with trio.move_on_after(self._settings.start):
                 frame = await _first_frame(ours)
             if frame is None:
-                raise not_answered(f"a tool server was not set up within {START_SECONDS:.0f} s")
+                raise not_answered(f"a tool server was not set up within {self._settings.start:.0f} s")
             handshake = (
                 json.loads(frame) if frame else {"step": SILENT, "detail": "a tool server died while it was set up"}
             )
@@ -203,12 +208,12 @@ class Supervisor:
     async def end(self, pair: Pair) -> None:
         """Kill a pair and wait until both of it are dead, also when cancelled.
 
-        If that cannot be had from the supervisor within DEATH_SECONDS, it is killed itself, and takes them with it.
+        If that cannot be had from the supervisor in time, it is killed itself, and takes them with it.
         """
         pair.channel.close()
         if not self.alive:
             return
-        with trio.move_on_after(DEATH_SECONDS, shield=True) as waited:
+        with trio.move_on_after(self._settings.death, shield=True) as waited:
             async with self._asking:
                 if await self._send(b"K" + PID.pack(pair.tool_server)) and await self._receive(1):
                     self._tool_servers.discard(pair.tool_server)
@@ -223,12 +228,12 @@ class Supervisor:
             except OSError as error:
                 raise CodeNotSentError(f"the supervisor is gone ({error.strerror})") from error
             answer = None
-            with trio.move_on_after(ANSWER_SECONDS, shield=True):
+            with trio.move_on_after(self._settings.answer, shield=True):
                 answer = await self._receive(PID.size)
             if answer is None or len(answer) < PID.size:
                 self._give_up()
                 if answer is None:
-                    raise not_answered(f"the supervisor did not answer within {ANSWER_SECONDS:.0f} s")
+                    raise not_answered(f"the supervisor did not answer within {self._settings.answer:.0f} s")
                 raise CodeNotSentError("the supervisor is gone")
         pid: int = PID.unpack(answer)[0]
         self._tool_servers.add(pid)

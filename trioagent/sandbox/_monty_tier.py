@@ -24,12 +24,12 @@ from ..memory import ChangeSet, is_inside
 from ..tools import DEFAULT_RULES, AccessRules
 from . import _frames
 from ._block_session import Attempts, BlockLostError, BlockSession, ChildDied, RunSlot
-from ._control_group import BlockShare, ControlGroup, new_group
+from ._control_group import BlockShare, ControlGroup
 from ._guest.limits import HEADER_BYTES, MAX_CHANGES_BYTES, MAX_PATH_CHARS
 from ._monty_supervisor import Installed, Pair, Supervisor
 from ._pressure import MemoryPressure
 from ._sandbox import CodeNotSentError, HostTool, Outcome, TierStartError, not_answered
-from ._zygote import NO_SIGNAL, SILENT, START_SECONDS, Child, start_again
+from ._zygote import AS_USUAL, NO_SIGNAL, SILENT, START_SECONDS, Child, ProcessSettings, start_again
 
 
 class ToolServerSession(BlockSession):
@@ -152,8 +152,14 @@ class MontyTier:
 
     tier = "monty"
 
-    def __init__(self, limits: SandboxLimits, supervisor: Supervisor, group: ControlGroup | None = None) -> None:
-        self.limits, self._group = limits, group
+    def __init__(
+        self,
+        limits: SandboxLimits,
+        supervisor: Supervisor,
+        group: ControlGroup | None = None,
+        processes: ProcessSettings = AS_USUAL,
+    ) -> None:
+        self.limits, self._group, self._processes = limits, group, processes
         self._supervisor = supervisor
         self._starting = trio.Lock()
         self._running = trio.CapacityLimiter(limits.parallel)
@@ -161,7 +167,9 @@ class MontyTier:
         self._idle: list[tuple[Supervisor, Pair]] = []
 
     @classmethod
-    async def start(cls, limits: SandboxLimits, installed: Installed | None = None) -> MontyTier:
+    async def start(
+        cls, limits: SandboxLimits, installed: Installed | None = None, *, processes: ProcessSettings = AS_USUAL
+    ) -> MontyTier:
         """Start the supervisor and a first pair.
 
         Args:
@@ -170,14 +178,14 @@ class MontyTier:
         Raises:
             TierStartError: the extra is not installed, or something here keeps its worker from running.
         """
-        group = new_group(limits, _SHARE)
+        group = processes.make_group(limits, _SHARE)
         try:
-            supervisor = await Supervisor.start(limits, installed, group)
+            supervisor = await Supervisor.start(limits, installed, group, processes)
         except BaseException:
             if group is not None:
                 group.close()
             raise
-        tier = cls(limits, supervisor, group)
+        tier = cls(limits, supervisor, group, processes)
         try:
             tier._idle.append((supervisor, await supervisor.fork()))
         except CodeNotSentError as error:
@@ -306,6 +314,6 @@ class MontyTier:
             if not self._supervisor.alive:
                 await self._supervisor.aclose()
                 self._supervisor = await start_again(
-                    lambda: Supervisor.start(self.limits, group=self._group), "a supervisor"
+                    lambda: Supervisor.start(self.limits, group=self._group, processes=self._processes), "a supervisor"
                 )
             return self._supervisor

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -22,13 +23,14 @@ class MemoryPressure:
 
     Args:
         block_bytes: what one block may use.
+        left: what this process and those that it starts may still take; None: as the system says.
     """
 
-    def __init__(self, block_bytes: int) -> None:
+    def __init__(self, block_bytes: int, left: Callable[[], int] | None = None) -> None:
         self._block_bytes = block_bytes
         self._running = 0
         self._left, self._looked = _UNLIMITED, -_LOOK_AGAIN
-        self._groups = list(memory_groups(Path("/proc/self/cgroup"), _CGROUPS))
+        self._measure = left or partial(bytes_left, list(memory_groups(Path("/proc/self/cgroup"), _CGROUPS)))
 
     async def begin(self) -> None:
         while self._running and self._now_left() < (self._running + 1) * self._block_bytes:  # noqa: ASYNC110  # of no event
@@ -41,7 +43,7 @@ class MemoryPressure:
     def _now_left(self) -> int:
         now = trio.current_time()
         if now - self._looked >= _LOOK_AGAIN:
-            self._looked, self._left = now, bytes_left(self._groups)
+            self._looked, self._left = now, self._measure()
         return self._left
 
 

@@ -16,6 +16,7 @@ import sys
 import tempfile
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -95,6 +96,28 @@ def spawn(
         ours.close()
         raise TierStartError("interpreter", f"cannot start {python}: {error}", error.errno) from error
     return process, ours
+
+
+@attrs.frozen(kw_only=True)
+class ProcessSettings:
+    """How a sandbox's own processes are started, and how many seconds they are waited for.
+
+    Attributes:
+        start_process: starts an interpreter on a module of `_guest`.
+        make_group: makes the control group that they are in, where one can be had.
+        start: for one to serve.
+        answer: for one that serves to answer.
+        death: for one to end.
+    """
+
+    start_process: Callable[..., tuple[subprocess.Popen[bytes], socket.socket]] = spawn
+    make_group: Callable[..., ControlGroup | None] = new_group
+    start: float = START_SECONDS
+    answer: float = ANSWER_SECONDS
+    death: float = DEATH_SECONDS
+
+
+AS_USUAL = ProcessSettings()
 
 
 def died_at_once(limits: SandboxLimits) -> str:
@@ -290,8 +313,14 @@ class Child:
 class Zygote:
     """A running zygote. Make one with :meth:`start`; it ends with :meth:`aclose`, or with this process."""
 
-    def __init__(self, process: subprocess.Popen[bytes], control: socket.socket, spare_children: int) -> None:
-        self._process, self._control = process, control
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        control: socket.socket,
+        spare_children: int,
+        settings: ProcessSettings = AS_USUAL,
+    ) -> None:
+        self._process, self._control, self._settings = process, control, settings
         self._spares: deque[socket.socket] = deque()
         self._spare_children = spare_children
         self._queue_full = trio.Lock()
@@ -328,6 +357,7 @@ class Zygote:
         full: bool,
         layered: bool = False,
         group: ControlGroup | None = None,
+        processes: ProcessSettings = AS_USUAL,
     ) -> Zygote:
         """Start a zygote for "kernel" or "kernel-lite" and wait until it serves.
 
@@ -335,6 +365,7 @@ class Zygote:
             full: with all C extensions of the standard library.
             layered: with layered views, also where an overlay could be mounted.
             group: what counts its memory and processes, and those of its children.
+            processes: how it is started, and waited for.
 
         Raises:
             TierStartError: with the step that failed.
@@ -346,10 +377,10 @@ class Zygote:
             "libraries": PACKAGES,
             "temporary": tempfile.gettempdir(),
         }
-        process, ours = spawn("zygote", settings=settings, kind=socket.SOCK_SEQPACKET)  # 1 ms: one fork and exec
+        process, ours = processes.start_process("zygote", settings=settings, kind=socket.SOCK_SEQPACKET)  # 1 ms
         if group is not None:
             group.add(process.pid)  # before it has started anything: it takes Python some 20 ms to begin
-        zygote = cls(process, ours, limits.spare_children)
+        zygote = cls(process, ours, limits.spare_children, processes)
         try:
             message = await zygote._first_message()
             zygote.handshake = (
@@ -371,15 +402,15 @@ class Zygote:
         """What the zygote says of itself; empty if it died.
 
         Raises:
-            TierStartError: it says nothing within START_SECONDS.
+            TierStartError: it says nothing in time.
         """
-        with trio.move_on_after(START_SECONDS):
+        with trio.move_on_after(self._settings.start):
             await trio.lowlevel.wait_readable(self._control)
         try:
             return self._control.recv(65536)  # one packet
         except BlockingIOError:
             self._stalled = True
-            raise TierStartError(SILENT, f"it said nothing within {START_SECONDS:.0f} s") from None
+            raise TierStartError(SILENT, f"it said nothing within {self._settings.start:.0f} s") from None
         except ConnectionError:
             return b""
 
@@ -412,7 +443,7 @@ class Zygote:
         try:
             # SIGTERM lets it end its children and remove its views; one that hangs would not take it.
             gently = [] if self._stalled else [(signal.SIGTERM, 2.0)]
-            for number, seconds in (*gently, (signal.SIGKILL, DEATH_SECONDS)):
+            for number, seconds in (*gently, (signal.SIGKILL, self._settings.death)):
                 self._process.send_signal(number)
                 with trio.move_on_after(seconds, shield=True) as waited:
                     await trio.lowlevel.wait_readable(pidfd)
@@ -522,13 +553,13 @@ class Zygote:
         return None, problem
 
     async def _first_in_time(self, ours: socket.socket) -> tuple[bytes, list[int]]:
-        with trio.move_on_after(ANSWER_SECONDS):
+        with trio.move_on_after(self._settings.answer):
             await trio.lowlevel.wait_readable(ours)
         try:
             return _first_of(ours)
         except BlockingIOError:
             self._stalled = True
-            raise not_answered(f"a zygote did not answer within {ANSWER_SECONDS:.0f} s") from None
+            raise not_answered(f"a zygote did not answer within {self._settings.answer:.0f} s") from None
 
     def _setup_request(
         self,
@@ -560,7 +591,7 @@ class Zygote:
         }
 
     async def _ask(self, theirs: socket.socket) -> None:
-        with trio.move_on_after(ANSWER_SECONDS):
+        with trio.move_on_after(self._settings.answer):
             while True:
                 try:
                     socket.send_fds(self._control, [b"F"], [theirs.fileno()])
@@ -571,7 +602,7 @@ class Zygote:
                 except OSError as error:
                     raise CodeNotSentError(f"the zygote is gone ({error.strerror})") from error
         self._stalled = True
-        raise not_answered(f"a zygote took no request within {ANSWER_SECONDS:.0f} s")
+        raise not_answered(f"a zygote took no request within {self._settings.answer:.0f} s")
 
 
 def _first_of(channel: socket.socket) -> tuple[bytes, list[int]]:
@@ -654,8 +685,15 @@ async def start_again(start: Callable[[], Awaitable[T]], what: str) -> T:
 class Zygotes:
     """The zygotes of one tier. Each is started again if something (the kernel's out-of-memory killer) ended it."""
 
-    def __init__(self, limits: SandboxLimits, tier: str, common: Zygote, group: ControlGroup | None = None) -> None:
-        self._limits, self._tier, self.group = limits, tier, group
+    def __init__(
+        self,
+        limits: SandboxLimits,
+        tier: str,
+        common: Zygote,
+        group: ControlGroup | None = None,
+        processes: ProcessSettings = AS_USUAL,
+    ) -> None:
+        self._limits, self._tier, self.group, self._processes = limits, tier, group, processes
         self._started = {(False, False): common}  # by full, layered
         modules = common.handshake["modules"]
         assert isinstance(modules, list)
@@ -664,11 +702,12 @@ class Zygotes:
         self._starting = trio.Lock()
 
     @classmethod
-    async def start(cls, limits: SandboxLimits, tier: str) -> Zygotes:
+    async def start(cls, limits: SandboxLimits, tier: str, processes: ProcessSettings = AS_USUAL) -> Zygotes:
         """Start the common one. Raises TierStartError."""
-        group = new_group(limits)
+        group = processes.make_group(limits)
         try:
-            return cls(limits, tier, await Zygote.start(limits, tier, full=False, group=group), group)
+            common = await Zygote.start(limits, tier, full=False, group=group, processes=processes)
+            return cls(limits, tier, common, group, processes)
         except BaseException:
             if group is not None:
                 group.close()
@@ -703,7 +742,15 @@ class Zygotes:
                     return zygote
                 await zygote.aclose()
             zygote = await start_again(
-                lambda: Zygote.start(self._limits, self._tier, full=full, layered=layered, group=self.group),
+                partial(
+                    Zygote.start,
+                    self._limits,
+                    self._tier,
+                    full=full,
+                    layered=layered,
+                    group=self.group,
+                    processes=self._processes,
+                ),
                 "a zygote",
             )
             self._started[key] = zygote

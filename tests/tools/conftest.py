@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from trioagent.tools import Access, SeenLog, make_tools
+from trioagent.tools._disk import BY_FD, Disk
 
 
 class AnySuffix(frozenset[str]):
@@ -28,10 +29,10 @@ def any_name() -> Access:
 class Memory:
     """The tools by attribute, what they record as seen, and the folder itself."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, by_fd: bool = BY_FD) -> None:
         self.root = root
         self.seen = SeenLog()
-        self.tools = make_tools(str(root), self.seen, access=any_name())
+        self.tools = make_tools(Disk(str(root), by_fd=by_fd), self.seen, access=any_name())
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         return self.tools[name]

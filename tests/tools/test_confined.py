@@ -5,19 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from trioagent.tools import _disk
 from trioagent.tools._disk import Disk
 
 from .conftest import Memory
 
 
 @pytest.fixture(params=["by descriptor", "by path"])
-def trapped(request: pytest.FixtureRequest, memory: Memory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Memory]:
+def trapped(request: pytest.FixtureRequest, memory: Memory) -> Iterator[Memory]:
     """A memory full of links that lead out, beside a folder whose name starts with the memory's."""
-    monkeypatch.setattr(_disk, "_BY_FD", request.param == "by descriptor")
+    memory = Memory(memory.root, by_fd=request.param == "by descriptor")
     beside = memory.root.parent / "mem2"
     beside.mkdir()
     (beside / "secret.md").write_text("secret needle")
@@ -81,22 +81,24 @@ def test_special_files_do_not_stall(trapped: Memory) -> None:
     assert trapped.list_files() == ["user.md"] and trapped.search("x") == []
 
 
+@pytest.mark.parametrize("trapped", ["by descriptor"], indirect=True)  # only that closes this gap
 def test_a_folder_swapped_for_a_link_while_it_is_used(trapped: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
     """The folder is checked and then swapped; what counts is what is opened, not what was checked."""
-    if not _disk._BY_FD:
-        pytest.skip("only opening relative to a folder closes this gap")
     trapped.put("sub/secret.md", "fine")
-    kind = Disk.kind
+    stat = os.stat
 
-    def swap(self: Disk, path: str) -> str:
-        found = kind(self, path)
-        if path == "sub/secret.md" and not (trapped.root / "sub").is_symlink():
-            (trapped.root / "sub").rename(trapped.root / "was")
+    def stat_and_swap(path: Any, **options: Any) -> os.stat_result:
+        found = stat(path, **options)
+        if path == "secret.md" and not swapped:
+            swapped.append((trapped.root / "sub").rename(trapped.root / "was"))
             (trapped.root / "sub").symlink_to(trapped.root.parent / "mem2")
         return found
 
-    monkeypatch.setattr(Disk, "kind", swap)
-    assert "needle" not in trapped.read_file("sub/secret.md")
+    swapped: list[Path] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "stat", stat_and_swap)
+        assert "needle" not in trapped.read_file("sub/secret.md")
+    assert swapped
 
 
 def test_the_root_itself_may_be_a_link(memory: Memory, tmp_path: Path) -> None:

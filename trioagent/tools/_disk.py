@@ -22,7 +22,9 @@ from ._version import MAX_HASHED, Version, version_of
 MAX_BYTES = 16 * 1024 * 1024
 """The largest note that is changed in place; the limit for saved notes is much lower."""
 
-_BY_FD = os.open in os.supports_dir_fd and os.scandir in os.supports_fd
+BY_FD = os.open in os.supports_dir_fd and os.scandir in os.supports_fd
+"""Whether the platform can open relative to a folder."""
+
 _PLAIN = (
     getattr(os, "O_NOFOLLOW", 0)
     | getattr(os, "O_NONBLOCK", 0)  # a FIFO must not stall the tool
@@ -170,10 +172,14 @@ class Folder:
 
 
 class Disk:
-    """A memory's folder. Paths are relative and normalised (see :mod:`_paths`), ``""`` is the folder itself."""
+    """A memory's folder. Paths are relative and normalised (see :mod:`_paths`), ``""`` is the folder itself.
 
-    def __init__(self, root: str) -> None:
-        self._root = os.path.abspath(root)
+    Args:
+        by_fd: open folders and notes relative to the folder above, and do not check each step by its path.
+    """
+
+    def __init__(self, root: str, *, by_fd: bool = BY_FD) -> None:
+        self._root, self._by_fd = os.path.abspath(root), by_fd
 
     def folder(self, path: str, make: bool = False) -> Folder:
         """Open the folder *path*, after making it and its parents if *make*; for a ``with`` statement."""
@@ -192,7 +198,8 @@ class Disk:
         return here
 
     def _open_root(self) -> Folder:
-        return Folder(os.open(self._root, _FOLDER & ~getattr(os, "O_NOFOLLOW", 0)) if _BY_FD else None, self._root)
+        fd = os.open(self._root, _FOLDER & ~getattr(os, "O_NOFOLLOW", 0)) if self._by_fd else None
+        return Folder(fd, self._root)
 
     def kind(self, path: str) -> Kind:
         """What is at *path*."""

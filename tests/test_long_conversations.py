@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -127,14 +129,18 @@ async def test_a_run_that_goes_on_leaves_out_the_same(tmp_path: Path) -> None:
 
 
 async def test_a_run_tells_the_date_of_its_first_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    days = iter(["Sunday, 2026-11-29 (time zone UTC)", "Monday, 2026-11-30 (time zone UTC)"])
-    monkeypatch.setattr("trioagent._runs._pins.date_and_zone", lambda now: next(days))
     first, second = Limited(SCRIPT[:2], None), Limited(SCRIPT[2:], None)
-    await batch(tmp_path, first, system_prompt=None)
-    await batch(tmp_path, second, system_prompt=None)
+    try:
+        for zone, model in (("EAST-14", first), ("WEST+12", second)):  # between them it is never the same day
+            monkeypatch.setenv("TZ", zone)
+            time.tzset()
+            await batch(tmp_path, model, system_prompt=None)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
     said = {call[0].content for call in first.calls + second.calls}
     assert len(said) == 1
-    assert said.pop().endswith("are kept.\n\nToday is Sunday, 2026-11-29 (time zone UTC).\n")
+    assert re.search(r"are kept\.\n\nToday is \w+day, 20[\d-]{8} \(time zone UTC\+14:00, EAST\)\.\n\Z", said.pop())
     row = row_of(tmp_path)
     assert row["prompt"] == prompt_hash(built_in_prompt())  # the same on every day
     with pytest.raises(RunChangedError, match="date was None and is 'none'"):

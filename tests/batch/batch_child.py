@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import trio
 
+from tests.journal_writes import watched_connect
 from trioagent._config import BatchConfig, ModelConfig
-from trioagent._runs._journal import Journal
 from trioagent.batch import Job, run_batch
 from trioagent.runtime import open_runtime
 
@@ -38,26 +37,20 @@ def die_at(write: int, when: str, *, of_jobs: bool = False) -> None:
     Args:
         of_jobs: count from the first job that begins: before, a run reads and writes what it is pinned to.
     """
-    original: Callable[..., Any] = Journal._commit
-    begin: Callable[..., Any] = Journal.begin
     count, counts = 0, not of_jobs
 
-    def begin_and_count(self: Journal, job_id: str, digest: str) -> Any:
-        nonlocal counts
-        counts = True
-        return begin(self, job_id, digest)
-
-    def commit(self: Journal, group: list[Any]) -> None:
-        nonlocal count
-        count += counts
-        if count == write and when == "before":
-            os.kill(os.getpid(), signal.SIGKILL)
-        original(self, group)
-        if count == write and when == "after":
+    def before(sql: str, values: object) -> None:
+        nonlocal count, counts
+        counts = counts or "FROM jobs WHERE id = ?" in sql
+        count += counts and sql == "COMMIT"
+        if count == write and sql == "COMMIT" and when == "before":
             os.kill(os.getpid(), signal.SIGKILL)
 
-    Journal._commit = commit  # type: ignore[method-assign]
-    Journal.begin = begin_and_count  # type: ignore[method-assign]
+    def after(sql: str, values: object) -> None:
+        if count == write and sql == "COMMIT" and when == "after":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sqlite3.connect = watched_connect(before, after)  # type: ignore[assignment]
 
 
 async def main(base_url: str, run_dir: str, memories: str, count: int, concurrent: int) -> None:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 
+from tests.journal_writes import watched_connect
 from trioagent._messages import ChatMessage
-from trioagent._runs._journal import Journal
 from trioagent.batch import CONVERSATIONS, Job, read_rows, run_batch
 from trioagent.runtime import open_runtime
 from trioagent.testing import ScriptedModel
@@ -70,7 +72,6 @@ OVERWRITTEN = ("read",)  # by an agent that had read it
 
 async def main(name: str, where: Path, kill: bool) -> None:
     blocks, edited_before, note, when, killed_at = SCENARIOS[name]
-    add_event, begin = Journal.add_event, Journal.begin
     edited = (where / "edited").exists()
 
     def edit() -> None:
@@ -81,26 +82,33 @@ async def main(name: str, where: Path, kill: bool) -> None:
             (where / "memory").mkdir(exist_ok=True)
             (where / "memory" / note).write_text("somebody else's")
 
-    async def watched(self: Journal, record: Any, n: int, *args: Any) -> None:
-        if kill and (when, killed_at) == ("before", n):
-            os.kill(os.getpid(), signal.SIGKILL)
-        await add_event(self, record, n, *args)
-        if kill and (when, killed_at) == ("after", n):
-            os.kill(os.getpid(), signal.SIGKILL)
-        if n + 1 == edited_before:
-            edit()
+    last = -1  # event that was written, or is about to be
 
-    async def resumed(self: Journal, *args: Any) -> Any:
-        record = await begin(self, *args)
-        if record.events and len(record.events) + 1 >= edited_before:
+    def before(sql: str, values: Sequence[Any]) -> None:
+        nonlocal last
+        if sql.startswith("INSERT INTO events"):
+            last = values[2]
+            if kill and (when, killed_at) == ("before", last):
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    def after(sql: str, values: Sequence[Any]) -> None:
+        if sql == "COMMIT":
+            if kill and (when, killed_at) == ("after", last):
+                os.kill(os.getpid(), signal.SIGKILL)
+            if last + 1 == edited_before:
+                edit()
+
+    if (journal := where / "run" / "journal.db").exists():
+        with closing(sqlite3.connect(journal)) as connection:
+            (events,) = connection.execute("SELECT count(*) FROM events").fetchone()
+        if events and events + 1 >= edited_before:
             edit()
-        return record
 
     def answer(messages: Sequence[ChatMessage]) -> str:
         number = sum(message.role == "assistant" for message in messages)
         return f"<think>t</think><python>\n{blocks[number]}\n</python>" if number < len(blocks) else REPLY
 
-    Journal.add_event, Journal.begin = watched, resumed  # type: ignore[method-assign, assignment]
+    sqlite3.connect = watched_connect(before, after)  # type: ignore[assignment]
     async with open_runtime(ScriptedModel(answer)) as runtime:
         job = Job(id="a", memory=str(where / "memory"), messages=("go",))
         await run_batch([job], runtime=runtime, run_dir=where / "run")

@@ -12,9 +12,11 @@ import pytest
 
 import trioagent
 from trioagent import InvalidInputError, ModelConfig
-from trioagent.compat import Agent, AsyncAgent, ChatMessage, Role, _bridge, settings
+from trioagent.compat import Agent, AsyncAgent, ChatMessage, Role, settings
 from trioagent.compat._choice import chosen_model
 from trioagent.models import OfflineRules
+
+from .support import ended, program
 
 STRONG = settings.OPENROUTER_STRONG_MODEL
 KEY = {"OPENROUTER_API_KEY": "k"}
@@ -84,16 +86,25 @@ def test_which_model(name: str | None, vllm: bool, env: dict[str, str], base_url
     assert (found.base_url, found.model) == (base_url, model)
 
 
-def test_no_model_is_the_embedded_one_and_says_so_once(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(_bridge, "_process", _bridge._Process([]))
+@pytest.mark.real
+def test_no_model_is_the_embedded_one_and_says_so_once(tmp_path: Path) -> None:
+    """Once in a process, so in one that has made no agent before."""
+    source = """
+    from trioagent.compat import Agent, AsyncAgent, settings
+    for agent in (Agent(), AsyncAgent(), Agent(model=settings.OPENROUTER_STRONG_MODEL), Agent()):
+        print(agent.model)
+    """
+    with program(source, tmp_path) as process:
+        code, out, err = ended(process)
+    assert (code, out.split()) == (0, ["offline-rules", "offline-rules", STRONG, "offline-rules"]), err
+    (said,) = err.splitlines()
+    assert said.startswith("no model is configured: ")
+
+
+def test_a_model_that_was_asked_for_is_no_default(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "trioagent"):
-        agents = [Agent(), AsyncAgent(), Agent(model=STRONG)]
-    assert [agent.model for agent in agents] == ["offline-rules", "offline-rules", STRONG]
-    assert [record.message.partition(":")[0] for record in caplog.records] == ["no model is configured"]
-    assert isinstance(chosen_model("offline-rules", env=KEY), OfflineRules)
-    assert len(caplog.records) == 1
+        assert isinstance(chosen_model("offline-rules", env=KEY), OfflineRules)
+    assert not caplog.records
 
 
 def test_a_model_whose_key_is_missing() -> None:

@@ -10,15 +10,16 @@ import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 
 import pytest
 import trio
 
 from trioagent import InvalidInputError
-from trioagent.compat import BridgeClosedError, CallCancelledError, WrongContextError, _bridge, aclose, shutdown
+from trioagent.compat import BridgeClosedError, CallCancelledError, WrongContextError, aclose, shutdown
 from trioagent.compat._interop import call_asyncio, run_async, run_sync
 
-from .support import until
+from .support import ended, program, until
 
 pytestmark = pytest.mark.real
 
@@ -273,11 +274,7 @@ def test_many_loops_in_threads_leave_nothing() -> None:
     assert len(os.listdir("/proc/self/fd")) == files_before
 
 
-def test_sync_in_a_coroutine_blocks_it_and_says_so_once(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(_bridge, "_process", _bridge._Process([]))
-
+def test_sync_in_a_coroutine_blocks_it() -> None:
     async def main() -> None:
         assert [run_sync(double, 1, name="Agent.chat"), run_sync(double, 2)] == [2, 4]
         with pytest.raises(WrongContextError, match=r"await trioagent\.compat\.aclose\(\)"):
@@ -286,8 +283,27 @@ def test_sync_in_a_coroutine_blocks_it_and_says_so_once(
         await aclose()
 
     asyncio.run(main())
-    (said,) = caplog.records
-    assert said.message.startswith("Agent.chat blocks the running event loop until it is done; AsyncAgent does not")
+
+
+def test_sync_in_a_coroutine_says_so_once(tmp_path: Path) -> None:
+    """Once in a process, so in one that has called nothing before."""
+    source = """
+    import asyncio
+    from trioagent.compat import Agent, aclose
+    from trioagent.testing import ScriptedModel
+
+    async def main():
+        agent = Agent(memory_path="m", model=ScriptedModel(["<reply>One.</reply>", "<reply>Two.</reply>"]))
+        print([agent.chat("Hi").reply, agent.chat("Hi").reply])
+        await aclose()
+
+    asyncio.run(main())
+    """
+    with program(source, tmp_path) as process:
+        code, out, err = ended(process)
+    assert (code, out) == (0, "['One.', 'Two.']\n"), err
+    (said,) = err.splitlines()
+    assert said.startswith("Agent.chat blocks the running event loop until it is done; AsyncAgent does not")
 
 
 def test_sync_in_a_coroutine_ends_when_that_is_cancelled() -> None:

@@ -6,7 +6,8 @@ import json
 import logging
 import shutil
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -129,21 +130,43 @@ async def test_a_damaged_outcome_leaves_the_journal_as_it_was(outcome: str, run_
     assert contents(run_dir / FILE_NAME, ("jobs", "events")) == before
 
 
-@pytest.mark.parametrize("where", ["_back_up", "_convert"])
-async def test_interrupted(where: str, run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@contextmanager
+def last_event_is(body: str, journal: Path) -> Iterator[None]:
+    def put(text: str) -> str:
+        """Returns what was there."""
+        with closing(sqlite3.connect(journal)) as connection:
+            where = "ORDER BY seq DESC, n DESC LIMIT 1"
+            seq, n, found = connection.execute(f"SELECT seq, n, body FROM events {where}").fetchone()
+            connection.execute("UPDATE events SET body = ? WHERE seq = ? AND n = ?", (text, seq, n))
+            connection.commit()
+            return str(found)
+
+    before = put(body)
+    yield
+    put(before)
+
+
+@contextmanager
+def folder_at(path: Path) -> Iterator[None]:
+    """A folder that nothing can take the place of."""
+    (path / "inside").mkdir(parents=True)
+    yield
+    shutil.rmtree(path)
+
+
+@pytest.mark.parametrize("step", ["the copy", "the copy's name", "the last event"])
+async def test_interrupted(step: str, run_dir: Path) -> None:
     """Whatever stops it, it is done again from the beginning."""
-    before = contents(run_dir / FILE_NAME, ("jobs", "events"))
-    original = getattr(format1, where)
-
-    def interrupted(*args: Any) -> Any:
-        original(*args)
-        raise sqlite3.OperationalError("database or disk is full")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(format1, where, interrupted)
-        with pytest.raises(JournalError, match="full"):
-            async with open_journal(run_dir):
-                pass
-    assert contents(run_dir / FILE_NAME, ("jobs", "events")) == before
+    database = run_dir / FILE_NAME
+    before = contents(database, ("jobs", "events"))
+    obstacles = {
+        "the copy": folder_at(run_dir / f".{format1.BACKUP}.tmp"),
+        "the copy's name": folder_at(run_dir / format1.BACKUP),
+        "the last event": last_event_is("{", database),
+    }
+    with obstacles[step], pytest.raises(JournalError, match="cannot be brought up to date.*; it is as it was"):
+        async with open_journal(run_dir):
+            pass
+    assert contents(database, ("jobs", "events")) == before
     async with open_journal(run_dir) as journal:
         assert len((await journal.begin(script.KILLED, "any")).events) == 10

@@ -39,6 +39,9 @@ lint: setup
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m gates.checkpoints
+	$(BIN)/python -m gates.module_state
+	$(BIN)/python -m gates.patched_names
+	$(BIN)/python -m gates.unused_names
 
 types: setup
 	$(BIN)/python -m mypy

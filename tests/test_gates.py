@@ -7,12 +7,13 @@ import subprocess
 import sys
 from fnmatch import fnmatch
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 import trioagent
-from gates import checkpoints, coverage_floors, pythons, readme
+from gates import checkpoints, coverage_floors, module_state, patched_names, pythons, readme, unused_names
 from gates.public_types import problems
 from gates.surface import PACKAGE, ROOT, exported_names, public_modules
 from trioagent.testing import serve_model
@@ -73,6 +74,101 @@ def test_a_way_out_without_checkpoint_is_found(
     monkeypatch.setattr(checkpoints, "promised", lambda: {(str(path), 4)})
     assert checkpoints.main() == expected
     assert capsys.readouterr().out.count("ASYNC910") == expected
+
+
+@pytest.mark.parametrize("gate", [module_state, patched_names, unused_names])
+def test_what_may_change_or_is_set_or_unused_is_listed_with_a_reason(
+    gate: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert gate.main() == 0, capsys.readouterr().out
+
+
+STATE = """
+import threading
+from functools import lru_cache
+from .other import TABLE
+
+NUMBERS = {"one": 1}
+NUMBERS["two"] = 2
+_seen = []
+_last = None
+_count = itertools.count()
+
+
+class Changing:
+    def __init__(self):
+        self.value = 0
+
+
+@attrs.frozen
+class Frozen:
+    value: int = 0
+
+
+_changing, _frozen = Changing(), Frozen()
+
+
+def note(name):
+    global _last
+    _last = NUMBERS[name]
+    _seen.append(name)
+    TABLE[name] = _last
+
+
+@lru_cache(maxsize=8)
+def remembered(name):
+    trio.lowlevel.spawn_system_task(note)
+"""
+
+
+def test_what_changes_after_the_import_is_found(tmp_path: Path) -> None:
+    (tmp_path / "_module.py").write_text(STATE)
+    (tmp_path / "other.py").write_text("TABLE = {}\nOTHER = {}\n")
+    found = {f"{path}: {name}" for path, _, name in module_state.found(tmp_path)}
+    names = ("_seen", "_count", "_changing", "global _last", "remembered", "spawn_system_task")
+    assert found == {*(f"_module.py: {name}" for name in names), "other.py: TABLE"}
+
+
+PATCHES = """
+import os
+from trioagent import _files as files
+from trioagent._runs._journal import Journal
+from .support import helper
+
+def test(monkeypatch, tier):
+    monkeypatch.setattr(os, "replace", None)
+    monkeypatch.setattr(tier, "_run_once", None)
+    monkeypatch.setattr(files, "renameat2", None)
+    monkeypatch.setattr("trioagent.memory._lease._NESTED", 0.2)
+    monkeypatch.setattr(helper, "_seconds", 1)
+    setattr(files, tier, None)
+    Journal.begin = None
+    files.TABLE["x"] = 1
+    tier._zygotes = None
+    tier.indexes = None
+"""
+
+
+def test_names_that_a_test_sets_are_found(tmp_path: Path) -> None:
+    (tmp_path / "test_x.py").write_text(PATCHES)
+    assert [name for _, _, name in sorted(patched_names.found((tmp_path,)))] == [
+        "tier._run_once",
+        "trioagent._files.renameat2",
+        "trioagent.memory._lease._NESTED",
+        "trioagent._files.*",
+        "trioagent._runs._journal.Journal.begin",
+        "trioagent._files.TABLE[…]",
+        "tier._zygotes",
+    ]
+
+
+def test_names_that_nothing_names_are_found(tmp_path: Path) -> None:
+    package = tmp_path / "package"
+    (package / "testing").mkdir(parents=True)
+    (package / "_a.py").write_text("def used(): ...\ndef unused(): used()\ndef documented(): ...\nLIMIT = 1\n")
+    (package / "testing" / "_b.py").write_text("def for_others(): ...\n")
+    (tmp_path / "README.md").write_text("`documented`\n")
+    assert [name for _, _, name in unused_names.found(package, tmp_path)] == ["unused", "LIMIT"]
 
 
 def test_every_pattern_of_the_coverage_floors_matches_a_file() -> None:

@@ -59,8 +59,8 @@ class NoteHashes:
     that commit has read.
 
     Attributes:
-        settle_ns: a file that changed so shortly before it was read may change again without a new timestamp, and its hash
-            is not kept.
+        settle_ns: a file that changed so shortly before it was read may change again without a new timestamp, and its
+            hash is not kept.
     """
 
     settle_ns: int = 1_000_000_000

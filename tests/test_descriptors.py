@@ -173,7 +173,7 @@ async def test_what_becomes_idle_is_used_in_place_of_a_new_one(budget: Descripto
 async def test_who_waits_for_itself_goes_on_over_the_budget(budget: DescriptorBudget) -> None:
     """A block's host tool runs another block: what the first one holds comes back only after that."""
     outer = await budget.take(SIZE)
-    with outer.owned(), (await budget.take(1)).owned():
+    with outer, await budget.take(1):
         assert len(budget.holds) == 2
     assert not budget.holds
 
@@ -183,9 +183,9 @@ async def test_all_who_hold_wait_too(budget: DescriptorBudget, nursery: trio.Nur
     ended = []
 
     async def block(name: str) -> None:
-        with (await budget.take(SIZE // 2)).owned():
+        with await budget.take(SIZE // 2):
             await trio.testing.wait_all_tasks_blocked()
-            with (await budget.take(1)).owned():
+            with await budget.take(1):
                 ended.append(name)
 
     async with trio.open_nursery() as both:
@@ -199,13 +199,13 @@ async def test_a_lease_that_waits_for_its_turn_is_no_hope_for_a_nested_one(
     budget: DescriptorBudget, nursery: trio.Nursery
 ) -> None:
     async def leased() -> None:
-        with (await budget.take(1)).owned(), budget.waiting_elsewhere():
+        with await budget.take(1), budget.waiting_elsewhere():
             await trio.sleep_forever()
 
     suspended = await budget.take(SIZE - 1)
     nursery.start_soon(leased)
     await trio.testing.wait_all_tasks_blocked()
-    with suspended.owned():
+    with suspended:
         await budget.take(1)
     nursery.cancel_scope.cancel()
 

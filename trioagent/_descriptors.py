@@ -17,7 +17,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any, Protocol, TypeVar, cast
 
@@ -153,9 +153,12 @@ class KeepsIdle(Protocol):
 
 
 class Hold:
-    """Descriptors that are in use, or about to be opened."""
+    """Descriptors that are in use, or about to be opened.
 
-    __slots__ = ("_budget", "_count", "_forced", "_idle", "_priority", "waiters")
+    As a context manager: in the body, this task and those that it starts use them; they are released at its end.
+    """
+
+    __slots__ = ("_before", "_budget", "_count", "_forced", "_idle", "_priority", "waiters")
 
     def __init__(self, budget: DescriptorBudget, count: int, *, priority: bool, forced: bool) -> None:
         self._budget, self._count, self._priority, self._forced = budget, count, priority, forced
@@ -175,7 +178,10 @@ class Hold:
     def idle(self, idle: bool) -> None:
         if idle is not self._idle:
             self._idle = idle
-            self._budget._note_idle(1 if idle else -1)
+            budget = self._budget
+            budget._idle += 1 if idle else -1
+            if idle and (budget._first or budget._rest):
+                budget.pump()
 
     async def open_when_possible(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Await *attempt*. If it finds no descriptor in spite of the budget, wait until some are released, and retry.
@@ -200,25 +206,14 @@ class Hold:
         self._forced = again._forced
         return True
 
-    def owned(self) -> AbstractContextManager[Hold]:
-        """In the body, this task and those that it starts use them; they are released at its end."""
-        return _Owned(self)
-
-
-class _Owned:  # not by `contextmanager`, which is slower: every block passes here
-    __slots__ = ("_before", "_hold")
-
-    def __init__(self, hold: Hold) -> None:
-        self._hold = hold
-
     def __enter__(self) -> Hold:
         self._before = _chain.get()
-        _chain.set((*self._before, self._hold))
-        return self._hold
+        _chain.set((*self._before, self))
+        return self
 
     def __exit__(self, *_: object) -> None:
         _chain.set(self._before)
-        self._hold.release()
+        self.release()
 
 
 _chain: ContextVar[tuple[Hold, ...]] = ContextVar("trioagent_descriptors", default=())
@@ -393,15 +388,11 @@ class DescriptorBudget:
 
     def _release(self, hold: Hold) -> None:
         if hold in self.holds:
-            hold.idle = False
+            if hold._idle:
+                hold.idle = False
             self._remove(hold)
             if self._first or self._rest:
                 self.pump()
-
-    def _note_idle(self, change: int) -> None:
-        self._idle += change
-        if change > 0 and (self._first or self._rest):
-            self.pump()
 
     def _fits(self, count: int, priority: bool) -> bool:
         while self._used + count > self._room(priority=priority):

@@ -215,8 +215,7 @@ def test_a_folder_swapped_for_a_link_while_it_is_compared(
 
 async def look_for_others(root: Path) -> None:
     with opened(root) as (fd,):
-        async with MixedOwnership(all_ids=os.getuid() == 0).lower(fd) as shown:
-            assert shown == fd
+        assert not await MixedOwnership(all_ids=os.getuid() == 0).needs_copy(fd)
 
 
 async def test_looking_for_others_in_a_deep_tree(lower: Path, nest: Nest) -> None:
@@ -244,7 +243,9 @@ async def test_a_copy_follows_no_link_and_waits_for_no_fifo(lower: Path, tmp_pat
     os.mkfifo(lower / "fifo")
     os.chown(lower / "user.md", 54321, 54321)
     with opened(lower) as (fd,):
-        async with MixedOwnership(all_ids=True).lower(fd) as copy:
+        ownership = MixedOwnership(all_ids=True)
+        assert await ownership.needs_copy(fd)
+        async with ownership.copied(fd) as copy:
             assert copy != fd
             assert sorted(os.listdir(copy)) == ["entities", "link", "user.md"]
             assert os.readlink("link", dir_fd=copy) == str(tmp_path / "outside")

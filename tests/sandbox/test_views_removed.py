@@ -293,8 +293,10 @@ async def test_a_copy_that_a_view_lies_over_is_removed(tmp_path: Path) -> None:
     (tmp_path / "memory" / "theirs.md").write_text("theirs")
     os.chown(tmp_path / "memory" / "theirs.md", 54321, 54321)
     root = os.open(tmp_path / "memory", copying.FOLDER)
+    ownership = MixedOwnership(all_ids=True, place=str(place))
+    assert await ownership.needs_copy(root)
     with pytest.raises(SandboxError, match="copy of a memory was removed"):
-        async with MixedOwnership(all_ids=True, place=str(place)).lower(root) as lower:
+        async with ownership.copied(root) as lower:
             assert os.listdir(lower) == ["theirs.md"]
             (copy,) = place.iterdir()
             views.remove_scratch(copy.name, parent := os.open(place, copying.FOLDER))

@@ -117,8 +117,8 @@ def commit(
     sizes = leased.cache.take(leased.path)
     with Folders(leased.root_fd) as folders:
         try:
-            now = {path: folders.version(path) for path in reads if is_inside(path)}
-            seen = attrs.evolve(seen, reads={**now, **seen.reads})
+            if now := {path: folders.version(path) for path in reads if is_inside(path)}:
+                seen = attrs.evolve(seen, reads={**now, **seen.reads})
             plan = _checked_plan(leased, folders, changes, knowledge, seen, sizes)
             if by_block:
                 check_new_names(plan)

@@ -30,8 +30,10 @@ from typing import TypeVar
 import attrs
 import trio
 
+from .. import _span_names as names
 from .._descriptors import descriptor_budget
 from .._errors import MemoryDeadlockError, MemoryPathError
+from .._tracing import add_event
 from . import _fsops
 from ._deadlock import Holdings, LeaseWait
 from ._file_system import NETWORK_TYPES, on_network
@@ -187,7 +189,7 @@ async def exclusive(
             async with queue.lock:
                 if queue.yield_until > trio.current_time():
                     await trio.sleep_until(queue.yield_until)
-                with (await budget.take(1)).owned() as descriptor:
+                with await budget.take(1) as descriptor:
                     fd, begun = await descriptor.open_when_possible(
                         partial(_begin, state, path, partial(_try_at_once, open_ready, begin_ready), in_a_thread)
                     )
@@ -202,6 +204,7 @@ async def exclusive(
                         queue.note_taken()
                         try:
                             with state.holdings.holding(path, identity):
+                                add_event(names.LEASE)
                                 yield begun[0]
                         finally:
                             queue.note_freed(fd)

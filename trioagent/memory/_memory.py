@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
 
@@ -188,8 +188,7 @@ class Memory:
     def __repr__(self) -> str:
         return f"Memory({str(self.path)!r})"
 
-    @asynccontextmanager
-    async def lease(self) -> AsyncIterator[Lease]:
+    def lease(self) -> AbstractAsyncContextManager[Lease]:
         """Wait for the memory to be free, recover a commit that a dead process left, and hold the lease.
 
         A read-only memory, or one whose disk refuses that recovery, can be held too: for reading
@@ -200,15 +199,13 @@ class Memory:
             MemoryStorageError: this process or machine has run out of a resource, such as file descriptors.
         """
         state = run_state()
-        async with exclusive(
+        return exclusive(
             str(self.path),
             open_ready=partial(open_ready, self.path),
             begin_ready=partial(self._begin_ready, state),
             open_root=partial(open_root, self.path, create=True),
             begin=partial(self._begin, state),
-        ) as lease:
-            add_event(names.LEASE)
-            yield lease
+        )
 
     async def check(self) -> None:
         """Check whether blocks can work here, before it costs anything. Nothing is created.

@@ -6,7 +6,7 @@ import math
 import os
 import signal
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractContextManager
+from typing import TypeVar
 
 import attrs
 import trio
@@ -24,6 +24,7 @@ from ._pressure import MemoryPressure
 from ._sandbox import CodeNotSentError, HostTool, Outcome, not_answered
 from ._zygote import NO_SIGNAL, Child, receive
 
+T = TypeVar("T")
 MAX_TOOL_CALLS = 1000
 _SEEN = ("read", "replaced")
 MAX_FULL_FRAMES = 16  # all that a block says, together, is at most so many times what one frame may hold
@@ -91,13 +92,13 @@ class RunSlot:
     def __init__(self, running: trio.CapacityLimiter, pressure: MemoryPressure | None = None) -> None:
         self._running, self._pressure = running, pressure
         self._taken = False
-        self._descriptors: AbstractContextManager[Hold] | None = None
+        self._descriptors: Hold | None = None
 
     async def begin(self) -> Hold:
         """Wait for the slot, and for the descriptors of a child, which the block keeps until `end`."""
         await self.acquire()
         try:
-            descriptors = (await descriptor_budget().take(BLOCK, priority=True)).owned()
+            descriptors = await descriptor_budget().take(BLOCK, priority=True)
         except BaseException:
             self.release()
             raise
@@ -191,13 +192,12 @@ class BlockSession:
                 match await self._receive():
                     case _frames.Reply() as reply:
                         self.replied = True
-                        self._clock.deadline = math.inf
                         shown = _frames.bounded(reply, self._limits)
                         return Outcome(
                             locals=shown.locals,
                             error=shown.error,
                             printed=shown.printed,
-                            seen=await run_steps(_seen(shown)),
+                            seen=await self._off_the_clock(_seen(shown)),
                             scanned=shown.scanned,
                         )
                     case _frames.Call() as call:
@@ -253,10 +253,23 @@ class BlockSession:
         await self._fill(HEADER_BYTES + size)
         body = bytes(self._received[HEADER_BYTES : HEADER_BYTES + size])
         del self._received[: HEADER_BYTES + size]
-        left = self._clock.deadline - trio.current_time()
-        self._clock.deadline = math.inf  # what the host makes of it is not the block's time
+        return await self._off_the_clock(_frames.decode(body))
+
+    async def _off_the_clock(self, steps: Steps[T]) -> T:
+        """What *steps* returns: what the host makes of a frame is not the block's time.
+
+        After one step, as with most frames, nothing has waited that the clock could have stopped.
+        """
+        began = trio.current_time()
         try:
-            return await run_steps(_frames.decode(body))
+            next(steps)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        left = self._clock.deadline - began
+        self._clock.deadline = math.inf
+        try:
+            return await run_steps(steps)
         finally:
             self._clock.deadline = trio.current_time() + left
 

@@ -255,6 +255,8 @@ def folds_any(root: int, paths: Sequence[str]) -> bool:
 
     An overlay leaves out a name as it is spelled, and would show it under another. One name of each folder is tried.
     """
+    if not paths:
+        return False
     tried: dict[str, str] = {}
     for path in paths:
         folder, _, name = path.rpartition("/")

@@ -24,7 +24,7 @@ import os
 import stat
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from struct import Struct
 
 import attrs
@@ -342,18 +342,18 @@ class Indexes:
         """Wait until none is being made."""
         await self._making.wait_value(None)
 
-    @contextmanager
-    def share(self, root_fd: int, rules: AccessRules = DEFAULT_RULES) -> Iterator[SharedIndex | None]:
+    def share(self, root_fd: int, rules: AccessRules = DEFAULT_RULES) -> AbstractContextManager[SharedIndex | None]:
         """The index of what *rules* show of a memory, if there is one, with a descriptor that lasts as long as this."""
         key = _key(root_fd, rules)
         kept = self._kept.get(key)
         if kept is None or not kept.update():
             self._drop(key)
-            kept = None
-        layout = kept.layout() if kept is not None and kept.file >= 0 else None
-        if kept is None or layout is None:
-            yield None
-            return
+            return nullcontext()
+        layout = kept.layout() if kept.file >= 0 else None
+        return nullcontext() if layout is None else self._opened(key, kept, layout)
+
+    @contextmanager
+    def _opened(self, key: Key, kept: _CachedIndex, layout: dict[str, object]) -> Iterator[SharedIndex | None]:
         self._kept.move_to_end(key)
         kept.used = trio.current_time()
         try:

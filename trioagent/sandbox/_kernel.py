@@ -142,17 +142,13 @@ class KernelTier:
             return await self._execute(code, root_fd, root_fd, hide=(), host_tools=host_tools, rules=rules)
         hidden = await self._hidden.find(root_fd, rules)
         must_grant = hidden is None and await self._can_grant(root_fd, rules)
-        copy = hidden is None and not must_grant
-        async with self._mixed_ownership.lower(root_fd, rules, copy=copy) as lower_fd:
-            outcome = await self._execute(
-                *(code, root_fd, lower_fd),
-                hide=hidden or (),
-                must_grant=must_grant and lower_fd == root_fd,
-                host_tools=host_tools,
-                rules=rules,
-            )
-            if lower_fd == root_fd:
-                self.indexes.learn(root_fd, outcome.scanned, rules)
+        run = partial(self._execute, code, root_fd, hide=hidden or (), host_tools=host_tools, rules=rules)
+        if (hidden is None and not must_grant) or await self._mixed_ownership.needs_copy(root_fd):
+            async with self._mixed_ownership.copied(root_fd, rules) as lower_fd:
+                outcome = await run(lower_fd, must_grant=False)
+        else:
+            outcome = await run(root_fd, must_grant=must_grant)
+            self.indexes.learn(root_fd, outcome.scanned, rules)
         if any(f"[Errno {number}]" in outcome.error for number in (errno.EACCES, errno.EPERM, errno.EOVERFLOW)):
             self._mixed_ownership.forget(root_fd)
         return outcome
@@ -195,7 +191,7 @@ class KernelTier:
         """Whether a view of this memory cannot be an overlay: none can be mounted, or it would show what is hidden."""
         if self.tier != "kernel" or root_fd is None:
             return False
-        return place_of(root_fd) in self._not_mounted or folds_any(root_fd, hide)
+        return (bool(self._not_mounted) and place_of(root_fd) in self._not_mounted) or folds_any(root_fd, hide)
 
     async def _run(self, run: _Run, *, full: bool) -> Outcome:
         async def once() -> Outcome:
@@ -264,6 +260,8 @@ class KernelTier:
                 return outcome
             try:
                 changes = await self._changes(child.upper, run.root_fd, run.rules, layered)
+                if not changes:
+                    return outcome
                 self._hidden.hold(run.root_fd, itertools.chain(changes.writes, changes.deletes))
                 return attrs.evolve(outcome, changes=changes)
             except MemoryRejectedError as error:

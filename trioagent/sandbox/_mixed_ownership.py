@@ -48,27 +48,29 @@ class MixedOwnership:
         """A block met a permission error: notes of others may have come in since the memory was scanned."""
         self._known.pop(_key(root), None)
 
-    @asynccontextmanager
-    async def lower(self, root: int, rules: AccessRules = DEFAULT_RULES, *, copy: bool = False) -> AsyncIterator[int]:
-        """The folder to lay the view over: *root* itself, or a copy that lasts as long as this.
+    async def needs_copy(self, root: int) -> bool:
+        """Must a block's view of this memory be laid over a copy?
 
-        Args:
-            rules: what a copy holds.
-            copy: make one, whoever owns the notes.
+        Raises:
+            MemoryPathError, MemoryStorageError: the memory cannot be looked through.
+        """
+        key = _key(root)
+        need = self._known.get(key)
+        if need is None:
+            need = self._known[key] = await _in_thread(root, self._look, root)
+            if len(self._known) > _REMEMBERED:
+                self._known.popitem(last=False)
+        return need is _Need.COPY
+
+    @asynccontextmanager
+    async def copied(self, root: int, rules: AccessRules = DEFAULT_RULES) -> AsyncIterator[int]:
+        """A copy of what *rules* show, to lay the view over; it lasts as long as this.
 
         Raises:
             SandboxError: on leaving: somebody removed the copy meanwhile.
-            MemoryPathError: a copy is needed, and the memory is too large for one, or some notes may not be read.
+            MemoryPathError: the memory is too large to be copied, or some notes may not be read.
             MemoryStorageError: the copy cannot be made.
         """
-        key = _key(root)
-        if not copy and key not in self._known:
-            self._known[key] = await _in_thread(root, self._look, root)
-            if len(self._known) > _REMEMBERED:
-                self._known.popitem(last=False)
-        if not copy and self._known.get(key) is not _Need.COPY:
-            yield root
-            return
         scratch = Scratch(self._place or tempfile.gettempdir())
         container = view = -1
         try:
@@ -86,7 +88,7 @@ class MixedOwnership:
             os.close(scratch.folder)
 
     def needs_owner(self, root: int) -> bool:
-        """Must a block over this folder, from `lower`, run as its owner? Else whoever may read the notes will do."""
+        """Must a block over this folder, or copy, run as its owner? Else whoever may read the notes will do."""
         return not self._only_reading or self._known.get(_key(root)) is not _Need.NOTHING
 
     def _look(self, root: int) -> _Need:

@@ -303,7 +303,7 @@ async def _commit(
         )
     except MemoryRejectedError as refusal:
         return _refused(result, refusal)
-    return attrs.evolve(result, saved=saved)
+    return result if saved == result.saved else attrs.evolve(result, saved=saved)
 
 
 def _refused(result: BlockResult, refusal: MemoryRejectedError) -> BlockResult:

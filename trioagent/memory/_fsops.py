@@ -175,11 +175,16 @@ def read(name: str, dir_fd: int, limit: int = MAX_READ) -> bytes | None:
     if fd is None:
         return None
     try:
-        with open(fd, "rb", closefd=False) as file:
-            data = file.read(limit + 1) if os.fstat(fd).st_size <= limit else None
-        if data is None or len(data) > limit:
-            raise OSError(errno.EFBIG, f"{name!r} has more than {limit:,} bytes")
-        return data
+        size = os.fstat(fd).st_size
+        if size <= limit:
+            data = os.read(fd, size + 1)
+            if len(data) == size:  # one byte more was asked for: this is the end
+                return data
+            while len(data) <= limit and (more := os.read(fd, _PIECE)):  # somebody is changing it
+                data += more
+            if len(data) <= limit:
+                return data
+        raise OSError(errno.EFBIG, f"{name!r} has more than {limit:,} bytes")
     finally:
         os.close(fd)
 

@@ -430,8 +430,13 @@ def _open(name: str, flags: int, folder: int | None, path: str) -> int:
 
 def _read(name: str, folder: int | None, path: str, size: int) -> bytes:
     descriptor = _open(name, _FILE, folder, path)
-    with open(descriptor, "rb") as file:
-        return file.read(size)
+    try:
+        content = os.read(descriptor, size)
+        while len(content) < size and (more := os.read(descriptor, size - len(content))):
+            content += more
+        return content
+    finally:
+        os.close(descriptor)
 
 
 def _is_opaque(folder: int) -> bool:

@@ -34,5 +34,7 @@ def version_of_open(fd: int) -> Version:
     digest, left = blake2b(digest_size=_DIGEST_BYTES), MAX_HASHED
     while left > 0 and (data := os.read(fd, min(_PIECE, status.st_size + 1))):
         digest.update(data)
+        if len(data) == status.st_size < _PIECE:  # one byte more was asked for: this is the end
+            break
         left -= len(data)
     return digest.hexdigest()

@@ -213,8 +213,11 @@ class Memory:
         Raises:
             MemoryPathError: the folder cannot be used, or is not writable though the policy lets blocks write.
         """
+        state, path = run_state(), str(self.path)
         work = partial(check_usable, self.path, read_only=self.policy.read_only)
-        await run_inline_or_in_thread(str(self.path), work, small=lambda: True)
+        is_local = await run_inline_or_in_thread(path, work, small=lambda: True)
+        if is_local is not None:  # so that the first lease need not find that out
+            state.note_file_system(path, is_local)
 
     def _leased(self, state: RunState, root_fd: int) -> LeasedMemory:
         config = self.history

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from .._errors import MemoryPathError, MemoryStorageError
 from . import _fsops
+from ._file_system import on_network
 
 OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
 """Errors of a process or machine that is short of a resource; not the memory's fault."""
@@ -23,31 +24,39 @@ def check_memory_path(path: str | os.PathLike[str], create: bool = False, *, rea
         MemoryPathError: it is empty, a file, a symbolic link, missing (without *create*), not readable, or, unless
             *read_only*, not writable.
     """
-    fd = open_root(checked_path(path), create=create)
-    try:
-        if not read_only and not _fsops.may_change(fd):
-            raise MemoryPathError(os.fspath(path), _not_writable())
-    finally:
-        os.close(fd)
+    _check_folder(checked_path(path), create=create, read_only=read_only)
 
 
-def check_usable(path: Path, *, read_only: bool) -> None:
+def check_usable(path: Path, *, read_only: bool) -> bool | None:
     """Raise unless blocks can work on the memory at an absolute path, which need not exist; nothing is created.
 
     Args:
         read_only: they only read it.
 
+    Returns:
+        Whether it lies on a local file system; None if it does not exist.
+
     Raises:
         MemoryPathError: as `check_memory_path`; or the folder could not be created.
     """
     if os.path.lexists(path):
-        return check_memory_path(path, read_only=read_only)
+        return _check_folder(path, create=False, read_only=read_only)
     above = next(folder for folder in path.parents if os.path.lexists(folder))
     if not above.is_dir():
         raise MemoryPathError(str(path), _why(path, NotADirectoryError()))
     if not os.access(above, os.W_OK | os.X_OK, effective_ids=True):
         raise MemoryPathError(str(path), f"it cannot be made: {str(above)!r} is not writable by {_this_user()}")
     return None
+
+
+def _check_folder(path: Path, *, create: bool, read_only: bool) -> bool:
+    fd = open_root(path, create=create)
+    try:
+        if not read_only and not _fsops.may_change(fd):
+            raise MemoryPathError(str(path), _not_writable())
+        return not on_network(fd)
+    finally:
+        os.close(fd)
 
 
 def is_writable(path: Path) -> bool:

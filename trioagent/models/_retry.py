@@ -40,7 +40,7 @@ async def retrying(
         try:
             async with attempt() as parts:
                 async for part in parts:
-                    yield _with_requests(part, requests)
+                    yield part if requests == 1 else _with_requests(part, requests)
             return
         except ModelError as error:
             failures.append(error)
@@ -58,7 +58,7 @@ async def retrying(
 
 
 def _with_requests(part: AnswerPart, requests: int) -> AnswerPart:
-    if requests == 1 or not isinstance(part, AnswerEnd):
+    if not isinstance(part, AnswerEnd):
         return part
     return AnswerEnd(attrs.evolve(part.usage, requests=requests), part.finish_reason)
 

@@ -1,8 +1,8 @@
-"""How costs grow: ``python -m benchmarks growth [notes] [history] [agents] [jobs] [--most N]``.
+"""How costs grow: ``python -m benchmarks growth [notes] [history] [agents] [jobs] [changes] [--most N]``.
 
 Notes in a memory (10 to 10,000), turns of a conversation (1 to 200), agents at once (1 to 5000), jobs of a batch (10 to
-100,000). Each figure is printed with its exponent over the number: 0 is flat, 1 linear. A fixed cost hides growth at
-small numbers, so the exponent between the last two is there too.
+100,000), and of one whose jobs change a note (10 to 1000). Each figure is printed with its exponent over the number: 0
+is flat, 1 linear. A fixed cost hides growth at small numbers, so the exponent between the last two is there too.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import random
 import statistics
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from rich.table import Table
 
 from trioagent import Agent, BatchConfig, ChatMessage, Job, ModelConfig, open_runtime, open_sandbox, run_batch
 from trioagent.sandbox._indexes import WORTH
+from trioagent.testing import ScriptedModel
 
 from ..many_agents import _Instant as Instant
 from ..one_agent import KINDS, make_memory
@@ -41,6 +43,12 @@ from .systems import by_name
 Series = dict[str, list[tuple[float, float]]]
 """Points by figure, whose name has its unit."""
 
+_ADDS = """<think>x</think>
+<python>
+acme = read_file("acme.md")
+with open("acme.md", "w") as file:
+    file.write(acme[:2000] + f"- asked {len(acme)}\\n")
+</python>"""
 _BLOCKS = 100
 _CHATS = 30
 _MIB = 2**20
@@ -145,24 +153,50 @@ def agents(sizes: Sequence[int]) -> Series:
 
 def jobs(sizes: Sequence[int]) -> Series:
     """A batch's cost over its jobs, each one chat without code with a model that takes no time, journaled."""
+    return _batches(sizes, "--one-batch")
+
+
+def changes(sizes: Sequence[int]) -> Series:
+    """The same of jobs with a block that adds a line to a note of some 2 kB."""
+    return _batches(sizes, "--one-changing-batch")
+
+
+def _batches(sizes: Sequence[int], option: str) -> Series:
     series: Series = {}
     for size in sizes:
         # A process each, since the most memory that a process ever had cannot be undone by a smaller run after it.
-        command = [sys.executable, "-m", "benchmarks.suite.growth", "jobs", "--one-batch", str(size)]
+        command = [sys.executable, "-m", "benchmarks.suite.growth", "jobs", option, str(size)]
         ended = subprocess.run(command, stdout=subprocess.PIPE, env=environment(), cwd=ROOT, check=True)
         for name, value in json.loads(ended.stdout).items():
             series.setdefault(name, []).append((size, value))
     return series
 
 
-async def _batch(count: int) -> dict[str, float]:
+def _noting(messages: Sequence[ChatMessage]) -> str:
+    """An answer that adds a line to a note, and then a reply."""
+    return _ADDS if messages[-1].role == "user" else answers("reply")[0]["content"]
+
+
+def _prose(seed: int) -> str:
+    """A note of 2 kB that can be compressed about as well as what people write: to half."""
+    chance = random.Random(seed)
+    words = ["".join(chance.choices("aaeeeiionnnrrsstttlldcmup", k=chance.randint(2, 9))) for _ in range(200)]
+    lines = "\n".join("- " + " ".join(chance.choices(words, k=10)) for _ in range(40))
+    return f"# Acme\n{lines[:1990]}\n"
+
+
+async def _batch(count: int, model: ScriptedModel) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
+        for number in range(100):
+            memory = Path(folder) / f"m{number}"
+            memory.mkdir()
+            (memory / "acme.md").write_text(_prose(number))
 
         def lazily() -> Iterator[Job]:
             for number in range(count):
                 yield Job(id=f"job-{number}", memory=f"{folder}/m{number % 100}", messages=("I work at Acme.",))
 
-        async with open_runtime(model=Instant()) as runtime:
+        async with open_runtime(model=model) as runtime:
             gc.collect()
             cpu, began = own_cpu(), time.perf_counter()
             run_dir = Path(folder) / "run"
@@ -180,7 +214,7 @@ async def _batch(count: int) -> dict[str, float]:
 
 @attrs.frozen
 class Part:
-    """One of the four, and its numbers."""
+    """One of them, and its numbers."""
 
     measure: Callable[[Sequence[int]], Series]
     sizes: Sequence[int]
@@ -191,6 +225,7 @@ PARTS = {
     "history": Part(history, [1, 2, 5, 10, 20, 50, 100, 200]),
     "agents": Part(agents, [1, 10, 100, 1000, 5000]),
     "jobs": Part(jobs, [10, 100, 1000, 10_000, 100_000]),
+    "changes": Part(changes, [10, 100, 1000]),
 }
 
 
@@ -223,9 +258,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--most", type=int, default=100_000, help="leave larger numbers out")
     parser.add_argument("--out", type=Path, help="folder for growth.json")
     parser.add_argument("--one-batch", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--one-changing-batch", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.one_batch:
-        print(json.dumps(trio.run(_batch, options.one_batch)))
+        print(json.dumps(trio.run(_batch, options.one_batch, Instant())))
+        return
+    if options.one_changing_batch:
+        print(json.dumps(trio.run(_batch, options.one_changing_batch, ScriptedModel(_noting, chunk=1000))))
         return
     if unknown := set(options.parts) - set(PARTS):
         parser.error(f"there is no part {', '.join(sorted(unknown))}")

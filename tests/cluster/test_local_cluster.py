@@ -16,6 +16,7 @@ import trio.lowlevel
 from tests.memory.support import run_with_tmpfs
 from trioagent import ChatMessage, InvalidInputError, ModelConfig, SandboxUnavailableError
 from trioagent._config import BatchConfig
+from trioagent._runs import RunBrowser
 from trioagent.batch import Job, Progress, read_run_status, run_batch
 from trioagent.cluster import ClusterError, LocalCluster, RayCluster, idempotent
 from trioagent.cluster._errors import WorkerLostError, WorkerRefusedError
@@ -110,6 +111,17 @@ changed = update_file("user.md", "ada", "new")""",
     assert (memory / "entities" / "new.md").read_text() == "old\n"
     assert not (memory / "entities" / "deep" / "old.md").exists()
     assert (memory / ".hidden" / "secret.md").read_text() == "secret"
+    with RunBrowser(tmp_path / "run") as browser:
+        (kept,) = browser.job("one").kept
+    changed = {
+        note.path: (note.before and kept.contents[note.before], note.after and kept.contents[note.after])
+        for note in kept.blocks[0].notes
+    }
+    assert changed == {
+        "entities/deep/old.md": (b"old\n", None),
+        "entities/new.md": (None, b"old\n"),
+        "user.md": (b"[[entities/ada]]\n", b"[[entities/new]]\n"),
+    }
 
 
 async def test_a_copy_follows_whatever_happens_to_the_notes_between_two_blocks(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from trioagent._runs._journal import FILE_NAME, open_journal
 from trioagent._runs._kept import (
     MOST_ATTEMPTS,
     MOST_BYTES,
+    MOST_NAMES,
     MOST_NOTES,
     UNKNOWN,
     ChangedNote,
@@ -159,6 +160,15 @@ def test_ten_thousand_notes_are_counted() -> None:
     log.add(1, result({"a.md": (None, b"two")}), {"a.md": b"two"})
     assert [(len(block.notes), block.left_out) for block in log.blocks] == [(MOST_NOTES, 10_000 - MOST_NOTES), (0, 1)]
     assert log.contents == {ONE: b"one"}
+
+
+def test_long_paths_are_named_up_to_a_bound() -> None:
+    long = {f"{number}/{'x' * 4000}.md": (None, b"one") for number in range(MOST_NOTES)}
+    log = ChangeLog()
+    log.add(0, result(long))
+    (block,) = log.blocks
+    assert len(block.notes) == MOST_NAMES // 4006
+    assert len(block.notes) + block.left_out == MOST_NOTES
 
 
 # --- in the journal

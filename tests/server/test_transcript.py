@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -65,7 +66,7 @@ def view(run_dir: Path, job: str = "a") -> JobView:
         return job_view(browser.job(job))
 
 
-def of_blocks(*blocks: dict[str, tuple[bytes | None, bytes | None]]) -> ChangeLog:
+def of_blocks(*blocks: Mapping[str, tuple[bytes | None, bytes | None]]) -> ChangeLog:
     log = ChangeLog()
     for number, block in enumerate(blocks):
         log.add(number, result(block), {path: after for path, (_, after) in block.items() if after is not None})
@@ -183,7 +184,19 @@ def test_comparisons_together_cost_no_more_than_they_may() -> None:
     (hunk,) = diff_notes(old, new, work)
     assert [sign for sign, _ in hunk.lines] == ["-"] * 8 + ["+"] * 8
     assert diff_notes(old, old, work) == []
-    assert work.left == 36
+    assert work.pairs == 36
+
+
+@pytest.mark.real
+async def test_a_large_content_that_many_notes_have_is_not_shown_for_each(tmp_path: Path) -> None:
+    large = b"x" * 200_000
+    many = {f"{number}.md": (None, large) for number in range(MOST_NOTES)}
+    async with open_journal(tmp_path) as journal:
+        await journal.begin("a", "digest")
+        await journal.finish("a", "done", DONE, changes=of_blocks(many))
+    (block,) = (entry for entry in view(tmp_path).entries if isinstance(entry, Said) and entry.role == "tool")
+    assert len(block.changes) == MOST_NOTES
+    assert sum(change.hunks is not None for change in block.changes) == 20
 
 
 def test_a_diff_shows_what_changed_with_some_lines_around_it() -> None:

@@ -32,6 +32,8 @@ MOST_BYTES = 256 * 1024
 """Of the contents of one attempt, and as many characters of what was said in it; before they are compressed."""
 MOST_NOTES = 500
 """That one attempt changed and that are named, those that it changed twice counted twice; the others are counted."""
+MOST_NAMES = 64 * 1024
+"""Characters of their paths."""
 MOST_ATTEMPTS = 10
 """Of one job, the latest."""
 UNKNOWN = ""
@@ -130,7 +132,7 @@ class ChangeLog:
         self.contents: dict[str, bytes] = {}
         self.unread: dict[str, str] = {}
         self._seen: dict[str, Version | None] = {}  # of notes that earlier blocks read or wrote, where that matters
-        self._bytes, self._notes = most_bytes, MOST_NOTES
+        self._bytes, self._notes, self._names = most_bytes, MOST_NOTES, MOST_NAMES
 
     def __bool__(self) -> bool:
         return bool(self.blocks)
@@ -138,7 +140,7 @@ class ChangeLog:
     def clear(self) -> None:
         """Forget all of it, for another conversation."""
         self.blocks, self.contents, self.unread, self._seen = [], {}, {}, {}
-        self._bytes, self._notes = self._most_bytes, MOST_NOTES
+        self._bytes, self._notes, self._names = self._most_bytes, MOST_NOTES, MOST_NAMES
 
     def add(self, answer: int, event: ResultEvent, written: Mapping[str, bytes] | None = None) -> None:
         """A block has ended.
@@ -152,11 +154,15 @@ class ChangeLog:
         after, notes, left_out = event.written or {}, list[ChangedNote](), 0
         for number, (path, before) in enumerate(found := list(self._before(event).items())):
             if len(notes) >= self._notes:
-                left_out = len(found) - number
+                left_out += len(found) - number
                 break
             now = after.get(path, UNKNOWN)
             if (before == now and now != UNKNOWN) or not is_shown(path, self.rules):
                 continue
+            if len(path) > self._names:
+                left_out += 1
+                continue
+            self._names -= len(path)
             notes.append(ChangedNote(path, before, now))
             image = (event.images or {}).get(path)
             if image is not None and image.data is not None and before is not None:

@@ -13,7 +13,8 @@ MOST_LINES = 3_000
 """Of one side that are compared; finding what two texts have in common takes time in proportion to their product."""
 MOST_BYTES = 256 * 1024
 _CONTEXT = 3
-_MOST_WORK = 10_000_000  # pairs of lines: some seconds of a thread, where hardly any line is alike
+_MOST_PAIRS = 10_000_000  # of lines: some seconds of a thread, where hardly any line is alike
+_MOST_TOGETHER = 4 * 1024 * 1024  # bytes: many notes may have the same large content
 
 
 @attrs.frozen
@@ -32,15 +33,29 @@ class DiffHunk:
 
 @attrs.define
 class DiffWork:
-    """What the comparisons of one answer may cost together, in pairs of lines."""
+    """What the comparisons of one answer may cost together.
 
-    left: int = _MOST_WORK
+    Attributes:
+        pairs: of lines that may yet be compared.
+        room: bytes of contents that may yet be shown.
+    """
 
-    def take(self, pairs: int) -> bool:
-        """Whether there is so much left; then it is taken."""
-        if pairs > self.left:
+    pairs: int = _MOST_PAIRS
+    room: int = _MOST_TOGETHER
+
+    def may_show(self, *contents: bytes | None) -> bool:
+        """Whether there is room for these; then it is taken."""
+        size = sum(min(len(content), MOST_BYTES) for content in contents if content is not None)
+        if size > self.room:
             return False
-        self.left -= pairs
+        self.room -= size
+        return True
+
+    def may_compare(self, pairs: int) -> bool:
+        """Whether so many are left; then they are taken."""
+        if pairs > self.pairs:
+            return False
+        self.pairs -= pairs
         return True
 
 
@@ -53,7 +68,7 @@ def diff_notes(before: bytes | None, after: bytes | None, work: DiffWork | None 
     old, new = _lines(before), _lines(after)
     if old == new:
         return []
-    if max(len(old), len(new)) > MOST_LINES or not (work is None or work.take(len(old) * len(new))):
+    if max(len(old), len(new)) > MOST_LINES or not (work is None or work.may_compare(len(old) * len(new))):
         removed = [("-", line) for line in old[:MOST_LINES]]
         return [DiffHunk(1, 1, [*removed, *(("+", line) for line in new[:MOST_LINES])])]
     hunks = []

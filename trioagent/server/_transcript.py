@@ -64,7 +64,7 @@ class ChangeEntry:
 
     Attributes:
         action: "made", "changed" or "deleted".
-        hunks: null where the journal does not hold both contents.
+        hunks: null where the journal does not hold both contents, or too much would be shown.
     """
 
     path: str
@@ -347,7 +347,8 @@ def _of_block(block: ChangingBlock, contents: Mapping[str, bytes], work: DiffWor
             action = "made" if note.before is None else "deleted"
         old, new = (None if version is None else contents.get(version) for version in (note.before, note.after))
         known = (old is not None or note.before is None) and (new is not None or note.after is None)
-        yield ChangeEntry(path=note.path, action=action, hunks=diff_notes(old, new, work) if known else None)
+        shown = known and work.may_show(old, new)
+        yield ChangeEntry(path=note.path, action=action, hunks=diff_notes(old, new, work) if shown else None)
 
 
 def _said(messages: Sequence[Any], attempt: int, changes: _Changes) -> Iterator[_Numbered]:

@@ -152,11 +152,12 @@ class ChangeLog:
         if written is not None and not event.images:
             return  # whatever it wrote was there already
         after, notes, left_out = event.written or {}, list[ChangedNote](), 0
-        for number, (path, before) in enumerate(found := list(self._before(event).items())):
+        paths = [path for path in (after if event.images is None else event.images) if not path.endswith("/")]
+        for number, path in enumerate(paths):
             if len(notes) >= self._notes:
-                left_out += len(found) - number
+                left_out += len(paths) - number
                 break
-            now = after.get(path, UNKNOWN)
+            before, now = self._before(path, event), after.get(path, UNKNOWN)
             if (before == now and now != UNKNOWN) or not is_shown(path, self.rules):
                 continue
             if len(path) > self._names:
@@ -184,16 +185,13 @@ class ChangeLog:
         if self.unread:
             await trio.to_thread.run_sync(self._read_rest, memory)
 
-    def _before(self, event: ResultEvent) -> dict[str, Version | None]:
-        """By path, what the notes were that a block changed."""
+    def _before(self, path: str, event: ResultEvent) -> Version | None:
+        """What a note was that a block changed."""
         if event.images is None:  # it had committed, and the process died before it was journaled: what it read tells
-            known = {**self._seen, **(event.read or {})}
-            return {path: known.get(path, UNKNOWN) for path in event.written or {}}
-        return {
-            path: UNKNOWN if image.lost else None if image.data is None else version_of(image.data)
-            for path, image in event.images.items()
-            if not path.endswith("/")
-        }
+            read = event.read or {}
+            return read[path] if path in read else self._seen.get(path, UNKNOWN)
+        image = event.images[path]
+        return UNKNOWN if image.lost else None if image.data is None else version_of(image.data)
 
     def _keep(self, version: str, data: bytes) -> None:
         if version not in self.contents and len(data) <= self._bytes:

@@ -531,7 +531,7 @@ function entryView(entry) {
 }
 
 function changeViews(entry) {
-  const more = entry.more_changes > 0 && el("p.quiet", {}, `It changed ${plural(entry.more_changes, "more note")}, which ${entry.more_changes === 1 ? "is" : "are"} not named.`);
+  const more = entry.more_changes > 0 && el("p.quiet", {}, `${plural(entry.more_changes, "changed note")} ${entry.more_changes === 1 ? "is" : "are"} not named.`);
   return [entry.changes.map((change) => changeView(null, change)), more];
 }
 

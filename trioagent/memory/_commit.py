@@ -302,7 +302,7 @@ def _save(
             if journal is not None and row is not None:
                 journal.append(row, sync=leased.sync)
             if with_record:
-                _fsops.rename(UNFINISHED, fd, REDO, fd)
+                _fsops.rename(UNFINISHED, fd, REDO, fd)  # the commit: whoever dies after this has committed
         except (OSError, MemoryLimitError, MemoryHistoryError):
             with contextlib.suppress(OSError):  # else the next lease finds the row, and the files that disprove it
                 if journal is not None:

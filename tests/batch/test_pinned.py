@@ -173,7 +173,7 @@ async def test_a_folder_that_is_gone_is_asked_about(tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path)
     shutil.move(one, two)
     monkeypatch.chdir(two)
-    gone = pytest.raises(RunChangedError, match="the folder of relative memories was .*which is not there any more")
+    gone = pytest.raises(RunChangedError, match="the folder of relative memories was .*which no longer exists")
     with gone:
         await run(tmp_path, REPLY, memory="memory")
     with gone, JournalReader(tmp_path / "run") as journal:  # what a dry run asks

@@ -325,8 +325,8 @@ async def test_only_merged_shards_are_replaced(tmp_path: Path) -> None:
     for out, words in [
         ("file", "is not a folder"),
         ("link", "is not a folder"),
-        ("mine", "holds something else than merged shards"),
-        ("whole", "holds something else than merged shards"),
+        ("mine", "contains something other than merged shards"),
+        ("whole", "contains something other than merged shards"),
         ("s1", "must not lie in each other"),
         ("s1/out", "must not lie in each other"),
         (".", "must not lie in each other"),

@@ -274,7 +274,7 @@ async def make_evaluation(run_dir: Path, baseline: str, easy: float) -> None:
 
 
 async def _make_run(run_dir: Path) -> None:
-    """A journal and what a run writes beside it: four fifths done, some failed, the rest to go on with."""
+    """A journal and what a run writes beside it: four fifths done, some failed, the rest to resume."""
     errors = [
         ("ModelStatusError", "the server answered 429: rate limit reached for this key", {"status": 429}),
         ("DeadlineExceededError", "the job used up its 120 s of working time", {"seconds": 120.0}),

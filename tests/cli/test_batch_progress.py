@@ -202,7 +202,7 @@ async def test_ctrl_c_on_a_terminal(home: Path, nursery: trio.Nursery) -> None:
         await model.wait_asked(5)
         await screen.type("\x03")
         await screen.expect("SIGINT: no new job starts")
-        await screen.expect("interrupted; to go on: trioagent batch jobs.jsonl --run-dir run")
+        await screen.expect("interrupted; to resume: trioagent batch jobs.jsonl --run-dir run")
         assert await screen.end() == 130
     assert (await batch(home, server)).code == 0
     assert set(outcome(home)[1].values()) == {"turn 0\nturn 2\n"}
@@ -233,14 +233,14 @@ async def test_status_of_a_running_a_killed_and_an_ended_run(home: Path, nursery
     assert (killed.code, killed.err) == (0, "")
     assert killed.out.startswith("run: not running; it was killed, ")
     assert "spent by all runs: 90 tokens, cost 0" in killed.out
-    assert killed.out.endswith("the same command as before goes on where it was\n")
+    assert killed.out.endswith("the same command as before resumes it\n")
     assert not is_running(home / "run")
 
     model.hang_after = float("inf")
     assert (await batch(home, server)).code == 0
     before = sorted(home.rglob("*"))
     ended = await trioagent(*look, home=home)
-    assert ended.out.splitlines()[0].endswith(" ago: it got through all jobs")
-    assert ended.out.splitlines()[1] == "jobs begun so far: 4 done, 0 failed, 0 to go on with"
+    assert ended.out.splitlines()[0].endswith(" ago: it finished all jobs")
+    assert ended.out.splitlines()[1] == "jobs begun so far: 4 done, 0 failed, 0 to resume"
     assert len(ended.out.splitlines()) == 3
     assert sorted(home.rglob("*")) == before

@@ -72,7 +72,7 @@ async def test_failed_jobs_and_trying_them_again(home: Path, nursery: trio.Nurse
     write_jobs(home, 4, metadata={"keep": True})
     done = await batch(home, server)
     assert done.code == 1
-    assert "failed: 2; see run/failures.jsonl; to try them again: trioagent batch jobs.jsonl " in done.err
+    assert "failed: 2; see run/failures.jsonl; to retry them: trioagent batch jobs.jsonl " in done.err
     assert done.err.splitlines()[-1].endswith(" --retry-failed")
     failed = failures(home)
     assert failed["job-1"]["error"] == {
@@ -114,7 +114,7 @@ async def test_limit(home: Path, nursery: trio.Nursery) -> None:
     for ended in (2, 4):
         done = await batch(home, server, "--limit", "2")
         assert done.code == 0
-        assert "stopped at --limit 2; to go on: trioagent batch jobs.jsonl " in done.err
+        assert "stopped at --limit 2; to resume: trioagent batch jobs.jsonl " in done.err
         assert len(conversations(home)) == ended
         assert report(home)["stopped"] == "limit"
     last = await batch(home, server, "--limit", "2")
@@ -129,7 +129,7 @@ async def test_a_budget_counts_all_runs(home: Path, nursery: trio.Nursery) -> No
     write_jobs(home, 6)
     done = await batch(home, server, "--max-tokens-total", "1000", "--max-concurrent", "3")
     assert done.code == 3
-    assert "stopped: the budget of 1000 tokens is used up; to go on, give a larger --max-tokens-total: " in done.err
+    assert "stopped: the budget of 1000 tokens is used up; to resume, give a larger --max-tokens-total: " in done.err
     first = report(home)
     assert first["stopped"] == "budget"
     assert 0 < first["tokens_total"] <= 1000
@@ -245,7 +245,7 @@ async def test_few_file_descriptors(home: Path, nursery: trio.Nursery) -> None:
         )
     said = done.stderr.decode()
     assert done.returncode == 0, said
-    assert said.startswith("note: 53 jobs at once and not 120, since this process may open only 256 files")
+    assert said.startswith("note: 53 jobs at once instead of 120, since this process may open only 256 files")
     assert len(conversations(home)) == 120
     assert report(home)["seconds_by_state"].get("retrying", 0) == 0
 
@@ -272,8 +272,8 @@ async def test_dry_run(home: Path, nursery: trio.Nursery) -> None:
     dry = await batch(home, server, "--dry-run")
     assert (dry.code, dry.err) == (0, "")
     lines = dry.out.splitlines()
-    assert lines[0] == "jobs.jsonl: 3 jobs, every row is good"
-    assert lines[1] == "would run: 3 (new: 3, to go on with: 0); ended before: 0 done, 0 failed"
+    assert lines[0] == "jobs.jsonl: 3 jobs, every row is valid"
+    assert lines[1] == "would run: 3 (new: 3, to resume: 0); ended before: 0 done, 0 failed"
     assert lines[2] == f"model: any at {server.base_url}"
     assert lines[3].startswith("tokens: at least ")
     assert sorted(home.rglob("*")) == before
@@ -286,7 +286,7 @@ async def test_dry_run(home: Path, nursery: trio.Nursery) -> None:
     assert "model was 'any' and is 'offline-rules'" in dry.err
     accepted = ("--model", "offline-rules", "--accept-changes")
     dry = await trioagent("batch", "jobs.jsonl", "--run-dir", "run", "--dry-run", *accepted, home=home)
-    assert "would run: 2 (new: 2, to go on with: 0); ended before: 1 done, 0 failed" in dry.out
+    assert "would run: 2 (new: 2, to resume: 0); ended before: 1 done, 0 failed" in dry.out
     assert "model: offline-rules" in dry.out
     assert sorted(home.rglob("*")) == after
     assert model.total == REQUESTS
@@ -304,10 +304,10 @@ async def test_dry_run_counts_what_is_tried_again(home: Path, nursery: trio.Nurs
     assert (await batch(home, server, "--limit", "2", "--max-tool-turns", "0")).code == 1
     dry = await batch(home, server, "--dry-run", "--max-tool-turns", "0")
     line = dry.out.splitlines()[1]
-    assert line == "would run: 1 (new: 1, to go on with: 0); ended before: 1 done, 1 failed, 1 without a reply"
+    assert line == "would run: 1 (new: 1, to resume: 0); ended before: 1 done, 1 failed, 1 without a reply"
     dry = await batch(home, server, "--dry-run", "--max-tool-turns", "0", "--retry-failed")
     line = dry.out.splitlines()[1]
-    assert line.startswith("would run: 3 (new: 1, to go on with: 0, to try again: 2); ended before: ")
+    assert line.startswith("would run: 3 (new: 1, to resume: 0, to retry: 2); ended before: ")
 
 
 async def test_jobs_from_stdin(home: Path, nursery: trio.Nursery) -> None:
@@ -325,7 +325,7 @@ async def test_jobs_from_stdin(home: Path, nursery: trio.Nursery) -> None:
     done = await trioagent(*given, "--limit", "1", home=home, stdin=rows)
     assert (done.code, len(conversations(home))) == (0, 1)
     done = await trioagent(*given, "--dry-run", home=home, stdin=rows)
-    assert done.out.startswith("stdin: 3 jobs, every row is good\nwould run: 2 ")
+    assert done.out.startswith("stdin: 3 jobs, every row is valid\nwould run: 2 ")
     assert (await trioagent(*given, home=home, stdin=rows)).code == 0
     assert (len(conversations(home)), model.total) == (3, 3 * REQUESTS)
 
@@ -370,7 +370,7 @@ async def test_shards_run_apart_and_are_merged(home: Path, nursery: trio.Nursery
     assert sorted(conversations(home)) == [f"job-{number}" for number in range(6)]
     assert report(home)["complete"]
     looked_at = await trioagent("batch", "status", "run", home=home)
-    assert looked_at.out.startswith("run: merged shards\njobs begun so far: 6 done, 0 failed, 0 to go on with\n")
+    assert looked_at.out.startswith("run: merged shards\njobs begun so far: 6 done, 0 failed, 0 to resume\n")
     assert "the same command" not in looked_at.out
     part = await trioagent("batch", "merge", "run", "part-1", home=home)
     assert part.code == 3

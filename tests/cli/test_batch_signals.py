@@ -52,7 +52,7 @@ async def test_interrupted_and_gone_on_with(number: signal.Signals, home: Path, 
     assert (code, out) == (130, "")
     lines = err.splitlines()
     assert lines[0].startswith(f"{number.name}: no new job starts; running ones have 10 s")
-    assert lines[-1].startswith("interrupted; to go on: trioagent batch jobs.jsonl --run-dir run ")
+    assert lines[-1].startswith("interrupted; to resume: trioagent batch jobs.jsonl --run-dir run ")
     assert report(home)["stopped"] == "asked"
     assert below
     await wait_gone(below)
@@ -89,7 +89,7 @@ async def test_the_second_signal_stops_at_once(home: Path, nursery: trio.Nursery
         process.send_signal(signal.SIGTERM)
         code, out, err = await rest(process)
     assert code == 130
-    assert err.startswith("SIGTERM: stopping at once\ninterrupted; what was finished is kept; to go on: ")
+    assert err.startswith("SIGTERM: stopping at once\ninterrupted; what was finished is kept; to resume: ")
     assert out.splitlines()[-1] == '{"event": "end", "exit_code": 130, "report": null, "errors": []}'
     assert report(home)["stopped"] == "asked"
     await server.wait_connections(0)

@@ -134,7 +134,7 @@ async def test_a_key_by_the_name_of_its_variable(home: Path, serve: Serve) -> No
     assert (done.code, done.err) == (0, "")
     assert server.requests[0].headers["authorization"] == "Bearer sk-of-mine"
     done = await trioagent(*RUN, *at(server), "--api-key-env", "MY_KEY", home=home)
-    assert done.code == 2 and "MY_KEY: this environment variable is to hold a key" in done.err
+    assert done.code == 2 and "MY_KEY: this environment variable should hold a key" in done.err
 
 
 async def test_a_file_in_the_current_folder_is_not_read(home: Path, serve: Serve) -> None:
@@ -171,7 +171,7 @@ def test_a_key_that_is_named_and_not_set(home: Path, run: Run) -> None:
     done = run(*RUN)
     assert (done.code, done.err) == (
         2,
-        "error: MY_KEY: this environment variable is to hold a key, and is not set\n",
+        "error: MY_KEY: this environment variable should hold a key, and is not set\n",
     )
 
 

@@ -180,7 +180,7 @@ async def test_rejected_and_tried_again(home: Path, nursery: trio.Nursery) -> No
         "did not pass   judge 4",
         "for example    persona-0: judge: Dull.",
     ]
-    assert lines[-1].startswith("to try the rejected ones again: trioagent sft generate --personas people.jsonl ")
+    assert lines[-1].startswith("to retry the rejected ones: trioagent sft generate --personas people.jsonl ")
     assert lines[-1].endswith(" --retry-rejected")
     assert server.served == 4 * 4
     good = True
@@ -226,8 +226,8 @@ async def test_interrupted_and_gone_on_with(home: Path, nursery: trio.Nursery) -
     assert lines[0] == (
         "SIGINT: no new attempt begins; those under way have 10 s to end (another one stops them at once)"
     )
-    assert "to go on with  2" in lines
-    assert lines[-1].startswith("interrupted; to go on: trioagent sft generate --personas people.jsonl ")
+    assert "to resume      2" in lines
+    assert lines[-1].startswith("interrupted; to resume: trioagent sft generate --personas people.jsonl ")
     assert [row["id"] for row in read_rows(home / "out" / "conversations.jsonl")] == ["persona-0", "persona-1"]
     assert not (home / "out" / "memories").exists()
     ended = await trioagent(*command, home=home)

@@ -121,7 +121,7 @@ async def test_it_says_where_it_stands(tmp_path: Path) -> None:
         mode = (run.run_dir / SOCKET).stat().st_mode
         assert stat.S_ISSOCK(mode) and stat.S_IMODE(mode) == 0o600
     assert not (run.run_dir / SOCKET).exists()
-    with pytest.raises(RunNotReachedError, match="no run goes on there; the command that began it goes on with it"):
+    with pytest.raises(RunNotReachedError, match="no run is active there; the command that began it goes on with it"):
         await run.do("status")
 
 
@@ -145,7 +145,7 @@ async def test_a_paused_run_stops_when_it_is_asked_to(tmp_path: Path) -> None:
         await run.do("pause")
         assert (await run.do("stop"))["progress"]["stopping"] == "asked"
     assert run.report is not None
-    assert (run.report.stopped, run.report.reason, run.model.asked) == ("asked", "asked to by trioagent ctl", ["a"])
+    assert (run.report.stopped, run.report.reason, run.model.asked) == ("asked", "requested by trioagent ctl", ["a"])
 
 
 async def test_more_jobs_at_once(tmp_path: Path) -> None:
@@ -409,7 +409,7 @@ async def test_the_command_controls_a_process(tmp_path: Path) -> None:
             await ended.wait()
             nursery.cancel_scope.cancel()
     after = await trioagent("ctl", "run", home=tmp_path)
-    assert after.code == 1 and "no run goes on there" in after.err
+    assert after.code == 1 and "no run is active there" in after.err
     assert 0 < len(conversations(tmp_path)) < 300 and model.total >= REQUESTS
 
 

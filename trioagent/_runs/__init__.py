@@ -1,6 +1,6 @@
-"""The engine of journaled runs: whatever the jobs are, one run directory, and nothing lost.
+"""The engine of journaled runs of any kind of job: one run directory, which survives any kill.
 
-Batches and training conversations stand beside each other on it, and take from it what is named here.
+Batches, training conversations and evaluations are built on it, and import from it only the names below.
 """
 
 from ._browse import Filter as Filter

@@ -1,9 +1,9 @@
-"""A budget of tokens and money: reserved before each request, settled by what the answer really used.
+"""A budget of tokens and money: reserved before each request, corrected by the answer's actual usage.
 
 No request is sent that could take the batch over its budget by what is known beforehand: the tokens of its messages,
 and as many tokens of answer as answers have had so far. An answer may turn out longer, so the budget can be overrun by
-the requests in flight, and by no more. A request that does not fit beside those in flight waits for what they really
-use; the budget is used up when a request does not fit alone. Answers that failed or were cut off are estimated.
+the requests in flight, and by no more. A request that does not fit beside those in flight waits for their actual
+usage; the budget is used up when a request does not fit alone. Usage of failed or interrupted answers is estimated.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ._outages import Outages, health_of
 from ._spending import NOTHING, Spending
 
 _FIRST_GUESS = 200  # tokens of an answer, before any is known
-_NOTHING_RESERVED = Usage()  # where there is no limit
+_NOTHING_RESERVED = Usage()  # if there is no limit
 
 
 class BudgetExhaustedError(TrioAgentError):
@@ -40,11 +40,11 @@ class BudgetExhaustedError(TrioAgentError):
 
 
 class PriceUnknownError(FatalError):
-    """A money budget was set, but neither the server nor the settings say what an answer costs."""
+    """A money budget was set, but neither the server nor the settings give the price of an answer."""
 
     def __str__(self) -> str:
         return (
-            "the model's server does not say what an answer costs, so max_cost cannot be kept; "
+            "the model's server does not report an answer's cost, so max_cost cannot be enforced; "
             "give prompt_price and completion_price (of a million tokens)"
         )
 
@@ -54,7 +54,7 @@ class Budget:
 
     Args:
         config: the limits and prices.
-        before: what earlier runs of the batch have spent; it counts.
+        before: spent by earlier starts of the batch; it counts.
     """
 
     def __init__(self, config: BatchConfig, before: Spending = NOTHING) -> None:
@@ -72,14 +72,14 @@ class Budget:
 
     @property
     def total(self) -> Spending:
-        """What this run and those before it have spent."""
+        """Spent by this start and those before it."""
         return self._before + self.spent
 
     def reserve(self, messages: Sequence[ChatMessage]) -> Usage:
-        """Set aside what the next request will probably use.
+        """Reserve the expected usage of the next request.
 
         Raises:
-            BudgetExhaustedError: that would be too much.
+            BudgetExhaustedError: it would exceed the budget.
         """
         if not self._is_limited:
             return _NOTHING_RESERVED
@@ -94,7 +94,7 @@ class Budget:
         return wanted
 
     async def reserve_in_turn(self, messages: Sequence[ChatMessage]) -> Usage:
-        """`reserve`, but wait for the requests in flight if it fits without them only."""
+        """`reserve`, but if it only fits without the requests in flight, wait for those."""
         while True:
             try:
                 return self.reserve(messages)
@@ -105,7 +105,7 @@ class Budget:
                 await self._reserved.wait_transition()
 
     def release(self, wanted: Usage) -> None:
-        """Give back what `reserve` set aside."""
+        """Release a reservation."""
         if wanted is _NOTHING_RESERVED:
             return
         reserved = self._reserved.value
@@ -115,10 +115,10 @@ class Budget:
         )
 
     def spend(self, usage: Usage) -> Spending:
-        """Count an answer; returns what it cost.
+        """Count an answer; returns its cost.
 
         Raises:
-            PriceUnknownError: a money budget is set and this answer's price cannot be known.
+            PriceUnknownError: a money budget is set and this answer's price is unknown.
         """
         if self._max_cost < math.inf and not self._priced and not usage.cost and usage.total_tokens:
             raise PriceUnknownError
@@ -128,9 +128,9 @@ class Budget:
         return spending
 
     def waste(self, messages: Sequence[ChatMessage], chars: int) -> None:
-        """Count an answer that came to nothing after *chars* of text: it failed, or was cut off by a cancellation.
+        """Count an answer that failed or was cancelled after *chars* of text.
 
-        Nobody says what it cost, so that is estimated. It is journaled with the next write (`take_waste`).
+        Its cost is not reported, so it is estimated. It is journaled with the next write (`take_waste`).
         """
         usage = Usage.estimate(messages, chars)
         spending = Spending(usage.prompt_tokens, usage.completion_tokens, self._price(usage))
@@ -138,12 +138,12 @@ class Budget:
         self._waste += spending
 
     def take_waste(self) -> Spending:
-        """What was counted by `waste` and is not journaled yet; the caller journals it."""
+        """Spending counted by `waste` that is not journaled yet; the caller journals it."""
         waste, self._waste = self._waste, NOTHING
         return waste
 
     def _price(self, usage: Usage) -> float:
-        if not self._priced:  # the server's own prices, as seen so far
+        if not self._priced:  # the prices reported by the server so far
             total = self.total
             if not total.cost:
                 return 0.0
@@ -155,7 +155,7 @@ class BudgetedModel:
     """A model of a run: every request is reserved in a `Budget` first, and waits for an unavailable server.
 
     Args:
-        outages: what is waited for; nothing, if it is not given.
+        outages: waits for outages; None for no waiting.
     """
 
     def __init__(self, model: Model, budget: Budget, outages: Outages | None = None) -> None:
@@ -180,7 +180,7 @@ class BudgetedModel:
             raise
 
     async def _parts(self, messages: Sequence[ChatMessage]) -> AsyncGenerator[AnswerPart, None]:
-        """The parts of an answer, asked for again each time when its server was unavailable and has come back."""
+        """The parts of an answer, requested again each time its server was unavailable and has recovered."""
         holds = 0
         async with AsyncExitStack() as turn:
             while True:
@@ -201,7 +201,7 @@ class BudgetedModel:
                     failure = error
                     self._outages.note(error)
                 holds += 1
-                await turn.aclose()  # outside the handler, so that a cancelled wait does not drag the old error along
+                await turn.aclose()  # outside the handler, so that the old error is not kept as context
                 await turn.enter_async_context(self._outages.turn(failure, self.health))
                 yield Retrying(failure, 0.0, holds)
 
@@ -209,7 +209,7 @@ class BudgetedModel:
 class _CountedParts(AsyncIterator[AnswerPart]):
     """The parts of an answer; text of attempts that failed is counted as waste.
 
-    Whoever leaves the answer in good order, at its end or before, counts the last attempt.
+    Leaving the answer without an error, at its end or before, leaves it to the caller to count the last attempt.
     """
 
     def __init__(self, parts: AsyncIterator[AnswerPart], waste: Callable[[int], None]) -> None:
@@ -225,7 +225,7 @@ class _CountedParts(AsyncIterator[AnswerPart]):
         return part
 
     def record(self) -> None:
-        """What came so far came to nothing. An attempt without any text cost nothing that could be known."""
+        """Count the text so far as waste. An attempt without any text has no known cost."""
         chars, self._chars = self._chars, 0
         if chars:
             self._waste(chars)

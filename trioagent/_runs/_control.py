@@ -1,8 +1,8 @@
-"""Controlling a run from outside while it goes on, over a Unix socket in its run directory.
+"""Controlling a running run from outside, over a Unix socket in its run directory.
 
-One request, one answer, each a line of JSON: ``{"do": "pause"}`` is answered ``{"ok": true, ...}``, or by
-``{"error": "..."}``. Only the user who runs it, and root, may connect. The socket is there while the run is; where the
-file system has no sockets, its path would be too long, or it lies behind a network, the socket is in the user's runtime
+One request, one answer, each a line of JSON: ``{"do": "pause"}`` is answered by ``{"ok": true, ...}``, or by
+``{"error": "..."}``. Only the user who runs it, and root, may connect. The socket exists while the run is active. If
+the file system has no sockets or is a network one, or the path would be too long, the socket is in the user's runtime
 folder, and a file beside the journal says where.
 """
 
@@ -34,22 +34,22 @@ if TYPE_CHECKING:
 
 SOCKET = "control.sock"
 POINTER = "control.path"
-"""In the run directory: where the socket is, if it is elsewhere."""
+"""In the run directory: the path of the socket, if it is elsewhere."""
 MAX_PATH_BYTES = 107  # of sockaddr_un.sun_path, without the NUL at its end
 MAX_LINE = 64 * 1024
 MAX_CONNECTIONS = 16
 REQUEST_SECONDS = 10.0
-"""For a client to send its request; it is local, and has it ready. For the run to answer, too."""
+"""Timeout for a client's request, which is local and ready to be sent, and for the run's answer."""
 MAX_ANSWER = 4 * 1024 * 1024
 _NO_SOCKETS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.ENAMETOOLONG, errno.ENODEV})
 
-_ASKED = "asked to by trioagent ctl"
+_ASKED = "requested by trioagent ctl"
 
 _log = logging.getLogger("trioagent")
 
 
 class RunNotReachedError(TrioAgentError):
-    """No run goes on in that directory that takes commands.
+    """No run that takes commands is active in that directory.
 
     Attributes:
         run_dir: the directory.
@@ -70,14 +70,14 @@ ControlAction = Literal["status", "pause", "resume", "set", "cancel", "put_back"
 
 @attrs.frozen(kw_only=True)
 class ControlRequest:
-    """What a run is asked to do.
+    """A command to a run.
 
     Attributes:
-        do: "status"; "pause" (start no new job) and "resume"; "set" (the numbers that are given); "cancel" (stop the
-            running job *job* and leave it to another run); "put_back" (run the failed job *job* again); "stop" (start
-            no new job, and let running ones reach their next checkpoint); "stop_now".
+        do: "status"; "pause" (start no new job) and "resume"; "set" (the given numbers); "cancel" (stop the
+            running job *job* and leave it to the next start); "put_back" (run the failed job *job* again); "stop"
+            (start no new job, and let running ones reach their next checkpoint); "stop_now".
         job: the id of a job.
-        max_concurrent: jobs at once.
+        max_concurrent: concurrent jobs.
         requests_per_minute, tokens_per_minute: of each model server, or of *endpoint* only; 0 for no limit.
         endpoint: the address of a model server.
     """
@@ -91,17 +91,17 @@ class ControlRequest:
 
 
 class Control:
-    """Does what requests ask of one run.
+    """Carries out the commands to one run.
 
     Args:
-        stop: set to have the run end gently.
+        stop: set to end the run gracefully.
     """
 
     def __init__(self, run: Run[Any], stop: trio.Event) -> None:
         self._run, self._stop = run, stop
 
     def answer(self, request: ControlRequest) -> dict[str, Any]:
-        """Do it; returns where the run stands then.
+        """Carry it out; returns the run's state then.
 
         Raises:
             InvalidInputError: it cannot be done; nothing was changed.
@@ -128,7 +128,7 @@ class Control:
         return self.status()
 
     def status(self) -> dict[str, Any]:
-        """Where the run stands."""
+        """The run's state."""
         runner = self._run.runner.statistics()
         return {
             "ok": True,
@@ -146,7 +146,7 @@ class Control:
         }
         if not rates and request.max_concurrent is None:
             raise InvalidInputError("set", "nothing is given; give max_concurrent or a rate")
-        attrs.evolve(RateLimits(), **rates)  # checks them
+        attrs.evolve(RateLimits(), **rates)  # validates them
         limiters = self._run.runtime.rate_limiters
         known = ", ".join(url.partition("?")[0] for url in limiters) or "none yet"
         if request.endpoint is not None:
@@ -173,7 +173,7 @@ def _job(request: ControlRequest) -> str:
 async def serve_control(
     control: Control, run_dir: Path, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    """Take commands until cancelled. A run goes on without if there can be no socket; the log says so."""
+    """Take commands until cancelled. Without a socket the run continues without commands; the log says so."""
     try:
         place = await trio.to_thread.run_sync(open_socket, run_dir)
     except OSError as error:
@@ -209,7 +209,7 @@ async def _serve_one(control: Control, places: trio.CapacityLimiter, stream: tri
                 line = await _read_line(stream)
                 if line is not None:
                     await stream.send_all(json.dumps(_answered(control, line)).encode() + b"\n")
-    except (trio.BrokenResourceError, trio.ClosedResourceError, OSError):  # it has gone; nothing is owed to it
+    except (trio.BrokenResourceError, trio.ClosedResourceError, OSError):  # the client has disconnected
         pass
     finally:
         places.release_on_behalf_of(stream)
@@ -224,7 +224,7 @@ def _answered(control: Control, line: bytes) -> dict[str, Any]:
 
 
 async def _read_line(stream: trio.SocketStream) -> bytes | None:
-    """One line without its end; None if the peer leaves before, or sends too much."""
+    """One line without its end; None if the peer disconnects before, or sends too much."""
     data = bytearray()
     while b"\n" not in data:
         part = await stream.receive_some(MAX_LINE)
@@ -236,7 +236,7 @@ async def _read_line(stream: trio.SocketStream) -> bytes | None:
 
 @attrs.frozen
 class ControlSocket:
-    """A socket that is listened on, and the files that lead to it."""
+    """A listening socket, and the files that lead to it."""
 
     socket: socket.socket
     files: tuple[Path, ...]
@@ -248,7 +248,7 @@ class ControlSocket:
 
 
 def _on_network(folder: Path) -> bool:
-    from ..memory import on_network  # brings ctypes
+    from ..memory import on_network  # imports ctypes
 
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -258,10 +258,10 @@ def _on_network(folder: Path) -> bool:
 
 
 def open_socket(run_dir: Path, is_on_network: Callable[[Path], bool] = _on_network) -> ControlSocket:
-    """Listen in *run_dir*, or in the runtime folder. Synchronous; whoever calls it holds the run's lock.
+    """Listen in *run_dir*, or in the runtime folder. Synchronous; the caller holds the run lock.
 
     Args:
-        is_on_network: whether a folder lies on a network file system, where other machines could not connect.
+        is_on_network: whether a folder is on a network file system, where other machines could not connect.
     """
     for left in (_pointed_at(run_dir), run_dir / SOCKET, run_dir / POINTER):  # by a run that was killed
         with suppress(OSError):
@@ -287,7 +287,7 @@ def open_socket(run_dir: Path, is_on_network: Callable[[Path], bool] = _on_netwo
 
 
 def _listening(path: Path) -> socket.socket:
-    """A socket at *path* that only this user may connect to, ever: its mode is set before it listens."""
+    """A socket at *path* that only this user may ever connect to: its mode is set before it listens."""
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         made.bind(os.fspath(path))
@@ -319,7 +319,7 @@ def _runtime_folder() -> Path:
 
 
 def _pointed_at(run_dir: Path) -> Path | None:
-    """The socket that the pointer names, which may lie where others write: it is followed only to one of one's own."""
+    """The socket that the pointer names, which may be in a shared folder: followed only to a socket of this user."""
     with suppress(OSError, ValueError):
         elsewhere = Path((run_dir / POINTER).read_text().strip())
         if elsewhere.is_socket() and elsewhere.lstat().st_uid == os.geteuid():
@@ -328,7 +328,7 @@ def _pointed_at(run_dir: Path) -> Path | None:
 
 
 def _socket_path(run_dir: Path) -> Path:
-    """Where the socket of the run in *run_dir* is.
+    """The path of the socket of the run in *run_dir*.
 
     Raises:
         RunNotReachedError: there is none.
@@ -342,26 +342,26 @@ def _socket_path(run_dir: Path) -> Path:
         raise RunNotReachedError(str(run_dir), "there is no such run directory")
     if is_running(run_dir):
         raise RunNotReachedError(str(run_dir), "the run takes no commands (see its log); stop it by a signal")
-    raise RunNotReachedError(str(run_dir), "no run goes on there; the command that began it goes on with it")
+    raise RunNotReachedError(str(run_dir), "no run is active there; the command that began it resumes it")
 
 
 def takes_commands(run_dir: Path) -> bool:
-    """Whether a run goes on there that takes commands; one that was killed may have left its socket. Synchronous."""
+    """Whether a run that takes commands is active there; a killed one may have left its socket. Synchronous."""
     return is_running(run_dir) and any((run_dir / name).exists() for name in (SOCKET, POINTER))
 
 
 async def send_control(run_dir: Path, request: ControlRequest) -> Mapping[str, Any]:
-    """Have the run in *run_dir* do what *request* says; returns where it stands then.
+    """Send a command to the run in *run_dir*; returns the run's state then.
 
     Raises:
-        RunNotReachedError: no run goes on there that takes commands.
+        RunNotReachedError: no run that takes commands is active there.
         InvalidInputError: the run cannot do it; nothing was changed.
     """
     body = json.dumps(attrs.asdict(request, filter=lambda _, value: value is not None)).encode() + b"\n"
     path = await trio.to_thread.run_sync(_socket_path, run_dir)
     try:
         async with await _connect(path) as stream:
-            if os.geteuid() and not is_own_peer(stream.socket):  # root may ask everybody's runs
+            if os.geteuid() and not is_own_peer(stream.socket):  # root may control everybody's runs
                 raise RunNotReachedError(str(run_dir), "somebody else listens at its socket; nothing was asked")
             await stream.send_all(body)
             answer = await _read_answer(stream)
@@ -376,7 +376,7 @@ async def send_control(run_dir: Path, request: ControlRequest) -> Mapping[str, A
 
 
 async def _read_answer(stream: trio.SocketStream) -> bytearray:
-    """All that the run says, until it hangs up; bounded, since something else may have put the socket there."""
+    """The run's whole answer, until it hangs up; bounded, since another program may have created the socket."""
     answer = bytearray()
     with trio.move_on_after(REQUEST_SECONDS):
         async for part in stream:
@@ -388,7 +388,7 @@ async def _read_answer(stream: trio.SocketStream) -> bytearray:
 
 
 async def _connect(path: Path) -> trio.SocketStream:
-    """To a path of any length."""
+    """Connect to a path of any length."""
     if len(os.fsencode(path)) <= MAX_PATH_BYTES:
         return await trio.open_unix_socket(path)
     raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), str(path))

@@ -1,4 +1,4 @@
-"""Dropping what a run directory keeps of failed jobs."""
+"""Dropping the journaled data of failed jobs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ._waits import drop_waits
 
 @attrs.frozen
 class Dropped:
-    """How many failed jobs something was kept of, and how many events (with their images) that was."""
+    """For how many failed jobs data was dropped, and how many events (with their images)."""
 
     jobs: int
     events: int
@@ -28,11 +28,11 @@ class Dropped:
 def drop_failed(run_dir: str | Path, job_ids: Sequence[str] = ()) -> Dropped:
     """Drop the journaled answers and results of failed jobs, and the images of the notes that they changed.
 
-    The jobs stay failed. Tried again, they begin from the start, and nothing of theirs is taken back. The space is
-    given back to the file system. Synchronous; not while a process runs the batch.
+    The jobs stay failed. When retried, they begin from the start, and their changes are not rolled back. The space is
+    returned to the file system. Synchronous; not while a process runs the batch.
 
     Args:
-        job_ids: which; all that have failed if there are none.
+        job_ids: the jobs; all failed ones if there are none.
 
     Raises:
         InvalidInputError: nothing was run there, or a job has not failed; nothing was dropped.
@@ -48,7 +48,7 @@ def drop_failed(run_dir: str | Path, job_ids: Sequence[str] = ()) -> Dropped:
             dropped = _drop(connection, job_ids)
         finally:
             connection.close()
-        Outputs(folder, False, BATCH_FILES).close()  # whose rows say which jobs can go on
+        Outputs(folder, False, BATCH_FILES).close()  # rewrites the rows, which say which jobs can be resumed
     except sqlite3.Error as error:
         raise JournalError(str(path), f"cannot be written: {error}; run it again") from error
     finally:
@@ -57,7 +57,7 @@ def drop_failed(run_dir: str | Path, job_ids: Sequence[str] = ()) -> Dropped:
 
 
 def _drop(connection: sqlite3.Connection, job_ids: Sequence[str]) -> Dropped:
-    connection.execute("PRAGMA secure_delete = ON")  # nothing of it can be read from the file any more
+    connection.execute("PRAGMA secure_delete = ON")  # so that nothing of it can be read from the file
     connection.execute("BEGIN IMMEDIATE")
     try:
         failed = {
@@ -85,7 +85,7 @@ def _drop(connection: sqlite3.Connection, job_ids: Sequence[str]) -> Dropped:
 
 
 def _from_the_start(outcome: str) -> str:
-    """An outcome that does not say any more that its job can go on from its events."""
+    """The outcome without the mark that its job can be resumed from its events."""
     try:
         return json.dumps({name: value for name, value in read_object(outcome).items() if name != RESUMABLE})
     except UNREADABLE:

@@ -1,7 +1,7 @@
-"""The run of journaled jobs, whatever they do: one run directory, and nothing lost.
+"""Runs of journaled jobs of any kind: one run directory, which survives any kill.
 
-The way of a job: taken from the input when a place is free, looked up in the journal (finished: skipped; begun: goes
-on where it was), worked on by a `Work`, its outcome journaled, its row written.
+The stages of a job: it is taken from the input when a slot is free, looked up in the journal (finished: skipped; begun:
+resumed), worked on by a `Work`, its outcome is journaled, and its row is written.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ _log = logging.getLogger("trioagent")
 _STATUS_SECONDS = 1.0
 _DIGESTS = 1 << 128
 _CAUSE_CHARS = 300
-_MOST_FAILED = 10_000  # failed jobs that are kept to be put back
+_MOST_FAILED = 10_000  # failed jobs that are kept so that they can be put back
 _MOST_HELD = 1000  # jobs that wait for servers or room, beyond those that run; each is a task with its conversation
-_ERRING = "erring"  # in the journal: after which event and in how many starts jobs, by number, have waited in vain
-_MOST_STARTS = 5  # in a row, after which a job has failed to which its server answers the same error each time
+_ERRING = "erring"  # in the journal, by job number: after which event, and in how many starts, a job waited in vain
+_MOST_STARTS = 5  # consecutive starts after which a job fails if its server answers it with the same error each time
 
 
 async def run_journaled(
@@ -71,15 +71,15 @@ async def run_journaled(
     kind: str = "batch",
     cluster: Cluster | None = None,
 ) -> BatchReport:
-    """Run *jobs*, or go on with them; arguments, errors and cancellation as `run_batch` describes them.
+    """Run *jobs*, or resume them; arguments, errors and cancellation as described for `run_batch`.
 
     Args:
-        make_work: given the run when its journal and budget are open.
-        pins: what decides what the conversations are (see `pins_of`).
+        make_work: called with the run when its journal and budget are open.
+        pins: settings that determine the conversations (see `pins_of`).
         files: the outputs, by the state of the jobs in them.
-        takes: which of the jobs this run has; the others are of other runs.
+        takes: which of the jobs belong to this run; the others belong to other runs.
         kind: of run, for traces.
-        cluster: where requests are sent from and blocks run; here, if it is not given.
+        cluster: sends requests and runs blocks; by default this process does.
     """
     stop = trio.Event() if stop is None else stop
     async with AsyncExitStack() as stack, AsyncExitStack() as models:
@@ -142,10 +142,10 @@ def _record_run(span: ActiveSpan, report: BatchReport) -> None:
 
 
 class Run(Generic[J]):
-    """The parts of one run and what they share.
+    """The parts of one run and their shared state.
 
     Attributes:
-        stopping: why no new job starts any more and running ones are to stop at their next checkpoint, or "".
+        stopping: why no new job starts any more and running ones should stop at their next checkpoint, or "".
     """
 
     def __init__(
@@ -172,8 +172,8 @@ class Run(Generic[J]):
         self.outages = outages
         self._in_vain: dict[str, tuple[int, int]] = {}  # see `_errs_alone`
         self._left_by_outage = 0
-        self._given_up: dict[str, tuple[StopCause, str]] = {}  # by endpoint: why its jobs are left to be gone on with
-        self._passed_over = 0  # jobs of the input that were not begun for that
+        self._given_up: dict[str, tuple[StopCause, str]] = {}  # by endpoint: why its jobs are left to be resumed
+        self._passed_over = 0  # jobs of the input that were not begun for that reason
         self._running: dict[str, tuple[J, JobRecord]] = {}
         self._by_name: dict[tuple[str | None, str], BudgetedModel] = {}
         self._opening = trio.Lock()
@@ -185,14 +185,14 @@ class Run(Generic[J]):
         self._input = 0  # the sum of the jobs' digests, which is the same in any order
         self._causes: dict[str, FailureCause] = {}
         self._source_wait = trio.CancelScope()  # the wait for the next job
-        self._failed: dict[str, tuple[J, str | None]] = {}  # that may be put back, and why; None: in an earlier run
+        self._failed: dict[str, tuple[J, str | None]] = {}  # that may be put back, and why; None: in an earlier start
         self._helpers: trio.Nursery | None = None  # for jobs that were put back
         self._put_back: AsyncValue[int] = AsyncValue(0)  # how many of them have not ended
 
     @property
     def stopped(self) -> Stopped:
         if self._ran and self._source == "read" and not self.watch.left and not self._passed_over:
-            return ""  # it got through, whatever was asked for meanwhile
+            return ""  # it finished, whatever was requested meanwhile
         cause: StopCause = self.stopping.value
         if cause:
             return cause
@@ -202,7 +202,7 @@ class Run(Generic[J]):
 
     @property
     def input_digest(self) -> str | None:
-        """Of all jobs of the input, whatever their order; None if it was not read to its end."""
+        """Of all jobs of the input, in any order; None if it was not read to its end."""
         return f"{self._input % _DIGESTS:032x}" if self._source == "read" else None
 
     def progress(self) -> Progress:
@@ -240,7 +240,7 @@ class Run(Generic[J]):
         )
 
     def date_for(self, system_prompt: str | None) -> str:
-        """What an agent of this run is told of the date, for its `AgentConfig.date`.
+        """The date for an agent of this run, for its `AgentConfig.date`.
 
         Args:
             system_prompt: its own prompt, if it has one.
@@ -252,7 +252,7 @@ class Run(Generic[J]):
         """The model of that name (the runtime's own if None), opened once for the run and within its budget.
 
         Args:
-            options: request parameters (see `Runtime.open_model`); each set of them has a model of its own.
+            options: request parameters (see `Runtime.open_model`); a separate model is opened for each set.
         """
         key = _model_key(name, options)
         async with self._opening:
@@ -264,14 +264,14 @@ class Run(Generic[J]):
             return self._by_name[key]
 
     def watched(self, model: Model) -> BudgetedModel:
-        """*model* within the run's budget, and waited for when its server is unavailable."""
+        """*model* within the run's budget, with waits while its server is unavailable."""
         health = health_of(model)
-        if health is not None and not health.holds:  # opened by somebody else
+        if health is not None and not health.holds:  # opened outside this run's runtime
             self._models.enter_context(self.outages.watch(health))
         return BudgetedModel(model, self.budget, self.outages)
 
     def endpoints_of(self, name: str | None = None, options: Mapping[str, Any] | None = None) -> list[EndpointHealth]:
-        """The endpoint of what `model` gives for the same, if it was opened and has one."""
+        """The endpoint of the model that `model` returns for the same arguments, if it was opened and has one."""
         model = self._by_name.get(_model_key(name, options))
         return [] if model is None or model.health is None else [model.health]
 
@@ -308,7 +308,7 @@ class Run(Generic[J]):
 
     @property
     def runner(self) -> Runner:
-        """What runs the jobs.
+        """The runner of the jobs.
 
         Raises:
             InvalidInputError: they have not begun yet.
@@ -318,13 +318,13 @@ class Run(Generic[J]):
         return self._runner
 
     def put_back(self, key: str) -> None:
-        """Run a job again that has failed, at the same time as the rest.
+        """Run a failed job again, concurrently with the rest.
 
         Raises:
             InvalidInputError: it has not failed, or the run is about to end.
         """
         if self._helpers is None or self.is_stopping():
-            raise InvalidInputError("the run", "is about to end; go on with it and --retry-failed")
+            raise InvalidInputError("the run", "is about to end; resume it with --retry-failed")
         if key not in self._failed:
             problem = f"{key!r} has not failed, as far as this run knows; failures.jsonl names those that have"
             raise InvalidInputError("job", problem)
@@ -346,37 +346,37 @@ class Run(Generic[J]):
             self._put_back.value -= 1
 
     def stop_now(self, reason: str) -> None:
-        """Cancel what runs, and end."""
+        """Cancel running jobs, and end."""
         self.end("asked", reason)
         self._scope.cancel()
 
     def end(self, why: StopCause, reason: str = "") -> None:
-        """Start no new job, and let running ones go to their next checkpoint."""
+        """Start no new job, and let running ones continue to their next checkpoint."""
         if not self.stopping.value:
             self.stopping.value, self._reason = why, reason
         if why in ("asked", "disk"):
             self.outages.end()
         self._source_wait.cancel()
         if self._runner is not None:
-            self._runner.resume()  # who waits to take a job hears that there is none
+            self._runner.resume()  # so that a paused reader of the input sees that there is no next job
             self.watch.cut_waits(self._runner.cancel, WAITING if self._work.can_cut_waits else {"held"})
 
     async def obey(self, stop: trio.Event) -> None:
-        """End when asked to, and cancel what still runs when the time to end by itself is over."""
+        """End when asked to, and cancel running jobs when the grace period is over."""
         try:
             await stop.wait()
             self.end("asked")
             await trio.sleep(self.config.grace_seconds)
             self._scope.cancel()
         finally:
-            self.outages.end()  # also when this is cancelled: no write waits for a full disk in its shield any more
+            self.outages.end()  # also when this is cancelled: then no shielded write waits for a full disk any more
 
     async def book_waits(self) -> None:
-        """Journal the waits of jobs that are left to be gone on with."""
+        """Journal the waits of jobs that are left to be resumed."""
         await self.journal.add_waits()
 
     async def book_waste(self) -> None:
-        """Journal what answers cost that came to nothing and were of no job that ended."""
+        """Journal the cost of answers that failed and belong to no job that ended."""
         if (waste := self.budget.take_waste()) != Spending():
             await self.journal.spend(waste)
 
@@ -394,7 +394,7 @@ class Run(Generic[J]):
                 self._remember_failed(job, self._count_cause(job, error))
 
     def _remember_failed(self, job: J, cause: str | None) -> None:
-        """So that it can be put back; only so many, since jobs may be large and all of them may fail."""
+        """Keep it so that it can be put back; bounded, since jobs may be large and all of them may fail."""
         if len(self._failed) < _MOST_FAILED:
             self._failed[job.key] = job, cause
 
@@ -415,7 +415,7 @@ class Run(Generic[J]):
         return cause
 
     async def _unfinished(self, jobs: Iterable[J] | AsyncIterable[J]) -> AsyncGenerator[J, None]:
-        """The jobs that have no outcome yet (or one that is to be tried again), until a stop or the limit."""
+        """The jobs that have no outcome yet (or one that is to be retried), until a stop or the limit."""
         async with aclosing(_in_chunks(jobs, LOOK_AHEAD)) as chunks:
             while chunk := await self._next_chunk(chunks):
                 for job in chunk:
@@ -445,7 +445,7 @@ class Run(Generic[J]):
             self._source = "read"
 
     async def _next_chunk(self, chunks: AsyncGenerator[list[J], None]) -> list[J]:
-        """Empty at the end of the input, or when the run is to end: an open source may never give another job."""
+        """Empty at the end of the input, or when the run should end: an open source may never yield another job."""
         with trio.CancelScope() as self._source_wait:
             if self.is_stopping():
                 self._source_wait.cancel()
@@ -456,7 +456,7 @@ class Run(Generic[J]):
         return self.config.retry_failed and (seen.state == "failed" or seen.no_reply)
 
     def _check_new(self, job: J) -> None:
-        """Refuse an id that occurs twice, however far apart; about 100 bytes a job."""
+        """Refuse a duplicate id, however far apart; about 100 bytes a job."""
         mark = int.from_bytes(blake2b(job.key.encode(), digest_size=16).digest())
         if mark in self._seen:
             raise InvalidInputError("jobs", f"the id {job.key!r} occurs twice; give each job an id of its own")
@@ -470,7 +470,7 @@ class Run(Generic[J]):
         record = await self._begin(job)
         disk = DiskWait(self.outages)
         try:
-            # The turn to try again is passed on when the job ends, or has to wait once more.
+            # The turn to probe is passed on when the job ends, or has to wait once more.
             async with AsyncExitStack() as turn:
                 while True:
                     try:
@@ -508,13 +508,13 @@ class Run(Generic[J]):
         return None
 
     async def _begin(self, job: J) -> JobRecord:
-        with trio.CancelScope(shield=True):  # bounded: one local write; whatever comes of the job, it has a record
+        with trio.CancelScope(shield=True):  # bounded: one local write; every job that starts has a record
             record = await self.journal.begin(job.key, job.digest)
         self._running[job.key] = (job, record)
         return record
 
     async def _wait_for_room(self, disk: DiskWait, error: MemoryStorageError) -> None:
-        """Wait before a full disk is tried again, without the job's place; raises *error* when the patience is over."""
+        """Wait, without the job's slot, before a full disk is retried; raises *error* when the patience is over."""
         with self.outages.one_more_waits():
             async with self.outages.give_up_place():
                 if not await disk.wait(error.path, error.detail):
@@ -523,8 +523,8 @@ class Run(Generic[J]):
     async def _errs_alone(self, record: JobRecord, error: ModelError) -> ModelError | None:
         """The error of a job's own request that no further start will cure, as far as can be told; None if one may.
 
-        An unavailable server errs for everybody. One that errs until the patience is over in two starts in a row, for
-        no other job in the first of them, errs for this request.
+        An unavailable server fails for all jobs. If it fails until the patience is over in two consecutive starts, and
+        in the first of them for no other job, the cause is this request.
         """
         own = error.__cause__
         if not (isinstance(own, ModelStatusError) and own.status not in OVERLOAD_STATUSES | GATEWAY_STATUSES):
@@ -539,13 +539,13 @@ class Run(Generic[J]):
         return None
 
     async def book_in_vain(self) -> None:
-        """Journal which jobs have waited in vain, for the next start to judge (`_errs_alone`)."""
+        """Journal which jobs have waited in vain, for the next start (`_errs_alone`)."""
         alone = self._left_by_outage == 1
         if self._in_vain or await self.journal.read_meta(_ERRING) is not None:
             await self.journal.write_meta({_ERRING: {"alone": alone, "jobs": self._in_vain}})
 
     def _leaves_open(self, job: J, error: ModelError) -> StopCause | None:
-        """Why a job that failed with *error* is to be gone on with; None if it has failed for good."""
+        """Why a job that failed with *error* is to be resumed; None if it has failed permanently."""
         match action_of(error):
             case HoldEndpoint() if isinstance(error, EndpointHeldError):
                 return "outage"
@@ -558,7 +558,7 @@ class Run(Generic[J]):
         return None
 
     def _give_up(self, job: J, cause: StopCause, reason: str) -> None:
-        """From now on leave the jobs of an endpoint for another run, but for one that finds out from time to time."""
+        """From now on leave the jobs of an endpoint to another run, except one that probes it from time to time."""
         bad = [health for health in self._work.endpoints(job) if not isinstance(health.state.value, Available)]
         for name in [health.name for health in bad] or [""]:
             self._given_up.setdefault(name, (cause, reason))
@@ -566,7 +566,7 @@ class Run(Generic[J]):
             self.end(cause, reason)
 
     def _all_given_up(self) -> bool:
-        """Whether no endpoint that was used so far is of any use."""
+        """Whether no endpoint that was used so far is usable."""
         healths = [model.health for model in self._by_name.values()]
         return all(
             health is not None and health.name in self._given_up and not isinstance(health.state.value, Available)
@@ -576,7 +576,7 @@ class Run(Generic[J]):
     def _is_given_up(self, job: J) -> bool:
         now = trio.current_time()
         states = [health.state.value for health in self._work.endpoints(job) if health.name in self._given_up]
-        # One whose turn to be probed has come gets the job: it may be well again.
+        # If a probe is due, the job may probe the endpoint, which may have recovered.
         return any(not isinstance(state, Available) and now < state.next_probe for state in states) and not (
             self._work.chose_model(job) and any(_has_no_model(state) for state in states)
         )
@@ -604,7 +604,7 @@ class Run(Generic[J]):
                 await self.outages.waiting.wait_value(lambda waiting: waiting < _MOST_HELD)
 
     async def _write_rows(self, refused: RunDirError) -> None:
-        """Write the rows that a disk has *refused*, if it is full: when there is room."""
+        """Write the rows that a disk has *refused* once there is room, if it was full."""
         disk = DiskWait(self.outages)
         try:
             while refused.disk_full and await disk.wait(refused.path, refused.detail):
@@ -617,7 +617,7 @@ class Run(Generic[J]):
             disk.over()
 
     async def _end(self, job: J, record: JobRecord, ended: JobEnd) -> None:
-        """Journal an outcome, then write its row: a row never tells what the journal does not know."""
+        """Journal an outcome, then write its row, so that a row never contains what the journal does not."""
         with trio.CancelScope(shield=True):  # bounded: two local writes
             waste = self.budget.take_waste()
             row = partial(self._outputs.add, ended.state, job.key, record.attempts, ended.outcome)
@@ -653,7 +653,7 @@ def _has_no_model(state: EndpointState) -> bool:
 
 @contextmanager
 def _unless_full(run: Run[Any]) -> Iterator[None]:
-    """What a full disk refuses here is left out if the run stops for that, or may yet wait for room."""
+    """Ignore writes that a full disk refuses here if the run stops for that reason, or may yet wait for room."""
     try:
         yield
     except (JournalError, RunDirError) as error:
@@ -662,7 +662,7 @@ def _unless_full(run: Run[Any]) -> Iterator[None]:
 
 
 async def _end_waits(outages: Outages, stop: trio.Event) -> None:
-    """Wait for no disk any more once the run is asked to stop, before it has begun."""
+    """End all waits for a disk once the run is asked to stop, before it has begun."""
     await stop.wait()
     outages.end()
 
@@ -670,7 +670,7 @@ async def _end_waits(outages: Outages, stop: trio.Event) -> None:
 async def _with_room(
     outages: Outages, stack: AsyncExitStack, opening: Callable[[], AbstractAsyncContextManager[T]]
 ) -> T:
-    """Enter what *opening* gives, for *stack* to leave; waits for room on a full disk."""
+    """Enter the context manager of *opening*, for *stack* to leave; waits for room on a full disk."""
     disk = DiskWait(outages)
     try:
         while True:
@@ -688,7 +688,7 @@ async def _with_room(
 
 
 async def _tell(run: Run[Any], on_progress: Callable[[Progress], None] | None, status: StatusFile) -> None:
-    """At once and every second: the caller's progress, and the status file for whoever looks from outside."""
+    """At once and every second, update the caller's progress, and the status file for outside readers."""
     while True:
         progress = run.progress()
         if on_progress is not None:
@@ -699,7 +699,7 @@ async def _tell(run: Run[Any], on_progress: Callable[[Progress], None] | None, s
 
 
 async def _in_chunks(jobs: Iterable[J] | AsyncIterable[J], size: int) -> AsyncGenerator[list[J], None]:
-    """The same jobs, so many at a time; those of an async source one by one, for the next may be long in coming."""
+    """The same jobs, so many at a time; those of an async source one by one, as the next may take long to arrive."""
     size = 1 if isinstance(jobs, AsyncIterable) else size
     chunk: list[J] = []
     async with aclosing(iterate(jobs)) as source:

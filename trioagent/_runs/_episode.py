@@ -1,11 +1,11 @@
-"""A conversation with an agent, journaled so that it can be killed at any instant and goes on exactly once.
+"""A conversation with an agent, journaled so that it can be killed at any instant and is resumed exactly once.
 
-Order of things, for every turn: the model's answer is journaled, then its block runs and commits its changes together
+The order in every turn: the model's answer is journaled, then its block runs and commits its changes together
 with a *receipt* (which event it is, and its result), then the result is journaled. So after a crash
 
-- an answer that was journaled is not asked for again;
+- an answer that was journaled is not requested again;
 - a block whose result was journaled is not run again;
-- a block that committed but was not journaled has left its receipt in the memory: the result is taken from there;
+- a block that committed but was not journaled has left its receipt in the memory: its result is read from there;
 - a block that neither committed nor was journaled has changed nothing and runs again.
 """
 
@@ -39,17 +39,17 @@ _converter = strict_converter()
 
 @attrs.frozen(kw_only=True)
 class BlockReceipt:
-    """What a block leaves in the memory with its changes: enough to go on as if it had been journaled."""
+    """Left by a block in the memory with its changes: enough to continue as if it had been journaled."""
 
     event: int
     result: BlockResult
     read: Mapping[str, str | None] = attrs.field(factory=dict)
     written: Mapping[str, str | None] = attrs.field(factory=dict)
-    changed: Sequence[str] = ()  # by 0.1, in the place of the two
+    changed: Sequence[str] = ()  # in receipts of 0.1, instead of the two above
 
 
 class _Stopped(Interruption):
-    """The run is to end, and the episode has just journaled something: it goes on here next time."""
+    """The run should end, and the episode has just journaled something: the next start resumes it here."""
 
 
 async def run_episode(
@@ -62,7 +62,7 @@ async def run_episode(
     budget: Budget,
     is_stopping: Callable[[], bool],
 ) -> list[AgentResponse] | None:
-    """Say *messages* to *agent*, going on from where *record* left it. What its blocks change is noted there.
+    """Send *messages* to *agent*, resuming from *record*, which also notes what its blocks change.
 
     Returns:
         A response for each message; None if *is_stopping* came first.
@@ -70,7 +70,7 @@ async def run_episode(
     Args:
         job: the key of the job whose record it is.
 
-    Cancelling, like every error, loses at most the answer or block that is under way; a finished one is in the journal.
+    Cancellation, like every error, loses at most the answer or block in progress; finished ones are in the journal.
     """
     key = _receipt_key(job, record, journal)
     past, unjournaled = await _known(agent, key, record, journal)
@@ -123,9 +123,9 @@ async def run_episode(
 
 
 async def drop_receipt(memory: Memory, job: str, record: JobRecord, journal: Journal) -> None:
-    """Forget what a job that failed may have left in its memory for going on. Makes no memory that is not there.
+    """Remove the receipt that a failed job may have left in its memory. Creates no memory that does not exist.
 
-    A memory that cannot be used is left alone: a receipt names the attempt it belongs to, so that it misleads nobody.
+    A memory that cannot be used is skipped: a receipt names the attempt it belongs to, so it cannot be mistaken.
     """
     try:
         if await trio.Path(memory.path).is_dir():
@@ -139,10 +139,10 @@ def _receipt_key(job: str, record: JobRecord, journal: Journal) -> str:
 
 
 class _VersionLog:
-    """What the blocks of an episode taught its agent of the notes' versions, block by block.
+    """The versions of notes that an episode's blocks have read and written, block by block.
 
     Attributes:
-        written: versions of the notes that the block which runs is about to change.
+        written: versions of the notes that the running block is about to change.
     """
 
     def __init__(self, knowledge: Knowledge) -> None:
@@ -151,7 +151,7 @@ class _VersionLog:
         self.written: dict[str, str | None] = {}
 
     def take(self, *, saved: bool) -> tuple[dict[str, str | None], dict[str, str | None]]:
-        """Versions that the block read, and those that it wrote."""
+        """Versions of notes that the block read, and of those that it wrote."""
         seen, before = self._knowledge.seen, self._before
         new = {path: version for path, version in seen.items() if path not in before or before[path] != version}
         written = {path: version for path, version in self.written.items() if saved}
@@ -162,11 +162,11 @@ class _VersionLog:
 async def _known(
     agent: Agent, key: str, record: JobRecord, journal: Journal
 ) -> tuple[list[Answered | CodeResult], ResultEvent | None]:
-    """What is already known of this episode; its agent learns what it knew of the notes then.
+    """The known events of this episode; its agent gets the knowledge of the notes that it had then.
 
     Returns:
-        The events, and the last of them as it is to be journaled, if it is not: what the memory had a receipt of. What
-        its notes were before it is not known.
+        The events, and the last of them in its form for the journal, if it is not journaled: from a receipt in the
+        memory. The notes before that block are not known.
     """
     if not record.events:
         return [], None
@@ -181,23 +181,23 @@ async def _known(
             unjournaled = ResultEvent(result=left.result, read=left.read, written=left.written)
             learn(agent.knowledge, left.read, left.written)
             if left.changed:
-                async with agent.memory.lease() as lease:  # the agent has seen what it wrote itself
+                async with agent.memory.lease() as lease:  # the agent has seen its own writes
                     await lease.commit(ChangeSet(), knowledge=agent.knowledge, reads=left.changed)
     return past, unjournaled
 
 
 def learn(knowledge: Knowledge, *versions: Mapping[str, str | None] | None) -> None:
-    """What a block read and then wrote."""
+    """Add what a block read and then wrote."""
     for seen in versions:
         for path, version in (seen or {}).items():
             knowledge.saw(path, version)
 
 
 def replay(events: Sequence[Event], knowledge: Knowledge, path: str, key: str) -> list[Answered | CodeResult]:
-    """What journaled events say; *knowledge* becomes what the agent knew of the notes after the last of them.
+    """Decode journaled events; *knowledge* becomes what the agent knew of the notes after the last of them.
 
     Raises:
-        JournalError: they are not what `run_episode` writes (naming *path* and *key*).
+        JournalError: they were not written by `run_episode` (naming *path* and *key*).
     """
     past: list[Answered | CodeResult] = []
     with _reading(path, key):
@@ -211,7 +211,7 @@ def replay(events: Sequence[Event], knowledge: Knowledge, path: str, key: str) -
 
 
 def read_receipt_of(payload: bytes, path: str, key: str) -> BlockReceipt:
-    """What a block left in the memory; raises as `replay`."""
+    """Decode a block's receipt; raises as `replay`."""
     with _reading(path, key):
         return read_value(_converter, decode_in_thread(payload), BlockReceipt, "receipt")
 

@@ -1,19 +1,19 @@
-"""What a journal holds of a job that runs: an event for each thing that must not happen twice.
+"""The events that a journal stores of a running job: one for each step that must not happen twice.
 
-An event is a row with these columns; each holds JSON (in ASCII: a model may send half a surrogate pair) or NULL.
+An event is a row with these columns; each holds JSON (in ASCII: a model may send a lone surrogate) or NULL.
 
 ==================  =====================================================================================
-``raw``             answer: the text as the model wrote it, up to where it counts
-``step``            answer: what that text was read as (thoughts, code, reply, repairs)
-``parser``          answer: the version of the parser that read it (`PARSER_VERSION`), a number
-``finish_reason``   answer: the server's word, "" if the stream was stopped early; NULL if unknown (a run of 0.1)
-``usage``           answer: the tokens it took
-``result``          result: what a block came to, as the model was told
+``raw``             answer: the text as the model wrote it, as far as it counts
+``step``            answer: the parsed text (thoughts, code, reply, repairs)
+``parser``          answer: the version of the parser (`PARSER_VERSION`), a number
+``finish_reason``   answer: as sent by the server, "" if the stream was stopped early; NULL if unknown (a run of 0.1)
+``usage``           answer: its tokens
+``result``          result: a block's result, as shown to the model
 ``read``            result: versions of the notes that the block read; NULL if none are known (a run of 0.1)
-``written``         result: versions of the notes that it changed, null where it deleted one; NULL as above
-``images``          result: what lay at the changed paths before the block (`NoteImage`); those that end in "/" are
+``written``         result: versions of the notes that it changed, null for a deleted one; NULL as above
+``images``          result: the old contents at the changed paths (`NoteImage`); paths that end in "/" are
                     folders; NULL if they were not kept
-``body``            work: whatever else a kind of run journals
+``body``            work: any other event of a kind of run
 ==================  =====================================================================================
 """
 
@@ -48,12 +48,12 @@ COLUMNS = (
     "body",
 )
 Versions = Mapping[str, str | None]
-"""Versions of notes by path; None where there was no note."""
+"""Versions of notes by path; None for no note."""
 
 
 @attrs.frozen(kw_only=True)
 class AnswerEvent:
-    """A model's answer, and what it was read as: later rules never read an old answer anew."""
+    """A model's answer with its parsed form, so that an old answer is never parsed again by newer rules."""
 
     answer: ParsedReply
     usage: Usage
@@ -66,12 +66,12 @@ class AnswerEvent:
 
 @attrs.frozen
 class NoteImage:
-    """What lay at a path before a block changed it.
+    """The content at a path before a block changed it.
 
     Attributes:
         data: the note's content, b"" for a folder; None if nothing was there.
         mode: its permissions.
-        lost: a note was there, and was too large to be kept.
+        lost: there was a note, which was too large to be kept.
     """
 
     data: bytes | None = None
@@ -81,7 +81,7 @@ class NoteImage:
 
 @attrs.frozen(kw_only=True)
 class ResultEvent:
-    """What a block came to, and what its agent knows of the notes since; see the table above."""
+    """A block's result, and what its agent knows of the notes since; see the table above."""
 
     result: BlockResult
     read: Versions | None = None
@@ -94,15 +94,15 @@ class ResultEvent:
 
 @attrs.frozen
 class WorkEvent:
-    """Whatever else a kind of run journals; plain JSON."""
+    """Any other event of a kind of run; plain JSON."""
 
     body: Mapping[str, Any]
 
 
 Event = AnswerEvent | ResultEvent | WorkEvent
 
-_PLAIN = frozenset({"kind", "parser"})  # that hold no JSON
-# One encoder for all: `json.dumps` takes as long to make its own as to encode an answer. No event has itself within.
+_PLAIN = frozenset({"kind", "parser"})  # columns without JSON
+# One shared encoder: `json.dumps` takes as long to create its own as to encode an answer. Events have no cycles.
 _to_json = json.JSONEncoder(check_circular=False).encode
 _converter = strict_converter()
 _converter.register_unstructure_hook(NoteImage, lambda image: _encoded_image(image))
@@ -111,7 +111,7 @@ _converter.register_structure_hook(NoteImage, lambda value, _: _decoded_image(va
 
 @attrs.frozen
 class _StoredImage:
-    """A `NoteImage` in JSON: contents that are no UTF-8 text in base64."""
+    """A `NoteImage` in JSON: contents that are not UTF-8 text in base64."""
 
     text: str | None = None
     base64: str | None = None
@@ -140,7 +140,7 @@ def _decoded_image(value: object) -> NoteImage:
 
 
 def encode_event(event: Event) -> tuple[object, ...]:
-    """The values of `COLUMNS`. In proportion to the event: for a worker thread."""
+    """The values of `COLUMNS`. Takes time proportional to the event: for a worker thread."""
     match event:
         case AnswerEvent():
             step = _converter.unstructure(event.answer)

@@ -1,8 +1,8 @@
-"""Journals of trioagent 0.1 (format 1): what differs from format 2, and bringing one up to date.
+"""Journals of trioagent 0.1 (format 1): the differences to format 2, and the migration.
 
 Jobs, outcomes and spending are the same in both. An event of format 1 is one JSON object without the parsed step, so an
-answer has to be read again, by the parser of today. It must come out as it did then: the repairs that were recorded,
-and whether a result follows, tell. Where it does not, the job begins again under today's rules, and is named.
+answer has to be parsed again, by today's parser. The result must be the same as then, which is checked by the recorded
+repairs, and by whether a result follows. If not, the job begins again under today's rules, and is named.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ _converter = strict_converter()
 
 
 def migrate(connection: sqlite3.Connection, path: Path, events_schema: str, version: int) -> None:
-    """Bring a journal of format 1 up to *version*, and keep the old one as `BACKUP` beside it. Under the run lock.
+    """Migrate a journal of format 1 to *version*, and keep the old one as `BACKUP` beside it. Under the run lock.
 
-    Killed at any instant, it leaves a journal of either format, and does no harm when it is run again.
+    Killed at any instant, it leaves a journal of either format, and can be run again.
 
     Raises:
-        sqlite3.Error, OSError: the disk refused; the journal is as it was.
-        InvalidInputError: an event is damaged; the journal is as it was.
+        sqlite3.Error, OSError: the disk refused; the journal is unchanged.
+        InvalidInputError: an event is damaged; the journal is unchanged.
     """
     _back_up(connection, path)
     connection.execute("BEGIN IMMEDIATE")
@@ -67,7 +67,7 @@ def _back_up(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _convert(connection: sqlite3.Connection, events_schema: str) -> list[tuple[str, str]]:
-    """Convert the events of the jobs that run; returns the jobs that begin again, and why."""
+    """Convert the events of running jobs; returns the jobs that begin again, and why."""
     connection.execute("ALTER TABLE jobs ADD COLUMN no_reply INTEGER NOT NULL DEFAULT 0")
     for seq, outcome in connection.execute("SELECT seq, outcome FROM jobs WHERE state = 'done'").fetchall():
         reasons = _object(outcome, f"job {seq}").get("stop_reasons", [])
@@ -95,7 +95,7 @@ def _convert(connection: sqlite3.Connection, events_schema: str) -> list[tuple[s
 
 
 class _ReadOtherwise(Exception):
-    """An answer would be read otherwise today."""
+    """An answer would be parsed differently today."""
 
 
 def _events(texts: Sequence[str], where: str) -> Iterator[Event]:
@@ -115,7 +115,7 @@ def _event(body: dict[str, Any], where: str) -> Event:
         return AnswerEvent(answer=answer, usage=read_value(_converter, body.get("usage"), Usage, f"{where}.usage"))
     if "result" in body:
         result = read_value(_converter, body["result"], BlockResult, f"{where}.result")
-        # Versions of 0.1 (inode, time, size) cannot be compared with today's; that a note was not there can be kept.
+        # Versions of 0.1 (inode, time, size) cannot be compared with today's; the absence of a note is kept.
         try:
             seen = Knowledge.from_json(body["knowledge"]).seen if "knowledge" in body else {}
         except ValueError as error:

@@ -1,4 +1,4 @@
-"""Images: what lay in a memory before a job's blocks changed it, and taking the changes back."""
+"""Images: the contents of notes before a job's blocks changed them, and rolling the changes back."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ..tools import version_of
 from ._events import NoteImage, ResultEvent
 
 MOST_BYTES = 1024 * 1024
-"""Of one block's images; larger notes are not kept."""
+"""Total size of one block's images; larger notes are not kept."""
 
 
 def images_of(undo: UndoLog) -> dict[str, NoteImage]:
-    """What the last commit in *undo* replaced, which is then taken out; nothing if it changed nothing."""
+    """The contents that the last commit in *undo* replaced; that commit is removed from it. Empty without changes."""
     if not undo.steps:
         return {}
     step = undo.steps.pop()
@@ -30,10 +30,10 @@ def images_of(undo: UndoLog) -> dict[str, NoteImage]:
 async def take_back(
     memory: Memory, results: Iterable[ResultEvent], origin: CommitOrigin = NO_ORIGIN
 ) -> tuple[str, ...]:
-    """Bring notes back to what they were before *results*, at one instant; doing it twice does no harm.
+    """Restore notes to their contents before *results*, atomically; doing it twice does no harm.
 
     Returns:
-        The notes that are left as they are: somebody else has changed them since, or what they were was not kept.
+        The notes that are left unchanged: somebody else has changed them since, or their old content was not kept.
 
     Raises:
         MemoryPathError, MemoryStorageError: the memory cannot be used; nothing was changed.
@@ -47,7 +47,7 @@ async def take_back(
         async with memory.lease() as lease:
             while changes := _without(changes, left):
                 try:
-                    # What is as it was already is no change, and is in nobody's way.
+                    # A note that has its old content already is no change, and causes no conflict.
                     seen = Knowledge(seen=dict(expected), blind_overwrite="allow")
                     await lease.commit(changes, knowledge=seen, origin=attrs.evolve(origin, kind="undo"))
                 except MemoryConflictError as conflict:
@@ -61,7 +61,7 @@ async def take_back(
 
 
 def _undo_of(results: Iterable[ResultEvent]) -> tuple[UndoLog, set[str]]:
-    """How to take the results back, and the notes for which that cannot be done, for all that is known of them."""
+    """The log to undo the results, and the notes for which that is known to be impossible."""
     undo, left, after = UndoLog(), set[str](), dict[str, str | None]()
     for result in results:
         written, images = result.written or {}, result.images

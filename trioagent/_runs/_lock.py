@@ -22,10 +22,10 @@ class RunLock:
         os.register_at_fork(after_in_child=_Abandon(weakref.ref(self)))
 
     def release(self) -> None:
-        """Let others in; does nothing if the lock was released before."""
+        """Release the lock; does nothing if it was released before."""
         if self._fd >= 0:
             fd, self._fd = self._fd, -1
-            fcntl.flock(fd, fcntl.LOCK_UN)  # explicitly, not by closing alone: a C library's fork knows no callbacks
+            fcntl.flock(fd, fcntl.LOCK_UN)  # explicitly, not only by closing: a fork by a C library runs no callbacks
             os.close(fd)
 
     def abandon(self) -> None:
@@ -48,7 +48,7 @@ class _Abandon:
 def take_run_lock(run_dir: Path) -> RunLock | None:
     """The lock of *run_dir*, or None if another process holds it.
 
-    It is tried for a moment, since whoever asks `is_running` holds the lock for some microseconds.
+    It is retried for a moment, since `is_running` holds the lock for some microseconds.
 
     Raises:
         OSError: the directory cannot be written.
@@ -70,7 +70,7 @@ def take_run_lock(run_dir: Path) -> RunLock | None:
 
 
 def is_running(run_dir: Path) -> bool:
-    """Does some process run in this directory right now?"""
+    """Whether a process runs in this directory right now."""
     try:
         fd = os.open(run_dir / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):

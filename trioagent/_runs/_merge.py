@@ -1,7 +1,7 @@
-"""Putting the shards of a batch together: one directory that holds what all of them came to.
+"""Merging the shards of a batch: one directory with the results of all of them.
 
-The result is a folder like a run directory, with a journal that says what it is: it can be looked at, and exported, but
-not gone on with. That is for the shards, after which they are merged again.
+The result is a folder like a run directory, with a journal that marks it as merged: it can be viewed and exported, but
+not resumed. Resume the shards instead, and merge them again.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ _ENDINGS = {
 
 
 class ShardsDifferError(InvalidInputError):
-    """Run directories are no shards of one run: of other jobs, or made with other settings.
+    """The run directories are not shards of one run: they have other jobs, or other settings.
 
     Attributes:
-        differences: of each its name, a run directory and the value there, another run directory and the value there.
+        differences: for each its name, a run directory and the value there, another run directory and the value there.
     """
 
     def __init__(self, differences: tuple[tuple[str, str, str, str, str], ...]) -> None:
@@ -73,14 +73,14 @@ class ShardsDifferError(InvalidInputError):
 
 @attrs.frozen(kw_only=True)
 class ShardSummary:
-    """What one shard came to.
+    """The results of one shard.
 
     Attributes:
-        run_dir: where.
-        shard: which, such as "2/8".
+        run_dir: its directory.
+        shard: its number, such as "2/8".
         done, failed, no_reply, left: as in `BatchReport`, over all its starts.
-        not_begun: jobs that it has not come to; None if that is not known.
-        unfinished: why it may yet come to more; "" if it got through all its jobs.
+        not_begun: jobs that it has not started; None if unknown.
+        unfinished: why it may have more results later; "" if it finished all its jobs.
     """
 
     run_dir: str
@@ -95,17 +95,17 @@ class ShardSummary:
 
 @attrs.frozen(kw_only=True)
 class MergeReport:
-    """What the shards of a batch came to together.
+    """The merged results of the shards of a batch.
 
     Attributes:
-        run_dir: the folder that holds it.
+        run_dir: the merged folder.
         shards: each of them, in their order.
         missing: the shards that were not given.
-        done, failed, no_reply, left, not_begun: the sums; *not_begun* is None if it is not known of one of them.
+        done, failed, no_reply, left, not_begun: the sums; *not_begun* is None if it is unknown for one of them.
         causes: why jobs failed, the most frequent first.
         tokens, cost: spent by all.
         seconds: wall time, added up.
-        seconds_by_state: what all jobs together spent their time on.
+        seconds_by_state: the time of all jobs by state.
         accepted: the differences between shards that were accepted (see `ShardsDifferError`).
     """
 
@@ -126,31 +126,31 @@ class MergeReport:
 
     @property
     def complete(self) -> bool:
-        """All shards are there, and have got through their jobs."""
+        """Whether all shards are there, and have finished their jobs."""
         return not self.missing and not any(shard.unfinished for shard in self.shards)
 
 
 def merge_shards(
     out: str | os.PathLike[str], run_dirs: Sequence[str | os.PathLike[str]], *, accept_changes: bool = False
 ) -> MergeReport:
-    """Put the shards of a batch (`BatchConfig.shard`) together: their conversations, failures, counts and spending.
+    """Merge the shards of a batch (`BatchConfig.shard`): their conversations, failures, counts and spending.
 
-    *out* is replaced at one instant or not at all, and only if it holds what was merged before; so this can be repeated
-    when shards that are named as unfinished have gone on. The shards are only read, also while they run. Their notes
+    *out* is replaced atomically or not at all, and only if it contains merged shards; so this can be repeated
+    when unfinished shards have been resumed. The shards are only read, also while they run. Their notes
     stay where they are. Synchronous; for a worker thread.
 
     Args:
-        out: the folder to make, beside which a temporary one is written.
-        run_dirs: the run directories, each of another shard, in any order; not all need to be there.
+        out: the folder to make; a temporary one is written beside it.
+        run_dirs: the run directories, each of another shard, in any order; some may be missing.
         accept_changes: merge shards of different jobs files, models, prompts or other settings.
 
     Raises:
         InvalidInputError: a folder is not the run of a shard, the shards are of different splits, one was given twice,
-            an id is in two of them, or *out* is something else than merged shards; nothing was written.
+            an id is in two of them, or *out* is anything but merged shards; nothing was written.
         ShardsDifferError: the shards were run on different jobs files or with different settings, and the differences
             are not accepted; nothing was written.
         JournalError: a journal cannot be read.
-        RunDirError: the disk refused a file of *out*, which is as it was.
+        RunDirError: the disk refused a file of *out*, which is unchanged.
     """
     target = user_path(out, "output folder")
     shards = _in_order([_read_shard(user_path(run_dir, "run_dir")) for run_dir in run_dirs])
@@ -184,7 +184,7 @@ class _ShardRun:
 
 @attrs.frozen
 class _Copied:
-    """What was in a shard's journal when it was copied."""
+    """The contents of a shard's journal when it was copied."""
 
     summary: ShardSummary
     spent: Spending
@@ -221,12 +221,12 @@ def _name(shard: _ShardRun) -> str:
 
 
 def _differences(shards: Sequence[_ShardRun]) -> Iterator[tuple[str, str, str, str, str]]:
-    """Each setting that not all have alike, with the first shard and the first that differs from it."""
+    """Each setting that differs between shards, with the first shard and the first that differs from it."""
     names = dict.fromkeys(name for shard in shards for name in shard.pins if name != SHARD)
     for name in names:
         values = [(shard, shard.pins.get(name)) for shard in shards]
         yield from _first_difference(name, values)
-    # One that has not read its jobs to their end does not know of all of them.
+    # A shard that has not read its jobs to their end does not know all of them.
     known = [(shard, shard.jobs_digest) for shard in shards if shard.jobs_digest is not None]
     yield from _first_difference(_JOBS_FILE, known)
 
@@ -242,7 +242,7 @@ def _first_difference(
 
 
 def _check_target(target: Path, shards: Sequence[_ShardRun]) -> None:
-    """Raise unless nothing is lost if *target* is replaced."""
+    """Raise if data would be lost by replacing *target*."""
     real = target.resolve()
     for shard in shards:
         folder = shard.folder.resolve()
@@ -262,13 +262,13 @@ def _check_target(target: Path, shards: Sequence[_ShardRun]) -> None:
         except (InvalidInputError, JournalError):
             holds = None
         if holds != MERGED:
-            problem = f"{str(target)!r} holds something else than merged shards, and is left as it is; name another one"
+            problem = f"{str(target)!r} contains something other than merged shards, and is unchanged; name another one"
             raise InvalidInputError("output folder", problem)
 
 
 @contextmanager
 def _work_folder(target: Path) -> Iterator[Path]:
-    """An empty folder beside *target*, which is gone in the end; one process at a time has it."""
+    """An empty temporary folder beside *target*; only one process at a time has it."""
     folder = target.with_name(f".{target.name}.merging")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -280,7 +280,7 @@ def _work_folder(target: Path) -> Iterator[Path]:
             lock.release()
         raise InvalidInputError("output folder", f"another process merges into {str(target)!r}; wait for it")
     try:
-        for left in folder.iterdir():  # of a merge that was killed
+        for left in folder.iterdir():  # of a killed merge
             if left.name != LOCK_NAME:
                 left.unlink()
         yield folder
@@ -291,7 +291,7 @@ def _work_folder(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def _closed(connection: sqlite3.Connection, folder: Path) -> Iterator[sqlite3.Connection]:
-    """The connection, closed in the end; what SQLite raises is a `JournalError`."""
+    """The connection, closed at the end; errors of SQLite are raised as `JournalError`."""
     try:
         with closing(connection):
             yield connection
@@ -320,10 +320,10 @@ def _copy_all(connection: sqlite3.Connection, shards: Sequence[_ShardRun]) -> li
 def _copy(
     connection: sqlite3.Connection, shard: _ShardRun, offset: int, before: Sequence[tuple[int, _ShardRun]]
 ) -> _Copied:
-    """Copy the jobs of the attached shard and their events; all that is read is of one instant.
+    """Copy the jobs of the attached shard and their events, all in one read transaction.
 
     Args:
-        offset: what is added to the numbers of its jobs.
+        offset: added to the numbers of its jobs.
         before: the shards that were copied, the last one first, with their offsets.
     """
     running = is_running(shard.folder)
@@ -332,7 +332,7 @@ def _copy(
     try:
         (version,) = cursor.execute("PRAGMA shard.user_version").fetchone()
         if version != SCHEMA_VERSION:
-            raise JournalError(str(shard.folder / FILE_NAME), f"has format {version}; go on with that run, then merge")
+            raise JournalError(str(shard.folder / FILE_NAME), f"has format {version}; resume that run, then merge")
         _refuse_twice(cursor, shard, before)
         cursor.execute(
             "INSERT INTO jobs SELECT seq + ?, id, digest, state, attempts, outcome, no_reply FROM shard.jobs", (offset,)

@@ -1,8 +1,8 @@
-"""What a run waits for instead of failing its jobs: unavailable model servers, and room on full disks.
+"""Outages that a run waits for instead of failing its jobs: unavailable model servers, and full disks.
 
-Whoever waits gives its place up to another job, and no working time passes. The wait for a server ends when a request
-to it has succeeded, or when it is the waiter's turn to send the one request that finds out (`EndpointHealth.turn`). The
-wait for a disk ends after a pause that grows, and then what failed is tried again. When the run's patience is over,
+A waiting job gives up its slot to another one, and the wait does not count as working time. The wait for a server ends
+when a request to it has succeeded, or when it is the waiter's turn to probe it (`EndpointHealth.turn`). The
+wait for a disk ends after a growing pause, and then the failed operation is retried. When the run's patience is over,
 the error goes to the job, which stays open.
 """
 
@@ -26,18 +26,18 @@ from .._tracing import add_event
 from ..models import Available, Closed, EndpointHealth, Endpoints, Held
 
 _DISK: Mapping[str, str] = {names.HELD: "disk"}
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # before a full disk is tried again
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # before a full disk is retried
 
 
 @attrs.frozen(kw_only=True)
 class Outage:
-    """Something that a run waits for.
+    """An outage that a run waits for.
 
     Attributes:
-        kind: "server" (it is away), "refusal" (it refuses everything) or "disk" (it is full).
+        kind: "server" (it is unavailable), "refusal" (it refuses everything) or "disk" (it is full).
         name: the model and its address, or the folder or file.
-        seconds: for how long by now.
-        problem: the last failure, in words.
+        seconds: its duration so far.
+        problem: the last failure, as text.
     """
 
     kind: Literal["server", "refusal", "disk"]
@@ -47,7 +47,7 @@ class Outage:
 
 
 def health_of(model: object) -> EndpointHealth | None:
-    """The health of a model's endpoint, if it has one: models that users write need not."""
+    """The health of a model's endpoint, if it has one: models of the program need not."""
     health = getattr(model, "health", None)
     return health if isinstance(health, EndpointHealth) else None
 
@@ -57,12 +57,12 @@ class Outages:
 
     Args:
         endpoints: of the models that the run's runtime opens.
-        patience: seconds that an outage is waited for, from its beginning or the run's.
+        patience: how long to wait for an outage, in seconds from its beginning or the run's.
 
     Attributes:
         waiting: how many jobs wait for a server, or for room under their notes.
-        last_error: the last request that failed, in words, and when; None if none has.
-        give_up_place: a block in which a job that waits does not count towards the jobs that run at once.
+        last_error: the last request that failed, as text, and when; None if none has.
+        give_up_place: a context manager in which a waiting job does not count towards the jobs that run at once.
     """
 
     def __init__(self, endpoints: Endpoints, patience: float) -> None:
@@ -78,18 +78,18 @@ class Outages:
 
     @contextmanager
     def watch(self, health: EndpointHealth) -> Iterator[None]:
-        """Wait for the endpoint of a model that the runtime did not open, too."""
+        """Also wait for the endpoint of a model that the runtime did not open."""
         self._others[health.name] = health
         with health.hold_outages():
             yield
 
     def note(self, error: ModelError) -> None:
-        """A request failed with *error*; `EndpointHeldError` is none, as nothing was sent."""
+        """Record a failed request; `EndpointHeldError` is ignored, as nothing was sent."""
         if not isinstance(error, EndpointHeldError | ModelRefusedError):
             self.last_error = (trio.current_time(), str(error))
 
     def now(self) -> tuple[Outage, ...]:
-        """What is away or full right now."""
+        """The present outages."""
         now = trio.current_time()
         states = [
             (health.name, health.state.value) for health in (*self._endpoints.healths.values(), *self._others.values())
@@ -115,21 +115,21 @@ class Outages:
 
     @asynccontextmanager
     async def turn(self, error: ModelError, health: EndpointHealth | None = None) -> AsyncIterator[None]:
-        """Wait until what failed with *error* may be tried again: inside the block, where its outcome counts for all.
+        """Wait until the operation that failed with *error* may be retried in the body; its outcome counts for all.
 
         Args:
             health: of the endpoint that it came from, if that is known; an `EndpointHeldError` names its own.
 
         Raises:
-            ModelError: *error*, if it is none that is waited for, or if the patience is over. An answer that was
-                malformed then comes out as what it was: it may be this request's fault alone.
+            ModelError: *error*, if it is not one to wait for, or if the patience is over. For an answer that was
+                malformed, the original error is raised then: it may be this request's fault alone.
         """
         health = self._endpoint(error, health)
         if health is None:
             raise error
         async with AsyncExitStack() as turn:
             if not isinstance(state := health.state.value, Available):
-                if self.patience <= 0:  # not for a moment: a job that fails at once has not been held
+                if self.patience <= 0:  # no wait at all: a job that fails at once has not been held
                     raise _at_last(error)
                 held: Mapping[str, str] = {names.HELD: "server" if isinstance(state, Held) else "refusal"}
                 add_event(names.HOLD, held)
@@ -143,13 +143,13 @@ class Outages:
     async def _take_turn(self, turn: AsyncExitStack, health: EndpointHealth, error: ModelError) -> bool:
         """Wait for the turn and enter it; returns whether it came before the patience was over.
 
-        Where the endpoint refuses everything, whoever was refused without being sent waits for one probe and no more;
-        where it has said how long to wait, and that is bearable, everybody waits as long as the patience lasts.
+        If the endpoint refuses everything, a request that was refused without being sent waits for one probe and no
+        more; if the server has said how long to wait, within the patience, everybody waits as long as the patience.
         """
         state, now = health.state.value, trio.current_time()
         if isinstance(state, Available):
             return True
-        # That an earlier run has found it closed or away is no reason for this one to give up at once.
+        # An earlier run may have found it closed or unavailable, which is no reason for this one to give up at once.
         since = now if isinstance(error, ModelRefusedError) else max(state.since, self._began)
         entered = False
         with trio.move_on_at(since + self.patience):
@@ -159,12 +159,12 @@ class Outages:
         return entered
 
     def end(self) -> None:
-        """Wait for no disk any more: the run is to end."""
+        """End all waits for a disk: the run should end."""
         self._over.set()
 
     @contextmanager
     def one_more_waits(self) -> Iterator[None]:
-        """Inside the block one more job waits."""
+        """In the body one more job waits."""
         self.waiting.value += 1
         try:
             yield
@@ -179,16 +179,16 @@ class Outages:
             except KeyError:
                 return None
         if isinstance(error, ModelRefusedError) and action_of(error) != CloseEndpoint("model"):
-            return health  # it was not sent: somebody's request may find the endpoint well by now
+            return health  # it was not sent; by now another request may have found the endpoint available
         return health if self._is_bearable(error) else None
 
     def _is_bearable(self, error: ModelError) -> bool:
-        """Whether the server has said how long to wait, and the patience lasts as long."""
+        """Whether the server has said how long to wait, and that is within the patience."""
         asked = error.retry_after if isinstance(error, ModelStatusError) else None
         return asked is not None and asked <= self.patience and action_of(error) == CloseEndpoint("wait")
 
     async def _refused_again(self, health: EndpointHealth, error: ModelError) -> None:
-        """Return when a request after *error* has found the endpoint closed; never, if that is not waited for."""
+        """Return when a request after *error* has found the endpoint closed; never, if closing is not waited for."""
         state, probes = health.state.value, math.inf
         if isinstance(error, ModelRefusedError) and isinstance(state, Closed) and not self._is_bearable(error):
             probes = state.probes
@@ -196,12 +196,12 @@ class Outages:
 
 
 def _at_last(error: ModelError) -> ModelError:
-    """What comes out when *error* is waited for no longer."""
+    """The error to raise when *error* is no longer waited for."""
     return error.__cause__ if isinstance(error.__cause__, ModelProtocolError) else error
 
 
 class DiskWait:
-    """The waits of one writer for room on a disk, since it began to be refused."""
+    """The waits of one writer for room on a disk, since the first refusal."""
 
     def __init__(self, outages: Outages) -> None:
         self._outages = outages
@@ -209,11 +209,11 @@ class DiskWait:
         self._pause = _FIRST_PAUSE
 
     async def wait(self, name: str, problem: str) -> bool:
-        """Wait for a while; returns whether to try again: not, if the patience is over or the run is to end.
+        """Wait for a while; returns whether to retry: not if the patience is over or the run should end.
 
         Args:
             name: the file or folder, for people.
-            problem: what the disk said.
+            problem: the disk's error.
         """
         now = trio.current_time()
         if self._since is None:

@@ -1,7 +1,7 @@
-"""The files a batch leaves in its run directory, made of what the journal holds.
+"""The output files of a batch in its run directory, derived from the journal.
 
-``conversations.jsonl`` and ``failures.jsonl`` are written anew from the journal when a run starts and grow by a row as
-each job ends, after the journal has it. So they are complete and free of duplicates whenever the command has ended;
+``conversations.jsonl`` and ``failures.jsonl`` are rebuilt from the journal when a run starts and grow by a row as
+each job ends, after it is journaled. So they are complete and free of duplicates whenever the command has ended;
 after a ``kill -9`` the last row may be missing or torn until the batch is started again.
 """
 
@@ -31,12 +31,12 @@ STATUS = "status.json"
 
 
 class RunDirError(FatalError):
-    """The disk refused a file of the run directory. The journal has what was finished: run the batch again to go on.
+    """The disk refused a file of the run directory. Finished work is in the journal: run the batch again to resume.
 
     Attributes:
         path: the file.
         errno: the operating system's error number (``errno.ENOSPC`` for a full disk).
-        detail: the operating system's words.
+        detail: the operating system's message.
     """
 
     def __init__(self, path: str, errno: int, detail: str) -> None:
@@ -47,7 +47,7 @@ class RunDirError(FatalError):
 
     @property
     def disk_full(self) -> bool:
-        """The disk, or a quota on it, is used up: with room, the same run goes on."""
+        """The disk, or a quota on it, is full: with room, the same run can be resumed."""
         return self.errno in DISK_FULL
 
     def __str__(self) -> str:
@@ -69,9 +69,10 @@ class OutputFiles:
     """The two outputs of a run.
 
     Attributes:
-        holds: what kind of jobs, in the user's words.
+        holds: the kind of jobs, for people.
         done, failed: the files' names.
-        mark: of outcomes of the state "done" with equal marks only the first has a row; None marks none.
+        mark: returns a key for an outcome of state "done"; only the first outcome with a key has a row. None: no
+            deduplication.
     """
 
     holds: str = BATCH
@@ -81,21 +82,21 @@ class OutputFiles:
 
 
 BATCH_FILES = OutputFiles()
-_to_json = json.JSONEncoder(ensure_ascii=False).encode  # `json.dumps` would make one for each row
+_to_json = json.JSONEncoder(ensure_ascii=False).encode  # `json.dumps` would create one for each row
 
 
 class Outputs:
     """The two files, open for appending. Synchronous; for use in worker threads.
 
     Args:
-        retry_failed: jobs that had failed or got no reply are tried again, so old rows may be out of date in the end.
+        retry_failed: jobs that had failed or got no reply are retried, so old rows may be out of date at the end.
     """
 
     def __init__(self, run_dir: Path, retry_failed: bool, files: OutputFiles) -> None:
         self._run_dir, self._names = run_dir, files
         self._marks: set[str] = set()
-        self._lock = threading.Lock()  # around what is written: a job's row, and those that a full disk has refused
-        # What is to be written anew in the end: outdated failures; rows of twins, whose first is the one begun first.
+        self._lock = threading.Lock()  # around writes: a job's row, and rows that a full disk has refused
+        # To be rewritten at the end: outdated failures; duplicates, of which the one begun first is kept.
         self._stale: set[Literal["done", "failed"]] = {"done", "failed"} if retry_failed else set()
         self._unwritten: dict[Literal["done", "failed"], bytearray] = {"done": bytearray(), "failed": bytearray()}
         self._files: dict[Literal["done", "failed"], Any] = {"done": self._rewritten("done")}
@@ -110,14 +111,14 @@ class Outputs:
             for state, file in self._files.items():
                 files.enter_context(_writing(self._path(state)))
                 files.callback(file.close)
-                if self._unwritten[state]:  # the journal has it, and the next start writes it
+                if self._unwritten[state]:  # it is journaled, and the next start writes it
                     files.callback(_cut_torn_row, file)
         self._marks.clear()
         for state in self._stale:
             self._rewritten(state).close()
 
     def add(self, state: Literal["done", "failed"], job_id: str, attempts: int, outcome: Mapping[str, Any]) -> None:
-        """Append one row. If the disk refuses, `flush` tries again what is not written yet."""
+        """Append one row. If the disk refuses, `flush` retries the rows that are not written yet."""
         if not self._is_new(state, outcome):
             self._stale.add(state)
             return
@@ -127,18 +128,18 @@ class Outputs:
             self._flush(state)
 
     def expect_changes(self, state: Literal["done", "failed"]) -> None:
-        """Some rows of *state* will be out of date: write them anew in the end. For any thread."""
+        """Some rows of *state* will be out of date: rewrite them at the end. For any thread."""
         self._stale.add(state)
 
     def flush(self) -> None:
-        """Write what the disk has refused before."""
+        """Write the rows that the disk has refused before."""
         for state in self._files:
             with self._lock, _writing(self._path(state)):
                 self._flush(state)
 
     def _flush(self, state: Literal["done", "failed"]) -> None:
         file, rest = self._files[state], self._unwritten[state]
-        while rest:  # a disk that is nearly full takes a part of it
+        while rest:  # a nearly full disk accepts only a part
             del rest[: file.write(rest)]
 
     def _is_new(self, state: Literal["done", "failed"], outcome: Mapping[str, Any]) -> bool:
@@ -168,7 +169,7 @@ class Outputs:
 
 @asynccontextmanager
 async def open_outputs(run_dir: Path, retry_failed: bool, files: OutputFiles = BATCH_FILES) -> AsyncIterator[Outputs]:
-    """The two files, made of the journal, until the run has ended."""
+    """The two files, derived from the journal, until the run has ended."""
     outputs = await trio.to_thread.run_sync(Outputs, run_dir, retry_failed, files)
     try:
         yield outputs
@@ -184,7 +185,7 @@ def row(state: Literal["done", "failed"], job_id: str, attempts: int, outcome: M
 
 
 def _line(value: Mapping[str, Any]) -> bytes:
-    # surrogatepass would make invalid UTF-8: half a surrogate pair is written as its escape, which JSON reads back.
+    # surrogatepass would write invalid UTF-8: a lone surrogate is written as its escape, which JSON restores.
     text = _to_json(value)
     try:
         return text.encode() + b"\n"
@@ -193,7 +194,7 @@ def _line(value: Mapping[str, Any]) -> bytes:
 
 
 def _cut_torn_row(file: Any) -> None:
-    """Take away the part of a row that a full disk has taken."""
+    """Truncate the incomplete row that a full disk has accepted."""
     with open(file.name, "rb") as reader:
         whole = 0
         for line in reader:
@@ -202,10 +203,10 @@ def _cut_torn_row(file: Any) -> None:
 
 
 def failure(error: Exception, metadata: Mapping[str, Any], last_response: str) -> dict[str, Any]:
-    """What is recorded of a job that failed.
+    """The record of a job that failed.
 
-    ``error`` is the error's type, its words and its fields by name, or the traceback of one that is none of ours;
-    ``last_response`` is the last thing the model said.
+    ``error`` is the error's type, its text and its fields by name, or the traceback of one of a foreign class;
+    ``last_response`` is the model's last text.
     """
     described: dict[str, Any] = {"type": type(error).__name__, "message": str(error)}
     if isinstance(error, TrioAgentError):
@@ -219,7 +220,7 @@ def failure(error: Exception, metadata: Mapping[str, Any], last_response: str) -
 
 
 def _is_outside(error: Exception) -> bool:
-    """Did the job fail for something outside of its conversation, with all that happened in it journaled?"""
+    """Whether the cause was outside the job's conversation, with everything in it journaled."""
     return isinstance(error, ModelError | SandboxError)
 
 
@@ -230,7 +231,7 @@ def _is_plain(value: object) -> bool:
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write a small file whole or not at all."""
+    """Write a small file atomically."""
     with _writing(path):
         write_whole(path, (json.dumps(value, indent=2) + "\n").encode())
 

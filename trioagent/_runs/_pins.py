@@ -1,9 +1,9 @@
-"""What a run is pinned to: settings that decide what its conversations are, and the folder of its memories.
+"""The settings that a run is pinned to, because they determine its conversations, and the folder of its memories.
 
-They are recorded at the first start that came to anything. A later start with others is refused by name, unless its
-changes are accepted: else one conversation could be of two models, and a journal would not fit its conversation. What
-decides only where and how fast a run goes (address, version, sandbox tier, rates) is recorded too, and a change is
-reported.
+They are recorded at the first start that produced anything. A later start with others is refused by name, unless its
+changes are accepted: otherwise one conversation could be of two models, and a journal would not match its conversation.
+Settings that only determine where and how fast a run runs (address, version, sandbox tier, rates) are recorded too, and
+a change is reported.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from ._reader import JournalReader
 
 PINS, RECORDED, FOLDER, TODAY = "pins", "recorded", "folder", "today"
 SHARD = "shard"
-"""Among the pins: which part of its jobs a run has."""
+"""A pin: the part of the jobs that a run has."""
 _log = logging.getLogger("trioagent")
 
 
 class RunChangedError(InvalidInputError, FatalError):
-    """A run directory is given settings with which its conversations would not be what they were begun as.
+    """A run directory is used with settings that would change its conversations.
 
     Attributes:
         run_dir: the run.
-        changes: of each setting that differs its name, its value at the first start, and its value now.
+        changes: for each setting that differs its name, its value at the first start, and its value now.
     """
 
     def __init__(self, run_dir: str, changes: tuple[tuple[str, str, str], ...]) -> None:
@@ -53,14 +53,14 @@ class RunChangedError(InvalidInputError, FatalError):
     def __str__(self) -> str:
         changes = "; ".join(f"{name} was {before} and is {now}" for name, before, now in self.changes)
         return (
-            f"the run in {self.run_dir!r} was begun with other settings: {changes}; put them back, use another run "
+            f"the run in {self.run_dir!r} was begun with other settings: {changes}; restore them, use another run "
             "directory, or accept the changes (--accept-changes, accept_changes=True)"
         )
 
 
 @lru_cache(maxsize=16)
 def prompt_hash(prompt: str) -> str:
-    """What names a system prompt in rows and journals."""
+    """The name of a system prompt in rows and journals."""
     return hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
@@ -75,20 +75,20 @@ def pins_of(
     date: str = "auto",
     **others: Any,
 ) -> dict[str, Any]:
-    """What a run with these settings is pinned to.
+    """The pins of a run with these settings.
 
     Args:
-        model, config: the run's own model: its name, and its settings if it is one of a server.
-        prompt, append: the run's system prompt in place of the built-in one, and what is added to it.
-        profile: the name of the model's profile, if it is said.
+        model, config: the run's own model: its name, and its settings if it is served over HTTP.
+        prompt, append: the run's system prompt in place of the built-in one, and the text added to it.
+        profile: the name of the model's profile, if it was set.
         policy: what the run's blocks may touch.
-        date: what is said of the date; it is not part of the prompt's hash.
+        date: the date setting; it is not part of the prompt's hash.
         others: settings of this kind of run.
     """
     resolved = profile_for(model, profile)
     hashed = prompt_hash(system_prompt(prompt, append, policy, profile=resolved))
     pins: dict[str, Any] = {"model": model, "prompt": hashed, **others}
-    # None as in runs of before there were profiles and policies, which can go on.
+    # None as in runs of releases without profiles and policies, which can be resumed.
     pins["profile"] = None if resolved is DEFAULT else resolved.name
     pins["date"] = None if date == "auto" else date
     pins["policy"] = (policy and policy.as_data()) or None
@@ -98,11 +98,11 @@ def pins_of(
 
 
 async def pin(journal: Journal, runtime: Runtime, pins: Mapping[str, Any], *, accept: bool) -> str:
-    """Record *pins*, or hold the run to those that it has.
+    """Record *pins*, or compare them with the recorded ones.
 
     Returns:
-        The date that the run's conversations are told: that of its first start, so that they go on as they began; ""
-        in a run of a release that told none.
+        The date for the run's conversations: that of its first start, so that they stay the same; ""
+        in a run of a release without dates.
 
     Raises:
         RunChangedError: they differ, and the difference is not accepted.
@@ -123,7 +123,7 @@ async def pin(journal: Journal, runtime: Runtime, pins: Mapping[str, Any], *, ac
 
 
 def check_pins(run_dir: Path, journal: JournalReader, pins: Mapping[str, Any]) -> None:
-    """Raise what `pin` would raise, without recording anything.
+    """Raise the error of `pin`, without recording anything.
 
     Raises:
         RunChangedError: the run is pinned to other settings.
@@ -149,7 +149,7 @@ def _recorded(runtime: Runtime) -> dict[str, Any]:
     config = runtime.config
     recorded: dict[str, Any] = {"version": __version__, "tier": runtime.sandbox.tier}
     if config is not None:
-        recorded["address"] = config.base_url.partition("?")[0]  # a query may hold a key
+        recorded["address"] = config.base_url.partition("?")[0]  # a query may contain a key
         recorded["rate"] = attrs.asdict(config.rate)
     return recorded
 
@@ -158,7 +158,7 @@ async def memory_folder(journal: Journal, *, accept: bool) -> Path:
     """The folder that relative memories belong to: the current one of the run's first start.
 
     Raises:
-        RunChangedError: it is not there any more, and the change is not accepted.
+        RunChangedError: it no longer exists, and the change is not accepted.
     """
     first = await journal.read_meta(FOLDER) if await journal.has_outcomes() else None
     known = await trio.to_thread.run_sync(_known_folder, journal.path.parent, first, accept)
@@ -171,16 +171,16 @@ async def memory_folder(journal: Journal, *, accept: bool) -> Path:
 
 
 def check_memory_folder(run_dir: Path, journal: JournalReader) -> None:
-    """Raise what `memory_folder` would raise, without recording anything.
+    """Raise the error of `memory_folder`, without recording anything.
 
     Raises:
-        RunChangedError: the folder of the run's first start is not there any more.
+        RunChangedError: the folder of the run's first start no longer exists.
     """
     _known_folder(run_dir, journal.read_meta(FOLDER) if journal.has_outcomes() else None, False)
 
 
 def _known_folder(run_dir: Path, first: Mapping[str, Any] | None, accept: bool) -> Path | None:
-    """The folder of the first start, if that is another one than the current one; None too if it is given up."""
+    """The folder of the first start, if it differs from the current one; None also if the change is accepted."""
     here = os.getcwd()
     if first is None or first["path"] == here:
         return None
@@ -188,5 +188,5 @@ def _known_folder(run_dir: Path, first: Mapping[str, Any] | None, accept: bool) 
         return Path(first["path"])
     if accept:
         return None
-    change = ("the folder of relative memories", f"{first['path']!r}, which is not there any more", repr(here))
+    change = ("the folder of relative memories", f"{first['path']!r}, which no longer exists", repr(here))
     raise RunChangedError(str(run_dir), (change,))

@@ -1,4 +1,4 @@
-"""Where a batch stands, for people and machines: counts, spending, and who is slow at what."""
+"""The state of a batch, for people and machines: counts, spending, and the slowest jobs."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Straggler:
 
 @attrs.frozen(kw_only=True)
 class EndpointUse:
-    """How hard one model server is driven: requests in flight, and the last minute's against its limits.
+    """The load of one model server: requests in flight, and the last minute's usage against its limits.
 
-    What is not limited is not counted either: None.
+    Values without a limit are not counted: None.
     """
 
     url: str
@@ -47,10 +47,10 @@ class EndpointUse:
 
     @classmethod
     def of(cls, url: str, limiter: RateLimiter) -> EndpointUse:
-        """What *limiter* paces now, at the address *url*."""
+        """The use of the address *url*, from its rate limiter."""
         now, limits = limiter.statistics(), limiter.limits
         return cls(
-            url=url.partition("?")[0],  # a query may hold a key
+            url=url.partition("?")[0],  # a query may contain a key
             in_flight=now.in_flight,
             allowed_in_flight=now.allowed_in_flight,
             waiting=now.waiting,
@@ -66,27 +66,27 @@ class Progress:
     """A snapshot of a running batch.
 
     Attributes:
-        total: jobs in the input, or None if it is not known beforehand.
-        skipped: jobs that an earlier run had ended.
-        done, failed: jobs that this run ended.
-        left: jobs that this run began and left to be gone on with.
+        total: jobs in the input, or None if unknown.
+        skipped: jobs that an earlier start had ended.
+        done, failed: jobs that this start ended.
+        left: jobs that this start began and left to be resumed.
         running: jobs that run now.
         queued: jobs that wait for their turn; None if *total* is.
-        states: running jobs by what they are doing ("working", "rate", "model", "retrying", "held", "review",
+        states: running jobs by state ("working", "rate", "model", "retrying", "held", "review",
             "sandbox").
-        answers: of the model, in this run.
-        tokens, cost: spent by this run.
-        tokens_total, cost_total: spent by all runs of this directory; what a budget counts.
+        answers: of the model, in this start.
+        tokens, cost: spent by this start.
+        tokens_total, cost_total: spent by all starts of this directory, which a budget counts.
         max_tokens, max_cost: the budget.
-        endpoints: model servers, and how hard they are driven.
+        endpoints: model servers, with their load.
         outages: what jobs wait for: unavailable servers, full disks.
-        last_error: the last failure of a request to a model, in words, tried again or not; "" if there was none.
+        last_error: the last failure of a request to a model, as text, retried or not; "" if there was none.
         last_error_seconds: how long ago that was.
-        seconds: since this run began.
-        eta_seconds: until the end, at this run's mean pace; None if nobody can say.
-        stragglers: the five jobs that run longest.
+        seconds: since this start.
+        eta_seconds: until the end, at this start's mean rate; None if unknown.
+        stragglers: the five longest-running jobs.
         stopping: why the run ends early (see `BatchReport.stopped`), or "".
-        nodes: the workers of the run's cluster, those that were lost last among them; none if it has no cluster.
+        nodes: the workers of the run's cluster, including recently lost ones; none if it has no cluster.
     """
 
     total: int | None
@@ -116,12 +116,12 @@ class Progress:
 
 
 class ProgressTracker:
-    """Counts what a batch's jobs are doing.
+    """Counts a batch's jobs by state.
 
     Args:
-        total: how many jobs there are, if that is known.
-        limit: how many of them this run takes at most.
-        waits: collects those of the jobs.
+        total: how many jobs there are, if known.
+        limit: the most of them that this start takes.
+        waits: collects the waits of the jobs.
     """
 
     def __init__(self, total: int | None, limit: int | None, waits: PendingWaits) -> None:
@@ -148,7 +148,7 @@ class ProgressTracker:
         self.seconds.update(activity.seconds)
 
     def cut_waits(self, cancel: Callable[[str], object], states: Set[str]) -> None:
-        """From now on *cancel* every job that is in one of *states*, or comes into it."""
+        """From now on *cancel* every job that is in one of *states*, or enters it."""
         self._cancel, self._cut = cancel, states
         for job_id, (_, activity) in list(self._running.items()):
             if activity.state in states:
@@ -204,7 +204,7 @@ class ProgressTracker:
         )
 
     def not_begun(self) -> int | None:
-        """Jobs of the input that this run did not come to; None if nobody knows how many there are."""
+        """Jobs of the input that this start did not begin; None if their number is unknown."""
         if self._total is None:
             return None
         return max(0, self._total - self.skipped - self.done - self.failed - self.left)

@@ -60,7 +60,7 @@ class JournalReader:
         self._connection.close()
 
     def holds(self) -> str | None:
-        """What kind of jobs are in it, in the user's words; None for a journal of before that was recorded."""
+        """The kind of jobs in it, for people; None for an old journal that does not record it."""
         row = self._read(lambda cursor: cursor.execute("SELECT value FROM meta WHERE key = 'holds'").fetchone())
         return None if row is None else str(row[0])
 
@@ -71,15 +71,15 @@ class JournalReader:
         )
 
     def spent(self) -> Spending:
-        """What all answers recorded so far have cost."""
+        """The cost of all answers recorded so far."""
         return self._read(spent)
 
     def has_outcomes(self) -> bool:
-        """Has anything come of the run yet: an answer, a job that ended?"""
+        """Whether the run has produced anything yet: an answer, a job that ended."""
         return self._read(has_outcomes)
 
     def read_meta(self, key: str) -> Mapping[str, Any] | None:
-        """What was recorded of the run under this key."""
+        """What was recorded about the run under this key."""
         return self._read(lambda cursor: read_meta(cursor, key))
 
     def look_up(self, job_ids: Sequence[str]) -> list[KnownJob | None]:
@@ -105,7 +105,7 @@ class JournalReader:
 
     def _check_version(self) -> int:
         (version,) = self._read(lambda cursor: cursor.execute("PRAGMA user_version").fetchone())
-        if version == 0:  # whoever made it was killed before the first transaction
+        if version == 0:  # its process was killed before the first transaction
             problem = f"the {FILE_NAME} in {str(self._path.parent)!r} is empty: nothing was run there"
             raise InvalidInputError("run directory", problem)
         if version not in READABLE:
@@ -123,10 +123,10 @@ class JournalReader:
 
 
 def read_only_uri(path: Path) -> str:
-    """How SQLite is told to open a journal for reading only."""
+    """The URI with which SQLite opens a journal for reading only."""
     mode = "mode=ro"
     if not path.with_name(f"{path.name}-wal").exists():
-        # Nobody has it open and nothing is left to recover; without this a reader leaves a -wal and a -shm behind.
+        # Nobody has it open and nothing needs recovery; without this a reader leaves a -wal and a -shm behind.
         mode += "&immutable=1"
     return f"{path.absolute().as_uri()}?{mode}"
 
@@ -143,7 +143,7 @@ def outcomes_of(run_dir: Path, state: Literal["done", "failed"]) -> Iterator[tup
 
 
 def look_up_jobs(run_dir: Path, job_ids: Sequence[str]) -> list[KnownJob | None]:
-    """What earlier runs in *run_dir* have made of each job, also if nothing was run there. Writes nothing.
+    """The state of each job from earlier starts in *run_dir*, also if nothing was run there. Writes nothing.
 
     Raises:
         JournalError: the journal cannot be read.

@@ -1,4 +1,4 @@
-"""What came of a run, and where a run stands seen from outside."""
+"""The report of a run, and the state of a run for outside readers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Stopped = StopCause | Literal["limit", "cancelled"]
 
 
 MERGED = "merged shards"
-"""What the journal of a folder holds that shards were merged into."""
+"""The kind of jobs in the journal of a folder of merged shards."""
 STARTS = "starts"
 END = "end"
 """In the record of the starts: how the last one ended; missing while it runs, and if it was killed."""
@@ -38,7 +38,7 @@ END = "end"
 
 @attrs.frozen(kw_only=True)
 class FailureCause:
-    """Why so many jobs failed: an error's type (with a server's status), and one of the jobs with its message."""
+    """A cause of failures and its count: an error's type (with a server's status), and one job with its message."""
 
     cause: str
     count: int
@@ -48,15 +48,15 @@ class FailureCause:
 
 @attrs.frozen(kw_only=True)
 class RunTotals:
-    """What came of all starts with one run directory, up to and with this one.
+    """The totals of all starts with one run directory, including this one.
 
     Attributes:
         starts: how many there were.
-        done, failed, no_reply: jobs by what came of them at last; *no_reply* are among those that are done.
-        left: jobs that were begun and can go on.
+        done, failed, no_reply: jobs by their final state; *no_reply* are among those that are done.
+        left: jobs that were begun and can be resumed.
         tokens, cost: spent.
         seconds: wall time; of a start that was killed up to its last ``status.json``.
-        seconds_by_state: what all jobs together spent their time on; nothing is known of it of starts that were killed.
+        seconds_by_state: the time of all jobs by state; unknown for starts that were killed.
     """
 
     starts: int
@@ -72,30 +72,30 @@ class RunTotals:
 
 @attrs.frozen(kw_only=True)
 class BatchReport:
-    """What came of a run.
+    """The result of a run.
 
     Attributes:
-        done, failed: jobs that this run ended.
-        skipped: jobs that earlier runs had ended.
-        skipped_failed: how many of these had failed; they are tried again if ``retry_failed`` says so.
-        no_reply, skipped_no_reply: how many of those that are done (in this run, in earlier ones) left a message
-            without a reply; their rows say why (``stop_reasons``), and ``retry_failed`` tries them again.
-        left: jobs that were begun and can go on when the batch is run again.
-        not_begun: jobs of the input that this run did not come to; None if it is not known how many there are.
-        causes: why jobs of this run failed, the most frequent first.
-        stopped: why the run ended before its input, or left jobs of it to be gone on with: "" (it did not), "asked",
+        done, failed: jobs that this start ended.
+        skipped: jobs that earlier starts had ended.
+        skipped_failed: how many of these had failed; they are retried if ``retry_failed`` is set.
+        no_reply, skipped_no_reply: how many of the done jobs (in this start, in earlier ones) left a message
+            without a reply; their rows say why (``stop_reasons``), and ``retry_failed`` retries them.
+        left: jobs that were begun and are resumed when the batch is run again.
+        not_begun: jobs of the input that this start did not begin; None if their number is unknown.
+        causes: why jobs of this start failed, the most frequent first.
+        stopped: why the run ended before its input, or left jobs to be resumed: "" (it did not), "asked",
             "budget", "outage" (a model's server was unavailable for longer than ``outage_patience``), "quota" (money or
             an allowance at the server is used up), "refused" (the server refuses everything: a wrong key or model),
             "disk" (it was full for longer than ``outage_patience``), "limit", or "cancelled" (it was cancelled, or
             ended with an error).
-        reason: the same for people, where there is more to say.
-        tokens, cost: spent by this run.
-        tokens_total, cost_total: spent by all runs of this directory.
-        seconds: wall time of this run.
-        seconds_by_state: what all jobs together spent their time on.
+        reason: the same for people, with details.
+        tokens, cost: spent by this start.
+        tokens_total, cost_total: spent by all starts of this directory.
+        seconds: wall time of this start.
+        seconds_by_state: the time of all jobs by state.
         run_dir: where the outputs are.
-        all_starts: the totals of all starts with this run directory; None if the journal could not be read in the end.
-        cluster: what this run has had of its cluster; None if it had none.
+        all_starts: the totals of all starts with this run directory; None if the journal could not be read at the end.
+        cluster: what the cluster did for this start; None if it had none.
     """
 
     done: int
@@ -145,7 +145,7 @@ def nothing_run(run_dir: Path, total: int | None, stopped: Stopped, reason: str)
 
 
 async def count_start(journal: Journal) -> None:
-    """Journal that a run starts, and how long the one before it ran if that was killed."""
+    """Journal that a run starts, and how long the previous start ran if it was killed."""
     before = await journal.read_meta(STARTS) or {}
     last = await trio.to_thread.run_sync(_read_json, journal.path.with_name(STATUS))
     seconds = before.get("seconds", 0.0)
@@ -157,7 +157,7 @@ async def count_start(journal: Journal) -> None:
 
 
 async def with_totals(journal: Journal, report: BatchReport, input_digest: str | None) -> BatchReport:
-    """*report* with the totals of all starts, which are journaled, as is how this one ended and what its input was."""
+    """*report* with the totals of all starts, which are journaled with this start's end and its input."""
     before = await journal.read_meta(STARTS) or {}
     seconds = before.get("seconds", 0.0) + report.seconds
     states = Counter(before.get("seconds_by_state", {}))
@@ -182,7 +182,7 @@ async def with_totals(journal: Journal, report: BatchReport, input_digest: str |
 
 
 class StatusFile:
-    """``status.json``: where the run stands, for whoever looks from outside; and ``series.json``: how it went so far.
+    """``status.json``: the state of the run, for outside readers; and ``series.json``: its course so far.
 
     Synchronous; for a worker thread.
     """
@@ -210,15 +210,15 @@ class StatusFile:
 
 @attrs.frozen(kw_only=True)
 class RunStatus:
-    """A run directory, looked at from outside.
+    """The state of a run directory, read from outside.
 
     Attributes:
-        running: some process runs this batch right now.
+        running: a process runs this batch right now.
         counts: jobs by state ("done", "failed", "running": begun and not ended), from the journal.
-        spent: by all runs, from the journal.
-        last: what ``status.json`` said last (``pid``, ``model``, ``began``, ``written``, ``ended``, ``progress``).
-        report: of the last run that came to an end, if none has begun since.
-        merged: it was put together of shards, and is no run of its own; *report* is that of the merge then.
+        spent: by all starts, from the journal.
+        last: the contents of ``status.json`` (``pid``, ``model``, ``began``, ``written``, ``ended``, ``progress``).
+        report: of the last start that ended, if none has begun since.
+        merged: it consists of merged shards, and is no run of its own; *report* is that of the merge then.
     """
 
     run_dir: str
@@ -231,7 +231,7 @@ class RunStatus:
 
 
 def read_run_status(run_dir: str | Path) -> RunStatus:
-    """Read a run that goes on, has ended, or was killed. Synchronous; writes nothing.
+    """Read the state of a run that is active, has ended, or was killed. Synchronous; writes nothing.
 
     Raises:
         InvalidInputError: nothing was run in that directory.
@@ -254,7 +254,7 @@ def read_run_status(run_dir: str | Path) -> RunStatus:
 
 
 def _read_json(path: Path) -> Mapping[str, Any] | None:
-    """A small file that was written whole; None if there is none, or it is not ours."""
+    """A small file of ours; None if it does not exist, or is not ours."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Rows of JSON Lines that people give us: read one at a time, with every bad one named."""
+"""Rows of JSON Lines from users: read one at a time, with every bad one named."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SHOWN = 20
 
 @attrs.frozen
 class BadRow:
-    """A row of a jobs file that is no job."""
+    """A row of a jobs file that is not a valid job."""
 
     line: int
     problem: str
@@ -50,10 +50,10 @@ class BadJobsError(InvalidInputError):
 def checked_rows(
     path: Path, read: Callable[[object], T], *, max_bytes: int = MAX_ROW_BYTES
 ) -> Iterator[tuple[int, T | BadRow]]:
-    """``(line number, value or what is wrong)`` of every row that is not blank; one row in memory at a time.
+    """``(line number, value or problem)`` of every row that is not blank; one row in memory at a time.
 
     Args:
-        read: makes of decoded JSON what it is, or raises `InvalidInputError`.
+        read: converts decoded JSON, or raises `InvalidInputError`.
         max_bytes: a longer row is a bad one.
     """
     with open(path, "rb") as file:
@@ -76,7 +76,7 @@ def _read_row(number: int, line: bytes, read: Callable[[object], T]) -> T | BadR
         return BadRow(number, f"is not UTF-8 at byte {error.start}")
     except InvalidInputError as error:
         return BadRow(number, str(error))
-    except json.JSONDecodeError as error:  # its own words count lines, and there is one
+    except json.JSONDecodeError as error:  # its own text counts lines, and there is only one
         return BadRow(number, f"is not JSON: {error.msg} at character {error.pos + 1}")
     except (ValueError, RecursionError) as error:
         return BadRow(number, f"is not JSON: {error}")

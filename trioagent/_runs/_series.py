@@ -1,4 +1,4 @@
-"""How a run went over time: a few hundred samples, however long it takes, in a file that a plot is drawn from."""
+"""The course of a run over time: a few hundred samples, however long it takes, in a file for plots."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ MOST_SAMPLES = 400
 
 @attrs.frozen(kw_only=True)
 class RunSeries:
-    """Samples in order; all lists are equally long.
+    """Samples in order; all lists have equal lengths.
 
     Attributes:
-        seconds: that the run has taken, over all starts.
+        seconds: of running time, over all starts.
         done, failed: jobs ended until then.
         running: jobs at that time; *held* of them wait for an unavailable server, or for a full disk.
         in_flight: requests.
@@ -38,16 +38,16 @@ class RunSeries:
 
 
 _COLUMNS = tuple(field.name for field in attrs.fields(RunSeries))
-_ADDED_UP = ("seconds", "done", "failed")  # of one start in its progress, of all starts here
+_ADDED_UP = ("seconds", "done", "failed")  # a progress has those of one start, a series those of all starts
 
 
 class SeriesLog:
-    """Collects the samples of one start, after those of the starts before it.
+    """Collects the samples of one start, after those of earlier starts.
 
     When there are too many, every second one is dropped, and from then on half as many are taken.
 
     Args:
-        before: what the starts before came to.
+        before: the samples of earlier starts.
     """
 
     def __init__(self, before: RunSeries) -> None:
@@ -56,7 +56,7 @@ class SeriesLog:
         self._thin_out()
 
     def add(self, progress: Progress, *, last: bool = False) -> bool:
-        """Take a sample, if it is time for one, or it is the *last*; was one taken?"""
+        """Take a sample, if it is due, or it is the *last*; returns whether one was taken."""
         now = (progress.seconds, progress.done, progress.failed)
         sample = (
             *(base + value for base, value in zip(self._base, now, strict=True)),
@@ -78,7 +78,7 @@ class SeriesLog:
         return RunSeries(**{name: list(column) for name, column in zip(_COLUMNS, columns, strict=True)})
 
     def _pause(self) -> float:
-        """Seconds between two samples: so that those there are fill half of the room."""
+        """Seconds between two samples, so that the present ones fill half of the room."""
         return max(0.9, 2 * self._samples[-1][0] / MOST_SAMPLES) if self._samples else 0.0
 
     def _thin_out(self) -> None:
@@ -87,13 +87,13 @@ class SeriesLog:
 
 
 def encode_series(series: RunSeries) -> Mapping[str, Any]:
-    """As the file holds it."""
+    """The series in the file's format."""
     rounded = [round(value, 3) for value in series.seconds]
     return {**attrs.asdict(series), "seconds": rounded}
 
 
 def read_series(run_dir: Path) -> RunSeries:
-    """What a run's file holds; an empty series if there is none, or it is damaged. Synchronous."""
+    """The series in a run's file; an empty series if there is none, or it is damaged. Synchronous."""
     try:
         value = json.loads((run_dir / SERIES).read_text(encoding="utf-8"))
         columns = {name: list(value[name]) for name in _COLUMNS}

@@ -1,4 +1,4 @@
-"""What model answers have cost."""
+"""The cost of model answers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import attrs
 
 @attrs.frozen
 class Spending:
-    """Tokens and money that answers have cost; sums of them."""
+    """Tokens and money spent on answers; can be added."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0

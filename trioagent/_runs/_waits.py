@@ -1,8 +1,8 @@
 """The waits of a run's jobs: for another attempt at a request, an unavailable server, a rate limit.
 
-They are kept in memory until something of their job is journaled, and go along in that transaction. So a job that does
-not wait costs nothing, and one that does no write of its own. The table is made with the first wait of a run: a
-journal without it is one whose jobs have not waited, and earlier releases, which do not know it, leave it alone.
+They are kept in RAM until the next event of their job is journaled, and are written in that transaction. So a job that
+does not wait has no cost, and one that does causes no write of its own. The table is created at the first wait of a
+run: in a journal without it no job has waited, and earlier releases, which do not know the table, ignore it.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
-# Seconds. A run without patience waits for an outage for no time; short waits for a rate limit are no news.
+# Seconds. A run without patience does not wait for outages; short waits for a rate limit are not recorded.
 _SHORTEST: Mapping[str, float] = {"retrying": 0.0, "held": 0.001, "rate": 1.0}
-_MOST_PENDING = 100  # of one job, between two events; what is beyond counts into the last
+_MOST_PENDING = 100  # of one job, between two events; further ones are added to the last
 _CAUSE_CHARS = 300
 
 _TABLE = """
@@ -38,7 +38,7 @@ class JobWait:
         state: "retrying", "held" or "rate" (see `Activity`).
         began: seconds since 1970.
         seconds: how long it was.
-        cause: the error that was waited for to pass, in words; "" for a rate limit.
+        cause: the error that caused the wait, as text; "" for a rate limit.
     """
 
     attempt: int
@@ -68,20 +68,20 @@ class PendingWaits:
         waits.append(JobWait(attempt=0, n=0, state=state, began=began, seconds=seconds, cause=cause[:_CAUSE_CHARS]))
 
     def take(self, job_id: str) -> Sequence[JobWait]:
-        """Those of a job; the caller journals them."""
+        """The waits of a job; the caller journals them."""
         return self._by_job.pop(job_id, ()) if self._by_job else ()
 
     def take_all(self) -> dict[str, list[JobWait]]:
-        """Those of all jobs; the caller journals them."""
+        """The waits of all jobs; the caller journals them."""
         found, self._by_job = self._by_job, {}
         return found
 
 
 def insert_waits(cursor: sqlite3.Cursor, job_id: str, waits: Sequence[JobWait], *, before: int | None = None) -> None:
-    """Record the waits of a job that runs; nothing of one whose beginning could not be written (a full disk).
+    """Record the waits of a running job; nothing if its beginning could not be written (a full disk).
 
     Args:
-        before: the number of the event that came next; None if no more has come.
+        before: the number of the event that came next; None if there was none.
     """
     if not waits:
         return
@@ -120,13 +120,13 @@ def read_waits(cursor: sqlite3.Cursor, job_id: str, most: int) -> tuple[list[Job
 
 
 def drop_waits(cursor: sqlite3.Cursor, job_id: str) -> None:
-    """Forget the waits of a job, whose causes are words of servers."""
+    """Drop the waits of a job, whose causes contain servers' texts."""
     if has_waits(cursor):
         cursor.execute("DELETE FROM waits WHERE id = ?", (job_id,))
 
 
 def copy_waits(cursor: sqlite3.Cursor, database: str) -> None:
-    """Copy those of an attached journal."""
+    """Copy the waits of an attached journal."""
     if has_waits(cursor, database):
         cursor.execute(_TABLE)
         cursor.execute(_INDEX)

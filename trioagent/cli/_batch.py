@@ -37,7 +37,7 @@ from ._model_options import (
 from ._profiles import ModelChoice
 from ._terminal import one_line
 
-_RUN = "(jobs)"  # the internal name of the default sub-command; nobody types it
+_RUN = "(jobs)"  # the internal name of the default sub-command, never typed by a user
 _ARGUMENTS = "trioagent.batch.arguments"
 
 
@@ -80,7 +80,7 @@ class ShardType(click.ParamType[Shard]):
 
 @click.group(cls=_Group)
 def batch() -> None:
-    """Run the jobs of a file, or go on with them (`batch status DIR`: look at a run)."""
+    """Run the jobs of a file, or resume them (`batch status DIR` shows the state of a run)."""
 
 
 batch.add_command(status)
@@ -95,7 +95,7 @@ batch.add_command(merge_command)
     required=True,
     metavar="DIR",
     type=FolderType(file_okay=False, path_type=Path),
-    help="Where the journal and the outputs go. With the same one the batch goes on where it was.",
+    help="The folder for the journal and the outputs. With the same one the batch is resumed.",
 )
 @model_options
 @prompt_options
@@ -121,17 +121,17 @@ batch.add_command(merge_command)
     "--completion-price", metavar="MONEY", type=click.FloatRange(0), help="Of a million tokens that the model writes."
 )
 @tool_turns_option
-@click.option("--retry-failed", is_flag=True, help="Try jobs again that have failed or got no reply.")
+@click.option("--retry-failed", is_flag=True, help="Retry jobs that have failed or got no reply.")
 @click.option(
     "--accept-changes",
     is_flag=True,
-    help="Go on with another model, prompt, policy, sampling, number of tool turns or shard.",
+    help="Resume with another model, prompt, policy, sampling, number of tool turns or shard.",
 )
 @click.option(
     "--shard",
     metavar="I/N",
     type=ShardType(),
-    help="Run only part I of N of the jobs (jobs of one memory are in one part), to be put together by `batch merge`.",
+    help="Run only part I of N of the jobs (jobs of one memory are in one part), to be merged by `batch merge`.",
 )
 @click.option("--limit", metavar="N", type=click.IntRange(min=1), help="Run only N of the jobs that have not ended.")
 @outage_option
@@ -141,15 +141,15 @@ batch.add_command(merge_command)
     type=click.FloatRange(0),
     default=10.0,
     show_default=True,
-    help="How long running jobs may go on after the first Ctrl-C, to their next checkpoint.",
+    help="How long running jobs may continue after the first Ctrl-C, to their next checkpoint.",
 )
 @click.option(
     "--history",
     is_flag=True,
-    help="Keep every change of the notes, so that a job or the batch can be taken back (`trioagent memory undo`).",
+    help="Keep every change of the notes, so that a job or the batch can be undone (`trioagent memory undo`).",
 )
 @cluster_options
-@click.option("--dry-run", is_flag=True, help="Say what would run; spend nothing, write nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would run; spend nothing, write nothing.")
 @display_options
 @click.pass_context
 def run_jobs(
@@ -181,20 +181,20 @@ def run_jobs(
     json_progress: bool,
     quiet: bool,
 ) -> int:
-    """Run the jobs in JOBS, or go on with them. `trioagent batch status DIR` looks at a run from outside.
+    """Run the jobs in JOBS, or resume them. `trioagent batch status DIR` shows the state of a run.
 
     JOBS, or stdin if it is -, has a JSON object a line: {"id": "a", "memory": "memories/a", "messages": ["I moved to
     Berlin."]}, where "model", "options" (such as {"temperature": 0}), "system_prompt", "system_prompt_append", "policy"
     (such as {"read_only": true}), "blind_overwrite", "deadline" and "metadata" may be added. Every row is checked
     before anything is spent. A run has no default model: name one.
 
-    The same command again goes on where it was, whatever ended it: no answer that was paid for is asked for again, and
+    The same command again resumes a run, however it ended: no answer that was paid for is requested again, and
     no code runs twice. The first Ctrl-C (or SIGTERM, or a terminal that closes) starts no new job and lets
     running ones reach their next checkpoint; the second one stops at once.
 
     \b
     In the run directory: conversations.jsonl (a row for each job that is done),
-    failures.jsonl, report.json; journal.db is what a batch goes on from.
+    failures.jsonl, report.json; a batch is resumed from journal.db.
 
     With --ray, requests are sent from the machines of a cluster and blocks run there; journal, rates, budget and notes
     stay here.
@@ -204,7 +204,7 @@ def run_jobs(
     \b
     Exit codes: 0 all done (or --limit reached), 1 some failed or are without a reply, 2 bad
     rows or options, 3 stopped (budget or quota used up, server unavailable, disk full), 130
-    interrupted; after 3 and 130 the same command goes on.
+    interrupted; after 3 and 130 the same command resumes the run.
     """
     source = ctx.with_resource(open_jobs(jobs))
     try:
@@ -264,19 +264,19 @@ def run_jobs(
 def fit_concurrency(
     asked: int, what: str, *, models: int, rpm: float | None, tpm: float | None
 ) -> tuple[RateLimits, str]:
-    """The rate limits of the model for *asked* concurrent jobs, and a note if only fewer can run, else "".
+    """The rate limits of the model for *asked* concurrent jobs, and a note if fewer can run, else "".
 
-    Concurrency is bounded by the file descriptors that the process may open: `open_runtime` raises the soft limit to
+    Concurrency is limited by the file descriptors that the process may open: `open_runtime` raises the soft limit to
     the hard one.
 
     Args:
-        what: what runs, for the note.
+        what: the kind of jobs, for the note.
     """
     room = fit_to_descriptors(asked, hard_limit(), blocks=SandboxLimits().parallel, models=models)
     places, note = room.max_concurrent, ""
     if places < asked:
         note = (
-            f"{places} {what} at once and not {asked}, since this process may open only {hard_limit():.0f} files "
+            f"{places} {what} at once instead of {asked}, since this process may open only {hard_limit():.0f} files "
             "(see `ulimit -n`)"
         )
     rate = RateLimits(requests_per_minute=rpm, tokens_per_minute=tpm, max_in_flight=places, max_idle=room.max_idle)

@@ -18,8 +18,8 @@ from ._terminal import safe
 def drop_failed_command(run_dir: Path, job_ids: tuple[str, ...]) -> None:
     """Drop what run directory DIR keeps of failed jobs: of those named, or of all.
 
-    That is what was answered and what came of it, which `batch --retry-failed` goes on from, and the former contents of
-    notes that the jobs changed, which it takes back. The jobs stay failed; tried again they begin from the start, with
+    These are the events that `batch --retry-failed` resumes from, and the former contents of notes that the jobs
+    changed, which it restores. The jobs stay failed; when retried they begin from the start, with
     their notes as they are.
     """
     dropped = drop_failed(run_dir, job_ids)

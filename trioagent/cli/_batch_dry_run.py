@@ -26,7 +26,7 @@ class _Plan:
 
     Attributes:
         no_reply: jobs that are done and left a message without a reply.
-        again: jobs that have ended and are tried again.
+        again: jobs that have ended and would be retried.
     """
 
     states: Counter[str] = attrs.field(factory=Counter)
@@ -41,16 +41,16 @@ def print_plan(command: BatchCommand) -> None:
     """Print what *command* would do.
 
     Raises:
-        JobChangedError: a job is not what it was when its run began.
+        JobChangedError: a job has changed since its run began.
         RunChangedError: the run was begun under other settings.
     """
     plan = _plan(command)
     name = command.model if isinstance(command.model, str) else f"{command.model.model} at {command.model.base_url}"
     states = plan.states
-    click.echo(safe(f"{command.jobs.name}: {command.total:,} jobs, every row is good"))
+    click.echo(safe(f"{command.jobs.name}: {command.total:,} jobs, every row is valid"))
     click.echo(
-        f"would run: {plan.runs:,} (new: {states['new']:,}, to go on with: {states['running']:,}"
-        + (f", to try again: {plan.again:,}" if plan.again else "")
+        f"would run: {plan.runs:,} (new: {states['new']:,}, to resume: {states['running']:,}"
+        + (f", to retry: {plan.again:,}" if plan.again else "")
         + f"); ended before: {states['done']:,} done, {states['failed']:,} failed"
         + (f", {plan.no_reply:,} without a reply" if plan.no_reply else "")
     )

@@ -1,4 +1,4 @@
-"""``trioagent batch merge``: puts the shards of a batch together."""
+"""``trioagent batch merge``: merges the shards of a batch."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from ._terminal import safe
 )
 @debug_option
 def merge_command(out: Path, run_dirs: tuple[Path, ...], accept_changes: bool) -> int:
-    """Put the run directories of shards (`batch --shard I/N`) together in folder OUT.
+    """Merge the run directories of shards (`batch --shard I/N`) into folder OUT.
 
-    OUT gets conversations.jsonl, failures.jsonl and report.json of all of them, and a journal.db that can be looked at
-    (`batch status`, `view`). It is replaced at one instant, and only if it holds merged shards already: when a shard
-    that is named as unfinished has gone on, run the same command again. The shards are only read.
+    OUT gets conversations.jsonl, failures.jsonl and report.json of all of them, and a journal.db to look at
+    (`batch status`, `view`). It is replaced atomically, and only if it contains merged shards already: when an
+    unfinished shard has been resumed, run the same command again. The shards are only read.
 
     \b
     Exit codes: 0 all shards are there and all of their jobs are done, 1 some failed or are
@@ -70,6 +70,6 @@ def _unfinished(shard: ShardSummary) -> str:
 
 def _rest(left: int, not_begun: int | None) -> Iterator[str]:
     if left:
-        yield f"{left:,} to go on with"
+        yield f"{left:,} to resume"
     if not_begun:
         yield f"{not_begun:,} not begun"

@@ -53,7 +53,7 @@ class Stream:
         try:
             poll = select.poll()
             poll.register(self._file.fileno(), select.POLLOUT)
-        except (OSError, ValueError):  # not a real file: it does not wait
+        except (OSError, ValueError):  # not a real file, so a write does not block
             return True
         events = poll.poll(0)
         if any(event & (select.POLLERR | select.POLLHUP | select.POLLNVAL) for _, event in events):
@@ -62,7 +62,7 @@ class Stream:
         return bool(events)
 
     def _discard_output(self) -> None:
-        """Redirect the stream to /dev/null: what is buffered, and what others still write, is dropped."""
+        """Redirect the stream to /dev/null, so that buffered and later output is dropped."""
         if self._file is None:
             return
         with contextlib.suppress(OSError, ValueError):
@@ -82,7 +82,7 @@ class Display:
         """Called about every second."""
 
     def note(self, text: str) -> None:
-        """Show a line whatever the display."""
+        """Show a line on any display."""
         self.errors.write_line(one_line(text))
 
     def end(self, code: int, body: Mapping[str, Any]) -> None:
@@ -124,7 +124,7 @@ class LiveDisplay(Display):
     """Counts, rates, spending and the slowest jobs, in place, on a terminal."""
 
     def __init__(self) -> None:
-        from rich.console import Console  # 60 ms that other displays need not pay
+        from rich.console import Console  # 60 ms, only for this display
         from rich.live import Live
 
         super().__init__()
@@ -146,9 +146,9 @@ class LiveDisplay(Display):
             return
         lines = [Text(safe(line), no_wrap=True, overflow="ellipsis") for line in progress_lines(attrs.asdict(progress))]
         ended = progress.skipped + progress.done + progress.failed
-        # A bar by itself does not end its line.
+        # A progress bar alone does not end its line.
         bar = [Padding(ProgressBar(total=progress.total, completed=ended), 0)] if progress.total else []
-        with contextlib.suppress(OSError):  # the terminal was closed since the check
+        with contextlib.suppress(OSError):  # the terminal was closed after the check
             self._live.start()
             self._live.update(Group(*bar, *lines), refresh=True)
 
@@ -166,7 +166,7 @@ class LiveDisplay(Display):
 
 @contextmanager
 def open_display(*, as_json: bool, quiet: bool) -> Iterator[Display]:
-    """The display that fits the options and where stderr goes."""
+    """The display for these options and this stderr."""
     if as_json:
         yield JsonDisplay()
     elif quiet:

@@ -29,10 +29,10 @@ T = TypeVar("T")
 
 @attrs.frozen(kw_only=True)
 class BatchCommand:
-    """The batch that the command line asks for.
+    """The batch of a command line.
 
     Attributes:
-        total: how many jobs the file holds.
+        total: how many jobs are in the file.
         arguments: the command's own arguments, for the command line that resumes the run.
     """
 
@@ -84,8 +84,8 @@ def run_with_display(
 
     Args:
         notice: a line to show at the first signal.
-        batch_report: gets the report that decides the exit code from what *run* returned.
-        summary: makes the lines of the summary from the exit code and what *run* returned (None if it was cancelled).
+        batch_report: gets the report that decides the exit code from the result of *run*.
+        summary: makes the lines of the summary from the exit code and the result of *run* (None if it was cancelled).
         notes: lines to show before the run.
     """
     with open_display(as_json=as_json, quiet=quiet) as display:
@@ -117,9 +117,9 @@ async def _run(command: BatchCommand, display: Display, stop: trio.Event) -> Bat
 
 
 def _run_to_end(run: Callable[[trio.Event], Awaitable[T]], display: Display, notice: str) -> tuple[bool, T | None]:
-    """Whether *run* was interrupted, and what it returned (None if it was cancelled).
+    """Whether *run* was interrupted, and its result (None if it was cancelled).
 
-    The first signal to end sets the event that *run* is given, the second one cancels it. An error is reported on the
+    The first signal sets the event that *run* is given, the second one cancels it. An error is shown on the
     display before it is raised.
 
     Args:
@@ -145,7 +145,7 @@ async def _run_signalled(
                 with scope:
                     report = await run(stop)
                 nursery.cancel_scope.cancel()
-    except KeyboardInterrupt:  # one that came when nobody read signals any more is delivered again by the receiver
+    except KeyboardInterrupt:  # the receiver redelivers a signal that arrived when it was no longer read
         if report is None:
             raise
         stop.set()
@@ -153,7 +153,7 @@ async def _run_signalled(
 
 
 def _signals_to_end() -> list[signal.Signals]:
-    """The signals that end a run: with SIGHUP, unless it is ignored, as ``nohup`` has it."""
+    """The signals that end a run: with SIGHUP, unless it is ignored, as under ``nohup``."""
     hung_up = [] if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else [signal.SIGHUP]
     return [signal.SIGINT, signal.SIGTERM, *hung_up]
 
@@ -173,7 +173,7 @@ async def _handle_signals(
 
 
 def _exit_code(signalled: bool, report: BatchReport | None) -> int:
-    """The exit code for what a run came to: that it can go on counts more than that some jobs have failed."""
+    """The exit code of a run: that it can be resumed takes precedence over failed jobs."""
     if report is None or (signalled and report.stopped):
         return INTERRUPTED
     if report.stopped not in ("", "limit"):
@@ -184,7 +184,7 @@ def _exit_code(signalled: bool, report: BatchReport | None) -> int:
 def _summary_lines(command: BatchCommand, code: int, report: BatchReport | None, *, quiet: bool) -> list[str]:
     """The summary for the user; empty for a complete success if *quiet*."""
     if report is None:
-        return [f"interrupted; what was finished is kept; to go on: {command.to_resume()}"]
+        return [f"interrupted; what was finished is kept; to resume: {command.to_resume()}"]
     lines = []
     if code or not quiet:
         lines.append(_sum(report))
@@ -194,24 +194,24 @@ def _summary_lines(command: BatchCommand, code: int, report: BatchReport | None,
     failed = report.failed + report.skipped_failed
     if failed:
         again = command.to_resume("--retry-failed")
-        lines.append(f"failed: {failed:,}; see {Path(report.run_dir) / FAILURES}; to try them again: {again}")
+        lines.append(f"failed: {failed:,}; see {Path(report.run_dir) / FAILURES}; to retry them: {again}")
     if silent := report.no_reply + report.skipped_no_reply:
         again = command.to_resume("--retry-failed")
         lines.append(
             f"without a reply: {silent:,}; see stop_reasons in {Path(report.run_dir) / CONVERSATIONS}; "
-            f"to try them again: {again}"
+            f"to retry them: {again}"
         )
     match report.stopped:
         case "budget":
             option = "--max-cost" if "cost" in report.reason else "--max-tokens-total"
-            lines.append(f"stopped: {report.reason}; to go on, give a larger {option}: {command.to_resume()}")
+            lines.append(f"stopped: {report.reason}; to resume, give a larger {option}: {command.to_resume()}")
         case "limit":
             if not quiet:
-                lines.append(f"stopped at --limit {command.config.limit}; to go on: {command.to_resume()}")
+                lines.append(f"stopped at --limit {command.config.limit}; to resume: {command.to_resume()}")
         case _ if code == STOPPED:
-            lines.append(f"stopped: {report.reason}; when that is put right, go on: {command.to_resume()}")
+            lines.append(f"stopped: {report.reason}; when that is fixed, resume: {command.to_resume()}")
     if code == INTERRUPTED:
-        lines.append(f"interrupted; to go on: {command.to_resume()}")
+        lines.append(f"interrupted; to resume: {command.to_resume()}")
     return lines
 
 
@@ -220,7 +220,7 @@ def _sum(report: BatchReport) -> str:
     if report.skipped:
         parts.append(f"{report.skipped:,} ended before")
     if report.left:
-        parts.append(f"{report.left:,} to go on with")
+        parts.append(f"{report.left:,} to resume")
     if report.not_begun:
         parts.append(f"{report.not_begun:,} not begun")
     cost = f", cost {report.cost:.4g}" if report.cost else ""

@@ -1,4 +1,4 @@
-"""Where the jobs of a batch come from: a file, or stdin."""
+"""The jobs of a batch: from a file, or stdin."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ._run import STDIN
 
 @attrs.frozen
 class JobsSource:
-    """A file of jobs, which is read more than once, and what messages call it."""
+    """A file of jobs, which is read more than once, and its name for messages."""
 
     path: Path
     name: str
@@ -25,7 +25,7 @@ class JobsSource:
 
 @contextmanager
 def open_jobs(given: Path) -> Iterator[JobsSource]:
-    """The jobs of a file, or those of stdin, which is read to its end into a file without a name.
+    """The jobs of a file, or of stdin, which is read to its end into an unnamed file.
 
     Raises:
         InvalidInputError: the process was started without a stdin.
@@ -35,8 +35,8 @@ def open_jobs(given: Path) -> Iterator[JobsSource]:
         return
     if sys.stdin is None:
         raise InvalidInputError("stdin", "is closed, and the jobs are to be read from it")
-    # A file without a name is gone with the process, however that ends. Opened by its descriptor's path, it is read
-    # from the start each time, but on systems where that is the same open file.
+    # An unnamed file disappears with the process, however it ends. Opened by its descriptor's path, it is read
+    # from the start each time, except on systems where that is the same open file.
     reopens = sys.platform == "linux"
     with tempfile.TemporaryFile() if reopens else tempfile.NamedTemporaryFile() as file:
         shutil.copyfileobj(sys.stdin.buffer, file)

@@ -16,7 +16,7 @@ from ._model_options import debug_option
 from ._terminal import safe
 
 _ENDINGS = {
-    "": "it got through all jobs",
+    "": "it finished all jobs",
     "asked": "it was interrupted",
     "budget": "its budget was used up",
     "outage": "a model's server was unavailable for longer than --outage-patience",
@@ -33,10 +33,10 @@ _ENDINGS = {
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @debug_option
 def status(run_dir: Path, as_json: bool) -> None:
-    """Say where the batch in run directory DIR stands.
+    """Show the state of the batch in run directory DIR.
 
-    It only reads: the counts and the spending from the journal, the rest from what a running batch writes to
-    status.json every second.
+    It only reads: the counts and the spending from the journal, the rest from status.json, which a running batch
+    writes every second.
     """
     found = read_run_status(run_dir)
     if as_json:
@@ -58,7 +58,7 @@ def _lines(found: RunStatus, now: float) -> Iterator[str]:
     counts = found.counts
     yield (
         f"jobs begun so far: {counts.get('done', 0):,} done, {counts.get('failed', 0):,} failed, "
-        f"{counts.get('running', 0):,} {'not ended yet' if found.running else 'to go on with'}"
+        f"{counts.get('running', 0):,} {'not ended yet' if found.running else 'to resume'}"
     )
     yield f"spent by all runs: {found.spent.total_tokens:,} tokens, cost {found.spent.cost:.4g}"
     if found.running and last is not None:
@@ -66,7 +66,7 @@ def _lines(found: RunStatus, now: float) -> Iterator[str]:
         for line in progress_lines(last["progress"]):
             yield f"  {line}"
     if not (found.running or found.merged) and (counts.get("running") or (found.report or {}).get("stopped") != ""):
-        yield "the same command as before goes on where it was"
+        yield "the same command as before resumes it"
 
 
 def _ending(found: RunStatus, now: float) -> str:

@@ -33,7 +33,7 @@ def duration(seconds: float) -> str:
 
 
 def progress_lines(progress: Mapping[str, Any]) -> list[str]:
-    """All of a progress (`trioagent.batch.Progress` as a mapping), a topic a line."""
+    """A whole progress (`trioagent.batch.Progress` as a mapping), one topic a line."""
     lines = [counts(progress)]
     if states := _states(progress):
         lines.append(f"running: {states}")
@@ -49,13 +49,13 @@ def progress_lines(progress: Mapping[str, Any]) -> list[str]:
 
 
 def progress_line(progress: Mapping[str, Any]) -> str:
-    """What matters most of a progress, on one line."""
+    """The main facts of a progress, on one line."""
     parts = [counts(progress), *outages(progress), _states(progress), f"{progress['tokens_total']:,} tokens"]
     return "; ".join(part for part in parts if part)
 
 
 def outages(progress: Mapping[str, Any]) -> list[str]:
-    """What is waited for, and since when."""
+    """Current outages, with their durations."""
     return [
         f"{_OUTAGES[one['kind']]} for {duration(one['seconds'])}: "
         f"{shortened(one['problem'], _PROBLEM_CHARS)} ({one['name']})"
@@ -82,7 +82,7 @@ def counts(progress: Mapping[str, Any]) -> str:
 
 
 def _share(part: int, whole: int) -> str:
-    """In percent, rounded down: 100 % is all of them."""
+    """In percent, rounded down, so that 100 % means all of them."""
     return f"{part * 100 // whole if whole else 100} %"
 
 
@@ -119,7 +119,7 @@ def nodes(progress: Mapping[str, Any]) -> list[str]:
 
 
 def cluster_line(use: Mapping[str, Any]) -> str:
-    """What a run has had of its cluster (`trioagent._remote.ClusterUse` as a mapping)."""
+    """What the cluster did for a run (`trioagent._remote.ClusterUse` as a mapping)."""
     machines = {node["node"].rpartition(":")[0] for node in use["nodes"] if node["answers"] or node["blocks"]}
     line = f"on {len(machines):,} {'machine' if len(machines) == 1 else 'machines'}"
     if use["lost"]:

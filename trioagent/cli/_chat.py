@@ -50,17 +50,17 @@ Ctrl-C           while the agent works: stop it, and roll back what this message
 @click.command()
 @agent_options
 @click.option("-q", "--quiet", is_flag=True, help="Show only the replies, not thoughts and code.")
-@click.option("--continue", "go_on", is_flag=True, help="Go on with the last conversation over this memory.")
+@click.option("--continue", "go_on", is_flag=True, help="Resume the last conversation over this memory.")
 @click.option(
     "--review",
     metavar="RULES",
     is_flag=False,
     flag_value="",
     help="Show what each block of code would change in the notes, and ask before it is saved. With RULES such as "
-    "'entities/** auto, user.md ask, *.canvas reject' only where they say so.",
+    "'entities/** auto, user.md ask, *.canvas reject' you are asked only about changes marked ask.",
 )
 def chat(options: AgentOptions, quiet: bool, go_on: bool, review: str | None) -> int:
-    """Talk with an agent that keeps notes in a folder.
+    """Chat with an agent that keeps notes in a folder.
 
     Thoughts are shown dim, code and its result compactly, and the reply as the model writes it. Ctrl-C while the agent
     works stops it and leaves the notes as they were before your message; Ctrl-D ends. /help lists more.
@@ -95,7 +95,7 @@ class _Chat:
     Args:
         lines: where messages come from; whether it is interactive decides how errors end.
         quiet: show only the replies.
-        earlier: messages of the conversation to go on with.
+        earlier: messages of the conversation to resume.
         saved: where the conversation is kept after each message, for ``--continue``.
         review: which changes the user is asked about before they are saved; None for none.
     """
@@ -112,9 +112,9 @@ class _Chat:
     ) -> None:
         self._options, self._quiet, self._interactive = options, quiet, lines.interactive
         self._earlier, self._saved, self._review = earlier, saved, review
-        self._view: TurnView | None = None  # of the turn that goes on
+        self._view: TurnView | None = None  # of the running turn
         self._model = "the model"
-        self._sent: list[tuple[UndoLog, list[ChatMessage]]] = []  # of each message: its changes, and the history before
+        self._sent: list[tuple[UndoLog, list[ChatMessage]]] = []  # by message: its changes, and the history before
 
     async def run(self, foreground: Foreground[int]) -> int:
         async with open_agent(self._options, review=self._reviewer(foreground)) as (runtime, agent):
@@ -154,7 +154,7 @@ class _Chat:
         return TerminalReview(policy=self._review, ask=ask, interrupt=foreground.interrupt, before=before)
 
     async def _handle(self, line: str, agent: Agent, foreground: Foreground[int]) -> bool:
-        """Run a command, or send a message; True if the conversation is to end."""
+        """Run a command, or send a message; returns True if the conversation should end."""
         if not line.strip():
             return False
         command = _COMMAND.match(line.strip())
@@ -206,7 +206,7 @@ class _Chat:
         click.echo(safe(f"undone; rolled back: {', '.join(changed)}" if changed else "undone; no note had changed"))
 
     async def _keep(self, agent: Agent) -> None:
-        """Keep the conversation for ``--continue``; an error with that is reported once."""
+        """Keep the conversation for ``--continue``; an error is reported once."""
         if self._saved is None:
             return
         try:
@@ -248,24 +248,24 @@ class _Chat:
 
 @attrs.frozen
 class LastConversation:
-    """The file that the last conversation over a memory is kept in, readable by the user only."""
+    """The file with the last conversation over a memory, readable by the user only."""
 
     path: Path
 
     @classmethod
     def of(cls, state: Path, memory: Path) -> LastConversation:
-        """In the folder *state*, by a hash of the memory's own path."""
+        """In the folder *state*, named by a hash of the memory's own path."""
         name = hashlib.sha256(os.fsencode(memory.absolute())).hexdigest()[:16]
         return cls(state / "conversations" / f"{name}.json")
 
     def save(self, messages: Sequence[ChatMessage]) -> None:
-        """Replace what is kept, without the system prompt."""
+        """Replace the saved conversation, without the system prompt."""
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         body = [attrs.asdict(message) for message in messages if message.role != "system"]
         write_whole(self.path, json.dumps(body).encode())
 
     def load(self) -> tuple[ChatMessage, ...]:
-        """The messages that are kept; none if there are none.
+        """The saved messages; none if there are none.
 
         Raises:
             InvalidInputError: the file cannot be read.
@@ -280,7 +280,7 @@ class LastConversation:
 
 
 def usage_line(usage: Usage, seconds: float) -> str:
-    """What a message has used, on one line."""
+    """The usage of a message, on one line."""
     tokens = f"{usage.prompt_tokens:,} tokens read, {usage.completion_tokens:,} written"
     parts = [f"{tokens}{' (estimated)' if usage.estimated else ''}", f"{seconds:.1f} s"]
     if usage.cost:
@@ -289,7 +289,7 @@ def usage_line(usage: Usage, seconds: float) -> str:
 
 
 def about_new_memory(memory: Path) -> str:
-    """A line for the user if a memory is new or empty, with a similar name beside it that may be meant; else ""."""
+    """A line for the user if a memory is new or empty, with an existing similar name; else ""."""
     if memory.is_dir() and any(not path.name.startswith(".") for path in memory.iterdir()):
         return ""
     what = "is empty" if memory.is_dir() else "is new"
@@ -300,7 +300,7 @@ def about_new_memory(memory: Path) -> str:
 
 
 def diff_since(undo: UndoLog, memory: Path) -> str:
-    """Unified diffs from the notes before the changes in *undo* to those of now."""
+    """Unified diffs from the notes before the changes in *undo* to the present ones."""
     before = undo.changes()
     texts = []
     for path in sorted({*before.writes, *before.deletes}):

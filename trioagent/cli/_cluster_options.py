@@ -1,4 +1,4 @@
-"""``--ray`` and what belongs to it: a run on more than one machine."""
+"""``--ray`` and its options: a run on more than one machine."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 if value is not None:
                     raise click.UsageError(f"{option} needs --ray: without it there are no workers.")
             return command(*args, cluster=None, **kwargs)
-        from ..cluster import RayCluster  # what runs on one machine need not load
+        from ..cluster import RayCluster  # imported on use: a run on one machine does not need it
 
         cpus = 1.0 if worker_cpus is None else worker_cpus
         cluster = RayCluster(address=ray or None, workers=workers, worker_cpus=cpus, lesser_tiers=lesser_tiers)
@@ -51,7 +51,7 @@ def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--lesser-tiers",
             is_flag=True,
-            help="With --ray: take machines, too, where only a lesser sandbox tier works than here.",
+            help="With --ray: also use machines where only a lesser sandbox tier works than here.",
         ),
     ]
     decorated: Callable[..., Any] = gathered

@@ -1,4 +1,4 @@
-"""``trioagent ctl``: control a run while it goes on."""
+"""``trioagent ctl``: control a running run."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ def ctl(
     endpoint: str | None,
     as_json: bool,
 ) -> None:
-    """Control the run in RUN_DIR while it goes on: a batch, training conversations or an evaluation.
+    """Control the run in RUN_DIR while it runs: a batch, training conversations or an evaluation.
 
     \b
     ACTION is one of
-      status         where it stands (also without an ACTION)
-      pause          start no new job; running ones go on
-      resume         go on
+      status         show its state (also without an ACTION)
+      pause          start no new job; running ones continue
+      resume         continue
       set            other numbers: --max-concurrent, --rpm, --tpm
-      cancel JOB     stop a running job, and leave it to another run
+      cancel JOB     stop a running job, and leave it to the next start
       put-back JOB   run a failed job again
       stop           start no new job, and let running ones reach their next checkpoint
       stop-now       stop at once; what was finished is kept
@@ -60,7 +60,7 @@ def ctl(
       trioagent ctl runs/july set --max-concurrent 20 --rpm 600
       trioagent ctl runs/july put-back user-17
 
-    Only the user who runs it, and root, can do so. The same command as before goes on with a run that was stopped.
+    Only the user who runs it, and root, can do so. The same command as before resumes a run that was stopped.
     """
     kind = _ACTIONS[action]
     if (job is not None) != (kind in _OF_JOBS):

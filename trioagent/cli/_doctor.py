@@ -1,4 +1,4 @@
-"""``trioagent doctor``: what works on this machine, and what to do about what does not."""
+"""``trioagent doctor``: what works on this machine, and how to fix what does not."""
 
 from __future__ import annotations
 
@@ -55,16 +55,16 @@ _OK, _FAIL, _NO = ("ok", "green"), ("FAIL", "bold red"), ("no", "yellow")
     "--memory",
     metavar="DIR",
     callback=lambda ctx, parameter, value: value and given_folder(ctx, parameter, value),
-    help="Say what agents would see and change in this folder of notes, too.",
+    help="Show what agents would see and change in this folder of notes, too.",
 )
 @model_options
 @policy_options
 @debug_option
 def doctor(as_json: bool, ping: bool, memory: Path | None, model: ModelChoice, policy: PolicyChoice) -> int:
-    """Say what works on this machine, and what to do about what does not.
+    """Show what works on this machine, and how to fix what does not.
 
-    Model-written code runs in a sandbox or not at all. This tries each tier of the sandbox for real, the best first,
-    and shows which model would answer, by the options and the environment as it is now. Keys are never shown, only
+    Model-written code runs in a sandbox or not at all. This runs a block in each tier of the sandbox, the best first,
+    and shows which model would answer, by the options and the present environment. Keys are never shown, only
     whether they are set.
 
     Exit code 1 if no sandbox works, or with --ping the model does not answer.
@@ -173,7 +173,7 @@ async def _ping(choice: ModelChoice) -> Check:
 
 
 def _tier(report: TierReport, *, needed: bool) -> None:
-    """One tier's checks; that it fails is no failure of the machine as long as another one works."""
+    """One tier's checks; its failure is no failure of the machine if another tier works."""
     _section(f"Sandbox tier '{report.tier}': {_TIERS[report.tier]}", report.checks, bad=_FAIL if needed else _NO)
 
 
@@ -202,7 +202,7 @@ def _machine() -> Iterator[Check]:
 
 
 def _check_git() -> Check:
-    """Whether the history of notes can be read: agents work where it cannot."""
+    """Whether the history of notes can be read: agents also work without that."""
     found, oldest = git_version(), ".".join(map(str, OLDEST_GIT))
     if found is None:
         return Check(
@@ -213,7 +213,7 @@ def _check_git() -> Check:
 
 
 def _check_tracing() -> Check:
-    """Whether spans would be recorded: nothing is wrong with a machine where they are not."""
+    """Whether spans would be recorded; not an error of the machine if not."""
     try:
         api = version("opentelemetry-api")
     except PackageNotFoundError:
@@ -255,7 +255,7 @@ def _described(found: ModelConfig | OfflineRules) -> str:
 
 
 def _without_secrets(url: str) -> str:
-    """*url* without the user and password that may stand in it."""
+    """*url* without user and password."""
     scheme, separator, rest = url.partition("://")
     host, slash, path = rest.partition("/")
     return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path.partition('?')[0]}"

@@ -14,7 +14,7 @@ from .._exceptions import leaves
 from ._terminal import GlobalOptions, one_line
 
 FAILED, USAGE, STOPPED, INTERRUPTED = 1, 2, 3, 130
-"""Exit codes; `STOPPED` is a run that ended early and can go on."""
+"""Exit codes; `STOPPED` is a run that ended early and can be resumed."""
 
 
 def exit_code_of(command: Callable[[], object], options: GlobalOptions) -> int:
@@ -24,8 +24,8 @@ def exit_code_of(command: Callable[[], object], options: GlobalOptions) -> int:
     """
     try:
         code = command()
-        if sys.stdout is not None:  # as it is if the process was started without one
-            sys.stdout.flush()  # here, where a closed pipe can still be dealt with
+        if sys.stdout is not None:  # None if the process was started without one
+            sys.stdout.flush()  # here, where a closed pipe can still be handled
     except BaseException as error:  # noqa: BLE001 - the edge of the program: everything becomes a line and a code
         return _report(error, options)
     return code if isinstance(code, int) else 0

@@ -1,4 +1,4 @@
-"""``trioagent eval``: how good an agent's memory is, on a suite of samples."""
+"""``trioagent eval``: evaluates an agent's memory on a suite of samples."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _RUN = "run"
 
 
 class _EvalGroup(click.Group):
-    """A group whose first word may be a suite: then that is run."""
+    """A group whose first word may be a suite, which is then run."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -64,32 +64,30 @@ class _EvalGroup(click.Group):
 
 @click.group("eval", cls=_EvalGroup, subcommand_metavar="SUITE [OPTIONS] | list | compare A B")
 def evaluate() -> None:
-    """Find out how good an agent's memory is, on a suite of samples.
+    """Evaluate an agent's memory on a suite of samples.
 
     \b
       trioagent eval list                                   the suites that are installed
-      trioagent eval md-memory --model M --out evals/m      try one (`trioagent eval run --help`)
+      trioagent eval md-memory --model M --out evals/m      run one (`trioagent eval run --help`)
       trioagent eval compare evals/m evals/n                two runs on the same samples
     """
 
 
 @evaluate.command(_RUN, cls=RunCommand)
 @click.argument("suite")
-@click.option(
-    "--data", metavar="PATH", type=FileType(path_type=Path), help="The suite's data, if it does not bring them along."
-)
+@click.option("--data", metavar="PATH", type=FileType(path_type=Path), help="The suite's data, if it is not included.")
 @click.option(
     "--out",
     required=True,
     metavar="DIR",
     type=FolderType(file_okay=False, path_type=Path),
-    help="Where results, notes and journal go. With the same one it goes on where it was.",
+    help="The folder for results, notes and journal. With the same one the run is resumed.",
 )
 @model_options
 @click.option(
     "--judge-model",
     metavar="NAME",
-    help="A model that grades replies, in place of matching them with what is expected.",
+    help="A model that grades replies, in place of matching them with the expected ones.",
 )
 @click.option(
     "--baseline",
@@ -123,8 +121,8 @@ def evaluate() -> None:
     "--deadline", metavar="SECONDS", type=click.FloatRange(0, min_open=True), help="Working seconds for one sample."
 )
 @token_budget_option
-@click.option("--retry-failed", is_flag=True, help="Try samples again that failed.")
-@click.option("--accept-changes", is_flag=True, help="Go on with other settings than the run was begun with.")
+@click.option("--retry-failed", is_flag=True, help="Retry samples that failed.")
+@click.option("--accept-changes", is_flag=True, help="Resume with other settings than the run was begun with.")
 @outage_option
 @click.option(
     "--grace",
@@ -132,7 +130,7 @@ def evaluate() -> None:
     type=click.FloatRange(0),
     default=_DEFAULTS.grace_seconds,
     show_default=True,
-    help="How long samples may go on to their next checkpoint after the first Ctrl-C.",
+    help="How long samples may continue to their next checkpoint after the first Ctrl-C.",
 )
 @cluster_options
 @display_options
@@ -164,10 +162,10 @@ def run(
     json_progress: bool,
     quiet: bool,
 ) -> int:
-    """Try a SUITE, and print its scores by category.
+    """Run a SUITE, and print its scores by category.
 
-    Every sample gets a fresh copy of its memory. What has to be told first is told once, and all samples of it start
-    from the notes that came of that. The same command again goes on where it was, whatever ended it.
+    Every sample gets a fresh copy of its memory. Messages that set up a memory are sent once, and all its samples start
+    from the resulting notes. The same command again resumes a run, however it ended.
 
     \b
     In DIR: samples.jsonl (a row for each sample: score, reason, transcript, notes before
@@ -179,14 +177,14 @@ def run(
     \b
     Exit codes: 0 all samples were graded, 1 some failed, 2 bad input, 3 stopped (budget or
     quota used up, server unavailable, disk full), 130 interrupted; after 3 and 130 the same
-    command goes on.
+    command resumes the run.
     """
-    from ..evals import check_baseline, find_suite, load_samples  # 30 ms that other commands need not pay
+    from ..evals import check_baseline, find_suite, load_samples  # imported on use: 30 ms
 
     chosen = find_suite(suite)
     samples = load_samples(chosen, data, limit=limit)
     if baseline == "search-only" and model.model is None:
-        model = attrs.evolve(model, model=OFFLINE_RULES)  # which is not asked
+        model = attrs.evolve(model, model=OFFLINE_RULES)  # required, but not asked
     resolved = resolve_model(model, required=True)
     check_baseline(baseline, resolved.model if isinstance(resolved.model, str) else resolved.model.model)
     rate, note = fit_concurrency(
@@ -276,7 +274,7 @@ def _compared(name: str, wide: int, one: Comparison) -> str:
 
 @attrs.frozen(kw_only=True)
 class EvalCommand:
-    """The evaluation that the command line asks for.
+    """The evaluation of a command line.
 
     Attributes:
         arguments: the command's own arguments, for the command line that resumes the run.
@@ -350,7 +348,7 @@ async def _run_eval(command: EvalCommand, display: Display, stop: trio.Event) ->
 def _summary_lines(command: EvalCommand, code: int, report: EvalReport | None, *, quiet: bool) -> list[str]:
     """The summary for the user; empty for a complete success if *quiet*."""
     if report is None:
-        return [f"interrupted; what was finished is kept; to go on: {command.to_resume()}"]
+        return [f"interrupted; what was finished is kept; to resume: {command.to_resume()}"]
     run, lines = report.run, list[str]()
     if report.unjudged:
         lines.append(
@@ -360,13 +358,13 @@ def _summary_lines(command: EvalCommand, code: int, report: EvalReport | None, *
     lines += [f"  {one.count:,} × {one.cause}, such as {one.example}: {one.message}" for one in run.causes]
     if failed := run.failed + run.skipped_failed:
         again = command.to_resume("--retry-failed")
-        lines.append(f"failed: {failed:,}; see {report.failures_file}; to try them again: {again}")
+        lines.append(f"failed: {failed:,}; see {report.failures_file}; to retry them: {again}")
     if run.stopped == "budget":
-        lines.append(f"stopped: {run.reason}; to go on, give a larger --max-tokens-total: {command.to_resume()}")
+        lines.append(f"stopped: {run.reason}; to resume, give a larger --max-tokens-total: {command.to_resume()}")
     elif code == STOPPED:
-        lines.append(f"stopped: {run.reason}; when that is put right, go on: {command.to_resume()}")
+        lines.append(f"stopped: {run.reason}; when that is fixed, resume: {command.to_resume()}")
     elif code == INTERRUPTED:
-        lines.append(f"interrupted; to go on: {command.to_resume()}")
+        lines.append(f"interrupted; to resume: {command.to_resume()}")
     if not quiet:
         lines.append(f"{run.tokens_total:,} tokens, {duration(run.seconds)}; in {command.out}")
     return lines

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     type=click.Choice(["trl", "axolotl", "openai", "parquet"]),
     default="trl",
     show_default=True,
-    help="Who is to read it; parquet needs trioagent[parquet].",
+    help="The program that reads it; parquet needs trioagent[parquet].",
 )
 @click.option(
     "--out",
@@ -42,18 +42,18 @@ if TYPE_CHECKING:
     type=click.FloatRange(0, 1, max_open=True),
     default=0.0,
     show_default=True,
-    help="The part of the personas whose conversations are for testing.",
+    help="The share of personas whose conversations are for testing.",
 )
 @click.option("--seed", metavar="N", type=int, default=0, show_default=True, help="Chooses these personas.")
-@click.option("--include-cut", is_flag=True, help="Take conversations with a cut answer or without a reply, too.")
-@click.option("--include-failed", is_flag=True, help="Take rejected training conversations, too.")
+@click.option("--include-cut", is_flag=True, help="Include conversations with a cut answer or without a reply.")
+@click.option("--include-failed", is_flag=True, help="Include rejected training conversations.")
 @click.option(
     "--min-score",
     metavar="SCORE",
     type=click.FloatRange(0, 1),
     default=1.0,
     show_default=True,
-    help="Of an evaluation's samples.",
+    help="The lowest score of an evaluation's samples.",
 )
 def export(
     run_dirs: tuple[Path, ...],
@@ -67,8 +67,8 @@ def export(
 ) -> None:
     """Write the conversations of batches, training conversations and evaluations as a data set to train on.
 
-    Results of code are messages of the user, as models were trained on them. The same conversation is taken once, and
-    no persona is on both sides of the split. Cut, failed and wrong ones are left out, and counted.
+    Results of code are messages of the user, as models were trained on them. Duplicate conversations are exported once,
+    and no persona is on both sides of the split. Cut, failed and wrong ones are left out, and counted.
 
     \b
     In DIR: train and test files, provenance.jsonl (a line for each row), README.md (a

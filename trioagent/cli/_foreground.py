@@ -27,7 +27,7 @@ class LineSource(Protocol):
 
 
 class _Request:
-    """One line that the Trio thread waits for."""
+    """A request of the Trio thread for one line."""
 
     def __init__(self, prompt: str, kept: bool) -> None:
         self.prompt, self.kept, self.line = prompt, kept, ""
@@ -69,7 +69,7 @@ class Foreground(Generic[T]):
         except trio.Cancelled:
             while not request.answered.is_set():
                 signal.pthread_kill(reader, signal.SIGINT)
-                with trio.move_on_after(0.05, shield=True):  # again, if the signal came before the read had begun
+                with trio.move_on_after(0.05, shield=True):  # retry, if the signal came before the read had begun
                     await request.answered.wait()
             raise
         if request.error is not None:
@@ -118,7 +118,7 @@ class Foreground(Generic[T]):
 
     def _on_sigint(self, number: int, frame: FrameType | None) -> None:
         if self._reading:
-            self._reading = False  # one exception for one read
+            self._reading = False  # so that each read gets only one exception
             raise KeyboardInterrupt
         self._interrupts.on_signal(number, frame)
 
@@ -126,11 +126,11 @@ class Foreground(Generic[T]):
 def run_beside_terminal(main: Callable[[Foreground[T]], Awaitable[T]], lines: LineSource) -> T:
     """Run ``main(foreground)`` with Trio in a thread, and serve its reads from *lines* in this one, the main thread.
 
-    Returns when Trio has ended, with what *main* returned. The thread does not outlive the call.
+    Returns when Trio has ended, with the result of *main*. The thread does not outlive the call.
 
     Raises:
-        KeyboardInterrupt: SIGINT came while no line was read and no `Foreground.open_interrupts` was open; *main* has
-            been cancelled.
-        BaseException: whatever *main* raised.
+        KeyboardInterrupt: SIGINT arrived while no line was read and no `Foreground.open_interrupts` was open; *main*
+            has been cancelled.
+        BaseException: the exception of *main*.
     """
     return Foreground(main, lines).run()

@@ -1,4 +1,4 @@
-"""Ctrl-C for a command that runs Trio: received by whoever listens, else it cancels the command."""
+"""Ctrl-C for a command that runs Trio: delivered to a receiver, or else it cancels the command."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ T = TypeVar("T")
 
 
 class Interrupts:
-    """SIGINT as the code in a Trio run sees it.
+    """SIGINT for the code in a Trio run.
 
     Attributes:
-        cancelled: whether one has cancelled the whole command, or will as soon as that begins.
+        cancelled: whether one has cancelled the whole command, or will as soon as it begins.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class Interrupts:
 
     @contextmanager
     def open(self) -> Iterator[trio.MemoryReceiveChannel[int]]:
-        """Receive the SIGINTs that come meanwhile; outside of this they cancel the whole command."""
+        """Receive the SIGINTs that arrive in the body; at other times they cancel the whole command."""
         self._listener, signals = trio.open_memory_channel[int](math.inf)
         try:
             yield signals
@@ -39,7 +39,7 @@ class Interrupts:
             self._listener = None
 
     async def run(self, main: Callable[[], Awaitable[T]]) -> T:
-        """Run *main*, which is cancelled by a SIGINT that nobody receives.
+        """Run *main*, which is cancelled by a SIGINT without a receiver.
 
         Raises:
             KeyboardInterrupt: that happened, and *main* has cleaned up.
@@ -52,7 +52,7 @@ class Interrupts:
         raise KeyboardInterrupt
 
     async def interrupt(self) -> None:
-        """What a SIGINT does, from the code that Trio runs; waits until that has cancelled it."""
+        """Act like a SIGINT, called from code that Trio runs; waits until that has cancelled it."""
         self._deliver()
         await trio.sleep_forever()
 
@@ -75,8 +75,8 @@ class Interrupts:
 def run_interruptible(main: Callable[[Interrupts], Awaitable[T]]) -> T:
     """Run ``main(interrupts)`` with Trio in this thread, the main thread.
 
-    A SIGINT never raises where code happens to be: a second one while the first is being dealt with, or while the
-    process ends because of it, would cut the cleanup short and leave children behind.
+    A SIGINT never raises at an arbitrary point: a second one while the first is being handled, or while the
+    process exits because of it, would interrupt the cleanup and leave children behind.
 
     Raises:
         KeyboardInterrupt: see `Interrupts.run`.
@@ -91,7 +91,7 @@ def run_interruptible(main: Callable[[Interrupts], Awaitable[T]]) -> T:
     previous = signal.signal(signal.SIGINT, on_signal)
     try:
         return trio.run(interrupts.run, lambda: main(interrupts))
-    finally:  # an interrupted command is about to exit: a further Ctrl-C finds nothing left to stop
+    finally:  # an interrupted command is about to exit, so a further Ctrl-C has nothing to stop
         if received:
             _ignore_interrupts()
         else:
@@ -99,10 +99,10 @@ def run_interruptible(main: Callable[[Interrupts], Awaitable[T]]) -> T:
 
 
 def _ignore_interrupts() -> None:
-    """Ignore SIGINT, without words about one that arrives just now.
+    """Ignore SIGINT, without a warning about one that arrives just now.
 
-    Python complains on stderr of a signal that it has noted and whose handler is then SIG_IGN ("ignored due to race
-    condition"). So the operating system ignores SIGINT first, while those that Python has noted still find the handler.
+    Python prints a warning on stderr if it has recorded a signal whose handler is then SIG_IGN ("ignored due to race
+    condition"). So the operating system ignores SIGINT first, while recorded signals still find the handler.
     """
     ctypes.pythonapi.PyOS_setsig(ctypes.c_int(signal.SIGINT), ctypes.c_void_p(int(signal.SIG_IGN)))
     signal.signal(signal.SIGINT, signal.SIG_IGN)

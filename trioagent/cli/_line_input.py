@@ -20,7 +20,7 @@ class LineInput:
     terminal Ctrl-C raises KeyboardInterrupt from `read`, and Ctrl-D EOFError.
 
     Args:
-        history: the file that typed lines are kept in, or None. An error with it is reported once, and reading goes on.
+        history: the file for typed lines, or None. An error with it is reported once, and reading continues.
     """
 
     def __init__(self, history: Path | None) -> None:
@@ -30,7 +30,7 @@ class LineInput:
             self._load()
 
     def read(self, prompt: str, *, kept: bool = True) -> str:
-        """The next line, without its end. On a terminal, one that ends with a backslash goes on in the next.
+        """The next line, without its end. On a terminal, a line that ends with a backslash continues on the next.
 
         Args:
             kept: it goes into the history.
@@ -53,16 +53,16 @@ class LineInput:
 
     def _load(self) -> None:
         try:
-            import readline  # its import alone gives input() line editing
+            import readline  # importing it is enough to give input() line editing
         except ImportError:
             self._history = None
             return
-        readline.parse_and_bind("set enable-bracketed-paste on")  # pasted lines are one message
+        readline.parse_and_bind("set enable-bracketed-paste on")  # pasted lines become one message
         if self._history is None:
             return
         readline.set_auto_history(True)
         try:
-            fd = os.open(self._history, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO must not stall us
+            fd = os.open(self._history, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO must not block
             with open(fd, encoding="utf-8", errors="replace") as file:
                 lines = file.read().splitlines()
         except FileNotFoundError:
@@ -96,7 +96,7 @@ class LineInput:
 
 
 def _typed(prompt: str, kept: bool) -> str:
-    """A line of the terminal; of one that is not *kept*, readline forgets what it remembers by itself."""
+    """A line from the terminal; if it is not *kept*, it is removed from readline's own history."""
     line = input(prompt)
     if not kept and line and (readline := sys.modules.get("readline")):
         last = readline.get_current_history_length()
@@ -106,16 +106,16 @@ def _typed(prompt: str, kept: bool) -> str:
 
 
 def without_bom(text: str) -> str:
-    """*text* without the byte order mark that some editors begin a file with."""
+    """*text* without the byte order mark that some editors write at the beginning of a file."""
     return text.removeprefix("\ufeff")
 
 
 def history_path(env: Mapping[str, str]) -> Path | None:
-    """``trioagent/history`` in ``XDG_STATE_HOME``, which counts only if absolute, else in ``~/.local/state``."""
+    """``trioagent/history`` in ``XDG_STATE_HOME``, which is used only if absolute, else in ``~/.local/state``."""
     state = env.get("XDG_STATE_HOME", "")
     if os.path.isabs(state):
         return Path(state) / "trioagent" / "history"
     try:
         return Path.home() / ".local" / "state" / "trioagent" / "history"
-    except RuntimeError:  # no home at all
+    except RuntimeError:  # no home folder is known
         return None

@@ -1,4 +1,4 @@
-"""The ``trioagent`` command: its sub-commands and what they have in common."""
+"""The ``trioagent`` command and its sub-commands."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ from ._view import view
 @debug_option
 @click.pass_context
 def trioagent(ctx: click.Context) -> None:
-    """Talk to agents that keep their own notes.
+    """Chat with agents that keep their own notes.
 
     An agent is a language model with a memory: a folder of linked markdown notes that it reads and writes with code.
-    The code runs in a sandbox that sees only that folder; what one block of code changes is saved as a whole or not at
-    all.
+    The code runs in a sandbox that sees only that folder; the changes of one block of code are saved as a whole or not
+    at all.
 
     \b
     Start here:
       trioagent doctor                                   what works on this machine
-      trioagent chat --memory notes                      talk; the notes are made in ./notes
+      trioagent chat --memory notes                      chat; the notes are kept in ./notes
       trioagent run "I moved to Berlin." --memory notes  one message, the reply on stdout
       trioagent memory tree notes                        what the agent has written down
-      trioagent batch jobs.jsonl --run-dir runs/july     many jobs; run it again to go on
-      trioagent ctl runs/july pause                      control a run that goes on
+      trioagent batch jobs.jsonl --run-dir runs/july     many jobs; run it again to resume
+      trioagent ctl runs/july pause                      control a running run
       trioagent sft generate --help                      training conversations with personas
       trioagent eval list                                how good a memory is
       trioagent serve memories                           over HTTP, for other programs and a page
@@ -53,12 +53,12 @@ def trioagent(ctx: click.Context) -> None:
     Which model answers (see `trioagent chat --help`):
       --model NAME, else the --profile of trioagent/trioagent.toml in ~/.config, else the
       environment: TRIOAGENT_MODEL (with TRIOAGENT_BASE_URL and TRIOAGENT_API_KEY), else
-      OPENROUTER_API_KEY, else VLLM_HOST or VLLM_PORT, else offline-rules, which needs nothing
+      OPENROUTER_API_KEY, else VLLM_HOST or VLLM_PORT, else offline-rules, which needs no setup
       and is no language model (batch and sft have no such default).
 
     \b
-    Exit codes: 0 done, 1 failed or without a reply, 2 bad input, 3 a run stopped and can go
-    on, 130 interrupted.
+    Exit codes: 0 done, 1 failed or without a reply, 2 bad input, 3 a run stopped and can be
+    resumed, 130 interrupted.
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())

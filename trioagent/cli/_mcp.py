@@ -37,7 +37,7 @@ from ._terminal import one_line
     required=True,
     metavar="DIR",
     callback=given_folder,
-    help="The folder of notes. It is made if it is not there yet.",
+    help="The folder of notes. It is created if it does not exist.",
 )
 @model_options
 @click.option("--no-model", is_flag=True, help="Only the notes: no tools that ask an agent.")
@@ -47,9 +47,9 @@ from ._terminal import one_line
 def mcp(memory: Path, model: ModelChoice, no_model: bool, read_only: bool, history: HistorySetting) -> int:
     """Serve a memory over standard input and output to the program that starts this one.
 
-    The notes are tools (search_notes, read_note, list_notes, backlinks, write_note, edit_note, move_note, delete_note)
-    and resources. If a model is chosen, there are two more, ask and remember, which an agent does. It ends when the
-    program hangs up, or on SIGTERM or Ctrl-C.
+    The notes are available as tools (search_notes, read_note, list_notes, backlinks, write_note, edit_note, move_note,
+    delete_note) and resources. If a model is chosen, there are two more tools, ask and remember, which run an agent. It
+    ends when the program hangs up, or on SIGTERM or Ctrl-C.
 
     \b
     Examples:
@@ -74,7 +74,7 @@ def mcp(memory: Path, model: ModelChoice, no_model: bool, read_only: bool, histo
 
 
 async def _serve(memory: Memory, resolved: ResolvedModel | None, model: ModelChoice, agent: AgentConfig) -> int:
-    from ..server import serve_mcp  # loaded when it is used
+    from ..server import serve_mcp  # imported on use
 
     async with AsyncExitStack() as stack:
         runtime = None

@@ -48,8 +48,8 @@ def memory(ctx: click.Context) -> None:
       trioagent memory undo notes --chat 3f2a9c01be77
       trioagent memory forget notes entities/secret.md
 
-    A NOTE is a path such as entities/ada.md, or whatever a link could say: ada, ada#Heading, ada#^block. Hidden files
-    and symbolic links are not followed.
+    A NOTE is a path such as entities/ada.md, or anything that a link may contain: ada, ada#Heading, ada#^block. Hidden
+    files and symbolic links are not followed.
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
@@ -65,7 +65,7 @@ def tree(folder: Path) -> None:
 @memory.command()
 @history_command
 @click.argument("note")
-@click.option("--at", metavar="REVISION", help="The note as it was then: an id's beginning (see log), or a time.")
+@click.option("--at", metavar="REVISION", help="The note in that revision: an id's first digits (see log), or a time.")
 def show(folder: Path, history: Path | None, note: str, at: str | None) -> None:
     """The text of a NOTE, or of one heading (ada#Work) or block (ada#^id) in it; or a whole note as it was."""
     if at is not None:
@@ -86,7 +86,7 @@ def show(folder: Path, history: Path | None, note: str, at: str | None) -> None:
 @_notes_argument
 @click.argument("note")
 def links(folder: Path, note: str) -> None:
-    """Where the links in a NOTE lead to."""
+    """The targets of the links in a NOTE."""
     vault = Vault(folder)
     path = vault.note(note)
     for out in vault.links(path):
@@ -109,7 +109,7 @@ def backlinks(folder: Path, note: str) -> None:
 @click.argument("query", nargs=-1, required=True)
 @click.option("--limit", type=click.IntRange(1, 1000), default=10, show_default=True, help="The most lines to show.")
 def search(folder: Path, query: tuple[str, ...], limit: int) -> None:
-    """The lines that fit a QUERY best, best first."""
+    """The lines that match a QUERY best, best first."""
     found = Vault(folder).tools.search(" ".join(query), limit)
     if isinstance(found, NoResults):
         raise InvalidInputError("QUERY", _plainly(found.error))
@@ -122,9 +122,9 @@ def search(folder: Path, query: tuple[str, ...], limit: int) -> None:
 @memory.command()
 @_notes_argument
 def check(folder: Path) -> int:
-    """What an agent will stumble over: broken links, notes that are damaged or too large, files it cannot see.
+    """Problems that an agent would meet: broken links, notes that are damaged or too large, files it cannot see.
 
-    Exit code 1 if there is anything.
+    Exit code 1 if there are any.
     """
     vault = Vault(folder)
     number = 0
@@ -169,12 +169,12 @@ def print_tree(screen: Console, folder: Path, *, contents: bool = False) -> None
 
 
 def _good(text: str) -> str:
-    """What a tool has answered, unless that is an error."""
+    """The result of a tool, unless it is an error."""
     if isinstance(text, ToolError):
         raise InvalidInputError("NOTE", _plainly(text))
     return text
 
 
 def _plainly(error: str) -> str:
-    """A tool's error for people: without what only a model can do about it."""
+    """A tool's error for people: without advice that only a model can follow."""
     return _ADVICE.sub("", error.removeprefix("Error: "))

@@ -33,19 +33,19 @@ def history_command(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def on_memory(folder: Path, history: Path | None, work: Callable[[Memory], Awaitable[T]]) -> T:
-    """What *work* returns for the memory in *folder*."""
+    """The result of *work* for the memory in *folder*."""
     setting: HistorySetting = True if history is None else history
     memory = Memory(folder, history=setting)
     return run_interruptible(lambda interrupts: work(memory))
 
 
 def note_path(folder: Path, note: str) -> str:
-    """The path that a NOTE means: as it is given, or where a link with these words leads today."""
+    """The path of a NOTE: as given, or the present target of a link with this text."""
     if folder.joinpath(note).exists():
         return note.strip("/")
     try:
         return Vault(folder).note(note)
-    except InvalidInputError:  # a note that is there no more
+    except InvalidInputError:  # a note that no longer exists
         return note
 
 
@@ -84,7 +84,7 @@ def log(
 @click.option("--since", metavar="REVISION", help="The older one; by default the one before the other.")
 @click.option("--at", metavar="REVISION", help="The newer one; by default the newest.")
 def diff(folder: Path, history: Path | None, note: str | None, since: str | None, at: str | None) -> None:
-    """The difference between two revisions, of all notes or of one NOTE; by default what changed last.
+    """The difference between two revisions, of all notes or of one NOTE; by default the newest change.
 
     A REVISION is the beginning of an id (see `trioagent memory log`) or a time such as 2026-08-01T12:00.
     """
@@ -98,7 +98,7 @@ def diff(folder: Path, history: Path | None, note: str | None, since: str | None
 @click.command()
 @history_command
 @click.argument("note")
-@click.option("--at", metavar="REVISION", help="The note as it was then.")
+@click.option("--at", metavar="REVISION", help="The note in that revision.")
 def blame(folder: Path, history: Path | None, note: str, at: str | None) -> None:
     """Who last changed each line of a NOTE."""
     path = note_path(folder, note)
@@ -114,7 +114,7 @@ def blame(folder: Path, history: Path | None, note: str, at: str | None) -> None
 @click.argument("note")
 @click.option("--at", metavar="REVISION", required=True, help="The revision to take the note from.")
 def restore(folder: Path, history: Path | None, note: str, at: str) -> None:
-    """Make a NOTE what it was at a REVISION. That is a change of its own, and can be undone like others."""
+    """Restore a NOTE to a REVISION. That is a change of its own, and can be undone like others."""
     path = note_path(folder, note)
     changed = on_memory(folder, history, lambda memory: memory.restore(path, at=at))
     click.echo(one_line(f"restored {path}" if changed else f"{path} is the same already"))
@@ -122,16 +122,16 @@ def restore(folder: Path, history: Path | None, note: str, at: str) -> None:
 
 @click.command()
 @history_command
-@click.option("--chat", metavar="ID", help="The conversation to take back.")
+@click.option("--chat", metavar="ID", help="The conversation to undo.")
 @click.option("--turn", metavar="N", type=click.IntRange(1), help="Only this message of it.")
-@click.option("--job", metavar="ID", help="The job to take back.")
-@click.option("--batch", metavar="ID", help="The batch to take back.")
+@click.option("--job", metavar="ID", help="The job to undo.")
+@click.option("--batch", metavar="ID", help="The batch to undo.")
 def undo(
     folder: Path, history: Path | None, chat: str | None, turn: int | None, job: str | None, batch: str | None
 ) -> None:
-    """Take back what one conversation, one message of it, one job or one batch changed.
+    """Undo the changes of one conversation, one message of it, one job or one batch.
 
-    If somebody else has changed one of these notes since, nothing is done, and the notes are named.
+    If somebody else has changed one of these notes since, nothing is changed, and the notes are named.
     """
     done = on_memory(folder, history, lambda memory: memory.undo(chat=chat, turn=turn, job=job, batch=batch))
     commits = f"{done.revisions} commit{'s' if done.revisions != 1 else ''}"
@@ -143,9 +143,9 @@ def undo(
 @history_command
 @click.argument("path")
 def forget(folder: Path, history: Path | None, path: str) -> None:
-    """Remove a note, or a folder of notes, from the history for good.
+    """Remove a note, or a folder of notes, from the history permanently.
 
-    What the note at PATH held, and what was said when it was changed, cannot be brought back. The note itself stays.
+    The past contents of the note at PATH, and the messages that led to them, cannot be restored. The note itself stays.
     """
     done = on_memory(folder, history, lambda memory: memory.forget(path.strip("/")))
     if done.paths:

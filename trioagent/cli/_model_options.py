@@ -1,4 +1,4 @@
-"""The options that say which model answers and how the agent behaves, shared by the commands that talk."""
+"""Options for the model and the agent's behaviour, shared by the commands that run agents."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from ._runtime import open_command_runtime
 from ._terminal import GlobalOptions, one_line
 
 AGENT_FOLDER = "agent"
-"""For the agent's own notes in a vault that is somebody's."""
+"""The folder for the agent's own notes in a person's vault."""
 _ARGUMENTS = "trioagent.arguments"
 
 
 @attrs.frozen(kw_only=True)
 class AgentOptions:
-    """What the options of `agent_options` say.
+    """The values of the options of `agent_options`.
 
     Attributes:
         memory: the folder of notes.
-        model: what they say of the model.
-        config: how the agent behaves.
+        model: the options for the model.
+        config: the agent's behaviour.
         policy: what it may touch.
         history: where every commit is kept, see `Memory`.
     """
@@ -102,7 +102,7 @@ def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
             multiple=True,
             callback=read_options,
             help="A request parameter, e.g. temperature=0.2, max_tokens=500, seed=1, stop=END or top_k=20, "
-            "or what is known of the model: context_tokens=8192; the value is JSON if it can be read as such, else "
+            "or a property of the model: context_tokens=8192; the value is JSON if it can be parsed as such, else "
             "text. May be repeated.",
         ),
         click.option(
@@ -129,7 +129,7 @@ def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def read_options(ctx: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> tuple[tuple[str, Any], ...]:
-    """A click callback for request parameters: their names, and values from JSON or as texts."""
+    """A click callback for request parameters: their names, and values as JSON or texts."""
     options: list[tuple[str, Any]] = []
     for text in given:
         name, equals, value = text.partition("=")
@@ -169,7 +169,7 @@ class ResolvedModel:
     network: NetworkConfig
 
     def with_rate(self, rate: RateLimits) -> str | ModelConfig:
-        """The model, driven no harder than *rate*."""
+        """The model, limited to *rate*."""
         return self.model if isinstance(self.model, str) else attrs.evolve(self.model, rate=rate)
 
 
@@ -177,7 +177,7 @@ def resolve_model(choice: ModelChoice, *, required: bool = False) -> ResolvedMod
     """The model that options, profile and environment select.
 
     Args:
-        required: somebody must have chosen one: a run that costs hours has no default.
+        required: a model must be chosen explicitly: a long run has no default.
 
     Raises:
         InvalidInputError: see `ModelChoice.resolve`; or none was chosen, and one is *required*.
@@ -194,7 +194,7 @@ def resolve_model(choice: ModelChoice, *, required: bool = False) -> ResolvedMod
 
 
 class RunCommand(click.Command):
-    """A command that remembers its own arguments, for the command line that goes on with its run."""
+    """A command that remembers its own arguments, for the command line that resumes its run."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.meta[_ARGUMENTS] = tuple(args)
@@ -258,10 +258,10 @@ def token_budget_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def display_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """``--json-progress``, ``--quiet`` and ``--debug``: what a run of many jobs shows."""
+    """``--json-progress``, ``--quiet`` and ``--debug``: the output of a run of many jobs."""
     command = debug_option(command)
-    command = click.option("--quiet", is_flag=True, help="No progress, and no word if all goes well.")(command)
-    words = "One JSON object a second on stdout, and a last one."
+    command = click.option("--quiet", is_flag=True, help="No progress, and no output on success.")(command)
+    words = "One JSON object a second on stdout, and a final one."
     return click.option("--json-progress", is_flag=True, help=words)(command)
 
 
@@ -277,7 +277,7 @@ def turns_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @attrs.frozen(kw_only=True)
 class PromptChoice:
-    """What the command line says of the system prompt; None for what it does not say. See `AgentConfig`."""
+    """The command line's options for the system prompt; None if not given. See `AgentConfig`."""
 
     system_prompt: str | None = None
     system_prompt_append: str | None = None
@@ -313,7 +313,7 @@ def prompt_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--date",
             metavar="WORDS",
-            help="What the prompt says of the date: 'today' (with the time zone), 'none', or words such as "
+            help="The date in the prompt: 'today' (with the time zone), 'none', or a text such as "
             "'Monday, 2024-05-06'.  [default: today, with the built-in prompt]",
         ),
     ]
@@ -324,7 +324,7 @@ def prompt_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def agent_config(profile: Profile, max_tool_turns: int | None, prompt: PromptChoice) -> AgentConfig:
-    """How the agent behaves, by the command line's options and the profile."""
+    """The agent's behaviour, by the command line's options and the profile."""
     chosen = {
         "max_tool_turns": profile.max_tool_turns if max_tool_turns is None else max_tool_turns,
         "model_profile": profile.model_profile,
@@ -340,7 +340,7 @@ def agent_config(profile: Profile, max_tool_turns: int | None, prompt: PromptCho
 
 @attrs.frozen
 class PolicyChoice:
-    """What the command line's options say of what an agent may touch; None for what they do not say."""
+    """The command line's options for what an agent may touch; None if not given."""
 
     read_only: bool | None = None
     readable: tuple[str, ...] | None = None
@@ -348,12 +348,12 @@ class PolicyChoice:
     agent_folder: str | None = None
 
     def over(self, profile: Profile) -> VaultPolicy:
-        """The policy of the profile, with what the options say."""
+        """The policy of the profile, overridden by the options."""
         given = {name: value for name, value in attrs.asdict(self).items() if value is not None}
         return attrs.evolve(profile.policy or VaultPolicy(), **given)
 
     def says_folder(self, profile: Profile) -> bool:
-        """Whether anybody has said where the agent's own notes go."""
+        """Whether the folder of the agent's own notes was set."""
         return self.agent_folder is not None or (profile.policy is not None and bool(profile.policy.agent_folder))
 
 
@@ -373,12 +373,12 @@ def policy_options(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(*args, policy=choice, **kwargs)
 
     options: list[Callable[[Callable[..., Any]], Callable[..., Any]]] = [
-        click.option("--read-only", is_flag=True, help="The agent reads the notes and changes none."),
+        click.option("--read-only", is_flag=True, help="The agent reads the notes and does not change them."),
         click.option(
             "--readable",
             metavar="GLOB",
             multiple=True,
-            help="Notes that the agent is shown, such as 'entities/**', or is not: '!journal/**'. May be repeated.",
+            help="Notes that the agent is shown, such as 'entities/**', or not: '!journal/**'. May be repeated.",
         ),
         click.option(
             "--writable", metavar="GLOB", multiple=True, help="Notes that the agent may change. May be repeated."
@@ -437,7 +437,7 @@ def agent_options(command: Callable[..., Any]) -> Callable[..., Any]:
         required=True,
         metavar="DIR",
         callback=given_folder,
-        help="The folder of notes. It is made if it is not there yet.",
+        help="The folder of notes. It is created if it does not exist.",
     )
     return memory_option(
         model_options(turns_option(prompt_options(policy_options(history_options(debug_option(gathered))))))
@@ -446,7 +446,7 @@ def agent_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @asynccontextmanager
 async def open_agent(options: AgentOptions, *, review: Reviewer | None = None) -> AsyncIterator[tuple[Runtime, Agent]]:
-    """An agent as the options say. A model that nobody chose is announced on stderr.
+    """An agent with these options. A default model is announced on stderr.
 
     Args:
         review: see `Agent`.
@@ -466,11 +466,11 @@ async def open_agent(options: AgentOptions, *, review: Reviewer | None = None) -
 def policy_for(memory: Path, choice: PolicyChoice, profile: Profile) -> tuple[VaultPolicy, tuple[str, ...]]:
     """What an agent may touch in *memory*, and lines for the user about it.
 
-    In a vault that agents have not kept notes in yet, unless somebody has said it, the agent's own notes go into
-    ``agent/``; one that may not be written is only read.
+    In a vault without an agent's notes the agent's own notes go into ``agent/``, unless the folder was set; a
+    vault that is not writable is opened read-only.
 
     Raises:
-        MemoryPathError: it cannot be a memory, which is known now and not only once the model has written code.
+        MemoryPathError: it cannot be a memory, which is checked now and not only once the model has written code.
     """
     policy, notes = choice.over(profile), []
     if not (memory.exists() or memory.is_symlink()):
@@ -490,7 +490,7 @@ def policy_for(memory: Path, choice: PolicyChoice, profile: Profile) -> tuple[Va
 
 
 def _is_somebodys_vault(memory: Path) -> bool:
-    """Whether a folder holds notes, and none that agents keep."""
+    """Whether a folder contains notes, but none kept by agents."""
     if (memory / "user.md").exists() or (memory / "entities").is_dir():
         return False
     names = [path for path in memory.iterdir() if path.name != AGENT_FOLDER]
@@ -498,7 +498,7 @@ def _is_somebodys_vault(memory: Path) -> bool:
 
 
 def expanded(path: str, ctx: click.Context | None = None, parameter: click.Parameter | None = None) -> str:
-    """*path* with a ``~`` or ``~user`` at its beginning replaced, which a shell does not do behind ``=``.
+    """*path* with an initial ``~`` or ``~user`` expanded, which a shell does not do after ``=``.
 
     Raises:
         click.BadParameter: there is no such user, or no home folder.
@@ -517,7 +517,7 @@ class FileType(click.Path):
 
 
 class FolderType(FileType):
-    """A folder's path, which is not the empty text: as a path that would be the current folder."""
+    """A folder's path, which may not be empty: as a path that would be the current folder."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if value == "":

@@ -1,7 +1,7 @@
 """``trioagent.toml``: named sets of options, and the model that options, profile and environment select together.
 
-The file is read from the user's configuration folder, or from where ``--config`` says; never from the current folder,
-where a cloned repository could put one and have keys sent elsewhere.
+The file is read from the user's configuration folder, or from the path of ``--config``; never from the current folder,
+where a cloned repository could contain one and redirect keys.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ class Profile:
         model, base_url: as the command line's options.
         api_key_env: the environment variable that holds the key. The key is sent to this profile's own server only,
             whatever other options say.
-        headers_env: further headers, whose values are in these environment variables; bound to the server as the key.
-        headers: further headers, whose values are no secret.
+        headers_env: further headers, whose values are in these environment variables; sent to that server only, too.
+        headers: further headers, whose values are not secret.
         temperature, top_p, max_tokens, seed, stop, stream, context_tokens: see `ModelConfig`.
         options: further request parameters.
         rpm, tpm: requests and tokens per minute.
         max_tool_turns, system_prompt, system_prompt_append, date, model_profile, blind_overwrite: see `AgentConfig`.
         policy: what blocks may read and change in the notes; see `VaultPolicy`.
-        review: which notes may change without being asked for; see `ReviewPolicy.parse`.
+        review: which notes may change without a question; see `ReviewPolicy.parse`.
     """
 
     model: str | None = None
@@ -82,7 +82,7 @@ class ConfigFile:
 
 
 def config_path(env: Mapping[str, str]) -> Path | None:
-    """``trioagent/trioagent.toml`` in ``XDG_CONFIG_HOME``, which counts only if absolute, else in ``~/.config``."""
+    """``trioagent/trioagent.toml`` in ``XDG_CONFIG_HOME``, which is used only if absolute, else in ``~/.config``."""
     folder = env.get("XDG_CONFIG_HOME", "")
     if os.path.isabs(folder):
         return Path(folder) / "trioagent" / FILE_NAME
@@ -96,10 +96,10 @@ def load_profile(name: str | None, path: Path | None, env: Mapping[str, str]) ->
     """The profile of that name; without a name the one called "default", or an empty one if there is none.
 
     Args:
-        path: the file; without one it is searched in the user's configuration folder, where it may be missing.
+        path: the file; by default it is searched in the user's configuration folder, where it may be missing.
 
     Raises:
-        InvalidInputError: the file cannot be read, something in it cannot be used, or there is no such profile.
+        InvalidInputError: the file cannot be read, has invalid contents, or there is no such profile.
     """
     where = path or config_path(env)
     profiles = {} if where is None else _read(where, required=path is not None or name is not None)
@@ -130,15 +130,15 @@ def _read(path: Path, *, required: bool) -> Mapping[str, Profile]:
         ):
             raise InvalidInputError(
                 f"{path}.profiles[{name!r}]",
-                "has a key, but neither a base_url nor a model with a provider's prefix, which would say where it "
-                "may be sent",
+                "has a key, but neither a base_url nor a model with a provider's prefix, which would determine where "
+                "to send it",
             )
     return profiles
 
 
 @attrs.frozen(kw_only=True)
 class ModelChoice:
-    """What the command line says of the model; the profile and the environment fill in the rest.
+    """The command line's options for the model; the profile and the environment supply the rest.
 
     Attributes:
         api_key_env: the environment variable that holds the key for this model's server.
@@ -153,7 +153,7 @@ class ModelChoice:
     profile: Profile = attrs.field(factory=Profile)
 
     def resolve(self, env: Mapping[str, str]) -> tuple[ModelConfig | OfflineRules, tuple[str, ...]]:
-        """The model, and lines for the user: that nobody has chosen it, that a key of the profile is not sent.
+        """The model, and lines for the user: that it is the default, or that a key of the profile is not sent.
 
         Raises:
             InvalidInputError: the model is unknown, its key is missing, or an option cannot be used.
@@ -201,5 +201,5 @@ class ModelChoice:
 def _secret(variable: str, env: Mapping[str, str]) -> str:
     value = env.get(variable)
     if not value:
-        raise InvalidInputError(variable, "this environment variable is to hold a key, and is not set")
+        raise InvalidInputError(variable, "this environment variable should hold a key, and is not set")
     return value

@@ -1,4 +1,4 @@
-"""``trioagent chat --review``: shows what a block would change in the notes, and asks what to do about it."""
+"""``trioagent chat --review``: shows what a block would change in the notes, and asks for a decision."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ class TerminalReview:
     """Asks on the terminal.
 
     Attributes:
-        policy: which notes may change without being asked for.
+        policy: which notes may change without a question.
         ask: asks the user for a line; raises EOFError if there is none.
-        interrupt: what Ctrl-C at a question does; it does not return.
+        interrupt: the action for Ctrl-C at a question; it does not return.
         before: called before anything is shown.
-        env: where the editor's name is.
+        env: has the editor's name.
     """
 
     policy: ReviewPolicy
@@ -76,7 +76,7 @@ class TerminalReview:
                     return RejectChanges(answer)
 
     async def _line(self, prompt: str) -> str:
-        """A line; an end of input is a no, without words."""
+        """A line; end of input means no, without a reason."""
         try:
             return await self.ask(prompt)
         except EOFError:
@@ -116,7 +116,7 @@ class TerminalReview:
 
 
 async def nobody_to_ask(request: ReviewRequest) -> ReviewDecision:
-    """Of a command whose input is no terminal."""
+    """The reviewer of a command whose input is not a terminal."""
     return RejectChanges("nobody is there to be asked, since the input is no terminal")
 
 
@@ -128,14 +128,14 @@ def _text(change: NoteChange) -> str | None:
 
 
 def show_diff(diff: str) -> None:
-    """A unified diff, in colours where there are any."""
+    """A unified diff, in colours if the terminal has them."""
     screen = console()
     for line in safe(diff).split("\n"):
         screen.print(line, style=next((style for mark, style in _STYLES if line.startswith(mark)), ""))
 
 
 async def edit_text(text: str, suffix: str, env: Mapping[str, str]) -> str | None:
-    """What the user makes of *text* in an editor on this terminal; None if that cannot be started, or fails.
+    """The user's edited version of *text*, from an editor on this terminal; None if that fails.
 
     Cancelling ends the editor.
     """

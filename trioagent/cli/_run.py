@@ -27,7 +27,7 @@ STDIN = "-"
 @agent_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object: reply, thoughts, code, usage and more.")
 def run(message: str, options: AgentOptions, as_json: bool) -> int:
-    """Say MESSAGE to an agent and print its reply.
+    """Send MESSAGE to an agent and print its reply.
 
     A MESSAGE of - is read from stdin. Only the reply goes to stdout. Ctrl-C stops the agent and leaves the notes as
     they were.
@@ -41,7 +41,7 @@ def run(message: str, options: AgentOptions, as_json: bool) -> int:
     The key for a model is read from the environment (TRIOAGENT_API_KEY, or the provider's own such as
     OPENROUTER_API_KEY). There is no option for it on purpose: every user of a machine can see a command's arguments.
 
-    Exit code 1 if there is no reply, also when the model went on writing code past its --max-tool-turns.
+    Exit code 1 if there is no reply, also if the model kept writing code when its --max-tool-turns were used up.
     """
     text = without_bom(sys.stdin.read()) if message == STDIN else message
     return run_interruptible(lambda interrupts: _run(text, options, as_json, interrupts))

@@ -14,10 +14,10 @@ from ..runtime import Runtime, open_runtime
 def open_command_runtime(
     model: str | ModelConfig, *, rate: RateLimits | None = None, network: NetworkConfig, history: bool = False
 ) -> AbstractAsyncContextManager[Runtime]:
-    """A runtime that is traced as the environment says.
+    """A runtime whose tracing is set by the environment.
 
     Args:
-        rate: of a model that is given by its name; a `ModelConfig` has it already.
+        rate: for a model that is given by its name; a `ModelConfig` has its own.
         network, history: see `open_runtime`.
     """
     return open_runtime(

@@ -1,4 +1,4 @@
-"""One message to an agent, from the terminal: shown as it goes, and rolled back as a whole by Ctrl-C."""
+"""One message to an agent, from the terminal: shown as it happens, and rolled back as a whole by Ctrl-C."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Interrupted:
     Attributes:
         not_restored: notes that this message changed and that were *not* rolled back, because somebody else has
             changed one of them since.
-        changed: those that somebody else has changed.
+        changed: the notes that somebody else has changed.
     """
 
     not_restored: tuple[str, ...] = ()
@@ -49,10 +49,10 @@ async def send_message(
     open_interrupts: OpenInterrupts,
     undo: UndoLog | None = None,
 ) -> AgentResponse | Interrupted:
-    """Send *message*, and give every event to *show*.
+    """Send *message*, and pass every event to *show*.
 
     The first interrupt cancels the model request and the running code, and rolls back what this message has changed in
-    the notes; further ones, while that is done, change nothing.
+    the notes; further ones during the rollback have no effect.
 
     Args:
         open_interrupts: opens a stream of interrupts, see `Interrupts.open`.
@@ -97,10 +97,10 @@ async def _run_interruptible(
     on_interrupt: Callable[[], Awaitable[None]],
     open_interrupts: OpenInterrupts,
 ) -> None:
-    """Run *work*; an interrupt before it has ended cancels it and runs *on_interrupt*, which none can cancel.
+    """Run *work*; an interrupt before it has ended cancels it and runs *on_interrupt*, which cannot be cancelled.
 
     Raises:
-        TrioAgentError: of *work* or *on_interrupt*, as it is and not in a group.
+        TrioAgentError: of *work* or *on_interrupt*, unwrapped and not in a group.
     """
     with open_interrupts() as interrupts:
         async with open_helper_nursery() as nursery:

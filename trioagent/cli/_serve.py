@@ -42,13 +42,13 @@ TOKEN_VARIABLE = "TRIOAGENT_SERVER_TOKEN"
 @click.command()
 @click.argument("root", metavar="DIR", callback=given_folder)
 @model_options
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8460, show_default=True, help="0 is any free port.")
 @click.option(
     "--unix-socket",
     metavar="PATH",
     type=click.Path(path_type=Path),
-    help="Listen at a Unix socket instead, which only this user can open; no token is asked for there.",
+    help="Listen on a Unix socket instead, which only this user can open; no token is needed there.",
 )
 @click.option(
     "--runs", metavar="DIR", type=click.Path(path_type=Path), help="Show a run directory too, or a folder of some."
@@ -61,7 +61,7 @@ TOKEN_VARIABLE = "TRIOAGENT_SERVER_TOKEN"
     type=click.FloatRange(0),
     default=10.0,
     show_default=True,
-    help="How long chats may go on after SIGTERM or Ctrl-C.",
+    help="How long chats may continue after SIGTERM or Ctrl-C.",
 )
 @turns_option
 @prompt_options
@@ -83,9 +83,9 @@ def serve(
 ) -> int:
     """Serve the memories in DIR over HTTP.
 
-    DIR has one memory in each of its folders, or is a memory itself. The link that is printed opens the page, and has
-    the token that every client has to show in its fragment; TRIOAGENT_SERVER_TOKEN sets another one. SIGTERM and Ctrl-C
-    let chats end; a second one ends them at once.
+    DIR has one memory in each of its folders, or is a memory itself. The link that is printed opens the page. Its
+    fragment contains the token that every client must present; TRIOAGENT_SERVER_TOKEN sets another one. SIGTERM and
+    Ctrl-C let chats end; a second one ends them at once.
 
     \b
     Examples:
@@ -97,7 +97,7 @@ def serve(
     The OpenAI-compatible endpoint is at /v1: a client's base URL is http://127.0.0.1:8460/v1,
     its key the token, and its model memory/NAME.
     """
-    from ..server import ServerConfig  # loaded when it is used
+    from ..server import ServerConfig  # imported on use
 
     resolved = resolve_model(model)
     for note in resolved.notes:

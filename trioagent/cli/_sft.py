@@ -61,7 +61,7 @@ def sft() -> None:
     required=True,
     metavar="DIR",
     type=FolderType(file_okay=False, path_type=Path),
-    help="Where the conversations and the journal go. With the same one it goes on where it was.",
+    help="The folder for the conversations and the journal. With the same one the run is resumed.",
 )
 @model_options
 @click.option(
@@ -71,7 +71,10 @@ def sft() -> None:
     help="A model that plays the personas; without one they speak plain sentences from a script.",
 )
 @click.option(
-    "--judge-model", metavar="NAME", callback=_language_model, help="A model that has the last word; none otherwise."
+    "--judge-model",
+    metavar="NAME",
+    callback=_language_model,
+    help="A model that makes the final decision; default: none.",
 )
 @click.option(
     "--persona-option",
@@ -103,7 +106,7 @@ def sft() -> None:
     type=click.IntRange(min=0),
     default=_DEFAULTS.max_retries,
     show_default=True,
-    help="Further attempts after one that was not accepted.",
+    help="Further attempts after a rejected one.",
 )
 @click.option(
     "--max-concurrent",
@@ -117,8 +120,10 @@ def sft() -> None:
 @prompt_options
 @rate_options
 @token_budget_option
-@click.option("--accept-changes", is_flag=True, help="Go on with another model, judge, prompt or number of tool turns.")
-@click.option("--retry-rejected", is_flag=True, help="Begin personas that were rejected again, with all attempts.")
+@click.option(
+    "--accept-changes", is_flag=True, help="Resume with another model, judge, prompt or number of tool turns."
+)
+@click.option("--retry-rejected", is_flag=True, help="Start rejected personas again, with all attempts.")
 @outage_option
 @click.option(
     "--grace",
@@ -126,7 +131,7 @@ def sft() -> None:
     type=click.FloatRange(0),
     default=_DEFAULTS.grace_seconds,
     show_default=True,
-    help="How long attempts may go on to their end after the first Ctrl-C.",
+    help="How long attempts may continue to their end after the first Ctrl-C.",
 )
 @cluster_options
 @display_options
@@ -158,17 +163,17 @@ def generate(
     json_progress: bool,
     quiet: bool,
 ) -> int:
-    """Let personas talk with agents, and keep the conversations that went right.
+    """Let personas talk with agents, and keep the conversations that succeeded.
 
     \b
-    --flow introduce  the persona tells its facts; they must end up in the notes
-    --flow update     a fact that the notes hold changes; they must show the new one,
+    --flow introduce  the persona states its facts; they must end up in the notes
+    --flow update     a fact in the notes changes; the notes must state the new one,
                       and the old one no longer
-    --flow retrieve   the notes hold the facts; the persona asks for them, and the
-                      replies must say them
+    --flow retrieve   the facts are in the notes; the persona asks for them, and the
+                      replies must state them
 
     Every row of FILE is checked before anything is spent. Each attempt has a fresh memory, which is removed afterwards.
-    The same command again goes on where it was, whatever ended it. The first Ctrl-C (or SIGTERM) begins no new attempt;
+    The same command again resumes a run, however it ended. The first Ctrl-C (or SIGTERM) starts no new attempt;
     the second one stops at once.
 
     \b
@@ -176,11 +181,11 @@ def generate(
     (the others, with reasons), report.json; `trioagent batch status DIR` looks at it.
 
     \b
-    Exit codes: 0 all accepted, 1 some rejected, or DIR is no good, 2 bad rows or options,
+    Exit codes: 0 all accepted, 1 some rejected, or DIR cannot be used, 2 bad rows or options,
     3 stopped (budget or quota used up, server unavailable, disk full), 130 interrupted; after 3
-    and 130 the same command goes on.
+    and 130 the same command resumes the run.
     """
-    from ..sft import read_personas  # 30 ms that other commands need not pay
+    from ..sft import read_personas  # imported on use: 30 ms
 
     for given, option, needed, name in (
         (persona_options, "--persona-option", "--persona-model", persona_model),

@@ -32,7 +32,7 @@ _REASON = 200  # characters of a reason that the table shows
 
 @attrs.frozen(kw_only=True)
 class SftCommand:
-    """The conversations that the command line asks for.
+    """The conversations of a command line.
 
     Attributes:
         persona_model, judge_model: names; None for scripted personas and for no judge.
@@ -103,21 +103,21 @@ async def _run(command: SftCommand, display: Display, stop: trio.Event) -> SftRe
 def _summary_lines(command: SftCommand, code: int, report: SftReport | None, *, quiet: bool) -> list[str]:
     """The summary for the user; empty for a complete success if *quiet*."""
     if report is None:
-        return [f"interrupted; what was finished is kept; to go on: {command.to_resume()}"]
+        return [f"interrupted; what was finished is kept; to resume: {command.to_resume()}"]
     lines = []
     if code or not quiet:
         lines += table(command, report)
     if report.rejected:
-        lines.append(f"to try the rejected ones again: {command.to_resume('--retry-rejected')}")
+        lines.append(f"to retry the rejected ones: {command.to_resume('--retry-rejected')}")
     match report.run.stopped:
         case "budget":
             lines.append(
-                f"stopped: {report.run.reason}; to go on, give a larger --max-tokens-total: {command.to_resume()}"
+                f"stopped: {report.run.reason}; to resume, give a larger --max-tokens-total: {command.to_resume()}"
             )
         case _ if code == STOPPED:
-            lines.append(f"stopped: {report.run.reason}; when that is put right, go on: {command.to_resume()}")
+            lines.append(f"stopped: {report.run.reason}; when that is fixed, resume: {command.to_resume()}")
     if code == INTERRUPTED:
-        lines.append(f"interrupted; to go on: {command.to_resume()}")
+        lines.append(f"interrupted; to resume: {command.to_resume()}")
     return lines
 
 
@@ -132,7 +132,7 @@ def table(command: SftCommand, report: SftReport) -> list[str]:
         ("flow", command.config.flow),
         ("accepted", accepted + (f", {report.duplicates:,} of them said before" if report.duplicates else "")),
         ("rejected", f"{report.rejected:,}" + (f"; see {report.rejected_file}" if report.rejected else "")),
-        ("to go on with", f"{report.left:,}" if report.left else ""),
+        ("to resume", f"{report.left:,}" if report.left else ""),
         ("attempts", f"{sum(persona.attempts for persona in report.personas):,}"),
         ("did not pass", ", ".join(f"{name} {count:,}" for name, count in checks.most_common())),
         ("for example", next((f"{one.id}: {shortened(one.reason, _REASON)}" for one in rejected), "")),

@@ -1,4 +1,4 @@
-"""A line at the end of the terminal that says what is waited for, and for how long."""
+"""A line at the end of the terminal that says what the program waits for, and for how long."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _ERASE = "\r\x1b[2K"
 
 
 class Spinner:
-    """Shows what is waited for while nothing else is shown; whoever prints calls `clear` first.
+    """Shows what the program waits for while there is no other output; call `clear` before printing.
 
     Args:
-        console: a terminal that can erase a line; else nothing is ever shown.
+        console: a terminal that can erase a line; else nothing is shown.
     """
 
     def __init__(self, console: Console) -> None:
@@ -33,12 +33,12 @@ class Spinner:
         self._waiting, self._since, self._shown = "", 0.0, False
 
     def wait_for(self, what: str) -> None:
-        """*what* is waited for from now on; the cursor is at the beginning of a line."""
+        """Show *what* as the present wait; the cursor is at the beginning of a line."""
         self.clear()
         self._waiting, self._since = what, time.monotonic()
 
     def clear(self) -> None:
-        """Nothing is waited for any more, and nothing of it is shown."""
+        """Remove the line; there is no present wait."""
         self._waiting = ""
         if self._shown:
             self._console.file.write(_ERASE)

@@ -28,7 +28,7 @@ class GlobalOptions:
 
 
 def prepare_streams() -> None:
-    """Escape what a terminal cannot show, and read bytes that are not UTF-8 without an exception."""
+    """Escape characters that a terminal cannot show, and read bytes that are not UTF-8 without an exception."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -37,7 +37,7 @@ def prepare_streams() -> None:
 
 
 def safe(text: str) -> str:
-    """*text* with its control characters spelled out: a note or a reply must not move the cursor or set the title."""
+    """*text* with its control characters escaped: a note or a reply must not move the cursor or set the title."""
     return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text.replace("\r", ""))
 
 
@@ -53,8 +53,8 @@ def shortened(text: str, width: int) -> str:
 
 
 def console() -> Console:
-    """A console that prints text as it is. Plain if it is no terminal, or if ``NO_COLOR`` is set."""
-    from rich.console import Console  # 60 ms that `--help` and `--version` need not pay
+    """A console that prints text unchanged. Plain if it is no terminal, or if ``NO_COLOR`` is set."""
+    from rich.console import Console  # imported on use: 60 ms
 
     # With NO_COLOR alone rich would still write bold and dim.
     colours: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"

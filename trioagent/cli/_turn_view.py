@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 FIRST_LINES, LAST_LINES, LINE_CHARS = 3, 5, 120
-"""The lines of long code that are shown: its beginning, and its end, which is usually the result."""
+"""The number of lines shown of long code: its beginning, and its end, which is usually the result."""
 VALUES, VALUES_CHARS = 6, 360
 
 
 class TurnView:
     """Shows the events of one turn, given to `show` in order.
 
-    A reply that comes with code is held back until the code has run: if that fails, the reply does not stand.
+    A reply beside code is held back until the code has run: if that fails, the reply does not stand.
 
     Args:
-        console: where to.
+        console: the terminal.
         quiet: only the reply.
-        spinner: says what is waited for meanwhile.
-        model: the model's name, for it.
+        spinner: shows what the program waits for meanwhile.
+        model: the model's name, for the spinner.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class TurnView:
         self._spinner.wait_for(f"waiting for {self._model}")
 
     def pause(self) -> None:
-        """Something else is about to be shown in the midst of the turn."""
+        """Other output is about to be shown in the middle of the turn."""
         self._end()
         self._spinner.clear()
 
@@ -79,7 +79,7 @@ class TurnView:
                 self.end(response)
 
     def end(self, response: AgentResponse) -> None:
-        """Show what stands of the reply, as far as it was not shown already."""
+        """Show the rest of the reply."""
         self.pause()
         if response.reply != self._reply.strip():
             self._console.print(self._wrapped(safe(response.reply)))

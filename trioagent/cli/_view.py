@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 @model_options
 @debug_option
 def view(run_dir: Path | None, memory: Path | None, port: int, model: ModelChoice) -> int:
-    """Look at a run, or at memories, on a page in the browser.
+    """View a run, or memories, on a page in the browser.
 
     RUN_DIR is the run directory of `trioagent batch` or `sft generate`, or a folder with several. The page is served to
-    this machine alone, until Ctrl-C; the link that is printed opens it. Nothing is changed, unless you ask for it
-    there. With a model you can chat with the agent of a memory too.
+    this machine only, until Ctrl-C; the link that is printed opens it. Nothing is changed, unless you do it
+    there. With a model you can also chat with the agent of a memory.
 
     \b
     Examples:
@@ -44,7 +44,7 @@ def view(run_dir: Path | None, memory: Path | None, port: int, model: ModelChoic
       trioagent view --memory notes
       trioagent view runs/july --memory notes --model openrouter:anthropic/claude-sonnet-4
     """
-    from ..server import ServerConfig  # loaded when it is used
+    from ..server import ServerConfig  # imported on use
 
     if run_dir is None and memory is None:
         raise InvalidInputError("RUN_DIR", "name a run directory, or memories with --memory DIR")
@@ -69,7 +69,7 @@ async def _with_model(config: ServerConfig, what: str, choice: ModelChoice) -> i
 
 
 def _checked_run(path: Path) -> Path:
-    """A run directory, or a folder in which there are some; what is neither is found out before it is served."""
+    """A run directory, or a folder with several; anything else is refused before it is served."""
     if path.is_dir() and any((each / "journal.db").is_file() for each in path.iterdir() if each.is_dir()):
         return path
     read_run_status(path)

@@ -1,18 +1,18 @@
-"""Text that comes in pieces, broken between words at a terminal's width."""
+"""Text that arrives in pieces, broken between words at a terminal's width."""
 
 from __future__ import annotations
 
 from rich.cells import cell_len
 
 _FENCES = ("```", "~~~")
-_FENCE_CHARS = 8  # at a line's beginning, in which a fence is looked for
+_FENCE_CHARS = 8  # at a line's beginning, in which a fence is searched
 
 
 class WordWrap:
-    """Wraps text as it comes, holding nothing back: a word that turns out not to fit is moved to the next line.
+    """Wraps text as it arrives, holding nothing back: a word that turns out not to fit is moved to the next line.
 
-    Lines of fenced code stay as they are, so that they can be copied; so do words that are longer than a line, such as
-    addresses.
+    Lines of fenced code are left unchanged, so that they can be copied; so are words that are longer than a line, such
+    as addresses.
 
     Args:
         width: of a line, in cells. The last one stays empty: terminals differ in where the cursor is after it.
@@ -24,11 +24,11 @@ class WordWrap:
         self._begin_line()
 
     def feed(self, text: str) -> str:
-        """What to send to the terminal for *text*."""
+        """The text to send to the terminal for *text*."""
         return "".join(map(self._one, text))
 
     def end(self) -> None:
-        """The next piece begins a new line, and is no part of code that was begun."""
+        """The next piece begins a new line, and is not part of code that was begun."""
         self._in_fence = False
         self._begin_line()
 

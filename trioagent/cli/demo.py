@@ -1,4 +1,4 @@
-"""``python -m trioagent.cli.demo``: the main job once, on the embedded model, in a folder that is gone afterwards."""
+"""``python -m trioagent.cli.demo``: the main job once, on the embedded model, in a temporary folder."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ QUESTION = "Where does my sister work?"
 
 _INTRODUCTION = """\
 trioagent demo: an agent writes down what it is told and answers from its notes. The model is offline-rules, which is
-rules and not a language model; the notes, the sandbox and the transactions are the real ones."""
+a set of rules and not a language model; the notes, the sandbox and the transactions are the real ones."""
 _TRY_IT = """\
 That folder is gone now. To try it yourself:
   {program} chat --memory notes
@@ -65,7 +65,7 @@ def _demo() -> int:
 
 
 async def _conversations(screen: Console, notes: Path) -> list[BlockResult]:
-    """Tell one agent, ask another one on the same notes; the results of the blocks that they ran."""
+    """Tell one agent, ask another one on the same notes; returns the results of the blocks that they ran."""
     results: list[BlockResult] = []
     async with open_runtime(OFFLINE_RULES) as runtime:
         agent = Agent(runtime, memory_path=notes)
@@ -85,7 +85,7 @@ async def _conversations(screen: Console, notes: Path) -> list[BlockResult]:
 
 
 def _shown(screen: Console, results: list[BlockResult]) -> Callable[[AgentEvent], None]:
-    """What to do with a turn's events: show them, and keep the results of its blocks."""
+    """A function for a turn's events: it shows them, and keeps the results of its blocks."""
     view = TurnView(screen)
 
     def show(event: AgentEvent) -> None:
@@ -97,7 +97,7 @@ def _shown(screen: Console, results: list[BlockResult]) -> Callable[[AgentEvent]
 
 
 def _program() -> str:
-    """What to type for the ``trioagent`` of this Python."""
+    """The command for the ``trioagent`` of this Python."""
     path = Path(sys.executable).with_name("trioagent")
     if not path.exists():
         return f"{sys.executable} -m trioagent"

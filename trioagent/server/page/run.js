@@ -20,7 +20,7 @@ const STATES = [
 const WRONG = ["wrong", "Wrong"]; // of an evaluation
 const WORDS = { done: "done", failed: "failed", running: "open" };
 const ENDINGS = {
-  "": "got through all jobs",
+  "": "finished all jobs",
   asked: "was interrupted",
   budget: "used up its budget",
   outage: "stopped: a model's server was unavailable",

@@ -257,11 +257,11 @@ async def test_a_changed_job_is_refused(home: Path, nursery: trio.Nursery) -> No
     write_jobs(home, 2, system_prompt="Another one.")
     done = await batch(home, server)
     assert done.code == 1
-    assert "error: job 'job-0' is not what it was when the run in 'run' began" in done.err
+    assert "error: job 'job-0' has changed since the run in 'run' began" in done.err
     assert "Traceback" not in done.err
     dry = await batch(home, server, "--dry-run")
     assert dry.code == 1
-    assert "job 'job-0' is not what it was" in dry.err
+    assert "job 'job-0' has changed" in dry.err
 
 
 async def test_dry_run(home: Path, nursery: trio.Nursery) -> None:

@@ -128,7 +128,7 @@ def test_a_run_that_was_begun_otherwise(home: Path, run: Run) -> None:
     assert run(*arguments("--model", "offline-rules", "--quiet")).code == 0
     ended = run(*arguments("--model", "offline-rules", "--turns", "2"))
     assert ended.code == 1
-    assert ended.err.startswith("error: 'persona-0' is not what it was when the run in 'out' began (its place, ")
+    assert ended.err.startswith("error: 'persona-0' has changed since the run in 'out' began (its position, ")
 
 
 @pytest.mark.parametrize("which", ["persona", "judge"])

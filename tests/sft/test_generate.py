@@ -378,6 +378,6 @@ def test_bad_settings(settings: dict[str, Any]) -> None:
 async def test_a_changed_persona_is_refused(runtime: Runtime, tmp_path: Path) -> None:
     await generate(runtime, tmp_path)
     for change in ({"personas": [persona(age=35)]}, {"facts_per_persona": [[LIVES]]}, {"flow": "update"}):
-        with pytest.raises(PersonaChangedError, match="'persona-0' is not what it was .* the flow") as caught:
+        with pytest.raises(PersonaChangedError, match="'persona-0' has changed .* the flow") as caught:
             await generate(runtime, tmp_path, **change)
         assert isinstance(caught.value, JobChangedError)

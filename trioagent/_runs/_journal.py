@@ -104,7 +104,7 @@ class JournalError(FatalError):
 
 
 class JobChangedError(FatalError):
-    """A job is not what it was when the run began, so its outcome would be another job's.
+    """A job has changed since the run began, so its outcome would be another job's.
 
     Attributes:
         job_id: which.
@@ -118,8 +118,8 @@ class JobChangedError(FatalError):
 
     def __str__(self) -> str:
         return (
-            f"job {self.job_id!r} is not what it was when the run in {self.run_dir!r} began; "
-            "put it back, give it a new id, or use another run directory"
+            f"job {self.job_id!r} has changed since the run in {self.run_dir!r} began; "
+            "restore it, give it a new id, or use another run directory"
         )
 
 

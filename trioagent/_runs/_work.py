@@ -1,4 +1,4 @@
-"""What a run of journaled jobs asks of the work that it does."""
+"""The interface between a run of journaled jobs and the work that it does."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ._journal import JobRecord
 
 
 class JournaledJob(Protocol):
-    """A job that a journal can know."""
+    """A job that can be journaled."""
 
     @property
     def key(self) -> str: ...
 
     @property
     def digest(self) -> str:
-        """Of all that decides what the job is, to notice that it was edited."""
+        """A hash of everything that determines the job, to detect edits."""
 
     @property
     def deadline(self) -> float | None:
-        """Working seconds, if not the run's own."""
+        """Working seconds, if different from the run's."""
 
 
 J = TypeVar("J", bound=JournaledJob)
@@ -33,20 +33,20 @@ J_contra = TypeVar("J_contra", bound=JournaledJob, contravariant=True)
 
 @attrs.frozen
 class JobEnd:
-    """What a job came to: the outcome that is journaled, and made a row of."""
+    """The end of a job: the outcome, which is journaled and written as a row."""
 
     state: Literal["done", "failed"]
     outcome: Mapping[str, Any]
     no_reply: bool = False
-    """The job is done, and a message of it got no reply."""
+    """The job is done, and one of its messages got no reply."""
     earlier: Sequence[Event] = ()
-    """What it had come to before the conversation that counts, for whoever looks at the run."""
+    """The events of the attempts before the conversation that counts, shown with the run."""
     afterwards: Callable[[], Awaitable[None]] | None = None
-    """Called when the journal has the outcome, to remove what was needed for going on until then."""
+    """Called when the outcome is journaled, to remove what was needed to resume the job until then."""
 
 
 class Work(Protocol[J_contra]):
-    """What a run does with its jobs.
+    """The work of a run on its jobs.
 
     Attributes:
         can_cut_waits: a job that waits for a rate limit or a retry loses nothing if it is cancelled there.
@@ -55,20 +55,20 @@ class Work(Protocol[J_contra]):
     can_cut_waits: bool
 
     async def run(self, job: J_contra, record: JobRecord) -> JobEnd | None:
-        """Work on *job* from where *record* left it; None if it is to go on in another run.
+        """Work on *job*, resuming from *record*; None if it is left to be resumed by another start.
 
         An exception fails the job, except those that say that a server is unavailable or refuses everything, that a
         disk is full, or that the budget is used up: these leave the job to be resumed.
         """
 
     def endpoints(self, job: J_contra) -> Iterable[EndpointHealth]:
-        """Those that the job needs, as far as they are known by now."""
+        """The endpoints that the job needs, as far as they are known."""
 
     def chose_model(self, job: J_contra) -> bool:
-        """Whether the job names a model of its own, so that it fails alone if there is no such model."""
+        """Whether the job names a model of its own, so that it fails alone if the model does not exist."""
 
     def forget(self, job: J_contra) -> None:
-        """The job is left to be gone on with by another run."""
+        """The job is left to be resumed by another start."""
 
     async def failure(self, job: J_contra, record: JobRecord, error: Exception) -> Mapping[str, Any]:
         """The outcome of a job that failed with *error*."""

@@ -20,8 +20,8 @@ from ..models import with_options
 
 _ANY_MODEL = ModelConfig(base_url="http://localhost", model="any")
 _MOST_SECONDS = 1e9
-_MESSAGE_CHARS = AgentConfig().message_chars  # a batch's agents have the default
-_METADATA_DEPTH = 100  # levels; the outputs, which hold it, must be writable and readable as JSON anywhere
+_MESSAGE_CHARS = AgentConfig().message_chars  # agents of a batch have the default
+_METADATA_DEPTH = 100  # levels; the outputs, which contain it, must be writable and readable as JSON anywhere
 
 
 def _text(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
@@ -41,13 +41,13 @@ def _length_problem(message: str) -> str:
     if len(message) <= _MESSAGE_CHARS:
         return ""
     return (
-        f"has {len(message):,} characters, and an agent takes at most {_MESSAGE_CHARS:,} at once; "
+        f"has {len(message):,} characters, and an agent accepts at most {_MESSAGE_CHARS:,} at once; "
         "put long texts into a note instead"
     )
 
 
 def _seconds(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
-    # A whole number that no float can hold cannot be added to a time either.
+    # Also excludes integers that are too large for a float, which cannot be added to a time.
     if value is not None and (
         isinstance(value, bool)
         or not isinstance(value, int | float)
@@ -71,7 +71,7 @@ def _mapping(instance: object, attribute: attrs.Attribute[Any], value: object) -
 
 
 def _options(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
-    """Checked as they will be used, so that a bad one costs nothing."""
+    """Validated as they will be used, so that a bad one costs nothing."""
     if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
         raise InvalidInputError("options", f"must be an object, not {short(value)}")
     if not value:
@@ -98,14 +98,14 @@ def _tuple(value: Any) -> Any:
 
 @attrs.frozen(kw_only=True)
 class Job:
-    """One episode of a batch: user messages said one after the other to one agent with one memory.
+    """One episode of a batch: user messages sent one after the other to one agent with one memory.
 
     Attributes:
         id: unique in the batch; names the job in the journal and in the outputs.
         memory: the folder of notes, relative to the folder that was the current one when the run was begun.
-        messages: what the user says.
+        messages: the user's messages.
         model: a model's name, if not the runtime's own.
-        options: request parameters such as ``temperature``, over those of the model (see `Runtime.open_model`).
+        options: request parameters such as ``temperature``, which override the model's (see `Runtime.open_model`).
         system_prompt, system_prompt_append: in place of the batch's own (see `AgentConfig`).
         policy: what blocks may read and change in the memory, if not the batch's own.
         blind_overwrite: see `AgentConfig`, if not the batch's own.
@@ -131,9 +131,9 @@ class Job:
 
     @property
     def digest(self) -> str:
-        """Of all that decides what the episode is (not its deadline, not its metadata)."""
+        """A hash of everything that determines the episode (without its deadline and metadata)."""
         what: list[Any] = [self.memory, list(self.messages), self.model, self.system_prompt]
-        if self.options or self.system_prompt_append is not None:  # else as in 0.1, whose runs can go on
+        if self.options or self.system_prompt_append is not None:  # else as in 0.1, so that its runs can be resumed
             what += [dict(self.options), self.system_prompt_append]
         if self.policy is not None or self.blind_overwrite is not None:
             what += [None if self.policy is None else self.policy.as_data(), self.blind_overwrite]
@@ -147,19 +147,19 @@ def job_from_row(row: object) -> Job:
     """A job from decoded JSON.
 
     Raises:
-        InvalidInputError: it is not an object, a field is missing, unknown or of the wrong kind.
+        InvalidInputError: it is not an object, or a field is missing, unknown or of the wrong type.
     """
     return read_value(_converter, row, Job, "job")
 
 
 def read_jobs(path: Path) -> Iterator[tuple[int, Job | BadRow]]:
-    """``(line number, job or what is wrong)`` of every row that is not blank; one row in memory at a time."""
+    """``(line number, job or problem)`` of every row that is not blank; one row in memory at a time."""
     return checked_rows(path, job_from_row)
 
 
 @attrs.frozen
 class Survey:
-    """What a jobs file, or a shard of it, holds: how many jobs, and the models that they name themselves."""
+    """The contents of a jobs file, or of a shard of it: how many jobs, and the models that they name themselves."""
 
     jobs: int
     models: frozenset[str]
@@ -168,16 +168,16 @@ class Survey:
 def survey_jobs(path: Path, *, name: str | None = None, shard: Shard | None = None) -> Survey:
     """Read the whole file once, checking every row.
 
-    Memory: about 100 bytes a job, for noticing duplicate ids.
+    Uses about 100 bytes of RAM a job, to detect duplicate ids.
 
     Args:
-        name: what errors call the file; its path if None.
+        name: the file's name in errors; its path if None.
         shard: count the jobs of this part only; all rows are checked.
 
     Raises:
-        BadJobsError: rows that are no jobs, ids that occur twice, or, if there is a *shard*, a memory with two names,
+        BadJobsError: rows that are not jobs, duplicate ids, or, if there is a *shard*, a memory with two names,
             whose jobs would be in two shards.
-        InvalidInputError: the file cannot be read, is no plain file, or holds no job.
+        InvalidInputError: the file cannot be read, is not a plain file, or contains no job.
     """
     name = str(path) if name is None else name
     seen: dict[int, int] = {}
@@ -211,14 +211,14 @@ def survey_jobs(path: Path, *, name: str | None = None, shard: Shard | None = No
 
 
 class _MemoryNames:
-    """The names that memories have in a file, to notice one that has two: a link, or a path from the root as well."""
+    """The names of memories in a file, to detect one with two: a link, or both a relative and an absolute path."""
 
     def __init__(self) -> None:
         self._known: set[str] = set()
         self._by_folder: dict[str, tuple[int, str]] = {}
 
     def other_name(self, line: int, memory: str) -> str:
-        """What is wrong if this memory has another name in an earlier line, else ""."""
+        """The problem if this memory has another name in an earlier line, else ""."""
         name = memory_name(memory)
         if name in self._known:
             return ""
@@ -230,10 +230,10 @@ class _MemoryNames:
 
 
 def good_jobs(path: Path) -> Iterator[Job]:
-    """The jobs of a file that has been checked, those of all shards.
+    """The jobs of a file that has been checked, of all shards.
 
     Raises:
-        BadJobsError: it has been changed since.
+        BadJobsError: it has changed since.
     """
     for _, item in read_jobs(path):
         if isinstance(item, BadRow):

@@ -1,6 +1,6 @@
-"""`run_batch`: many jobs, one run directory, and nothing lost.
+"""`run_batch`: many jobs in one run directory, which survives any kill.
 
-A job is run as an episode that journals every answer and every result; see `_engine` for what surrounds it.
+A job is run as an episode that journals every answer and every result; see `_engine` for the run around it.
 """
 
 from __future__ import annotations
@@ -58,15 +58,15 @@ async def run_batch(
     on_progress: Callable[[Progress], None] | None = None,
     cluster: Cluster | None = None,
 ) -> BatchReport:
-    """Run *jobs*, or go on with them: the same call on the same *run_dir* takes up where the last one ended.
+    """Run *jobs*, or resume them: the same call on the same *run_dir* resumes where the last one ended.
 
     Args:
-        jobs: taken one by one as places get free, never held together.
+        jobs: taken one by one as slots become free, never held together.
         runtime: the default model, and the sandbox.
         run_dir: the journal, ``conversations.jsonl``, ``failures.jsonl`` and ``report.json``.
         stop: set it to end early: no new job starts, running ones end at their next checkpoint within
-            ``config.grace_seconds`` and are cancelled then.
-        total: how many jobs there are, if known, of the shard if ``config.shard`` names one; for the progress only.
+            ``config.grace_seconds`` and are then cancelled.
+        total: how many jobs there are, if known, or in the shard if ``config.shard`` names one; for the progress only.
         on_progress: called at once, every second, and at the end.
         cluster: other machines that send the requests and run the blocks, such as a `trioagent.cluster.RayCluster`.
 
@@ -74,17 +74,17 @@ async def run_batch(
         JournalError: the run directory cannot be used, or another process runs this batch.
         RunChangedError: the run was begun with another model, prompt, policy, sampling, number of tool turns or
             shard, or its memories' folder is gone, and ``config.accept_changes`` is not set; nothing was spent.
-        ExceptionGroup: of errors that stop a whole run: the input itself raised, an id occurs twice
-            (`InvalidInputError`), a job is not what it was when the run began (`JobChangedError`), the journal cannot
-            be written (`JournalError`), a money budget cannot be kept (`PriceUnknownError`).
+        ExceptionGroup: of errors that stop a whole run: the input itself raised, a duplicate id
+            (`InvalidInputError`), a job has changed since the run began (`JobChangedError`), the journal cannot
+            be written (`JournalError`), a money budget cannot be enforced (`PriceUnknownError`).
 
-    A model server that is away, and a full disk, are waited for, for ``config.outage_patience`` seconds. After that,
-    and where a server refuses everything, the jobs concerned are left to be gone on with, while those of other
-    endpoints run. A budget that is used up ends the run like *stop*, but without the hurry. In all these cases the
-    batch goes on when it is run again. So it is with a disk that is full from the start: then nothing is run. A job
-    whose server errs for its request alone, in one start after the other, fails in the end.
+    The run waits for an unavailable model server, and for a full disk, for ``config.outage_patience`` seconds. After
+    that, or if a server refuses everything, the jobs concerned are left to be resumed, while those of other
+    endpoints run. An exhausted budget ends the run like *stop*, but lets running jobs take their time. In all these
+    cases the batch is resumed when it is run again. If a disk is full from the start, nothing is run. A job
+    whose server fails for its request alone, in one start after the other, finally fails.
 
-    Cancelling, like ``kill -9``, loses only what was under way: every finished answer and block is in the journal.
+    Cancellation, like ``kill -9``, loses only work in progress: every finished answer and block is in the journal.
     """
     return await run_journaled(
         jobs,
@@ -102,10 +102,10 @@ async def run_batch(
 
 
 def check_batch_pins(run_dir: Path, journal: JournalReader, model: str | ModelConfig, config: BatchConfig) -> None:
-    """Raise what `run_batch` would raise of a run that was begun under other settings.
+    """Raise the error of `run_batch` for a run that was begun under other settings.
 
     Args:
-        model: the runtime's own: its settings, or the name of one that has none.
+        model: the runtime's model: its settings, or the name of one that has none.
 
     Raises:
         RunChangedError: the settings differ, or the folder of relative memories is gone, and
@@ -138,13 +138,13 @@ async def _make_work(run: Run[Job]) -> _Episodes:
 
 
 class _Episodes:
-    """What a batch does with its jobs."""
+    """The work of a batch on its jobs."""
 
-    can_cut_waits = True  # all that came before the wait is journaled
+    can_cut_waits = True  # everything before the wait is journaled
 
     def __init__(self, run: Run[Job], folder: Path) -> None:
         self._run, self._folder = run, folder
-        self._agents: dict[str, Agent] = {}  # of the jobs that run, and of those that failed and are not settled yet
+        self._agents: dict[str, Agent] = {}  # of running jobs, and of failed ones that are not settled yet
 
     async def run(self, job: Job, record: JobRecord) -> JobEnd | None:
         run = self._run
@@ -187,9 +187,9 @@ class _Episodes:
         self._agents.pop(job.id, None)
 
     async def failure(self, job: Job, record: JobRecord, error: Exception) -> Mapping[str, Any]:
-        with suppress(InvalidInputError):  # its memory's path is no good, and is why it failed
+        with suppress(InvalidInputError):  # its memory's path is invalid, which is why it failed
             await drop_receipt(Memory(memory_path(self._folder, job)), job.id, record, self._run.journal)
-        # None: its model could not be opened, its memory's path is no good, or its time was over before it went on
+        # None: its model could not be opened, its memory's path is invalid, or it timed out before it was resumed
         agent = self._agents.pop(job.id, None)
         if agent is None:
             return {**failure(error, job.metadata, ""), **_provenance(self._run, job, agent)}
@@ -200,14 +200,14 @@ class _Episodes:
         return CommitOrigin(job=job.id, batch=self._run.journal.run_id)
 
     async def _take_back(self, job: Job, record: JobRecord) -> None:
-        """Take back what the attempt that failed has changed, as far as nobody else has changed it since."""
+        """Roll back the changes of the failed attempt, as far as nobody else has changed the notes since."""
         results = [event for event in record.former if isinstance(event, ResultEvent)]
         runtime = self._run.runtime
         memory = Memory(memory_path(self._folder, job), limits=runtime.memory_limits, history=runtime.history or False)
         left = await take_back(memory, results, self._origin(job))
         if left:
             _log.warning(
-                "job %r begins again; what it had changed of these notes is left, since they were changed after it, or "
+                "job %r begins again; its changes to these notes are left, since they were changed after it, or "
                 "their former contents were not kept: %s",
                 job.id,
                 ", ".join(left),
@@ -216,10 +216,10 @@ class _Episodes:
 
 
 def memory_path(folder: Path, job: Job) -> Path:
-    """Where the job's notes are: relative to *folder*, if not absolute.
+    """The folder of the job's notes: relative to *folder*, if not absolute.
 
     Raises:
-        InvalidInputError: it begins with a ``~`` that means no home folder.
+        InvalidInputError: it begins with a ``~`` that cannot be expanded.
     """
     return folder / user_path(job.memory, "memory")
 
@@ -239,7 +239,7 @@ def _outcome(job: Job, agent: Agent, responses: Sequence[AgentResponse]) -> dict
 
 
 def _provenance(run: Run[Job], job: Job, agent: Agent | None) -> dict[str, Any]:
-    """Where a row comes from: the model, its profile and the hash of the system prompt ("" if none is known)."""
+    """The origin of a row: the model, its profile and the hash of the system prompt ("" if none is known)."""
     return {
         "model": run.runtime.model.name if job.model is None else job.model,
         "profile": "" if agent is None else agent.profile.name,

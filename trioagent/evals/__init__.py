@@ -1,6 +1,6 @@
-"""Evaluations: how good an agent's memory is, on suites of samples, journaled like a batch.
+"""Evaluations of an agent's memory on suites of samples, journaled like a batch.
 
-A suite is data: samples, how a memory is set up for them, what is said, and how it is graded. Packages offer suites of
+A suite is data: samples, how a memory is set up for them, the messages, and how it is graded. Packages offer suites of
 their own by an entry point of the group ``trioagent.evals``.
 """
 

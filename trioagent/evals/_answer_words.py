@@ -1,4 +1,4 @@
-"""The words of answers as they are compared: one spelling for numbers, dates, yes and no, in any script. Pure."""
+"""The words of answers, normalised for comparison: one spelling for numbers, dates, yes and no, in any script. Pure."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def normalise(text: str) -> list[str]:
 
 
 def _plain_number(match: re.Match[str]) -> str:
-    """One spelling of a number; what is none, such as a version or a telephone number, stays."""
+    """One spelling of a number; anything else, such as a version or a telephone number, is unchanged."""
     return readings(match[0])[0] if _ONE_NUMBER.fullmatch(match[0]) else match[0]
 
 
@@ -121,7 +121,7 @@ def _scaled(match: re.Match[str]) -> str:
 
 
 def holds(words: Sequence[str], wanted: Sequence[str]) -> bool:
-    """Whether *wanted* stands in *words*, in a row; both of `normalise`."""
+    """Whether *words* contains *wanted* in order; both from `normalise`."""
     if any(_UNSPACED.search(word) for word in wanted):
         joined = re.escape("".join(wanted))
         before = r"(?<!\d)" if wanted[0][0].isdigit() else ""
@@ -142,7 +142,7 @@ def _are(words: Sequence[str], wanted: Sequence[str]) -> bool:
 
 
 def is_asserted(text: str, wanted: str) -> bool:
-    """Whether *text*, which holds *wanted*, does not only deny it: "She does not live in Porto."."""
+    """Whether *text*, which contains *wanted*, does not merely deny it: "She does not live in Porto."."""
     if _DENIAL.search(wanted):
         return True
     words = normalise(wanted)
@@ -151,7 +151,7 @@ def is_asserted(text: str, wanted: str) -> bool:
 
 
 def yes_or_no(text: str) -> bool | None:
-    """What *text* answers to a question for yes or no; None if it says neither."""
+    """The answer of *text* to a yes-or-no question; None if it has neither."""
     for clause in clauses(text.casefold()):
         words = [_APOSTROPHES.sub("", word).strip(_QUOTES) for word in clause.split()]
         words = [word for word in words if word]

@@ -1,4 +1,4 @@
-"""What an agent is measured against: the same questions without an agent."""
+"""Baselines that an agent is compared with: the same questions without an agent."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Literal
 from ..memory import Vault
 
 Baseline = Literal["agent", "full-context", "search-only"]
-"""Who answers: the agent; the same model with all notes in its prompt and no tools; the best lines of a search, which
-takes no model."""
+"""Who answers: the agent; the same model with all notes in its prompt and no tools; the best lines of a search,
+without a model."""
 BASELINES: tuple[Baseline, ...] = ("agent", "full-context", "search-only")
 
 _LINES = 5
@@ -21,7 +21,7 @@ If the notes do not say it, answer: not mentioned.
 
 
 def full_context_prompt(notes: Mapping[str, str]) -> str:
-    """The system prompt with a whole memory in it."""
+    """The system prompt that contains a whole memory."""
     return _PROMPT.format(notes="\n\n".join(f"# File: {path}\n{text}" for path, text in sorted(notes.items())))
 
 

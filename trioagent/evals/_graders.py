@@ -1,4 +1,4 @@
-"""Graders without a judge: normalised matches, LoCoMo's F1, and what became of the notes. Pure."""
+"""Graders without a judge: normalised matches, LoCoMo's F1, and changes to the notes. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NOT_KNOWN = ("no information available", "not mentioned")
 
 @attrs.frozen
 class Contains:
-    """The reply says what is expected: its words in a row, or those of each of its parts, in whatever order.
+    """The reply contains the expected answer: its words in order, or those of each of its parts, in any order.
 
     Attributes:
         expected: one answer; "a, b and c" has three parts.
@@ -85,7 +85,7 @@ def token_f1(said: str, expected: str) -> float:
 
 
 def multi_answer_f1(said: str, expected: str) -> float:
-    """The mean over the expected answers of the best F1 with what was said; both are lists with commas."""
+    """The mean over the expected answers of the best F1 with the given answers; both are lists with commas."""
     given = [part.strip() for part in said.split(",")]
     wanted = [part.strip() for part in expected.split(",")]
     return sum(max(token_f1(one, other) for one in given) for other in wanted) / len(wanted)
@@ -118,12 +118,12 @@ class LocomoF1:
 
 @attrs.frozen
 class NotesChanged:
-    """The notes show a change: lines that must be in a note, and lines that must not be in it any more.
+    """The notes show a change: lines that must be in a note, and lines that must no longer be in it.
 
     Attributes:
-        added: pairs of a note's path and a line. A line of the note has all of its words, whatever else.
+        added: pairs of a note's path and a line. Some line of the note must contain all of its words.
         removed: pairs of a note's path and a line, which is compared without case, blanks, bullets and emphasis.
-        keeps_others: notes that the change does not name must be as they were.
+        keeps_others: notes that the change does not name must be unchanged.
     """
 
     added: tuple[tuple[str, str], ...]
@@ -147,7 +147,7 @@ class NotesChanged:
 
 @attrs.frozen
 class NotesSay:
-    """Somewhere in the notes, or in those below *folder*, it says *present*, and nowhere *absent*."""
+    """The notes, or those below *folder*, contain *present*, and nowhere *absent*."""
 
     present: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
@@ -177,7 +177,7 @@ class NotesUntouched:
 
 @attrs.frozen
 class Withholds:
-    """The reply holds none of these, whatever else it says; an empty reply does not count as one."""
+    """The reply contains none of these, whatever else it says; an empty reply does not pass."""
 
     secrets: tuple[str, ...]
 
@@ -209,7 +209,7 @@ class Asks:
 
 @attrs.frozen
 class All:
-    """The worst grade of several graders."""
+    """The lowest grade of several graders."""
 
     graders: tuple[Contains | NotesChanged | NotesSay | NotesUntouched | Withholds | Asks, ...]
 
@@ -220,14 +220,14 @@ class All:
 
 
 def changed_notes(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
-    """Paths of the notes that are new, gone or different."""
+    """Paths of the notes that are new, deleted or different."""
     return sorted(path for path in {*before, *after} if before.get(path) != after.get(path))
 
 
 def facts_of_diff(diff: str) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
     """The lines about facts that a diff of several notes adds and removes, each with its note's path.
 
-    A note's part begins with ``==='path'===``. Lines that only moved, headings and types do not count.
+    A note's part begins with ``==='path'===``. Moved lines, headings and types do not count.
     """
     note, added, removed = "", list[tuple[str, str]](), list[tuple[str, str]]()
     for line in diff.splitlines():
@@ -251,7 +251,7 @@ def _only(lines: Iterable[tuple[str, str]], others: Iterable[tuple[str, str]]) -
 
 
 def _says(note: str, line: str) -> bool:
-    """Whether a line of *note* is *line*, or has all of its words."""
+    """Whether a line of *note* is *line*, or contains all of its words."""
     if _line(line) in _lines(note):
         return True
     wanted = Counter(normalise(_line(line)))

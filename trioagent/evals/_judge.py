@@ -1,4 +1,4 @@
-"""A model in a grader's place: does the reply say what is expected?"""
+"""A model in place of a grader: does the reply say what is expected?"""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class JudgedAnswer:
 async def judge_answer(
     judge: Model, said: Sequence[str], expected: str, reply: str
 ) -> tuple[Grade | StructuredOutputError, Usage]:
-    """Ask *judge*; gives the error if none of its answers was a grade.
+    """Ask *judge*; returns the error if none of its answers was a grade.
 
     Raises:
         ModelError: no answer, after all retries that made sense.

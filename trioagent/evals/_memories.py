@@ -15,12 +15,12 @@ _CHOSEN = 16
 
 
 def folder_of(run_dir: Path, kind: str, key: str) -> Path:
-    """Where a set-up's or a sample's memory is: ids may be no good as names of folders."""
+    """The folder of a set-up's or a sample's memory; ids need not be valid folder names."""
     return run_dir / kind / hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:_CHOSEN]
 
 
 def write_notes(folder: Path, notes: Mapping[str, str]) -> None:
-    """A memory that holds *notes* and nothing else."""
+    """Make a memory with only *notes*."""
     remove_tree(folder)
     folder.mkdir(parents=True)
     for name, text in notes.items():
@@ -30,7 +30,7 @@ def write_notes(folder: Path, notes: Mapping[str, str]) -> None:
 
 
 def copy_notes(source: Path, target: Path) -> None:
-    """A memory with the notes of *source* and nothing of its conversations."""
+    """Make a memory with the notes of *source* and nothing of its conversations."""
     remove_tree(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copytree(source, target, symlinks=True, ignore=lambda _, names: [name for name in names if name[0] == "."])

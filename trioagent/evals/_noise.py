@@ -1,4 +1,4 @@
-"""Notes that have nothing to do with the questions, to see what a memory's growth does to recall."""
+"""Notes that have nothing to do with the questions, to measure how a memory's growth affects recall."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LIKES = "damsons,canal boats,brass bands,barley soup,old maps,chess problems,se
 
 
 def with_noise(notes: Mapping[str, str], count: int) -> dict[str, str]:
-    """*notes* and *count* others, the same at every call; none of theirs takes the place of one of *notes*."""
+    """*notes* plus *count* others, the same at every call; none of them replaces one of *notes*."""
     chooser = random.Random(count)
     noise: dict[str, str] = {}
     for number in range(count):

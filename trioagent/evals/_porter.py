@@ -1,4 +1,4 @@
-"""Porter's stemmer, in the variant that LoCoMo's authors score with (that of NLTK, which departs from the paper)."""
+"""Porter's stemmer, in the variant that LoCoMo's authors score with (that of NLTK, which deviates from the paper)."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _ends_double(word: str) -> bool:
 
 
 def _ends_short(word: str) -> bool:
-    """Consonant, vowel, consonant, the last not w, x or y; or a vowel and a consonant that are all."""
+    """Consonant, vowel, consonant, the last not w, x or y; or a word of only a vowel and a consonant."""
     if len(word) >= 3:
         kinds = [_is_consonant(word, len(word) - back) for back in (3, 2, 1)]
         if kinds == [True, False, True] and word[-1] not in "wxy":
@@ -86,7 +86,7 @@ def _ends_short(word: str) -> bool:
 
 
 def _apply(word: str, rules: Sequence[_Rule]) -> str:
-    """The first rule whose suffix fits decides, also when its condition does not hold."""
+    """The first rule whose suffix matches decides, even if its condition does not hold."""
     for suffix, replacement, condition in rules:
         if word.endswith(suffix):
             rest = word[: len(word) - len(suffix)]
@@ -116,7 +116,7 @@ def _past_and_gerund(word: str) -> str:
 
 
 def _repaired(word: str) -> str:
-    """What a suffix left behind, made a word again."""
+    """A stem repaired after the removal of a suffix."""
     for suffix in ("at", "bl", "iz"):
         if word.endswith(suffix):
             return word + "e"

@@ -1,4 +1,4 @@
-"""What came of an evaluation: scores by category with their confidence, and two runs compared."""
+"""The report of an evaluation: scores by category with their confidence, and two runs compared."""
 
 from __future__ import annotations
 
@@ -50,15 +50,15 @@ class CategoryScore:
 
 @attrs.frozen(kw_only=True)
 class EvalReport:
-    """What came of an evaluation.
+    """The result of an evaluation.
 
     Attributes:
-        model: "" where none was asked.
+        model: "" if none was asked.
         categories: by name.
         total: all of them.
-        set_up_tokens: what the set-ups took that were told.
-        unjudged: samples of which the judge gave no usable grade; they were graded without it.
-        run: counts, spending and why the run ended, as of a batch; told set-ups are jobs, too.
+        set_up_tokens: the tokens of set-up conversations.
+        unjudged: samples for which the judge gave no usable grade; they were graded without it.
+        run: counts, spending and why the run ended, as of a batch; set-up conversations are jobs, too.
         samples_file, failures_file: the outputs.
     """
 
@@ -108,10 +108,10 @@ def make_report(samples: Sequence[Sample], run: BatchReport, *, suite: str, mode
 
 @attrs.frozen(kw_only=True)
 class EvalScores:
-    """What the rows of an evaluation say so far, while it runs too.
+    """The scores in the rows of an evaluation so far, also while it runs.
 
     Attributes:
-        suite, model, baseline: "" where there is no row yet.
+        suite, model, baseline: "" if there is no row yet.
         categories: by name.
         total: all samples that have ended.
     """
@@ -124,10 +124,10 @@ class EvalScores:
 
 
 def read_scores(run_dir: Path) -> EvalScores:
-    """The scores in a run directory. Synchronous, in proportion to its rows; for a worker thread.
+    """The scores in a run directory. Synchronous, takes time proportional to its rows; for a worker thread.
 
     Raises:
-        InvalidInputError: it holds no evaluation.
+        InvalidInputError: it contains no evaluation.
     """
     with _reading(run_dir):
         return _read_scores(run_dir)
@@ -135,14 +135,14 @@ def read_scores(run_dir: Path) -> EvalScores:
 
 @contextmanager
 def _reading(*run_dirs: Path) -> Iterator[None]:
-    """Rows that are none of an evaluation are an error with words, not one of Python's."""
+    """Rows that are not an evaluation's raise an error with an explanation, not one of Python's."""
     try:
         yield
     except InvalidInputError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         names = " or ".join(repr(str(run_dir)) for run_dir in run_dirs)
-        problem = f"rows in {names} are none of an evaluation ({type(error).__name__}: {error})"
+        problem = f"rows in {names} are not those of an evaluation ({type(error).__name__}: {error})"
         raise InvalidInputError("run", problem) from error
 
 
@@ -201,7 +201,7 @@ def _tokens(usage: Mapping[str, Any]) -> int:
 
 
 def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
-    """The rows of an output file, none if there is none; without a last one that is being written."""
+    """The rows of an output file, none if there is none; without a last row that is incomplete."""
     if not path.exists():
         return
     with open(path, encoding="utf-8") as file:

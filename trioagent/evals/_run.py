@@ -45,13 +45,13 @@ from ._suite import Grade, Sample, SampleAnswer, SetUp, digest_of
 
 _FILES = OutputFiles(holds="evaluation samples", done=SAMPLES)
 _CUT = ("length", "content_filter")
-_KEPT_CHARS = 200_000  # of notes in the row of a wrong answer; there is the set-up's folder besides
-_AFTER_ALL = 1_000_000  # a judge's event: no conversation has so many
+_KEPT_CHARS = 200_000  # of notes in the row of a wrong answer; the set-up's folder has them as well
+_AFTER_ALL = 1_000_000  # event number of the judge's grade, larger than those of any conversation
 _DEFAULTS = BatchConfig()
 
 
 class SetUpFailedError(TrioAgentError):
-    """A sample's memory could not be set up, so the sample was not tried.
+    """A sample's memory could not be set up, so the sample was not run.
 
     Attributes:
         set_up: its id.
@@ -62,11 +62,11 @@ class SetUpFailedError(TrioAgentError):
         self.set_up: str = set_up
 
     def __str__(self) -> str:
-        return f"its memory {self.set_up!r} could not be set up; see that set-up's failure, and try again"
+        return f"its memory {self.set_up!r} could not be set up; see that set-up's failure, and retry"
 
 
 class SampleMemoryGoneError(FatalError):
-    """A sample goes on from the journal, and the copy of its memory was removed meanwhile.
+    """A sample is resumed from the journal, but the copy of its memory has been removed.
 
     Attributes:
         path: where it was.
@@ -77,12 +77,12 @@ class SampleMemoryGoneError(FatalError):
         self.path: str = path
 
     def __str__(self) -> str:
-        return f"the memory {self.path!r} of a sample that goes on is gone; use another run directory"
+        return f"the memory {self.path!r} of a resumed sample is gone; use another run directory"
 
 
 @attrs.frozen(kw_only=True)
 class EvalJob:
-    """A sample, or a set-up that somebody has to be told before its samples begin (*sample* is None)."""
+    """A sample, or a set-up conversation that must end before its samples begin (*sample* is None)."""
 
     key: str
     digest: str
@@ -105,15 +105,15 @@ async def run_eval(
     on_progress: Callable[[Progress], None] | None = None,
     cluster: Cluster | None = None,
 ) -> EvalReport:
-    """Try *samples*, or go on with them: the same call on the same *run_dir* takes up where the last one ended.
+    """Run *samples*, or resume them: the same call on the same *run_dir* resumes where the last one ended.
 
     Args:
-        samples: of one suite (see `load_samples`); those that are not new in *run_dir* must be what they were.
+        samples: of one suite (see `load_samples`); those that are already in *run_dir* must be unchanged.
         suite: its name, for the rows.
         runtime: the model that is evaluated, and the sandbox.
         run_dir: the journal, ``samples.jsonl`` (a row for each sample that was graded, and for each set-up),
             ``failures.jsonl``, ``report.json``, ``eval.json``, and the notes of the set-ups.
-        judge: a model that grades replies in the graders' place, where a sample allows it.
+        judge: a model that grades replies in place of the graders, if a sample allows it.
         baseline: who answers.
         noise: so many notes about other things are added to every memory.
         stop, on_progress, cluster: as in `run_batch`.
@@ -123,7 +123,7 @@ async def run_eval(
         JournalError, RunChangedError: as in `run_batch`; suite, judge, baseline and noise are pinned, too.
         ExceptionGroup: of errors that stop a whole run, as in `run_batch`.
 
-    A sample's failure stops no other, and counts as a score of 0. Cancelling loses only what was under way.
+    A sample's failure stops no other, and counts as a score of 0. Cancellation loses only work in progress.
     """
     run_dir = user_path(run_dir, "run_dir")
     check_baseline(baseline, runtime.model.name)
@@ -158,7 +158,7 @@ async def run_eval(
 
 
 def check_baseline(baseline: str, model: str) -> None:
-    """Raise if there is no such baseline, or if *model* cannot be it.
+    """Raise if there is no such baseline, or if *model* cannot be used for it.
 
     Raises:
         InvalidInputError: see above.
@@ -196,13 +196,13 @@ def _pins(
 
 
 class _JobOrder:
-    """The jobs of an evaluation, and in which order they may begin: a told set-up before its samples.
+    """The jobs of an evaluation, and the order in which they may begin: a set-up conversation before its samples.
 
     Args:
-        with_agents: the messages of set-ups are said to agents; otherwise they stand in notes, word for word.
+        with_agents: the messages of set-ups are sent to agents; otherwise they are put into notes, verbatim.
 
     Attributes:
-        jobs: by key, the set-ups that are told first.
+        jobs: by key, the set-up conversations first.
     """
 
     def __init__(self, samples: Sequence[Sample], noise: int, *, with_agents: bool) -> None:
@@ -221,11 +221,11 @@ class _JobOrder:
         self._ended, self._next_ended = trio.open_memory_channel[str](len(first) + 1)
 
     def notes(self, set_up: SetUp) -> dict[str, str]:
-        """What its memory holds before anybody is told anything."""
+        """The notes in its memory before any conversation."""
         return with_noise(set_up.notes, self._noise)
 
     def end(self, job: EvalJob, state: str) -> None:
-        """A told set-up came to its end, or is left to be gone on with."""
+        """A set-up conversation has ended, or is left to be resumed."""
         if job.sample is None and job.set_up.id not in self.states:
             self.states[job.set_up.id] = state
             self._ended.send_nowait(job.set_up.id)
@@ -234,7 +234,7 @@ class _JobOrder:
     async def open_source(
         self, known: Sequence[KnownJob | None], *, retry_failed: bool
     ) -> AsyncIterator[Iterable[EvalJob] | AsyncIterator[EvalJob]]:
-        """The jobs, each when it may begin."""
+        """The jobs, each as soon as it may begin."""
         for job, seen in zip(self.jobs.values(), known, strict=True):
             if seen is not None and (seen.state == "done" or (seen.state == "failed" and not retry_failed)):
                 self.end(job, seen.state)
@@ -273,7 +273,7 @@ def _sample_job(sample: Sample) -> EvalJob:
 
 @attrs.frozen(kw_only=True)
 class _Said:
-    """What a conversation came to, whoever answered."""
+    """The result of a conversation, whoever answered."""
 
     replies: tuple[str, ...]
     messages: Sequence[ChatMessage]
@@ -289,9 +289,9 @@ class _Said:
 
 
 class _Samples:
-    """What an evaluation does with its jobs."""
+    """The work of an evaluation on its jobs."""
 
-    can_cut_waits = True  # all that came before the wait is journaled
+    can_cut_waits = True  # everything before the wait is journaled
 
     def __init__(
         self, run: Run[EvalJob], plan: _JobOrder, *, suite: str, baseline: Baseline, judge: Model | None
@@ -388,7 +388,7 @@ class _Samples:
         return JobEnd("done", {**self._provenance(job), **row}, afterwards=partial(_in_thread, remove_tree, memory))
 
     async def _set_up(self, set_up: SetUp) -> Path:
-        """The folder that samples of *set_up* are copied from; written if nobody has to be told anything."""
+        """The folder that samples of *set_up* are copied from; written here if there is no set-up conversation."""
         folder = folder_of(self._dir, SET_UPS, set_up.id)
         if set_up.messages:
             if self._plan.states.get(set_up.id) != "done":
@@ -461,7 +461,7 @@ class _Samples:
 
     async def _journal(self, record: JobRecord, n: int, body: Mapping[str, Any], usage: Usage) -> None:
         spending = self._run.budget.spend(usage) + self._run.budget.take_waste()
-        with trio.CancelScope(shield=True):  # bounded: one local write; it was paid for
+        with trio.CancelScope(shield=True):  # bounded: one local write of something that was paid for
             await self._run.journal.add_event(record, n, WorkEvent(body), spending)
 
     def _costs(self, said: _Said, began: float) -> dict[str, Any]:
@@ -518,7 +518,7 @@ def _without_work(record: JobRecord) -> JobRecord:
 
 
 def _notes(answer: SampleAnswer, *, all_of_them: bool) -> dict[str, Any]:
-    """The notes before and after, for the row: those that changed, or all, if they are not too much."""
+    """The notes before and after, for the row: those that changed, or all, if they are not too large."""
     changed = changed_notes(answer.before, answer.after)
     size = sum(map(len, answer.before.values())) + sum(map(len, answer.after.values()))
     names = {*answer.before, *answer.after} if all_of_them and size <= _KEPT_CHARS else set(changed)
@@ -530,7 +530,7 @@ def _notes(answer: SampleAnswer, *, all_of_them: bool) -> dict[str, Any]:
 
 
 def _graded(sample: Sample, replies: tuple[str, ...], start: Path, memory: Path) -> tuple[SampleAnswer, Grade]:
-    """What the sample came to, and what its grader gives for it; synchronous."""
+    """A sample's result, and its grade; synchronous."""
     answer = SampleAnswer(replies=replies, before=read_notes(start), after=read_notes(memory))
     return answer, sample.grader(answer)
 

@@ -1,4 +1,4 @@
-"""How sure a score is, and whether two of them differ. Pure, and the same at every call."""
+"""Confidence intervals of scores, and comparison of two runs. Pure and deterministic."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _RESAMPLES = 2000
 
 
 def confidence_interval(scores: Sequence[float]) -> tuple[float, float]:
-    """The 95 % interval of the mean: Wilson's where all scores are 0 or 1, else a percentile bootstrap's."""
+    """The 95 % interval of the mean: Wilson's if all scores are 0 or 1, else by a percentile bootstrap."""
     if not scores:
         return 0.0, 1.0
     if all(score in (0.0, 1.0) for score in scores):
@@ -76,7 +76,7 @@ def compare_scores(first: Sequence[float], second: Sequence[float]) -> Compariso
 
 
 def _mcnemar(first: int, second: int) -> float:
-    """Two-sided: as many heads or fewer in so many throws of a fair coin."""
+    """Two-sided: the probability of as many heads or fewer in so many throws of a fair coin."""
     count, fewer = first + second, min(first, second)
     tail = sum(math.comb(count, heads) for heads in range(fewer + 1))
     return min(1.0, float(2 * tail / 2**count)) if count < 1000 else _normal_tail(first, second)

@@ -1,4 +1,4 @@
-"""What a suite is: samples, how a memory is set up for them, what is said, and how it is graded. All of it is data."""
+"""Suites: samples, how a memory is set up for them, the messages, and how they are graded. All of it is data."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ ENTRY_POINTS = "trioagent.evals"
 
 @attrs.frozen(kw_only=True)
 class SetUp:
-    """How a memory comes about that samples start from.
+    """How the memory is made that samples start from.
 
     Attributes:
         id: names it within its suite; samples of one set-up share it.
         notes: texts by path.
-        messages: what is then said to an agent in one conversation. That happens once; all samples of the set-up get
-            copies of the notes that it leads to, and nothing of the conversation.
+        messages: sent to an agent in one conversation after that. This happens once; all samples of the set-up get
+            copies of the resulting notes, and nothing of the conversation.
     """
 
     id: str
@@ -35,10 +35,10 @@ class SetUp:
 
 @attrs.frozen(kw_only=True)
 class SampleAnswer:
-    """What a sample came to, as its grader sees it.
+    """The result of a sample, as its grader sees it.
 
     Attributes:
-        replies: of each message; "" where there was none.
+        replies: to each message; "" for none.
         before, after: texts of the notes by path.
     """
 
@@ -48,17 +48,17 @@ class SampleAnswer:
 
     @property
     def reply(self) -> str:
-        """That of the last message."""
+        """The reply to the last message."""
         return self.replies[-1] if self.replies else ""
 
 
 @attrs.frozen
 class Grade:
-    """How good an answer is.
+    """The grade of an answer.
 
     Attributes:
         score: from 0 to 1.
-        reason: why, in one sentence.
+        reason: in one sentence.
     """
 
     score: float
@@ -75,12 +75,12 @@ class Sample:
 
     Attributes:
         id: names it within its suite.
-        category: results are added up by it.
+        category: results are aggregated by it.
         set_up: the memory that it starts from, each sample with a copy of its own.
-        messages: what is said; the reply to the last one counts.
-        expected: the right answer in words, for people and for a judge.
+        messages: the user's messages; the reply to the last one counts.
+        expected: the right answer, for people and for a judge.
         grader: grades the answer, unless a judge does.
-        judged: whether a judge model may grade it in the grader's place: the reply is what counts, not the notes.
+        judged: whether a judge model may grade it in place of the grader: the reply is what counts, not the notes.
     """
 
     id: str
@@ -93,7 +93,7 @@ class Sample:
 
     @property
     def digest(self) -> str:
-        """Of all that decides what its conversation is."""
+        """A hash of everything that determines its conversation."""
         body = [self.category, digest_of(self.set_up), self.messages, self.expected]
         return hashlib.sha256(json.dumps(body).encode()).hexdigest()
 
@@ -103,7 +103,7 @@ class Suite(Protocol):
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """Its name."""
 
     @property
     def summary(self) -> str:
@@ -111,7 +111,7 @@ class Suite(Protocol):
 
     @property
     def source(self) -> str:
-        """Where its data comes from; "" if it brings them along."""
+        """Where its data comes from; "" if it is included."""
 
     def load(self, data: Path | None) -> Iterable[Sample]:
         """Its samples, always in the same order.
@@ -120,12 +120,12 @@ class Suite(Protocol):
             data: the folder or file that *source* describes; None if none was given.
 
         Raises:
-            InvalidInputError: the data is missing, or is not what it should be; it says where such data comes from.
+            InvalidInputError: the data is missing or invalid; the text says where to get it.
         """
 
 
 def digest_of(set_up: SetUp) -> str:
-    """Of all that decides what a set-up's notes come to be."""
+    """A hash of everything that determines a set-up's notes."""
     body = [sorted(set_up.notes.items()), set_up.messages]
     return hashlib.sha256(json.dumps(body).encode()).hexdigest()
 
@@ -139,7 +139,7 @@ def find_suite(name: str) -> Suite:
     """The suite of that name.
 
     Raises:
-        InvalidInputError: there is none; those that there are are named.
+        InvalidInputError: there is none; the text lists the existing ones.
     """
     found = list(entry_points(group=ENTRY_POINTS, name=name))
     if not found:
@@ -152,10 +152,10 @@ def load_samples(suite: Suite, data: Path | None, *, limit: int | None = None) -
     """The samples of *suite*, checked.
 
     Args:
-        limit: take only so many, spread evenly over the suite, so that every category is in them.
+        limit: take only so many, spread evenly over the suite, so that every category is included.
 
     Raises:
-        InvalidInputError: no data, bad data, no sample, or two of one id.
+        InvalidInputError: no data, bad data, no sample, or a duplicate id.
     """
     samples = list(suite.load(data))
     if not samples:
@@ -171,10 +171,10 @@ def load_samples(suite: Suite, data: Path | None, *, limit: int | None = None) -
 
 
 def need_data(suite: Suite, data: Path | None, *names: str) -> Path:
-    """*data*, if it holds *names*.
+    """*data*, if it contains *names*.
 
     Raises:
-        InvalidInputError: it does not, or is None; it says where such data comes from.
+        InvalidInputError: it does not, or is None; the text says where to get the data.
     """
     if data is None:
         raise InvalidInputError("data", f"is needed for {suite.name} (--data PATH){_from(suite)}")
@@ -190,11 +190,11 @@ def _from(suite: Suite) -> str:
 
 
 def _spread(samples: Sequence[Sample], limit: int) -> list[Sample]:
-    """So many of each category as it has of all, and at least one, in the order of the suite."""
+    """From each category the same share, and at least one sample, in the order of the suite."""
     by_category: dict[str, list[int]] = {}
     for number, sample in enumerate(samples):
         by_category.setdefault(sample.category, []).append(number)
-    # Every category is walked through in even steps; what is earliest on its way comes first.
+    # Every category is traversed in even steps; the one with the least progress comes first.
     ranked = sorted(
         ((place + 0.5) / len(numbers), number)
         for numbers in by_category.values()

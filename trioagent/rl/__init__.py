@@ -1,8 +1,8 @@
 """Whole episodes as token-exact trajectories, to train agents with reinforcement learning.
 
-A history of messages that is templated again is no prefix of what was generated, and a stream that is left early loses
-its last tokens. So here the ids that a server returns are appended as they are, only what comes from the environment is
-tokenised, and the server stops at the closing tags itself.
+Rendering the message history with the template again does not reproduce the generated ids, and closing a stream early
+loses its last tokens. So the ids that a server returns are appended unchanged, only text from the environment is
+tokenised, and the server itself stops at the closing tags.
 """
 
 from __future__ import annotations

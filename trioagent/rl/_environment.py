@@ -1,4 +1,4 @@
-"""`MemoryEnv`: episodes of an agent on a model that speaks in tokens."""
+"""`MemoryEnv`: episodes of an agent on a model that takes and returns token ids."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ _MARK = "\N{MIDLINE HORIZONTAL ELLIPSIS}answer\N{MIDLINE HORIZONTAL ELLIPSIS}"
 
 
 class MemoryEnv:
-    """One task: a memory, what is said, and how episodes are rewarded.
+    """One task: a memory, messages, and how episodes are rewarded.
 
     Args:
-        runtime: for its sandbox and limits; its model is not asked.
+        runtime: for its sandbox and limits; its model is not used.
         notes: texts by path, that every episode starts from.
-        messages: what is said.
+        messages: the user's messages.
         rewards: by name, each with its weight.
         max_tool_turns, system_prompt, system_prompt_append: see `trioagent.AgentConfig`.
 
-    Nothing is left of an episode but its trajectory: its copy of the notes is removed, also when it is cancelled.
+    Only the trajectory remains of an episode: its copy of the notes is removed, also when it is cancelled.
     """
 
     def __init__(
@@ -66,15 +66,15 @@ class MemoryEnv:
         """One episode.
 
         Args:
-            model: a server that takes and gives token ids; or, with a *tokenizer*, any `trioagent.Model`, of which the
-                trajectory has `Trajectory.samples` in place of segments.
-            tokenizer: the model's own, for a server that gives text alone.
+            model: a server that takes and returns token ids; or, with a *tokenizer*, any `trioagent.Model`, for which
+                the trajectory has `Trajectory.samples` in place of segments.
+            tokenizer: the model's own, for a server that returns text only.
 
         Raises:
-            ModelError: the server is unavailable, refuses, or gives no token ids.
-            TrioAgentError: what an agent's chat raises.
+            ModelError: the server is unavailable, refuses, or returns no token ids.
+            TrioAgentError: as raised by an agent's chat.
 
-        Cancelling stops the generation and the running code, and leaves nothing.
+        Cancelling stops the generation and the running code.
         """
         (one,) = await self.group(model, 1, tokenizer)
         return one
@@ -82,7 +82,7 @@ class MemoryEnv:
     async def group(
         self, model: TokenModel | Model, count: int, tokenizer: TextTokenizer | None = None
     ) -> list[Trajectory]:
-        """*count* episodes at once, each with a copy of the same notes; arguments, errors and cancelling as `rollout`.
+        """*count* concurrent episodes, each with a copy of the same notes; arguments, errors, cancelling as `rollout`.
 
         A failed episode stops the others.
         """
@@ -122,7 +122,7 @@ class MemoryEnv:
             notes_after=await trio.to_thread.run_sync(read_notes, memory),
             model=tokens.name,
         )
-        # Graders are pure, and what they look at is what a model wrote: not on the event loop.
+        # Graders are pure and process model-written text: not on the event loop.
         rewards = await trio.to_thread.run_sync(partial(self._rewarded, episode))
         total = sum(rewards[name] * weight for name, (_, weight) in self._rewards.items())
         return attrs.evolve(episode, rewards=rewards, reward=total)
@@ -137,7 +137,7 @@ def _conversations(
     """Makes the conversation of an episode.
 
     Raises:
-        InvalidInputError: the model gives text alone, and there is no tokenizer; or it is needed by none.
+        InvalidInputError: the model returns text only, and there is no tokenizer; or there is one that is not needed.
     """
     if isinstance(model, TokenModel):
         if tokenizer is not None:
@@ -150,13 +150,13 @@ def _conversations(
 
 
 class _TokenConversation:
-    """A `trioagent.Model` over a token model: each answer goes on from the very ids of all that came before."""
+    """A `trioagent.Model` over a token model: each answer continues the exact ids of everything before it."""
 
     def __init__(self, model: TokenModel) -> None:
         self._model = model
         self._known: list[ChatMessage] = []
         self.segments: list[TokenSegment] = []
-        self.samples: list[TurnSample] = []  # none: there are segments
+        self.samples: list[TurnSample] = []  # always empty: there are segments
 
     @property
     def name(self) -> str:
@@ -168,7 +168,7 @@ class _TokenConversation:
         said = await self._next_words(messages)
         ids = [token for segment in self.segments for token in segment.ids] + list(said.ids)
         written = await self._model.generate(ids, STOP)
-        # Both at once: a generation that was cut off has left nothing that a later one would go on from.
+        # Appended together, so that an interrupted generation leaves nothing behind.
         self.segments += [
             said,
             TokenSegment(
@@ -185,17 +185,17 @@ class _TokenConversation:
             yield parts
 
     async def _next_words(self, messages: Sequence[ChatMessage]) -> TokenSegment:
-        """What the environment says since the last answer, in ids: the only text that is tokenised."""
+        """The environment's text since the last answer, as ids: the only text that is tokenised."""
         if not self.segments:
             text = await self._model.render(messages)
             return TokenSegment(by="environment", ids=await self._model.tokenize(text, at_start=True), text=text)
-        new = list(messages[len(self._known) + 1 :])  # the one before them is the last answer
+        new = list(messages[len(self._known) + 1 :])  # the message before them is the last answer
         mark = ChatMessage("assistant", _MARK)
         rendered = await self._model.render([*self._known, mark, *new])
         text = rendered.rpartition(_MARK)[2]
         ids = await self._model.tokenize(text, at_start=False)
         last = self.segments[-1].ids
-        if last and ids and last[-1] == ids[0]:  # the model has ended its turn itself, as the template would
+        if last and ids and last[-1] == ids[0]:  # the model has written the end-of-turn token that the template adds
             ids = ids[1:]
         return TokenSegment(by="environment", ids=ids, text=text)
 

@@ -1,4 +1,4 @@
-"""A recorded episode in a model's place: its tokens are generated again without a model."""
+"""A recorded episode in place of a model: replays its tokens."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from ._trajectory import Trajectory
 
 
 class RecordedTokens:
-    """A `TokenModel` that says what a model said in *trajectory*, if it is asked the same.
+    """A `TokenModel` that replays the model's answers of *trajectory*, if its input is the same.
 
-    What the environment says must come to the very ids of the record: notes, blocks and template behave as then.
+    The environment's text must result in the recorded ids, which checks that notes, blocks and template behave as then.
     """
 
     def __init__(self, trajectory: Trajectory) -> None:
@@ -23,7 +23,7 @@ class RecordedTokens:
 
     @property
     def name(self) -> str:
-        """That of the model in the record."""
+        """The name of the recorded model."""
         return self._record.model
 
     async def render(self, messages: Sequence[ChatMessage]) -> str:
@@ -32,10 +32,10 @@ class RecordedTokens:
         return "\n".join(message.content for message in messages) + "\n"
 
     async def tokenize(self, text: str, *, at_start: bool) -> tuple[int, ...]:
-        """The ids that the record has at this place."""
+        """The recorded ids at this place."""
         await trio.lowlevel.checkpoint()
         if self._at >= len(self._record.segments):
-            raise self._differs("ends here, and the episode goes on")
+            raise self._differs("ends here, and the episode continues")
         segment = self._record.segments[self._at]
         if segment.by != "environment":
             raise self._differs("has the model's tokens here, and the environment speaks")
@@ -43,10 +43,10 @@ class RecordedTokens:
         return segment.ids
 
     async def generate(self, ids: Sequence[int], stop: Sequence[str]) -> TokenCompletion:
-        """The answer of the record.
+        """The recorded answer.
 
         Raises:
-            TokenServerError: the episode is not what it was.
+            TokenServerError: the episode differs from the record.
         """
         await trio.lowlevel.checkpoint()
         seen = [token for segment in self._record.segments[: self._at] for token in segment.ids]

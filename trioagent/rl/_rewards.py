@@ -15,7 +15,7 @@ Reward = Callable[[Trajectory], float]
 
 @attrs.frozen
 class AnswerReward:
-    """What a grader of `trioagent.evals` gives for the last reply."""
+    """The grade of a grader of `trioagent.evals` for the last reply."""
 
     grader: Grader
 
@@ -25,7 +25,7 @@ class AnswerReward:
 
 @attrs.frozen
 class NotesReward:
-    """What a grader gives for the notes, unless the episode was cut or had no reply: then it is 0.
+    """A grader's grade for the notes; 0 if the episode was cut or had no reply.
 
     Attributes:
         grader: such as `trioagent.evals.NotesChanged` or `NotesSay`.
@@ -41,7 +41,7 @@ class NotesReward:
 
 @attrs.frozen
 class FormatReward:
-    """1 for answers that follow the protocol, and *each* less for every repair that they needed, down to 0."""
+    """1 for answers that follow the protocol, minus *each* for every repair that they needed, down to 0."""
 
     each: float = 0.25
 
@@ -51,7 +51,7 @@ class FormatReward:
 
 @attrs.frozen
 class LengthReward:
-    """1 up to *free* tokens of the model's, then falling evenly to 0 at *most*."""
+    """1 up to *free* tokens of the model, then falling linearly to 0 at *most*."""
 
     free: int
     most: int

@@ -1,4 +1,4 @@
-"""Episodes on a server that gives text alone: one sample for each answer, joined only where that is proven exact."""
+"""Episodes on a server that returns text only: one sample for each answer, joined only if that is proven exact."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ._vllm import Template
 
 
 class PrefixNotProvenError(TrioAgentError):
-    """The samples of an episode are no prefixes of each other in tokens, so they make no exact trajectory.
+    """The samples of an episode are not prefixes of each other in tokens, so they make no exact trajectory.
 
     Attributes:
-        turn: the first answer, from 1, that does not stand in front of the next one's prompt as it was written.
-        token: the place in the ids where they differ.
+        turn: the first answer, from 1, that is not unchanged in the next prompt.
+        token: the position in the ids where they differ.
     """
 
     def __init__(self, turn: int, token: int) -> None:
@@ -39,10 +39,10 @@ class PrefixNotProvenError(TrioAgentError):
 
 @attrs.frozen(kw_only=True)
 class TextTokenizer:
-    """The model's own tokenizer and chat template, where its server gives no ids.
+    """The model's own tokenizer and chat template, for a server that returns no ids.
 
     Attributes:
-        encode: the ids of a text, special tokens read as such and none added.
+        encode: returns the ids of a text, with special tokens recognised and none added.
         template: renders messages, up to where the model's answer begins.
     """
 
@@ -75,7 +75,7 @@ def join_samples(episode: Trajectory) -> Trajectory:
 
 
 class TextConversation:
-    """A `trioagent.Model` over one that gives text: each answer is asked for whole, and kept as a sample."""
+    """A `trioagent.Model` over one that returns text: each answer is requested whole, and kept as a sample."""
 
     def __init__(self, model: Model, tokenizer: TextTokenizer) -> None:
         self._model, self._tokenizer = model, tokenizer

@@ -1,4 +1,4 @@
-"""SGLang's server by its native interface."""
+"""SGLang's server, through its native interface."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class SglangServer(TokenServer):
     """SGLang's server; made by `open_sglang_server`.
 
     Attributes:
-        template: renders messages, which the server does for chats only: such as a tokenizer's ``apply_chat_template``.
+        template: renders messages, such as a tokenizer's ``apply_chat_template``; the server renders only chats.
     """
 
     template: Template
@@ -30,7 +30,7 @@ class SglangServer(TokenServer):
         return self.template(said_by_role(messages))
 
     async def tokenize(self, text: str, *, at_start: bool) -> tuple[int, ...]:
-        """See `TokenModel.tokenize`; a start token is in the rendered text already, if the template has one."""
+        """See `TokenModel.tokenize`; a start token is already in the rendered text, if the template has one."""
         body = await self._post("/v1/tokenize", {"model": self.name, "prompt": text, "add_special_tokens": False})
         return self._ids(body, "tokens")
 
@@ -83,7 +83,7 @@ async def open_sglang_server(
     seed: int | None = None,
     api_key: str | None = None,
 ) -> AsyncIterator[SglangServer]:
-    """SGLang's server at *address*, such as ``http://localhost:30000``; its connections are closed in the end.
+    """SGLang's server at *address*, such as ``http://localhost:30000``; its connections are closed at the end.
 
     Args:
         template, name, max_tokens, temperature, seed, api_key: see `SglangServer`.

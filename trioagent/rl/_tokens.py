@@ -1,4 +1,4 @@
-"""Servers that take and give token ids."""
+"""Servers that take and return token ids."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from .._json_steps import decode_steps
 from .._messages import ChatMessage
 from .._steps import run_steps
 
-_ROLES = {"tool": "user"}  # as models are trained on results
+_ROLES = {"tool": "user"}  # results have this role in the training of models
 
 
 class TokenServerError(ModelError):
-    """A server's answer is no good in token mode.
+    """A server's answer cannot be used in token mode.
 
     Attributes:
         address: the server's.
@@ -36,7 +36,7 @@ class TokenServerError(ModelError):
 
 
 class TokenIdsMissingError(TokenServerError):
-    """A server gave text without the ids of its tokens, of which no exact trajectory can be made."""
+    """A server returned text without the ids of its tokens, so no exact trajectory can be made."""
 
     def __str__(self) -> str:
         return f"{super().__str__()}; it must return the ids of the tokens that it generates"
@@ -44,11 +44,11 @@ class TokenIdsMissingError(TokenServerError):
 
 @attrs.frozen(kw_only=True)
 class TokenCompletion:
-    """What a model wrote.
+    """A completion of a model.
 
     Attributes:
-        ids: exactly those that were sampled, the end-of-turn token too, if it was.
-        logprobs: of each id; None where the server gave none.
+        ids: exactly those that were sampled, including the end-of-turn token, if it was.
+        logprobs: of each id; None if the server returned none.
         text: the same without special tokens, with the stop string if one was hit.
         finish_reason: "stop", or "length" at the token limit.
     """
@@ -61,37 +61,37 @@ class TokenCompletion:
 
 @runtime_checkable
 class TokenModel(Protocol):
-    """A model that goes on from token ids."""
+    """A model that continues token ids."""
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """Its name."""
 
     async def render(self, messages: Sequence[ChatMessage]) -> str:
-        """The text of *messages* in the model's template, up to where its own answer begins."""
+        """The text of *messages* in the model's template, up to the beginning of its answer."""
 
     async def tokenize(self, text: str, *, at_start: bool) -> tuple[int, ...]:
-        """The ids of a piece of rendered text, special tokens read as such.
+        """The ids of a piece of rendered text, with special tokens recognised.
 
         Args:
-            at_start: it begins the sequence, so a template's own start token belongs before it.
+            at_start: it begins the sequence, so a template's own start token precedes it.
         """
 
     async def generate(self, ids: Sequence[int], stop: Sequence[str]) -> TokenCompletion:
-        """Go on from *ids*. Cancelling stops the generation.
+        """Continue *ids*. Cancelling stops the generation.
 
         Raises:
-            ModelError: the server is unavailable, refuses, or gives no ids.
+            ModelError: the server is unavailable, refuses, or returns no ids.
         """
 
 
 @attrs.frozen(kw_only=True)
 class TokenServer:
-    """A server over HTTP that takes and gives token ids: what those of all kinds have in common.
+    """A server over HTTP that takes and returns token ids: the common part of all kinds.
 
     Attributes:
         address: without a path.
-        name: what the model is called: in trajectories and, where a server has several, to the server.
+        name: the model's name: in trajectories and, if a server has several models, in requests.
         max_tokens, temperature, seed: of each generation.
         api_key: sent as a bearer token; never part of a repr or an error.
     """
@@ -145,20 +145,20 @@ class TokenServer:
         return value
 
     def _check_stop(self, text: str, stop: object, *, option: str) -> None:
-        """Refuse an answer that lacks the stop string that ended it, which its ids have then lost, too."""
+        """Refuse an answer that lacks the stop string that ended it, since its ids lack that, too."""
         if isinstance(stop, str) and stop not in text:
             raise TokenServerError(self.address, f"left the stop string {stop!r} out of its answer (option {option!r})")
 
 
 def said_by_role(messages: Sequence[ChatMessage]) -> list[dict[str, str]]:
-    """*messages* as templates take them: results in the role that models are trained on."""
+    """*messages* for templates: results in the role that models are trained on."""
     return [{"role": _ROLES.get(one.role, one.role), "content": one.content} for one in messages]
 
 
 @asynccontextmanager
 async def open_client() -> AsyncIterator[httpx.AsyncClient]:
-    """Connections to a token server, closed in the end."""
-    # No timeout: the caller's scope reaches here, and how long a generation takes is nobody else's business. As many
+    """Connections to a token server, closed at the end."""
+    # No timeout: the caller's scope reaches here, and only the caller knows how long a generation may take. As many
     # connections as there are episodes.
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=100)
     async with httpx.AsyncClient(timeout=None, trust_env=False, limits=limits) as client:
@@ -167,7 +167,7 @@ async def open_client() -> AsyncIterator[httpx.AsyncClient]:
 
 @attrs.frozen(kw_only=True)
 class LlamaServer(TokenServer):
-    """llama.cpp's server by its native interface; made by `open_llama_server`.
+    """llama.cpp's server, through its native interface; made by `open_llama_server`.
 
     Attributes:
         grammar: a GBNF grammar that answers must follow; none if "".
@@ -208,12 +208,12 @@ class LlamaServer(TokenServer):
         return TokenCompletion(
             ids=generated,
             logprobs=self._logprobs(body, len(generated)),
-            text=self._text(body, "content") + stopped,  # which it leaves out of the text, and not of the ids
+            text=self._text(body, "content") + stopped,  # the server omits it from the text, but not from the ids
             finish_reason="length" if body.get("stop_type") == "limit" else "stop",
         )
 
     def _logprobs(self, body: Mapping[str, Any], count: int) -> tuple[float | None, ...]:
-        """Of each id: the server leaves out those of a stop string's tokens, which are the last ones."""
+        """For each id: the server omits those of a stop string's tokens, which are the last ones."""
         rows = body.get("completion_probabilities") or []
         found = [row.get("logprob") if isinstance(row, dict) else None for row in rows][:count]
         known = [float(value) if isinstance(value, int | float) else None for value in found]
@@ -231,7 +231,7 @@ async def open_llama_server(
     grammar: str = "",
     api_key: str | None = None,
 ) -> AsyncIterator[LlamaServer]:
-    """llama.cpp's server at *address*, such as ``http://localhost:8080``; its connections are closed in the end.
+    """llama.cpp's server at *address*, such as ``http://localhost:8080``; its connections are closed at the end.
 
     Args:
         name, max_tokens, temperature, seed, grammar, api_key: see `LlamaServer`.

@@ -1,4 +1,4 @@
-"""What a rollout leaves: every token, who wrote it, and what came of the notes."""
+"""The result of a rollout: every token, who wrote it, and the changes to the notes."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class TokenSegment:
 
     Attributes:
         by: "model", or "environment" for prompt, messages and results.
-        logprobs: of each id; None where none is known, as for all of the environment's.
-        text: what the server, or we, take the ids for; ids decide, not this.
+        logprobs: of each id; None if unknown, as for all of the environment's.
+        text: the decoded ids; the ids are authoritative.
         finish_reason: of the model's, as in `TokenCompletion`.
     """
 
@@ -34,12 +34,12 @@ class TokenSegment:
 
 @attrs.frozen(kw_only=True)
 class TurnSample:
-    """One answer of a server that gives text without ids, in ids of a tokenizer of ours.
+    """One answer of a server that returns text without ids, in ids of our own tokenizer.
 
-    They are what the tokenizer makes of the text, which need not be what the model sampled.
+    The tokenizer encodes the text, which need not give the ids that the model sampled.
 
     Attributes:
-        prompt_ids: of all that the model was shown.
+        prompt_ids: of everything that the model was shown.
         ids: of its answer.
         text: the answer.
         finish_reason: the server's.
@@ -56,11 +56,11 @@ class Trajectory:
     """One episode.
 
     Attributes:
-        segments: in order; joined, their ids are exactly what the model saw and wrote. None where the server gave no
+        segments: in order; joined, their ids are exactly what the model saw and wrote. None if the server returned no
             ids: see *samples*.
         samples: of a server without ids: one for each answer. `join_samples` joins them, if that is exact.
         messages: the conversation, for people.
-        replies: to each message; "" where there was none.
+        replies: to each message; "" for none.
         stop_reasons: of each message, as in `AgentResponse`.
         repairs: how often the model's answers needed each kind of repair.
         notes_before, notes_after: texts by path.
@@ -92,7 +92,7 @@ class Trajectory:
 
     @property
     def logprobs(self) -> tuple[float | None, ...]:
-        """For each id the logarithm of its probability when it was sampled; None where it was not, or is not known."""
+        """For each id the logarithm of its probability when it was sampled; None if it was not, or is unknown."""
         return tuple(
             logprob for segment in self.segments for logprob in (segment.logprobs or (None,) * len(segment.ids))
         )
@@ -104,11 +104,11 @@ class Trajectory:
 
     @property
     def answer(self) -> SampleAnswer:
-        """The episode as graders see it."""
+        """The episode in the form that graders take."""
         return SampleAnswer(replies=self.replies, before=self.notes_before, after=self.notes_after)
 
     def to_json(self) -> dict[str, Any]:
-        """A record of it, which `from_json` reads back and `RecordedTokens` replays."""
+        """A record of it, which `from_json` reads and `RecordedTokens` replays."""
         body: dict[str, Any] = _converter.unstructure(self)
         return body
 
@@ -117,6 +117,6 @@ class Trajectory:
         """Inverse of `to_json`.
 
         Raises:
-            InvalidInputError: *body* is no such record; the place is named.
+            InvalidInputError: *body* is not such a record; the place is named.
         """
         return read_value(_converter, body, cls, "trajectory")

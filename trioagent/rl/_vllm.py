@@ -1,4 +1,4 @@
-"""vLLM's OpenAI-compatible server, with the fields in which it gives token ids."""
+"""vLLM's OpenAI-compatible server, with its extensions that return token ids."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class VllmServer(TokenServer):
     template: Template | None = None
 
     async def render(self, messages: Sequence[ChatMessage]) -> str:
-        """See `TokenModel.render`. The server renders into ids only, so they are turned into text again."""
+        """See `TokenModel.render`. The server renders only to ids, so they are decoded to text again."""
         said = said_by_role(messages)
         if self.template is not None:
             await trio.lowlevel.checkpoint()
@@ -37,7 +37,7 @@ class VllmServer(TokenServer):
         return self._text(await self._post("/detokenize", {"model": self.name, "tokens": list(ids)}), "prompt")
 
     async def tokenize(self, text: str, *, at_start: bool) -> tuple[int, ...]:
-        """See `TokenModel.tokenize`; a start token is in the rendered text already, if the template has one."""
+        """See `TokenModel.tokenize`; a start token is already in the rendered text, if the template has one."""
         body = await self._post("/tokenize", {"model": self.name, "prompt": text, "add_special_tokens": False})
         return self._ids(body, "tokens")
 
@@ -95,7 +95,7 @@ async def open_vllm_server(
     api_key: str | None = None,
     template: Template | None = None,
 ) -> AsyncIterator[VllmServer]:
-    """vLLM's server at *address*, such as ``http://localhost:8000`` (without ``/v1``); closed in the end.
+    """vLLM's server at *address*, such as ``http://localhost:8000`` (without ``/v1``); closed at the end.
 
     Args:
         name, max_tokens, temperature, seed, api_key, template: see `VllmServer`.

@@ -1,4 +1,4 @@
-"""Training conversations: personas tell, change and ask for facts, and only what was done right is kept."""
+"""Training conversations: personas state, change and ask for facts, and only correct conversations are kept."""
 
 from typing import TYPE_CHECKING
 
@@ -29,5 +29,5 @@ from ._transcript import Exchange as Exchange
 from ._transcript import Transcript as Transcript
 from ._transcript import Verdict as Verdict
 
-if not TYPE_CHECKING:  # a checker is to report old names, and misspelt ones, as unknown
+if not TYPE_CHECKING:  # a type checker should report old names, and misspelt ones, as unknown
     __getattr__ = old_names(__name__)

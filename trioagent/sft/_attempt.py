@@ -1,4 +1,4 @@
-"""One attempt: a conversation of a persona model with a fresh agent, and what is said of it."""
+"""One attempt: a conversation of a persona model with a fresh agent, and the verdicts on it."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ from ._transcript import Exchange, Transcript, Verdict
 
 Who = Literal["agent", "persona", "judge"]
 RAN = "ran"
-"""The check that an attempt came to its end at all."""
+"""The check that an attempt completed at all."""
 
 
 class Ledger:
-    """What one persona's attempts have used, in the budget and in the journal.
+    """The usage of one persona's attempts, in the budget and in the journal.
 
-    A kill loses the message that is under way, and no more: usage is recorded after each one.
+    A kill loses only the message in progress: usage is recorded after each one.
     """
 
     def __init__(self, journal: Journal, budget: Budget, record: JobRecord) -> None:
@@ -56,37 +56,37 @@ class Ledger:
         self.used: dict[Who, Usage] = {}
 
     def add(self, who: Who, usage: Usage) -> None:
-        """Book an answer to the budget.
+        """Count an answer in the budget.
 
         Raises:
-            PriceUnknownError: a money budget is set and the answer's price cannot be known.
+            PriceUnknownError: a money budget is set and the answer's price is unknown.
         """
         if usage.total_tokens:
             self.used[who] = self.used.get(who, Usage()) + usage
             self._new += self._budget.spend(usage)
 
     async def record(self, body: Mapping[str, Any] | None = None) -> None:
-        """Journal what was used since, with *body*. Ends even if cancelled."""
+        """Journal the usage since the last call, with *body*. Completes even if cancelled."""
         new, self._new = self._new + self._budget.take_waste(), Spending()
         if body is None and new == Spending():
             return
-        with trio.CancelScope(shield=True):  # bounded: one local write; it was paid for
+        with trio.CancelScope(shield=True):  # bounded: one local write of something that was paid for
             await self._journal.add_event(self._record, self._events, WorkEvent(body or {}), new)
         self._events += 1
 
     def take_used(self) -> dict[str, dict[str, Any]]:
-        """What was used since this was asked last, by whom."""
+        """The usage since the last call, by source."""
         used, self.used = self.used, {}
         return {who: attrs.asdict(usage) for who, usage in used.items()}
 
 
 @attrs.frozen(kw_only=True)
 class Attempt:
-    """What an attempt came to.
+    """The result of an attempt.
 
     Attributes:
-        conversation: None if it broke off.
-        messages: as far as it came.
+        conversation: None if it was interrupted.
+        messages: the messages so far.
         persona_model: its name.
     """
 
@@ -102,7 +102,7 @@ class Attempt:
 
 @attrs.frozen(kw_only=True)
 class AttemptSettings:
-    """What every attempt of a run needs."""
+    """Settings that all attempts of a run share."""
 
     runtime: Runtime
     config: SftConfig
@@ -120,17 +120,17 @@ async def attempt(
     changes: ChangeLog,
     memory: Path,
 ) -> Attempt:
-    """Hold one conversation in a fresh memory at *memory*, and judge it. What goes wrong with it is a verdict.
+    """Hold one conversation in a fresh memory at *memory*, and judge it. A failure of the conversation is a verdict.
 
     What its blocks change is noted in *changes*.
 
     Raises:
-        BudgetExhaustedError, FatalError: the run is to end.
+        BudgetExhaustedError, FatalError: the run should end.
         EndpointHeldError: a server is unavailable.
         ModelError: a refusal that no further attempt can change.
         MemoryStorageError: the disk is full.
 
-    Cancelling, like every error, leaves no memory behind, and records what was used.
+    After cancellation, as after every error, no memory remains, and the usage is recorded.
     """
     agent = Agent(
         settings.runtime,
@@ -140,7 +140,7 @@ async def attempt(
         system_prompt_append=settings.config.system_prompt_append,
         model_profile=settings.config.model_profile,
         date=settings.date,
-        blind_overwrite="allow",  # as the models were trained whose conversations these are to be like
+        blind_overwrite="allow",  # as in the training of the models that these conversations imitate
         model=settings.model,
     )
     speaker: Speaker | None = None
@@ -172,7 +172,7 @@ async def attempt(
 
 
 def _is_none_of_the_attempt(error: Exception) -> bool:
-    """Whether *error* is a server's, or a full disk's, and would come to every further attempt as well."""
+    """Whether *error* is a server's, or a full disk's, and would affect every further attempt as well."""
     if isinstance(error, MemoryStorageError):
         return error.disk_full
     if isinstance(error, EndpointHeldError):

@@ -16,13 +16,13 @@ from ._tokens import is_number, tokens
 from ._transcript import Exchange, Transcript, Verdict
 from ._words import Words, adds_to, contradicts, in_order, without_dates, words_in, words_of
 
-Check = Callable[[Transcript], str]  # gives what is wrong, or ""
+Check = Callable[[Transcript], str]  # returns the problem, or ""
 
 _BARE_ANSWER = 6  # words of a sentence that says hardly more than a number
 
 
 def check(transcript: Transcript) -> list[Verdict]:
-    """The verdicts of all the checks that the conversation's flow asks for."""
+    """The verdicts of all the checks for the conversation's flow."""
     verdicts = []
     for wrong in _CHECKS[transcript.flow]:
         reason = wrong(transcript)
@@ -43,7 +43,7 @@ def replied(transcript: Transcript) -> str:
 
 
 def blocks_worked(transcript: Transcript) -> str:
-    """No message was left with a block that failed: what went wrong was put right."""
+    """No message ended with a block that failed: failures were corrected."""
     for number, exchange in enumerate(transcript.exchanges, 1):
         if exchange.errors and exchange.errors[-1]:
             return f"the last block for message {number} failed: {short(exchange.errors[-1])}"
@@ -51,7 +51,7 @@ def blocks_worked(transcript: Transcript) -> str:
 
 
 def links_resolve(transcript: Transcript) -> str:
-    """No link of the notes leads nowhere that did not before."""
+    """No new link of the notes is broken."""
     return f"broken links: {'; '.join(transcript.broken_links)}" if transcript.broken_links else ""
 
 
@@ -79,7 +79,7 @@ def facts_kept(transcript: Transcript) -> str:
 
 
 def change_noted(transcript: Transcript) -> str:
-    """What is new in a fact that changed stands in lines that are new."""
+    """The new words of a changed fact are in new lines."""
     old_lines = {line for text in transcript.before.values() for line in text.splitlines()}
     new_lines = [line for text in transcript.after.values() for line in text.splitlines() if line not in old_lines]
     new = [*(transcript.after.keys() - transcript.before.keys()), *new_lines]
@@ -94,9 +94,9 @@ def change_noted(transcript: Transcript) -> str:
 
 
 def old_gone(transcript: Transcript) -> str:
-    """No line still states what held before. One that says that it is over does no harm, nor does a note's title.
+    """No line still states the old fact. A line that marks it as past is allowed, and so is a note's title.
 
-    Where the new fact only adds to the old one, a line may state both.
+    If the new fact only adds to the old one, a line may state both.
     """
     problems = []
     for fact in transcript.facts:
@@ -114,7 +114,7 @@ def old_gone(transcript: Transcript) -> str:
 
 
 def _is_stale(fact: Fact, line: str, heading: str) -> bool:
-    """Whether a line states what a fact was before it changed."""
+    """Whether a line states a fact as it was before it changed."""
     line = with_ascii_digits(line)
     if _same_words(fact):
         old = words_of(fact.previous)
@@ -127,7 +127,7 @@ def _is_stale(fact: Fact, line: str, heading: str) -> bool:
     if adds_to(fact.fact_description, fact.previous) and not new.missing(said):
         return False
     if not stale.plain and not stale.runs and all(map(is_number, stale.strong)):
-        # A number alone says nothing: it has to be said of the same thing, and beside no other one.
+        # A number alone is not enough: it must be about the same thing, with no other number beside it.
         about = attrs.evolve(words_of(fact.fact_description), strong=frozenset(), runs=frozenset())
         shared = words_of(fact.previous).plain & about.plain
         if shared and attrs.evolve(about, plain=shared).missing(words_in([dateless, heading])):
@@ -138,14 +138,14 @@ def _is_stale(fact: Fact, line: str, heading: str) -> bool:
 
 
 def _spoken(words: Words, line: str) -> list[str]:
-    """The words of a line in which *words* are recognised, as they stand there."""
+    """The words of a line in which *words* are recognised, as written there."""
     found = [line[token.start : token.end] for token in tokens(line)]
     spoken = [word for word in found if words.without(words_in([word])) != words]
     return spoken or [run for run in words.runs if run in line] or found[:1]
 
 
 def answered(transcript: Transcript) -> str:
-    """For every fact there is a reply that says it, and does not guess, to a message that did not say it already."""
+    """For every fact some reply states it, without guessing, to a message that did not state it already."""
     problems = []
     for fact in transcript.facts:
         text = fact.answer or fact.fact_description
@@ -178,14 +178,14 @@ def _unanswered(exchange: Exchange, answer: Words, fact: Fact) -> str:
 
 
 def _is_about(sentence: str, topic: frozenset[str], about: Words) -> bool:
-    """Whether a sentence with the right number is of the right thing: it names it, or hardly anything else."""
+    """Whether a sentence with the right number is about the right thing: it names it, or hardly anything else."""
     named = attrs.evolve(about, strong=topic, plain=frozenset(), runs=frozenset())
     said = words_in([sentence])
     return len(sentence.split()) <= _BARE_ANSWER or named.without(said) != named
 
 
 def _without_name(persona: Persona, words: Words) -> Words:
-    """*words* without the persona's own name, which "I" and "you" stand for; all of them if nothing else is left."""
+    """*words* without the persona's own name, for which people say "I" and "you"; all if nothing else is left."""
     return words.without(words_in([persona.name_surname])) or words
 
 
@@ -195,7 +195,7 @@ def _is_new_fact(transcript: Transcript, fact: Fact) -> bool:
 
 
 def _difference(fact: Fact) -> tuple[Words, Words]:
-    """The words that are new in a fact that changed, and those no longer in it; all of them if there is none."""
+    """The words that are new in a changed fact, and those no longer in it; all of them if there is none."""
     new, old = words_of(fact.fact_description), words_of(fact.previous)
     return (
         new.without(words_in([fact.previous])) or new,
@@ -204,13 +204,13 @@ def _difference(fact: Fact) -> tuple[Words, Words]:
 
 
 def _same_words(fact: Fact) -> bool:
-    """Whether only the order of the words tells a fact from what held before."""
+    """Whether only the order of the words distinguishes a fact from the old one."""
     new, old = words_of(fact.fact_description), words_of(fact.previous)
     return (new.strong, new.plain, new.runs) == (old.strong, old.plain, old.runs)
 
 
 def _lines_without(transcript: Transcript, fact: Fact) -> set[str]:
-    """The lines that the notes would have begun with if there were no such *fact*."""
+    """The lines of the initial notes if there were no such *fact*."""
     held = [other.previous or other.fact_description for other in transcript.facts if other is not fact]
     return {line for text in static_memory(transcript.persona, held).values() for line in text.splitlines()}
 

@@ -19,12 +19,12 @@ def read_personas(
     """The personas of a file and the facts of each. A row is ``{"persona": {…}, "facts": [{…}, …]}``.
 
     Args:
-        flow: what the facts are to be good for.
-        scripted: a `ScriptedPersona` is to say them, which needs more.
+        flow: the flow that the facts must be usable in.
+        scripted: they are for a `ScriptedPersona`, which needs more.
 
     Raises:
         BadJobsError: rows that cannot be used; all are named.
-        InvalidInputError: the file cannot be read, or holds no persona.
+        InvalidInputError: the file cannot be read, or contains no persona.
     """
     path = Path(path)
     good: list[tuple[Persona, tuple[Fact, ...]]] = []

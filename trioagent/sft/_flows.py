@@ -1,10 +1,10 @@
-"""What each flow begins with and asks of the persona. Pure.
+"""The initial notes and the persona's task of each flow. Pure.
 
 =============  ==========================================================  ==========================================
-flow           the notes at the beginning                                  the persona
+flow           the initial notes                                           the persona
 =============  ==========================================================  ==========================================
-``introduce``  none                                                        tells all facts
-``update``     every fact, with ``previous`` in the place of what changes  tells the facts that change
+``introduce``  none                                                        states all facts
+``update``     every fact, with ``previous`` in place of each change       states the facts that change
 ``retrieve``   every fact                                                  asks for every fact
 =============  ==========================================================  ==========================================
 """
@@ -42,7 +42,7 @@ def check_facts(flow: Flow, facts: Sequence[Fact], where: str, persona: Persona 
     """Check that *facts* can be used in *flow*, and that a conversation about each of them can be accepted at all.
 
     Args:
-        where: what error texts call the facts.
+        where: the name of the facts in errors.
         persona: whose facts they are.
 
     Raises:
@@ -64,7 +64,7 @@ def check_facts(flow: Flow, facts: Sequence[Fact], where: str, persona: Persona 
 
 
 def _never_accepted(flow: Flow, fact: Fact, persona: Persona) -> str:
-    """What the checks reject in the best conversation about *fact* that there can be; "" if they accept it."""
+    """What the checks reject in the best possible conversation about *fact*; "" if they accept it."""
     answer = fact.answer or fact.fact_description
     said, reply = (fact.question or "?", answer) if flow == "retrieve" else (fact.fact_description, "Noted.")
     before = notes_before(flow, persona, [fact])
@@ -88,7 +88,7 @@ def _never_accepted(flow: Flow, fact: Fact, persona: Persona) -> str:
 
 
 def notes_before(flow: Flow, persona: Persona, facts: Sequence[Fact]) -> dict[str, str]:
-    """The notes that every attempt begins with, as texts by path."""
+    """The initial notes of every attempt, as texts by path."""
     if flow == "introduce":
         return {}
     held = [fact.previous if flow == "update" and fact.previous else fact.fact_description for fact in facts]
@@ -96,7 +96,7 @@ def notes_before(flow: Flow, persona: Persona, facts: Sequence[Fact]) -> dict[st
 
 
 def instruction(flow: Flow, facts: Sequence[Fact], num_turns: int) -> str:
-    """What a persona model is told that gets no facts otherwise: what to talk about, and how."""
+    """The instruction for a persona model that gets no facts otherwise: what to talk about, and how."""
     match flow:
         case "introduce":
             task = "Tell it these facts about yourself, in your own words, spread over your messages:"

@@ -39,12 +39,12 @@ _FILES = OutputFiles(holds="training conversations", done=CONVERSATIONS, failed=
 
 
 class PersonaChangedError(JobChangedError):
-    """A persona is not what it was when the run began, so its outcome would be another one's."""
+    """A persona has changed since the run began, so its outcome would be another one's."""
 
     def __str__(self) -> str:
         return (
-            f"{self.job_id!r} is not what it was when the run in {self.run_dir!r} began (its place, its fields and "
-            "facts, the flow, the turns and tool turns count); put it back, or use another run directory"
+            f"{self.job_id!r} has changed since the run in {self.run_dir!r} began (its position, its fields and "
+            "facts, the flow, the turns and tool turns count); restore it, or use another run directory"
         )
 
 
@@ -63,32 +63,32 @@ async def generate_conversations(
 ) -> SftReport:
     """Let every persona talk with an agent until a conversation is accepted, or all its attempts are used up.
 
-    The same call on the same *run_dir* goes on where the last one ended, whatever ended it: personas that ended are
+    The same call on the same *run_dir* resumes where the last one ended, however it ended: personas that ended are
     skipped, attempts that ended count, and every accepted conversation is in ``conversations.jsonl`` exactly once.
 
     Args:
         personas: `Persona` objects, or any attrs, dataclass or pydantic objects or mappings with the same fields.
         facts_per_persona: for each persona a list of `Fact` objects, objects with the same fields, or texts.
-        persona_factory: ``persona_factory(persona)`` or ``persona_factory(persona, facts)``, given the very objects of
-            the lists; makes a `PersonaModel` for each attempt. Where it does not get the facts, a model's first call
-            gets an instruction with them instead of None. All personas' first models are made before anything else.
+        persona_factory: ``persona_factory(persona)`` or ``persona_factory(persona, facts)``, called with the objects of
+            the lists themselves; makes a `PersonaModel` for each attempt. If it does not get the facts, a model's first
+            call gets an instruction with them instead of None. All personas' first models are made first.
         runtime: the agents' model and sandbox.
         run_dir: the journal, ``conversations.jsonl``, ``rejected.jsonl`` and ``report.json``.
-        judge: a model that has the last word on conversations that pass all checks, such as one of
+        judge: a model that makes the final decision on conversations that pass all checks, such as one of
             ``runtime.open_model(name, {"temperature": 0})``. The run is pinned to its name and request parameters.
-        stop: set it to end early: no attempt begins, and those under way may end within ``config.grace_seconds``.
+        stop: set it to end early: no attempt begins, and running ones may end within ``config.grace_seconds``.
         on_progress: called at once, every second, and at the end.
         cluster: other machines that send the requests and run the blocks, such as a `trioagent.cluster.RayCluster`.
 
     Raises:
         InvalidInputError: personas or facts cannot be used, or *persona_factory* raised; nothing was spent.
-        PersonaChangedError: a persona is not what it was when the run began; nothing was spent.
+        PersonaChangedError: a persona has changed since the run began; nothing was spent.
         JournalError: the run directory cannot be used, or another process runs in it.
         ExceptionGroup: of errors that stop a whole run: the journal cannot be written (`JournalError`), a money budget
-            cannot be kept (`PriceUnknownError`).
+            cannot be enforced (`PriceUnknownError`).
 
     A persona's failure, of whatever kind, stops no other. Cancelling stops all of them; what ended is in the journal.
-    No memory is left behind, and what a killed run left is removed by the next one.
+    No memory remains; what a killed run left is removed by the next one.
     """
     run_dir = user_path(run_dir, "run_dir")
     factory = Factory(persona_factory)
@@ -97,7 +97,7 @@ async def generate_conversations(
     models = await _first_models(jobs, known, factory, config, run_dir)
 
     async def make_work(run: Run[PersonaJob]) -> Conversations:
-        # Of a run that was killed, now that the journal's lock is ours.
+        # Left by a killed run; the journal's lock is ours now.
         await trio.to_thread.run_sync(remove_tree, run_dir / FOLDER)
         return Conversations(run, config, factory, models, judge)
 
@@ -175,7 +175,7 @@ def _read(personas: Sequence[object], facts_per_persona: Sequence[object], confi
 async def _first_models(
     jobs: Sequence[PersonaJob], known: Sequence[KnownJob | None], factory: Factory, config: SftConfig, run_dir: Path
 ) -> dict[str, Any]:
-    """A persona model for every persona that is to run: a factory that fails does so before anything is spent."""
+    """A persona model for every persona that will run: a factory that fails does so before anything is spent."""
     models = {}
     for job, seen in zip(jobs, known, strict=True):
         if seen is not None and seen.digest != job.digest:
@@ -196,5 +196,5 @@ async def _first_models(
 def _remove_if_empty(folder: Path) -> None:
     try:
         folder.rmdir()
-    except OSError:  # never made; or a memory could not be removed, and says so itself
+    except OSError:  # never made; or a memory could not be removed, which is reported elsewhere
         pass

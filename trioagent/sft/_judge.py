@@ -1,4 +1,4 @@
-"""An optional last word by a model: is the conversation good enough to train on?"""
+"""An optional final decision by a model: is the conversation good enough to train on?"""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class JudgeVerdict:
 
 
 async def judge_conversation(judge: Model, transcript: Transcript) -> tuple[Verdict, Usage]:
-    """Ask *judge*; an answer that never fits is a verdict too.
+    """Ask *judge*; an answer that never matches the schema is a verdict too.
 
     Raises:
         ModelError: no answer, after all retries that made sense.
@@ -55,7 +55,7 @@ async def judge_conversation(judge: Model, transcript: Transcript) -> tuple[Verd
 
 
 def describe(transcript: Transcript) -> str:
-    """What the judge reads: the facts, what was said, and what became of the notes."""
+    """The judge's input: the facts, the messages, and the changes to the notes."""
     facts = [
         f"- {fact.fact_description}" + (f" (before: {fact.previous})" if fact.previous else "")
         for fact in transcript.facts

@@ -1,4 +1,4 @@
-"""What the checks know of languages: which one a sentence is in, and its function words. Pure."""
+"""Languages for the checks: which one a sentence is in, and its function words. Pure."""
 
 from __future__ import annotations
 

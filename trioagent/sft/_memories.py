@@ -1,4 +1,4 @@
-"""The memories that attempts get: each its own, made of given notes, and gone afterwards whatever happens."""
+"""The memories of attempts: each has its own, made of given notes, and removed afterwards in any case."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FOLDER = "memories"
 
 @asynccontextmanager
 async def fresh_memory(path: Path, notes: Mapping[str, str], limits: MemoryLimits) -> AsyncIterator[Path]:
-    """A memory that holds *notes* and nothing else, until the block ends.
+    """A memory with only *notes*, until the block ends.
 
     Raises:
         MemoryLimitError: the notes are too large.
@@ -33,7 +33,7 @@ async def fresh_memory(path: Path, notes: Mapping[str, str], limits: MemoryLimit
 
 
 def read_notes(path: Path) -> tuple[dict[str, str], tuple[str, ...]]:
-    """The notes' texts by path, and the links that lead nowhere. Synchronous; for a worker thread.
+    """The notes' texts by path, and the broken links. Synchronous; for a worker thread.
 
     Raises:
         MemoryPathError: it is no folder that can be read.

@@ -30,8 +30,8 @@ class ModelPersona:
     """A persona played by a language model.
 
     Args:
-        model: such as ``runtime.model``, or one of ``runtime.open_model``, which is paced together with it.
-        persona, facts: of any kind that `generate_conversations` takes.
+        model: such as ``runtime.model``, or one of ``runtime.open_model``, which shares its rate limits.
+        persona, facts: of any kind that `generate_conversations` accepts.
         flow, num_turns: as in the `SftConfig`.
 
     Attributes:
@@ -56,7 +56,7 @@ class ModelPersona:
         """Ask the model for the user's next message, without its thoughts. Cancelling loses this message only.
 
         Raises:
-            ModelError: there was no answer, or it was cut or has thoughts alone: no user speaks half a message.
+            ModelError: there was no answer, or it was cut or has only thoughts, so it is no complete message.
         """
         asked = [*self._said, ChatMessage("user", message or _BEGIN)]
         with doing("model"):

@@ -1,4 +1,4 @@
-"""Personas and facts: the simulated user of a conversation, read from whatever has the right fields."""
+"""Personas and facts: the simulated user of a conversation, read from any object with the right fields."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .._errors import InvalidInputError
 from .._wire import read_value, short, strict_converter, text_problem
 
 _OLDEST = 130
-_NULLABLE = ("previous", "question", "answer")  # other libraries' objects say None where there is none
+_NULLABLE = ("previous", "question", "answer")  # other libraries' objects have None for a missing value
 
 
 def _text(instance: object, attribute: attrs.Attribute[str], value: str) -> None:
@@ -42,7 +42,7 @@ class Birthplace:
 
 @attrs.frozen(kw_only=True)
 class Relationship:
-    """Somebody a persona knows, and what they are to the persona ("sister", "colleague")."""
+    """A person whom the persona knows, and their relation to the persona ("sister", "colleague")."""
 
     name_surname: str = attrs.field(validator=_text)
     relationship: str = attrs.field(validator=_text)
@@ -63,11 +63,11 @@ class Persona:
 
 @attrs.frozen(kw_only=True)
 class Fact:
-    """Something that is true of a persona.
+    """A fact about a persona.
 
     Attributes:
         fact_description: a sentence, such as "I live in Porto."
-        previous: flow "update": what held before, and is in the notes; "" for a fact that does not change.
+        previous: flow "update": what was true before, and is in the notes; "" for a fact that does not change.
         question: flow "retrieve": how the persona may ask for it.
         answer: flow "retrieve": what the reply must say, if that is not the whole fact.
     """
@@ -82,7 +82,7 @@ def read_persona(value: object, where: str = "persona") -> Persona:
     """A `Persona` from an object of any class (attrs, dataclass, pydantic) or a mapping with the same fields.
 
     Raises:
-        InvalidInputError: a field is unknown, missing or of the wrong kind; *where* and the field are named.
+        InvalidInputError: a field is unknown, missing or of the wrong type; *where* and the field are named.
     """
     return read_value(_converter, value, Persona, where)
 

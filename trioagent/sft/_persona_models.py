@@ -1,4 +1,4 @@
-"""Persona models: how a factory makes them, and how they are spoken with."""
+"""Persona models: how a factory makes them, and how they are called."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ PersonaFactory: TypeAlias = Callable[..., Any]
 
 
 class PersonaModel(Protocol):
-    """Plays the user of a conversation. A sync ``chat`` in the place of ``achat`` runs in a worker thread.
+    """Plays the user of a conversation. A sync ``chat`` in place of ``achat`` runs in a worker thread.
 
     An optional attribute ``usage`` (a `Usage`, summed up so far) is counted for the conversation, and an optional
-    ``name`` stands in its row.
+    ``name`` is put into its row.
     """
 
     def achat(self, message: str | None = None) -> Awaitable[str]:
@@ -51,8 +51,8 @@ class Factory:
         """A new persona model.
 
         Raises:
-            InvalidInputError: what the factory made can neither ``achat`` nor ``chat``.
-            Exception: whatever the factory raises.
+            InvalidInputError: the object has neither ``achat`` nor ``chat``.
+            Exception: as raised by the factory.
         """
         made = self._call(persona, facts)
         if inspect.isawaitable(made):
@@ -70,7 +70,7 @@ def _how_to_call(function: PersonaFactory) -> tuple[PersonaFactory, bool]:
     """The call with persona and facts, and whether the facts are passed on."""
     try:
         signature = inspect.signature(function)
-    except (TypeError, ValueError):  # some callables written in C do not say
+    except (TypeError, ValueError):  # some callables written in C have no signature
         return lambda persona, facts: function(persona), False
     if "facts" in signature.parameters and _fits(signature, None, facts=None):
         return lambda persona, facts: function(persona, facts=facts), True
@@ -93,8 +93,8 @@ class Speaker:
     """One persona model in one conversation.
 
     Args:
-        threads: bounds the sync models that think at once.
-        opening: what the first call gets: None, or an instruction for a model that was made without the facts.
+        threads: bounds the concurrent calls of sync models.
+        opening: the argument of the first call: None, or an instruction for a model that was made without the facts.
     """
 
     def __init__(self, model: Any, threads: trio.CapacityLimiter, opening: str | None) -> None:
@@ -105,8 +105,8 @@ class Speaker:
         """The user's next message, to the agent's *reply*.
 
         Raises:
-            InvalidInputError: it is no text.
-            Exception: whatever the model raises.
+            InvalidInputError: it is not a text.
+            Exception: as raised by the model.
         """
         heard, self._next = (self._next if reply is None else reply), None
         if callable(getattr(self._model, "achat", None)):
@@ -120,7 +120,7 @@ class Speaker:
         return said.strip()
 
     def new_usage(self) -> Usage:
-        """What the model has used since it was asked last."""
+        """The model's usage since the last call."""
         total, before = getattr(self._model, "usage", None), self._booked
         if not isinstance(total, Usage):
             return Usage()

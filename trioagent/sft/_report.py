@@ -1,4 +1,4 @@
-"""What came of a run, persona by persona."""
+"""The result of a run, persona by persona."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from ._work import mark
 
 @attrs.frozen(kw_only=True)
 class PersonaResult:
-    """What one persona came to.
+    """The result of one persona.
 
     Attributes:
         id: names it in the outputs.
-        state: "accepted", "rejected", or "left" (not ended; it goes on when the same call is made again).
-        attempts: that ended, in all runs.
+        state: "accepted", "rejected", or "left" (not ended; it is resumed when the same call is made again).
+        attempts: that ended, in all starts.
         reason: why the last attempt was rejected, or "".
-        failed_checks: of all attempts, how often each check did not pass.
-        duplicate_of: the id of the persona whose row says the same, word for word; "" if this one has a row itself.
+        failed_checks: over all attempts, how often each check failed.
+        duplicate_of: the id of the persona whose row has the same messages; "" if this one has a row itself.
     """
 
     id: str
@@ -36,12 +36,12 @@ class PersonaResult:
 
 @attrs.frozen(kw_only=True)
 class SftReport:
-    """What came of a run.
+    """The result of a run.
 
     Attributes:
         personas: one for each, in order.
         tokens: by "agent", "persona" and "judge", of all personas that ended.
-        run: counts, spending and why the run ended, as of a batch: ``done`` is accepted, ``failed`` is rejected.
+        run: counts, spending and why the run ended, as of a batch: ``done`` means accepted, ``failed`` rejected.
         conversations, rejected_file: the outputs.
     """
 
@@ -70,7 +70,7 @@ class SftReport:
 
     @property
     def duplicates(self) -> int:
-        """Accepted conversations that have no row, since another one says the same."""
+        """Accepted conversations that have no row, since another one has the same messages."""
         return sum(bool(persona.duplicate_of) for persona in self.personas)
 
     @property

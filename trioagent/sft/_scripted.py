@@ -1,4 +1,4 @@
-"""A persona that says what a script made of its facts says; for tests, examples, and models that need plain words."""
+"""A persona that follows a script made from its facts; for tests, examples, and models that need plain sentences."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _HELPER = re.compile(r"(?:I (?:am|have)|I'm|My [\w' -]{2,60}? (?:is|are))\b")
 
 
 class ScriptedPersona:
-    """Tells, corrects or asks in plain sentences, the same ones each time; without a model, and free.
+    """States, corrects or asks in plain sentences, the same ones each time; without a model, and free.
 
     - introduce: says its name, then "Remember that …" for each fact, spread evenly over *num_turns* messages; if there
-      are fewer facts than messages, what the persona's fields say fills up.
-    - update: for each fact that changes, that the old one no longer holds, and the new one.
+      are fewer facts than messages, the persona's fields fill the rest.
+    - update: for each fact that changes, that the old one is no longer true, and the new one.
     - retrieve: each fact's `question`.
 
-    It says nothing more when it has said all.
+    After that it ends the conversation.
 
     Args:
-        persona, facts: of any kind that `generate_conversations` takes.
+        persona, facts: of any kind that `generate_conversations` accepts.
 
     Raises:
         InvalidInputError: a field cannot be used, a fact has no `question` (retrieve), or none has `previous` (update).
@@ -40,7 +40,7 @@ class ScriptedPersona:
         self._lines = iter(script(read_persona(persona), read_facts(facts), flow, num_turns))
 
     async def achat(self, message: str | None = None) -> str:
-        """The next line of the script, whatever was replied; "" at its end."""
+        """The next line of the script, whatever the reply was; "" at its end."""
         return next(self._lines, "")  # noqa: ASYNC910 - asyncio awaits it too, so it can be no checkpoint of Trio's
 
 
@@ -68,7 +68,7 @@ def script(persona: Persona, facts: Sequence[Fact], flow: Flow, num_turns: int) 
 
 
 def _spread(lines: Sequence[str], turns: int) -> list[str]:
-    """*lines* in at most *turns* messages of about equally many."""
+    """*lines* in at most *turns* messages of about equal numbers of lines."""
     turns = min(turns, len(lines))
     cuts = [len(lines) * turn // turns for turn in range(turns + 1)]
     return [" ".join(lines[start:end]) for start, end in pairwise(cuts)]
@@ -95,7 +95,7 @@ def _sentence(fact: str) -> str:
 
 
 def _correct(fact: Fact) -> str:
-    """That the old does not hold any more, where that is easily said, and what does."""
+    """That the old fact is no longer true, if that can be said easily, and the new one."""
     new, old = _sentence(fact.fact_description), fact.previous.strip().rstrip(".")
     if adds_to(fact.fact_description, fact.previous):
         return new

@@ -1,4 +1,4 @@
-"""The notes that a conversation begins with: what an agent would have written down of a persona. Pure."""
+"""The initial notes of a conversation: what an agent would have written down about a persona. Pure."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class _NoteDraft:
 def static_memory(persona: Persona, facts: Iterable[str]) -> dict[str, str]:
     """Notes about *persona* that state all of *facts*: texts by path.
 
-    The profile, and every fact that plain English patterns can read, stand as ``- **Key**: value``, and people as
-    notes of their own, linked both ways; all other facts stand word for word under "Notes". Where a fact and the
-    profile differ, the fact stands.
+    The profile, and every fact that plain English patterns can parse, are written as ``- **Key**: value``, and people
+    as notes of their own, linked both ways; all other facts are written verbatim under "Notes". If a fact and the
+    profile differ, the fact is used.
     """
     builder = _Builder(persona)
     for fact in facts:
@@ -77,8 +77,8 @@ class _Builder:
         return states(fact, texts)
 
     def _read(self, fact: str) -> bool:
-        """Note a fact under its key; False if no pattern reads it, or the key is taken by another value."""
-        from ..models.offline_rules import parse_facts  # loaded when used: 50 ms of regular expressions
+        """Write a fact under its key; False if no pattern parses it, or the key has another value already."""
+        from ..models.offline_rules import parse_facts  # imported on use: 50 ms of regular expressions
 
         if len(fact) > _SENTENCE_CHARS:
             return False
@@ -95,7 +95,7 @@ class _Builder:
             return False
         key, value = op["key"], op["value"]
         held = note.basics.get(key)
-        if note is self._user and key in self._of_profile:  # a fact knows better
+        if note is self._user and key in self._of_profile:  # a fact takes precedence over the profile
             self._of_profile.discard(key)
             held = None
         if held is not None and op["how"] == "add" and value not in held:

@@ -1,4 +1,4 @@
-"""What is judged: a conversation that was held, and the notes before and after it. Plain data."""
+"""The input of the checks: a conversation, and the notes before and after it. Plain data."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ._persona import Fact, Persona
 
 @attrs.frozen(kw_only=True)
 class Exchange:
-    """One message of the persona and what the agent made of it.
+    """One message of the persona and the agent's reaction.
 
     Attributes:
         said: by the persona.
         reply: of the agent; "" if there was none.
         stop_reason: see `AgentResponse`.
-        errors: of each block that ran, in order; "" for one that worked.
+        errors: of each block that ran, in order; "" for success.
         cut: one of the agent's answers was cut by a token limit or a content filter.
     """
 
@@ -33,12 +33,12 @@ class Exchange:
 
 @attrs.frozen(kw_only=True)
 class Transcript:
-    """One attempt that came to its end.
+    """One completed attempt.
 
     Attributes:
         messages: all of them, as the agent has them: roles "system", "user", "assistant", "tool".
         before, after: the notes' texts by path.
-        broken_links: links that lead nowhere now and did not before.
+        broken_links: links that are broken now and were not before.
     """
 
     flow: Flow
@@ -52,7 +52,7 @@ class Transcript:
 
     @property
     def diff(self) -> dict[str, str]:
-        """What became of each note that changed, as unified diffs by path."""
+        """The changes to each note that changed, as unified diffs by path."""
         found = {}
         for path in sorted({*self.before, *self.after}):
             old, new = self.before.get(path), self.after.get(path)
@@ -64,12 +64,12 @@ class Transcript:
 
 @attrs.frozen
 class Verdict:
-    """What one check says of a conversation.
+    """The result of one check of a conversation.
 
     Attributes:
         check: its name.
-        passed: is the conversation good in this?
-        reason: why not, or a judge's words.
+        passed: whether the conversation passes it.
+        reason: why not, or a judge's text.
     """
 
     check: str

@@ -1,18 +1,18 @@
-"""Is a fact in a text? By its words, so that an agent may write it down in words of its own. Pure.
+"""Whether a fact is in a text, decided by its words, so that an agent may phrase it differently. Pure.
 
 The words of a fact are *strong* or *plain*. Strong are numbers and names: numbers in figures or words, and words with a
-capital letter, except one that only begins a sentence and is in no name. All others are plain, but for everyday
-words ("the", "is", "have", "live"), which say nothing. A text states a fact if it has
+capital letter, except one that only begins a sentence and is in no name. All others are plain, except everyday
+words ("the", "is", "have", "live"), which are ignored. A text states a fact if it has
 
 - every strong word, and
-- `PLAIN_SHARE` of the plain ones: rounded down beside strong ones, which say most, and rounded up without.
+- `PLAIN_SHARE` of the plain ones: rounded down beside strong ones, which carry most meaning, and rounded up without.
 
-Where in the text they are does not matter: a fact may be spread over the notes of several people.
+Their positions in the text do not matter: a fact may be spread over the notes of several people.
 
 English words are compared without case, accents and endings ("baker", "bakery", "bakeries"), plain ones by their first
 `PREFIX` letters too ("allergic", "allergies"). Words of other languages are compared by their beginnings: two are the
 same if they share `SHARED` of the longer one ("Берлин", "Берлине"). Scripts without blanks between words are compared
-by pairs of characters: each character must stand in a pair that the text has. Numbers are equal however they are
+by pairs of characters: each character must be in a pair that the text has. Numbers are equal however they are
 written ("two", "2"; "1,200", "1200"; "2½", "2 1/2"), times and dates too (see `_figures`). Pictures count where a fact
 has nothing else, by themselves or by a word of their names.
 
@@ -53,7 +53,7 @@ OTHER_SHARE = 1 / 2
 """The same in other languages, of which fewer everyday words are known."""
 
 PREFIX = 6
-"""So many equal letters at the beginning make two plain English words the same."""
+"""The number of equal initial letters that make two plain English words equal."""
 
 SHARED = 0.7
 """The share of the longer one of two words of another language that their common beginning must have."""
@@ -87,13 +87,13 @@ _SHORTEST_PART = 3
 
 @attrs.frozen
 class Words:
-    """What a fact is recognised by.
+    """The words by which a fact is recognised.
 
     Attributes:
         strong, plain: in the spelling in which they are compared.
-        runs: texts in scripts without blanks, everyday words taken out.
-        language: of the fact: "en", another one's code, or "" if it is not known.
-        ordered: all of them in the order in which the fact says them.
+        runs: texts in scripts without blanks, without everyday words.
+        language: of the fact: "en", another code, or "" if it is not known.
+        ordered: all of them in the order of the fact.
     """
 
     strong: frozenset[str]
@@ -111,7 +111,7 @@ class Words:
         return len(self.strong) + len(self.plain) + len(self.runs)
 
     def without(self, text: Found) -> Words:
-        """Those that *text* does not have."""
+        """The words that *text* does not have."""
         return attrs.evolve(
             self,
             strong=frozenset(word for word in self.strong if not text.has(word, self.language)),
@@ -133,7 +133,7 @@ class Words:
 
 
 class Found:
-    """The words of some texts, as facts' words are compared with them."""
+    """The words of some texts, in the form in which facts' words are compared with them."""
 
     def __init__(self, texts: Iterable[str]) -> None:
         self._texts = [with_ascii_digits(text) for text in texts]
@@ -160,7 +160,7 @@ class Found:
         return self.has(word, language) or (language == ENGLISH and _prefix(word) in self._english)
 
     def uncovered(self, run: str) -> list[int]:
-        """The places in *run* whose characters are in no pair that the texts have."""
+        """The positions in *run* whose characters are in no pair that the texts have."""
         if len(run) == 1:
             return [] if any(run in text for text in self._texts) else [0]
         covered = {
@@ -199,7 +199,7 @@ class Found:
         found: dict[str, list[str]] = {}
         for word in self._folded:
             found.setdefault(word[:2], []).append(word)
-            found.setdefault(word[1:3], []).append(word)  # behind a prefix of one letter
+            found.setdefault(word[1:3], []).append(word)  # after a prefix of one letter
         return found
 
     @cached_property
@@ -209,7 +209,7 @@ class Found:
 
 
 def words_of(fact: str, language: str | None = None) -> Words:
-    """The strong and plain words of a fact; its language is found out if it is not given."""
+    """The strong and plain words of a fact; its language is detected if it is not given."""
     fact = with_ascii_digits(fact)
     found = list(tokens(fact))
     if language is None:
@@ -219,7 +219,7 @@ def words_of(fact: str, language: str | None = None) -> Words:
     ordered: list[str] = []
     for token in found:
         if token.word.casefold() == "one":
-            continue  # an article more often than a number
+            continue  # more often an article than a number
         if token.readings:
             term = token.readings[0]
             strong.add(term)
@@ -233,7 +233,7 @@ def words_of(fact: str, language: str | None = None) -> Words:
     runs = [run for text in _RUN.findall(fact) for run in _content(text)]
     if not plain and not runs and (language == ENGLISH or not strong) and all(map(is_number, strong)):
         strong.update(emoji_of(fact))  # beside other words they only decorate
-    if not strong and not plain and not runs:  # only everyday words: better those than none
+    if not strong and not plain and not runs:  # only everyday words: then use those
         plain = {stem(token.word) if language == ENGLISH else folded(token.word) for token in found}
         runs = _RUN.findall(fact)
     return Words(
@@ -242,10 +242,10 @@ def words_of(fact: str, language: str | None = None) -> Words:
 
 
 def contradicts(fact: str, words: Words, texts: Iterable[str]) -> str:
-    """How *texts*, which have the *words* of *fact*, say its opposite; "" if they do not.
+    """How *texts*, which have the *words* of *fact*, state its opposite; "" if they do not.
 
-    Each clause of the fact is compared with those of the texts that have most of its words: one of these must deny what
-    the fact denies, and one must not deny what the fact says.
+    Each clause of the fact is compared with those of the texts that have most of its words: one of these must negate
+    what the fact negates, and one must not negate what the fact states.
     """
     said = [clause for text in texts for clause in clauses(text)]
     for part in clauses(fact):
@@ -282,19 +282,19 @@ def words_in(texts: Iterable[str]) -> Found:
 
 
 def without_dates(text: str, fact: str) -> str:
-    """*text* without dates in figures, whose numbers count nothing, unless *fact* says a date itself."""
+    """*text* without dates in figures, whose numbers count nothing, unless *fact* contains a date itself."""
     names = {folded(word) for word in WORD.findall(fact)}
     return text if DATE.search(fact) or names.intersection(MONTH_OF) else DATE.sub(" ", text)
 
 
 def adds_to(fact: str, previous: str) -> bool:
-    """Whether *fact* has all words of *previous* and more, so that both may hold ("a dog", "a dog and a cat")."""
+    """Whether *fact* has all words of *previous* and more, so that both may be true ("a dog", "a dog and a cat")."""
     new, old = words_of(fact), words_of(previous)
     return (old.strong | old.plain | old.runs) < (new.strong | new.plain | new.runs)
 
 
 def in_order(words: Words, text: str) -> bool:
-    """Whether *text* says all of *words* in the fact's own order."""
+    """Whether *text* has all of *words* in the fact's own order."""
     said = [form for token in tokens(with_ascii_digits(text)) for form in _forms(token, words.language)]
     place = 0
     for word in words.ordered:
@@ -311,7 +311,7 @@ def _forms(token: Token, language: str) -> tuple[str, ...]:
 
 
 def _term(word: str, language: str) -> str:
-    """A word in the spelling in which it is compared; "" for one that says nothing."""
+    """A word in the spelling in which it is compared; "" for an everyday word."""
     bare = folded(word)
     if language == ENGLISH:
         return "" if word.casefold() in _EVERYDAY else stem(word)
@@ -323,7 +323,7 @@ def _term(word: str, language: str) -> str:
 
 
 def _is_name(text: str, token: Token) -> bool:
-    """Whether a word has a digit, or is a name: a capital at a sentence's beginning must go on as one ("Ada Holt")."""
+    """Whether a word has a digit, or is a name: a sentence's first capital must be followed by another ("Ada Holt")."""
     if any(char.isdigit() for char in token.word):
         return True
     if not text[token.start].isupper():
@@ -332,14 +332,14 @@ def _is_name(text: str, token: Token) -> bool:
 
 
 def _content(run: str) -> list[str]:
-    """The parts of a text without blanks that say something: hiragana beside other characters are endings."""
+    """The significant parts of a text without blanks: hiragana beside other characters are endings."""
     if _HIRAGANA.sub("", run):
         run = _HIRAGANA.sub(" ", run)
     return _UNSPACED_EVERYDAY.sub(" ", run).split()
 
 
 def _lacks(run: str, text: Found) -> bool:
-    """Whether *text* lacks a word of *run*: two characters side by side, or more than one in five."""
+    """Whether *text* lacks a word of *run*: two adjacent characters, or more than one in five."""
     lacking = text.uncovered(run)
     return len(lacking) > len(run) // 5 or any(place + 1 in lacking for place in lacking)
 
@@ -352,12 +352,12 @@ def _similar(word: str, other: str) -> bool:
         return False
     shorter, longer = sorted((word, other), key=len)
     if shorter in longer and len(shorter) >= max(_SHORTEST_PART, SHARED * len(longer)):
-        return True  # behind a prefix, as in Semitic languages
+        return True  # after a prefix, as in Semitic languages
     shared = next((place for place, pair in enumerate(zip(word, other, strict=False)) if pair[0] != pair[1]), None)
     shared = min(len(word), len(other)) if shared is None else shared
     return shared >= max(2 if _SHORT_WORDS.match(word) else 3, math.ceil(SHARED * max(len(word), len(other))))
 
 
 def _prefix(stem: str) -> str:
-    """The mark that stands for all words with that beginning; none for short ones."""
+    """A mark that represents all words with that beginning; none for short ones."""
     return f"{stem[:PREFIX]}-" if len(stem) >= PREFIX else stem

@@ -1,4 +1,4 @@
-"""What a run does with each persona: attempts until one is accepted, journaled, and the rows that come of them."""
+"""The work of a run on each persona: attempts until one is accepted, journaled, and the resulting rows."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class PersonaJob:
 
     Attributes:
         key: names it in the journal and in the outputs.
-        given, given_facts: as the user gave them, for the factory.
-        digest: of all that decides what its conversation is about.
+        given, given_facts: the user's objects, for the factory.
+        digest: of everything that determines its conversation.
     """
 
     key: str
@@ -48,7 +48,7 @@ class Conversations:
         first: the persona models of the first attempts, made beforehand.
     """
 
-    can_cut_waits = False  # an attempt that is cut off is made again from its beginning
+    can_cut_waits = False  # an interrupted attempt is repeated from its beginning
 
     def __init__(
         self, run: Run[PersonaJob], config: SftConfig, factory: Factory, first: dict[str, Any], judge: Model | None
@@ -56,7 +56,7 @@ class Conversations:
         self._run, self._config, self._factory, self._first = run, config, factory, first
         self._judge = None if judge is None else run.watched(judge)
         self._threads = trio.CapacityLimiter(config.max_concurrent)
-        self._attempts: dict[str, list[dict[str, Any]]] = {}  # of the personas that run, or are not settled yet
+        self._attempts: dict[str, list[dict[str, Any]]] = {}  # of running personas, and of those not settled yet
 
     async def run(self, job: PersonaJob, record: JobRecord) -> JobEnd | None:
         ended = self._attempts[job.key] = [
@@ -141,7 +141,7 @@ class Conversations:
         }
 
     def _provenance(self, job: PersonaJob) -> dict[str, Any]:
-        """Where a conversation comes from; the persona's attempts are done with."""
+        """The origin of a conversation; drops the persona's attempts."""
         from .. import __version__
 
         attempts = self._attempts.pop(job.key, [])
@@ -170,7 +170,7 @@ class Conversations:
 
 
 def mark(outcome: Mapping[str, Any]) -> str:
-    """What tells an accepted conversation from all others: what was said in it."""
+    """A key that identifies an accepted conversation: its messages."""
     return str(outcome["hashes"]["messages"])
 
 

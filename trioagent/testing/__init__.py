@@ -2,7 +2,7 @@
 probe of the event loop's delay.
 
 `trioagent.testing.fixtures` has pytest fixtures and `trioagent.testing.contract` the tests that every model must pass;
-they are not imported here, since pytest is no dependency.
+they are not imported here, since pytest is not a dependency.
 """
 
 from ._checkpoints import cancel_at_every_checkpoint as cancel_at_every_checkpoint

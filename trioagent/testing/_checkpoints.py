@@ -1,4 +1,4 @@
-"""Cancelling something at each of its checkpoints in turn."""
+"""Cancelling an async function at each of its checkpoints in turn."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ async def cancel_at_every_checkpoint(
     after_each: Callable[[], Awaitable[object]] | None = None,
     rounds: int = 10_000,
 ) -> int:
-    """Run *body* again and again, cancelled a little later each time, until a run ends before its cancellation comes.
+    """Run *body* repeatedly, cancelled a little later each time, until a run ends before its cancellation.
 
     The steps of the body's task and of all tasks below it are counted. Each count gets two runs: one cancelled while
-    the task waits at that checkpoint, and one cancelled as it wakes up, which is noticed there or at the next one.
+    the task waits at that checkpoint, and one cancelled as it wakes up, which takes effect there or at the next one.
 
     Args:
         body: what to run; it must be able to run many times.
@@ -26,7 +26,7 @@ async def cancel_at_every_checkpoint(
     Returns:
         How many runs were cancelled.
 
-    Anything but ``Cancelled`` that *body* or *after_each* raises comes out, with a note saying where it was
+    Any exception except ``Cancelled`` of *body* or *after_each* is raised, with a note that says where it was
     cancelled.
     """
     for run in range(rounds):

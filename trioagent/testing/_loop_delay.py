@@ -1,4 +1,4 @@
-"""How long the event loop did not come round: a probe for benchmarks."""
+"""How long the event loop was blocked: a probe for benchmarks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .._exceptions import open_helper_nursery
 
 @attrs.define
 class LoopDelay:
-    """What a probe has seen since it began, or since `reset`.
+    """The delays that a probe has seen since it began, or since `reset`.
 
     Attributes:
         worst: the longest delay, in seconds.
@@ -39,17 +39,17 @@ class LoopDelay:
         self.rounds += 1
 
     def reset(self) -> None:
-        """Begin anew."""
+        """Start again."""
         self.worst, self.total, self.rounds = 0.0, 0.0, 0
 
 
 @asynccontextmanager
 async def probe_loop_delay(interval: float = 0.001) -> AsyncIterator[LoopDelay]:
-    """Measure, while the body runs, by how much a task that sleeps *interval* seconds is woken too late.
+    """Measure, while the body runs, how late a task that sleeps *interval* seconds is woken.
 
     That is how long another task would have waited: for a long step of some task, for a thread that held the
-    interpreter, for the machine. So it is for benchmarks: a test that fails by the clock fails on a busy machine.
-    An exception of the body comes out bare.
+    interpreter lock, for the machine. So it is for benchmarks: a test that depends on it fails on a busy machine.
+    An exception of the body is raised unwrapped.
 
     Args:
         interval: seconds; the probe itself costs some 30 us each time.
@@ -68,5 +68,5 @@ async def _measure(delay: LoopDelay, interval: float) -> None:
         began = time.perf_counter()
         try:
             await trio.sleep(interval)
-        finally:  # also of the last one, which the end of the body cancels
+        finally:  # also for the last one, which the end of the body cancels
             delay.book(max(0.0, time.perf_counter() - began - interval))

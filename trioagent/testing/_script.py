@@ -1,4 +1,4 @@
-"""Answers for the loopback model server: good ones and faults, as bytes on the wire."""
+"""Answers for the loopback model server: valid ones and faults, as bytes on the wire."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _SSE = "text/event-stream"
 
 @attrs.frozen
 class Wire:
-    """Bytes to send, whatever they are.
+    """Arbitrary bytes to send.
 
     Attributes:
-        pieces: sent one after the other, in a write each; may be endless, and must give the same each time it is
+        pieces: sent one after the other, in a write each; may be endless, and must yield the same each time it is
             iterated if the answer is to be used more than once.
         delay: seconds before the first piece.
         pace: seconds between pieces.
@@ -36,7 +36,7 @@ class Wire:
 
 @attrs.frozen
 class Say:
-    """A good answer, as an event stream if the request asks for one, else as JSON.
+    """A valid answer, as an event stream if the request asks for one, else as JSON.
 
     Attributes:
         text: the answer.
@@ -45,9 +45,9 @@ class Say:
         piece: bytes in one write; 0 for an event a write if there is a pace, else all in one.
         pace: seconds between writes.
         usage: prompt and completion tokens, or None for a server that does not count.
-        finish_reason: what the last event says.
+        finish_reason: of the last event.
         done: whether the stream ends with ``[DONE]``.
-        ignore_stream: answer in JSON even if a stream was asked for.
+        ignore_stream: answer in JSON even if a stream was requested.
         then: see :class:`Wire`.
     """
 
@@ -67,7 +67,7 @@ class Say:
         return _say(self, stream and not self.ignore_stream)
 
 
-# A benchmark's server says the same thing many thousand times.
+# A benchmark's server sends the same answer many thousand times.
 @functools.lru_cache(maxsize=64)
 def _say(say: Say, stream: bool) -> Wire:
     if stream:
@@ -117,7 +117,7 @@ class Fault:
     def status(
         status: int, message: str = "scripted failure", *, retry_after: str | float | None = None, delay: float = 0.0
     ) -> Wire:
-        """An HTTP error in the API's own JSON shape."""
+        """An HTTP error in the API's own JSON format."""
         headers = [] if retry_after is None else [f"Retry-After: {retry_after}"]
         body = json.dumps({"error": {"message": message, "code": status}}).encode()
         return Wire((_whole(body, status=status, headers=headers),), delay=delay)
@@ -129,7 +129,7 @@ class Fault:
 
     @staticmethod
     def hang() -> Wire:
-        """Not a byte, ever."""
+        """Sends nothing at all."""
         return Wire((), then="hang")
 
     @staticmethod
@@ -164,12 +164,12 @@ class Fault:
 
     @staticmethod
     def bad_json() -> Wire:
-        """JSON that breaks off."""
+        """Truncated JSON."""
         return Fault.body(b'{"choices": [{"message": {"content": "hel')
 
     @staticmethod
     def events(*payloads: object, then: Then = "keep") -> Wire:
-        """A stream whose events hold these JSON values (a str goes as it is, such as ``"[DONE]"``)."""
+        """A stream of events with these JSON values (a str is sent as it is, such as ``"[DONE]"``)."""
         texts = [payload if isinstance(payload, str) else json.dumps(payload) for payload in payloads]
         return Wire((b"".join([_head(_SSE), *(_chunk(_event(text)) for text in texts), b"0\r\n\r\n"]),), then=then)
 
@@ -185,14 +185,14 @@ class Fault:
 
     @staticmethod
     def endless(text: str = "word ", *, pace: float = 0.0) -> Wire:
-        """A stream that goes on until the client disconnects; ``ModelRequest.pieces_sent`` says how far it came."""
+        """A stream that continues until the client disconnects; ``ModelRequest.pieces_sent`` says how far it got."""
         piece = _chunk(_event(json.dumps(delta_event(text))))
         return Wire(_Repeated(_head(_SSE), piece), pace=pace)
 
 
 @attrs.frozen
 class _Repeated:
-    """A head and then the same piece so many times, or without end; can be iterated any number of times."""
+    """A head and then the same piece so many times, or endlessly; can be iterated any number of times."""
 
     head: bytes
     piece: bytes

@@ -1,4 +1,4 @@
-"""A model whose answers are given in advance."""
+"""A model with scripted answers."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ ScriptedAnswer = str | Exception | Sequence[AnswerPart] | Answering
 
 
 class ScriptedModel:
-    """A :class:`~trioagent.Model` that gives the next answer of its script to each request, in order of asking.
+    """A :class:`~trioagent.Model` that gives the next answer of its script to each request, in order of arrival.
 
     Args:
-        answers: one for each request: a text; an exception, to be raised; a sequence of answer parts, given as they
-            are (to show a consumer a retry, or a finish reason); or a function from the messages to the text or parts.
-            A single function serves all.
+        answers: one for each request: a text; an exception, to be raised; a sequence of answer parts, passed on
+            unchanged (to test a retry, or a finish reason); or a function from the messages to the text or parts.
+            A single function is used for all requests.
         chunk: characters of text in one delta.
-        delay: seconds before the first part (``trio.sleep``, so a mock clock serves).
+        delay: seconds before the first part (by ``trio.sleep``, so it works with a mock clock).
         name: the model's name.
 
     Attributes:

@@ -21,18 +21,19 @@ Handler = Callable[["ModelRequest"], Answer | Awaitable[Answer]]
 
 _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)[ \t]*\r\n", re.IGNORECASE)
 CONNECTION_CLOSE = re.compile(rb"\r\nconnection:[ \t]*close[ \t]*\r\n", re.IGNORECASE)
-# Quotes inside JSON strings are escaped, so that this can only match a member of the request.
+# Quotes inside JSON strings are escaped, so this can only match a member of the request.
 _STREAM = re.compile(rb'"stream"\s*:\s*true')
 _NO_LINGER = struct.pack("ii", 1, 0)
 
 
 class ModelRequest:
-    """One request that came in.
+    """One received request.
 
     Attributes:
-        head: the request line and headers as they came.
-        content: the body as it came.
-        pieces_sent: how many pieces of the answer went out (see :class:`Wire`) before it was over or the client left.
+        head: the request line and headers as received.
+        content: the body as received.
+        pieces_sent: how many pieces of the answer were sent (see :class:`Wire`) before it ended or the client
+            disconnected.
     """
 
     __slots__ = ("content", "head", "pieces_sent")
@@ -51,7 +52,7 @@ class ModelRequest:
 
     @property
     def target(self) -> str:
-        """The path and query asked for."""
+        """The requested path and query."""
         return self.head.split(b" ", 2)[1].decode("latin-1")
 
     @property
@@ -63,14 +64,14 @@ class ModelRequest:
 
     @property
     def messages(self) -> list[dict[str, str]]:
-        """The conversation, as it came over the wire."""
+        """The conversation in the request."""
         messages = self.body["messages"]
         assert isinstance(messages, list)
         return messages
 
     @property
     def stream(self) -> bool:
-        """Whether an event stream was asked for."""
+        """Whether an event stream was requested."""
         return _STREAM.search(self.content) is not None
 
 
@@ -78,11 +79,11 @@ class ModelServer:
     """A running server; see :func:`serve_model`.
 
     Attributes:
-        base_url: what to give to ``ModelConfig``.
-        requests: what has come in so far (empty if the server does not record).
-        served: how many requests have come in.
-        connections_made: how many connections have been opened, counting those that are gone.
-        handler_error: the first error that the handler has raised; it ends the server, too.
+        base_url: for ``ModelConfig``.
+        requests: those received so far (empty if the server does not record).
+        served: how many requests were received.
+        connections_made: how many connections were opened, including closed ones.
+        handler_error: the first error of the handler, which also ends the server.
     """
 
     def __init__(self, script: Iterable[Answer] | Handler, *, record: bool) -> None:
@@ -118,7 +119,7 @@ class ModelServer:
                 if not await connection.answer(request, await self._answer_to(request)):
                     break
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass  # the client left in the middle
+            pass  # the client disconnected in the middle
         finally:
             self._connections.value -= 1
 
@@ -130,7 +131,7 @@ class ModelServer:
             if inspect.isawaitable(answer):
                 answer = await answer
         except Exception as error:
-            if self.handler_error is None:  # kept: a cancellation that comes at once may take its place
+            if self.handler_error is None:  # kept: a cancellation right after it may replace it
                 self.handler_error = error
             raise
         if isinstance(answer, str):
@@ -164,7 +165,7 @@ class _ServerConnection:
         return ModelRequest(head, rest[:size])
 
     async def answer(self, request: ModelRequest, wire: Wire) -> bool:
-        """Send *wire*; False if the connection is not to be used again."""
+        """Send *wire*; False if the connection must not be reused."""
         pause = wire.delay
         for piece in wire.pieces:
             if pause and not await self._pause(pause):
@@ -184,7 +185,7 @@ class _ServerConnection:
         return bool(data)
 
     async def _pause(self, seconds: float) -> bool:
-        """Wait, unless the client leaves first: then False."""
+        """Wait; returns False at once if the client disconnects."""
         with trio.move_on_after(seconds):
             while await self._receive():
                 pass
@@ -223,11 +224,11 @@ async def serve_model(
             nursery.cancel_scope.cancel()
 
     Args:
-        script: the answers in order of the requests (``itertools.repeat`` and ``cycle`` serve for many), or a function,
+        script: the answers in order of the requests (``itertools.repeat`` and ``cycle`` work), or a function,
             sync or async, from the request to its answer. An answer is a text, a :class:`Say`, or a :class:`Fault`.
-            A script that has run out answers with status 400, which is not retried.
+            An exhausted script answers with status 400, which is not retried.
         port: where to listen; 0 for any free one.
-        record: keep all requests in ``ModelServer.requests`` (a benchmark does not want to).
+        record: keep all requests in ``ModelServer.requests`` (not useful for a benchmark).
         ssl_context: serve TLS.
     """
     server = ModelServer(script, record=record)

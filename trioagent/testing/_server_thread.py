@@ -32,14 +32,14 @@ def model_server(
             ...
 
     The server's attributes may be read from any thread; its methods belong to the Trio thread. When the block ends,
-    open connections are closed, and the thread has ended when it is left.
+    open connections are closed, and the thread ends before the block is left.
 
     Args:
         script, port, record, ssl_context: see `serve_model`. A handler runs in the server's thread.
 
     Raises:
         OSError: the port cannot be used.
-        Exception: whatever a handler raised; when the block ends.
+        Exception: as raised by a handler; at the end of the block.
     """
     runner = _Runner(partial(serve_model, script, port=port, record=record, ssl_context=ssl_context))
     thread = threading.Thread(target=runner.run, name="trioagent model server")
@@ -55,10 +55,10 @@ def model_server(
 
 
 class _Runner:
-    """What runs in the thread.
+    """The code that runs in the thread.
 
     Attributes:
-        error: what the server raised, once its thread has ended.
+        error: of the server, once its thread has ended.
     """
 
     def __init__(self, serve: Callable[..., Awaitable[None]]) -> None:
@@ -88,7 +88,7 @@ class _Runner:
                 self._token.run_sync_soon(self._scope.cancel)
 
     def started(self, server: ModelServer) -> None:
-        """Called by `serve_model`, whose ``task_status`` this is: no nursery, which would make groups of its errors."""
+        """Called by `serve_model` as its ``task_status``: without a nursery, which would put its errors into groups."""
         self._started.put(server)
 
     async def _main(self) -> None:

@@ -1,8 +1,8 @@
-"""What every `trioagent.Model` must do, as tests to inherit from; pytest and pytest-trio run them.
+"""The contract of every `trioagent.Model`, as tests to inherit from; run by pytest and pytest-trio.
 
 A test class derives from `ModelContract` and has a fixture ``open_scripted``: an `OpenScripted`, which opens the model
-so that it answers each request with the next text, cut in small pieces; an exception in its place is what that request
-fails with in the end::
+so that it answers each request with the next text, in small pieces; an exception in place of a text is the final error
+of that request::
 
     class TestMine(ModelContract):
         @pytest.fixture
@@ -116,7 +116,7 @@ class ModelContract:
             assert (await _ask(model))[0] == TEXT
 
     async def test_a_reader_of_a_stream_loses_nothing(self, open_scripted: OpenScripted, tmp_path: Path) -> None:
-        """Nothing that the model holds while it answers is around the reader: it may be slow, leave, or chat again."""
+        """Nothing that the model holds while it answers is around the reader, who may be slow, leave, or chat again."""
         async with open_scripted([TEXT] * 4) as model, open_runtime(model) as runtime:
             agent = Agent(runtime, memory_path=tmp_path)
             seen: list[AgentEvent] = []

@@ -1,6 +1,6 @@
 """Pytest fixtures. Load them with ``pytest_plugins = ["trioagent.testing.fixtures"]`` in the top-level conftest.py.
 
-They are never loaded by themselves (there is no entry point), and work in synchronous, asyncio and Trio tests.
+They are never loaded automatically (there is no entry point), and work in synchronous, asyncio and Trio tests.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ class MakeModel(Protocol):
 
 
 class StartServer(Protocol):
-    """Starts a loopback model server with these answers, or a handler; it runs until the test has ended."""
+    """Starts a loopback model server with these answers, or a handler; it runs until the test ends."""
 
     def __call__(self, *script: Answer | Handler) -> ModelServer: ...
 
 
 class MakeMemory(Protocol):
-    """Makes the folder of a memory that holds *notes*, texts by path."""
+    """Makes the folder of a memory that contains *notes*, texts by path."""
 
     def __call__(self, notes: Mapping[str, str] | None = None) -> Path: ...
 

@@ -1,1 +1,1 @@
-"""The suites that come along, a module each; registered by entry points like everybody's."""
+"""The included suites, a module each; registered by entry points like all others."""

@@ -1,4 +1,4 @@
-"""Reading other people's data: every mistake is named with its place."""
+"""Reading foreign data: every error names its place."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def read_json(path: Path) -> Any:
     """The JSON in a file.
 
     Raises:
-        InvalidInputError: it cannot be read, or is no JSON.
+        InvalidInputError: it cannot be read, or is not JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -25,10 +25,10 @@ def read_json(path: Path) -> Any:
 
 
 def read_lines(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Each object of a JSON Lines file, with its place in words.
+    """Each object of a JSON Lines file, with its place as text.
 
     Raises:
-        InvalidInputError: the file cannot be read, or a line is no JSON object.
+        InvalidInputError: the file cannot be read, or a line is not a JSON object.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()

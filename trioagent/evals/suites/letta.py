@@ -1,4 +1,4 @@
-"""Three suites of the letta-evals repository: facts that are told, facts that change, and files to work through.
+"""Three suites of the letta-evals repository: facts that are stated, facts that change, and files to work through.
 
 Data: the folder with ``core_memory_read.jsonl``, ``core_memory_update.jsonl``, ``filesystem_code.jsonl``, ``files/``.
 """
@@ -21,7 +21,7 @@ _READ, _UPDATE, _FILES = "core_memory_read.jsonl", "core_memory_update.jsonl", "
 
 @attrs.frozen
 class CoreMemory:
-    """Facts are told one by one; then one of them is asked for. In the update suite one changes before that."""
+    """Facts are stated one by one; then one of them is asked for. In the update suite one changes before that."""
 
     name: str
     summary: str

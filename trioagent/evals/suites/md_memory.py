@@ -31,7 +31,7 @@ class MdMemory:
         """See `Suite.load`.
 
         Args:
-            data: another file of the same form; the suite's own if None.
+            data: another file of the same format; the suite's own if None.
         """
         path = _FILE if data is None else data
         body = as_object(read_json(path), str(path))
@@ -58,7 +58,7 @@ def _sample(set_up: SetUp, number: int, row: Mapping[str, Any], where: str) -> S
 
 
 def _grader(kind: str, row: Mapping[str, Any], where: str) -> Grader:
-    """What the kind of sample is about decides: the reply, the notes, or both."""
+    """The kind of sample determines what is graded: the reply, the notes, or both."""
     absent = tuple(row.get("absent") or ())
     match kind:
         case "retrieval":

@@ -79,7 +79,7 @@ def _changes(set_up: SetUp, path: Path) -> Iterator[Sample]:
         diff = text_at(row, "diff", where)
         added, removed = facts_of_diff(diff)
         if not added and not removed:
-            continue  # nothing that could be graded
+            continue  # it cannot be graded
         yield Sample(
             id=f"{set_up.id}/update-{hops}/{number}",
             category=f"update-{hops}",

@@ -36,7 +36,7 @@ from trioagent.sandbox import BlockResult
 
 from .examples import examples
 
-texts = st.text(st.characters(), max_size=20)  # half surrogate pairs too: models send them
+texts = st.text(st.characters(), max_size=20)  # lone surrogates too: models send them
 counts = st.integers(0, 2**60)
 seconds = st.floats(0, 1e9)
 usages = st.builds(

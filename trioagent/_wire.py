@@ -42,7 +42,7 @@ def text_problem(value: object) -> str:
     if not isinstance(value, str) or not value.strip():
         return f"must be a text that is not empty, not {short(value)}"
     if "\0" in value or not _encodes(value):
-        return f"holds a character that no file can (NUL, or half a surrogate pair): {short(value)}"
+        return f"holds a character that no file can (NUL, or a lone surrogate): {short(value)}"
     return ""
 
 

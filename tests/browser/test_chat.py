@@ -131,5 +131,5 @@ def test_a_lost_connection_is_made_again_and_nothing_is_missed(chat: Browser) ->
 def test_without_a_model_it_is_said(browser: Browser, memory: Path) -> None:
     with page_server(memory.parent) as link:
         browser.open(link, "#/chat/ada")
-        browser.one("[role=status]", "no model answers on this server")
+        browser.one("[role=status]", "the server has no model")
         browser.leave()

@@ -61,7 +61,7 @@ def test_help(run: Run) -> None:
         ({"facts": []}, {}, "  line 1: facts: is empty; a conversation needs at least one fact\n"),
         ({"fact": []}, {}, '  line 1: row: must be {"persona": {…}, "facts": […]}, not '),
         ({"persona": {"name_surname": "x"}}, {}, "  line 1: persona: lacks the fields 'age', 'gender', "),
-        ({"facts": ["a\0b"]}, {}, "  line 1: facts[0]: holds a character that no file can (NUL, or half a surrogate"),
+        ({"facts": ["a\0b"]}, {}, "  line 1: facts[0]: holds a character that no file can (NUL, or a lone surrogate"),
         ({"facts": ["—"]}, {}, "  line 1: facts[0].fact_description: has no word to recognise it by: '—'\n"),
         (
             {},

@@ -133,7 +133,7 @@ def answers(data: bytes, chance: random.Random) -> None:
 
 
 def _can_be_shown(text: str) -> None:
-    """On a terminal, in a log, in a file: no half surrogate pair, nothing that moves the cursor."""
+    """On a terminal, in a log, in a file: no lone surrogates, nothing that moves the cursor."""
     text.encode()
     assert text.isprintable(), text
 

@@ -137,7 +137,7 @@ async def test_nothing_is_coerced_and_each_problem_has_its_place(change: dict[st
         ('{"name": "Ada', "its JSON is broken: Unterminated string"),
         ('{"name": NaN}', "its JSON is broken: NaN is not JSON"),
         ('{"a":' * 100_000, "its JSON is nested too deeply"),
-        ('{"name": "\\ud800"}', "a text in it holds half a surrogate pair"),
+        ('{"name": "\\ud800"}', "a text in it holds a lone surrogate"),
         ("[1, 2]", "$: expected an object, not [1, 2]"),
         ('{"age": ' + "9" * 5000 + "}", "its JSON is broken: Exceeds the limit"),
     ],

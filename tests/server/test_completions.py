@@ -77,7 +77,7 @@ async def test_a_chat_that_failed_is_begun_again_and_a_refused_one_is_forgotten(
         assert run.error is None
         completions.sessions.stopping = True
         refused = completions.run_for(b"other")
-        with pytest.raises(RequestError, match="about to stop"):
+        with pytest.raises(RequestError, match="is stopping"):
             with refused.followed():
                 await refused.begin(lambda: Agent(runtime, memory_path=tmp_path / "a"), "go")
         assert completions.run_for(b"other") is not refused

@@ -135,7 +135,7 @@ async def test_an_address_that_cannot_be(tmp_path: Path) -> None:
     async with serving(tmp_path / "a") as served:
         host, port = served.address
         for settings in ({"host": host, "port": port}, {"host": "203.0.113.9"}, {"host": "no such host"}):
-            with pytest.raises(InvalidInputError, match="cannot be listened at"):
+            with pytest.raises(InvalidInputError, match="cannot listen on"):
                 async with serving(tmp_path / "b", **settings):
                     pass
 

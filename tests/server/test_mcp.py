@@ -147,12 +147,12 @@ async def test_bad_requests_get_an_answer_that_says_what_to_do(notes: Path) -> N
         assert (await said(client, "write_note", path="a.exe/b", text="é")).startswith("a.exe/b.md written")
         for path in ("../x.md", ".obsidian/x.md", ".trioagent/x", "", "user.md/x"):
             assert (await said(client, "write_note", path=path, text="x")).startswith("error: "), path
-        with pytest.raises(MCPError, match="there is no tool 'rm'; there are search_notes"):
+        with pytest.raises(MCPError, match="there is no tool 'rm'; the tools are search_notes"):
             await client.call_tool("rm", {})
         for uri in ("file:///etc/passwd", "note:///../x", "note:///nobody.md"):
             with pytest.raises(MCPError):
                 await client.read_resource(uri)
-        with pytest.raises(MCPError, match="'x' is no cursor of ours"):
+        with pytest.raises(MCPError, match="'x' is not a cursor of this server"):
             await client.list_resources(cursor="x")
         blob = await client.read_resource("note:///photo.png")
         assert blob.contents[0].model_dump()["blob"] == "iVBORwA="

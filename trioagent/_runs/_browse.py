@@ -103,7 +103,7 @@ class RunBrowser(JournalReader):
 
     def __init__(self, run_dir: Path) -> None:
         super().__init__(run_dir)
-        # A model may send half a surrogate pair, which SQLite takes out of JSON as it is.
+        # A model may send a lone surrogate, which SQLite takes out of JSON as it is.
         self._connection.text_factory = lambda data: data.decode("utf-8", "replace")
 
     def page(

@@ -281,7 +281,7 @@ def _encoded(text: str) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError as error:
-        raise InvalidInputError("text", f"holds half a surrogate pair at {error.start}; leave it out") from error
+        raise InvalidInputError("text", f"holds a lone surrogate at {error.start}; leave it out") from error
 
 
 def _text(path: str, data: bytes) -> str:

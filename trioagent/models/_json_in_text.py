@@ -72,7 +72,7 @@ def _scan(text: str, openings: str) -> FoundJson:
 def _checked(values: list[Any]) -> FoundJson:
     """Drop texts that no file or request could contain: a lone surrogate, which JSON can spell."""
     good = [value for value in values if _encodes(value)]
-    return FoundJson(tuple(good), "" if good else "a text in it holds half a surrogate pair")
+    return FoundJson(tuple(good), "" if good else "a text in it holds a lone surrogate")
 
 
 def _encodes(value: Any) -> bool:

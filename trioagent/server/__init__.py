@@ -1,6 +1,6 @@
 """The server: chats in real time, an OpenAI-compatible endpoint, REST, and the page, in one Trio nursery.
 
-Takes the extra ``server``. Nothing of it is imported before the first name here is used.
+Needs the extra ``server``. Its modules are imported on the first use of a name here.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _PLACES = {
     "_serve": "Server serve",
 }
 
-if not TYPE_CHECKING:  # a checker is to report misspelt names as unknown
+if not TYPE_CHECKING:  # so that a type checker reports unknown names
     __getattr__ = lazy_names(__name__, _PLACES)
     __all__ = [name for names in _PLACES.values() for name in names.split()]
 

@@ -1,4 +1,4 @@
-"""The application: the routes of each module, behind the border."""
+"""The application: the routes of all modules, behind the border."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from . import _chats, _mcp_http, _openai, _page, _rest
 from ._border import Border
 from ._context import ServerContext
 
-# Each has `routes(context)`. The first that matches counts.
+# Each has `routes(context)`. The first match counts.
 _ROUTES = (_rest.routes, _chats.routes, _openai.routes, _mcp_http.routes, _page.routes)
 
 
@@ -21,7 +21,7 @@ def make_app(context: ServerContext) -> Border:
     )
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        scope["app"] = router  # so that Starlette raises errors instead of answering in a shape of its own
+        scope["app"] = router  # so that Starlette raises errors instead of answering them in its own format
         await router(scope, receive, send)
 
     tracing = None if context.runtime is None else context.runtime.tracing
@@ -29,4 +29,4 @@ def make_app(context: ServerContext) -> Border:
 
 
 async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
-    raise HTTPException(404, f"there is nothing at {scope['path']!r:.200}")
+    raise HTTPException(404, f"not found: {scope['path']!r:.200}")

@@ -1,4 +1,4 @@
-"""What a block of a chat changed, for those who follow it."""
+"""The changes of a chat's blocks, for the clients that follow it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ._transcript import ChangeEntry
 
 
 async def changes_of(memory: Memory, step: UndoStep) -> list[ChangeEntry]:
-    """What a commit did to each note, as far as the notes still are what it made of them."""
+    """The changes of a commit, note by note, except for notes that have changed again since."""
     return await trio.to_thread.run_sync(partial(_changes, memory, step))
 
 
@@ -25,7 +25,7 @@ def _changes(memory: Memory, step: UndoStep) -> list[ChangeEntry]:
 
     def entries() -> Iterator[ChangeEntry]:
         for path, version in sorted(step.after.items()):
-            if not is_shown(path, rules):  # a note that may be written, and not read
+            if not is_shown(path, rules):  # writable, but not readable
                 continue
             before = step.before.get(path)
             if version is None:
@@ -41,7 +41,7 @@ def _changes(memory: Memory, step: UndoStep) -> list[ChangeEntry]:
 
 
 def _content(vault: Vault, path: str, version: str) -> bytes | None:
-    """The note, if it is still in this version."""
+    """The content of the note, if it still has this version."""
     try:
         data = vault.data(path)
     except InvalidInputError:

@@ -1,8 +1,8 @@
-"""What stands between clients and the application: who may ask, how much, and what an error looks like.
+"""The checks between clients and the application: access, limits, and the format of errors.
 
-Checked in this order, before anything else runs: the Host header (a page elsewhere may have made its name resolve to
-this machine), the Origin header (a page elsewhere may make a browser call here), and the token. Then the body is read,
-whole and bounded; and a handler whose client leaves is cancelled.
+They run in this order, before anything else: the Host header (against DNS rebinding), the Origin header (against
+requests that another site's page makes a browser send), and the token. Then the body is read, whole and bounded. When a
+client disconnects, its handler is cancelled.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ._request_error import RequestError, as_request_error
 
 PUBLIC_PATHS = ("/", "/healthz", "/readyz")
 PUBLIC_PREFIX = "/assets/"
-"""What is served without a token: the page itself and its parts, which hold no secret, and whether the server lives."""
+"""Served without a token: the page and its parts, which hold no secret, and the health checks."""
 
 ENDS_BY_ITSELF = "/mcp"
 
@@ -38,7 +38,7 @@ _DEFAULTS = (
     (b"cache-control", b"no-store"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
-# What a page elsewhere, if it may use the server, may send and read besides: REST, OpenAI's and MCP's clients need it.
+# Headers that allowed other origins may send and read (CORS): those of REST, OpenAI and MCP clients.
 _ALLOWED_HEADERS = (
     b"authorization, content-type, last-event-id, if-match, if-none-match, idempotency-key, traceparent, tracestate, "
     b"mcp-session-id, mcp-protocol-version, mcp-method, mcp-name"
@@ -49,21 +49,21 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def new_token() -> str:
-    """A token that nobody can guess."""
+    """A random token that cannot be guessed."""
     return secrets.token_urlsafe(32)
 
 
 class Border:
-    """An ASGI application around another one, see the module.
+    """An ASGI middleware, see the module.
 
     Args:
-        app: what answers requests that may be answered.
-        check_token: raises for a token that is not the server's.
-        tracing: if spans are recorded.
+        app: the application behind it.
+        check_token: raises for a wrong token.
+        tracing: whether spans are recorded.
 
     Attributes:
-        authority: the host and port that the server is called by; set once it listens. "" on a Unix socket, whose file
-            says who may connect.
+        authority: host and port that clients use in the Host header; set once the server listens. "" on a Unix socket,
+            whose file permissions control access.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Border:
             return
         except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer, and the log has it
             refused = as_request_error(error)
-            if answer.started:  # too late for an error: only breaking off says that this is not all
+            if answer.started:  # too late for an error response: closing the connection shows that the body is cut
                 _connection(scope).abort()
                 return
             await answer.error(refused)
@@ -130,7 +130,7 @@ class Border:
             await _refuse_websocket(refused, send)
 
     def _traced(self, headers: Mapping[bytes, bytes]) -> AbstractContextManager[None]:
-        """Inside the block spans are below the client's own, if it names one."""
+        """Inside the block spans are children of the client's span, if the request names one."""
         if self._tracing is None or b"traceparent" not in headers:
             return nullcontext()
         named = {name: headers.get(name.encode(), b"").decode("latin-1") for name in ("traceparent", "tracestate")}
@@ -148,15 +148,15 @@ class Border:
             raise RequestError(
                 421,
                 "wrong_host",
-                f"the server is not called {host!r:.100}",
+                f"the Host header {host!r:.100} is not allowed",
                 "call it by the address that it printed, or start it with --allow-host",
             )
 
     def _checked_origin(self, scope: Scope, headers: Mapping[bytes, bytes]) -> str:
-        """The origin of another page that may use the server; "" if no other page asks.
+        """The origin of another site that may use the server; "" for the server's own page and other clients.
 
         Raises:
-            RequestError: one asks that may not.
+            RequestError: the origin is not allowed.
         """
         given = headers.get(b"origin")
         if given is None:
@@ -208,20 +208,20 @@ class Border:
                 if not message.get("more_body"):
                     return bytes(body)
         raise RequestError(
-            408, "body_too_slow", f"the body took more than {limits.body_seconds:g} s", "send it in one go"
+            408, "body_too_slow", f"the body took more than {limits.body_seconds:g} s", "send it without pauses"
         )
 
 
 class _ClientLeft(Exception):
-    """There is nobody to answer."""
+    """The client has disconnected."""
 
 
 class _HttpAnswer:
-    """What is sent for one request; adds the headers that every answer has.
+    """The response to one request; adds the headers that every response has.
 
     Attributes:
-        started: something has been sent.
-        origin: of the other page that may read it; "" for none.
+        started: the response has begun.
+        origin: the other site that may read it; "" for none.
     """
 
     def __init__(self, scope: Scope, send: Send) -> None:
@@ -266,9 +266,9 @@ class _HttpAnswer:
 
 
 async def _run_while_connected(app: ASGIApp, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
-    """Run *app* with the body in hand; cancelled as soon as the client has left.
+    """Run *app* with the body that was read; cancelled as soon as the client disconnects.
 
-    Below `ENDS_BY_ITSELF` it is only told: there a client may leave a request, and the session that it began goes on.
+    Below `ENDS_BY_ITSELF` the application is only notified: a client may drop a request, and its session continues.
     """
     ends_by_itself = scope["path"].startswith(ENDS_BY_ITSELF)
     waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
@@ -309,7 +309,7 @@ async def _refuse_websocket(error: RequestError, send: Send) -> None:
 
 
 def _openai_error(error: RequestError) -> bytes:
-    """*error* in the shape that OpenAI's clients know."""
+    """*error* in the format of OpenAI's API."""
     kind = "server_error" if error.status >= 500 else "invalid_request_error"
     return json.dumps(
         {"error": {"message": str(error), "type": kind, "param": error.param, "code": error.type}}
@@ -320,12 +320,12 @@ def _headers(scope: Scope) -> dict[bytes, bytes]:
     """The headers, by name in lower case.
 
     Raises:
-        RequestError: one of which everybody has to see the same value is there twice.
+        RequestError: a header that must be unique occurs twice.
     """
     found: dict[bytes, bytes] = {}
     for name, value in scope["headers"]:
         if name in _ONCE and name in found:
-            problem = f"the header {name.decode('latin-1')} is there twice"
+            problem = f"the header {name.decode('latin-1')} occurs twice"
             raise RequestError(400, "bad_request", problem, "send it once")
         found[name] = value
     return found

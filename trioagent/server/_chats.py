@@ -25,13 +25,13 @@ from ._sessions import Session
 from ._sse import EventStreamResponse, Write
 
 _NUMBER = re.compile(rb'\A\{(?:"type": "snapshot", )?"n": (\d+)')
-_UNREAD_ERRORS = 16  # of one client, before it is sent away
+_UNREAD_ERRORS = 16  # error messages that a client may leave unread before it is disconnected
 _POLICY_VIOLATION, _TRY_AGAIN_LATER, _NORMAL = 1008, 1013, 1000
 
 
 @attrs.frozen
 class NewSession:
-    """The body of a POST that begins one; see `Sessions.open`."""
+    """The body of the POST that opens a session; see `Sessions.open`."""
 
     review: str = ""
     read_only: bool = False
@@ -89,7 +89,7 @@ class _ChatRoutes:
         body = await request.body()
         given = await read_json(body) if body else {}
         if not isinstance(given, Mapping):
-            raise RequestError(400, "bad_request", "the body is no object", "send a JSON object")
+            raise RequestError(400, "bad_request", "the body is not an object", "send a JSON object")
         return await self._apply(request, read_command({**given, "type": kind}))
 
     async def events(self, request: Request) -> Response:
@@ -118,7 +118,7 @@ class _ChatRoutes:
                 return
         try:
             await _Watcher(websocket, session).run(after)
-        except RequestError as error:  # it has ended meanwhile, or too many follow it
+        except RequestError as error:  # it has ended meanwhile, or has too many subscribers
             await _send_away(websocket, error)
 
     async def _receive_token(self, websocket: WebSocket) -> None:
@@ -155,7 +155,7 @@ class _ChatRoutes:
 
 
 class _Watcher:
-    """One WebSocket that follows a session."""
+    """A WebSocket that follows a session."""
 
     def __init__(self, websocket: WebSocket, session: Session) -> None:
         self._websocket, self._session = websocket, session
@@ -177,7 +177,7 @@ class _Watcher:
             await self._websocket.close(_NORMAL)
 
     async def _receive(self, subscription: Subscription) -> bool:
-        """Do what the client asks for, until it leaves; True if it is to be sent away."""
+        """Apply the client's commands until it disconnects; True if the connection is to be closed for its errors."""
         while (message := await self._websocket.receive())["type"] == "websocket.receive":
             try:
                 await read_command(await read_json(message.get("text") or "")).apply(self._session)
@@ -208,5 +208,5 @@ def _number(given: str | None) -> int | None:
         return None
     if not given.isascii() or not given.isdigit() or len(given) > 15:
         problem = f"{given!r:.40} is not the number of an event"
-        raise RequestError(400, "bad_number", problem, "send the number of the last event that is known")
+        raise RequestError(400, "bad_number", problem, "send the number of the last event that was received")
     return int(given)

@@ -1,4 +1,4 @@
-"""What clients of a session may ask for, by WebSocket and by POST."""
+"""The commands of a session's clients, by WebSocket and by POST."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ._sessions import Session
 
 @attrs.frozen
 class SayCommand:
-    """Say something.
+    """Send a message to the agent.
 
     Attributes:
         text: the message.
-        id: the client's own name for it, which comes back in ``said``.
+        id: the client's own name for it, repeated in ``said``.
     """
 
     text: str
@@ -31,7 +31,7 @@ class SayCommand:
 
 @attrs.frozen
 class CancelCommand:
-    """End the present chat."""
+    """Cancel the running chat."""
 
     async def apply(self, session: Session) -> dict[str, Any]:
         session.cancel()
@@ -40,10 +40,10 @@ class CancelCommand:
 
 @attrs.frozen
 class ReviewCommand:
-    """Decide on a block that waits.
+    """Decide on a block that waits for review.
 
     Attributes:
-        review: its number.
+        review: the number of the review.
         decision: "accept", "reject" (with a *reason* for the model) or "edit".
         notes: for "edit": what to save instead, by path; None for no note.
     """
@@ -65,7 +65,7 @@ class ReviewCommand:
 
 @attrs.frozen
 class UndoCommand:
-    """Take the last message back."""
+    """Undo the last message."""
 
     async def apply(self, session: Session) -> dict[str, Any]:
         await session.undo()
@@ -93,10 +93,10 @@ _converter = strict_converter()
 
 
 def read_command(value: Any) -> Command:
-    """The command that a client's JSON stands for.
+    """Parse a client's JSON into a command.
 
     Raises:
-        InvalidInputError: it is none; names the place in it.
+        InvalidInputError: it is not a command; names the wrong field.
     """
     if not isinstance(value, Mapping):
         raise InvalidInputError("command", "must be an object with a type")

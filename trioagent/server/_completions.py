@@ -1,9 +1,9 @@
-"""One request of an OpenAI client: a chat that runs once, however often it is asked for.
+"""One request of an OpenAI client: a chat that runs once, however often the request is repeated.
 
-Clients send a request again when a connection breaks. What the first one wrote must not be written twice: a request
-with the same messages follows the same chat, while it runs and for a while after; and one that was broken off, because
-nobody waited for it any more, goes on after the last block that ended. (A commit that has begun ends, and its result
-comes out, whatever is cancelled.)
+Clients retry a request when a connection breaks. What the first one wrote must not be written twice: a request with
+the same messages follows the same chat, while it runs and for a while after. A chat that was cancelled because no
+client waited for it any more is resumed after its last finished block. (A commit that has begun is completed, and its
+result is recorded, even when the chat is cancelled.)
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from ._sessions import Sessions
 PartKind = Literal["reply", "think"]
 Part = tuple[PartKind, str]
 
-_MOST_KEPT = 1024  # chats that have ended
+_MOST_KEPT = 1024  # finished chats
 
 
 class CompletionRun:
-    """One chat and what it has said.
+    """One chat and its output so far.
 
     Attributes:
-        id: for the client.
-        response: how it ended, once it has ended well.
-        error: why it ended, if it failed.
+        id: the completion's id.
+        response: the agent's response, once the chat has succeeded.
+        error: the error, if the chat failed.
     """
 
     def __init__(self, sessions: Sessions, forget: Callable[[], object]) -> None:
@@ -49,7 +49,7 @@ class CompletionRun:
         self.error: RequestError | None = None
         self._sessions, self._forget = sessions, forget
         self._past: list[PastEvent] = []
-        self._replayed = 0  # events of `_past` that are still to come again
+        self._replayed = 0  # events of `_past` that are still to be replayed
         self._knowledge_of: Agent | None = None
         self._parts: list[Part] = []
         self._followers = 0
@@ -59,12 +59,12 @@ class CompletionRun:
 
     @property
     def running(self) -> bool:
-        """Whether the chat goes on."""
+        """Whether the chat is running."""
         return self._running is not None
 
     @contextmanager
     def followed(self) -> Iterator[None]:
-        """Keep the chat going until the block ends; without followers it ends at once."""
+        """Keep the chat running until the block ends; a chat without followers is cancelled."""
         self._followers += 1
         try:
             yield
@@ -72,17 +72,17 @@ class CompletionRun:
             self._followers -= 1
             if not self._followers and self._running is not None:
                 self._running.cancel()
-            elif not self._followers and self._forgetting is None:  # it was refused
+            elif not self._followers and self._forgetting is None:  # the request was refused
                 self._forget()
 
     async def begin(self, make_agent: Callable[[], Agent], message: str) -> None:
-        """Begin the chat, unless it goes on or has ended well; one that was broken off goes on.
+        """Begin the chat, unless it runs or has succeeded; one that was cancelled is resumed.
 
         Raises:
-            InvalidInputError: the message cannot be said.
-            RequestError: there are too many chats, or the server is about to stop.
+            InvalidInputError: the message cannot be sent.
+            RequestError: too many chats are running, or the server is stopping.
         """
-        while self._running is not None and self._running.cancel_called:  # being cleaned up after
+        while self._running is not None and self._running.cancel_called:  # its cleanup is still running
             await self._news.park()
         if self._running is not None:
             return
@@ -102,7 +102,7 @@ class CompletionRun:
         self._sessions.nursery.start_soon(self._run, agent, message, self._running)
 
     async def parts(self, number: int) -> list[Part]:
-        """What has been said from part *number* on; empty when nothing more will come."""
+        """The output from part *number* on; empty when the chat has ended and nothing is left."""
         await trio.lowlevel.checkpoint_if_cancelled()
         while len(self._parts) <= number and self._running is not None:
             await self._news.park()
@@ -158,14 +158,14 @@ class CompletionRun:
             self.error = RequestError(
                 502,
                 "reply_restarted",
-                "the model's server broke off a reply of which a part had been sent, and began another one",
-                "send the request again: nothing is written twice, and the whole reply comes",
+                "the model's server broke off a reply after a part of it had been sent, and began another one",
+                "send the request again: nothing is written twice, and the whole reply is returned",
             )
-            self._parts = [("reply", response.reply)]  # for who asks again
+            self._parts = [("reply", response.reply)]  # for clients that repeat the request
         else:
             self._say("reply", rest)
         self.response = response
-        # Of no more use, and as large as the client's conversation.
+        # No longer needed, and as large as the client's conversation.
         self._past, self._knowledge_of = [], None
 
     def _say(self, kind: PartKind, text: str) -> None:
@@ -185,7 +185,7 @@ class CompletionRun:
 
 @attrs.define(eq=False)
 class Completions:
-    """The chats of all OpenAI clients, by what they were asked."""
+    """The chats of all OpenAI clients, by the key of their request."""
 
     sessions: Sessions
     _runs: dict[bytes, CompletionRun] = attrs.field(factory=dict)

@@ -1,4 +1,4 @@
-"""The server's settings: frozen, keyword-only, checked when they are made."""
+"""The server's settings: frozen, keyword-only, validated on creation."""
 
 from __future__ import annotations
 
@@ -41,22 +41,22 @@ def _seconds(default: float, low: float = 0.001) -> Any:
 
 @attrs.frozen(kw_only=True)
 class ServerLimits:
-    """What clients may take of the server.
+    """Limits on what clients may use of the server.
 
     Attributes:
         connections: open at once.
-        unidentified: connections at once that have shown no token yet; of more, the oldest is closed.
+        unidentified: connections at once that have not sent a token yet; beyond that, the oldest is closed.
         header_bytes: of one request's head.
         body_bytes: of one request's body.
         message_bytes: of one WebSocket message.
-        chats: turns of a model going on at once.
+        chats: chats running at once.
         sessions: conversations kept at once.
         subscribers: of one session.
-        event_bytes: of a session's latest events, kept for who comes back; at least the last event is kept.
+        event_bytes: of a session's latest events, kept for clients that reconnect; at least the last event is kept.
         head_seconds: from a request's first byte to the end of its head.
         body_seconds: for the rest of a request, and for one WebSocket message.
         idle_seconds: between the requests of one connection.
-        token_seconds: for the first message of a WebSocket that is to hold the token.
+        token_seconds: for the first message of a WebSocket, if it must carry the token.
         write_seconds: for a client to take 64 KiB.
         first_client_seconds: for whoever has begun a session to follow it.
         keep_alive_seconds: between two signs of life in a stream: proxies close what is silent for a minute, some for
@@ -86,7 +86,7 @@ def _port(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None
 
 
 def _given_token(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
-    """The value stays out of the words: it is a secret."""
+    """The value is a secret, so errors do not show it."""
     if value is not None and not (isinstance(value, str) and _TOKEN.fullmatch(value)):
         problem = "must be 16 to 200 letters, digits or any of ._~+/=- (the command line's is TRIOAGENT_SERVER_TOKEN)"
         raise InvalidInputError("ServerConfig.token", problem)
@@ -116,26 +116,26 @@ def _root(path: Any) -> Path | None:
 
 @attrs.frozen(kw_only=True)
 class ServerConfig:
-    """What is served, where, and to whom.
+    """What the server serves, where, and to whom.
 
     Attributes:
-        root: a folder with one memory in each of its folders, or a memory itself (a folder that holds notes). None:
-            no memories.
-        runs: a run directory that the page shows, or a folder with some. None: no runs.
-        model: which model answers; see `open_runtime`. None: none does, and what takes one is refused.
+        root: a folder whose subfolders are memories, or a memory itself (a folder that holds notes). None: no
+            memories.
+        runs: a run directory, or a folder with run directories, to show on the page. None: no runs.
+        model: the model; see `open_runtime`. None: no model, and requests that need one are refused.
         host, port: where to listen; port 0 is any free one.
-        unix_socket: listen at this path instead, for this user only (mode 0600); no token is asked for there.
-        token: what clients have to show; None: one is made.
-        allowed_hosts: further names, with the port if it is not the scheme's own, that clients may call the server
-            by, such as that of a proxy in front of it.
-        allowed_origins: of other pages that may use the server from a browser.
+        unix_socket: listen at this path instead, for this user only (mode 0600); no token is needed there.
+        token: the token that clients must send; None: a random one is generated.
+        allowed_hosts: further values of the Host header that are accepted, with the port unless it is the scheme's
+            default, such as the name of a proxy in front of the server.
+        allowed_origins: other origins whose pages may use the server from a browser.
         policy: what agents and clients may read and change in each memory.
-        history: keep every change of the notes in the memories (see `Memory`). A runtime that is given to `serve`
-            says so itself.
-        agent: how agents behave.
-        limits: what clients may take.
-        linger_seconds: how long a session outlives its last subscriber.
-        grace_seconds: how long chats may go on after a request to stop.
+        history: keep the history of the notes (see `Memory`). If `serve` is given a runtime, that runtime's setting
+            applies.
+        agent: the settings of the agents.
+        limits: limits on what clients may use.
+        linger_seconds: how long a session is kept after its last subscriber has disconnected.
+        grace_seconds: how long running chats may continue after a request to stop.
     """
 
     root: Path | None = attrs.field(default=None, converter=_root)

@@ -1,14 +1,14 @@
-"""hypercorn's HTTP/1.1 and WebSocket protocols over Trio streams, with the bounds that hypercorn does not set.
+"""hypercorn's HTTP/1.1 and WebSocket protocols over Trio streams, with limits that hypercorn does not have.
 
-This is the only module that knows hypercorn. Its `TCPServer` is run for each connection, with these differences:
+Only this module uses hypercorn. Its `TCPServer` is run for each connection, with these differences:
 
-- Each step of a request has a time limit: the head, the pause between requests, a WebSocket message that has begun, a
-  write that the client does not take. (Bodies are read, and bounded, by `_border`.)
-- No per-message compression: it takes 100 KiB a WebSocket. No HTTP/2: no client here needs it.
-- A request that comes before the answer to the last one is whole is held, with up to 64 KiB of what follows it, and the
-  connection is read meanwhile, to see that the client leaves. A client may send it as soon as it has the answer's last
-  byte, which is before the server has put the last request away.
-- What goes wrong in one connection ends that connection, and nothing else.
+- Each step of a request has a timeout: the head, the pause between requests, a WebSocket message that has begun, a
+  write that the client does not read. (Bodies are read, and bounded, by `_border`.)
+- No per-message compression: it takes 100 KiB per WebSocket. No HTTP/2: no client here needs it.
+- A request that arrives before the previous response is complete (pipelining) is held back, with up to 64 KiB of what
+  follows it, and the connection is read meanwhile, to notice a disconnect. A client may send it as soon as it has the
+  response's last byte, which is before the server has finished with the previous request.
+- An error in one connection ends only that connection.
 - A connection can be closed while a write to it hangs, which hypercorn shields.
 """
 
@@ -44,13 +44,13 @@ from .._peers import is_own_peer
 from ._config import ServerLimits
 from ._request_error import RequestError, log
 
-CONNECTION = "trioagent.connection"  # the key of a connection in the ASGI scope's state
+CONNECTION = "trioagent.connection"  # the key of the connection in the ASGI scope's state
 
 _CHUNK = 64 * 1024
 _UNUSED_HEADERS = (b"sec-websocket-extensions", b"sec-websocket-protocol")
 _SEND_BUFFER = 128 * 1024
 _LINGER_SECONDS = 2.0
-_INBOX = 10  # messages of a client that wait for the application
+_INBOX = 10  # a client's messages that are queued for the application
 _QUIET_ERRORS = (OSError, h11.ProtocolError, ProtocolError, trio.BrokenResourceError, trio.ClosedResourceError)
 _STATUS_WORDS = {
     400: ("bad_request", "the request is not valid HTTP/1.1", "correct it"),
@@ -58,18 +58,18 @@ _STATUS_WORDS = {
 }
 _BAD_HANDSHAKE = (
     "bad_handshake",
-    "the request begins no WebSocket",
+    "the request does not open a WebSocket",
     "send the headers of version 13 (RFC 6455), and frames once it is accepted",
 )
 _KEEP_ALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
 
 
 class Connections:
-    """All connections of a server.
+    """All connections of the server.
 
     Args:
         app: the ASGI application.
-        limits: what they may take.
+        limits: the limits on connections.
     """
 
     def __init__(self, app: Any, limits: ServerLimits) -> None:
@@ -77,13 +77,13 @@ class Connections:
         self.limits: ServerLimits = limits
         self._config = _hypercorn_config(limits)
         self._context = WorkerContext(None)
-        self._unidentified: dict[Connection, None] = {}  # the oldest first
+        self._unidentified: dict[Connection, None] = {}  # oldest first
         self._open: set[Connection] = set()
         self._closed = trio.lowlevel.ParkingLot()
 
     @property
     def open(self) -> int:
-        """How many there are."""
+        """The number of open connections."""
         return len(self._open)
 
     async def serve(self, stream: trio.SocketStream) -> None:
@@ -97,11 +97,11 @@ class Connections:
             await connection.run()
 
     def identified(self, connection: Connection) -> None:
-        """*connection* has shown the token."""
+        """*connection* has sent the token."""
         self._unidentified.pop(connection, None)
 
     async def finish(self) -> None:
-        """Close idle connections, and each other one with the end of its request; wait until all are closed."""
+        """Close idle connections, and the others when their request ends; wait until all are closed."""
         await self._context.terminated.set()
         for connection in tuple(self._open):
             connection.close_if_idle()
@@ -145,32 +145,32 @@ class Connection(TCPServer):
         super().__init__(app, config, context, ConnectionState({}), self.socket_stream)  # type: ignore[arg-type]
         self._connections, self._limits = connections, limits
         self._idle, self._finishing = True, False
-        self._discards = False  # what the client sends is of no more use
-        self._held: int | None = None  # bytes that wait for the end of the present request; None if none do
-        self._handling = trio.Lock()  # of the protocol's events
+        self._discards = False  # further input of the client is discarded
+        self._held: int | None = None  # bytes held back until the current request ends; None if there are none
+        self._handling = trio.Lock()  # around the protocol's event handling
         self._deadline = trio.current_time() + limits.head_seconds
         self._scope = trio.CancelScope()
         self._reading = trio.CancelScope()
 
     def identified(self) -> None:
-        """The client has shown the token."""
+        """The client has sent the token."""
         self._connections.identified(self)
 
     def abort(self) -> None:
-        """End everything that goes on for this connection, at once."""
+        """Close the connection and cancel all its work at once."""
         self._scope.cancel()
         self.socket_stream.abort()
 
     async def send_texts(self, texts: Sequence[bytes]) -> None:
         """Send WebSocket messages in one write; nothing if the WebSocket is closed.
 
-        One by one, through ASGI, each takes 0.1 ms of processor time.
+        Sent one by one through ASGI, each would take 0.1 ms of CPU time.
         """
         stream = self.protocol.stream  # type: ignore[attr-defined]
         if not isinstance(stream, WSStream) or stream.closed or stream.state is not ASGIWebsocketState.CONNECTED:
             await trio.lowlevel.checkpoint()
             return
-        with suppress(ProtocolError):  # it is being closed
+        with suppress(ProtocolError):  # it is closing
             frames = [stream.connection.send(TextMessage(data=text.decode())) for text in texts]
             await self.protocol_send(RawData(b"".join(frames)))
 
@@ -238,7 +238,7 @@ class Connection(TCPServer):
                 self._bound_message()
 
     def _hold(self, data: bytes) -> None:
-        """Keep what follows a request that is held."""
+        """Keep input that follows a held request."""
         assert self._held is not None
         self._held += len(data)
         if self._held > _CHUNK:
@@ -247,7 +247,7 @@ class Connection(TCPServer):
             self.protocol.connection.receive_data(data)  # type: ignore[attr-defined]
 
     async def handle_held(self) -> None:
-        """Go on with the request that is held, if one is, now that the one before it has ended."""
+        """Process the held request, if there is one, now that the previous one has ended."""
         if self._held is None or self._discards:
             return
         async with self._handling:
@@ -258,7 +258,7 @@ class Connection(TCPServer):
                 self._held = held
 
     def _bound_message(self) -> None:
-        """A WebSocket message that has begun is to end in time."""
+        """Set the deadline for the rest of a WebSocket message that has begun."""
         stream = self.protocol.stream  # type: ignore[attr-defined]
         if not isinstance(stream, WSStream) or stream.buffer.value is None:
             self._deadline = inf
@@ -273,13 +273,13 @@ class Connection(TCPServer):
             case RawData(data=data):
                 async with self.send_lock:
                     try:
-                        with trio.CancelScope(shield=True):  # half a frame would make all that follows unreadable
+                        with trio.CancelScope(shield=True):  # a partial frame would make all that follows unreadable
                             await self.stream.send_all(data)
                         return
                     except (trio.BrokenResourceError, trio.ClosedResourceError):
                         self.socket_stream.abort()
                 await self.protocol.handle(Closed())
-            case Closed():  # the client is to read what it was sent: closing while it sends would reset the connection
+            case Closed():  # let the client read what was sent: closing while it sends would reset the connection
                 self._discards = True
                 self.socket_stream.shut_down()
                 self._set_deadline(trio.current_time() + _LINGER_SECONDS)
@@ -292,7 +292,7 @@ class Connection(TCPServer):
 
 
 class _BoundedStream(trio.abc.HalfCloseableStream):
-    """A socket whose writes end, one way or the other."""
+    """A socket whose writes have a timeout."""
 
     def __init__(self, stream: trio.SocketStream, write_seconds: float) -> None:
         self._stream, self._write_seconds = stream, write_seconds
@@ -320,26 +320,26 @@ class _BoundedStream(trio.abc.HalfCloseableStream):
         await self._stream.aclose()
 
     def shut_down(self) -> None:
-        """Nothing more is sent; whoever is sending gets a `trio.BrokenResourceError`."""
-        with suppress(OSError):  # it is closed already
+        """Nothing more is sent; a task that is sending gets a `trio.BrokenResourceError`."""
+        with suppress(OSError):  # already closed
             self.socket.shutdown(socket.SHUT_WR)
 
     def abort(self) -> None:
-        """Close at once; whoever waits for the socket gets a `trio.ClosedResourceError`."""
+        """Close at once; a task that waits for the socket gets a `trio.ClosedResourceError`."""
         self.socket.close()
 
 
 class _PipelinedError(Exception):
-    """The client sends its next request before it has the answer to this one."""
+    """The client sends its next request before the current response is complete."""
 
 
 class _NextRequest:
-    """In place of the event that hypercorn waits for with the client's next request in hand.
+    """Replaces the event that hypercorn waits for while it holds the client's next request.
 
-    While it waits it reads nothing, and so never sees that the client has left.
+    hypercorn reads nothing while it waits, and so would not notice a disconnect.
 
     Args:
-        go_on: called when the present request has ended.
+        go_on: called when the current request has ended.
     """
 
     def __init__(self, go_on: Callable[[], None]) -> None:
@@ -367,7 +367,7 @@ class _Protocol(H11Protocol):
         """No change to HTTP/2."""
 
     async def _create_stream(self, request: h11.Request) -> None:
-        if _head_bytes(request) > self.config.h11_max_incomplete_size:  # h11 bounds only heads that are not whole yet
+        if _head_bytes(request) > self.config.h11_max_incomplete_size:  # h11 bounds only incomplete heads
             await self._send_error_response(431)
             await self.send(Closed())
             return
@@ -379,7 +379,7 @@ class _Protocol(H11Protocol):
         )
 
     async def stream_send(self, event: StreamEvent) -> None:
-        """As hypercorn does, but for a handshake that is none: it says nothing, and leaves the connection open."""
+        """As in hypercorn, except for an invalid handshake: there hypercorn sends nothing and keeps the connection."""
         if (
             isinstance(event, Response)
             and event.status_code == 400
@@ -395,7 +395,7 @@ class _Protocol(H11Protocol):
     async def _send_h11_event(self, event: H11SendableEvent) -> None:
         try:
             await super()._send_h11_event(event)
-        except h11.LocalProtocolError:  # nothing can be said to this client any more
+        except h11.LocalProtocolError:  # no response can be sent to this client any more
             await self.send(Closed())
 
     async def _send_error_response(self, status_code: int, words: tuple[str, str, str] | None = None) -> None:
@@ -417,7 +417,7 @@ def _head_bytes(request: h11.Request) -> int:
 
 
 class _Inbox:
-    """What a client has sent to the application: bounded, and then that it has left."""
+    """The messages from a client to the application: a bounded queue, then the disconnect."""
 
     def __init__(self, kind: str) -> None:
         self._kind = kind
@@ -434,7 +434,7 @@ class _Inbox:
             self._news.unpark()
 
     def client_left(self) -> None:
-        """Say so, if nobody has."""
+        """Add the disconnect, if it has not been added."""
         if not self._left and not self._closed:
             self._left = True
             self._messages.append({"type": f"{self._kind}.disconnect", "code": 1006})
@@ -448,7 +448,7 @@ class _Inbox:
         return self._messages.popleft()
 
     def close(self) -> None:
-        """Nobody will receive anything more."""
+        """Nothing will be received any more."""
         self._closed = True
         self._room.unpark_all()
 
@@ -461,7 +461,7 @@ class _Applications:
         self._inboxes: set[_Inbox] = set()
 
     def client_left(self) -> None:
-        """Tell all that still run, whatever hypercorn has told them: it forgets some in refused handshakes."""
+        """Notify all running applications. hypercorn does not notify some of those of refused handshakes."""
         for inbox in self._inboxes:
             inbox.client_left()
 
@@ -492,17 +492,17 @@ class _Applications:
 
 
 def _may_connect(connected: trio.socket.SocketType) -> bool:
-    """On a Unix socket no token is asked for: whoever connects has to be this user, or root."""
+    """Unix sockets need no token: the peer must be this user, or root."""
     return connected.family != socket.AF_UNIX or is_own_peer(connected)
 
 
 def _set_options(stream: trio.SocketStream) -> None:
-    # What the kernel keeps for a client that does not read would otherwise grow to 4 MB.
+    # Without it the kernel's buffer for a client that does not read would grow to 4 MB.
     stream.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
     if stream.socket.family == socket.AF_UNIX:
         return
     stream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in _KEEP_ALIVE:  # the kernel finds clients that are gone without a word
+    for option, value in _KEEP_ALIVE:  # the kernel detects clients that vanished without closing
         stream.setsockopt(socket.IPPROTO_TCP, option, value)
 
 

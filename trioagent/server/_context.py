@@ -1,4 +1,4 @@
-"""What the routes of a server share."""
+"""The state that the routes of a server share."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ._sessions import Sessions, stopping_error
 
 @attrs.define(kw_only=True, eq=False)
 class ServerContext:
-    """Given to each module of routes.
+    """Passed to each module of routes.
 
     Attributes:
-        runtime: None if no model answers here.
-        token: what clients have to show.
+        runtime: None if the server has no model.
+        token: the token that clients must send.
     """
 
     config: ServerConfig
@@ -32,30 +32,30 @@ class ServerContext:
 
     @property
     def stopping(self) -> bool:
-        """The server has been asked to stop, and takes on no new work."""
+        """The server is stopping, and accepts no new work."""
         return self.sessions.stopping
 
     def require_runtime(self) -> Runtime:
-        """The runtime, for work that takes a model.
+        """The runtime, for requests that need a model.
 
         Raises:
-            RequestError: there is none, or the server is about to stop.
+            RequestError: there is none, or the server is stopping.
         """
         if self.stopping:
             raise stopping_error()
         if self.runtime is None:
-            raise RequestError(503, "no_model", "no model answers on this server", "start it with --model")
+            raise RequestError(503, "no_model", "the server has no model", "start it with --model")
         return self.runtime
 
     def check_token(self, given: str) -> None:
         """
         Raises:
-            RequestError: it is not the server's.
+            RequestError: the token is wrong.
         """
         if not hmac.compare_digest(given.encode("utf-8", "replace"), self.token.encode()):
             raise RequestError(
                 401,
                 "wrong_token",
-                "the token is not the server's",
+                "the token is wrong",
                 "use the one that the server printed when it started, or TRIOAGENT_SERVER_TOKEN",
             )

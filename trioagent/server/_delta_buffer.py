@@ -1,4 +1,4 @@
-"""Pieces of an answer on their way to clients: the first one at once, later ones joined."""
+"""Buffers the deltas of an answer for clients: the first one is sent at once, later ones are joined."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import trio
 
 from .._parsed_reply import Delta, Kind
 
-JOIN_SECONDS = 0.1  # a frame costs 0.1 ms of processor time, and a piece often is one word
+JOIN_SECONDS = 0.1  # a frame costs 0.1 ms of CPU time, and a delta often is one word
 
 
 class DeltaBuffer:
-    """Joins the pieces that come within `JOIN_SECONDS` of the last one that went out.
+    """Joins the deltas that arrive within `JOIN_SECONDS` of the last one that was sent.
 
     Args:
-        publish: takes a piece; must not wait.
+        publish: sends a delta; must not block.
     """
 
     def __init__(self, publish: Callable[[Delta], None]) -> None:
@@ -37,7 +37,7 @@ class DeltaBuffer:
             self._waiting.unpark()
 
     def flush(self) -> None:
-        """Publish what waits."""
+        """Publish what is buffered."""
         if self._texts:
             text = "".join(self._texts)
             self._texts.clear()
@@ -45,15 +45,15 @@ class DeltaBuffer:
             self._publish(Delta(self._kind, text))
 
     def restart(self) -> None:
-        """What waits has been published; the next piece goes out at once."""
+        """The buffered deltas have been published; the next delta is sent at once."""
         self.flush()
         self._quiet_until = -1.0
 
     async def run(self) -> None:
-        """Publish in time what waits, until cancelled."""
+        """Publish buffered deltas when they are due, until cancelled."""
         while True:
             if not self._texts:
                 await self._waiting.park()
             await trio.sleep_until(self._quiet_until)
-            if trio.current_time() >= self._quiet_until:  # else a flush meanwhile has put it off
+            if trio.current_time() >= self._quiet_until:  # else a flush has postponed it
                 self.flush()

@@ -1,4 +1,4 @@
-"""What changed in a note, line by line, as plain JSON."""
+"""The changes of a note, line by line, as plain JSON."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import attrs
 from ..tools import NoteText
 
 MOST_LINES = 3_000
-"""Of one side that are compared; finding what two texts have in common takes time in proportion to their product."""
+"""Lines of each side that are compared; the time of a comparison is proportional to the product of the two."""
 MOST_BYTES = 256 * 1024
 _CONTEXT = 3
 _MOST_PAIRS = 10_000_000  # of lines: some seconds of a thread, where hardly any line is alike
@@ -19,11 +19,11 @@ _MOST_TOGETHER = 4 * 1024 * 1024  # bytes: many notes may have the same large co
 
 @attrs.frozen
 class DiffHunk:
-    """Lines that changed, with some around them.
+    """Changed lines, with some context around them.
 
     Attributes:
-        before, after: the first line's number in either text, from 1.
-        lines: a sign and a text each: " " in both, "-" only before, "+" only after.
+        before, after: the number of the first line in the old and the new text, from 1.
+        lines: a sign and a text each: " " in both, "-" only in the old text, "+" only in the new one.
     """
 
     before: int
@@ -60,10 +60,11 @@ class DiffWork:
 
 
 def diff_notes(before: bytes | None, after: bytes | None, work: DiffWork | None = None) -> list[DiffHunk]:
-    """What changed between two contents; None where there is no note.
+    """Compare two contents; None means that the note does not exist.
 
     Args:
-        work: of many comparisons, together; without any left, one text is shown after the other.
+        work: the limit for several comparisons together; when it is used up, the whole old text is shown as deleted
+            and the whole new text as added.
     """
     old, new = _lines(before), _lines(after)
     if old == new:

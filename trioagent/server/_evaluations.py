@@ -1,4 +1,4 @@
-"""Evaluations for the page: scores by category, and two runs compared."""
+"""Evaluations for the page: scores by category, and the comparison of two runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .._errors import InvalidInputError
 from .._runs import FAILURES
 from ..evals import SAMPLES, Comparison, EvalScores, compare_runs, read_scores
 
-_Stamp = tuple[tuple[int, int], ...]  # of the files that are read: when each was changed, and its size
+_Stamp = tuple[tuple[int, int], ...]  # of the files that are read: modification time and size
 
 
 @attrs.frozen(kw_only=True)
@@ -31,7 +31,7 @@ class EvalComparison:
     """Two evaluations, on the samples that both have graded.
 
     Attributes:
-        total: all of these.
+        total: all of these samples.
         categories: by name.
     """
 
@@ -40,20 +40,20 @@ class EvalComparison:
 
 
 def scores(run_dir: Path) -> EvalScores:
-    """The scores of an evaluation. For a worker thread: intervals are resampled, where rows have changed.
+    """The scores of an evaluation. Intervals are resampled if rows have changed, so call it in a worker thread.
 
     Raises:
-        InvalidInputError: it is none.
+        InvalidInputError: the run is not an evaluation.
     """
     with _by_name(run_dir):
         return _scores(run_dir, _stamp(run_dir))
 
 
 def comparison(first: Path, second: Path) -> EvalComparison:
-    """Two evaluations. For a worker thread.
+    """Compare two evaluations. Call it in a worker thread.
 
     Raises:
-        InvalidInputError: one is none, or they cannot be compared.
+        InvalidInputError: one is not an evaluation, or they cannot be compared.
     """
     with _by_name(first, second):
         return _comparison(first, second, _stamp(first) + _stamp(second))
@@ -61,7 +61,7 @@ def comparison(first: Path, second: Path) -> EvalComparison:
 
 @contextmanager
 def _by_name(*run_dirs: Path) -> Iterator[None]:
-    """Errors name the runs: where they lie is no business of clients."""
+    """Errors name the runs, not their paths, which clients should not see."""
     try:
         yield
     except InvalidInputError as error:

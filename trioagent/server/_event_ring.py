@@ -1,4 +1,4 @@
-"""The latest messages of a session, numbered, and the cursors of those who read them."""
+"""The latest messages of a session, numbered, and the cursors of its readers."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any
 
 import trio
 
-_LAG = 16  # times as much as is kept for who comes back is kept for who is there, and has not read it yet
+_LAG = 16  # the limit for messages that connected readers have not read yet is so many times the limit for the rest
 
 
 class EventRing:
     """Numbered messages, of which the latest are kept.
 
-    Up to *most_bytes* are kept, and the last message in any case; and what a reader has not read yet, up to `_LAG`
-    times as much, since a few long messages may come at once. Who is further behind holds nobody up: what it has missed
-    is gone, and it gets a snapshot instead.
+    Up to *most_bytes* are kept, and the last message in any case. Messages that a reader has not read yet are kept up
+    to `_LAG` times as much, since a few long messages may come at once. A reader that is further behind does not slow
+    down the others: it loses messages, and gets a snapshot instead.
 
     Attributes:
-        next_number: of the message that is appended next; the first has number 1.
+        next_number: the number of the next message; the first has number 1.
     """
 
     def __init__(self, most_bytes: int) -> None:
@@ -33,16 +33,16 @@ class EventRing:
 
     @property
     def first_number(self) -> int:
-        """Of the earliest message that is kept."""
+        """The number of the earliest message that is kept."""
         return self.next_number - len(self._kept)
 
     @property
     def kept_bytes(self) -> int:
-        """How much is kept."""
+        """The size of the messages that are kept."""
         return self._bytes
 
     def append(self, message: Mapping[str, Any]) -> int:
-        """Give *message* the next number, and wake who waits for it; how many bytes it has."""
+        """Append *message* with the next number, and wake waiting readers; returns its size in bytes."""
         data = json.dumps({"n": self.next_number, **message}, ensure_ascii=False).encode("utf-8", "replace")
         self._kept.append(data)
         self._bytes += len(data)
@@ -52,7 +52,7 @@ class EventRing:
         return len(data)
 
     def drop_old(self) -> None:
-        """Drop what is no longer to be kept."""
+        """Drop messages beyond the limits."""
         read = min((reader.number for reader in self._readers), default=self.next_number)
         while self._bytes > self._most_bytes and len(self._kept) > 1:
             if self.first_number >= read and self._bytes <= self._most_bytes * _LAG:
@@ -68,7 +68,7 @@ class EventRing:
 
     @contextmanager
     def reading(self, reader: Subscription) -> Iterator[None]:
-        """Keep for *reader* what it has not read yet, until the block ends."""
+        """Keep messages that *reader* has not read yet, until the block ends."""
         self._readers.add(reader)
         try:
             yield
@@ -77,7 +77,7 @@ class EventRing:
             self.drop_old()
 
     def wake(self) -> None:
-        """Let everybody look again who waits."""
+        """Wake all waiting readers."""
         self._news.unpark_all()
 
     async def wait(self) -> None:
@@ -89,13 +89,13 @@ class Subscription:
     """One reader's cursor.
 
     Args:
-        ring: what is read.
-        number: of the first message to read; None: begin with a snapshot.
-        snapshot: makes one, which stands for all messages so far.
-        closed: whether nothing more will come.
+        ring: the messages.
+        number: the number of the first message to read; None: begin with a snapshot.
+        snapshot: makes a snapshot, which replaces all messages so far.
+        closed: whether no more messages will come.
 
     Attributes:
-        number: of the message to read next; what comes before the snapshot of a new reader is not read.
+        number: the number of the next message to read; a new reader skips the messages before its snapshot.
     """
 
     def __init__(
@@ -109,19 +109,19 @@ class Subscription:
 
     @property
     def unread(self) -> int:
-        """How many messages for this reader alone wait."""
+        """How many messages are queued for this reader alone."""
         return len(self._direct)
 
     def send(self, data: bytes) -> None:
-        """A message without a number, for this reader alone."""
+        """Queue a message without a number, for this reader alone."""
         self._direct.append(data)
         self._ring.wake()
 
     async def receive(self) -> list[bytes]:
-        """What has come since the last call; waits until something has.
+        """The messages since the last call; waits for at least one.
 
         Raises:
-            trio.EndOfChannel: nothing more will come.
+            trio.EndOfChannel: no more messages will come.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         while True:

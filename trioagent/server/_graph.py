@@ -1,4 +1,4 @@
-"""The graph of a memory's notes and the links between them, and its clusters where it is too large to be drawn."""
+"""The graph of a memory's notes and links; its clusters, if it is too large to draw."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _ROUNDS = 8
 
 @attrs.frozen
 class Graph:
-    """Notes, and the links between two of them, each pair once.
+    """Notes and the links between them, each linked pair once.
 
     Attributes:
         paths: sorted.
         edges: pairs of positions in *paths*, the lower one first.
-        degrees: with how many notes each is linked.
+        degrees: the number of notes that each note is linked with.
     """
 
     paths: Sequence[str]
@@ -36,9 +36,9 @@ class GraphNode:
     """A note or a cluster of notes.
 
     Attributes:
-        path: of the note, or of the one that the cluster is named after.
-        links: notes that the note is linked with, or links that leave the cluster.
-        notes: in the cluster; 1 for a note.
+        path: the path of the note; for a cluster the path of the note that it is named after.
+        links: the number of linked notes; for a cluster the number of links that leave it.
+        notes: the number of notes in the cluster; 1 for a note.
     """
 
     path: str
@@ -48,13 +48,13 @@ class GraphNode:
 
 @attrs.frozen(kw_only=True)
 class GraphView:
-    """What is drawn of a graph.
+    """The part of a graph that is drawn.
 
     Attributes:
         total: notes in the memory.
-        clustered: the nodes are clusters, and each can be asked for.
-        cluster: the one that was asked for, or "".
-        edges: two positions in *nodes*, and how many links there are between the two.
+        clustered: the nodes are clusters; each can be requested by its name.
+        cluster: the requested cluster, or "".
+        edges: two positions in *nodes*, and the number of links between them.
         left_out: notes that are in no node.
     """
 
@@ -67,7 +67,7 @@ class GraphView:
 
 
 def read_graph(memory: Memory) -> Graph:
-    """Read every note's links. In proportion to the memory: for a worker thread."""
+    """Read the links of all notes. Takes time in proportion to the memory: call it in a worker thread."""
     vault = vault_of(memory)
     paths = [path for path in vault.sizes() if path.endswith(".md")]
     numbers = {path: number for number, path in enumerate(paths)}
@@ -87,13 +87,13 @@ def view(
     """The notes of a graph, or its clusters where there are many, or the notes of one of these.
 
     Args:
-        graph: all of it.
+        graph: the whole graph.
         cluster: the name of one of its clusters; "" for all.
-        most_notes: so many are shown one by one; of more, clusters are.
-        most_clusters: the largest ones are shown.
+        most_notes: the most notes that are shown individually; above that, clusters are shown.
+        most_clusters: the most clusters that are shown, the largest ones.
 
     Raises:
-        InvalidInputError: it has no cluster of this name.
+        InvalidInputError: there is no cluster of this name.
     """
     if len(graph.paths) <= most_notes and not cluster:
         return _notes(graph, range(len(graph.paths)))
@@ -103,7 +103,7 @@ def view(
         return _overview(graph, labels, names, most_clusters)
     chosen = next((label for label, name in names.items() if name == cluster), None)
     if chosen is None:
-        raise InvalidInputError("cluster", f"there is no cluster {cluster!r:.200}; the graph without it names them all")
+        raise InvalidInputError("cluster", f"there is no cluster {cluster!r:.200}; the graph without it lists them all")
     inside = [number for number, label in enumerate(labels) if label == chosen]
     inside.sort(key=lambda number: (-graph.degrees[number], number))
     found = _notes(graph, sorted(inside[:most_notes]))
@@ -121,7 +121,7 @@ def _notes(graph: Graph, numbers: Sequence[int]) -> GraphView:
 
 
 def _overview(graph: Graph, labels: Sequence[int], names: Mapping[int, str], most: int) -> GraphView:
-    """The largest clusters, and how many links lead from one to another."""
+    """The largest clusters, and the number of links between them."""
     sizes = Counter(labels)
     largest = sorted(sizes, key=lambda label: (-sizes[label], label))[:most]
     places = {label: place for place, label in enumerate(largest)}
@@ -144,17 +144,17 @@ def _overview(graph: Graph, labels: Sequence[int], names: Mapping[int, str], mos
 
 
 def _clusters(graph: Graph) -> Sequence[int]:
-    """For each note the number of the note that its cluster is named after.
+    """For each note, the number of the note that its cluster is named after.
 
-    Each note joins the cluster that most of its neighbours are in, in a few rounds (label propagation); one without
-    links joins those of its folder. The same graph has the same clusters.
+    Each note joins the cluster of most of its neighbours, in a few rounds (label propagation). Notes without links form
+    one cluster per folder. The result is deterministic.
     """
     near: list[list[int]] = [[] for _ in graph.paths]
     for a, b in graph.edges:
         near[a].append(b)
         near[b].append(a)
     labels = _by_folder(graph)
-    # Those with few links first: they gather around the hubs, before hubs ask what most of their neighbours are.
+    # Notes with few links first: they gather around the hubs before the hubs join a cluster themselves.
     order = sorted(range(len(labels)), key=lambda number: (graph.degrees[number], number))
     for _ in range(_ROUNDS):
         changed = False
@@ -172,7 +172,7 @@ def _clusters(graph: Graph) -> Sequence[int]:
 
 
 def _by_folder(graph: Graph) -> list[int]:
-    """Each linked note is a cluster of its own; those without links are one in each folder."""
+    """Each linked note starts as its own cluster; notes without links form one cluster per folder."""
     first: dict[str, int] = {}
     return [
         number if graph.degrees[number] else first.setdefault(path.rpartition("/")[0], number)

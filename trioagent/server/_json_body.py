@@ -1,4 +1,4 @@
-"""JSON that clients send: read in bounded steps, and strictly."""
+"""Parses JSON from clients, strictly and with bounds on its size."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _converter = strict_converter()
 
 
 async def read_json(data: bytes | str) -> Any:
-    """The value that *data* stands for.
+    """Parse *data*.
 
     Raises:
-        RequestError: it is no JSON, or bad UTF-8, or has more values or levels than anything here needs.
+        RequestError: it is not JSON or not UTF-8, or has too many values or levels.
     """
     try:
         return await run_steps(decode_steps(data, max_values=_MOST_VALUES, surrogates=False))
@@ -28,10 +28,10 @@ async def read_json(data: bytes | str) -> Any:
 
 
 async def read_record(data: bytes | str, kind: type[T], where: str = "body") -> T:
-    """The attrs class *kind* that *data* stands for.
+    """Parse *data* into the attrs class *kind*.
 
     Raises:
         RequestError: see `read_json`.
-        InvalidInputError: it is JSON of another shape; names the place in it.
+        InvalidInputError: the JSON does not match the class; names the wrong field.
     """
     return read_value(_converter, await read_json(data), kind, where)

@@ -1,4 +1,4 @@
-"""Where a server listens: a TCP port, or a Unix socket that only this user can open."""
+"""The server's listeners: a TCP port, or a Unix socket that only this user can open."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .._errors import InvalidInputError
 from ._config import ServerConfig
 
 _BACKLOG = 512
-_LONGEST_PATH = 107  # bytes in the kernel's address of a Unix socket
+_LONGEST_PATH = 107  # bytes of a Unix socket's path in the kernel
 
 
 @asynccontextmanager
@@ -25,8 +25,8 @@ async def listening(config: ServerConfig) -> AsyncIterator[tuple[list[trio.Socke
     """Listeners, and the host and port that clients call ("" on a Unix socket); closed when the block ends.
 
     Raises:
-        InvalidInputError: the address is in use, or cannot be used; the socket's path is too long, or something else is
-            there.
+        InvalidInputError: the address is in use or cannot be used; the socket's path is too long, or another file
+            exists there.
     """
     async with contextlib.AsyncExitStack() as stack:
         if config.unix_socket is not None:
@@ -48,12 +48,12 @@ async def _listeners(host: str, port: int) -> list[trio.SocketListener]:
     try:
         return await trio.open_tcp_listeners(port, host=host, backlog=_BACKLOG)
     except OSError as error:
-        problem = f"{host}:{port} cannot be listened at: {error.strerror or error}; choose another host or port"
+        problem = f"cannot listen on {host}:{port}: {error.strerror or error}; choose another host or port"
         raise InvalidInputError("ServerConfig", problem) from error
 
 
 def _bind_unix(path: Path) -> socket.socket:
-    """A socket bound to *path*, which this user alone can open from its first instant."""
+    """A socket bound to *path*, with mode 0600 from the moment it exists."""
     if len(os.fsencode(path)) > _LONGEST_PATH:
         raise InvalidInputError(
             "unix_socket", f"{str(path)!r} is longer than {_LONGEST_PATH} bytes; choose a shorter path"
@@ -64,7 +64,7 @@ def _bind_unix(path: Path) -> socket.socket:
         with tempfile.TemporaryDirectory(prefix=".", dir=path.parent) as private:  # mode 0700
             own = os.open(private, os.O_RDONLY | os.O_DIRECTORY)
             try:
-                here = f"/proc/self/fd/{own}/s"  # short, whatever the folder is called
+                here = f"/proc/self/fd/{own}/s"  # short, however long the folder's path is
                 bound.bind(here)
                 os.chmod(here, 0o600)
                 os.rename(here, path)
@@ -78,28 +78,28 @@ def _bind_unix(path: Path) -> socket.socket:
 
 
 def _remove_dead(path: Path) -> None:
-    """Remove a socket that nobody listens on any more.
+    """Remove a stale socket, which no process listens on.
 
     Raises:
-        InvalidInputError: somebody does, or it is no socket.
+        InvalidInputError: a process listens on it, or it is not a socket.
     """
     try:
         mode = os.lstat(path).st_mode
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(mode):
-        raise InvalidInputError("unix_socket", f"{str(path)!r} is there and is no socket; choose another path")
+        raise InvalidInputError("unix_socket", f"{str(path)!r} exists and is not a socket; choose another path")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         try:
             probe.connect(os.fspath(path))
         except ConnectionRefusedError:
             path.unlink(missing_ok=True)
             return
-    raise InvalidInputError("unix_socket", f"another server listens at {str(path)!r}; stop it, or choose another path")
+    raise InvalidInputError("unix_socket", f"another server listens on {str(path)!r}; stop it, or choose another path")
 
 
 def _remove(path: Path, inode: int) -> None:
-    """Remove our own socket; another server may have put one in its place."""
+    """Remove our own socket; another server may have replaced it."""
     with contextlib.suppress(FileNotFoundError):
         if os.lstat(path).st_ino == inode:
             path.unlink()

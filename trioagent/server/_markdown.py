@@ -1,18 +1,18 @@
-"""Notes as trees of elements: what a page may build of markdown that a model wrote.
+"""Notes as trees of elements, from which the page builds the markup of text that a model wrote.
 
-A tree is plain JSON: a text is a string, an element is ``[tag, attributes, *children]``. There is no HTML on the way:
-markdown-it-py reads the text with HTML off, and the page makes each element of a fixed list of tags and fills it with
-text nodes. So no text can become markup, a script or a request, whatever it says.
+A tree is plain JSON: a text is a string, an element is ``[tag, attributes, *children]``. No HTML is involved:
+markdown-it-py parses the text with HTML disabled, and the page creates each element from a fixed list of tags and fills
+it with text nodes. So no text can become markup, a script or a request.
 
 =================  ====================================================================================================
 tag                attributes
 =================  ====================================================================================================
-those of `TAGS`    ``line``: where a block begins in the note, from 1; ``start``: of an ``ol``; ``align``: of a cell
+those of `TAGS`    ``line``: the note's line where a block begins, from 1; ``start``: of an ``ol``; ``align``: of a cell
 ``pre``            ``language``: of a fenced block of code; its only child is the code
-``note``           a link to a note: ``path``, ``heading``, ``block``; ``embed`` if the note is to be shown in place
-``missing``        a link to no note: ``problem`` says why
+``note``           a link to a note: ``path``, ``heading``, ``block``; ``embed`` if the note is shown in place
+``missing``        a link whose target does not exist: ``problem`` says why
 ``outside``        a link out of the memory: ``address``. The page shows the address and never opens it
-``image``          a picture: ``address``; its only child is what is written for those who do not see it
+``image``          a picture: ``address``; its only child is the alternative text
 =================  ====================================================================================================
 """
 
@@ -36,15 +36,15 @@ TAGS = frozenset(
     "p h1 h2 h3 h4 h5 h6 ul ol li blockquote pre code em strong s hr br table thead tbody tr th td".split()
 )
 MOST_CHARACTERS = 100_000
-"""Of a note that are read as markdown; what comes after them is shown as it is."""
+"""The length of a note's text that is parsed as markdown; the rest is shown as plain text."""
 _MOST_BRACKETS = 300
-"""In one paragraph, besides those of ``[[Note]]``: the time that more take grows with their square."""
+"""In one paragraph, not counting those of ``[[Note]]``: parsing time grows with the square of their number."""
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:|//")
 _WIKI = re.compile(r"(!?)\[\[([^\[\]\n]+)\]\]")
 
 
 class Meaning(Protocol):
-    """What a link leads to: a note's path or None, and what is wrong with it."""
+    """The target of a link: a note's path or None, and what is wrong with it."""
 
     @property
     def target(self) -> str | None: ...
@@ -57,15 +57,15 @@ Resolve = Callable[[Link], Meaning]
 
 
 def to_tree(text: str, resolve: Resolve, first_line: int = 1) -> list[Node]:
-    """The elements of a note. In proportion to the text: for a worker thread.
+    """The elements of a note. Takes time in proportion to the text: call it in a worker thread.
 
     Args:
         text: markdown, without its front matter.
-        resolve: what a link in it means.
-        first_line: the line of the note in which *text* begins.
+        resolve: finds the target of a link.
+        first_line: the line of the note at which *text* begins.
     """
     at = len(text)
-    if at > MOST_CHARACTERS:  # up to the end of a paragraph, where there is one
+    if at > MOST_CHARACTERS:  # cut at the end of a paragraph, if there is one
         at = max(text.rfind("\n\n", 0, MOST_CHARACTERS) + 1, 0) or MOST_CHARACTERS
     builder = _TreeBuilder(resolve, first_line)
     builder.add_blocks(_PARSER.parse(text[:at]))
@@ -75,7 +75,7 @@ def to_tree(text: str, resolve: Resolve, first_line: int = 1) -> list[Node]:
 
 
 def _wiki_link(state: StateInline, silent: bool) -> bool:
-    """``[[Note]]`` and ``![[Note]]``, before markdown-it takes them for the text of a link."""
+    """``[[Note]]`` and ``![[Note]]``, parsed before markdown-it's own links."""
     match = _WIKI.match(state.src, state.pos, state.posMax)
     if match is None:
         return False
@@ -88,7 +88,7 @@ def _wiki_link(state: StateInline, silent: bool) -> bool:
 
 
 def _read_inline(state: StateCore) -> None:
-    """Read the texts of paragraphs, headings and cells; one with too many brackets stays as it is."""
+    """Parse the texts of paragraphs, headings and cells; one with too many brackets stays plain text."""
     for token in state.tokens:
         if token.type != "inline":
             continue
@@ -112,7 +112,7 @@ _PARSER = _parser()
 
 
 class _TreeBuilder:
-    """Makes a tree of tokens, which are flat: an opening and a closing one around the children."""
+    """Makes a tree from markdown-it's flat tokens: an opening and a closing one around the children."""
 
     def __init__(self, resolve: Resolve, first_line: int) -> None:
         self._resolve, self._first_line = resolve, first_line
@@ -126,7 +126,7 @@ class _TreeBuilder:
             elif token.type in ("fence", "code_block"):
                 language = token.info.split(maxsplit=1)[0] if token.info.split() else ""
                 self._put(["pre", {**self._line(token), "language": language}, token.content])
-            elif token.hidden:  # the paragraphs of a tight list: their texts stand in the items
+            elif token.hidden:  # the paragraphs of a tight list: their text is put directly into the items
                 continue
             elif token.nesting > 0:
                 self._enter([token.tag, self._attributes(token)])

@@ -1,7 +1,7 @@
 """A memory over the Model Context Protocol: its notes as tools and resources, and an agent that uses them.
 
-Both generations of the protocol are served: the one that begins with a handshake (up to 2025-11-25), and the one
-without (2026-07-28). Which one a client speaks is found out by the SDK.
+Both generations of the protocol are served: with a handshake (up to 2025-11-25) and without (2026-07-28). The SDK
+detects which one a client speaks.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ from ..runtime import Runtime
 
 URI = "note:///"
 PAGE = 1000
-"""Resources in one answer."""
+"""Resources in one response."""
 WATCH_SECONDS = 2.0
-"""Between looks at the folder, while somebody wants to know of changes."""
+"""The interval between scans of the folder, while clients subscribe to changes."""
 CHATS = 4
-"""Questions to the model at once; more wait."""
+"""Concurrent questions to the model; further ones wait."""
 
 _INSTRUCTIONS = (
     "A memory of linked markdown notes. Search or list before writing, so that a fact has one note. To replace a note, "
     "read it and name the version that you read; if somebody else has changed it since, nothing is written."
 )
-Context = Any  # ServerRequestContext of the SDK, whose parameters are of no use here
+Context = Any  # the SDK's ServerRequestContext, whose type parameters do not matter here
 
 
 @attrs.frozen(kw_only=True)
@@ -148,7 +148,7 @@ _SCHEMAS: Mapping[Any, dict[str, Any]] = {
 
 @attrs.frozen
 class _McpTool:
-    """One tool: what it takes, whether it only reads, and whether it takes something away."""
+    """One tool: its parameters, whether it is read-only, and whether it is destructive."""
 
     takes: type
     run: Callable[[McpServer, Context, Any], Awaitable[types.CallToolResult]]
@@ -177,13 +177,13 @@ class _McpTool:
 
 
 class McpServer:
-    """One memory, for any number of clients. Made by `open_mcp`.
+    """Serves one memory to any number of clients. Created by `open_mcp`.
 
     Args:
-        memory: whose policy, limits and history hold for all that clients do.
-        runtime: whose model answers what is asked; None for no such tools.
-        agent: how that agent behaves.
-        watch: tells clients of changes.
+        memory: the memory; its policy, limits and history apply to all that clients do.
+        runtime: the runtime of the agent that answers questions; None: no such tools.
+        agent: the settings of that agent.
+        watch: notifies clients of changes.
     """
 
     def __init__(self, memory: Memory, runtime: Runtime | None, agent: AgentConfig, watch: NoteWatcher) -> None:
@@ -206,7 +206,7 @@ class McpServer:
         )
 
     async def run(self, read: Any, write: Any) -> None:
-        """Serve one client over the SDK's streams, until it hangs up."""
+        """Serve one client over the SDK's streams, until it disconnects."""
         options = self.server.create_initialization_options(NotificationOptions(resources_changed=True))
         await self.server.run(read, write, options)
 
@@ -219,7 +219,7 @@ class McpServer:
         tool = self._tools.get(params.name)
         if tool is None:
             known = ", ".join(self._tools)
-            raise MCPError(types.INVALID_PARAMS, f"there is no tool {params.name!r:.100}; there are {known}")
+            raise MCPError(types.INVALID_PARAMS, f"there is no tool {params.name!r:.100}; the tools are {known}")
         try:
             taken: Any = read_value(strict_converter(), params.arguments or {}, tool.takes, params.name)
             return await tool.run(self, ctx, taken)
@@ -235,7 +235,7 @@ class McpServer:
         await self._watch.met(ctx)
         cursor = "0" if params is None or params.cursor is None else params.cursor
         if not (cursor.isascii() and cursor.isdecimal()):
-            raise MCPError(types.INVALID_PARAMS, f"{cursor!r:.100} is no cursor of ours")
+            raise MCPError(types.INVALID_PARAMS, f"{cursor!r:.100} is not a cursor of this server")
         sizes = list((await self._store.sizes()).items())
         start = int(cursor)
         return types.ListResourcesResult(
@@ -337,7 +337,7 @@ class McpServer:
                 **attrs.asdict(self._agent, recurse=False),
             )
             response = None
-            rules = filter_of(message)  # which the programs of the memory-agent family append
+            rules = filter_of(message)  # appended by the programs of the memory-agent family
             async with agent.stream_chat(message, chat_filter=None if rules is None else rules.chat_filter) as events:
                 steps = 0
                 async for event in events:
@@ -369,7 +369,7 @@ AGENT_TOOLS: Mapping[str, _McpTool] = {
 
 
 class NoteWatcher:
-    """Tells clients which notes have changed, whoever changed them.
+    """Notifies clients of changed notes, whoever changed them.
 
     Clients of the handshake generation subscribe to single notes; the others open a stream (`listen`).
     """
@@ -384,7 +384,7 @@ class NoteWatcher:
         self._wanted, self._now = trio.Event(), trio.Event()
 
     async def met(self, ctx: Context) -> None:
-        """A client of the handshake generation has asked what there is: it is told when that changes."""
+        """Notify this client of the handshake generation, which has listed the notes, when the list changes."""
         if ctx.session.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS:
             self._session(ctx)
             await self._start()
@@ -392,12 +392,12 @@ class NoteWatcher:
     async def listen(
         self, ctx: Context, params: types.SubscriptionsListenRequestParams
     ) -> types.SubscriptionsListenResult:
-        """Serve one stream of changes, until its client closes it."""
+        """Serve one stream of changes, until the client closes it."""
         await self._start()
         return await self._streams(ctx, params)
 
     async def subscribe(self, ctx: Context, uri: str) -> None:
-        """Tell this client of every change of a note from now on."""
+        """Notify this client of every change of a note from now on."""
         self._session(ctx).add(uri)
         await self._start()
 
@@ -405,11 +405,11 @@ class NoteWatcher:
         self._session(ctx).discard(uri)
 
     def look_now(self) -> None:
-        """Look at the folder without waiting."""
+        """Scan the folder now."""
         self._now.set()
 
     async def run(self) -> None:
-        """Look at the folder while somebody wants to know, until cancelled."""
+        """Scan the folder while clients subscribe to changes, until cancelled."""
         await self._wanted.wait()
         while True:
             with trio.move_on_after(WATCH_SECONDS):
@@ -417,7 +417,7 @@ class NoteWatcher:
             self._now = trio.Event()
             try:
                 now = await self._store.stamps()
-            except TrioAgentError:  # the folder is away; whoever asks for a note is told so
+            except TrioAgentError:  # the folder is missing; requests for a note report it
                 continue
             before, self._before = self._before or {}, now
             if before != now:
@@ -425,7 +425,7 @@ class NoteWatcher:
                 await self._tell(changed, listing=before.keys() != now.keys())
 
     async def _start(self) -> None:
-        """Whoever is answered after this is told of every change that comes after the answer."""
+        """Take the state from which changes are counted; a client answered after this misses none."""
         async with self._starting:
             if self._before is None:
                 self._before = await self._store.stamps()
@@ -443,11 +443,11 @@ class NoteWatcher:
                     await session.send_resource_list_changed()
                 for uri in sorted(wanted & uris):
                     await session.send_resource_updated(uri)
-            except (anyio.BrokenResourceError, anyio.ClosedResourceError):  # it has hung up
+            except (anyio.BrokenResourceError, anyio.ClosedResourceError):  # the client has disconnected
                 self._sessions.pop(key, None)
 
     def _session(self, ctx: Context) -> set[str]:
-        key = id(ctx.session.client_params)  # one object for a connection
+        key = id(ctx.session.client_params)  # one object per connection
         return self._sessions.setdefault(key, (ctx.session, set()))[1]
 
 
@@ -455,16 +455,16 @@ class NoteWatcher:
 async def open_mcp(
     memory: Memory, *, runtime: Runtime | None = None, agent: AgentConfig = AgentConfig()
 ) -> AsyncIterator[McpServer]:
-    """A server of *memory*; leaving the block ends what it does for its clients.
+    """A server of *memory*; leaving the block cancels its work for clients.
 
     Args:
-        runtime: whose model answers ``ask`` and ``remember``; None for a server without them.
-        agent: how the agent behaves that does.
+        runtime: the runtime for ``ask`` and ``remember``; None for a server without them.
+        agent: the settings of the agent that answers them.
 
     Raises:
         MemoryPathError: the folder cannot be used.
     """
-    async with memory.lease():  # which makes the folder
+    async with memory.lease():  # creates the folder
         pass
     watcher = NoteWatcher(NoteStore(memory))
     async with open_helper_nursery() as nursery:
@@ -474,18 +474,18 @@ async def open_mcp(
 
 
 def uri_of(path: str) -> str:
-    """The address of a note as a resource."""
+    """The URI of a note as a resource."""
     return URI + quote(path)
 
 
 def path_of(uri: str) -> str:
-    """The path in the address of a resource.
+    """The path in the URI of a resource.
 
     Raises:
-        MCPError: it is none of ours.
+        MCPError: it is not a URI of this server.
     """
     if not uri.startswith(URI):
-        raise MCPError(types.INVALID_PARAMS, f"{uri!r:.200} is no note; resources here are like {URI}entities/ada.md")
+        raise MCPError(types.INVALID_PARAMS, f"{uri!r:.200} is not a note; use a URI like {URI}entities/ada.md")
     return unquote(uri.removeprefix(URI))
 
 

@@ -18,13 +18,13 @@ _METHODS = ("GET", "POST", "DELETE")
 
 
 def routes(context: ServerContext) -> list[BaseRoute]:
-    """``/mcp/NAME``; and ``/mcp`` where there is one memory."""
+    """``/mcp/NAME``; also ``/mcp`` if there is one memory."""
     endpoint = _McpEndpoint(context)
     return [Route("/mcp", endpoint), Route("/mcp/{name}", endpoint)]
 
 
 class _McpEndpoint:
-    """An ASGI application; a memory's MCP server is started by its first request, and ends with the HTTP server."""
+    """An ASGI application. A memory's MCP server is started by the first request, and ends with the HTTP server."""
 
     def __init__(self, context: ServerContext) -> None:
         self._context = context
@@ -51,10 +51,10 @@ class _McpEndpoint:
     async def _serve(self, memory: Memory, task_status: trio.TaskStatus[Any]) -> None:
         """Serve one memory until the HTTP server ends."""
         try:
-            open_mcp, make_manager = await trio.to_thread.run_sync(_load)  # the SDK takes half a second
+            open_mcp, make_manager = await trio.to_thread.run_sync(_load)  # importing the SDK takes half a second
         except ImportError as error:
             advice = "install it where the server runs: pip install 'trioagent[mcp]'"
-            raise RequestError(501, "no_mcp", "the extra for MCP is not there", advice) from error
+            raise RequestError(501, "no_mcp", "the extra for MCP is not installed", advice) from error
         limits, config = self._context.config.limits, self._context.config
         async with open_mcp(memory, runtime=self._context.runtime, agent=config.agent) as server:
             manager = make_manager(server.server, max_request_body_size=limits.body_bytes, max_sessions=limits.sessions)
@@ -72,14 +72,14 @@ def _load() -> tuple[Any, Any]:
 
 
 async def _checked(scope: Scope, receive: Receive) -> Receive:
-    """What gives a request's body to the SDK, which reads it in one step on the event loop.
+    """Passes a request's body to the SDK, which parses it in one step on the event loop.
 
     Raises:
-        RequestError: it is no JSON, or has more values than anything here needs.
+        RequestError: the body is not JSON, or has too many values.
     """
     if scope["method"] != "POST":
         return receive
-    message = await receive()  # all of the body: see `_border`
+    message = await receive()  # the whole body: see `_border`
     await read_json(message.get("body", b""))
     waiting = [message]
 

@@ -19,20 +19,21 @@ from ..runtime import Runtime
 from ._mcp import open_mcp
 
 MAX_LINE = 8 * 1024 * 1024
-"""Bytes of one message; a client that sends more is hung up on."""
+"""The most bytes of one message; a client that sends more is disconnected."""
 _CHUNK = 64 * 1024
 _log = logging.getLogger("trioagent.server")
 
 
 async def serve_mcp(memory: Memory, *, runtime: Runtime | None = None, agent: AgentConfig = AgentConfig()) -> None:
-    """Serve *memory* over standard input and output until the client hangs up, or until cancelled.
+    """Serve *memory* over standard input and output until the client disconnects, or until cancelled.
 
-    Meanwhile what else is written to standard output goes to standard error, since it would break the protocol.
-    Cancelling ends what the client has asked for at once: blocks are dead, and the notes as the last commit left them.
+    Meanwhile all other output to standard output is redirected to standard error, since it would break the protocol.
+    Cancelling ends the client's requests at once: their blocks are killed, and the notes are as the last commit left
+    them.
 
     Args:
-        runtime: whose model answers ``ask`` and ``remember``; None for a server without them.
-        agent: how the agent behaves that does.
+        runtime: the runtime for ``ask`` and ``remember``; None for a server without them.
+        agent: the settings of the agent that answers them.
 
     Raises:
         MemoryPathError: the folder cannot be used.
@@ -40,7 +41,7 @@ async def serve_mcp(memory: Memory, *, runtime: Runtime | None = None, agent: Ag
     async with open_mcp(memory, runtime=runtime, agent=agent) as server:
         with _own_descriptors() as (stdin, stdout):
             async with trio.lowlevel.FdStream(stdin) as reads, trio.lowlevel.FdStream(stdout) as writes:
-                # The SDK asks for anyio's files, whose reads no cancellation reaches; these are what it uses of them.
+                # The SDK expects anyio's files, whose reads cannot be cancelled; these have the methods that it uses.
                 lines: Any = _LineReader(reads)
                 writer: Any = _TextWriter(writes)
                 async with stdio_server(lines, writer) as (read, write):
@@ -49,7 +50,7 @@ async def serve_mcp(memory: Memory, *, runtime: Runtime | None = None, agent: Ag
 
 @contextmanager
 def _own_descriptors() -> Iterator[tuple[int, int]]:
-    """Standard input and output for the protocol alone; in their place are an empty file and standard error."""
+    """Standard input and output for the protocol alone; they are replaced by an empty file and standard error."""
     sys.stdout.flush()
     stdin, stdout = os.dup(0), os.dup(1)
     try:
@@ -66,7 +67,7 @@ def _own_descriptors() -> Iterator[tuple[int, int]]:
 
 
 class _LineReader:
-    """Lines of UTF-8, as they come; ends where a line is too long."""
+    """Lines of UTF-8; ends at a line that is too long."""
 
     def __init__(self, stream: trio.lowlevel.FdStream) -> None:
         self._stream, self._buffer, self._searched = stream, bytearray(), 0
@@ -78,7 +79,7 @@ class _LineReader:
         while (end := self._buffer.find(b"\n", self._searched)) < 0:
             self._searched = len(self._buffer)
             if self._searched > MAX_LINE:
-                _log.error("the client has sent a message of more than %s bytes: hung up", f"{MAX_LINE:,}")
+                _log.error("the client has sent a message of more than %s bytes: disconnected", f"{MAX_LINE:,}")
                 raise StopAsyncIteration
             try:
                 data = await self._stream.receive_some(_CHUNK)
@@ -94,7 +95,7 @@ class _LineReader:
 
 
 class _TextWriter:
-    """Texts, written at once."""
+    """Writes texts without buffering."""
 
     def __init__(self, stream: trio.lowlevel.FdStream) -> None:
         self._stream = stream
@@ -103,7 +104,7 @@ class _TextWriter:
         try:
             await self._stream.send_all(text.encode("utf-8", "backslashreplace"))
         except trio.BrokenResourceError as error:
-            raise anyio.ClosedResourceError from error  # the client has hung up: the SDK ends then
+            raise anyio.ClosedResourceError from error  # the client has disconnected: this ends the SDK's loop
 
     async def flush(self) -> None:
         await trio.lowlevel.checkpoint()

@@ -1,4 +1,4 @@
-"""The memories that are served, by name. A name is no path: it is looked up, never joined unchecked."""
+"""The memories that are served, by name. Names are looked up, never joined to a path unchecked."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from ..memory import Memory, Vault, VaultPolicy, access_rules, check_memory_path
 from ._request_error import RequestError
 
 NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_ -]|\.(?!\.)){0,63}(?<![. ])")
-_WORDS = "a name has up to 64 letters, digits, blanks, and -_. inside of it"
+_WORDS = "a name has up to 64 letters, digits and blanks; - _ . are allowed inside of it"
 
 
 class Memories:
     """Memories below one folder.
 
     Args:
-        root: a folder with a memory in each of its folders, or a memory itself; None for none.
-        history: keep the history of their notes (see `Memory`).
-        policy: what may be read and changed in each.
+        root: a folder whose subfolders are memories, or a memory itself; None for no memories.
+        history: keep the history of the notes (see `Memory`).
+        policy: what may be read and changed in each memory.
 
     Attributes:
         single: the name, if *root* itself is a memory.
@@ -56,7 +56,7 @@ class Memories:
         """The memory of this name.
 
         Raises:
-            RequestError: there is none, or the name cannot be one.
+            RequestError: there is none, or the name is invalid.
         """
         path = self._path(name)
         if self.single is None and not await trio.to_thread.run_sync(_is_memory, path):
@@ -64,17 +64,17 @@ class Memories:
         return self._memory(path)
 
     async def create(self, name: str) -> Memory:
-        """A new, empty memory.
+        """Create an empty memory.
 
         Raises:
-            RequestError: there is one, the name cannot be one, or memories cannot be added here.
+            RequestError: it exists, the name is invalid, or no memories can be added.
         """
         path = self._path(name)
         if self.single is not None:
-            problem = f"the server has the one memory {self.single!r}"
-            raise RequestError(409, "single_memory", problem, "serve the folder above it to have several")
+            problem = f"the server serves only the memory {self.single!r}"
+            raise RequestError(409, "single_memory", problem, "serve the parent folder to have several memories")
         if not await trio.to_thread.run_sync(_make, path):
-            raise RequestError(409, "memory_exists", f"there is a memory {name!r}", "choose another name, or use it")
+            raise RequestError(409, "memory_exists", f"the memory {name!r} exists", "choose another name, or use it")
         return self._memory(path)
 
     def _memory(self, path: Path) -> Memory:
@@ -94,7 +94,7 @@ class Memories:
 
 def _unknown(name: str) -> RequestError:
     problem = f"there is no memory {name!r}"
-    return RequestError(404, "unknown_memory", problem, "see /api/memories for those there are")
+    return RequestError(404, "unknown_memory", problem, "see /api/memories for their names")
 
 
 def _holds_notes(root: Path) -> bool:
@@ -124,5 +124,5 @@ def _make(path: Path) -> bool:
 
 
 def vault_of(memory: Memory) -> Vault:
-    """The notes of a memory that may be read by its policy."""
+    """The notes of a memory that its policy allows to be read."""
     return Vault(memory.path, access_rules(memory.policy))

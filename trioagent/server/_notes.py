@@ -1,4 +1,4 @@
-"""A memory for whoever looks at it from outside: its tree, its notes, search, backlinks. Read only and synchronous."""
+"""A memory as seen from outside: its tree, its notes, search, backlinks. Read-only and synchronous."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ._markdown import to_tree
 from ._memories import vault_of
 
 MOST_BYTES = 1024 * 1024
-"""Of a note that are shown."""
+"""The part of a note that is shown."""
 _HIT = re.compile(r":(\d+): ")
 
 
@@ -30,7 +30,7 @@ class NoteEntry:
 
 @attrs.frozen
 class NoteTree:
-    """Every file that agents see, sorted by path, and the bytes that they take together."""
+    """Every file that agents see, sorted by path, and their total size in bytes."""
 
     notes: Sequence[NoteEntry]
     bytes: int
@@ -42,7 +42,7 @@ class NoteLink:
 
     Attributes:
         line: from 1.
-        shown: as written, such as ``[[ada#Work]]``.
+        shown: the link as written, such as ``[[ada#Work]]``.
         path: the note that it leads to, or null.
         problem: what is wrong with it, or "".
     """
@@ -66,10 +66,10 @@ class NoteView:
     """A note.
 
     Attributes:
-        version: of its content; what a write names to change no other.
-        cut: only its beginning is in *text* and *body*.
+        version: the version of its content, to be named by a write that replaces it.
+        cut: *text* and *body* hold only the beginning.
         text: as agents see it.
-        body: what it looks like, as a tree of elements: a text, or ``[tag, attributes, ...children]``.
+        body: the note rendered as a tree of elements: a text, or ``[tag, attributes, ...children]``.
         front_matter_problem: what is wrong with the front matter, or "".
         backlinks: the notes that link to it.
     """
@@ -88,7 +88,7 @@ class NoteView:
 
 @attrs.frozen
 class SearchHit:
-    """A line that fits a query."""
+    """A line that matches a query."""
 
     path: str
     line: int
@@ -96,17 +96,17 @@ class SearchHit:
 
 
 def read_tree(memory: Memory) -> NoteTree:
-    """What lies in a memory."""
+    """List the files of a memory."""
     sizes = vault_of(memory).sizes()
     return NoteTree([NoteEntry(path, size) for path, size in sizes.items()], sum(sizes.values()))
 
 
 def read_note(memory: Memory, name: str) -> NoteView:
-    """A note: its text, what it looks like, its version, and where its links lead.
+    """A note: its text, its rendering, its version, and its links.
 
     Args:
-        memory: whose policy says what may be read.
-        name: the note's path, or what a link to it could say.
+        memory: the memory; its policy applies.
+        name: the note's path, or the text of a link to it.
 
     Raises:
         InvalidInputError: there is no such note.
@@ -147,10 +147,10 @@ def _backlinks(vault: Vault, path: str) -> Sequence[str]:
 
 
 def search(memory: Memory, query: str, limit: int) -> Sequence[SearchHit]:
-    """The lines that fit *query* best, best first.
+    """The lines that match *query* best, best first.
 
     Raises:
-        InvalidInputError: it has no words.
+        InvalidInputError: the query has no words.
     """
     vault = vault_of(memory)
     found = vault.tools.search(query, limit)
@@ -160,7 +160,7 @@ def search(memory: Memory, query: str, limit: int) -> Sequence[SearchHit]:
 
 
 def _hit(vault: Vault, line: str) -> Iterator[SearchHit]:
-    """A line of a search, whose path may hold what looks like a line number."""
+    """One line of search output; its path may contain what looks like a line number."""
     for match in _HIT.finditer(line):
         if line[: match.start()] in vault.index:
             yield SearchHit(line[: match.start()], int(match[1]), line[match.end() :])

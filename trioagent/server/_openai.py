@@ -1,7 +1,7 @@
-"""``/v1``: the notes behind OpenAI's chat completions, for clients that know nothing else.
+"""``/v1``: the notes behind OpenAI's chat completions, for clients of that API.
 
-The conversation is the client's: it sends all of it with each request. The memory is kept here. Each request begins
-with no knowledge of the notes. ``memory/NAME`` writes into them, ``memory/NAME:read`` cannot.
+The client keeps the conversation and sends all of it with each request; the memory is kept here. The agent of a request
+has read no notes yet. ``memory/NAME`` may write notes, ``memory/NAME:read`` cannot.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ def _given(value: Any) -> bool:
     return bool(value)
 
 
-# What nothing here does: by name, whether a value asks for it, and what to do instead.
+# Parameters that are not supported: by name, whether a value uses it, and what to do instead.
 _UNSUPPORTED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
-    "n": (lambda value: value not in (None, 1), "ask for one answer"),
+    "n": (lambda value: value not in (None, 1), "request one answer"),
     "tools": (_given, "leave it out: the agent has the tools of its notes, and no others"),
     "functions": (_given, "leave it out: the agent has the tools of its notes, and no others"),
     "tool_choice": (lambda value: value not in (None, "none", "auto"), "leave it out"),
@@ -56,7 +56,7 @@ _UNSUPPORTED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
 
 @attrs.frozen(kw_only=True)
 class _Completion:
-    """What a request asks for."""
+    """The parameters of a request."""
 
     model: str
     name: str
@@ -69,7 +69,7 @@ class _Completion:
     include_reasoning: bool
 
     def key(self, idempotency_key: str) -> bytes:
-        """The same for a request that is sent again."""
+        """A key that is the same when a request is repeated."""
         said = [self.model, idempotency_key, self.system, *(f"{one.role}:{one.content}" for one in self.history)]
         digest = hashlib.sha256()
         for text in (*said, self.message):
@@ -150,14 +150,14 @@ class _OpenAIRoutes:
 
 
 class _CompletionAnswer:
-    """What one client is sent of a chat."""
+    """The response to one client that follows a chat."""
 
     def __init__(self, run: CompletionRun, asked: _Completion) -> None:
         self._run, self._asked = run, asked
         self._created = int(time.time())
 
     async def whole(self) -> dict[str, Any]:
-        """The chat completion, when the chat has ended."""
+        """The whole chat completion, when the chat has ended."""
         parts: list[Part] = []
         while more := await self._run.parts(len(parts)):
             parts += more
@@ -169,7 +169,7 @@ class _CompletionAnswer:
         return self._body("chat.completion", [choice], usage=_usage(response))
 
     async def stream(self, write: Write) -> None:
-        """The same as chunks, as the chat goes on."""
+        """The same in chunks, while the chat is running."""
         number, begun = 0, False
         try:
             while parts := await self._run.parts(number):
@@ -192,12 +192,12 @@ class _CompletionAnswer:
     def _response(self) -> AgentResponse:
         if self._run.error is not None:
             raise self._run.error
-        if self._run.response is None:  # it was cancelled, with the server
-            raise RequestError(503, "stopping", "the server is about to stop", "send the request again")
+        if self._run.response is None:  # the chat was cancelled because the server stops
+            raise RequestError(503, "stopping", "the server is stopping", "send the request again")
         return self._run.response
 
     def _deltas(self, parts: Sequence[Part]) -> list[dict[str, str]]:
-        """The parts that the client is to see; neighbours of one kind are joined."""
+        """The parts that the client wants; neighbours of one kind are joined."""
         deltas = []
         for kind, name in (("think", "reasoning_content"), ("reply", "content")):
             text = _text(parts, kind)
@@ -232,7 +232,7 @@ def _usage(response: AgentResponse) -> dict[str, int]:
 
 
 def _memory_of(model: str) -> tuple[str, bool]:
-    """The memory's name, and whether it is only to be read."""
+    """The memory's name, and whether it is read-only."""
     if not model.startswith(_PREFIX):
         raise _unknown_model(model)
     name = model.removeprefix(_PREFIX)
@@ -251,10 +251,10 @@ def _bad(param: str, problem: str, advice: str) -> RequestError:
 def _read_request(body: Any) -> _Completion:
     """
     Raises:
-        RequestError: it asks for something that is not served, or is no request.
+        RequestError: it is invalid, or uses an unsupported feature.
     """
     if not isinstance(body, Mapping):
-        raise RequestError(400, "invalid_request", "the body is no object", "send a JSON object")
+        raise RequestError(400, "invalid_request", "the body is not an object", "send a JSON object")
     model = body.get("model")
     if not isinstance(model, str):
         raise _bad("model", "must be a text", "use memory/NAME or memory/NAME:read, see /v1/models")
@@ -278,9 +278,9 @@ def _read_request(body: Any) -> _Completion:
 
 
 def _conversation(messages: Any) -> tuple[str, tuple[ChatMessage, ...], str]:
-    """The client's system messages, what was said before, and the message that is to be answered."""
+    """The client's system messages, the earlier messages, and the message to answer."""
     if not isinstance(messages, list) or not messages:
-        raise _bad("messages", "must be a list with one message or more", "send the conversation")
+        raise _bad("messages", "must be a list of at least one message", "send the conversation")
     system, history = [], []
     for number, message in enumerate(messages):
         where = f"messages[{number}]"
@@ -288,7 +288,7 @@ def _conversation(messages: Any) -> tuple[str, tuple[ChatMessage, ...], str]:
             raise _bad(where, "must be an object", "send a role and a content")
         role = message.get("role")
         if message.get("tool_calls") or message.get("function_call") or role in ("tool", "function"):
-            raise _bad(where, "is about a tool of the client's", "leave tools out: the agent has those of its notes")
+            raise _bad(where, "is about a tool of the client", "leave tools out: the agent has those of its notes")
         content = _content(message.get("content"), where, may_be_empty=role == "assistant")
         if role in ("system", "developer"):
             system.append(content)
@@ -299,7 +299,7 @@ def _conversation(messages: Any) -> tuple[str, tuple[ChatMessage, ...], str]:
         else:
             raise _bad(f"{where}.role", f"must be system, developer, user or assistant, not {role!r:.40}", "correct it")
     if not history or history[-1].role != "user":
-        raise _bad("messages", "must end with a message of the user", "add what is to be answered")
+        raise _bad("messages", "must end with a message of the user", "add the message to answer")
     return "\n\n".join(filter(None, system)), tuple(history[:-1]), history[-1].content
 
 
@@ -315,7 +315,7 @@ def _content(content: Any, where: str, *, may_be_empty: bool) -> str:
         kind = part.get("type") if isinstance(part, Mapping) else None
         text = part.get("text") if isinstance(part, Mapping) else None
         if kind != "text" or not isinstance(text, str):
-            what = f"is of type {kind!r:.40}, and only text is taken"
+            what = f"is of type {kind!r:.40}, and only text is supported"
             raise _bad(f"{where}.content[{number}]", what, "leave images, audio and files out")
         texts.append(text)
     return "\n".join(texts)

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document of REST, made of its operations and of the types that these name."""
+"""The OpenAPI 3.1 document of the REST API, generated from its operations and their types."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ _PLAIN: Mapping[Any, dict[str, Any]] = {
 _PATH_PARAMETER = re.compile(r"\{(\w+)(?::text)?\}")
 _ATTRIBUTE = re.compile(r"^ {4}([\w, ]+): (.+(?:\n {5,}.+)*)", re.MULTILINE)
 _DESCRIPTION = (
-    "Memories, their notes and runs of a trioagent server. Every operation but those that say so takes the header "
-    '`Authorization: Bearer TOKEN`, and answers an error as `{"error": {"type", "message", "advice", '
+    "Memories, their notes and runs of a trioagent server. Unless an operation says otherwise, it needs the header "
+    '`Authorization: Bearer TOKEN`. Errors are answered as `{"error": {"type", "message", "advice", '
     '"status"}}`.'
 )
 _STATUS_WORDS = {
     400: "a parameter or the body is wrong",
-    401: "no token, or another one",
+    401: "no token, or a wrong one",
     403: "the memory's policy does not allow it",
-    404: "there is no such thing",
-    409: "it is in the way of what is there",
-    412: "it is not in the version that the request names any more",
+    404: "it does not exist",
+    409: "it conflicts with the present state",
+    412: "its version is not the one that the request names",
     413: "too much",
     428: "the request names no version",
     503: "not now",
@@ -42,7 +42,7 @@ _STATUS_WORDS = {
 
 
 def document(operations: Sequence[Operation]) -> dict[str, Any]:
-    """The document that describes *operations*."""
+    """The document for *operations*."""
     schemas = _Schemas()
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
@@ -68,7 +68,7 @@ _ERROR = {
             "type": "object",
             "required": ["type", "message", "advice", "status"],
             "properties": {
-                "type": {"type": "string", "description": "which error it is, for programs"},
+                "type": {"type": "string", "description": "the error's type, for programs"},
                 "message": {"type": "string", "description": "what happened"},
                 "advice": {"type": "string", "description": "what to do"},
                 "status": {"type": "integer"},
@@ -129,8 +129,8 @@ def _conditions(operation: Operation) -> list[dict[str, Any]]:
     if not operation.conditional:
         return []
     words = {
-        "If-Match": "the version that the request changes, as its ETag says it",
-        "If-None-Match": "`*`: there is to be nothing yet",
+        "If-Match": "the version that the request changes, as in its ETag",
+        "If-None-Match": "`*`: it must not exist yet",
     }
     return [
         {"name": name, "in": "header", "required": False, "schema": {"type": "string"}, "description": text}
@@ -171,7 +171,7 @@ class _Schemas:
     def _record(self, kind: type) -> dict[str, Any]:
         name = kind.__name__
         if name not in self.found:
-            self.found[name] = {}  # a class may hold itself
+            self.found[name] = {}  # a class may be recursive
             hints, words = get_type_hints(kind), attribute_texts(kind)
             fields = attrs.fields(kind)
             properties = {}
@@ -190,7 +190,7 @@ class _Schemas:
 
 
 def attribute_texts(kind: type) -> dict[str, str]:
-    """What the docstring of a class says of each attribute."""
+    """The description of each attribute, from the docstring of a class."""
     text = (inspect.getdoc(kind) or "").partition("Attributes:\n")[2]
     found = {}
     for names, words in _ATTRIBUTE.findall(text):

@@ -1,4 +1,4 @@
-"""What REST offers, as data: each operation with its types. Routes and the OpenAPI document are both made of it."""
+"""The REST API as data: each operation with its types. Routes and the OpenAPI document are generated from it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _converter = strict_converter()
 
 
 class _AnyText(Convertor[str]):
-    """A part of an address that may hold slashes and line breaks: names of notes and jobs are anybody's."""
+    """A path parameter that may hold slashes and line breaks, as names of notes and jobs do."""
 
     regex = r"[\s\S]*"
 
@@ -40,19 +40,19 @@ register_url_convertor("text", _AnyText())
 
 @attrs.frozen
 class NoQuery:
-    """An operation without parameters in its address."""
+    """An operation without query parameters."""
 
 
 @attrs.frozen(kw_only=True)
 class RestCall:
-    """A request for an operation, checked.
+    """A validated request for an operation.
 
     Attributes:
-        path: the names in the address.
-        query: an object of the operation's class.
-        body: likewise; None without one.
-        version: the one that the request demands (``If-Match``).
-        absent: the request demands that there is nothing yet (``If-None-Match: *``).
+        path: the path parameters.
+        query: the query parameters, as an object of the operation's class.
+        body: the request body likewise; None without one.
+        version: the version that the request requires (``If-Match``).
+        absent: the request requires that it does not exist yet (``If-None-Match: *``).
     """
 
     path: Mapping[str, str]
@@ -64,12 +64,12 @@ class RestCall:
 
 @attrs.frozen(kw_only=True)
 class Answer:
-    """What an operation comes to.
+    """The result of an operation.
 
     Attributes:
         value: an object of the operation's class.
-        version: of what it shows (``ETag``).
-        status: of HTTP.
+        version: the version of what it shows (``ETag``).
+        status: the HTTP status.
     """
 
     value: Any
@@ -82,15 +82,15 @@ class Operation:
     """One method at one address.
 
     Attributes:
-        path: as Starlette writes it: ``{name}`` is one part, ``{name:text}`` may hold any characters.
-        name: for programs that are made of the OpenAPI document.
+        path: in Starlette's syntax: ``{name}`` is one segment, ``{name:text}`` may hold any characters.
+        name: the operation's id, for code generated from the OpenAPI document.
         summary: one sentence.
-        answer: the class of the answer's body.
-        query, body: classes of the parameters and of the request's body.
-        handler: does it.
-        errors: statuses it may refuse with, besides those that every operation has.
-        versioned: its answer has a version.
-        conditional: it takes a version, and does nothing if that is not the present one.
+        answer: the class of the response body.
+        query, body: the classes of the parameters and of the request body.
+        handler: executes it.
+        errors: its error statuses, besides those that every operation has.
+        versioned: its response has a version.
+        conditional: it takes a version, and changes nothing if that is not the present one.
     """
 
     method: Literal["GET", "POST", "PUT", "DELETE"]
@@ -109,7 +109,7 @@ class Operation:
 
 
 def make_route(context: ServerContext, operation: Operation) -> BaseRoute:
-    """What serves *operation*."""
+    """The route of *operation*."""
 
     async def endpoint(request: Request) -> Response:
         call = RestCall(
@@ -128,7 +128,7 @@ def make_route(context: ServerContext, operation: Operation) -> BaseRoute:
 
 
 def encode(value: Any) -> bytes:
-    """An answer's body. Long lists are encoded in steps, so that a thread lets the event loop in between."""
+    """Encode a response body. Long lists are encoded in steps, so that a thread lets the event loop run in between."""
     parts = []
     for field in attrs.fields(type(value)):
         item = getattr(value, field.name)
@@ -142,17 +142,17 @@ def encode(value: Any) -> bytes:
 
 
 def _dump(value: object) -> bytes:
-    """In ASCII: names of files and texts of models may hold half a surrogate pair, which no UTF-8 can."""
+    """In ASCII: file names and texts of models may hold lone surrogates, which UTF-8 cannot encode."""
     return json.dumps(_converter.unstructure(value)).encode()
 
 
 def _query(request: Request, kind: Any) -> object:
-    """The parameters of a request; numbers are written as text in an address."""
+    """The query parameters of a request; numbers are text in an address."""
     numbers = {field.name for field in attrs.fields(kind) if get_type_hints(kind)[field.name] is int}
     given: dict[str, object] = {}
     for name, text in request.query_params.multi_items():
         if name in given:
-            raise InvalidInputError(name, "is there twice; give it once")
+            raise InvalidInputError(name, "is given twice; give it once")
         given[name] = int(text) if name in numbers and text.isdecimal() and len(text) < 16 else text
     return read_value(_converter, given, kind, "query")
 
@@ -171,16 +171,16 @@ def _version(request: Request) -> str | None:
 
 
 def require_precondition(call: RestCall) -> str | None:
-    """The version that a write demands; None if it demands that there is nothing yet.
+    """The version that a write requires; None if it requires that the note does not exist.
 
     Raises:
-        RequestError: it demands nothing, so that it could undo what somebody else has done.
+        RequestError: it has no precondition, and so could overwrite another client's change.
     """
     if call.version is None and not call.absent:
         raise RequestError(
             428,
             "no_precondition",
-            "the request does not say which version it changes",
+            "the request does not name the version that it changes",
             "send If-Match with the version that you have read, or If-None-Match: * for something new",
         )
     return None if call.absent else call.version

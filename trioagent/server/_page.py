@@ -1,7 +1,8 @@
-"""The page: plain modules and one style sheet out of this package, and a policy that lets nothing else run.
+"""The page: modules and one style sheet from this package, and a policy that lets nothing else run.
 
-What may run is named by hash: the page's modules and its one style sheet. It may connect to this server, and load,
-embed and send nothing anywhere else; ``trusted-types 'none'`` makes browsers refuse to turn text into markup or code.
+The policy names by hash what may run: the page's modules and its style sheet. The page may connect to this server, and
+may not load, embed or send anything elsewhere; ``trusted-types 'none'`` makes browsers refuse to turn text into markup
+or code.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ _HEADERS = {"cache-control": "no-cache"}
 
 @attrs.frozen
 class PageFiles:
-    """What a browser is sent.
+    """The files of the page.
 
     Attributes:
         html: the document.
@@ -53,7 +54,7 @@ class PageFiles:
 
 @cache
 def page_files() -> PageFiles:
-    """The page as this package holds it. Reads its files the first time."""
+    """The page of this package. Reads its files on the first call."""
     folder = files(__package__) / "page"
     scripts = {path: (folder / path).read_bytes() for path in _modules(folder)}
     hashes = {path: _hash(data) for path, data in scripts.items()}
@@ -93,7 +94,7 @@ def _policy(scripts: list[str], style: str) -> str:
 
 
 def routes(context: ServerContext) -> list[BaseRoute]:
-    """The routes of the page, which take no token: what they send holds no secret."""
+    """The routes of the page, which need no token: the page holds no secret."""
 
     async def page(request: Request) -> Response:
         found = page_files()
@@ -103,7 +104,7 @@ def routes(context: ServerContext) -> list[BaseRoute]:
     async def asset(request: Request) -> Response:
         data = page_files().scripts.get(request.path_params["path"])
         if data is None:
-            raise HTTPException(404, f"the page has no part {request.path_params['path']!r:.100}")
+            raise HTTPException(404, f"not found: {request.path_params['path']!r:.100}")
         return Response(data, headers=_HEADERS, media_type="text/javascript")
 
     return [Route("/", page), Route(f"{_ASSETS}{{path:path}}", asset)]

@@ -1,4 +1,4 @@
-"""Which pieces of a reply can be passed on before it is known that the reply stands."""
+"""Decides which pieces of a reply can be sent before it is known that the reply is final."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from .._parsed_reply import Delta
 
 
 class ReplyText:
-    """What a client has been given of a reply, which cannot be taken back.
+    """The part of a reply that a client has been sent, which cannot be withdrawn.
 
-    A reply beside code stands only if the code works, and an answer that breaks off is begun anew: then nothing more
-    is given until the turn has ended. Blanks at the beginning and the end do not belong to a reply.
+    A reply beside code is valid only if the code succeeds, and an answer that breaks off is requested again: then
+    nothing more is sent until the turn has ended. Blanks at the beginning and the end do not belong to a reply.
     """
 
     def __init__(self) -> None:
@@ -17,7 +17,7 @@ class ReplyText:
         self._beside_code, self._waits = False, False
 
     def add(self, delta: Delta) -> str:
-        """The text that can be given now."""
+        """The text that can be sent now."""
         if delta.kind == "code" and delta.text.strip():
             self._beside_code = True
         if delta.kind != "reply" or self._beside_code or self._waits:
@@ -29,11 +29,11 @@ class ReplyText:
         return kept
 
     def begin_anew(self) -> None:
-        """The answer is complete, or void: the next one begins."""
+        """The answer is complete or invalid: the next one begins."""
         self._waits = self._waits or bool(self._given)
         self._beside_code = False
 
     def rest(self, reply: str) -> str | None:
-        """What is to be given when *reply* stands; None if something else has been given already."""
+        """The rest to send when *reply* is final; None if a different text has been sent already."""
         reply = reply.strip()
         return reply[len(self._given) :] if reply.startswith(self._given) else None

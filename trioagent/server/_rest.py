@@ -1,4 +1,4 @@
-"""REST: memories, notes and runs as JSON. One table says what there is; see `_operations` and `_openapi`."""
+"""REST: memories, notes and runs as JSON. One table lists all operations; see `_operations` and `_openapi`."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class MemoryNames:
 
 @attrs.frozen
 class NewMemory:
-    """The name of a memory that is to be made."""
+    """The name of a new memory."""
 
     name: str
 
@@ -66,7 +66,7 @@ class RunNames:
     """The names of all runs, sorted.
 
     Attributes:
-        graded: those of them that are evaluations.
+        graded: the names of those that are evaluations.
     """
 
     runs: Sequence[str]
@@ -75,7 +75,7 @@ class RunNames:
 
 @attrs.frozen(kw_only=True)
 class ControlState:
-    """Where a run stands that takes commands.
+    """The state of a run that accepts commands.
 
     Attributes:
         paused: no new job starts.
@@ -92,7 +92,7 @@ class ControlState:
 
 @attrs.frozen
 class Hits:
-    """Lines that fit a query, the best first."""
+    """Lines that match a query, best first."""
 
     hits: Sequence[_notes.SearchHit]
 
@@ -120,7 +120,7 @@ class SearchQuery:
 class GraphQuery:
     """
     Attributes:
-        cluster: only the notes of this one; "" for all.
+        cluster: only the notes of this cluster; "" for all.
     """
 
     cluster: str = ""
@@ -130,10 +130,10 @@ class GraphQuery:
 class JobsQuery:
     """
     Attributes:
-        state: only jobs in it; "no_reply" are those that are done and left a message without a reply, "wrong" are
+        state: only jobs in this state; "no_reply": jobs that are done and left a message without a reply; "wrong":
             samples of an evaluation with a score below one half.
-        cause: only jobs that failed for it, as the failures name it.
-        contains: only jobs with this text in their id.
+        cause: only jobs that failed for this cause, as named in the failures.
+        contains: only jobs whose id contains this text.
         offset: of the first row, from 0.
         limit: the most rows, up to 500.
     """
@@ -158,8 +158,8 @@ class HistoryQuery:
     Attributes:
         path: only revisions that changed this note, or a note in this folder.
         limit: the most revisions, up to 500.
-        before: only those before this one: the id of the last one of a page, for the next page.
-        chat, job, batch: only those of one conversation, job or batch.
+        before: only revisions before this one: the id of the last one of a page, for the next page.
+        chat, job, batch: only those of this conversation, job or batch.
     """
 
     path: str = ""
@@ -175,8 +175,8 @@ class DiffQuery:
     """
     Attributes:
         path: only this note, or the notes in this folder.
-        since: the older revision; the one before the other by default.
-        at: the newer one; the newest by default.
+        since: the older revision; by default the one before the newer one.
+        at: the newer revision; by default the newest of all.
     """
 
     path: str = ""
@@ -186,7 +186,7 @@ class DiffQuery:
 
 @attrs.frozen
 class FormerNote:
-    """A note, and a revision (or a time in ISO format) at which it was as it is to be."""
+    """A note, and the revision (or a time in ISO format) to restore it from."""
 
     path: str
     at: str
@@ -194,7 +194,7 @@ class FormerNote:
 
 @attrs.frozen(kw_only=True)
 class UndoSelection:
-    """Whose commits are meant: one conversation's, job's or batch's."""
+    """Selects the commits of one conversation, job or batch."""
 
     chat: str = ""
     job: str = ""
@@ -352,7 +352,7 @@ async def _control(context: ServerContext, call: RestCall) -> Answer:
     try:
         found = await send_control(path, call.body)
     except RunNotReachedError as error:
-        advice = "start the run again, with the command it was begun with"
+        advice = "resume the run, with the command that began it"
         raise RequestError(409, "run_not_reached", error.problem, advice) from None
     state = {name: found[name] for name in ("paused", "max_concurrent", "running", "progress")}
     return Answer(value=ControlState(**state))
@@ -366,7 +366,7 @@ OPERATIONS: Sequence[Operation] = (
         method="GET",
         path="/healthz",
         name="get_health",
-        summary="Whether the server lives. Takes no token.",
+        summary="Whether the server is alive. Needs no token.",
         answer=Status,
         handler=_health,
         public=True,
@@ -375,7 +375,7 @@ OPERATIONS: Sequence[Operation] = (
         method="GET",
         path="/readyz",
         name="get_readiness",
-        summary="Whether the server takes on work. Takes no token.",
+        summary="Whether the server accepts work. Needs no token.",
         answer=Status,
         handler=_readiness,
         errors=(503,),
@@ -393,7 +393,7 @@ OPERATIONS: Sequence[Operation] = (
         method="POST",
         path="/api/memories",
         name="create_memory",
-        summary="Make an empty memory.",
+        summary="Create an empty memory.",
         answer=MemoryNames,
         handler=_new_memory,
         body=NewMemory,
@@ -413,7 +413,7 @@ OPERATIONS: Sequence[Operation] = (
         method="GET",
         path=f"{_MEMORY}/notes/{{path:text}}",
         name="read_note",
-        summary="A note by its path, or by what a link to it says.",
+        summary="A note by its path, or by the text of a link to it.",
         answer=_notes.NoteView,
         handler=_note,
         errors=(404,),
@@ -423,7 +423,7 @@ OPERATIONS: Sequence[Operation] = (
         method="PUT",
         path=f"{_MEMORY}/notes/{{path:text}}",
         name="write_note",
-        summary="Make a note, or replace the version of it that If-Match names.",
+        summary="Create a note, or replace the version of it that If-Match names.",
         answer=_writes.Written,
         handler=_write_note,
         body=_writes.NewText,
@@ -445,7 +445,7 @@ OPERATIONS: Sequence[Operation] = (
         method="GET",
         path=f"{_MEMORY}/search",
         name="search_notes",
-        summary="The lines that fit a query best.",
+        summary="The lines that match a query best.",
         answer=Hits,
         handler=_search,
         query=SearchQuery,
@@ -474,7 +474,7 @@ OPERATIONS: Sequence[Operation] = (
         method="GET",
         path=f"{_MEMORY}/history",
         name="list_revisions",
-        summary="What became of the notes, the newest revision first; none where no history is kept.",
+        summary="The revisions of the notes, newest first; none if no history is kept.",
         answer=Revisions,
         handler=_history,
         query=HistoryQuery,
@@ -503,7 +503,7 @@ OPERATIONS: Sequence[Operation] = (
         method="POST",
         path=f"{_MEMORY}/restore",
         name="restore_note",
-        summary="Bring the version of a note that If-Match names back to what it was at a revision.",
+        summary="Restore a note from a revision; If-Match names its present version.",
         answer=_writes.Written,
         handler=_restore,
         body=FormerNote,
@@ -515,7 +515,7 @@ OPERATIONS: Sequence[Operation] = (
         method="POST",
         path=f"{_MEMORY}/undo",
         name="undo_commits",
-        summary="Take back all commits of one conversation, job or batch, if nobody has changed their notes since.",
+        summary="Undo all commits of one conversation, job or batch, unless their notes have been changed since.",
         answer=UndoneChanges,
         handler=_undo,
         body=UndoSelection,
@@ -525,7 +525,7 @@ OPERATIONS: Sequence[Operation] = (
         method="GET",
         path="/api/runs",
         name="list_runs",
-        summary="The runs that can be looked at.",
+        summary="The runs that the server shows.",
         answer=RunNames,
         handler=_runs,
     ),
@@ -533,7 +533,7 @@ OPERATIONS: Sequence[Operation] = (
         method="GET",
         path=_RUN,
         name="read_run",
-        summary="Where a run stands.",
+        summary="The state of a run.",
         answer=RunView,
         handler=_run,
         errors=(404,),
@@ -542,7 +542,7 @@ OPERATIONS: Sequence[Operation] = (
         method="GET",
         path=f"{_RUN}/jobs",
         name="list_jobs",
-        summary="A run's jobs by page, in the order in which they were first begun.",
+        summary="A run's jobs by page, in the order in which they began.",
         answer=JobPage,
         handler=_jobs,
         query=JobsQuery,
@@ -570,7 +570,7 @@ OPERATIONS: Sequence[Operation] = (
         method="POST",
         path=f"{_RUN}/control",
         name="control_run",
-        summary="Control a run while it goes on: pause it, stop it, cancel a job, put a failed one back.",
+        summary="Control a running run: pause it, stop it, cancel a job, requeue a failed one.",
         answer=ControlState,
         handler=_control,
         body=ControlRequest,
@@ -589,7 +589,7 @@ OPERATIONS: Sequence[Operation] = (
         method="GET",
         path=f"{_RUN}/evaluation/comparison",
         name="compare_evaluations",
-        summary="An evaluation and another one, on the samples that both have graded.",
+        summary="Compare two evaluations, on the samples that both have graded.",
         answer=_evaluations.EvalComparison,
         handler=_compare,
         query=_evaluations.EvaluationQuery,
@@ -599,7 +599,7 @@ OPERATIONS: Sequence[Operation] = (
         method="GET",
         path=f"{_RUN}/series",
         name="read_series",
-        summary="How a run went over time, over all its starts.",
+        summary="The progress of a run over time, over all its starts.",
         answer=RunSeries,
         handler=_series,
         errors=(404,),
@@ -625,20 +625,20 @@ async def _memory(context: ServerContext, call: RestCall) -> Memory:
 
 
 async def _memory_with_history(context: ServerContext, call: RestCall) -> Memory:
-    """The memory, for what reads its history.
+    """The memory, for requests that read its history.
 
     Raises:
-        RequestError: only some of its notes may be read, and a history holds all of them.
+        RequestError: its policy hides some notes, and a history contains all of them.
     """
     memory = await _memory(context, call)
     if access_rules(memory.policy).readable:
-        problem = "only some notes may be read here, and a history holds all of them"
-        raise RequestError(403, "history_protected", problem, "look at it where the server runs: trioagent memory log")
+        problem = "only some notes may be read here, and a history contains all of them"
+        raise RequestError(403, "history_protected", problem, "read it on the server: trioagent memory log")
     return memory
 
 
 async def _of_run(context: ServerContext, call: RestCall, read: Callable[[RunBrowser], T]) -> T:
-    """What *read* finds in the journal of a run."""
+    """Call *read* with the journal of a run."""
 
     def work() -> T:
         path = context.runs.path(call.path["run"])
@@ -646,28 +646,24 @@ async def _of_run(context: ServerContext, call: RestCall, read: Callable[[RunBro
             with RunBrowser(path) as browser:
                 return read(browser)
         except JournalError as error:
-            raise RequestError(
-                500, "journal", str(error), "put the run directory right where the server runs"
-            ) from error
+            raise RequestError(500, "journal", str(error), "repair the run directory on the server") from error
 
     return await _in_thread(work)
 
 
 async def _in_thread(work: Callable[..., T], *args: object) -> T:
-    """In proportion to a memory or a run, so never on the event loop. Waited for, even if the client has left."""
+    """Run *work*, which takes time in proportion to a memory or a run, in a thread; wait for it even if cancelled."""
     return await trio.to_thread.run_sync(partial(work, *args))
 
 
 def _if_found(read: Callable[..., T]) -> Callable[..., T]:
-    """Like *read*; what is not there is 404, not the fault of a parameter."""
+    """Like *read*; an `InvalidInputError` for something that does not exist becomes a 404."""
 
     def reading(*args: Any) -> T:
         try:
             return read(*args)
         except InvalidInputError as error:
-            raise RequestError(
-                404, "not_found", error.problem, "list what there is, and ask for one of these"
-            ) from None
+            raise RequestError(404, "not_found", error.problem, "list what exists, and request one of these") from None
 
     return reading
 

@@ -1,4 +1,4 @@
-"""The run directories that are looked at, by name, and what a page shows of a run."""
+"""The run directories that the server shows, by name, and the state of each run."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _JOURNAL = "journal.db"
 
 @attrs.frozen(kw_only=True)
 class RunView:
-    """Where a run stands.
+    """The state of a run.
 
     Attributes:
-        running: some process runs it right now.
-        takes_commands: and can be controlled.
+        running: a process is running it right now.
+        takes_commands: that process accepts commands.
         counts: jobs by state: "running" (begun and not ended), "done", "failed".
         tokens, cost: spent by all starts.
-        last: what the run itself wrote last, once a second: ``pid``, ``model``, ``began``, ``written``, ``ended``,
-            ``progress``; null if it wrote nothing.
-        report: of the last start that came to an end, if none has begun since; or null.
+        last: the progress that the run wrote last, once a second: ``pid``, ``model``, ``began``, ``written``,
+            ``ended``, ``progress``; null if it wrote none.
+        report: the report of the last start, if it ended and none has begun since; or null.
         graded: it is an evaluation, whose samples have scores.
     """
 
@@ -54,7 +54,7 @@ class RunDirectories:
     """Run directories below one folder.
 
     Args:
-        root: a run directory, or a folder that has some; None for none.
+        root: a run directory, or a folder that contains run directories; None for none.
     """
 
     def __init__(self, root: Path | None) -> None:
@@ -85,7 +85,7 @@ class RunDirectories:
             path = self._root if single is not None else self._root / name
             if single in (None, name) and (path / _JOURNAL).is_file():
                 return path
-        raise RequestError(404, "unknown_run", f"there is no run {name!r:.100}", "see /api/runs for those there are")
+        raise RequestError(404, "unknown_run", f"there is no run {name!r:.100}", "see /api/runs for their names")
 
     def _single(self) -> str | None:
         if self._root is None or not (self._root / _JOURNAL).is_file():
@@ -94,7 +94,7 @@ class RunDirectories:
 
 
 def read_run(name: str, path: Path) -> RunView:
-    """Where the run in a directory stands."""
+    """The state of the run in a directory."""
     status = read_run_status(path)
     return RunView(
         name=name,

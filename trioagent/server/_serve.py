@@ -1,4 +1,4 @@
-"""`serve`: a server for as long as its task runs."""
+"""`serve`: a server that runs as long as its task."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from ._memories import Memories
 from ._run_dirs import RunDirectories
 from ._sessions import Sessions
 
-_LAST_WORDS_SECONDS = 1.0  # for answers on their way, after the last chat has ended
+_LAST_WORDS_SECONDS = 1.0  # for responses in transit, after the last chat has ended
 
 
 class Server:
-    """A running server; what `nursery.start(serve, config)` returns.
+    """A running server; returned by `nursery.start(serve, config)`.
 
     Attributes:
-        url: where it listens, ``http://127.0.0.1:8460``; of a Unix socket ``http://localhost``, for a client that has
-            been given the socket.
-        token: what clients have to show.
+        url: where it listens, ``http://127.0.0.1:8460``; for a Unix socket ``http://localhost``, for clients that
+            connect to the socket.
+        token: the token that clients must send.
     """
 
     def __init__(self, context: ServerContext, connections: Connections, url: str, token: str) -> None:
@@ -39,26 +39,26 @@ class Server:
 
     @property
     def link(self) -> str:
-        """The address of the page, with the token in its fragment, which browsers send to nobody."""
+        """The address of the page, with the token in its fragment, which browsers do not send."""
         return f"{self.url}/#token={self.token}"
 
     @property
     def connections(self) -> int:
-        """How many connections are open."""
+        """The number of open connections."""
         return self._connections.open
 
     @property
     def stopping(self) -> bool:
-        """Whether it has been asked to end."""
+        """Whether it has been told to stop."""
         return self._context.stopping
 
     def stop(self) -> None:
-        """Ask the server to end: no new work, and what goes on may end within the grace. Returns at once."""
+        """Stop the server: it accepts no new work, and running chats may end within the grace. Returns at once."""
         self._context.sessions.stopping = True
         self._stop.set()
 
     async def wait_stopping(self) -> None:
-        """Wait until somebody has called `stop`."""
+        """Wait until `stop` is called."""
         await self._stop.wait()
 
 
@@ -76,11 +76,11 @@ async def serve(
             server = await nursery.start(serve, ServerConfig(root="memories", model="offline-rules"))
             print(server.link)
 
-    Cancelling ends all connections and chats at once: the children that ran their blocks are dead, and the notes are
+    Cancelling ends all connections and chats at once: the child processes of their blocks are dead, and the notes are
     as the last finished block left them.
 
     Args:
-        runtime: serve with this one, which stays open; by default one is opened for ``config.model``.
+        runtime: use this runtime, which stays open; by default one is opened for ``config.model``.
 
     Raises:
         MemoryPathError: the folder cannot be used.

@@ -1,24 +1,23 @@
 """Sessions: conversations that several clients follow, and that outlive a lost connection for a minute.
 
-A chat (one message and the answer to it) is a task in the server's nursery, owned by its session. It ends with the
-answer, when a client cancels it, when the server stops, or when the session ends: a minute after its last subscriber
-has left. Whatever ends it, the children that ran its block are dead then, and the notes are as the last finished block
-left them.
+A chat (one message and its answer) is a task in the server's nursery, owned by its session. It ends with the answer,
+when a client cancels it, when the server stops, or when the session ends: a minute after its last subscriber has left.
+However it ends, the child processes of its block are dead then, and the notes are as the last finished block left them.
 
 Messages to clients, as JSON; those with a number ``n`` are events of the session, the same for all:
 
 ====================  =================================================================================================
 ``session``           to a new subscriber: ``session``, ``memory``, and ``next``, the number of the next event
-``snapshot``          in place of all events up to ``n``: ``messages``, the present ``chat`` and what it has said so far
-``said``              a message of a client, with the number of its ``chat``
-``event``             what happens in a chat: ``event`` is one of `trioagent.AgentEvent`, by the schema of `_events`
-``changes``           what the block did whose result came before: ``changes``, each with ``path``, ``action`` and
+``snapshot``          replaces all events up to ``n``: ``messages``, the running ``chat`` and its output so far
+``said``              a client's message, with the number of its ``chat``
+``event``             an event of a chat: ``event`` is one of `trioagent.AgentEvent`, by the schema of `_events`
+``changes``           the changes of the block whose result came before: ``changes``, each with ``path``, ``action`` and
                       ``hunks`` (see `_transcript.ChangeEntry`)
 ``review``            a block waits for a decision: ``review``, ``code``, ``diff``, ``paths``, ``reads``
-``reviewed``          somebody has decided
-``undone``            the last message was taken back; ``paths``: the notes that this changed
-``ended``             of a chat: ``outcome`` ("replied", "cancelled" or "failed"), and the ``error`` if it failed
-``error``             to one client: what it sent cannot be used
+``reviewed``          a client has decided
+``undone``            the last message was undone; ``paths``: the notes that this changed
+``ended``             a chat has ended: ``outcome`` ("replied", "cancelled" or "failed"), and the ``error`` if it failed
+``error``             to one client: its message is invalid
 ``closed``            the session has ended
 ====================  =================================================================================================
 """
@@ -56,15 +55,15 @@ from ._delta_buffer import DeltaBuffer
 from ._event_ring import EventRing, Subscription
 from ._request_error import RequestError, as_request_error
 
-_SNAPSHOT_BYTES = 256 * 1024  # of a conversation's messages, the latest, and of a chat's events
-_UNDO_BYTES = 1024 * 1024  # of what one block changed
+_SNAPSHOT_BYTES = 256 * 1024  # for the latest messages of a conversation, and for a chat's events
+_UNDO_BYTES = 1024 * 1024  # for the changes of one block
 _UNDO_STEPS = 5
 _DECISIONS: Mapping[type, str] = {AcceptChanges: "accept", RejectChanges: "reject", EditChanges: "edit"}
 
 
 @attrs.define(eq=False)
 class _RunningChat:
-    """A message and the answer to it, while that goes on."""
+    """A message and its answer, while the chat runs."""
 
     number: int
     text: str
@@ -76,12 +75,12 @@ class _RunningChat:
 
     @property
     def body(self) -> dict[str, Any]:
-        """For a snapshot: what has happened, and what the answer under way says so far."""
+        """For a snapshot: the events so far, and the text of the current answer so far."""
         so_far = {kind: "".join(texts) for kind, texts in self.so_far.items()}
         return {"chat": self.number, "text": self.text, "events": self.events, "so_far": so_far}
 
     def keep(self, event: dict[str, Any], chars: int) -> None:
-        """Remember *event* for snapshots, in the place of the oldest where they become too long."""
+        """Keep *event* for snapshots; drops the oldest events if they become too long."""
         self.so_far.clear()
         self.events.append(event)
         self.event_chars += chars
@@ -91,7 +90,7 @@ class _RunningChat:
 
 @attrs.define(eq=False)
 class _PendingReview:
-    """A block that waits for a decision."""
+    """A block that waits for review."""
 
     number: int
     request: ReviewRequest
@@ -113,7 +112,7 @@ class Session:
     """One conversation over one memory.
 
     Attributes:
-        id: nobody can guess it.
+        id: a random id that cannot be guessed.
         memory: the memory's name.
         closed: it has ended.
     """
@@ -139,7 +138,7 @@ class Session:
 
     @property
     def busy(self) -> bool:
-        """Whether a chat goes on."""
+        """Whether a chat is running."""
         return self._chat is not None
 
     @contextmanager
@@ -147,10 +146,10 @@ class Session:
         """Follow the session until the block ends.
 
         Args:
-            after: the number of the last event that is known; None for a snapshot first.
+            after: the number of the last event that was received; None to begin with a snapshot.
 
         Raises:
-            RequestError: the session has ended, or too many follow it.
+            RequestError: the session has ended, or has too many subscribers.
         """
         self._require_open()
         if self._subscribers >= (most := self._sessions.config.limits.subscribers):
@@ -173,19 +172,19 @@ class Session:
                 self._start_lingering(self._sessions.config.linger_seconds)
 
     def greeting(self) -> bytes:
-        """What a new subscriber is sent first."""
+        """The first message to a new subscriber."""
         body = {"type": "session", "session": self.id, "memory": self.memory, "next": self._ring.next_number}
         return json.dumps(body).encode()
 
     def say(self, text: str, *, id: str = "") -> int:
-        """Begin a chat; gives its number.
+        """Begin a chat; returns its number.
 
         Args:
-            id: the client's own, to know the message again by.
+            id: the client's own, repeated with the message.
 
         Raises:
-            InvalidInputError: the text cannot be said.
-            RequestError: another chat goes on, or there are too many, or the server is about to stop.
+            InvalidInputError: the text cannot be sent.
+            RequestError: another chat is running, or too many are, or the server is stopping.
         """
         self._require_open()
         self._agent._check_message(text)
@@ -198,29 +197,29 @@ class Session:
         return self._chats
 
     def cancel(self) -> None:
-        """End the present chat, if there is one."""
+        """Cancel the running chat, if there is one."""
         if self._chat is not None:
             self._chat.scope.cancel()
 
     def decide(self, number: int, decision: ReviewDecision) -> None:
-        """Decide on the block that waits.
+        """Decide on the block that waits for review.
 
         Raises:
-            RequestError: it is not the one with this number that waits.
+            RequestError: no review of this number is waiting.
         """
         pending = self._pending
         if pending is None or pending.number != number or pending.decision is not None:
-            problem = f"review {number} waits for no decision"
+            problem = f"review {number} is not waiting for a decision"
             raise RequestError(409, "no_such_review", problem, "decide on the review that the last event names")
         pending.decision = decision
         pending.decided.set()
 
     async def undo(self) -> None:
-        """Take the last message back: what it changed in the notes, and its place in the conversation.
+        """Undo the last message: its changes of the notes, and its part of the conversation.
 
         Raises:
-            RequestError: there is none, or a chat goes on.
-            MemoryConflictError: somebody else has changed one of the notes since; nothing was changed.
+            RequestError: there is none, or a chat is running.
+            MemoryConflictError: one of the notes has been changed since by somebody else; nothing was changed.
         """
         self._require_rest()
         if not self._undo:
@@ -249,7 +248,7 @@ class Session:
             self._sessions.forget(self)
 
     def snapshot(self) -> bytes:
-        """All that a client needs to go on from here, in place of the events so far."""
+        """All that a client needs to continue from here without the events so far."""
         self._deltas.flush()
         chat = self._chat
         messages, left_out = _latest(self._agent.messages)
@@ -266,7 +265,7 @@ class Session:
         return json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
 
     async def review(self, request: ReviewRequest) -> ReviewDecision:
-        """Ask whoever follows the session; the agent's reviewer."""
+        """Ask the subscribers; this is the agent's reviewer."""
         self._reviews += 1
         pending = self._pending = _PendingReview(self._reviews, request)
         self._publish("review", **pending.body)
@@ -289,7 +288,7 @@ class Session:
                 except Exception as error:  # noqa: BLE001 - the clients are told, and an unknown one is logged
                     self._end(chat, "failed", error=as_request_error(error).body)
         finally:
-            self._end(chat, "cancelled")  # unless it has ended
+            self._end(chat, "cancelled")  # no effect if it has ended
             self._sessions.end_chat()
             if self._agent.messages is not before or undo:
                 self._undo = [*self._undo, (undo, before)][-_UNDO_STEPS:]
@@ -327,7 +326,7 @@ class Session:
             self._publish("ended", chat=chat.number, outcome=outcome, **more)
 
     def _publish(self, kind: str, **body: Any) -> int:
-        """Give all subscribers a message; how many bytes it has."""
+        """Send a message to all subscribers; returns its size in bytes."""
         return 0 if self.closed else self._ring.append({"type": kind, **body})
 
     def _require_open(self) -> None:
@@ -337,7 +336,7 @@ class Session:
     def _require_rest(self) -> None:
         if self._chat is not None or self._undoing:
             problem = "another message is being answered or undone"
-            raise RequestError(409, "agent_busy", problem, "wait for its end, or cancel it, and try again")
+            raise RequestError(409, "agent_busy", problem, "wait until that has ended, or cancel it, and try again")
 
     def _start_lingering(self, seconds: float) -> None:
         self._linger = trio.CancelScope()
@@ -350,7 +349,7 @@ class Session:
 
 
 def _latest(messages: Sequence[ChatMessage]) -> tuple[list[dict[str, str]], int]:
-    """The latest messages, without the system prompt, as JSON; and how many are left out."""
+    """The latest messages without the system prompt, as JSON; and how many are left out."""
     said = [message for message in messages if message.role != "system"]
     kept: list[dict[str, str]] = []
     room = _SNAPSHOT_BYTES
@@ -363,7 +362,7 @@ def _latest(messages: Sequence[ChatMessage]) -> tuple[list[dict[str, str]], int]
 
 
 class Sessions:
-    """All sessions of a server, and how many chats go on.
+    """All sessions of a server, and the number of running chats.
 
     Args:
         nursery: the server's, which runs the chats.
@@ -379,7 +378,7 @@ class Sessions:
         self._no_chats.set()
 
     def all(self) -> list[Session]:
-        """Those that are open, the oldest first."""
+        """The open sessions, oldest first."""
         return list(self._sessions.values())
 
     def open(
@@ -395,17 +394,17 @@ class Sessions:
 
         Args:
             review: "" for no review; "ask" to be asked about every block that changes notes; or a `ReviewPolicy`.
-            read_only: its blocks can save nothing.
+            read_only: its blocks cannot save anything.
 
         Raises:
-            InvalidInputError: the review policy cannot be read.
-            RequestError: there are too many sessions, or the server is about to stop.
+            InvalidInputError: the review policy is invalid.
+            RequestError: there are too many sessions, or the server is stopping.
         """
         if self.stopping:
             raise stopping_error()
         if len(self._sessions) >= self.config.limits.sessions:
             problem = f"there are {len(self._sessions):,} sessions"
-            raise RequestError(429, "too_many_sessions", problem, "close some, or wait until they end by themselves")
+            raise RequestError(429, "too_many_sessions", problem, "close some, or wait until some expire")
         policy = ReviewPolicy() if review == "ask" else ReviewPolicy.parse(review) if review else None
 
         def make_agent(session: Session) -> Agent:
@@ -424,28 +423,28 @@ class Sessions:
     def get(self, id: str) -> Session:
         """
         Raises:
-            RequestError: there is no such session, or no more.
+            RequestError: there is no such session, or it has ended.
         """
         if id not in self._sessions:
             raise self.unknown(id)
         return self._sessions[id]
 
     def unknown(self, id: str) -> RequestError:
-        """The error for a session that is not there."""
+        """The error for an unknown session."""
         problem = (
             f"there is no session {id[:40]!r}; it ended {self.config.linger_seconds:g} s after its last client left"
         )
         return RequestError(404, "unknown_session", problem, "begin a new one")
 
     def forget(self, session: Session) -> None:
-        """It has ended."""
+        """Remove a session that has ended."""
         self._sessions.pop(session.id, None)
 
     def begin_chat(self) -> None:
-        """Count a chat, which `end_chat` is to be called for.
+        """Count a chat; `end_chat` must be called for it.
 
         Raises:
-            RequestError: there are too many, or the server is about to stop.
+            RequestError: there are too many, or the server is stopping.
         """
         if self.stopping:
             raise stopping_error()
@@ -456,13 +455,13 @@ class Sessions:
         self._no_chats = trio.Event() if self._chats == 1 else self._no_chats
 
     def end_chat(self) -> None:
-        """A chat that `begin_chat` counted is over."""
+        """Count the end of a chat."""
         self._chats -= 1
         if not self._chats:
             self._no_chats.set()
 
     async def wait_no_chats(self) -> None:
-        """Wait until no chat goes on."""
+        """Wait until no chat is running."""
         await self._no_chats.wait()
 
     def close(self) -> None:
@@ -472,5 +471,5 @@ class Sessions:
 
 
 def stopping_error() -> RequestError:
-    """The error of a server that takes on no new work."""
-    return RequestError(503, "stopping", "the server is about to stop", "try again when it is back")
+    """The error of a server that is stopping."""
+    return RequestError(503, "stopping", "the server is stopping", "try again when it is back")

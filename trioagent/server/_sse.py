@@ -1,4 +1,4 @@
-"""Server-sent events: a response that goes on, with comments that keep it alive."""
+"""Server-sent events: a streamed response, with comments that keep the connection alive."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class EventStreamResponse(Response):
         async def write(data: bytes) -> None:
             nonlocal written, started
             written = trio.current_time()
-            if not started:  # not earlier, so that what *produce* raises at first still becomes an answer
+            if not started:  # not earlier, so that an error that *produce* raises at first still gets an error response
                 started = True
                 await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             await send({"type": "http.response.body", "body": data, "more_body": True})

@@ -1,4 +1,4 @@
-"""A job's conversation: what was said, thought and run, and what it changed, over all attempts."""
+"""A job's conversation: messages, thoughts, code and changes, over all attempts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .._runs import (
 from ._diff import DiffHunk, DiffWork, diff_notes
 
 MOST_CHARACTERS = 200_000
-"""Of one text that are shown."""
+"""The part of each text that is shown."""
 _PARSED_CHARACTERS = 100_000
 _NAME_CHARACTERS = 200
 _SHOWN_APART = frozenset({"messages", "usage", "error", "metadata", "last_response"})
@@ -39,11 +39,11 @@ class AnswerEntry:
     """A model's answer.
 
     Attributes:
-        attempt: of the job.
-        text: all of it, if it has neither code nor a reply; else "".
-        partial: of a reply that was cut.
-        repairs: how often each repair was needed to read it.
-        tokens: that it took, or null.
+        attempt: the number of the job's attempt.
+        text: the whole answer, if it has neither code nor a reply; else "".
+        partial: the part of a reply that was cut.
+        repairs: how often each repair was needed to parse it.
+        tokens: the tokens that it took, or null.
     """
 
     attempt: int
@@ -60,7 +60,7 @@ class AnswerEntry:
 
 @attrs.frozen(kw_only=True)
 class ChangeEntry:
-    """What a block did to a note.
+    """A block's change of a note.
 
     Attributes:
         action: "made", "changed" or "deleted".
@@ -74,11 +74,11 @@ class ChangeEntry:
 
 @attrs.frozen(kw_only=True)
 class Said:
-    """A message that no model wrote, or one whose parts are not known.
+    """A message that no model wrote, or whose parts are not known.
 
     Attributes:
-        changes: of a block's result: what the block did to the notes.
-        more_changes: notes that it changed besides.
+        changes: if it is a block's result: the block's changes of the notes.
+        more_changes: further notes that it changed.
     """
 
     attempt: int
@@ -91,7 +91,7 @@ class Said:
 
 @attrs.frozen(kw_only=True)
 class ResultEntry:
-    """What a block came to (see `BlockResult`).
+    """The result of a block (see `BlockResult`).
 
     Attributes:
         more_changes: notes that it changed besides those in *changes*.
@@ -110,7 +110,7 @@ class ResultEntry:
 
 @attrs.frozen(kw_only=True)
 class WorkEntry:
-    """Whatever else the job's kind of run has journaled."""
+    """Any other event that the job's kind of run has journaled."""
 
     attempt: int
     body: Mapping[str, Any]
@@ -124,7 +124,7 @@ class WaitEntry:
     Attributes:
         state: "retrying" (an attempt at a request had failed), "held" (a server unavailable, a disk full) or "rate".
         began: seconds since 1970.
-        cause: the error, in words; "" for a rate limit.
+        cause: the error's text; "" for a rate limit.
     """
 
     attempt: int
@@ -137,11 +137,11 @@ class WaitEntry:
 
 @attrs.frozen(kw_only=True)
 class EndEntry:
-    """The end of an attempt that another one followed.
+    """The end of an attempt that was followed by another one.
 
     Attributes:
-        reason: why it failed, in words; "" if it did not.
-        left_out: entries of it that are not kept.
+        reason: why it failed; "" if it did not.
+        left_out: the number of its entries that are not kept.
     """
 
     attempt: int
@@ -159,12 +159,12 @@ class GradeView:
 
     Attributes:
         score: from 0 to 1.
-        reason: of the grade, in the grader's words.
+        reason: the grader's reason.
         graded_by: "match", or the judge's name.
-        expected: what is a right answer, for people.
-        reply: the answer.
-        changes: what was done to the notes.
-        notes: those that the row has, as they were before; of a wrong answer all, if they are not too much.
+        expected: a description of a right answer.
+        reply: the answer that was graded.
+        changes: the changes of the notes.
+        notes: those in the row, as they were before; for a wrong answer all notes, unless they are too large.
     """
 
     score: float
@@ -183,11 +183,11 @@ class JobView:
 
     Attributes:
         error: why it failed, with its fields; or null.
-        last_response: the last thing that the model of a failed job said.
-        usage: tokens and cost of one that is done; or null.
+        last_response: the last answer of the model, if the job failed.
+        usage: tokens and cost of a job that is done; or null.
         grade: of a sample of an evaluation; or null.
-        outcome: what else came of it.
-        left_out: entries that are not shown.
+        outcome: the remaining fields of its outcome.
+        left_out: the number of entries that are not shown.
     """
 
     id: str
@@ -205,7 +205,7 @@ class JobView:
 
 
 def job_view(job: JobDetails) -> JobView:
-    """All that is known of a job. In proportion to its conversation: for a worker thread."""
+    """A job with all that the journal keeps of it. Slow for long conversations: use a worker thread."""
     outcome = job.outcome or {}
     grade = _grade(outcome)
     apart = _SHOWN_APART if grade is None else _SHOWN_APART | _OF_GRADES
@@ -281,7 +281,7 @@ def _wait(wait: JobWait) -> WaitEntry:
 
 
 def _entries(job: JobDetails, messages: object) -> Iterator[_Numbered]:
-    """All attempts, as far as anything of them is kept."""
+    """The entries of all attempts, as far as they are kept."""
     work = DiffWork()
     kept = {each.attempt: each for each in job.kept}
     journaled = {attempt: list(events) for attempt, events in groupby(job.events, lambda event: event.attempt)}
@@ -301,8 +301,8 @@ def _entries(job: JobDetails, messages: object) -> Iterator[_Numbered]:
 def _former(
     events: Sequence[JournaledEvent], kept: KeptAttempt | None, attempt: int, work: DiffWork
 ) -> Iterator[_Numbered]:
-    """An attempt that another one followed."""
-    if kept is None:  # of a journal that keeps no more of it than what is yet to be taken back
+    """The entries of an attempt that was followed by another one."""
+    if kept is None:  # an older journal, which keeps only what is needed to roll the attempt back
         yield from _journaled(events, _journaled_changes(events, work))
         return
     changes = _kept_changes(kept, work)
@@ -313,7 +313,7 @@ def _former(
     yield None, EndEntry(attempt=attempt, reason=_cut(words), left_out=kept.left_out)
 
 
-_Changes = Mapping[int, tuple[Sequence[ChangeEntry], int]]  # by the number of the answer that a block stood in
+_Changes = Mapping[int, tuple[Sequence[ChangeEntry], int]]  # by the number of the answer that contained the block
 _NO_CHANGES: _Changes = {}
 _NOTHING: tuple[Sequence[ChangeEntry], int] = ((), 0)
 
@@ -323,10 +323,10 @@ def _kept_changes(kept: KeptAttempt | None, work: DiffWork) -> _Changes:
 
 
 def _journaled_changes(events: Iterable[JournaledEvent], work: DiffWork, kept: KeptAttempt | None = None) -> _Changes:
-    """What blocks changed, as far as the journal still has their results.
+    """The changes of blocks, as far as the journal still has their results.
 
-    They hold what notes were before a block. What one was after it is what lay there before the next that changed it,
-    if nobody else changed it in between, which its version says; after the last block it is what was *kept*.
+    Results hold the content of notes before a block. The content after it is the content before the next block that
+    changed the note, if the version shows that nobody else changed it in between; after the last block it is in *kept*.
     """
     log, answers = ChangeLog(most_bytes=math.inf), 0
     for entry in events:
@@ -352,7 +352,7 @@ def _of_block(block: ChangingBlock, contents: Mapping[str, bytes], work: DiffWor
 
 
 def _said(messages: Sequence[Any], attempt: int, changes: _Changes) -> Iterator[_Numbered]:
-    """The messages of a conversation that has ended; its events, an answer or a result each, are gone by then."""
+    """The messages of a finished conversation; its events (answers and results) are no longer kept."""
     n, answers, follows, runs = 0, 0, False, False
     for message in messages:
         if not isinstance(message, dict):
@@ -374,7 +374,7 @@ def _said(messages: Sequence[Any], attempt: int, changes: _Changes) -> Iterator[
 
 
 def _conversation(entry: JournaledEvent) -> Sequence[Any] | None:
-    """The messages of a conversation that was not accepted."""
+    """The messages of a conversation that was rejected."""
     body = entry.event.body if isinstance(entry.event, WorkEvent) else {}
     messages = body.get("messages")
     return messages if isinstance(messages, list) and messages else None
@@ -415,7 +415,7 @@ def _journaled(events: Iterable[JournaledEvent], changes: _Changes) -> Iterator[
 
 
 def _refusal(body: Mapping[str, Any]) -> str:
-    """Why a conversation was not accepted."""
+    """Why a conversation was rejected."""
     verdicts = [verdict for verdict in body.get("verdicts") or () if isinstance(verdict, dict)]
     wrong = [verdict for verdict in verdicts if verdict.get("passed") is False]
     return "; ".join(f"{verdict.get('check')}: {verdict.get('reason')}" for verdict in wrong)

@@ -1,4 +1,4 @@
-"""Changing one note from outside, as one transaction, and only in the version that the caller has read."""
+"""Changes one note for a client, in one transaction, if it still has the version that the client has read."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ _BY_HAND = CommitOrigin(author="REST")
 
 @attrs.frozen
 class NewText:
-    """The whole new text of a note."""
+    """The new text of a note, whole."""
 
     text: str
 
 
 @attrs.frozen
 class Written:
-    """What a write came to.
+    """The result of a write.
 
     Attributes:
         path: the note.
-        version: its new one; null if it is gone.
-        changed: false if it said this before.
+        version: its new version; null if it was deleted.
+        changed: false if the note had this content before.
     """
 
     path: str
@@ -35,27 +35,27 @@ class Written:
 
 
 async def write_note(memory: Memory, path: str, text: str, version: str | None) -> Written:
-    """Make or replace a note.
+    """Create or replace a note.
 
     Args:
-        version: the one that is to be replaced; None if there is to be no such note yet.
+        version: the version to replace; None if the note must not exist yet.
 
     Raises:
-        RequestError: the note is in another version by now; nothing was changed.
+        RequestError: the note has another version; nothing was changed.
         MemoryRejectedError, MemoryStorageError: see `Lease.commit`; nothing was changed.
     """
     try:
         data = text.encode()
     except UnicodeEncodeError as error:
-        raise InvalidInputError("body.text", f"holds half a surrogate pair at {error.start}") from error
+        raise InvalidInputError("body.text", f"contains a lone surrogate at {error.start}") from error
     return await _write(memory, path, data, version, _BY_HAND)
 
 
 async def restore_note(memory: Memory, path: str, at: str, version: str | None) -> Written:
-    """Make a note what it was at a revision; see `write_note`.
+    """Restore a note from a revision; see `write_note`.
 
     Raises:
-        RevisionNotFoundError: there is no such revision, or no such note at it.
+        RevisionNotFoundError: there is no such revision, or it has no such note.
         MemoryHistoryError: the history cannot be used.
     """
     content = await memory.show(path, at=at)
@@ -84,5 +84,5 @@ async def _commit(memory: Memory, path: str, changes: ChangeSet, version: str | 
             return await lease.commit(changes, knowledge=Knowledge(seen={path: version}), origin=origin)
     except MemoryConflictError as error:
         raise RequestError(
-            412, "version_changed", str(error), "read the note again, and change what it says now"
+            412, "version_changed", str(error), "read the note again, and change its present text"
         ) from None

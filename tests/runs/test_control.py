@@ -121,7 +121,7 @@ async def test_it_says_where_it_stands(tmp_path: Path) -> None:
         mode = (run.run_dir / SOCKET).stat().st_mode
         assert stat.S_ISSOCK(mode) and stat.S_IMODE(mode) == 0o600
     assert not (run.run_dir / SOCKET).exists()
-    with pytest.raises(RunNotReachedError, match="no run is active there; the command that began it goes on with it"):
+    with pytest.raises(RunNotReachedError, match="no run is active there; the command that began it resumes it"):
         await run.do("status")
 
 

@@ -1,6 +1,6 @@
-"""Where model-written code runs: confined, over a private view of the notes, one transaction a block.
+"""Runs model-written code: confined, over a private view of the notes, each block as one transaction.
 
-Names are imported when they are first used: sandbox processes load `_guest`, which lies in here, without the rest.
+Names are imported on first use: sandbox processes import `_guest`, a package in here, without the rest.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""A block session: the host sends one child its code, serves its tool calls and takes its reply; and run slots."""
+"""A block session: the host sends one child its code, serves its tool calls and receives its reply. And run slots."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ._zygote import NO_SIGNAL, Child, receive
 T = TypeVar("T")
 MAX_TOOL_CALLS = 1000
 _SEEN = ("read", "replaced")
-MAX_FULL_FRAMES = 16  # all that a block says, together, is at most so many times what one frame may hold
+MAX_FULL_FRAMES = 16  # all frames of a block together may be so many times as large as one frame may be
 
 
 class ChildDied(Exception):  # internal
@@ -39,11 +39,11 @@ class ChildDied(Exception):  # internal
 
 
 class BlockLostError(Exception):  # internal
-    """A block that had begun was lost together with the process that serves it: through nothing that its code did."""
+    """A block that had begun was lost because a process that serves it died, not because of its code."""
 
 
 MAX_ATTEMPTS = 20
-"""So often a block is given to a child before it is given up: whatever has killed so many would kill the next one."""
+"""The most attempts at running one block: what has killed so many children would kill the next one, too."""
 _LOST = "the process that ran the block was killed from outside"
 
 
@@ -51,12 +51,12 @@ _LOST = "the process that ran the block was killed from outside"
 class Attempts:
     """The attempts at running one block.
 
-    Until its changes are committed, which is after this, a block has changed nothing but its own view: so one that was
-    lost is run again, unless it has called host tools, which cannot be taken back.
+    Until its changes are committed, which comes later, a block has changed nothing but its own view. So a block that
+    was lost is run again, unless it has called host tools, whose effects cannot be undone.
 
     Attributes:
         called: the block has called a host tool.
-        count: attempts that failed; those for which was waited long count more.
+        count: failed attempts; one that ended in a long timeout counts several times.
     """
 
     called: bool = False
@@ -66,7 +66,7 @@ class Attempts:
         """The outcome of the first attempt that is not lost; *once* may raise CodeNotSentError or BlockLostError.
 
         Raises:
-            SandboxError: no child ever got the code.
+            SandboxError: no child ever received the code.
         """
         while True:
             try:
@@ -95,7 +95,7 @@ class RunSlot:
         self._descriptors: Hold | None = None
 
     async def begin(self) -> Hold:
-        """Wait for the slot, and for the descriptors of a child, which the block keeps until `end`."""
+        """Wait for the slot, and for the file descriptors of a child, which are reserved until `end`."""
         await self.acquire()
         try:
             descriptors = await descriptor_budget().take(BLOCK, priority=True)
@@ -106,7 +106,7 @@ class RunSlot:
         return descriptors.__enter__()
 
     def end(self) -> None:
-        """Give back the slot and the descriptors."""
+        """Release the slot and the descriptors."""
         if self._descriptors is not None:
             self._descriptors.__exit__(None, None, None)
         self.release()
@@ -148,29 +148,29 @@ class BlockSession:
         self._rules = rules
         self._channel = child.channel
         self._limits, self._host_tools, self._slot = limits, host_tools, slot
-        self.called = False  # a host tool
+        self.called = False  # whether it has called a host tool
         self.replied = False
         self.timed_out = False
-        self.ended_unseen = False  # nobody has said how the child ended
+        self.ended_unseen = False  # the child's exit status is not known
         self._received = bytearray()
         self._left = MAX_FULL_FRAMES * limits.reply_bytes
 
     @property
     def _setup_seconds(self) -> float:
-        """How long a child may take before its block begins."""
+        """The timeout for a child's set-up, before its block begins."""
         return math.inf
 
     async def run(self, code: str, *, seconds: float | None = None) -> Outcome:
-        """The block's outcome, whatever becomes of it. *seconds*: how long it may run, if not as long as any.
+        """The block's outcome, however it ends. *seconds*: its wall clock limit, if not that of the sandbox.
 
         Raises:
-            CodeNotSentError: the child could not be set up, died, or hangs.
+            CodeNotSentError: the child could not be set up, has died, or hangs.
         """
         pieces = await run_steps(_frames.encode_code(code, self._host_tools, self._rules))
-        # What fits into the socket goes at once, so that the child finds it when it is ready; its time begins then.
+        # What fits into the socket is sent at once, so that a ready child finds it; its wall clock begins then.
         rest = self._send_now(b"".join(pieces))
         begun, outcome = False, None
-        # First of the child's set-up, then of the block.
+        # The deadline of the child's set-up, then of the block.
         self._clock = trio.CancelScope(deadline=trio.current_time() + self._setup_seconds)
         with self._clock:
             await self._wait_until_confined()
@@ -238,7 +238,7 @@ class BlockSession:
         except BlockingIOError:
             return rest
         except OSError:
-            pass  # the child has gone; what is left to read says why
+            pass  # the child has exited; the data left to read says why
         return rest[:0]
 
     async def _receive(self) -> _frames.Reply | _frames.Call:
@@ -256,9 +256,9 @@ class BlockSession:
         return await self._off_the_clock(_frames.decode(body))
 
     async def _off_the_clock(self, steps: Steps[T]) -> T:
-        """What *steps* returns: what the host makes of a frame is not the block's time.
+        """What *steps* returns: decoding on the host does not count against the block.
 
-        After one step, as with most frames, nothing has waited that the clock could have stopped.
+        If one step suffices, as for most frames, nothing has waited, and the clock need not be stopped.
         """
         began = trio.current_time()
         try:
@@ -274,15 +274,15 @@ class BlockSession:
             self._clock.deadline = trio.current_time() + left
 
     async def _may_send(self) -> bool:
-        """Wait until there is room for more; False if there is nobody to take it."""
+        """Wait until the socket has room; False if the child has exited."""
         await trio.lowlevel.wait_writable(self._channel)
         return True
 
     async def _wait_until_confined(self) -> None:
-        """Take what a tier's children send before they read the code, within a time; nothing by default."""
+        """Receive what a tier's children send before they read the code, with a timeout; nothing by default."""
 
     async def _fill(self, wanted: int) -> None:
-        """Receive until *wanted* bytes are there."""
+        """Receive until *wanted* bytes are buffered."""
         while len(self._received) < wanted:
             await trio.lowlevel.wait_readable(self._channel)
             try:
@@ -299,7 +299,7 @@ async def _call_tool(tool: HostTool, call: _frames.Call) -> bytes:
         value = await tool(*call.args, **call.kwargs)
     except Exception as error:  # noqa: BLE001  # the tool's failure is the block's to handle; Cancelled passes
         words = f"{type(error).__name__}: {error}"
-        if isinstance(error, BaseExceptionGroup):  # whose own words name no error in it
+        if isinstance(error, BaseExceptionGroup):  # its own message does not name the errors in it
             words += ": " + "; ".join(f"{type(leaf).__name__}: {leaf}" for leaf in leaves(error))
         return _frames.encode({"error": words})
     try:
@@ -309,7 +309,7 @@ async def _call_tool(tool: HostTool, call: _frames.Call) -> bytes:
 
 
 def _cause_of_death(status: int | None, limits: SandboxLimits) -> str:
-    """In words for the model, why a block ended without a reply."""
+    """Why a block ended without a reply, for the model."""
     if status is None:
         return "RuntimeError: the block ended without an answer."
     if status & _frames.OVERFULL:
@@ -328,13 +328,13 @@ def _cause_of_death(status: int | None, limits: SandboxLimits) -> str:
         return "RuntimeError: the block was stopped for a forbidden system call."
     if number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGABRT, signal.SIGFPE):
         return f"RuntimeError: the block crashed the interpreter ({name})."
-    if number != signal.SIGKILL:  # neither the kernel's nor a limit's, and a block can send none
+    if number != signal.SIGKILL:  # sent neither by the kernel nor by a limit, and a block cannot send signals
         return f"RuntimeError: the block was ended from outside of the sandbox ({name})."
     return f"RuntimeError: the block was killed ({name}), most likely for using too much memory or processor time."
 
 
 def _seen(reply: _frames.Reply) -> Steps[SeenNotes]:
-    """What the block says that it saw of the notes; it harms itself only if that is not true."""
+    """The notes that the block reports to have seen; a false report harms only the block itself."""
     notes: dict[str, dict[str, str | None]] = {how: {} for how in _SEEN}
     for start in range(0, len(reply.reads), STEP_NAMES):
         if start:

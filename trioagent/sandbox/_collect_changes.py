@@ -1,7 +1,7 @@
 """Collect a block's changes from the upper layer of its dead child's view, an overlay or a layered one, as plain data.
 
-The view was written by hostile code: names may be no UTF-8, trees deep, files sparse or special. So: descriptors and
-single names only, never a path; no link followed; every bound checked before reading.
+Hostile code wrote the view: names may not be UTF-8, trees may be deep, files sparse or special. So this module uses
+descriptors and single names only, never a path; it follows no link, and checks every bound before reading.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ._guest.views import VIEW, is_intact
 _OPAQUE = "user.overlay.opaque"
 _CHUNK = 1 << 20
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-# Not blocking, in case a FIFO takes the file's place (nobody is left to do that; it costs nothing to be sure).
+# Non-blocking, in case the file is replaced by a FIFO (no process is left to do that; the flag costs nothing).
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -34,7 +34,7 @@ class ViewRemovedError(SandboxError):  # internal
 
 
 class TooManyNamesError(Exception):  # internal
-    """There is more to look at than one step of the event loop may."""
+    """There are more names to check than one step of the event loop may take."""
 
 
 def read_changes(
@@ -45,13 +45,13 @@ def read_changes(
     A note that the block opened for writing but left as it was is no change.
 
     Args:
-        rules: what the block was shown; the marks that left the rest out of its view are no changes.
-        max_names: how many names to look at.
+        rules: the access rules of the block's view; the marks that hide the rest of the memory are not changes.
+        max_names: the most names to check.
 
     Raises:
         TooManyNamesError: there are more than *max_names*, in the layer or in folders of the memory that were removed.
-        MemoryLimitError: for anything that is not a plain note or folder, or is too deep or too large.
-        MemoryStorageError: the memory itself cannot be read, or is changed by others while it is.
+        MemoryLimitError: for anything that is not a plain note or folder, or is nested too deep or too large.
+        MemoryStorageError: the memory itself cannot be read, or others change it meanwhile.
     """
     reader = _Reader(rules, max_bytes, max_names)
     with _memory_errors(root):
@@ -60,7 +60,7 @@ def read_changes(
 
 
 def _checked(changes: ChangeSet) -> ChangeSet:
-    """Refuse changes of what has our own name, or begins with it, in any spelling."""
+    """Refuse changes of reserved names (our own name, and names that begin with it), in any spelling."""
     for path in (*changes.writes, *changes.deletes, *changes.made_dirs, *changes.removed_dirs):
         if is_reserved(path.partition("/")[0]):
             raise MemoryLimitError(path[:200], "is a reserved name; use another one")
@@ -68,12 +68,12 @@ def _checked(changes: ChangeSet) -> ChangeSet:
 
 
 def read_pieces(upper: int, prefix: str, *, size: int, piece_bytes: int) -> list[bytes]:
-    """What a block of our own has written to its upper layer, piece by piece: *size* bytes in all.
+    """What an internal block has written to its upper layer, piece by piece: *size* bytes in all.
 
-    By descriptors from the layer itself, whatever the memory has under these names.
+    Read from the layer itself, whatever the memory has under these names.
 
     Raises:
-        OSError, ValueError: it is not that.
+        OSError, ValueError: the layer does not hold that.
     """
     pieces: list[bytes] = []
     while (left := size - sum(map(len, pieces))) > 0:
@@ -97,14 +97,14 @@ def read_layer(
     """The changes in the layer of a layered view, which lies in the folder behind descriptor *container*.
 
     Args:
-        max_files: how many notes and folders the block may have written, made or deleted; what was in a deleted folder
-            does not count.
-        one_step: do no more than what one step of the event loop may.
+        max_files: how many notes and folders the block may have written, created or deleted; the contents of a deleted
+            folder do not count.
+        one_step: do no more work than one step of the event loop may.
 
     Raises:
         TooManyNamesError: it is too much for *one_step*.
         MemoryLimitError, MemoryStorageError: as :func:`read_changes`, and for more than *max_files* changes.
-        ViewRemovedError: somebody has begun to remove the view.
+        ViewRemovedError: another process has begun to remove the view.
         SandboxError: it cannot be read.
     """
     try:
@@ -116,7 +116,7 @@ def read_layer(
     except OSError as error:
         raise SandboxError(f"the view of a block cannot be read: {error}") from error
     finally:
-        # After the last look, and whatever became of it: what was missing is evidence only in a layer that is intact.
+        # Checked after the last read, however it ended: an absent name means "deleted" only in an intact layer.
         if not is_intact(container):
             raise ViewRemovedError("the view of a block was removed before it had been read; nothing was saved")
 
@@ -124,7 +124,7 @@ def read_layer(
 def read_layered(
     layer: int, root: int, rules: AccessRules, *, max_bytes: int, max_files: int, one_step: bool = False
 ) -> ChangeSet:
-    """The same for the layer behind descriptor *layer*, which nobody removes."""
+    """The same for the layer behind descriptor *layer*, which no other process removes."""
     with _memory_errors(root):
         names, bytes_ = (STEP_NAMES, STEP_BYTES) if one_step else (math.inf, math.inf)
         reader = _Reader(rules, max_bytes, names, step_bytes=bytes_, gone=_gone(layer, max_bytes, bytes_))
@@ -139,10 +139,10 @@ def read_layered(
 
 
 def _gone(layer: int, max_bytes: int, step_bytes: float) -> frozenset[str]:
-    """The paths of the memory that show through no more, as the block says.
+    """The paths of the memory that no longer show through, as reported by the block.
 
     Raises:
-        MemoryLimitError: what it says is no such list.
+        MemoryLimitError: the report is malformed.
     """
     try:
         folder = os.open(GONE, _FOLDER, dir_fd=layer)
@@ -184,10 +184,10 @@ class _Reader:
     """Collects the changes of an upper layer.
 
     Args:
-        rules: what the block was shown.
-        max_bytes: of what was written.
-        max_names, step_bytes: to look at, all in all.
-        gone: what does not show through in a layered view; None for an overlay, which has its own marks.
+        rules: the access rules of the block's view.
+        max_bytes: the most bytes that may have been written.
+        max_names, step_bytes: the most to check in all.
+        gone: the paths that do not show through in a layered view; None for an overlay, which has its own marks.
     """
 
     def __init__(
@@ -218,7 +218,7 @@ class _Reader:
         )
 
     def compare(self, upper: int, lower: int | None, prefix: str, depth: int, *, opaque: bool = False) -> None:
-        """Record one folder of the upper layer against its counterpart, None if there is none.
+        """Compare one folder of the upper layer with its counterpart in the memory, None if there is none.
 
         *opaque*: nothing of the counterpart shows through. Recursion is bounded by MAX_DEPTH, which also bounds the
         descriptors that are open at a time.
@@ -235,7 +235,7 @@ class _Reader:
                 if not whiteout:
                     raise MemoryLimitError(path, "is a reserved name; use another one")
             elif whiteout and self._is_left_out(path, name, before):
-                continue  # ours, over what the block must not see; it could not delete that
+                continue  # our own mark over a hidden name; the block could not delete it
             elif whiteout:
                 self._remove(lower, name, path, before, depth)
             elif name == TEMPORARY or (path == GONE and self._gone is not None):
@@ -273,7 +273,7 @@ class _Reader:
                 self.made_dirs.add(path)
                 self.compare(folder, None, path, depth + 1)
                 return
-            # Deleted and made anew: of the old folder, all the way down, only what is there again is still there.
+            # Deleted and created again: everything in the old folder is gone, except for names that exist again.
             opaque = self._gone is None and (opaque or _is_opaque(folder))
             old = os.open(name, _FOLDER, dir_fd=lower)
             try:
@@ -313,7 +313,7 @@ class _Reader:
         self.writes[path] = content
 
     def _remove(self, lower: int | None, name: str, path: str, before: os.stat_result | None, depth: int) -> None:
-        """Record that *name* of the lower folder, whatever it was, is gone."""
+        """Record that *name* of the lower folder is gone, whether note or folder."""
         if before is None:
             return
         if not stat.S_ISDIR(before.st_mode):
@@ -327,9 +327,10 @@ class _Reader:
             os.close(old)
 
     def remove_gone(self, upper: int, lower: int) -> None:
-        """Record as gone what a layered view names so, save for what is there again: ``compare`` has judged that.
+        """Record the paths that a layered view reports as gone, except for names that exist again: ``compare`` handles
+        those.
 
-        What others have put into a folder that the block removed is not named, and none of its deletions.
+        Notes that others have put into a folder that the block removed are not listed, and are not deleted.
         """
         assert self._gone is not None
         self._names_left -= len(self._gone)
@@ -341,7 +342,7 @@ class _Reader:
                 (self.removed_dirs if stat.S_ISDIR(info.st_mode) else self.deletes).add(path)
 
     def remove_contents(self, old: int, prefix: str, depth: int, keep: int | None) -> None:
-        """Record all in folder *old* as gone, save for names that folder *keep* has: ``compare`` judges those."""
+        """Record all of folder *old* as gone, except for names that folder *keep* has: ``compare`` handles those."""
         if depth > MAX_DEPTH:
             raise MemoryLimitError(
                 prefix[:200], f"is nested deeper than {MAX_DEPTH} folders; it cannot be removed here"
@@ -374,7 +375,7 @@ def _join(prefix: str, name: str) -> str:
 
 @contextmanager
 def _folder_at(root: int, path: str) -> Iterator[int | None]:
-    """The folder *path* below *root*, opened without following any link; None if it is not there."""
+    """Open the folder *path* below *root* without following links; None if it does not exist."""
     here: int | None = os.dup(root)
     try:
         for name in path.split("/") if path else ():
@@ -393,7 +394,7 @@ def _folder_at(root: int, path: str) -> Iterator[int | None]:
 
 
 def _status_at(root: int, path: str) -> os.stat_result | None:
-    """Of what is at *path* below *root*, if there is anything."""
+    """The status of *path* below *root*, or None."""
     parent, _, name = path.rpartition("/")
     with _folder_at(root, parent) as folder:
         return _stat(folder, name)
@@ -409,7 +410,7 @@ def _stat(folder: int | None, name: str) -> os.stat_result | None:
 
 
 def _same_file(upper: int, lower: int | None, name: str, info: os.stat_result, before: os.stat_result) -> bool:
-    """By their contents: a time tells nothing, since writing through a mapping need not change it."""
+    """Compares contents, not times: writing through a mapping need not change the modification time."""
     if not stat.S_ISREG(before.st_mode) or info.st_size != before.st_size:
         return False
     with open(_open(name, _FILE, upper, name), "rb") as new, open(_open(name, _FILE, lower, name), "rb") as old:

@@ -1,9 +1,9 @@
-"""A control group of its own for the processes of one sandbox, where the system has delegated one to us (cgroup v2).
+"""A cgroup for the processes of one sandbox, if the system has delegated one to us (cgroup v2).
 
-What no limit of a single process counts (page tables, sockets, what the kernel keeps for files) counts there, and for
-all children together. Nothing of this program is moved: its own group must already be one whose children may have
-limits, or lie in such a one, as a service with ``Delegate=yes`` and a leaf for its main process does. Where that is not
-so, the sandbox goes without: each process has its own limits in any case.
+It also counts what per-process limits do not count (page tables, sockets, kernel memory of files), for all children
+together. This program is not moved: its own group must already be one whose children may have limits, or be inside of
+such a group, as in a service with ``Delegate=yes`` and a leaf for its main process. Otherwise there is no cgroup, and
+only the limits of each process apply.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ _CGROUPS = Path("/sys/fs/cgroup")
 _OWN = Path("/proc/self/cgroup")
 _WANTED = {"memory", "pids"}
 ZYGOTE_BYTES = 256 * 1024 * 1024
-"""What zygotes, their libraries and a sandbox's layers may take besides the blocks themselves."""
+"""For zygotes, their libraries and a sandbox's layers, besides the blocks themselves."""
 MORE_PIDS = 32
 
 
 @attrs.frozen
 class BlockShare:
-    """What one block may take of a group.
+    """One block's share of a group.
 
     Attributes:
-        memories: how often ``SandboxLimits.memory_bytes``: that many of its processes have the limit.
-        threads: of all of its processes.
+        memories: a multiple of ``SandboxLimits.memory_bytes``: so many of its processes have that limit each.
+        threads: of all of its processes together.
     """
 
     memories: int = 1
@@ -38,7 +38,7 @@ class BlockShare:
 
 
 def delegated(own: Path = _OWN, mounted: Path = _CGROUPS) -> Path | None:
-    """The group in which we may make others with limits on memory and processes, if there is one."""
+    """The cgroup in which we may create children with limits on memory and processes, or None."""
     try:
         paths = [line[3:] for line in own.read_text().splitlines() if line.startswith("0::")]
     except OSError:
@@ -55,14 +55,14 @@ def delegated(own: Path = _OWN, mounted: Path = _CGROUPS) -> Path | None:
 
 
 class ControlGroup:
-    """A group for one sandbox's processes; made at once, and removed by `close`, when they have ended.
+    """A cgroup for one sandbox's processes. It is created at once, and removed by `close`, when they have ended.
 
     Args:
-        parent: the group that it is made in (see `delegated`).
-        share: what one block may take.
+        parent: the group to create it in (see `delegated`).
+        share: the share of one block.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: it cannot be created.
     """
 
     def __init__(self, parent: Path, limits: SandboxLimits, share: BlockShare = BlockShare()) -> None:
@@ -78,7 +78,7 @@ class ControlGroup:
             raise
 
     def add(self, pid: int) -> None:
-        """Move a process that has just been started into the group; what it starts will be in it, too."""
+        """Move a process that has just been started into the group; its children will be in it, too."""
         with suppress(OSError):  # it has ended already
             (self.path / "cgroup.procs").write_text(f"{pid}\n")
 
@@ -89,7 +89,7 @@ class ControlGroup:
 
 
 def new_group(limits: SandboxLimits, share: BlockShare = BlockShare()) -> ControlGroup | None:
-    """A group for a sandbox's processes, where one can be had."""
+    """A cgroup for a sandbox's processes, or None if none is delegated."""
     parent = delegated()
     if parent is None:
         return None

@@ -1,4 +1,4 @@
-"""What comes from a child, decoded: its bytes are hostile, whatever they say.
+"""Decodes what a child sends. All of it is treated as hostile.
 
 The only exception that leaves this module is :class:`FrameError`.
 """
@@ -22,15 +22,15 @@ from ._guest.wire import DEATH_MARK as DEATH_MARK
 from ._guest.wire import OVERFULL as OVERFULL
 
 MAX_DEPTH = 32
-MAX_VALUES = 200_000  # in one frame: what looking at each costs is the host's time, and so everybody's
+MAX_VALUES = 200_000  # in one frame: checking values takes the host's time, which all blocks share
 _VERSION_CHARS = 64
-_NOTE_CHARS = 100  # room for what a child adds to a text that it cut: how long it was
+_NOTE_CHARS = 100  # room for the note on its length that a child adds to a text that it cut
 
-_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode  # `json.dumps` would make one each time
+_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode  # `json.dumps` would create one per call
 
 
 class FrameError(Exception):
-    """A child sent something that is no answer."""
+    """A child sent an invalid frame."""
 
 
 @attrs.frozen
@@ -45,7 +45,7 @@ class Reply:
 
 @attrs.frozen
 class Call:
-    """The block asks for a host tool."""
+    """The block calls a host tool."""
 
     name: str
     args: list[Any]
@@ -63,7 +63,7 @@ def encode(frame: dict[str, object]) -> bytes:
 
 
 def encode_code(code: str, tools: Iterable[str], rules: AccessRules = DEFAULT_RULES) -> Steps[list[bytes]]:
-    """The frame of a block's code, the names of the host's tools and what the block may touch, in pieces."""
+    """The frame with a block's code, the names of the host tools and the access rules, in pieces."""
     pieces = [b'{"code":"']
     for start in range(0, len(code), STEP_BYTES):
         piece = _json(code[start : start + STEP_BYTES])[1:-1]
@@ -78,7 +78,7 @@ def encode_code(code: str, tools: Iterable[str], rules: AccessRules = DEFAULT_RU
 
 
 def frame_size(header: bytes, limit: int) -> int:
-    """The length that a frame's *header* announces."""
+    """The length in a frame's *header*."""
     size = int.from_bytes(header, "big")
     if size > limit:
         raise FrameError(f"a frame of {size} bytes, where at most {limit} are taken")
@@ -86,16 +86,16 @@ def frame_size(header: bytes, limit: int) -> int:
 
 
 def death_status(last_bytes: bytes) -> int | None:
-    """The wait status in the zygote's note at the end of what a dead child's socket held, or None without one."""
+    """The wait status that the zygote appended to a dead child's socket, or None."""
     if len(last_bytes) < DEATH.size:
         return None
     mark, status = DEATH.unpack(last_bytes[-DEATH.size :])
-    # A block may forge the note of its own end: whatever it says must be a number that the W... functions take.
+    # A block may forge this note: its value must be a number that the os.W… functions accept.
     return status & (0xFFFF | OVERFULL) if mark == DEATH_MARK else None
 
 
 def bounded(reply: Reply, limits: SandboxLimits) -> Reply:
-    """*reply* within the limits on what a model is shown, which a block that forges its answer need not have kept."""
+    """*reply* within the limits on what a model is shown, in case a block has forged a larger one."""
     values: dict[str, str] = {}
     left = limits.values_chars
     for name, text in reply.locals.items():
@@ -123,9 +123,9 @@ def decode(body: bytes) -> Steps[Reply | Call]:
     """Decode one frame, in steps.
 
     Raises:
-        FrameError: for anything but an exact Reply or Call: other keys, doubled keys, other types, numbers that are not
-            finite, deep nesting, more values than an answer needs, text that has no UTF-8 form, more reads than a child
-            lists or longer ones.
+        FrameError: for anything but an exact Reply or Call: other keys, duplicate keys, other types, numbers that are
+            not finite, deep nesting, more values than a reply needs, text that is not valid Unicode, more or longer
+            reads than a child lists.
     """
     try:
         frame = yield from decode_steps(body, max_values=MAX_VALUES, max_depth=MAX_DEPTH, surrogates=False)
@@ -140,7 +140,7 @@ def decode(body: bytes) -> Steps[Reply | Call]:
         }:
             scanned, complete = frame.pop("scanned", 0), frame.pop("complete", False)
             types = type(scanned) is int and type(complete) is bool
-            # Each is remembered for as long as its agent lives.
+            # Each is kept for the lifetime of its agent.
             if len(reads) > MAX_READS:
                 raise FrameError("more reads than a block may list")
             if len(frame) == 4 and types and (yield from _all(_is_text, values.values())):

@@ -1,7 +1,7 @@
-"""Which names in a memory are hidden, so that blocks can be given a view without them: at a cost that stays the same.
+"""Finds the hidden names of a memory, so that blocks get a view without them, at a cost that does not grow.
 
-A small memory is looked through before each block. A larger one is looked through once and watched from then on, so
-that a block pays for one read of an empty queue, however many notes there are.
+A small memory is scanned before each block. A larger one is scanned once and watched from then on, so that a block
+costs one read of an empty queue, however many notes there are.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from ._indexes import Watch, is_special
 from ._note_grants import MAX_FOLDERS, Grants, NoteGrants
 
 T = TypeVar("T")
-_FEW = 200  # files and folders: looking at them takes less than 0.1 ms
-MAX_HIDDEN, _HIDDEN_CHARS = 256, 20_000  # hidden names in a setup request, which must find room in its socket at once
+_FEW = 200  # files and folders: scanning them takes less than 0.1 ms
+MAX_HIDDEN, _HIDDEN_CHARS = 256, 20_000  # hidden names in a setup request, which must fit into its socket at once
 _WATCHED = 8  # memories; each takes two descriptors
 _MAX_FOLDERS = 4096  # of one of them; each takes a watch
 
-_MOST_GLOBS = 8  # lists of globs whose left out paths are kept for each
-_MOST_GRANTS = 2  # of those, which have a ruleset
-MAX_GRANTED = 4096  # hidden names beside which notes are granted one by one
+_MOST_GLOBS = 8  # lists of globs per memory whose left out paths are kept
+_MOST_GRANTS = 2  # of those lists, with a ruleset
+MAX_GRANTED = 4096  # hidden names up to which the notes beside them are granted one by one
 IDLE_SECONDS = 60.0
-"""After its last block a memory's ruleset is kept for so long: files that are deleted keep their space as long."""
+"""A memory's ruleset is kept for so long after its last block; files that are deleted keep their space meanwhile."""
 Key = tuple[int, int]
 Globs = tuple[tuple[str, ...], ...]
 
@@ -43,10 +43,10 @@ class _Watched:
     """A large memory that is watched.
 
     Attributes:
-        left_out: by globs of what is shown, the paths that are not, hidden ones among them.
-        grants: by the same globs, the ruleset of what is shown.
-        cannot_grant: it is on a file system of which too little is known for that.
-        new_folders: what the watch had counted when they were last brought up to date.
+        left_out: for each list of globs, the paths that are not shown, including hidden ones.
+        grants: for each list of globs, the ruleset of what is shown.
+        cannot_grant: the file system does not support such rulesets reliably.
+        new_folders: the watch's count when these were last updated.
     """
 
     watch: Watch
@@ -67,14 +67,14 @@ class _Watched:
                 kept.close()
 
     def update(self, root: int) -> bool:
-        """Take in what has changed; False if there is no telling."""
+        """Apply what has changed; False if that is not known."""
         hidden = set(self.watch.hidden)
         changed = self.watch.changed()
         if changed is None:
             return False
         for kept in self.grants.values():
             kept.named(self.watch.named)
-        if self.watch.new_folders != self.new_folders:  # they may not be shown as a whole
+        if self.watch.new_folders != self.new_folders:  # a new folder may be one that is not shown at all
             self.left_out.clear()
             self.new_folders = self.watch.new_folders
         for globs, paths in self.left_out.items():
@@ -89,7 +89,7 @@ class _Watched:
 
 
 class HiddenNames:
-    """The hidden names of the memories that one sandbox runs blocks over, and what else their views leave out."""
+    """The names that are left out of the views of one sandbox: hidden names, and those that rules do not show."""
 
     def __init__(self) -> None:
         self._watches: OrderedDict[Key, _Watched] = OrderedDict()
@@ -101,11 +101,11 @@ class HiddenNames:
             self._watches.popitem()[1].close()
 
     async def find(self, root: int, rules: AccessRules = DEFAULT_RULES) -> Sequence[str] | None:
-        """The paths in the memory behind descriptor *root* that a view leaves out, not those in such a folder.
+        """The paths in the memory behind descriptor *root* that a view leaves out; not the paths inside such a folder.
 
-        They have a hidden name, or *rules* do not show them.
+        They have a hidden name, or are not shown by *rules*.
 
-        None: there are more of them than can be left out of a view one by one.
+        None: there are too many to leave out one by one.
         """
         found = await self._find(root, rules)
         if len(found) > MAX_HIDDEN or sum(map(len, found)) > _HIDDEN_CHARS:
@@ -217,7 +217,7 @@ class HiddenNames:
         return watched
 
     async def _watch(self, root: int, key: Key) -> _Watched | None:
-        """Look through a large memory, in a thread, and watch it; None if it cannot be watched."""
+        """Scan a large memory in a thread, and watch it; None if it cannot be watched."""
         watch = await _in_thread(root, _watch_names)
         if watch is None:
             return None
@@ -230,10 +230,10 @@ class HiddenNames:
         return watched
 
     async def _left_out(self, root: int, watched: _Watched, rules: AccessRules) -> set[str]:
-        """What *rules* do not show of a memory that is watched: looked for once, and kept up to date from then on."""
+        """The paths that *rules* do not show of a watched memory: scanned for once, and updated from then on."""
         found = watched.left_out.get(rules.readable)
         if found is None:
-            # What changes while it is looked through is still in the watch's queue afterwards.
+            # Changes during the scan are still in the watch's queue afterwards.
             found = await _in_thread(root, partial(look_for_hidden, rules=rules)) or set()
             watched.left_out[rules.readable] = found
             if len(watched.left_out) > _MOST_GLOBS:
@@ -251,9 +251,9 @@ def _key(root: int) -> Key:
 
 
 def folds_any(root: int, paths: Sequence[str]) -> bool:
-    """Whether the file system finds one of *paths* in the memory under another spelling, too.
+    """Whether the file system also finds one of *paths* under another spelling (case folding, normalization).
 
-    An overlay leaves out a name as it is spelled, and would show it under another. One name of each folder is tried.
+    An overlay hides a name only as it is spelled, and would show it under another. One name of each folder is tried.
     """
     if not paths:
         return False
@@ -295,7 +295,7 @@ def _watch_names(root: int) -> Watch | None:
 def look_for_hidden(root: int, most: int | None = None, rules: AccessRules = DEFAULT_RULES) -> set[str] | None:
     """The paths below *root* that have a hidden name or are not shown; None if it has more than *most* entries.
 
-    Pipes, sockets and devices are not shown either: a block that opens one would wait for what may never come.
+    Pipes, sockets and devices are not shown either: a block that opens one could wait forever.
     """
     found: set[str] = set()
     seen = 0
@@ -306,7 +306,7 @@ def look_for_hidden(root: int, most: int | None = None, rules: AccessRules = DEF
             try:
                 fd = folders.at(here)
             except PermissionError:
-                fd = None  # nor may a block look into it
+                fd = None  # the block may not list it either
             if fd is None:
                 continue
             with os.scandir(fd) as entries:
@@ -317,7 +317,7 @@ def look_for_hidden(root: int, most: int | None = None, rules: AccessRules = DEF
                     name, is_folder = entry.name, entry.is_dir(follow_symlinks=False)
                     special = not is_folder and is_special(entry)
                     if not (is_folder or special or rules.readable or name[0] == ".") and name.isascii():
-                        continue  # before every block, most names pass here
+                        continue  # the common case; this runs for every name before every block
                     path = f"{here}/{name}" if here else name
                     if (
                         special

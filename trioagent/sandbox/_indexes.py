@@ -1,17 +1,17 @@
-"""The indexes of the memories that are searched: made in the background, shared with blocks, gone with the sandbox.
+"""Search indexes of memories: built in the background, shared with blocks, dropped when the sandbox ends.
 
-A memory gets an index after a block had to look at a hundred of its notes or more. It is made by a block of our own, in
-a confined child like any other and so off the event loop; what that child writes to its view is the index: read from
-there, with its length, and never as changes of the notes. Blocks get it as one sealed file in memory, through a
-descriptor, with the list of the notes that have changed since (:class:`Watch`). When that list grows, another small
-part is made of them. Parts are merged so that each is at least four times as large as the next: a note is indexed again
-a few times at most, however many there are. Where there are more memories in use than indexes are kept, those that
-have one keep it.
+A memory gets an index after a block had to scan a hundred of its notes or more. An internal block builds it in a
+confined child, like any other block, and so off the event loop. The files that this child writes to its view are the
+index; they are read from there, with its length, and never as changes of the notes. Blocks get the index as one sealed
+memfd, with the list of the notes that have changed since (:class:`Watch`). When that list grows, another small part is
+built from them. Parts are merged so that each is at least four times as large as the next: a note is indexed again only
+a few times, however many notes there are. If more memories are in use than indexes are kept, the existing indexes are
+kept.
 
-A memory of which blocks are shown a part (`VaultPolicy.readable`, a chat's filter) has an index for each such part,
-made of a view that shows no more: what an index knows a block can find out.
+A memory of which blocks see only a part (`VaultPolicy.readable`, a chat's filter) has an index for each such part,
+built from a view that shows no more: a block can find out all that its index contains.
 
-A block that does not search pays for one read of an empty queue and one descriptor.
+A block that does not search pays one read of an empty queue and one descriptor.
 """
 
 from __future__ import annotations
@@ -46,21 +46,21 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Watch:
-    """Which notes of a memory have changed, whoever changed them: the kernel says so, through inotify.
+    """Tracks which notes of a memory have changed, through inotify, whichever process changed them.
 
-    One watch for each folder. What a program on this machine does to a note is in the queue before that program knows
-    that it is done, so all that another process has committed is seen by whoever gets the lease after it. Not seen are
-    writes through a shared mapping or under another name of the same file (a hard link), and changes that another
-    machine makes on a network file system. Takes some 5 ms for 10,000 notes.
+    One inotify watch per folder. A program's change is in the queue before its system call returns, so a process that
+    gets the lease after another one's commit sees all of that commit. Changes that are not seen: writes through a
+    shared mapping or under another name of the same file (a hard link), and those of other machines on a network file
+    system. Setting up takes some 5 ms for 10,000 notes.
 
     Args:
-        names_only: what is written into notes is not asked for.
+        names_only: do not watch for changed contents.
 
     Attributes:
-        hidden: the paths that have a hidden name, and pipes, sockets and devices, as of the last call of `changed`; not
-            what is in a hidden folder.
-        new_folders: how many folders were made since it began.
-        named: the paths that the events of the last call of `changed` named, hidden ones and folders among them.
+        hidden: the paths that have a hidden name, and pipes, sockets and devices, as of the last call of `changed`;
+            without the contents of hidden folders.
+        new_folders: the number of folders created since the watch began.
+        named: the paths named by the events of the last call of `changed`, including hidden ones and folders.
 
     Raises:
         OSError: there are too many folders, or this user has too many watches.
@@ -89,10 +89,10 @@ class Watch:
             os.close(self._queue)
 
     def changed(self) -> set[str] | None:
-        """The notes that were written, made, removed or renamed since the last call; None if there is no telling.
+        """The notes that were written, created, removed or renamed since the last call; None if that is not known.
 
-        Hidden ones are left out. After None the watch is of no use any more. More than `STEP_NAMES` events and entries
-        of new folders are too many to look through on the event loop: then there is no telling either.
+        Hidden ones are left out. After None the watch is useless. The result is also None if there are more than
+        `STEP_NAMES` events and entries of new folders, which are too many to process on the event loop.
         """
         found: set[str] = set()
         self.named = set()
@@ -115,7 +115,7 @@ class Watch:
         return None
 
     def _take(self, number: int, what: int, name: str, found: set[str]) -> bool:
-        """Record one event; False if what has changed cannot be known from it."""
+        """Record one event; False if it does not tell what has changed."""
         if what & (_OVERFLOW | _UNMOUNT):
             return False
         if what & _IGNORED:
@@ -150,7 +150,7 @@ class Watch:
             raise OSError(errno.ENOSPC, "too many changes")
 
     def _follow(self, path: str, found: set[str] | None = None) -> None:
-        """Watch a folder and those in it, each before it is listed: no note can slip in between."""
+        """Watch a folder and its subfolders, each before it is listed, so that no note is missed in between."""
         waiting = [path]
         with Folders(self._root) as folders:
             while waiting:
@@ -178,7 +178,7 @@ class Watch:
 
 
 def is_special(entry: os.DirEntry[str]) -> bool:
-    """Whether what is no folder is a pipe, a socket or a device."""
+    """Whether an entry that is not a folder is a pipe, a socket or a device."""
     return not entry.is_file(follow_symlinks=False) and not entry.is_symlink()
 
 
@@ -198,15 +198,15 @@ def _checked(answer: int) -> int:
 
 
 WORTH = 100
-"""Looking at fewer notes than this costs less than an index."""
+"""Scanning fewer notes than this costs less than building an index."""
 
 RENEW = 16
-"""So many changed notes are worth a new part."""
+"""The number of changed notes from which a new part is built."""
 
-_MAX_CHANGED, _MAX_CHANGED_BYTES = 256, 30_000  # in a setup request, as JSON, in which a name may grow sixfold
-_FORGET = 20_000  # changed notes, after which an index that nobody asks for is not kept up
+_MAX_CHANGED, _MAX_CHANGED_BYTES = 256, 30_000  # in a setup request, as JSON, where a name may become 6 times as long
+_FORGET = 20_000  # changed notes after which an unused index is dropped instead of updated
 _GROWTH = 4
-_NOT_AGAIN = 600.0  # s until the next try for a memory of which no index could be made
+_NOT_AGAIN = 600.0  # s until the next attempt if no index of a memory could be built
 PIECE = ".trioagent-index-"
 _BUILD = """
 def build():
@@ -219,23 +219,23 @@ size, notes = build()
 """
 
 Build = Callable[[str, int, AccessRules], Awaitable[tuple[Outcome, list[bytes]]]]
-"""Runs a block of our own over what rules show of the memory behind a descriptor, and reads the pieces that it has
-written: as many bytes as its variable ``size`` says, and from its own layer, whatever the memory has under their names.
+"""Runs an internal block over what rules show of the memory behind a descriptor, and reads the pieces that it wrote: as
+many bytes as its variable ``size`` says, from its own layer, whatever the memory has under their names.
 """
 
-Key = tuple[int, int, tuple[tuple[str, ...], ...]]  # a device, an inode, and the globs of what is shown
+Key = tuple[int, int, tuple[tuple[str, ...], ...]]  # device, inode, and the globs of what is shown
 
 
 @attrs.frozen(kw_only=True)
 class IndexBounds:
-    """What the indexes of one sandbox may take.
+    """Limits on the indexes of one sandbox.
 
     Attributes:
-        memories: how many have one.
-        total_bytes: of all of them.
-        folders: that a memory with an index may have; each takes a watch.
-        in_use_seconds: after its last block a memory's index is in use for so long, and not dropped for another's: so
-            many memories in turns must not push each other's index out.
+        memories: how many memories have one.
+        total_bytes: of all indexes together.
+        folders: the most folders of a memory with an index; each takes a watch.
+        in_use_seconds: an index counts as in use for so long after its memory's last block, and is not evicted
+            meanwhile: many memories in turns must not evict each other's indexes.
     """
 
     memories: int = 16
@@ -246,7 +246,7 @@ class IndexBounds:
 
 @attrs.frozen
 class SharedIndex:
-    """An index for one block: a descriptor of its file, and where in it the parts are and what has changed since."""
+    """An index for one block: a descriptor of its file, where its parts are in it, and the notes changed since."""
 
     descriptor: int
     layout: dict[str, object]
@@ -263,9 +263,9 @@ class _CachedIndex:
     """One memory's index.
 
     Attributes:
-        rules: what is shown of it.
-        changed: notes that have changed since the parts were made.
-        renewed: the same, of which a part is being made.
+        rules: the access rules that it was built for.
+        changed: notes that have changed since the parts were built.
+        renewed: changed notes of which a part is being built.
         used: when a block last got it.
     """
 
@@ -282,7 +282,7 @@ class _CachedIndex:
         return sum(part.size for part in self.parts)
 
     def update(self) -> bool:
-        """Record what has changed; False if that cannot be known."""
+        """Record what has changed; False if that is not known."""
         changed = self.watch.changed()
         if changed is None:
             return False
@@ -290,13 +290,13 @@ class _CachedIndex:
         return len(self.changed) <= _FORGET
 
     def layout(self) -> dict[str, object] | None:
-        """What the block must know, unless it is too much."""
+        """The description of the index for a block; None if it is too long."""
         if len(self.renewed) + len(self.changed) > 2 * _MAX_CHANGED:
             return None
         changed = list(self.renewed | self.changed)
         if len(changed) > _MAX_CHANGED or sum(map(len, changed)) > _MAX_CHANGED_BYTES:
             return None
-        if len(json.dumps(changed)) > _MAX_CHANGED_BYTES:  # never less than without escapes
+        if len(json.dumps(changed)) > _MAX_CHANGED_BYTES:  # its length with escapes, the longest form
             return None
         places, at = [], 0
         for part in self.parts:
@@ -311,14 +311,14 @@ class _CachedIndex:
 
 
 class Indexes:
-    """Those of one sandbox.
+    """All indexes of one sandbox.
 
     Args:
-        build: how to run a block.
-        piece_bytes: how large a file it may write.
+        build: runs an internal block.
+        piece_bytes: the largest file that it may write.
 
     Attributes:
-        background: where indexes are made; None: none are.
+        background: the nursery in which indexes are built; None: none are.
     """
 
     def __init__(self, build: Build, piece_bytes: int, bounds: IndexBounds = IndexBounds()) -> None:
@@ -339,11 +339,11 @@ class Indexes:
             self._kept.popitem()[1].close()
 
     async def idle(self) -> None:
-        """Wait until none is being made."""
+        """Wait until no index is being built."""
         await self._making.wait_value(None)
 
     def share(self, root_fd: int, rules: AccessRules = DEFAULT_RULES) -> AbstractContextManager[SharedIndex | None]:
-        """The index of what *rules* show of a memory, if there is one, with a descriptor that lasts as long as this."""
+        """The index of what *rules* show of a memory, or None; its descriptor is open until the block ends."""
         key = _key(root_fd, rules)
         kept = self._kept.get(key)
         if kept is None or not kept.update():
@@ -357,7 +357,7 @@ class Indexes:
         self._kept.move_to_end(key)
         kept.used = trio.current_time()
         try:
-            # Opened anew: for reading, so that no child can make its mapping one to write to.
+            # Opened again, read-only, so that no child can make its mapping writable.
             descriptor = os.open(f"/proc/self/fd/{kept.file}", os.O_RDONLY | os.O_CLOEXEC)
         except OSError:  # no descriptor is left
             yield None
@@ -368,7 +368,7 @@ class Indexes:
             os.close(descriptor)
 
     def learn(self, root_fd: int, scanned: int, rules: AccessRules = DEFAULT_RULES) -> None:
-        """A block had to look at so many notes that *rules* show: make an index, or renew it, if that is worth it."""
+        """Record that a block scanned so many notes that *rules* show; builds or updates an index if that pays off."""
         if not scanned or self._closed or self._making.value is not None or self.background is None:
             return
         key = _key(root_fd, rules)
@@ -381,7 +381,7 @@ class Indexes:
         if self._failed_until.get(key, 0.0) > trio.current_time() or (kept is None and not self._has_room()):
             return
         try:
-            # Not a duplicate, which would share the lease's lock.
+            # Not a duplicate: that would share the lease's lock.
             folder = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root_fd)
         except OSError:  # no descriptor is left
             return
@@ -418,7 +418,7 @@ class Indexes:
             _BUILD.format(keep=keep, size=self._piece_bytes, piece=PIECE), folder, kept.rules
         )
         if outcome.error and keep and kept.layout() is None:
-            self._drop(key)  # so much has changed meanwhile that the block did not get the parts to keep
+            self._drop(key)  # so much has changed meanwhile that the block was not given the parts to keep
             return
         if outcome.error:
             raise ValueError(outcome.error)
@@ -427,7 +427,7 @@ class Indexes:
         part = _Part(sum(map(len, pieces)), int(outcome.locals["notes"]))
         if self._kept.get(key) is not kept:
             return  # dropped meanwhile
-        old = os.dup(kept.file) if keep else -1  # one that stays, whatever happens to the other
+        old = os.dup(kept.file) if keep else -1  # our own, since the other may be closed meanwhile
         try:
             kept_bytes = sum(part.size for part in kept.parts[:keep])
             file = await trio.to_thread.run_sync(_sealed, old, kept_bytes, pieces)
@@ -444,13 +444,13 @@ class Indexes:
         self._make_room(key)
 
     def _has_room(self) -> bool:
-        """Is there room for one more, or one that is not in use?"""
+        """Whether there is room for another index, or one that is not in use can be evicted."""
         if len(self._kept) < self._bounds.memories:
             return True
         return next(iter(self._kept.values())).used < trio.current_time() - self._bounds.in_use_seconds
 
     def _make_room(self, key: Key) -> None:
-        """For the index that was made just now: the one that was used least recently goes, unless all are in use."""
+        """Evict the least recently used index to make room for the new one, unless all are in use."""
         bounds = self._bounds
         while len(self._kept) > bounds.memories or sum(kept.size for kept in self._kept.values()) > bounds.total_bytes:
             oldest, kept = next(iter(self._kept.items()))
@@ -472,11 +472,11 @@ class Indexes:
 
 
 def _sealed(old: int, size: int, pieces: list[bytes]) -> int:
-    """A file in memory that nobody can change: the first *size* bytes of the old one, and then the pieces.
+    """A sealed memfd with the first *size* bytes of the old one, then the pieces.
 
     Raises:
-        OSError: there can be none.
-        ValueError, struct.error: the pieces are not, together, what was made.
+        OSError: it cannot be created.
+        ValueError, struct.error: the pieces do not form what was built.
     """
     check_part(memoryview(b"".join(pieces)))
     file = os.memfd_create("index", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)

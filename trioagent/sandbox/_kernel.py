@@ -44,13 +44,13 @@ from ._zygote import (
     set_up_problem,
 )
 
-# Below these a layer is read in this thread: handing it to another costs more (about 0.1 ms) than reading it.
+# A smaller layer is read in this thread: a worker thread costs more (about 0.1 ms) than reading it.
 _SMALL_BYTES, _SMALL_FILES = STEP_BYTES, 64
 
 
 @attrs.define
 class _Run:
-    """What is known of one block."""
+    """The state of one block's run."""
 
     code: str
     root_fd: int | None
@@ -59,12 +59,12 @@ class _Run:
     rules: AccessRules
     host_tools: Mapping[str, HostTool]
     slot: RunSlot
-    seconds: float  # that it may still run
+    seconds: float  # what is left of its wall clock limit
     layered: bool = False  # its view cannot be an overlay
-    must_grant: bool = False  # *hide* does not name all that is hidden
-    pieces: list[bytes] | None = None  # for a block of our own: what it wrote
+    must_grant: bool = False  # *hide* does not name everything that is hidden
+    pieces: list[bytes] | None = None  # for an internal block: the files that it wrote
     attempts: Attempts = attrs.field(factory=Attempts)
-    descriptors: Hold = attrs.field(init=False)  # once it has its slot
+    descriptors: Hold = attrs.field(init=False)  # set when it has its slot
 
 
 class KernelTier:
@@ -107,7 +107,7 @@ class KernelTier:
 
     @property
     def handshake(self) -> Mapping[str, object]:
-        """What the zygote said of itself when it started."""
+        """What the zygote reported about itself on its start."""
         return self._zygotes.common.handshake
 
     @property
@@ -180,7 +180,7 @@ class KernelTier:
         try:
             full = needs_full_library(code, self._zygotes.present)
             outcome = await self._run(run, full=full)
-            # Of a block that failed nothing is left, unless a tool of the host's was called: it can be run again.
+            # A failed block has left nothing behind, unless it called a host tool: it can be run again.
             if not full and lacks_module(outcome.error) and not run.attempts.called and run.seconds > 0:
                 outcome = await self._run(run, full=True)
             return outcome
@@ -203,7 +203,7 @@ class KernelTier:
                     raise
                 self._not_mounted.add(place_of(run.root_fd))
                 run.layered = True
-                raise CodeNotSentError(error.problem) from error  # the next child has a layered view
+                raise CodeNotSentError(error.problem) from error  # the next child gets a layered view
 
         return await run.attempts.run(once)
 
@@ -214,7 +214,7 @@ class KernelTier:
             CodeNotSentError: the child, or the zygote, was lost before the block could begin.
             BlockLostError: the zygote was lost while the block ran, or before its changes had been read.
         """
-        # A spare child may have died, or hang, unseen: after a failure a new one is asked for.
+        # A spare child may have died or hang unnoticed: after a failure a new one is forked.
         with self._index(run) as index:
             may_be_spare = not run.attempts.count
             fork = partial(
@@ -235,14 +235,14 @@ class KernelTier:
             try:
                 outcome = await session.run(run.code, seconds=run.seconds)
             finally:
-                # Dead, not merely signalled: nobody writes to the layer any more, and the descriptors may go.
+                # Dead, not merely signalled: nothing writes to the layer any more, and the descriptors may be closed.
                 if child.grants is not None:
                     child.grants.done(session.confined)
                 ended_before = await child.kill()
-                zygote.prepare()  # now, while we read and save what the block did
+                zygote.prepare()  # fork the next child while we read and save the block's changes
                 run.attempts.called |= session.called
             if not session.replied:
-                # A zygote that hangs does not say that a child has ended.
+                # A zygote that hangs does not report that a child has ended.
                 if (session.timed_out and ended_before) or not zygote.alive:
                     raise BlockLostError
                 if session.ended_unseen and await zygote.is_ending():
@@ -298,10 +298,10 @@ class KernelTier:
         return self.indexes.share(run.root_fd, run.rules)
 
     async def build_index(self, code: str, root_fd: int, rules: AccessRules) -> tuple[Outcome, list[bytes]]:
-        """Run a block of our own, which takes no place from those of others, and read the pieces that it wrote.
+        """Run an internal block, which takes no slot of other blocks, and read the pieces that it wrote.
 
         Raises:
-            ValueError: there is more than can be left out of its view.
+            ValueError: too many names would have to be left out of its view.
         """
         hide = await self._hidden.find(root_fd, rules)
         must_grant = hide is None
@@ -318,7 +318,7 @@ class KernelTier:
             run.slot.end()
 
     async def _changes(self, upper: int, root: int, rules: AccessRules, layered: bool) -> ChangeSet:
-        """What the block did; read in a worker thread if there is much, uncancellable there (the view is bounded)."""
+        """Read the block's changes; large ones in a worker thread, uncancellable there (the view's size is bounded)."""
         limits = self.limits
         if self.tier != "kernel" or layered:
             how = read_layered if layered else read_layer
@@ -357,13 +357,13 @@ class _ConfinedSession(BlockSession):
         return self._answer_seconds
 
     async def _may_send(self) -> bool:
-        """Not if the child has died: its end of the socket may be kept open for the sake of its view."""
+        """False if the child has died: its end of the socket may be kept open to keep its view."""
         async with move_on_when(trio.lowlevel.wait_readable, self._pidfd) as waited:
             await super()._may_send()
         return not waited.cancelled_caught
 
     async def _wait_until_confined(self) -> None:
-        """First byte, sent before the child reads the code: R = confined, ready; E = set-up failed, the text follows.
+        """Receive the first byte, sent before the child reads the code: R = confined, ready; E = error, text follows.
 
         Raises:
             CodeNotSentError: it could not be set up, or died.
@@ -371,11 +371,11 @@ class _ConfinedSession(BlockSession):
         try:
             await self._fill(1)
         except ChildDied:
-            pass  # without even a byte
+            pass  # not even one byte
         if self._received.startswith(b"R"):
             del self._received[0]
             self.confined = True
             return
         start = bytes(self._received)
-        self._clock.deadline = math.inf  # what it says has a limit of its own
+        self._clock.deadline = math.inf  # the error text has a limit of its own
         raise not_set_up(await set_up_problem(self._channel, start))

@@ -1,8 +1,8 @@
-"""Memories in which some notes belong to someone else.
+"""Memories in which some notes belong to another user.
 
-A block runs as one user. As a plain user its view cannot hold a note of an unmapped owner or group (copying it up fails
-with EOVERFLOW: a group may come from a set-gid folder); as root it runs as the memory's owner, who may not write notes
-of others. For such a memory the view is laid over a private copy, made for that one block and removed after it.
+A block runs as one user. As a plain user, its view cannot hold a note of an unmapped owner or group (copy-up fails with
+EOVERFLOW; such a group may come from a set-gid folder). As root, it runs as the memory's owner, who may not write
+notes of others. For such a memory the view is laid over a private copy, made for one block and removed after it.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _REMEMBERED = 10_000
 
 
 class MixedOwnership:
-    """Which memories need a copy. Each is walked once, and again after :meth:`forget`.
+    """Decides which memories need a copy. Each is scanned once, and again after :meth:`forget`.
 
     Args:
-        all_ids: blocks run as the memory's owner, whoever that is; else as our own user.
-        only_reading: it is enough that a block may read the notes (it writes elsewhere).
-        place: the folder for copies, if not the one for temporary files.
+        all_ids: blocks run as the memory's owner, whoever that is; otherwise as our own user.
+        only_reading: blocks need only read the notes (they write elsewhere).
+        place: the folder for copies; by default the one for temporary files.
     """
 
     def __init__(self, *, all_ids: bool, only_reading: bool = False, place: str | None = None) -> None:
@@ -45,7 +45,7 @@ class MixedOwnership:
         self._known: OrderedDict[tuple[int, int], _Need] = OrderedDict()
 
     def forget(self, root: int) -> None:
-        """A block met a permission error: notes of others may have come in since the memory was scanned."""
+        """A block had a permission error: notes of other users may have been added since the scan."""
         self._known.pop(_key(root), None)
 
     async def needs_copy(self, root: int) -> bool:
@@ -96,7 +96,7 @@ class MixedOwnership:
             infos = itertools.chain([os.fstat(root)], itertools.islice(walk(root), MAX_COPY_ENTRIES))
             return self._need_to_read(list(infos)) if self._only_reading else self._need_to_write(infos)
         except TooLarge:
-            return _Need.OWNER  # nor could it be copied
+            return _Need.OWNER  # it cannot be copied either
 
     def _need_to_write(self, infos: Iterable[os.stat_result]) -> _Need:
         top = next(iter(infos))
@@ -112,13 +112,13 @@ class MixedOwnership:
 
 
 class _Need(Enum):
-    """What it takes that a block can work on a memory: nothing, that it runs as the owner, or a copy."""
+    """What a block needs to work on a memory: nothing, to run as its owner, or a copy."""
 
     NOTHING, OWNER, COPY = range(3)
 
 
 def _may_read(info: os.stat_result, owner: os.stat_result | None) -> bool:
-    """May *owner*, or anybody (None), read this note or folder?"""
+    """Whether *owner*, or anybody (None), may read this note or folder."""
     shift = 0
     if owner is not None:
         shift = 6 if info.st_uid == owner.st_uid else 3 if info.st_gid == owner.st_gid else 0
@@ -132,7 +132,7 @@ async def _in_thread(root: int, function: Callable[..., T], *arguments: int) -> 
     except PermissionError as error:
         path = os.readlink(f"/proc/self/fd/{root}")
         raise MemoryPathError(path, f"{error.filename} in it may not be read; check its owner and mode") from error
-    except OSError as error:  # no room for a copy, or somebody changes the memory meanwhile
+    except OSError as error:  # no space for a copy, or the memory is being changed
         path = os.readlink(f"/proc/self/fd/{root}")
         raise MemoryStorageError(path, error.errno or 0, error.strerror or str(error)) from error
 

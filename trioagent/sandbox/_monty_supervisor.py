@@ -1,4 +1,4 @@
-"""The host's side of Monty's supervisor and the processes it makes (`_guest.monty`); where the extra lies."""
+"""The host's side of Monty's supervisor and its processes (`_guest.monty`); finds the installed extra."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from ._zygote import (
 )
 
 VERSION = "1.4.0"
-"""The one release this tier is made for; the extra pins it, since each release changes the interface."""
+"""The one supported release; the extra pins it, since each release changes the interface."""
 
 _ADVICE = "pip install trioagent[monty]"
 
 
 @attrs.frozen
 class Installed:
-    """The interpreter's program, and the folders its Python client is imported from."""
+    """The interpreter's program, and the folders from which its Python client is imported."""
 
     binary: str
     folders: tuple[str, ...]
@@ -49,7 +49,7 @@ def find() -> Installed:
     """Find the installed extra.
 
     Raises:
-        TierStartError: it is not installed, or another release is.
+        TierStartError: it is not installed, or in another version.
     """
     try:
         found = (
@@ -62,7 +62,7 @@ def find() -> Installed:
     if set(found) != {VERSION}:
         raise TierStartError("monty", f"pydantic-monty {found[0]} is installed, this tier needs {VERSION}: {_ADVICE}")
     program = "monty.exe" if sys.platform == "win32" else "monty"
-    # By the package's own list, not by PATH or an environment variable: nobody else chooses what runs here.
+    # From the package's file list, not from PATH or an environment variable, which others could set.
     binaries = [os.path.realpath(str(file.locate())) for file in files if file.name == program]
     binaries = [binary for binary in binaries if os.access(binary, os.X_OK)]
     if not binaries:
@@ -86,7 +86,7 @@ _HANDSHAKE_BYTES = 65536
 
 @attrs.frozen
 class Pair:
-    """A tool server with its worker: our end of the tool server's socket, and both process ids."""
+    """A tool server and its worker: our end of the tool server's socket, and both process ids."""
 
     channel: socket.socket
     tool_server: int
@@ -94,7 +94,7 @@ class Pair:
 
 
 class Supervisor:
-    """A running supervisor. Make one with :meth:`start`; it ends with :meth:`aclose`, or with this process."""
+    """A running supervisor. Started by :meth:`start`; it ends with :meth:`aclose`, or with this process."""
 
     def __init__(
         self, process: subprocess.Popen[bytes], control: socket.socket, settings: ProcessSettings = AS_USUAL
@@ -102,13 +102,13 @@ class Supervisor:
         self._process, self._control, self._settings = process, control, settings
         self._asking = trio.Lock()
         self._stalled = False
-        self._tool_servers: set[int] = set()  # those that it has made, and has not said to be dead
+        self._tool_servers: set[int] = set()  # those it has started and not reported dead
         self.handshake: dict[str, Any] = {}
         self.pid = process.pid
 
     @property
     def alive(self) -> bool:
-        """It serves, as far as can be seen (see `Zygote.alive`)."""
+        """Whether it serves, as far as known (see `Zygote.alive`)."""
         return not self._stalled and not hung_up(self._control)
 
     @classmethod
@@ -160,27 +160,27 @@ class Supervisor:
         return supervisor
 
     async def aclose(self) -> None:
-        """End the supervisor, and with it every tool server and worker, and wait until they are gone."""
+        """End the supervisor, and with it all tool servers and workers, and wait until they are gone."""
         with trio.move_on_after(0 if self._stalled else self._settings.death, shield=True):
-            async with self._asking:  # an order that is under way gets its answer first
+            async with self._asking:  # a request in flight is completed first
                 with contextlib.suppress(OSError):
                     self._control.shutdown(socket.SHUT_WR)
-                await _receive(self._control, _HANDSHAKE_BYTES)  # to the end: it ends as the last of it does
+                await _receive(self._control, _HANDSHAKE_BYTES)  # until the end: it exits as the last one
         self._control.close()
         if self._process.poll() is None:
-            self._process.kill()  # no effect on one that is ending
+            self._process.kill()  # no effect if it is exiting
             with trio.move_on_after(self._settings.death, shield=True):
                 await trio.to_thread.run_sync(self._process.wait, abandon_on_cancel=True)
         await wait_for_orphans(self.pid)
-        for tool_server in self._tool_servers:  # each has a session of its own, with its worker
+        for tool_server in self._tool_servers:  # each has its own session, which includes its worker
             await wait_for_orphans(tool_server, leader=True)
 
     async def fork(self) -> Pair:
-        """Have a pair made, confined and waiting for its first block.
+        """Start a pair, confined and waiting for its first block.
 
         Raises:
             CodeNotSentError: the supervisor is gone, or hangs.
-            TierStartError: the pair could not be set up (it says which step).
+            TierStartError: the pair could not be set up (names the failed step).
         """
         ours, theirs = open_channel()
         try:
@@ -208,7 +208,7 @@ class Supervisor:
     async def end(self, pair: Pair) -> None:
         """Kill a pair and wait until both of it are dead, also when cancelled.
 
-        If that cannot be had from the supervisor in time, it is killed itself, and takes them with it.
+        If the supervisor does not confirm in time, it is killed, and they die with it.
         """
         pair.channel.close()
         if not self.alive:
@@ -218,10 +218,10 @@ class Supervisor:
                 if await self._send(b"K" + PID.pack(pair.tool_server)) and await self._receive(1):
                     self._tool_servers.discard(pair.tool_server)
         if waited.cancelled_caught:
-            self._give_up()  # its answers would be taken for those to other orders
+            self._give_up()  # late responses would be taken for those to other requests
 
     async def _request_fork(self, theirs: socket.socket) -> int:
-        """Give the order and take its answer: in one piece, since a half of it would be taken for another's."""
+        """Send the request and receive its response, uncancellably: a partial response would corrupt the next one."""
         async with self._asking:
             try:
                 socket.send_fds(self._control, [b"F"], [theirs.fileno()])
@@ -240,14 +240,14 @@ class Supervisor:
         return pid
 
     def _give_up(self) -> None:
-        """Kill it, and with it all that it has."""
+        """Kill the supervisor, and with it all of its processes."""
         self._stalled = True
         self._process.kill()
 
     async def _send(self, order: bytes) -> bool:
-        """Send an order; False if the supervisor is gone, and with it all that it could be about."""
+        """Send an order; False if the supervisor, and so everything it could apply to, is gone."""
         try:
-            self._control.sendall(order)  # a few bytes into a socket that is empty: this never waits
+            self._control.sendall(order)  # a few bytes into an empty socket buffer: this never blocks
         except OSError:
             return False
         return True
@@ -266,7 +266,7 @@ class Supervisor:
 
 
 async def _receive(channel: socket.socket, size: int) -> bytes:
-    """*size* bytes, or fewer at the end of the stream."""
+    """*size* bytes; fewer at the end of the stream."""
     data = bytearray()
     while len(data) < size:
         await trio.lowlevel.wait_readable(channel)
@@ -288,7 +288,7 @@ async def _first_frame(channel: socket.socket) -> bytes:
 
 
 def _interpreter(named: str | None) -> str:
-    """The interpreter for the launcher's first line, which takes no blanks and no long paths."""
+    """The interpreter for the launcher's shebang line, which allows no blanks and no long paths."""
     base: str = named or getattr(sys, "_base_executable", "") or sys.executable
     for path in (base, os.path.realpath(base), "/usr/bin/python3"):
         if path and not any(blank in path for blank in " \t\n") and len(path) < 120 and os.access(path, os.X_OK):

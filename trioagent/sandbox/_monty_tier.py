@@ -1,9 +1,9 @@
-"""The ``monty`` tier: blocks in Pydantic Monty, an interpreter of its own for a part of Python.
+"""The ``monty`` tier: blocks in Pydantic Monty, an interpreter for a subset of Python.
 
-Three processes stand between a block and the machine. The *worker* is Monty itself: it sees no file, only its pipes.
-The *tool server* answers the worker's calls: it runs the tools over a private view of the memory, which it can read
-and not write. The *supervisor* makes pairs of the two, and ends them; it holds nothing of any block. Each is confined
-as far as the kernel can (`_guest.monty.confine`).
+Three processes are between a block and the machine. The *worker* is Monty itself: it has no files, only its pipes. The
+*tool server* answers the worker's calls: it runs the tools over a private view of the memory, which it can read and not
+write. The *supervisor* starts pairs of the two, and ends them; it keeps nothing of any block. Each is confined as far
+as the kernel can (`_guest.monty.confine`).
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from ._zygote import AS_USUAL, NO_SIGNAL, SILENT, START_SECONDS, Child, ProcessS
 
 
 class ToolServerSession(BlockSession):
-    """One block with one tool server; when that has replied, `finish` may be called."""
+    """One block with one tool server; after its reply, `finish` may be called."""
 
     async def order(self, root_fd: int | None) -> None:
-        """Hand the tool server the memory's folder; it may have died while it was idle.
+        """Pass the memory's folder to the tool server, which may have died while it was idle.
 
         Raises:
             CodeNotSentError: it is dead, or hangs.
@@ -44,7 +44,7 @@ class ToolServerSession(BlockSession):
         answer = b""
         try:
             self._hand_over(root_fd)
-            with trio.move_on_after(START_SECONDS):  # it may have to start its worker anew
+            with trio.move_on_after(START_SECONDS):  # it may have to restart its worker
                 await trio.lowlevel.wait_readable(self._channel)
             answer = self._channel.recv(1)
         except BlockingIOError:
@@ -58,7 +58,7 @@ class ToolServerSession(BlockSession):
         if root_fd is None:
             self._channel.send(b"B", NO_SIGNAL)
             return
-        # Opened anew: a copy of the descriptor would hold the memory's lock as long as the tool server keeps it.
+        # Opened again: a duplicate would hold the memory's lock as long as the tool server keeps it.
         folder = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root_fd)
         try:
             socket.send_fds(self._channel, [b"B"], [folder], NO_SIGNAL)
@@ -66,10 +66,10 @@ class ToolServerSession(BlockSession):
             os.close(folder)
 
     async def finish(self) -> tuple[ChangeSet, bool]:
-        """After the reply: the changes, and whether the pair can go on to another block.
+        """After the reply: the changes, and whether the pair can run another block.
 
         Raises:
-            FrameError: it is not what an honest tool server sends.
+            FrameError: the data is not what an honest tool server sends.
         """
         await self._fill(HEADER_BYTES)
         size = _frames.frame_size(bytes(self._received[:HEADER_BYTES]), MAX_CHANGES_BYTES)
@@ -93,7 +93,7 @@ class ToolServerSession(BlockSession):
 
 
 def _decode(frame: bytes, limits: SandboxLimits) -> Steps[dict[str, Any]]:
-    """The index of changes, checked: all paths inside the memory, all sizes within the limits."""
+    """The index of changes, validated: all paths inside the memory, all sizes within the limits."""
     try:
         data = yield from decode_steps(frame[HEADER_BYTES:], max_values=_frames.MAX_VALUES)
     except (ValueError, MemoryError) as error:
@@ -142,13 +142,13 @@ def _refuse(what: str) -> NoReturn:
     raise _frames.FrameError(f"not a frame: {what}")
 
 
-# Of a pair: the client's run-time system has a thread for each processor, and besides a block's memory for the worker
-# there is as much for the tool server, and what both take themselves.
+# Of a pair: the client's runtime has a thread per processor; besides the worker's memory for a block, the tool server
+# gets as much, and both need some for themselves.
 _SHARE = BlockShare(memories=3, threads=16 + (os.cpu_count() or 1))
 
 
 class MontyTier:
-    """One supervisor, started again if it dies, and at most ``limits.parallel`` running blocks."""
+    """One supervisor, restarted if it dies, and at most ``limits.parallel`` running blocks."""
 
     tier = "monty"
 
@@ -173,10 +173,10 @@ class MontyTier:
         """Start the supervisor and a first pair.
 
         Args:
-            installed: where the extra is, if not where `find` finds it.
+            installed: the extra; by default the one that `find` finds.
 
         Raises:
-            TierStartError: the extra is not installed, or something here keeps its worker from running.
+            TierStartError: the extra is not installed, or its worker cannot run here.
         """
         group = processes.make_group(limits, _SHARE)
         try:
@@ -198,7 +198,7 @@ class MontyTier:
 
     @property
     def handshake(self) -> Mapping[str, object]:
-        """What the supervisor said when it started: ``landlock`` (the ABI, 0 for none) and ``seccomp``."""
+        """What the supervisor reported on its start: ``landlock`` (the ABI, 0 for none) and ``seccomp``."""
         return self._supervisor.handshake
 
     @property
@@ -211,7 +211,7 @@ class MontyTier:
         return 0
 
     def use_background(self, nursery: trio.Nursery) -> None:
-        pass  # there is none
+        pass  # no background work
 
     async def aclose(self) -> None:
         for _, pair in self._idle:
@@ -258,7 +258,7 @@ class MontyTier:
 
         Raises:
             CodeNotSentError: the pair was lost before it got the code.
-            BlockLostError: the supervisor was lost, and with it the pair, while the block ran.
+            BlockLostError: the supervisor, and so the pair, was lost while the block ran.
         """
         supervisor, pair = found
         healthy = False
@@ -277,7 +277,7 @@ class MontyTier:
                 return Outcome(error=f"RuntimeError: {why}, and was stopped.")
             return outcome
         finally:
-            # Dead, not merely signalled, when this returns: nobody works on for a block that is over.
+            # Dead, not merely signalled, when this returns: no process works on for a block that has ended.
             if healthy and len(self._idle) < self.limits.parallel:
                 self._idle.append((supervisor, pair))
             else:
@@ -307,7 +307,7 @@ class MontyTier:
             raise SandboxError(f"a worker did not start: {error.step}: {error.detail}") from error
 
     async def _living_supervisor(self) -> Supervisor:
-        """The supervisor, or a new one if something (the kernel's out-of-memory killer) ended it, or it hangs."""
+        """The supervisor, or a new one if it was killed (by the kernel's out-of-memory killer, say) or hangs."""
         if self._supervisor.alive:
             return self._supervisor
         async with self._starting:

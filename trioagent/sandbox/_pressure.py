@@ -1,4 +1,4 @@
-"""How much memory is left for blocks: where there is little, fewer run at once."""
+"""Memory pressure: when little memory is available, fewer blocks run at once."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _UNLIMITED = 1 << 60
 
 
 class MemoryPressure:
-    """Lets a block begin if the memory that is left would do for it and all that run, each using all that it may.
+    """Lets a block begin if the available memory suffices for it and all running blocks at their limits.
 
-    What those that run have used by then counts twice: nobody can tell how much of what is gone is theirs. One may
-    always run. What the kernel would otherwise do is to end a process, as a rule a block that has used no more
-    than it may.
+    Memory that running blocks already use counts twice, since it cannot be told apart from other use. One block may
+    always run. Without this, the kernel would kill a process when memory runs out, usually a block that has kept its
+    limit.
 
     Args:
-        block_bytes: what one block may use.
-        left: what this process and those that it starts may still take; None: as the system says.
+        block_bytes: the limit of one block.
+        left: returns the memory that this process and its children may still take; None: as the system reports.
     """
 
     def __init__(self, block_bytes: int, left: Callable[[], int] | None = None) -> None:
@@ -48,11 +48,12 @@ class MemoryPressure:
 
 
 def memory_groups(own: Path, mounted: Path) -> Iterator[Path]:
-    """The control groups, of either version, whose limits on memory hold for this process.
+    """The cgroups, of either version, whose memory limits apply to this process.
 
     Args:
         own: its ``/proc/self/cgroup``.
-        mounted: where the groups are. In a container its own group may be the topmost there, whatever its name outside.
+        mounted: where cgroups are mounted. In a container its own group may be the topmost one there, whatever its
+            name outside.
     """
     try:
         lines = own.read_text().splitlines()
@@ -76,7 +77,7 @@ def memory_groups(own: Path, mounted: Path) -> Iterator[Path]:
 
 
 def bytes_left(groups: list[Path]) -> int:
-    """What this process and those that it starts may still take: of the machine, and of each group."""
+    """The memory that this process and its children may still take: of the machine, and of each cgroup."""
     left = _UNLIMITED
     with suppress(OSError, ValueError, StopIteration):
         lines = Path("/proc/meminfo").read_text().splitlines()
@@ -93,7 +94,7 @@ def _left_in(group: Path) -> int:
     if text == "max" or int(text) >= _UNLIMITED:
         return _UNLIMITED
     used = int((group / ("memory.current" if second else "memory.usage_in_bytes")).read_text())
-    kept = "inactive_file " if second else "total_inactive_file "  # the page cache, which gives way
+    kept = "inactive_file " if second else "total_inactive_file "  # page cache, which can be reclaimed
     for line in (group / "memory.stat").read_text().splitlines():
         if line.startswith(kept):
             used -= int(line.split()[1])

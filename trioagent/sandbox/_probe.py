@@ -1,4 +1,4 @@
-"""``open_sandbox``: the best tier that works here, found out by really running a block, and explained for people."""
+"""``open_sandbox``: the best tier that works here, determined by running a real block, with explanations."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ._guest.views import Scratch, remove_left_behind
 from ._kernel import KernelTier
 from ._sandbox import TIERS, Executor, Sandbox, TierStartError
 
-# It must be able to do each of these in its view; the host then must find exactly these changes.
+# The block must be able to do each of these in its view; the host must then find exactly these changes.
 _NOTES_CODE = """
 text = read_file("kept.md")
 made = create_file("made.md", text.upper())
@@ -43,9 +43,9 @@ class Check:
     """One line of what ``trioagent doctor`` prints.
 
     Attributes:
-        name: what was looked at.
-        ok: is it as it should be?
-        detail: what was found.
+        name: what was checked.
+        ok: whether it is as it should be.
+        detail: the result.
         advice: what to do if not, else "".
     """
 
@@ -65,7 +65,7 @@ class TierReport:
     Attributes:
         tier: its name.
         works: a real block ran in it.
-        checks: what was found, in the order it was looked at; the last one is not ok if the tier does not work.
+        checks: the results in order; the last one is not ok if the tier does not work.
     """
 
     tier: str
@@ -74,7 +74,7 @@ class TierReport:
 
 
 class ProbeError(Exception):
-    """A tier does not work here; *check* says where it failed."""
+    """A tier does not work here; *check* tells at which step."""
 
     def __init__(self, check: Check) -> None:
         super().__init__(check)
@@ -83,23 +83,23 @@ class ProbeError(Exception):
 
 @asynccontextmanager
 async def open_sandbox(tier: str | None = None, *, limits: SandboxLimits = SandboxLimits()) -> AsyncIterator[Sandbox]:
-    """Start a sandbox: the best tier that works here, or the one asked for. On leaving, all of it is gone.
+    """Start a sandbox: the requested tier, or the best one that works here. On exit all of it is removed.
 
-    Tried in this order: "kernel", "kernel-lite", "monty". A tier counts as working once a real block has run in it.
-    Model-written code never runs without one. Which it is, `Sandbox.tier` and each result say.
+    Tried in this order: "kernel", "kernel-lite", "monty". A tier works if a real block has run in it. Model-written
+    code never runs without one. `Sandbox.tier` and each result name the tier.
 
-    Indexes of large memories are made in a nursery of its own, so it is left by the task that entered it, as any cancel
-    scope is; an exception of the body comes out bare, never in a group.
+    Indexes of large memories are built in a nursery of its own, so the task that entered the block must leave it, as
+    with any cancel scope. An exception of the body is raised unwrapped, never in a group.
 
     Raises:
         InvalidInputError: there is no tier of that name.
-        SandboxUnavailableError: none works, or not the one asked for; with the reasons.
+        SandboxUnavailableError: no tier works, or not the requested one; with the reasons.
     """
     if tier is not None and tier not in TIERS:
         raise InvalidInputError("tier", f"must be one of {', '.join(TIERS)}, not {tier!r}")
     executor = await start_best(tier, limits)
     try:
-        # Indexes are made in here: they end with the sandbox, and the body's own exception comes out bare.
+        # Indexes are built in here: they end with the sandbox, and the body's own exception is raised unwrapped.
         async with open_helper_nursery() as background:
             executor.use_background(background)
             with descriptor_budget().reserved_for_blocks(BLOCK * limits.parallel):
@@ -124,10 +124,10 @@ async def start_best(tier: str | None, limits: SandboxLimits) -> Executor:
 
 
 async def start_probed(tier: str, limits: SandboxLimits) -> Executor:
-    """Start one tier and run one block in it; what passed is what is then used.
+    """Start one tier and run one block in it; the instance that passed is then used.
 
     Raises:
-        ProbeError: with the step that failed.
+        ProbeError: names the failed step.
     """
     await trio.to_thread.run_sync(remove_left_behind, tempfile.gettempdir())
     try:
@@ -161,7 +161,7 @@ async def _start(tier: str, limits: SandboxLimits) -> Executor:
 
 
 async def _run_probe_block(executor: Executor) -> str:
-    """Run a block that reads, writes and deletes notes in a temporary folder; "" or what is wrong with the result."""
+    """Run a block that reads, writes and deletes notes in a temporary folder; returns "" or what is wrong."""
     code = _NOTES_CODE if executor.tier == "monty" else _NOTES_CODE + _FOLDERS_CODE
     memory = Scratch(tempfile.gettempdir())  # locked: if we are killed now, the next start removes it
     try:
@@ -185,7 +185,7 @@ async def _run_probe_block(executor: Executor) -> str:
 
 
 async def diagnose(limits: SandboxLimits | None = None) -> list[TierReport]:
-    """Try every tier as ``open_sandbox`` would, the best first, and say what was found."""
+    """Try every tier as ``open_sandbox`` would, best first, and report the results."""
     return [await _report(tier, limits or SandboxLimits()) for tier in TIERS]  # noqa: ASYNC910 - TIERS is never empty
 
 
@@ -204,7 +204,7 @@ async def _report(tier: str, limits: SandboxLimits) -> TierReport:
 
 
 def check_control_group() -> Check:
-    """Is there a control group for all of a sandbox's processes together?"""
+    """Whether there is a cgroup for all processes of a sandbox together."""
     place = delegated()
     if place is None:
         return Check("control group", True, "none is delegated to us (cgroup v2): each process has its own limits")
@@ -212,7 +212,7 @@ def check_control_group() -> Check:
 
 
 def _isolation_checks(executor: KernelTier) -> list[Check]:
-    """A kernel tier's isolation, as its zygote reported it."""
+    """The isolation of a kernel tier, as its zygote reported it."""
     handshake = executor.handshake
     landlock = Check("landlock", True, f"ABI {handshake['landlock']}")
     if executor.tier == "kernel":
@@ -232,7 +232,7 @@ def _isolation_checks(executor: KernelTier) -> list[Check]:
 
 
 def _advice(tier: str, step: str, number: int | None, detail: str) -> str:
-    """What helps when *step* of the start failed, with which error number if there was one."""
+    """The remedy for a failed *step* of the start, with its error number if there was one."""
     match step:
         case _ if "No such file or directory: '/proc/" in detail:
             return "/proc must be mounted"

@@ -1,4 +1,4 @@
-"""Review before commit: somebody looks at what a block would change, after it ran and before anything is saved."""
+"""Review before commit: a reviewer decides on a block's changes after it ran and before they are saved."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .._errors import InvalidInputError
 from ..memory import ChangeSet, NoteChange
 from ..tools import glob_matches
 
-_SHOWN_LINES = 2000  # of one note in a diff: a person reads no more, and comparing more takes too long
+_SHOWN_LINES = 2000  # of one note in a diff: people read no more, and comparing more takes too long
 
 Action = Literal["auto", "ask", "reject"]
 _ACTIONS: Mapping[str, Action] = {"auto": "auto", "ask": "ask", "reject": "reject"}
@@ -22,10 +22,10 @@ _ACTIONS: Mapping[str, Action] = {"auto": "auto", "ask": "ask", "reject": "rejec
 
 @attrs.frozen(kw_only=True)
 class ReviewRequest:
-    """What a block that has run would change in the notes.
+    """The changes that a block would make to the notes.
 
     Attributes:
-        code: the block's.
+        code: the block's code.
         changes: each note that would be changed, with its content before and after.
         diff: the changes as a unified diff, bounded for reading.
         reads: the notes that the block read or looked for.
@@ -47,7 +47,7 @@ class RejectChanges:
     """Save nothing, and tell the model why.
 
     Attributes:
-        reason: words for the model.
+        reason: the reason, for the model.
     """
 
     reason: str = ""
@@ -55,11 +55,11 @@ class RejectChanges:
 
 @attrs.frozen
 class EditChanges:
-    """Save something else in the place of what the block changed.
+    """Save other contents instead of the block's.
 
     Attributes:
-        notes: by path, of the request's changes: the content to save, or None for no note. The other changes are saved
-            as they are.
+        notes: for paths of the request's changes: the content to save, or None for no note. The other changes are
+            saved as they are.
     """
 
     notes: Mapping[str, str | None]
@@ -71,12 +71,12 @@ Reviewer = Callable[[ReviewRequest], Awaitable[ReviewDecision]]
 
 @attrs.frozen
 class ReviewPolicy:
-    """Which notes may change without being asked for, as data.
+    """Which notes may change without review, as data.
 
     Attributes:
-        rules: globs of paths with what is to be done; the first that matches a path counts. ``*`` and ``?`` stay within
+        rules: globs of paths, each with an action; the first that matches a path applies. ``*`` and ``?`` stay within
             a folder, ``**`` crosses folders.
-        otherwise: for paths that no glob matches.
+        otherwise: the action for paths that no glob matches.
     """
 
     rules: tuple[tuple[str, Action], ...] = ()
@@ -89,7 +89,7 @@ class ReviewPolicy:
 
     @classmethod
     def parse(cls, text: str) -> ReviewPolicy:
-        """The policy that a text says, such as ``entities/** auto, user.md ask``.
+        """Parse a policy such as ``entities/** auto, user.md ask``.
 
         Raises:
             InvalidInputError: a rule is not a glob and an action.
@@ -104,7 +104,7 @@ class ReviewPolicy:
         return cls(tuple(rules))
 
     def action(self, path: str) -> Action:
-        """What is to be done about a change of the note at *path*."""
+        """The action for a change of the note at *path*."""
         return next((action for glob, action in self.rules if glob_matches(glob, path)), self.otherwise)
 
     def reviewer(self, ask: Reviewer) -> Reviewer:
@@ -125,7 +125,7 @@ class ReviewPolicy:
 
 
 def edited_diff(changes: Sequence[NoteChange], notes: Mapping[str, str | None]) -> str:
-    """The diff of *changes* with what a reviewer has made of some of them (see `EditChanges`)."""
+    """The diff of *changes* after a reviewer's edits (see `EditChanges`)."""
 
     def edited(change: NoteChange) -> NoteChange:
         if change.path not in notes:
@@ -143,7 +143,7 @@ async def request_for(code: str, changes: tuple[NoteChange, ...], reads: Sequenc
 
 
 def reviewed(changes: ChangeSet, request: ReviewRequest, decision: object) -> ChangeSet | RejectChanges:
-    """*changes* as the reviewer wants them.
+    """*changes* as the reviewer decided.
 
     Raises:
         InvalidInputError: the reviewer did not return a decision, or edited notes that the block does not change.

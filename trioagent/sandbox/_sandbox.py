@@ -1,4 +1,4 @@
-"""What a sandbox tier must do, and `Sandbox`: blocks over a memory, each as one transaction."""
+"""The interface of sandbox tiers, and `Sandbox`: runs blocks over a memory, each as one transaction."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from ..tools import DEFAULT_RULES, AccessRules
 from ._review import RejectChanges, Reviewer, request_for, reviewed
 
 TIERS = ("kernel", "kernel-lite", "monty")
-"""All tiers, the best first: the order in which they are tried."""
+"""All tiers, best first: the order in which they are tried."""
 
 HostTool = Callable[..., Awaitable[object]]
 
@@ -41,9 +41,9 @@ class Outcome:
 
     Attributes:
         locals, error, printed: as in :class:`BlockResult`.
-        seen: the versions of the notes that the block read, looked for or changed.
-        changes: what it did to its view; empty if ``error`` is not.
-        scanned: notes that its tools had to look at one by one, as the block says.
+        seen: the versions of the notes that the block read, looked up or changed.
+        changes: its changes of the view; empty if ``error`` is not.
+        scanned: how many notes its tools had to scan, as reported by the block.
     """
 
     locals: dict[str, str] = attrs.field(factory=dict)
@@ -55,7 +55,7 @@ class Outcome:
 
 
 class TierStartError(Exception):
-    """A tier does not work here; *step* says how far it came."""
+    """A tier does not work here; *step* names the step that failed."""
 
     def __init__(self, step: str, detail: str, errno: int | None = None) -> None:
         super().__init__(step, detail, errno)
@@ -66,7 +66,7 @@ NOT_MOUNTED = "mounting: "
 
 
 class CodeNotSentError(Exception):  # internal
-    """A block's code has not reached a child, so another child can have it; *problem* says what happened."""
+    """A block's code has not reached a child, so another child can run it; *problem* says what happened."""
 
     def __init__(self, problem: str, cost: int = 1) -> None:
         super().__init__(problem, cost)
@@ -74,7 +74,7 @@ class CodeNotSentError(Exception):  # internal
 
 
 def not_answered(problem: str) -> CodeNotSentError:
-    """For what was waited for in vain, for seconds: not to be tried as often as what fails at once."""
+    """For timeouts, which take seconds: they are retried less often than errors that come at once."""
     return CodeNotSentError(problem, cost=5)
 
 
@@ -83,7 +83,7 @@ class NotMountedError(CodeNotSentError):  # internal
 
 
 def not_set_up(problem: str) -> CodeNotSentError:
-    """For what a child has said before it ended: another will say the same, unless a zygote's death was the reason."""
+    """For an error that a child has reported: it will recur, unless it was caused by a zygote's death."""
     if NOT_MOUNTED in problem:
         return NotMountedError(problem, cost=10)
     return CodeNotSentError(problem or "a child died while it was set up", cost=10 if problem else 1)
@@ -97,15 +97,15 @@ class Executor(Protocol):
 
     @property
     def zygotes(self) -> int:
-        """How many processes are alive that blocks' processes are forked from; 0 in a tier that forks none."""
+        """The number of live zygotes, from which blocks' processes are forked; 0 in a tier without them."""
         ...
 
     async def aclose(self) -> None:
-        """End whatever runs, and wait until it is gone."""
+        """Kill all running blocks, and wait until everything is gone."""
         ...
 
     def use_background(self, nursery: trio.Nursery) -> None:
-        """Work that no caller waits for may run in *nursery*; it must not raise, and ends with the nursery."""
+        """Background work may run in *nursery*; it must not raise, and ends with the nursery."""
         ...
 
     async def execute(
@@ -119,28 +119,28 @@ class Executor(Protocol):
     ) -> Outcome:
         """Run *code* over a private view of the folder behind *root_fd* (an empty one for None).
 
-        Nothing of the folder itself changes. Cancelling kills the block; when this returns or raises, nothing of it is
-        left. A block's own failure, of whatever kind, is an outcome.
+        The folder itself is not changed. Cancelling kills the block; when this returns or raises, nothing of it is
+        left. Any failure of the block itself is an outcome.
 
         Args:
             hide: the memory has its own ``.trioagent``; hidden names are never in the view.
-            rules: what is in the view, and what the tools refuse to write.
+            rules: what the view shows, and what the tools refuse to write.
 
         Raises:
-            SandboxError: the sandbox itself broke.
+            SandboxError: the sandbox itself failed.
         """
         ...
 
 
 @attrs.frozen(kw_only=True)
 class BlockResult:
-    """What one block of code came to.
+    """The result of one block of code.
 
     Attributes:
         locals: the block's variables, name to ``repr``, bounded (see :class:`SandboxLimits`) and ready to print: a
             variable ``v`` holding the text ``hi`` is ``{"v": "'hi'"}``.
-        error: "" if the block ended well, else what went wrong, in words for the model.
-        printed: what the block printed, to standard output and error.
+        error: "" if the block succeeded, else what went wrong, for the model.
+        printed: the block's standard output and error.
         saved: True if the block changed notes and the changes were committed.
         tier: the sandbox tier that ran it.
     """
@@ -156,7 +156,7 @@ NOTHING_SAVED = "Nothing was saved."
 
 
 class Sandbox:
-    """Runs blocks of code. Made by :func:`open_sandbox`; any number of tasks may share one."""
+    """Runs blocks of code. Created by :func:`open_sandbox`; any number of tasks may share one."""
 
     def __init__(self, executor: Executor, limits: SandboxLimits) -> None:
         self._executor = executor
@@ -164,12 +164,12 @@ class Sandbox:
 
     @property
     def tier(self) -> str:
-        """Which tier runs the blocks: "kernel", "kernel-lite" or "monty"."""
+        """The tier that runs the blocks: "kernel", "kernel-lite" or "monty"."""
         return self._executor.tier
 
     @property
     def zygotes(self) -> int:
-        """How many processes are alive that blocks' processes are forked from; 0 in a tier that forks none."""
+        """The number of live zygotes, from which blocks' processes are forked; 0 in a tier without them."""
         return self._executor.zygotes
 
     async def execute(
@@ -180,7 +180,7 @@ class Sandbox:
         rules: AccessRules = DEFAULT_RULES,
         host_tools: Mapping[str, HostTool] | None = None,
     ) -> Outcome:
-        """Run one block and commit nothing: for whoever commits elsewhere. See `Executor.execute`."""
+        """Run one block without committing its changes, for callers that commit elsewhere. See `Executor.execute`."""
         tools = host_tools or {}
         return await self._executor.execute(code, root_fd=root_fd, hide=False, host_tools=tools, rules=rules)
 
@@ -199,31 +199,31 @@ class Sandbox:
         readable: tuple[str, ...] = ("**",),
         observe: Callable[[SeenNotes, ChangeSet], None] | None = None,
     ) -> BlockResult:
-        """Run one block: all of its changes land in the memory, or none.
+        """Run one block: all of its changes are saved in the memory, or none.
 
-        The memory is held from the start of the block to the end of its commit. A block that fails, or whose changes
-        are refused, saves nothing and says so in ``error``. Cancelling kills the block and saves nothing; once the
-        commit has begun it ends first.
+        The memory is leased from the start of the block to the end of its commit. A block that fails, or whose changes
+        are refused, saves nothing; ``error`` says why. Cancelling kills the block and saves nothing; a commit that has
+        begun is completed first.
 
         Args:
             code: Python; tools (``create_file`` and the like) are in its namespace, its folder is the memory.
-            memory_path, memory: the notes, one way or the other. Without: an empty folder that is dropped afterwards.
-            knowledge: what the agent has read so far, so that it cannot overwrite what others changed since.
+            memory_path, memory: the notes, one way or the other. Without: an empty folder that is discarded afterwards.
+            knowledge: what the agent has read so far, so that it cannot overwrite what others have changed since.
             host_tools: async functions that the block may call by name, with JSON values; they run in this task.
-            receipt: makes the record that is committed in the same instant as the changes, from the result, them, and
-                what the block saw;
-                not called if there are none.
-            undo: collects how to take the commit back.
-            review: is asked before the changes of a block that ended well are saved. The memory is free meanwhile; a
+            receipt: makes the record that is committed atomically with the changes, from the result, the changes, and
+                what the block saw; not called if nothing changed.
+            undo: collects what is needed to undo the commit.
+            review: called before the changes of a successful block are saved. The lease is released meanwhile; a note
+                that somebody else changes until then is a conflict.
                 note that somebody else changes until then is a conflict.
             origin: who runs the block and why, for the memory's history, if one is kept.
-            readable: globs of the notes that the block is shown, besides those of the memory's policy.
-            observe: is called with what the block saw of the notes and did to its view, when it has run.
+            readable: globs of the notes that the block is shown, within those of the memory's policy.
+            observe: called after the run with what the block saw of the notes and changed in its view.
 
         Raises:
             InvalidInputError: an argument cannot be used.
             MemoryPathError, MemoryStorageError: the memory cannot be used; its notes are unchanged.
-            SandboxError: the sandbox itself broke; the notes are unchanged.
+            SandboxError: the sandbox itself failed; the notes are unchanged.
         """
         if not isinstance(code, str):
             raise InvalidInputError("code", f"must be text, not {type(code).__name__}")
@@ -255,7 +255,7 @@ class Sandbox:
                 changes, seen = await lease.preview(outcome.changes, knowledge=knowledge, seen=outcome.seen)
             except MemoryRejectedError as refusal:
                 return _refused(result, refusal)
-            if not changes:  # but for empty folders
+            if not changes:  # except for empty folders
                 return await save(lease, result, outcome)
         request = await request_for(code, changes, sorted(outcome.seen.reads))
         with doing("review"):

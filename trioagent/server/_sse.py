@@ -16,11 +16,11 @@ Write = Callable[[bytes], Awaitable[None]]
 
 
 class EventStreamResponse(Response):
-    """Sends what *produce* writes, and a comment whenever it has written nothing for a while.
+    """Sends what *produce* writes, and a comment after each interval without output.
 
     Args:
-        produce: writes whole events to the function that it is given; the response ends when it returns.
-        keep_alive_seconds: the while.
+        produce: passes whole events to the function that it is given; the response ends when it returns.
+        keep_alive_seconds: the interval.
     """
 
     media_type = "text/event-stream"

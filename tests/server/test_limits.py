@@ -142,7 +142,7 @@ async def test_an_address_that_cannot_be(tmp_path: Path) -> None:
 
 async def test_a_unix_socket_that_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    for path, words in ((tmp_path / "file", "is no socket"), (tmp_path / ("x" * 120), "is longer than")):
+    for path, words in ((tmp_path / "file", "is not a socket"), (tmp_path / ("x" * 120), "is longer than")):
         with pytest.raises(InvalidInputError, match=words):
             async with serving(tmp_path, unix_socket=path):
                 pass

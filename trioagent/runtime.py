@@ -114,7 +114,7 @@ async def open_runtime(
 
     Args:
         model: a name (``openrouter:…``, ``openai:…``, ``vllm:…``, ``ollama:…``, ``offline-rules``), a `ModelConfig`, or
-            any object with the `Model` interface. There is no default: ``offline-rules`` is no language model.
+            any object with the `Model` interface. There is no default: ``offline-rules`` is not a language model.
         base_url, api_key: for a name. A provider's own key variable (``OPENROUTER_API_KEY``, ``OPENAI_API_KEY``) is
             read if a name has that provider's prefix and no key is given; no other environment variable is.
         rate: for a name: the limits of its endpoint, and of models opened later by name. A

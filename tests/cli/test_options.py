@@ -80,7 +80,10 @@ def test_what_cannot_be_used(run: Run, arguments: tuple[str, ...], words: str) -
 
 def test_the_embedded_model_takes_no_options(run: Run) -> None:
     done = run(*RUN, "--model", "offline-rules", "-o", "temperature=0")
-    assert (done.code, done.err) == (2, "error: temperature: offline-rules is no language model and takes no options\n")
+    assert (done.code, done.err) == (
+        2,
+        "error: temperature: offline-rules is not a language model and takes no options\n",
+    )
 
 
 PROFILES = """

@@ -90,7 +90,7 @@ def test_bad_options(home: Path, run: Run) -> None:
     write_personas(home)
     ended = run(*arguments("--judge-model", "offline-rules"))
     assert ended.code == 2
-    assert "offline-rules is no language model" in ended.err
+    assert "offline-rules is not a language model" in ended.err
     assert run(*arguments("--turns", "0")).code == 2
     assert not (home / "out").exists()
 

@@ -55,7 +55,7 @@ def test_another_place_on_purpose(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "notes.md").write_text("a file")
     for path in (tmp_path / "notes.md", tmp_path / "notes.md" / "below"):
-        with pytest.raises(InvalidInputError, match=r"memory_path: .* cannot be made a folder"):
+        with pytest.raises(InvalidInputError, match=r"memory_path: the folder .* cannot be created"):
             Agent(memory_path=path)
 
 

@@ -233,7 +233,7 @@ def broken(facts: object) -> None:
         ),
         ({"persona_model_factory": lambda persona: Says}, "not the class Says"),
         ({"persona_model_factory": lambda persona: SaysUnderAnotherName(FACTS)}, "must be called achat"),
-        ({"judge": "offline-rules"}, "judge: offline-rules is no language model"),
+        ({"judge": "offline-rules"}, "judge: offline-rules is not a language model"),
         ({"judge": 3}, "must be a name"),
         ({"run_dir": ""}, "run_dir"),
         ({"run_dir": b"run"}, "run_dir"),

@@ -191,7 +191,7 @@ class ModelChoice:
         options = {**profile.parameters, **self.options}
         if isinstance(found, OfflineRules):
             if given := [*self.options, *self.headers]:
-                raise InvalidInputError(", ".join(given), "offline-rules is no language model and takes no options")
+                raise InvalidInputError(", ".join(given), "offline-rules is not a language model and takes no options")
             return found, (*notes, *([found.notice] if found.notice else []))
         if any(header.lower() == "authorization" for header in headers):
             found = attrs.evolve(found, api_key=None)

@@ -38,7 +38,7 @@ _DEFAULTS = SftConfig()
 
 def _language_model(ctx: click.Context, parameter: click.Parameter, name: str | None) -> str | None:
     if name == OFFLINE_RULES:
-        raise click.BadParameter(f"{OFFLINE_RULES} is no language model, and cannot do this.", ctx, parameter)
+        raise click.BadParameter(f"{OFFLINE_RULES} is not a language model, and cannot do this.", ctx, parameter)
     return name
 
 

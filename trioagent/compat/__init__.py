@@ -1,13 +1,13 @@
 """The documented API of memory agents, sync and asyncio, over one Trio thread.
 
-Module paths are those of the package ``agent`` that existing programs import: ``trioagent.compat.agent``,
+Its modules have the paths of the package ``agent`` that existing programs import: ``trioagent.compat.agent``,
 ``trioagent.compat.async_agent`` and so on. `install`, or ``python -m trioagent.compat script.py``, makes them
-importable as ``agent`` too. Importing this starts nothing; the thread starts at the first call and is shared.
+importable as ``agent`` too. Importing this package starts nothing; the thread starts at the first call and is shared.
 """
 
 from ._patched import check_not_patched
 
-check_not_patched()  # before Trio is imported, which fails under eventlet with no word of it
+check_not_patched()  # before Trio is imported, whose import fails under eventlet with an unclear error
 
 from .._errors import BridgeClosedError as BridgeClosedError  # noqa: E402
 from .._errors import CallCancelledError as CallCancelledError  # noqa: E402

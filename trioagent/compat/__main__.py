@@ -20,7 +20,7 @@ _OURS = {__file__, runpy.__file__, "<frozen runpy>"}
 
 
 def main(arguments: list[str]) -> None:
-    """Run the program that *arguments* name; its exit is ours."""
+    """Run the program named by *arguments*, and exit as it does."""
     match arguments:
         case ["-m", module, *_]:
             run: Callable[[], object] = lambda: runpy.run_module(module, run_name="__main__", alter_sys=True)  # noqa: E731
@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> None:
 
 def _run_script(script: str) -> None:
     """As ``python script`` does: its folder first on the path, its names in the module ``__main__``."""
-    script = os.path.abspath(script)  # sys.argv[0] stays as it was said
+    script = os.path.abspath(script)  # sys.argv[0] stays as it was given
     if os.path.isdir(script) or script.endswith((".zip", ".pyz")):
         runpy.run_path(script, run_name="__main__")
         return
@@ -55,9 +55,7 @@ def _run_script(script: str) -> None:
         sys.stderr.write(f"{sys.executable}: can't open file {script!r}: {error.strerror}\n")
         sys.exit(2)
     if not sys.flags.safe_path:
-        sys.path[0] = os.path.dirname(
-            os.path.realpath(script)
-        )  # in the place of the current folder, which -m put there
+        sys.path[0] = os.path.dirname(os.path.realpath(script))  # replaces the current folder, which -m put there
     module = ModuleType("__main__")
     module.__file__ = script
     module.__loader__ = SourceFileLoader("__main__", script)

@@ -1,18 +1,18 @@
-"""The one Trio thread of the process, behind everything in `trioagent.compat`.
+"""The process's one Trio thread, which runs everything in `trioagent.compat`.
 
-It starts at the first call, runs one `trio.run`, and is shared by all threads and event loops, which thereby share
-model connections and the sandbox. It knows nothing of agents: it runs calls (see `_call`).
+It starts at the first call, runs one `trio.run`, and is shared by all threads and event loops, so that they share model
+connections and the sandbox. It knows nothing about agents: it runs calls (see `_call`).
 
 How it ends:
 
 - With the program. Python calls `_main_thread_ends` when the main thread has ended, before it joins the other threads.
-  Non-daemon threads may go on working, as in every Python program; when none is left, whatever still runs is cancelled
-  and cleaned up while threads can still be started (an `atexit` function would come too late for that). Calls that are
-  still pending belong to daemon threads or to event loops that never run again: their waiters are not woken.
+  Non-daemon threads may continue, as in every Python program; when none is left, everything that still runs is
+  cancelled and cleaned up while threads can still be started (an `atexit` function would be too late for that). Pending
+  calls then belong to daemon threads or to event loops that never run again: their waiters are not woken.
 - By `shutdown`. Pending calls raise `BridgeClosedError`; the next call starts a new bridge.
-- With the process, however sudden: the sandbox's processes die with this thread (``PR_SET_PDEATHSIG``).
+- With the process, however it dies: the sandbox's processes die with this thread (``PR_SET_PDEATHSIG``).
 
-A forked child starts a bridge of its own when it needs one. The inherited bridge is kept but not used again: finalizing
+A forked child starts its own bridge when it needs one. The inherited bridge is kept but not used again: finalizing
 a suspended coroutine would run its clean-up, which kills the parent's children.
 """
 
@@ -33,23 +33,23 @@ from ._patched import check_not_patched
 from ._runtimes import Runtimes, open_runtimes
 
 _LOOPS_SECONDS = 0.1  # between checks for event loops that were closed during a call; only while such a call runs
-_THREADS_SECONDS = 0.01  # between checks for threads that go on after the main thread's end
-WORKER_SECONDS = 0.01  # between checks, in a worker thread of Trio, whether the task that waits for it is cancelled
+_THREADS_SECONDS = 0.01  # between checks for threads that outlive the main thread
+WORKER_SECONDS = 0.01  # in a worker thread of Trio, between checks whether the task that waits for it is cancelled
 
 _log = logging.getLogger("trioagent")
 
 
 class Bridge:
-    """A thread that runs Trio. Methods are for any thread, unless they say otherwise."""
+    """A thread that runs Trio. Its methods may be called from any thread, unless they say otherwise."""
 
     def __init__(self) -> None:
         self._pid = os.getpid()
         self._lock = threading.RLock()  # re-entrant: a signal handler may run while its own thread holds it
         self._thread: threading.Thread | None = None
         self._token: trio.lowlevel.TrioToken | None = None
-        self._early: list[Callable[[], None]] = []  # posted before Trio ran
+        self._early: list[Callable[[], None]] = []  # posted before Trio was running
         self._calls: dict[BridgeCall[Any], None] = {}
-        self._nursery: trio.Nursery | None = None  # None: not yet, or no longer
+        self._nursery: trio.Nursery | None = None  # None: not open yet, or closed
         self._ended = self._silent = False
         self._loops_wait = trio.Event()
         self._closing = trio.Event()
@@ -57,12 +57,12 @@ class Bridge:
 
     @property
     def running(self) -> bool:
-        """Whether its thread has been started, and not ended."""
+        """Whether its thread has been started and has not ended."""
         return self._thread is not None and not self._ended
 
     @property
     def calls(self) -> int:
-        """How many calls are under way."""
+        """The number of calls in progress."""
         return len(self._calls)
 
     def submit(self, call: BridgeCall[Any]) -> bool:
@@ -89,10 +89,10 @@ class Bridge:
         self._post(partial(self._cancel, call))
 
     def close(self) -> None:
-        """Cancel everything, and return when it is cleaned up and the thread has ended.
+        """Cancel everything, and return when it has been cleaned up and the thread has ended.
 
         Raises:
-            trio.Cancelled: in a worker thread of a call that this cancels: the call waits for the thread.
+            trio.Cancelled: called in a worker thread of a call that this cancels, since the call waits for the thread.
         """
         with self._lock:
             thread = self._thread
@@ -107,7 +107,7 @@ class Bridge:
                     trio.from_thread.check_cancelled()
 
     def end_with_the_others(self) -> None:
-        """The main thread has ended: close when all other threads that Python waits for have."""
+        """The main thread has ended: close the bridge when all other non-daemon threads have ended."""
         self._post(self._end_with_the_others)
 
     def _begin(self) -> None:
@@ -126,7 +126,7 @@ class Bridge:
 
     def _post(self, action: Callable[[], None]) -> bool:
         """Run *action* in the Trio thread, in order; False if Trio has ended. *action* must not raise."""
-        if os.getpid() != self._pid:  # the lock below may be held by a thread that this process does not have
+        if os.getpid() != self._pid:  # the lock may be held by a thread that does not exist in this process
             return False
         with self._lock:
             if self._ended:
@@ -141,7 +141,7 @@ class Bridge:
         return True
 
     def _run(self) -> None:
-        """What the thread runs."""
+        """The thread's main function."""
         problem, cause = "it was shut down", None
         try:
             trio.run(self._main)
@@ -156,7 +156,7 @@ class Bridge:
             call.finish(closed, silent=self._silent)
         self._calls.clear()
 
-    # What follows runs in the Trio thread.
+    # The methods below run in the Trio thread.
 
     async def _main(self) -> None:
         async with open_runtimes() as self.runtimes, trio.open_nursery() as self._nursery:
@@ -193,11 +193,11 @@ class Bridge:
 
     def _cancel(self, call: BridgeCall[Any]) -> None:
         call.scope.cancel()
-        if not call.started:  # a signal came between its registration and its start, which will not happen any more
+        if not call.started:  # a signal came between its registration and its start, and so it will never start
             self._finish(call, BridgeClosedError("the call was cancelled"))
 
     async def _watch_loops(self) -> None:
-        """Cancel the calls of event loops that were closed without running their tasks to an end."""
+        """Cancel the calls of event loops that were closed before their tasks had ended."""
         while True:
             await self._loops_wait.wait()
             await trio.sleep(_LOOPS_SECONDS)
@@ -221,9 +221,9 @@ class Bridge:
 
 
 class _Process:
-    """The bridge of this process, and what outlives one bridge; the package's only mutable module global.
+    """The bridge of this process, and state that outlives one bridge; the package's only mutable module global.
 
-    It has to be one: programs without an event loop of ours have no scope that could own it.
+    It must be global: programs without an event loop of ours have no scope that could own it.
     """
 
     def __init__(self, inherited: list[Bridge]) -> None:
@@ -243,7 +243,7 @@ class _Process:
         self._replace(bridge)
 
     def is_new(self, notice: str) -> bool:
-        """Whether *notice* has not been given yet; it counts as given from now on."""
+        """Whether *notice* has not been given yet; marks it as given."""
         if notice in self._notices:
             return False
         self._notices.add(notice)
@@ -259,10 +259,10 @@ _process = _Process([])
 
 
 def is_worker_of_trio() -> bool:
-    """Whether a Trio task waits for this thread.
+    """Whether this is a worker thread that a Trio task waits for.
 
     Raises:
-        trio.Cancelled: it does, and is being cancelled.
+        trio.Cancelled: it is, and the task is being cancelled.
     """
     try:
         trio.from_thread.check_cancelled()
@@ -272,16 +272,16 @@ def is_worker_of_trio() -> bool:
 
 
 def submit(call: BridgeCall[Any]) -> None:
-    """Run *call* in this process's bridge, which is started if it does not run.
+    """Run *call* in this process's bridge; starts the bridge if necessary.
 
     Raises:
-        BridgeClosedError: no thread can be started any more.
+        BridgeClosedError: no more threads can be started.
     """
     _process.submit(call)
 
 
 def bridge() -> Bridge:
-    """The one that the next call would run in."""
+    """The bridge that the next call would use."""
     return _process.bridge
 
 
@@ -291,12 +291,12 @@ def close() -> None:
 
 
 def is_new(notice: str) -> bool:
-    """Whether *notice* has not been given in this process yet; it counts as given from now on."""
+    """Whether *notice* has not been given in this process yet; marks it as given."""
     return _process.is_new(notice)
 
 
 def _hook_main_threads_end() -> bool:
-    """Have `_main_thread_ends` called in time; False if the main thread has ended already."""
+    """Have `_main_thread_ends` called; False if the main thread has already ended."""
     if not _process.hooked:
         try:
             threading._register_atexit(_main_thread_ends)  # type: ignore[attr-defined]

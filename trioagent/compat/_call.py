@@ -20,7 +20,7 @@ T = TypeVar("T")
 calling_loop: contextvars.ContextVar[asyncio.AbstractEventLoop | None] = contextvars.ContextVar(
     "trioagent_calling_loop", default=None
 )
-"""The event loop that waits for the call that this code belongs to; None if a thread does."""
+"""The event loop that waits for the current call; None if a thread does."""
 
 _SHUT_DOWN = "it was shut down while the call was running"
 
@@ -36,11 +36,11 @@ class BridgeCall(Generic[T]):
 
     Attributes:
         bridge: the bridge that the call was submitted to.
-        scope: the cancel scope around the function; for the Trio thread only.
+        scope: the cancel scope around the function; only for the Trio thread.
         started: the bridge has begun to run it.
-        context: the waiting side's context variables, as they were when it was created; the function runs in a copy.
-        finished: the result is there, and everything of the call is cleaned up.
-        silent: it is finished, and who waits is not to know: the process ends.
+        context: the waiting side's context variables on creation; the function runs in a copy.
+        finished: the result is set, and everything of the call has been cleaned up.
+        silent: it is finished, but the waiter is not woken, since the process is exiting.
     """
 
     __slots__ = (
@@ -72,13 +72,13 @@ class BridgeCall(Generic[T]):
         return getattr(self._function, "__qualname__", repr(self._function))
 
     async def run(self) -> None:
-        """Run the function and keep its result or exception; only a cancellation of an outer scope is raised."""
+        """Run the function and store its result or exception; raises only the cancellation of an outer scope."""
         ended = False
         try:
             with self.scope:
                 self._value = await self._function(*self._args)
                 ended = True
-        except trio.Cancelled:  # of a scope around ours: the bridge closes
+        except trio.Cancelled:  # of an outer scope: the bridge is closing
             self._error = BridgeClosedError(_SHUT_DOWN)
             raise
         except BaseExceptionGroup as group:
@@ -96,13 +96,13 @@ class BridgeCall(Generic[T]):
         """Set the result and wake the waiter; further calls have no effect.
 
         Args:
-            error: takes the place of the result.
+            error: replaces the result.
             silent: do not wake the waiter.
         """
         if self.finished:
             return
         self._error = error or self._error
-        self.silent = silent  # before it is finished: whoever waits asks for both
+        self.silent = silent  # set before `finished`: the waiter checks both
         self.finished = True
         if not silent:
             self._wake()
@@ -113,7 +113,7 @@ class BridgeCall(Generic[T]):
         return None if isinstance(self._error, BridgeClosedError) else self._error
 
     def cancel(self) -> bool:
-        """Request the cancellation of the function; False if there is nothing to wait for."""
+        """Request the cancellation of the function; False if the call has ended already."""
         if self.finished or self.bridge is None:
             return False
         self.bridge.cancel(self)
@@ -126,4 +126,4 @@ class BridgeCall(Generic[T]):
         try:
             raise self._error
         finally:
-            self._error = None  # its traceback refers to this frame: a reference cycle otherwise
+            self._error = None  # its traceback refers to this frame: this avoids a reference cycle

@@ -1,4 +1,4 @@
-"""The model that the documented API's arguments, settings and the environment select."""
+"""Selects the model from the documented API's arguments, its settings and the environment."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ _log = logging.getLogger("trioagent")
 def chosen_model(
     name: str | None, *, use_vllm: bool = False, env: Mapping[str, str] | None = None, memory_path: str | None = None
 ) -> Settings:
-    """The settings of the model that a name and the environment select.
+    """The settings of the model selected by a name and the environment.
 
     A name with a provider's prefix (``openrouter:…``, ``vllm:…``; also ``offline-rules``) selects that provider. Any
-    other name is a model of the server at ``TRIOAGENT_BASE_URL``, else, with *use_vllm*, of the server of one's own
-    (``VLLM_BASE_URL``, ``LITELLM_BASE_URL``, or ``VLLM_HOST`` and ``VLLM_PORT``), else of OpenRouter, or of one's own
-    server if the environment names that and holds no key. Without a name, or with the default one, the environment
+    other name is a model of the server at ``TRIOAGENT_BASE_URL``; else, with *use_vllm*, of your own server
+    (``VLLM_BASE_URL``, ``LITELLM_BASE_URL``, or ``VLLM_HOST`` and ``VLLM_PORT``); else of OpenRouter, or of your own
+    server if the environment names one and holds no key. Without a name, or with the default one, the environment
     decides (see `trioagent.models.model_config`).
 
     Args:
-        env: in place of this process's environment, the program's ``.env`` and what it has assigned in `settings`.
-        memory_path: of the agent that asks; a ``.env`` file in there is not read.
+        env: replaces this process's environment, the program's ``.env`` and assignments to `settings`.
+        memory_path: the agent's memory; a ``.env`` file in there is not read.
 
     Raises:
-        InvalidInputError: the name is unknown, its key is missing, or the program's ``.env`` says something of models
-            that selects none.
+        InvalidInputError: the name is unknown, its key is missing, or the program's ``.env`` has variables about models
+            that do not select one.
     """
     said = {**variables(without=memory_path), **settings.assigned()} if env is None else dict(env)
     if use_vllm and (name is None or not names_a_server(name)):
@@ -49,7 +49,7 @@ def chosen_model(
             if env is None and names_a_model(memory_path):
                 raise InvalidInputError(
                     "model",
-                    "the program's .env file says something of models, but names none that can be asked: it needs "
+                    "the program's .env file has variables about models, but selects none: it needs "
                     "OPENROUTER_API_KEY, VLLM_HOST, LITELLM_BASE_URL, or TRIOAGENT_MODEL with TRIOAGENT_BASE_URL (an "
                     "address that it names gets no key from the environment)",
                 )
@@ -106,11 +106,11 @@ def choice_of(
     """Resolve a name (see `chosen_model`), settings or a `Model`; the last two are returned as they are.
 
     Args:
-        client: the server that a name is asked of (see `server_of`).
+        client: the server that has the model (see `server_of`).
 
     Raises:
-        InvalidInputError: *model* is none of these, *client* no client, or of another address than the model; or see
-            `chosen_model`.
+        InvalidInputError: *model* is none of these; *client* is not a client, or has another address than the model; or
+            see `chosen_model`.
     """
     if client is not None:
         return _of_client(client, model)
@@ -134,7 +134,7 @@ def _of_client(client: object, model: object) -> Settings:
 
 
 def name_of(choice: Settings | Model) -> str:
-    """The model's name, for people."""
+    """The model's name, for display."""
     if isinstance(choice, ModelConfig):
         return choice.model
     return OFFLINE_RULES if isinstance(choice, OfflineRules) else choice.name

@@ -1,4 +1,4 @@
-"""Handles of model servers, in the place of the clients that the documented API's functions make and take."""
+"""Handles of model servers, which replace the clients that the documented API's functions create and accept."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import attrs
 from .._errors import InvalidInputError
 from . import settings
 
-INSTEAD = "for another address say model=ModelConfig(base_url=..., model=..., api_key=...), without a client"
+INSTEAD = "for another address use model=ModelConfig(base_url=..., model=..., api_key=...), without a client"
 
 
 @attrs.frozen
@@ -25,7 +25,7 @@ class ModelClient:
     headers: Mapping[str, str] = attrs.field(factory=dict, repr=False, hash=False)
 
     def close(self) -> None:
-        """Nothing is to be closed."""
+        """Does nothing: there is nothing to close."""
 
     def __enter__(self) -> Self:
         return self
@@ -39,10 +39,10 @@ class ModelClient:
 
 @attrs.frozen
 class AsyncModelClient(ModelClient):
-    """A `ModelClient` that programs of asyncio close."""
+    """A `ModelClient` with the asynchronous methods of asyncio clients."""
 
     async def close(self) -> None:  # type: ignore[override]  # as clients of asyncio do
-        """Nothing is to be closed."""
+        """Does nothing: there is nothing to close."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -52,7 +52,7 @@ class AsyncModelClient(ModelClient):
 
 
 def openai_client() -> ModelClient:
-    """OpenRouter, or what ``OPENROUTER_BASE_URL`` names."""
+    """OpenRouter, or the server at ``OPENROUTER_BASE_URL``."""
     return ModelClient(settings.OPENROUTER_BASE_URL, settings.OPENROUTER_API_KEY)
 
 
@@ -62,10 +62,10 @@ def async_openai_client() -> AsyncModelClient:
 
 
 def vllm_client(host: str | None = None, port: int | str | None = None) -> ModelClient:
-    """The vLLM server at *host* and *port*, else the one that the settings name.
+    """The vLLM server at *host* and *port*, by default the one in the settings.
 
     Raises:
-        InvalidInputError: the port is no number of a port.
+        InvalidInputError: the port is not a port number.
     """
     key = settings.VLLM_API_KEY or settings.LITELLM_API_KEY
     if host is None and port is None and (url := settings.VLLM_BASE_URL or settings.LITELLM_BASE_URL):
@@ -88,12 +88,12 @@ def _for_asyncio(client: ModelClient) -> AsyncModelClient:
 
 
 def server_of(client: object) -> ModelClient:
-    """The server that *client* is of: one of these handles, or a client of the package ``openai``.
+    """The server of *client*: one of these handles, or a client of the package ``openai``.
 
-    Of the latter its address, key and headers are used, and connections of ours.
+    Of the latter, only the address, key and headers are used, not its connections.
 
     Raises:
-        InvalidInputError: it is neither, or adds a query to its requests.
+        InvalidInputError: it is neither, or adds query parameters to its requests.
     """
     if isinstance(client, ModelClient):
         return client
@@ -105,6 +105,6 @@ def server_of(client: object) -> ModelClient:
             f"openai.AsyncOpenAI, not {client!r:.100}; {INSTEAD}",
         )
     if said.default_query:
-        raise InvalidInputError("client", f"adds a query to its requests, {said.default_query!r:.100}; {INSTEAD}")
+        raise InvalidInputError("client", f"adds query parameters, {said.default_query!r:.100}; {INSTEAD}")
     headers = {name: value for name, value in said._custom_headers.items() if isinstance(value, str)}
     return ModelClient(str(said.base_url).rstrip("/"), said.api_key or None, headers)

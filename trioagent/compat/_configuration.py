@@ -1,4 +1,4 @@
-"""What holds for every agent of a program: where memories are, the sandbox, host tools; and the program's ``.env``."""
+"""Process-wide settings of agents: where memories are, the sandbox, host tools; and the program's ``.env``."""
 
 from __future__ import annotations
 
@@ -43,41 +43,41 @@ class CompatConfig:
 
 
 class _Current:
-    """The configuration of this process; a forked child goes on with its parent's."""
+    """The configuration of this process; a forked child inherits it."""
 
     def __init__(self) -> None:
         self.config = CompatConfig()
-        self.program_env: tuple[str, Mapping[str, str]] | None = None  # the file, and what it says
+        self.program_env: tuple[str, Mapping[str, str]] | None = None  # the file, and its variables
 
 
 _current = _Current()
 
 
 def current() -> CompatConfig:
-    """What holds now."""
+    """The present configuration."""
     return _current.config
 
 
 def set_current(**changes: Any) -> CompatConfig:
-    """Change what is given, and leave the rest as it is; what holds from now on."""
+    """Change the given settings and keep the rest; returns the new configuration."""
     _current.config = attrs.evolve(_current.config, **changes)
     _current.program_env = None
     return _current.config
 
 
 def memory_root() -> str:
-    """The folder that relative memory paths lie below: as configured, else `MEMORY_ROOT`'s value, else ``memory``."""
+    """The folder of relative memory paths: as configured, else the value of `MEMORY_ROOT`, else ``memory``."""
     return _current.config.memory_root or variables().get(MEMORY_ROOT) or "memory"
 
 
 def variables(*, without: str | None = None) -> dict[str, str]:
-    """The environment, and below it what the program's ``.env`` file says.
+    """The environment, and with lower priority the program's ``.env`` file.
 
-    If an address comes from the file, so must a key: keys of the environment are then left out, so that a file that
-    came with a program's folder cannot have them sent elsewhere.
+    If an address comes from the file, its key must come from there too: keys of the environment are left out then, so
+    that a file that was shipped in a program's folder cannot have them sent elsewhere.
 
     Args:
-        without: a memory's folder. A file in there is not read: blocks may have written it.
+        without: a memory's folder. A ``.env`` file in there is not read: blocks may have written it.
 
     Raises:
         InvalidInputError: the file cannot be read.
@@ -93,7 +93,7 @@ def variables(*, without: str | None = None) -> dict[str, str]:
 
 
 def names_a_model(without: str | None = None) -> bool:
-    """Whether the program's ``.env`` file says which model, server or key to use."""
+    """Whether the program's ``.env`` file names a model, server or key."""
     file, said = _program_env()
     wanted = {*_ADDRESSES, *_KEYS, "TRIOAGENT_MODEL", "OPENROUTER_STRONG_MODEL", "MODEL", "MODEL_NAME", "LITELLM_MODEL"}
     return not (without is not None and _is_below(file, without)) and any(said.get(name) for name in wanted)
@@ -118,9 +118,9 @@ def _beside_the_program() -> str:
         folder = Path(os.path.abspath(script)).parent
     except FileNotFoundError:  # the current folder has been deleted
         return ""
-    above = 1 if spec is None else max(1, spec.name.count("."))  # a program that ``-m package.module`` names
+    above = 1 if spec is None else max(1, spec.name.count("."))  # for a program started by ``-m package.module``
     for place in (folder, *folder.parents[:above]):
-        if (place / ENV_FILE).is_file() and not (place / ".trioagent").exists():  # which marks a memory
+        if (place / ENV_FILE).is_file() and not (place / ".trioagent").exists():  # the folder of a memory
             return str(place / ENV_FILE)
     return ""
 

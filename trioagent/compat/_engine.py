@@ -1,4 +1,4 @@
-"""Code in our sandbox for programs that ran it in the documented API's: what the sync and asyncio functions share."""
+"""Runs code in our sandbox for callers of the documented API; shared by the sync and asyncio functions."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from ._folders import real_folder
 from ._host_tools import for_trio
 from ._runtimes import sandbox_for
 
-_OWN_TOOLS = ("agent.tools", "trioagent.compat.tools")  # which every block has
+_OWN_TOOLS = ("agent.tools", "trioagent.compat.tools")  # available in every block
 
 
 @attrs.frozen(kw_only=True)
 class CodeRun:
-    """One call of `execute_sandboxed_code`, checked."""
+    """One call of `execute_sandboxed_code`, validated."""
 
     code: str
     seconds: float
@@ -72,7 +72,7 @@ class CodeRun:
 
 
 async def run_code(run: CodeRun) -> tuple[dict[str, Any] | None, str]:
-    """The block's variables, None if it came to none, and its error, "" if there is none; in Trio."""
+    """The block's variables (None if there are none) and its error ("" if there is none); in Trio."""
     if found := _forbidden_name(run):
         return {}, f"NameError: {found!r} is not allowed here"
     sandbox = await sandbox_for(run.seconds)
@@ -86,7 +86,7 @@ async def run_code(run: CodeRun) -> tuple[dict[str, Any] | None, str]:
 
 
 def _value(shown: str) -> Any:
-    """The value that a block's variable was shown as; other than plain values stay their representation."""
+    """The value of a block's variable from its ``repr``; for values that are not plain the ``repr`` itself."""
     try:
         return ast.literal_eval(shown)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
@@ -107,7 +107,7 @@ def _forbidden_name(run: CodeRun) -> str:
     try:
         tree = ast.parse(run.code)
     except (SyntaxError, ValueError):
-        return ""  # the sandbox says it better
+        return ""  # the sandbox has a better error message
     for node in ast.walk(tree):
         match node:
             case ast.Name(id=name) | ast.Attribute(attr=name) | ast.alias(name=name) if name in run.forbidden:

@@ -1,4 +1,4 @@
-"""What the synchronous and the asyncio agent share: arguments, and the `trioagent.Agent` that does the work."""
+"""The common part of the sync and the asyncio agent: arguments, and the `trioagent.Agent` that does the work."""
 
 from __future__ import annotations
 
@@ -37,33 +37,33 @@ from .schemas import AgentResponse, ChatMessage, Role
 
 
 class _DefaultTurns(int):
-    """Says that no number was given; the setting counts."""
+    """Marks that no number was given, so that the setting applies."""
 
 
 DEFAULT_TURNS = _DefaultTurns(4)
 
 
 class AgentFacade:
-    """A model, a memory and the messages so far. Creating one makes the memory's folder, and starts no thread.
+    """A model, a memory and the messages so far. Creating one creates the memory's folder, and starts no thread.
 
     Args:
-        max_tool_turns: how often in one chat the model may run code; `settings.MAX_TOOL_TURNS` if it is not said.
-        memory_path: the folder of notes: an absolute path as it is, any other below the memory root (``memory/`` in
-            the folder that is current now, see `configure`). None for ``memory/memory_dir``.
-        use_vllm: ask the vLLM server (``VLLM_HOST``, ``VLLM_PORT``) for the model.
-        model: its name (see `choice_of`), settings, or any object with the `Model` interface, which works in Trio;
-            the environment decides if there is none.
-        predetermined_memory_path: a relative path lies below ``memory/`` whatever the memory root is, and may lead out
+        max_tool_turns: how often the model may run code in one chat; `settings.MAX_TOOL_TURNS` by default.
+        memory_path: the folder of notes: an absolute path, or one relative to the memory root (``memory/`` in the
+            current folder at this time, see `configure`). None for ``memory/memory_dir``.
+        use_vllm: the model is served by the vLLM server (``VLLM_HOST``, ``VLLM_PORT``).
+        model: its name (see `choice_of`), settings, or any object with the `Model` interface, which works in Trio; by
+            default the environment decides.
+        predetermined_memory_path: a relative path is below ``memory/`` whatever the memory root is, and may lead out
             of it.
 
     Attributes:
-        messages: a list that may be read, changed and replaced between chats; dicts with role and content may be in it.
-            It grows while a chat goes on; a chat that fails before its first answer is taken back.
+        messages: a list that may be read, changed and replaced between chats; its items may be dicts with role and
+            content. It grows during a chat; the messages of a chat that fails before its first answer are removed.
         system_prompt: the text of the first message.
         memory_path: absolute.
 
     Raises:
-        InvalidInputError: an argument or a setting cannot be used.
+        InvalidInputError: an argument or a setting is invalid.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class AgentFacade:
         return f"{type(self).__name__}(memory_path={self.memory_path!r}, model={self.model!r})"
 
     def __getstate__(self) -> dict[str, Any]:
-        """For pickles and copies: without the connections, and with messages and knowledge of their own."""
+        """For pickling and copying: without connections, with copies of messages and knowledge."""
         knowledge = attrs.evolve(self._knowledge, seen=dict(self._knowledge.seen))
         messages: Any = self.messages  # users assign to it
         messages = list(messages) if isinstance(messages, list) else messages
@@ -107,11 +107,11 @@ class AgentFacade:
         """Add a message to the conversation.
 
         Raises:
-            InvalidInputError: (a ValueError) it is no message.
+            InvalidInputError: (a ValueError) it is not a message.
         """
         self.messages.append(ChatMessage.of(message))
 
-    # What follows runs in Trio.
+    # The methods below run in Trio.
 
     async def say(self, message: str) -> AgentResponse:
         """One chat; see `trioagent.Agent.chat`."""
@@ -132,7 +132,7 @@ class AgentFacade:
 
 
 class _FamilyAgent(Agent):
-    """The agent behind a facade: it goes on with the facade's messages, and adds to them as its turn goes on."""
+    """The agent behind a facade: it continues the facade's messages, and adds to them during its turn."""
 
     def __init__(self, facade: AgentFacade, runtime: Runtime, memory_path: str) -> None:
         config = _configuration.current()
@@ -148,7 +148,7 @@ class _FamilyAgent(Agent):
         self._facade = facade
 
     def _check_message(self, message: str) -> None:
-        if message != "":  # which is a message like any other in the documented API
+        if message != "":  # a valid message in the documented API
             super()._check_message(message)
 
     async def _drive(self, message: str, emit: Emit, *args: Any, **options: Any) -> AgentResponse:
@@ -162,7 +162,7 @@ class _FamilyAgent(Agent):
         self.messages = [said.for_model() for said in kept]
         given = len(kept)
         if self.knowledge.seen and all(said.role == "system" for said in kept):
-            # A conversation begins, in which no note has been read.
+            # A new conversation, in which no note has been read.
             self.knowledge = self._facade._knowledge = attrs.evolve(self.knowledge, seen={})
 
         def grow() -> None:
@@ -191,7 +191,7 @@ class _FamilyAgent(Agent):
 
 
 async def say_all(facades: Sequence[AgentFacade], messages: Sequence[str]) -> list[AgentResponse]:
-    """`trioagent.run_agents` for facades; a single failure is raised without a group."""
+    """`trioagent.run_agents` for facades; a single failure is raised unwrapped."""
     agents = [await facade._agent() for facade in facades]
     try:
         return [AgentResponse.of(response) for response in await nursery_runner.run_agents(agents, messages)]
@@ -203,10 +203,10 @@ async def say_all(facades: Sequence[AgentFacade], messages: Sequence[str]) -> li
 
 
 def save(messages: Iterable[ChatMessage], folder: Path, *, log: bool) -> Path:
-    """Write a JSON list of roles and contents to ``convo_<uuid>.json`` in *folder*, whole or not at all.
+    """Write a JSON list of roles and contents to ``convo_<uuid>.json`` in *folder*, atomically.
 
     Raises:
-        OSError: the file system refuses the file.
+        OSError: the file cannot be written.
     """
     path = folder / f"convo_{uuid.uuid4()}.json"
     rows = [{"role": one.saved_role.value, "content": one.content} for one in map(ChatMessage.of, messages)]
@@ -219,13 +219,13 @@ def save(messages: Iterable[ChatMessage], folder: Path, *, log: bool) -> Path:
 
 
 def conversation_folder(save_folder: str | os.PathLike[str] | None, *, below: bool = False) -> Path:
-    """Where a conversation is saved.
+    """The folder in which a conversation is saved.
 
     Args:
-        below: *save_folder* is one below ``output/conversations``, unless it is absolute.
+        below: *save_folder* is relative to ``output/conversations``, unless it is absolute.
 
     Raises:
-        InvalidInputError: *save_folder* is no path; or the current folder has been deleted.
+        InvalidInputError: *save_folder* is not a path; or the current folder has been deleted.
     """
     if save_folder is None:
         return absolute(settings.SAVE_CONVERSATION_PATH, "save_folder")

@@ -1,4 +1,4 @@
-"""Paths that programs of the documented API name: memories, the current folder, where conversations are saved."""
+"""Paths given by programs of the documented API: memories, the current folder, folders for saved conversations."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ MEMORY_FOLDER = "memory"
 
 
 def memory_folder(memory_path: str | os.PathLike[str] | None, *, predetermined: bool) -> str:
-    """Where a memory lies: an absolute path as it is, any other below the memory root.
+    """The absolute path of a memory: absolute paths unchanged, others relative to the memory root.
 
     Args:
         memory_path: None for the default memory, which is below ``memory/`` whatever the root is.
-        predetermined: the path is below ``memory/`` whatever the root is, and may lead out of it.
+        predetermined: a relative path is below ``memory/`` whatever the root is, and may lead out of it.
 
     Raises:
-        InvalidInputError: it is no path, or a relative one that leads out of the root; or the current folder has been
-            deleted.
+        InvalidInputError: it is not a path, or a relative one that leads out of the root; or the current folder has
+            been deleted.
     """
     name = user_path(
         path_text(settings.MEMORY_PATH if memory_path is None else memory_path, "memory_path"), "memory_path"
@@ -35,30 +35,30 @@ def memory_folder(memory_path: str | os.PathLike[str] | None, *, predetermined: 
     if not predetermined and not as_written and not path.startswith(os.path.join(base, "")):
         raise InvalidInputError(
             "memory_path",
-            f"{os.fspath(name)!r} does not lie below {base!r}, where memories are; for a folder elsewhere give its "
+            f"{os.fspath(name)!r} is not below {base!r}, where memories are; for a folder elsewhere give its "
             "absolute path",
         )
     return path
 
 
 def make_folder(path: str | os.PathLike[str], what: str) -> None:
-    """Make a folder and those above it; one that is there stays as it is.
+    """Create a folder and its parents; an existing one is left as it is.
 
     Raises:
-        InvalidInputError: *path* is no path, or the file system refuses.
+        InvalidInputError: *path* is not a path, or the folder cannot be created.
     """
     folder = absolute(path, what)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InvalidInputError(what, f"{str(folder)!r} cannot be made a folder: {error.strerror}") from None
+        raise InvalidInputError(what, f"the folder {str(folder)!r} cannot be created: {error.strerror}") from None
 
 
 def absolute(path: str | os.PathLike[str], what: str) -> Path:
-    """*path* from the root on.
+    """*path* as an absolute path.
 
     Raises:
-        InvalidInputError: it is no path; or it is relative, and the current folder has been deleted.
+        InvalidInputError: it is not a path; or it is relative, and the current folder has been deleted.
     """
     found = user_path(path_text(path, what), what)
     try:
@@ -70,7 +70,7 @@ def absolute(path: str | os.PathLike[str], what: str) -> Path:
 
 
 def real_folder(path: str | os.PathLike[str], what: str) -> str:
-    """*path* from the root on, with symbolic links followed: programs may name a memory by one.
+    """*path* as an absolute path with symbolic links resolved, since programs may name a memory by a link.
 
     Raises:
         InvalidInputError: see `absolute`.
@@ -82,7 +82,7 @@ def path_text(path: object, what: str) -> str:
     """*path* as text.
 
     Raises:
-        InvalidInputError: it is no path.
+        InvalidInputError: it is not a path.
     """
     name = os.fspath(path) if isinstance(path, os.PathLike) else path
     if not isinstance(name, str) or not name or "\0" in name:

@@ -20,8 +20,8 @@ from ._interop import call_asyncio
 def for_trio(tools: Mapping[str, HostFunction]) -> dict[str, HostTool]:
     """The same tools as async functions for Trio.
 
-    A sync function runs in a worker thread; if the chat is cancelled, that is waited for. A coroutine function runs in
-    the event loop that waits for the chat, and is cancelled with it; a sync chat runs it in a loop of its own.
+    A sync function runs in a worker thread; a cancelled chat waits for it. A coroutine function runs in the event loop
+    that waits for the chat, and is cancelled with it; in a sync chat it runs in a loop of its own.
     """
     return {name: _adapted(tool) for name, tool in tools.items()}
 

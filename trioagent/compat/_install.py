@@ -1,4 +1,4 @@
-"""Making `trioagent.compat` importable as ``agent``: the same modules under a second name."""
+"""Makes `trioagent.compat` importable as ``agent``: the same modules under a second name."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SPAWNED = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_spawned")
 
 
 class _AliasFinder(MetaPathFinder):
-    """Finds ``agent.x`` where ``trioagent.compat.x`` is."""
+    """Finds ``agent.x`` if ``trioagent.compat.x`` exists."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -32,7 +32,7 @@ class _AliasFinder(MetaPathFinder):
 
 
 class _AliasLoader(Loader):
-    """Loads the module under its own name, and returns that same module."""
+    """Imports the module under its own name, and returns that same module."""
 
     def __init__(self, real: ModuleSpec) -> None:
         self._real = real
@@ -50,8 +50,8 @@ _alias = _AliasFinder()
 def install(**settings: Any) -> None:
     """Make ``import agent``, ``from agent.async_agent import AsyncAgent`` and so on mean `trioagent.compat`.
 
-    A package of that name on the path is hidden. Repeating it changes nothing. It holds for processes that
-    `multiprocessing` starts from now on, too.
+    A package of that name on the path is hidden. Calling it again has no further effect. It also applies to processes
+    that `multiprocessing` starts from now on.
 
     Args:
         settings: see `configure`, which they are passed to.
@@ -68,16 +68,16 @@ def install(**settings: Any) -> None:
     if there is not None and there is not sys.modules[_PACKAGE]:
         where = getattr(there, "__file__", None) or "somewhere"
         raise InvalidInputError(
-            "install()", f"another {_NAME!r} is imported already, from {where}; call install() before that import"
+            "install()", f"another {_NAME!r} is already imported, from {where}; call install() before that import"
         )
     if _alias not in sys.meta_path:
         sys.meta_path.insert(0, _alias)
     if _SPAWNED not in sys.path:
-        sys.path.insert(1, _SPAWNED)  # behind the program's own folder
+        sys.path.insert(1, _SPAWNED)  # after the program's own folder
 
 
 def uninstall() -> None:
-    """Undo `install`. Modules that were imported by then stay usable where they were imported."""
+    """Undo `install`. Modules that have been imported stay usable."""
     if _alias in sys.meta_path:
         sys.meta_path.remove(_alias)
     if _SPAWNED in sys.path:

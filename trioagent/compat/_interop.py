@@ -23,27 +23,27 @@ _log = logging.getLogger("trioagent")
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-_ANYIO_SECONDS = 0.05  # between checks, in a worker thread of anyio, whether the task that waits for it is cancelled
-_INJECTED_SECONDS = 0.25  # between moments in which a waiting thread can see an exception that is injected into it
-_POLL_SECONDS = 0.05  # between checks whether the loop that runs a cancelled coroutine still runs
+_ANYIO_SECONDS = 0.05  # in a worker thread of anyio, between checks whether the task that waits for it is cancelled
+_INJECTED_SECONDS = 0.25  # between moments at which a waiting thread can raise an exception injected into it
+_POLL_SECONDS = 0.05  # between checks whether the loop of a cancelled coroutine is still running
 
 
 def run_sync(function: Callable[[Unpack[Ts]], Awaitable[T]], *args: *Ts, name: str = "this call") -> T:
     """Run an async function in Trio, and wait for it in this thread.
 
     Args:
-        name: what error texts call it.
+        name: the call's name in error messages.
 
     Raises:
         WrongContextError: this thread runs Trio, which the call would block; or gevent or eventlet has patched it.
-        BridgeClosedError: the bridge was shut down under the call.
+        BridgeClosedError: the bridge was shut down during the call.
 
-    An exception that interrupts the wait cancels the function and is raised once that has cleaned up: KeyboardInterrupt
-    at once; one that is injected into the thread (``PyThreadState_SetAsyncExc``) within 0.25 s; the cancellation of
-    the task that waits for the thread, if it is a worker thread of Trio or anyio, within 0.05 s.
+    An exception that interrupts the wait cancels the function, and is raised when that has been cleaned up:
+    KeyboardInterrupt at once; one injected into the thread (``PyThreadState_SetAsyncExc``) within 0.25 s; the
+    cancellation of the task that waits for this thread, if it is a worker thread of Trio or anyio, within 0.05 s.
 
-    In an asyncio event loop the call blocks that loop, as ever in the documented API, and a warning says so once. The
-    cancellation of the coroutine that calls, as by Ctrl-C under ``asyncio.run``, ends it within 0.25 s.
+    In an asyncio event loop the call blocks that loop, as always in the documented API; a warning says so once. If the
+    calling coroutine is cancelled, as by Ctrl-C under ``asyncio.run``, the call ends within 0.25 s.
     """
     if trio.lowlevel.in_trio_run():
         raise WrongContextError(name, "would block the running Trio loop; use trioagent.Agent, which is async")
@@ -63,7 +63,7 @@ def run_sync(function: Callable[[Unpack[Ts]], Awaitable[T]], *args: *Ts, name: s
 
 
 def _interruption(name: str) -> tuple[Callable[[], object], float]:
-    """What raises if the wait of this thread is to be given up, and how often to ask: seconds between."""
+    """A function that raises if this thread's wait is to be cancelled, and the seconds between calls of it."""
     if _bridge.is_worker_of_trio():
         return trio.from_thread.check_cancelled, _bridge.WORKER_SECONDS
     if "anyio.to_thread" in sys.modules:
@@ -71,7 +71,7 @@ def _interruption(name: str) -> tuple[Callable[[], object], float]:
 
         try:
             from_thread.check_cancelled()
-        except RuntimeError:  # no worker thread of anyio's
+        except RuntimeError:  # not a worker thread of anyio
             pass
         else:
             return from_thread.check_cancelled, _ANYIO_SECONDS
@@ -94,7 +94,7 @@ def _interruption(name: str) -> tuple[Callable[[], object], float]:
 
 
 def _nothing() -> None:
-    """Injected exceptions are raised by themselves, once this thread runs Python again."""
+    """Nothing to check: injected exceptions are raised as soon as this thread runs Python code again."""
 
 
 def _running_task() -> asyncio.Task[Any] | None:
@@ -114,14 +114,14 @@ def cancel_and_wait(call: BridgeCall[Any], wake: threading.Lock) -> None:
 
 
 async def run_async(function: Callable[[Unpack[Ts]], Awaitable[T]], *args: *Ts, name: str = "this call") -> T:
-    """Run an async function in Trio, and wait for it in this event loop, which goes on meanwhile.
+    """Run an async function in Trio, and wait for it in this event loop without blocking it.
 
     Raises:
-        WrongContextError: no asyncio event loop runs here.
-        BridgeClosedError: the bridge was shut down under the call.
+        WrongContextError: no asyncio event loop is running here.
+        BridgeClosedError: the bridge was shut down during the call.
 
-    Cancelling cancels the function; CancelledError is raised once that has cleaned up, even if cancelled again
-    meanwhile. An error of the clean-up is its cause.
+    Cancelling cancels the function; CancelledError is raised when that has been cleaned up, even if the task is
+    cancelled again meanwhile. An error of the clean-up becomes its cause.
     """
     loop = running_loop(name)
     waiter: asyncio.Future[None] | None = None
@@ -145,8 +145,8 @@ async def run_async(function: Callable[[Unpack[Ts]], Awaitable[T]], *args: *Ts, 
             return call.result()
         raise cancelled from call.error
     finally:
-        call.cancel()  # has an effect only if this coroutine is being closed: its loop will not run it again
-        cancelled = None  # its traceback refers to this frame: a reference cycle otherwise
+        call.cancel()  # only has an effect if this coroutine is being closed because its loop will not run it again
+        cancelled = None  # its traceback refers to this frame: this avoids a reference cycle
 
 
 async def call_asyncio(
@@ -156,18 +156,18 @@ async def call_asyncio(
     context: contextvars.Context | None = None,
     name: str | None = None,
 ) -> T:
-    """From Trio: run a coroutine function in an event loop that runs in another thread, and wait for it.
+    """From Trio: run a coroutine function in an event loop of another thread, and wait for it.
 
     Args:
         context: the context variables that the coroutine sees (a copy).
-        name: what error texts call it; the function's name if not given.
+        name: the call's name in error messages; by default the function's name.
 
     Raises:
         BridgeClosedError: the loop has been closed.
-        CallCancelledError: the coroutine was cancelled by somebody else.
+        CallCancelledError: the coroutine was cancelled by others.
 
-    Cancelling cancels the coroutine and waits until it has ended, unless its loop has been closed or stopped, which
-    would never run it to its end.
+    Cancelling cancels the coroutine and waits until it has ended, unless its loop has been closed or stopped and so
+    would never complete it.
     """
 
     async def coroutine() -> T:
@@ -186,7 +186,7 @@ async def call_asyncio(
             notify()
 
     def notify(_: object = None) -> None:
-        with contextlib.suppress(trio.RunFinishedError):  # Trio has ended: nobody waits any more
+        with contextlib.suppress(trio.RunFinishedError):  # Trio has ended: nothing waits any more
             token.run_sync_soon(done.set)
 
     def stop() -> None:
@@ -212,9 +212,9 @@ async def call_asyncio(
 
 
 def shutdown() -> None:
-    """Cancel every call, close all connections and the sandbox, and end the Trio thread; returns when that is done.
+    """Cancel every call, close all connections and the sandbox, and end the Trio thread; returns when all is done.
 
-    Pending calls raise BridgeClosedError. The next call starts a new thread. A program need not call this: it happens
+    Pending calls raise BridgeClosedError. The next call starts a new thread. A program need not call this: it is done
     when the last of its threads ends.
 
     Raises:
@@ -230,12 +230,12 @@ def shutdown() -> None:
 
 
 async def aclose() -> None:
-    """`shutdown` for a coroutine: the event loop goes on meanwhile. The end of a server's lifespan.
+    """`shutdown` for coroutines, which does not block the event loop. For the end of a server's lifespan.
 
     Raises:
-        WrongContextError: no asyncio event loop runs here.
+        WrongContextError: no asyncio event loop is running here.
 
-    If it is cancelled, the clean-up goes on in its thread.
+    If it is cancelled, the clean-up continues in its thread.
     """
     await running_loop("aclose()").run_in_executor(None, _bridge.close)
 
@@ -265,7 +265,7 @@ def _loop_runs_here() -> bool:
 
 
 def _call_soon(loop: asyncio.AbstractEventLoop, action: Callable[[], None]) -> bool:
-    """Run *action* in *loop*; False if that is closed."""
+    """Run *action* in *loop*; False if the loop is closed."""
     try:
         loop.call_soon_threadsafe(action)
     except RuntimeError:

@@ -1,4 +1,4 @@
-"""Configuration, warm-up and health of what all agents of a process share."""
+"""Configuration, warm-up and health of the state that all agents of a process share."""
 
 from __future__ import annotations
 
@@ -40,29 +40,29 @@ def configure(
     policy: VaultPolicy = _UNSET,
     chat_filter: ChatFilter | None = _UNSET,
 ) -> None:
-    """Set what holds for all agents that are made from now on; what is not given stays as it is.
+    """Change the settings of all agents that are created from now on; settings that are not given are kept.
 
     Args:
-        memory_root: the folder that relative memory paths lie below, in place of ``memory``; ``"."`` for as they are
-            written. None for what ``AGENT_MEMORY_ROOT`` says.
-        env_file: in place of the ``.env`` beside the program; None for that.
+        memory_root: the folder of relative memory paths, instead of ``memory``; ``"."`` for the current folder. None
+            for the value of ``AGENT_MEMORY_ROOT``.
+        env_file: replaces the ``.env`` file beside the program; None for that file.
         tier, sandbox_limits, memory_limits, sync_notes: see `trioagent.open_runtime`; fixed once a chat has begun.
-        blind_overwrite: see `trioagent.AgentConfig`; "allow" if it is never said.
+        blind_overwrite: see `trioagent.AgentConfig`; "allow" by default.
         host_tools: functions that blocks may call by these names, with JSON values: sync ones run in worker threads,
             coroutine functions in the event loop that waits for the chat.
         review: see `trioagent.Agent`; it runs in Trio.
-        policy, chat_filter: what blocks may touch, and what may not leave a chat; see `trioagent.Agent`. A message's
-            own ``<filter>`` rules hold besides.
+        policy, chat_filter: which notes blocks may read and write, and which must not leave a chat; see
+            `trioagent.Agent`. ``<filter>`` rules in a message apply in addition.
 
     Raises:
-        InvalidInputError: a value cannot be used; or what all agents share is changed while they share it.
+        InvalidInputError: a value is invalid; or a setting of shared state is changed while it is in use.
     """
     given = {name: value for name, value in locals().items() if value is not _UNSET}
     for name in ("memory_root", "env_file"):
         if given.get(name) is not None:
             given[name] = path_text(given[name], name)
     if given.get("env_file") is not None and not absolute(given["env_file"], "env_file").is_file():
-        raise InvalidInputError("env_file", f"{given['env_file']!r} is no file")
+        raise InvalidInputError("env_file", f"{given['env_file']!r} is not a file")
     if "host_tools" in given:
         given["host_tools"] = dict(given["host_tools"])
         for name, tool in for_trio(given["host_tools"]).items():
@@ -84,14 +84,14 @@ def configure(
 
 @attrs.frozen(kw_only=True)
 class Health:
-    """What `health` found.
+    """The result of `health`.
 
     Attributes:
-        running: the Trio thread runs.
-        calls: how many chats and other calls are under way.
+        running: the Trio thread is running.
+        calls: the number of chats and other calls in progress.
         tier: the sandbox's tier; "" until it has been opened.
-        zygotes: how many processes are alive that blocks' processes are forked from; 0 may be right for a moment after
-            one was killed: it is started again with the next block.
+        zygotes: the number of live zygotes, from which blocks' processes are forked. It may be 0 for a moment after one
+            was killed: it is restarted with the next block.
     """
 
     running: bool
@@ -101,12 +101,12 @@ class Health:
 
     @property
     def ready(self) -> bool:
-        """Whether a chat would find everything open."""
+        """Whether everything is open for a chat."""
         return self.running and bool(self.tier)
 
 
 def health() -> Health:
-    """The state of what all agents share, for a readiness probe. It starts nothing and waits for nothing."""
+    """The state that all agents share, for a readiness probe. It starts nothing and does not block."""
     bridge = _bridge.bridge()
     sandbox = bridge.runtimes.sandbox if bridge.running and bridge.runtimes is not None else None
     return Health(
@@ -118,10 +118,10 @@ def health() -> Health:
 
 
 async def start(model: str | ModelConfig | Model | None = None, *, use_vllm: bool = False) -> Health:
-    """Open the Trio thread, the sandbox and the model's connection pool ahead of the first chat: a server's warm-up.
+    """Open the Trio thread, the sandbox and the model's connection pool before the first chat: a server's warm-up.
 
     Args:
-        model, use_vllm: as of the agents to come.
+        model, use_vllm: as for the agents.
 
     Raises:
         InvalidInputError: the model's name or a setting cannot be used.

@@ -1,4 +1,4 @@
-"""One question to a model, without an agent: what the sync and the asyncio `get_model_response` share."""
+"""One request to a model, without an agent; shared by the sync and the asyncio `get_model_response`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def conversation(
     message: str | None,
     system_prompt: str | None,
 ) -> list[ChatMessage]:
-    """What to send: *messages* if there are any, else *system_prompt* and *message*.
+    """The messages to send: *messages* if given, else *system_prompt* and *message*.
 
     Raises:
         InvalidInputError: there is neither, or a message without role and content.

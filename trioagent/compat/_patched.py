@@ -1,4 +1,4 @@
-"""Refuses, by name, to run where another library has replaced threads, sockets and time."""
+"""Refuses to run if another library has replaced threads, sockets and time, and names that library."""
 
 from __future__ import annotations
 

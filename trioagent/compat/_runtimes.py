@@ -1,4 +1,4 @@
-"""The runtimes of the bridge: one sandbox shared by all, one model per configuration, opened on first use."""
+"""The bridge's runtimes: one sandbox shared by all, one model per configuration, opened on first use."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Settings = ModelConfig | OfflineRules
 
 
 class Runtimes:
-    """Those of one Trio run, by the settings of their models."""
+    """The runtimes of one Trio run, by the settings of their models."""
 
     def __init__(self, holders: trio.Nursery, stack: AsyncExitStack) -> None:
         self._holders, self._stack = holders, stack
@@ -39,16 +39,16 @@ class Runtimes:
 
     @property
     def sandbox(self) -> Sandbox | None:
-        """The one that all share; None until the first chat. For any thread."""
+        """The sandbox that all share; None until the first chat. For any thread."""
         runtime = next(iter(list(self._open.values())), None)
         return None if runtime is None else runtime.sandbox
 
     async def any(self) -> Runtime:
-        """One that is open, whatever its model."""
+        """Any open runtime, whatever its model."""
         return next(iter(self._open.values()), None) or await self.get(OfflineRules())
 
     async def sandbox_for(self, seconds: float) -> Sandbox:
-        """A sandbox whose blocks may run for so long."""
+        """A sandbox whose blocks have this wall clock limit."""
         shared = (await self.any()).sandbox
         if seconds <= shared.limits.wall_seconds:
             return shared
@@ -66,7 +66,7 @@ class Runtimes:
         if isinstance(settings, OfflineRules):
             model = await self._stack.enter_async_context(first.open_model(OFFLINE_RULES))
             return attrs.evolve(first, model=model, config=None)
-        from ..models import open_model  # brings httpx, 100 ms
+        from ..models import open_model  # imports httpx, which takes 100 ms
 
         model = await self._stack.enter_async_context(
             open_model(settings, endpoints=first.endpoints, network=first.network)
@@ -75,7 +75,7 @@ class Runtimes:
 
 
 async def _hold(settings: Settings, *, task_status: trio.TaskStatus[Runtime] = trio.TASK_STATUS_IGNORED) -> None:
-    """Keep a runtime open. It has a nursery of its own, so one task enters and leaves it, whoever asked for it."""
+    """Keep a runtime open. It has a nursery of its own, so one task must enter and leave it, whoever needs it."""
     config = _configuration.current()
     async with open_runtime(
         OFFLINE_RULES if isinstance(settings, OfflineRules) else settings,
@@ -103,7 +103,7 @@ _current: trio.lowlevel.RunVar[Runtimes] = trio.lowlevel.RunVar("trioagent.compa
 
 @asynccontextmanager
 async def open_runtimes() -> AsyncIterator[Runtimes]:
-    """Make `runtime_for` work in this Trio run; all that it opened is closed in the end."""
+    """Make `runtime_for` work in this Trio run; on exit everything that it opened is closed."""
     async with open_helper_nursery() as holders, AsyncExitStack() as stack:
         runtimes = Runtimes(holders, stack)
         _current.set(runtimes)
@@ -111,9 +111,9 @@ async def open_runtimes() -> AsyncIterator[Runtimes]:
 
 
 async def runtime_for(choice: Settings | Model) -> Runtime:
-    """A runtime of this run with the model that is chosen. All of them share one sandbox.
+    """A runtime of this run with the chosen model. All runtimes share one sandbox.
 
-    Cancelling while it opens leaves nothing behind; whoever asks next opens it.
+    Cancelling while it opens leaves nothing behind; the next caller opens it.
 
     Raises:
         SandboxUnavailableError: no sandbox tier works here.
@@ -130,5 +130,5 @@ def current_sandbox() -> Sandbox | None:
 
 
 async def sandbox_for(seconds: float) -> Sandbox:
-    """A sandbox of this run whose blocks may run for *seconds*."""
+    """A sandbox of this run whose blocks have a wall clock limit of *seconds*."""
     return await _current.get().sandbox_for(seconds)

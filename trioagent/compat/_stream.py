@@ -1,4 +1,4 @@
-"""A chat watched as it happens, from a thread or an asyncio loop."""
+"""A chat's events as they happen, for a thread or an asyncio loop."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ._interop import cancel_and_wait, run_async, run_sync, running_loop
 
 
 class _BridgedStream:
-    """The Trio side: one call that holds the chat, and answers each request for an event."""
+    """The Trio side: one call that runs the chat and answers each request for an event."""
 
     def __init__(
         self, facade: AgentFacade, message: str, wake: Callable[[], object], loop: asyncio.AbstractEventLoop | None
@@ -28,13 +28,13 @@ class _BridgedStream:
         self._send, self._receive = trio.open_memory_channel[AgentEvent](0)
 
         def ended() -> None:
-            self._send.close()  # whoever waits for an event hears of it
+            self._send.close()  # ends the wait for the next event
             wake()
 
         self.call = BridgeCall(self._serve, (), ended, loop)
 
     async def next(self) -> AgentEvent | None:
-        """The next event; None after the last one, and after an error, which is the call's."""
+        """The next event; None after the last one, and after an error, which the call raises."""
         self._asked.release()
         with suppress(trio.EndOfChannel):
             return await self._receive.receive()
@@ -53,7 +53,7 @@ class _BridgedStream:
 
 @contextmanager
 def stream_in_thread(facade: AgentFacade, message: str, *, name: str) -> Iterator[Iterator[AgentEvent]]:
-    """Events for a thread, which waits for each."""
+    """Events for a thread, which blocks for each."""
     wake = threading.Lock()
     wake.acquire()
     stream = _BridgedStream(facade, message, wake.release, None)
@@ -73,11 +73,11 @@ def stream_in_thread(facade: AgentFacade, message: str, *, name: str) -> Iterato
 
 @asynccontextmanager
 async def stream_in_loop(facade: AgentFacade, message: str, *, name: str) -> AsyncIterator[AsyncIterator[AgentEvent]]:
-    """Events for an asyncio loop, which goes on meanwhile."""
+    """Events for an asyncio loop, without blocking it."""
     loop, ended = running_loop(name), asyncio.Event()
 
     def wake() -> None:
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        with suppress(RuntimeError):  # the loop is closed: nothing waits any more
             loop.call_soon_threadsafe(ended.set)
 
     stream = _BridgedStream(facade, message, wake, loop)
@@ -103,7 +103,7 @@ class _LoopEvents(AsyncIterator[AgentEvent]):
 
 
 async def _uncancelled(event: asyncio.Event) -> None:
-    """Wait for *event*; a cancellation comes out after it."""
+    """Wait for *event*; a cancellation is raised after it."""
     cancelled: asyncio.CancelledError | None = None
     while not event.is_set():
         try:

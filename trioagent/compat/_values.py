@@ -1,4 +1,4 @@
-"""What values of the documented API have in common with the pydantic models that they used to be."""
+"""What the values of the documented API share with the pydantic models that they replace."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ import attrs
 from .._errors import InvalidInputError
 
 REQUIRED: Any = type("Required", (), {"__repr__": lambda self: "<required>"})()
-"""The default of a field that has none."""
+"""The default of a required field."""
 
 
 @attrs.frozen
 class ValueField:
-    """One field of a value, with those attributes of pydantic's ``FieldInfo`` that programs read.
+    """One field of a value, with the attributes of pydantic's ``FieldInfo`` that programs read.
 
     Attributes:
-        annotation: its type; the text of it, in a module that postpones the evaluation of annotations.
-        default: `REQUIRED` if there is none.
+        annotation: its type; a string in a module that postpones the evaluation of annotations.
+        default: `REQUIRED` if it has none.
     """
 
     annotation: Any
@@ -33,7 +33,7 @@ class ValueField:
     alias: str | None = None
 
     def is_required(self) -> bool:
-        """Whether it must be given."""
+        """Whether it has no default."""
         return self.default is REQUIRED
 
 
@@ -45,9 +45,9 @@ class _ModelFields:
 
 
 class _DataclassFields:
-    """The attribute by which a class is known as a dataclass.
+    """The attribute that marks a class as a dataclass.
 
-    Frameworks that take pydantic models as a request's body take dataclasses too, and know those by it.
+    Frameworks that accept pydantic models as a request's body also accept dataclasses, and recognise them by it.
     """
 
     def __get__(self, instance: object, owner: type[PydanticStyle]) -> dict[str, dataclasses.Field[Any]]:
@@ -66,13 +66,13 @@ def _default(value: Any) -> dict[str, Any]:
 
 
 class PydanticStyle:
-    """The methods that programs call on pydantic models; a class with them may be a field of a pydantic model, too.
+    """The methods that programs call on pydantic models; such a class may also be a field of a pydantic model.
 
-    A subclass may add fields by annotations, as of a pydantic model. Their values are taken as they are.
+    A subclass may add fields by annotations, as with a pydantic model. Their values are not validated.
 
     Attributes:
-        fields: what is dumped and shown, in order.
-        added: the names of those fields that a subclass has added.
+        fields: the fields that are dumped and shown, in order.
+        added: the names of the fields that a subclass has added.
     """
 
     __slots__ = ()
@@ -92,7 +92,7 @@ class PydanticStyle:
             if type(value).__name__ == "PydanticDescriptorProxy":
                 raise InvalidInputError(
                     f"{cls.__qualname__}.{name}",
-                    f"is never called: {cls.__name__} is no pydantic model; put a value of it into a field of one",
+                    f"is never called: {cls.__name__} is not a pydantic model; put a value of it into a field of one",
                 )
         added = {
             name: ValueField(annotation, defined.get(name, REQUIRED))
@@ -104,7 +104,7 @@ class PydanticStyle:
             setattr(cls, method.__name__, defined.get(method.__name__, method))
 
     def _set_added(self, given: Mapping[str, object]) -> None:
-        """Set the fields that a subclass has added, each to a default of its own if it is not given."""
+        """Set the fields that a subclass has added; those not given get a default of their own."""
         for name in self.added:
             value = given.get(name, self.fields[name].default)
             if value is REQUIRED:
@@ -127,14 +127,14 @@ class PydanticStyle:
         by_alias: bool | None = None,
         by_name: bool | None = None,
     ) -> Self:
-        """*obj* if it is one of these, else one made of the mapping that it is.
+        """*obj* itself if it is of this class, else an object made from the mapping *obj*.
 
         Args:
             from_attributes: *obj* may also be an object that has the fields as attributes.
             strict, context, by_alias, by_name: without effect.
 
         Raises:
-            InvalidInputError: (a ValueError) it is neither, lacks a field, or a field's value cannot be used.
+            InvalidInputError: (a ValueError) it is neither, lacks a field, or has an invalid value.
         """
         if isinstance(obj, cls):
             return obj
@@ -148,10 +148,10 @@ class PydanticStyle:
 
     @classmethod
     def model_validate_json(cls, json_data: str | bytes, **options: Any) -> Self:
-        """One made of a JSON object.
+        """Make an object from JSON.
 
         Raises:
-            InvalidInputError: (a ValueError) it is no JSON; or see `model_validate`.
+            InvalidInputError: (a ValueError) it is not JSON; or see `model_validate`.
         """
         try:
             found = json.loads(json_data)
@@ -161,12 +161,12 @@ class PydanticStyle:
 
     @classmethod
     def from_orm(cls, obj: object) -> Self:
-        """`model_validate` of an object's attributes, under its older name."""
+        """`model_validate` for an object's attributes, under its older name."""
         return cls.model_validate(obj, from_attributes=True)
 
     @classmethod
     def model_construct(cls, _fields_set: Collection[str] | None = None, **values: Any) -> Self:
-        """One made of these values, which are validated all the same."""
+        """Make an object from these values, which are validated nevertheless."""
         return cls(**values)
 
     parse_obj = model_validate
@@ -235,17 +235,17 @@ class PydanticStyle:
 
     @property
     def model_fields_set(self) -> set[str]:
-        """Names of the fields that have another value than their default."""
+        """The names of the fields whose value differs from their default."""
         return {name for name, field in self.fields.items() if getattr(self, name) != field.default}
 
     @property
     def model_extra(self) -> dict[str, Any] | None:
-        """None: what is no field is not kept."""
+        """None: unknown fields are not kept."""
         return None
 
     @property
     def __dict__(self) -> dict[str, Any]:  # type: ignore[override]
-        """A dict of the fields, for ``vars(value)``; to change it changes nothing."""
+        """A dict of the fields, for ``vars(value)``; changing it has no effect on the value."""
         return dict(self)
 
     def model_dump(
@@ -263,11 +263,11 @@ class PydanticStyle:
         """The fields as a dict.
 
         Args:
-            mode: "json" for plain values; in other modes a role is a `Role`, which is a text too.
+            mode: "json" for plain values; in other modes a role is a `Role`, which is also a string.
             include, exclude: names of fields.
-            exclude_unset, exclude_defaults: without the fields that have their default.
-            exclude_none: without those that are None.
-            by_alias, others: the other options of pydantic, without effect.
+            exclude_unset, exclude_defaults: leave out the fields that have their default.
+            exclude_none: leave out the fields that are None.
+            by_alias, others: further options of pydantic, without effect.
         """
         left_out = self.fields.keys() - self.model_fields_set if exclude_unset or exclude_defaults else set[str]()
         return {
@@ -280,7 +280,7 @@ class PydanticStyle:
         }
 
     def model_dump_json(self, *, indent: int | None = None, **options: Any) -> str:
-        """`model_dump` as JSON; *options* are its own."""
+        """`model_dump` as JSON; *options* are those of `model_dump`."""
         separators = (",", ":") if indent is None else None
         body = self.model_dump(**{**options, "mode": "json"})
         return json.dumps(body, ensure_ascii=False, indent=indent, separators=separators, default=str)
@@ -309,7 +309,7 @@ class PydanticStyle:
 
 
 class _AddedFields(PydanticStyle):
-    """What a subclass with fields of its own has in place of the methods that attrs has made for its base."""
+    """Replaces methods that attrs generated for the base class, in a subclass with fields of its own."""
 
     __slots__ = ()
 
@@ -334,7 +334,7 @@ def _made_by_attrs(cls: type, name: str) -> Any:
 
 
 def lacks(kind: type[PydanticStyle], name: str) -> Any:
-    """Raise InvalidInputError: a field was not given."""
+    """Raise InvalidInputError for a field that was not given."""
     raise InvalidInputError(kind.__name__, f"needs {', '.join(kind.fields)}; {name} is missing")
 
 

@@ -23,20 +23,20 @@ class Agent(AgentFacade):
     """
 
     def chat(self, message: str) -> AgentResponse:
-        """Say *message* and wait for the reply.
+        """Send *message* and wait for the reply.
 
         Raises:
             WrongContextError: called in Trio, or in a process that gevent or eventlet has patched.
             TrioAgentError: see `trioagent.Agent.chat`.
 
-        In a running event loop it blocks that, and a warning says so once; `AsyncAgent` does not, nor does
-        ``await loop.run_in_executor(None, agent.chat, message)``. Ctrl-C and other exceptions that come from outside
-        stop the chat and are raised once that is cleaned up: the notes are as the last finished block left them.
+        In a running event loop it blocks that loop, and a warning says so once; `AsyncAgent` does not, nor does
+        ``await loop.run_in_executor(None, agent.chat, message)``. Ctrl-C and other exceptions from outside stop the
+        chat, and are raised when that has been cleaned up: the notes are as the last finished block left them.
         """
         return run_sync(self.say, message, name="Agent.chat")
 
     def stream_chat(self, message: str) -> AbstractContextManager[Iterator[AgentEvent]]:
-        """Like `chat`, giving what happens as it happens: ``with agent.stream_chat(text) as events: ...``.
+        """Like `chat`, but yields events as they happen: ``with agent.stream_chat(text) as events: ...``.
 
         See `trioagent.Agent.stream_chat`; leaving the block early stops the chat.
         """
@@ -46,11 +46,11 @@ class Agent(AgentFacade):
         """Write the conversation to ``convo_<uuid>.json`` and return its path.
 
         Args:
-            log: also print where it is.
-            save_folder: in place of ``output/conversations``.
+            log: also print the path.
+            save_folder: replaces ``output/conversations``.
 
         Raises:
-            InvalidInputError: *save_folder* is no path.
-            OSError: the file system refuses the file.
+            InvalidInputError: *save_folder* is not a path.
+            OSError: the file cannot be written.
         """
         return save(self.messages, conversation_folder(save_folder), log=log)

@@ -30,21 +30,22 @@ def execute_sandboxed_code(
     Args:
         code: Python.
         timeout: seconds.
-        allowed_path: the notes; they change as a whole or not at all. None for an empty folder that is dropped.
+        allowed_path: the notes; the changes are saved as a whole or not at all. None for an empty folder that is
+            discarded.
         blacklist: names that the code may not use.
         available_functions: functions that the code may call, with JSON values; they run here, outside of the sandbox.
-        import_module: a module whose public functions are made available like that. "agent.tools" need not be said.
+        import_module: a module whose public functions are made available likewise. "agent.tools" is always available.
         allow_installs, requirements_path: refused: nothing is installed for a block.
-        log: without effect; what goes wrong is in the answer.
+        log: without effect; errors are in the result.
 
     Returns:
-        The block's variables by name (plain values as they are, others as their ``repr``), or None if it was ended
+        The block's variables by name (plain values as they are, others as their ``repr``), or None if it was stopped
         before it had any; and its error, "" if there is none.
 
     Raises:
-        InvalidInputError: an argument cannot be used.
+        InvalidInputError: an argument is invalid.
         MemoryPathError, MemoryStorageError: the notes cannot be used; they are unchanged.
-        SandboxError: the sandbox itself broke.
+        SandboxError: the sandbox itself failed.
     """
     run = CodeRun.of(
         code, timeout, allow_installs, requirements_path, allowed_path, blacklist, available_functions, import_module

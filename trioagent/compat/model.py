@@ -55,7 +55,7 @@ def get_model_response(
     use_vllm: bool = False,
     client: object = None,
 ) -> Any:
-    """See `trioagent.compat.async_agent.async_model.get_model_response`; this one waits in its thread.
+    """See `trioagent.compat.async_agent.async_model.get_model_response`; this one blocks its thread.
 
     Raises:
         WrongContextError: called in Trio, which it would block.

@@ -53,13 +53,13 @@ def _text(what: str, value: object, *, optional: bool = False) -> Any:
 class ChatMessage(PydanticStyle, _messages.ChatMessage):
     """One message of a conversation; its role and content may be assigned.
 
-    A block's result has role ``user`` here, as memory-agent models are told it, and ``tool`` in saved files.
+    A block's result has the role ``user`` here, as memory-agent models receive it, and ``tool`` in saved files.
 
     Args:
-        from_tool: it is a block's result, or what the model was told of an answer that could not be used.
+        from_tool: it is a block's result, or a hint about an answer that could not be used.
 
     Raises:
-        InvalidInputError: (a ValueError) the role is none of `Role`'s, or the content is no text.
+        InvalidInputError: (a ValueError) the role is not one of `Role`, or the content is not text.
     """
 
     fields: ClassVar[Mapping[str, ValueField]] = {"role": ValueField(Role), "content": ValueField(str)}
@@ -73,7 +73,7 @@ class ChatMessage(PydanticStyle, _messages.ChatMessage):
     ) -> None:
         if role is REQUIRED or content is REQUIRED:
             lacks(type(self), "role" if role is REQUIRED else "content")
-        put = object.__setattr__  # nothing is made of the content yet
+        put = object.__setattr__  # `as_json` has not been computed yet
         put(self, "role", _role(role))
         put(self, "content", _text("content", content))
         put(self, "from_tool", from_tool)
@@ -86,7 +86,7 @@ class ChatMessage(PydanticStyle, _messages.ChatMessage):
         elif name == "content":
             value = _text(name, value)
             with suppress(AttributeError):
-                object.__delattr__(self, "as_json")  # which is made of the content
+                object.__delattr__(self, "as_json")  # computed from the content
         object.__setattr__(self, name, value)
 
     def __str__(self) -> str:
@@ -94,15 +94,15 @@ class ChatMessage(PydanticStyle, _messages.ChatMessage):
 
     @classmethod
     def of(cls, message: _messages.ChatMessage | Mapping[str, str]) -> ChatMessage:
-        """The same message as one of these.
+        """The same message as an object of this class.
 
         Raises:
-            InvalidInputError: it is neither a message nor a mapping with ``role`` and ``content``, or these are wrong.
+            InvalidInputError: it is neither a message nor a mapping with valid ``role`` and ``content``.
         """
         if isinstance(message, cls):
             return message
         if isinstance(message, _messages.ChatMessage):
-            made = cls.__new__(cls)  # past the checks: this is done for every message of every chat
+            made = cls.__new__(cls)  # skips validation, since this runs for every message of every chat
             put = object.__setattr__
             put(made, "role", _ROLES_HERE[message.role])
             put(made, "content", message.content)
@@ -130,7 +130,7 @@ _response_values = attrgetter(*_RESPONSE_DEFAULTS)
 
 @attrs.define(init=False, kw_only=True)
 class AgentResponse(PydanticStyle, _messages.AgentResponse):
-    """What one chat came to; see `trioagent.AgentResponse`. Its fields may be assigned."""
+    """The result of one chat; see `trioagent.AgentResponse`. Its fields may be assigned."""
 
     fields: ClassVar[Mapping[str, ValueField]] = {
         "thoughts": ValueField(str),
@@ -158,10 +158,10 @@ class AgentResponse(PydanticStyle, _messages.AgentResponse):
 
     @classmethod
     def of(cls, response: _messages.AgentResponse) -> AgentResponse:
-        """The same response as one of these."""
+        """The same response as an object of this class."""
         if isinstance(response, cls):
             return response
-        made, put = cls.__new__(cls), object.__setattr__  # this is done for every chat
+        made, put = cls.__new__(cls), object.__setattr__  # skips validation, since this runs for every chat
         for name, value in zip(_RESPONSE_DEFAULTS, _response_values(response), strict=True):
             put(made, name, value)
         return made
@@ -175,7 +175,7 @@ class EntityFile(PydanticStyle):
     """A note of a `StaticMemory`.
 
     Raises:
-        InvalidInputError: (a ValueError) a value is no text.
+        InvalidInputError: (a ValueError) a value is not text.
     """
 
     fields: ClassVar[Mapping[str, ValueField]] = {
@@ -241,14 +241,14 @@ class StaticMemory(PydanticStyle):
 
         Raises:
             InvalidInputError: *path*, the id or a note's path cannot be used; nothing was written.
-            OSError: the file system refuses.
+            OSError: the files cannot be written.
         """
         for place, content in self._notes(path).items():
             os.makedirs(os.path.dirname(place), exist_ok=True)
             write_whole(absolute(place, "path"), content.encode("utf-8", "backslashreplace"))
 
     def reset(self, path: str | os.PathLike[str]) -> None:
-        """Put the notes back as they are in here, and leave all others alone; see `instantiate`."""
+        """Restore the notes of this memory, and leave all others alone; see `instantiate`."""
         notes = self._notes(path)
         for place in notes:
             with suppress(FileNotFoundError):
@@ -256,7 +256,7 @@ class StaticMemory(PydanticStyle):
         self.instantiate(path)
 
     def _notes(self, path: str | os.PathLike[str]) -> dict[str, str]:
-        """What is in each file, by its absolute path."""
+        """The content of each file, by its absolute path."""
         base = str(absolute(path, "path"))
         memory = _below(base, self.memory_id, "memory_id")
         found = {os.path.join(memory, "user.md"): self.user_md}
@@ -268,5 +268,5 @@ class StaticMemory(PydanticStyle):
 def _below(folder: str, name: str, what: str) -> str:
     path = os.path.normpath(os.path.join(folder, path_text(name, what)))
     if not path.startswith(os.path.join(folder, "")):
-        raise InvalidInputError(what, f"{name!r} leaves {folder!r}; name a place below it")
+        raise InvalidInputError(what, f"{name!r} leads out of {folder!r}; name a path below it")
     return path

@@ -1,7 +1,7 @@
-"""The settings under the names that programs import.
+"""The settings, under the names that programs import.
 
-Environment variables, and those of the program's ``.env`` file below them, are read on access. What a program assigns
-here (``agent.settings.VLLM_PORT = 8001``) counts from then on.
+Environment variables, and with lower priority those of the program's ``.env`` file, are read on access. A value that a
+program assigns here (``agent.settings.VLLM_PORT = 8001``) applies from then on.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = (
 
 OPENROUTER_STRONG_MODEL = OPENROUTER_DEFAULT
 
-MEMORY_PATH = "memory_dir"  # the memory of an agent that names none
+MEMORY_PATH = "memory_dir"  # the default memory
 FILE_SIZE_LIMIT = MemoryLimits().file_bytes
 DIR_SIZE_LIMIT = MemoryLimits().dir_bytes
 MEMORY_SIZE_LIMIT = MemoryLimits().total_bytes
@@ -86,6 +86,6 @@ def __getattr__(name: str) -> str | int | None:
 
 
 def assigned() -> dict[str, str]:
-    """What the program has assigned to the settings that are variables."""
+    """The values that the program has assigned to settings that are variables."""
     found = {name: globals()[name] for name in (*_NUMBERS, *_TEXTS) if name in globals()}
     return {name: "" if value is None else str(value) for name, value in found.items()}

@@ -1,7 +1,7 @@
-"""The tools of blocks as functions over the current folder's notes, for code outside of the sandbox.
+"""The tools of blocks as functions over the notes in the current folder, for code outside of the sandbox.
 
-Each call is a block of its own in the sandbox, a transaction, and costs some milliseconds; the answers are those that a
-block gets. See `trioagent.tools` for what each does.
+Each call runs as a block of its own in the sandbox, a transaction, and takes some milliseconds; the results are those
+that a block gets. See `trioagent.tools` for what each does.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _ANSWER = "_answer"
 
 
 def create_file(file_path: str, content: str = "") -> bool | ToolError:
-    """Make or replace a note, and its folders."""
+    """Create or replace a note, and create its folders."""
     return cast("bool | ToolError", _call("create_file", file_path, content))
 
 
@@ -60,37 +60,37 @@ def delete_file(file_path: str) -> bool | ToolError:
 
 
 def check_if_file_exists(file_path: str) -> bool:
-    """Whether there is such a note."""
+    """Whether the note exists."""
     return bool(_call("check_if_file_exists", file_path))
 
 
 def check_if_dir_exists(dir_path: str) -> bool:
-    """Whether there is such a folder."""
+    """Whether the folder exists."""
     return bool(_call("check_if_dir_exists", dir_path))
 
 
 def create_dir(dir_path: str) -> bool | ToolError:
-    """Make a folder and its parents."""
+    """Create a folder and its parents."""
     return cast("bool | ToolError", _call("create_dir", dir_path))
 
 
 def list_files(dir_path: str | None = None) -> list[str]:
-    """All notes (of a folder), as paths."""
+    """The paths of all notes (of a folder)."""
     return cast("list[str]", _call("list_files", dir_path))
 
 
 def get_size(file_or_dir_path: str = "") -> int | ToolError:
-    """Bytes of a note, or of a folder with all that is in it."""
+    """The size of a note, or of a folder with everything in it, in bytes."""
     return cast("int | ToolError", _call("get_size", file_or_dir_path))
 
 
 def go_to_link(link_string: str) -> str:
-    """The note, section or block that a link means."""
+    """The note, section or block that a link leads to."""
     return cast("str", _call("go_to_link", link_string))
 
 
 def search(query: str, limit: int = 10) -> list[str]:
-    """The best lines, as ``path:line: text``."""
+    """The best matching lines, as ``path:line: text``."""
     return cast("list[str]", _call("search", query, limit))
 
 
@@ -100,7 +100,7 @@ def backlinks(path: str) -> list[str]:
 
 
 def _call(name: str, *args: object) -> Any:
-    """Raises InvalidInputError if the current folder has been deleted, and what `Sandbox.run` raises."""
+    """Raises InvalidInputError if the current folder has been deleted, and the errors of `Sandbox.run`."""
     return run_sync(_in_a_block, name, args, str(absolute(os.curdir, "the current folder")), name=name)
 
 

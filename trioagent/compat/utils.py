@@ -1,4 +1,4 @@
-"""Helpers of the documented API: the parts of a model's answer, results as models are told them, folders of notes."""
+"""Helpers of the documented API: the parts of a model's answer, results as sent to models, folders of notes."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ __all__ = (
 
 
 def extract_thoughts(response: str) -> str:
-    """The text of the answer's first ``<think>`` block, as it is; "" if there is none."""
+    """The text of the answer's first ``<think>`` block, unchanged; "" if there is none."""
     return _between(response, "think")
 
 
 def extract_python_code(response: str) -> str:
-    """The code of the answer's first ``<python>`` block, without a fence of Markdown around it; "" if there is none."""
+    """The code of the answer's first ``<python>`` block, without a Markdown fence around it; "" if there is none."""
     code = _between(response, "python")
     if "```" not in code:
         return code.strip()
@@ -44,7 +44,7 @@ def extract_python_code(response: str) -> str:
 
 
 def extract_reply(response: str) -> str:
-    """The text of the answer's first ``<reply>`` block, as it is; "" if there is none."""
+    """The text of the answer's first ``<reply>`` block, unchanged; "" if there is none."""
     return _between(response, "reply")
 
 
@@ -57,10 +57,10 @@ def _between(text: str, tag: str) -> str:
 
 
 def format_results(results: Mapping[str, object] | tuple[object, str] | None, error_msg: str = "") -> str:
-    """What a model is told of a block's variables and error.
+    """A block's variables and error as sent to a model.
 
     Args:
-        results: the variables; or variables and error together, as `execute_sandboxed_code` gives them.
+        results: the variables; or variables and error together, as `execute_sandboxed_code` returns them.
     """
     inside = f"({results}, {{{error_msg}}})" if error_msg else str(results)
     return f"<result>\n{inside}\n</result>"
@@ -82,27 +82,27 @@ def load_system_prompt(profile: ModelProfile = DEFAULT) -> str:
 
 
 def create_memory_if_not_exists(path: str | os.PathLike[str] | None = None) -> None:
-    """Make the folder *path* (``memory_dir`` without one) and those above it; one that is there stays as it is.
+    """Create the folder *path* (by default ``memory_dir``) and its parents; an existing one is left as it is.
 
     Raises:
-        InvalidInputError: *path* is no path, or the file system refuses.
+        InvalidInputError: *path* is not a path, or the folder cannot be created.
     """
     make_folder(settings.MEMORY_PATH if path is None else path, "path")
 
 
 def delete_memory(path: str | os.PathLike[str] | None = None) -> None:
-    """Delete the folder *path* (``memory_dir`` without one) with all that is in it; nothing if there is none.
+    """Delete the folder *path* (by default ``memory_dir``) with everything in it, if it exists.
 
     Raises:
-        InvalidInputError: *path* is no path, holds the current or the home folder, or is no folder.
-        OSError: the file system refuses.
+        InvalidInputError: *path* is not a path or not a folder, or contains the current or the home folder.
+        OSError: it cannot be deleted.
     """
     folder = _memory(path)
     kept = [Path.home().resolve(), absolute(os.curdir, "path").resolve()]
     if any(one.is_relative_to(folder.resolve()) for one in kept):
         raise InvalidInputError("path", f"{str(folder)!r} holds more than a memory; name the memory's own folder")
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-        raise InvalidInputError("path", f"{str(folder)!r} is no folder; remove it by hand if that is meant")
+        raise InvalidInputError("path", f"{str(folder)!r} is not a folder; remove it by hand if you mean it")
     if folder.exists():
         shutil.rmtree(folder)
 
@@ -113,17 +113,17 @@ def check_file_size_limit(file_path: str | os.PathLike[str]) -> bool:
 
 
 def check_dir_size_limit(dir_path: str | os.PathLike[str]) -> bool:
-    """Whether all that is in a folder is no larger than `settings.DIR_SIZE_LIMIT`."""
+    """Whether everything in a folder together is no larger than `settings.DIR_SIZE_LIMIT`."""
     return _size(dir_path) <= settings.DIR_SIZE_LIMIT
 
 
 def check_memory_size_limit() -> bool:
-    """Whether all that is in the current folder is no larger than `settings.MEMORY_SIZE_LIMIT`."""
+    """Whether everything in the current folder together is no larger than `settings.MEMORY_SIZE_LIMIT`."""
     return _size(absolute(os.curdir, "path")) <= settings.MEMORY_SIZE_LIMIT
 
 
 def check_size_limits(file_or_dir_path: str | os.PathLike[str]) -> bool:
-    """Whether a note or folder, its folder and the current folder keep to their limits; False if it does not exist."""
+    """Whether a note or folder, its folder and the current folder are within their limits; False if it is missing."""
     if not os.fspath(file_or_dir_path):
         return check_memory_size_limit()
     path = absolute(file_or_dir_path, "file_or_dir_path")
@@ -142,7 +142,7 @@ def _memory(path: str | os.PathLike[str] | None) -> Path:
 
 
 def _size(path: str | os.PathLike[str]) -> int:
-    """Bytes of a file, or of all files in a folder."""
+    """The size of a file, or of all files in a folder, in bytes."""
     if not os.path.isdir(path):
         return os.path.getsize(path)
     return sum(os.lstat(os.path.join(folder, name)).st_size for folder, _, names in os.walk(path) for name in names)

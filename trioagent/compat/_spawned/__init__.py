@@ -1,4 +1,4 @@
-"""A folder for `sys.path`: what is in it makes ``import agent`` work where `install` has not been called.
+"""A folder for `sys.path`, which makes ``import agent`` work where `install` has not been called.
 
-Processes that `multiprocessing` starts anew get the path of the one that starts them, and nothing else of it.
+Processes that `multiprocessing` spawns inherit the path of their parent, and nothing else of it.
 """

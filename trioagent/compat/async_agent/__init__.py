@@ -1,4 +1,4 @@
-"""The documented asyncio API: agents, many at once, questions to models, and code in the sandbox."""
+"""The documented asyncio API: agents, many at once, requests to models, and code in the sandbox."""
 
 from .async_agent import AsyncAgent as AsyncAgent
 from .async_agent import run_agents_concurrently as run_agents_concurrently

@@ -1,4 +1,4 @@
-"""The documented asyncio `AsyncAgent`, and many of them at once."""
+"""The documented asyncio `AsyncAgent`, and running many of them at once."""
 
 from __future__ import annotations
 
@@ -26,35 +26,35 @@ class AsyncAgent(AgentFacade):
     """
 
     async def chat(self, message: str) -> AgentResponse:
-        """Say *message* and wait for the reply.
+        """Send *message* and wait for the reply.
 
         Raises:
-            WrongContextError: no asyncio event loop runs here.
+            WrongContextError: no asyncio event loop is running here.
             TrioAgentError: see `trioagent.Agent.chat`.
 
-        Cancelling (``task.cancel()``, ``asyncio.timeout``, a sibling's failure in a TaskGroup) stops the chat, and
-        comes out once that is cleaned up: the notes are as the last finished block left them, and no process or
+        Cancelling (``task.cancel()``, ``asyncio.timeout``, a sibling's failure in a TaskGroup) stops the chat, and is
+        raised when that has been cleaned up: the notes are as the last finished block left them, and no process or
         connection of the chat is left.
         """
         return await run_async(self.say, message, name="AsyncAgent.chat")
 
     def stream_chat(self, message: str) -> AbstractAsyncContextManager[AsyncIterator[AgentEvent]]:
-        """Like `chat`, giving what happens as it happens: ``async with agent.stream_chat(text) as events: ...``.
+        """Like `chat`, but yields events as they happen: ``async with agent.stream_chat(text) as events: ...``.
 
         See `trioagent.Agent.stream_chat`; leaving the block early, and cancelling, stop the chat.
         """
         return stream_in_loop(self, message, name="AsyncAgent.stream_chat")
 
     async def save_conversation(self, log: bool = False, save_folder: str | os.PathLike[str] | None = None) -> Path:
-        """Write the conversation to ``convo_<uuid>.json`` and return its path; the file system is not waited for here.
+        """Write the conversation to ``convo_<uuid>.json`` and return its path, without blocking the event loop.
 
         Args:
-            log: also print where it is.
-            save_folder: a folder below ``output/conversations``; an absolute path is used as it is.
+            log: also print the path.
+            save_folder: a folder below ``output/conversations``, or an absolute path.
 
         Raises:
-            InvalidInputError: *save_folder* is no path.
-            OSError: the file system refuses the file.
+            InvalidInputError: *save_folder* is not a path.
+            OSError: the file cannot be written.
         """
         messages, folder = list(self.messages), conversation_folder(save_folder, below=True)
 
@@ -65,10 +65,10 @@ class AsyncAgent(AgentFacade):
 
 
 async def run_agents_concurrently(agents: Iterable[AgentFacade], messages: Iterable[str]) -> list[AgentResponse]:
-    """Say ``messages[i]`` to ``agents[i]``, all at once, and wait for all replies, in order.
+    """Send ``messages[i]`` to ``agents[i]``, all at once, and wait for all replies, in order.
 
     Raises:
-        InvalidInputError: (a ValueError) the lists differ in length, or hold something else; nothing was said.
+        InvalidInputError: (a ValueError) the lists differ in length or have invalid items; nothing was sent.
         AgentsFailedError: several chats failed at the same time, before the first failure could stop the others.
         TrioAgentError: the failure, if it was the only one. The other chats are cancelled, and their notes are as their
             last finished block left them.

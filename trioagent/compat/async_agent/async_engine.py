@@ -25,7 +25,7 @@ async def execute_sandboxed_code(
     import_module: str | None = None,
     log: bool = False,
 ) -> tuple[dict[str, Any] | None, str]:
-    """See `trioagent.compat.engine.execute_sandboxed_code`; cancelling kills the block, which saves nothing then."""
+    """See `trioagent.compat.engine.execute_sandboxed_code`; cancelling kills the block, which then saves nothing."""
     run = CodeRun.of(
         code, timeout, allow_installs, requirements_path, allowed_path, blacklist, available_functions, import_module
     )

@@ -53,21 +53,21 @@ async def get_model_response(
     use_vllm: bool = False,
     client: object = None,
 ) -> Any:
-    """Ask a model once, without an agent, notes or tools.
+    """Send one request to a model, without an agent, notes or tools.
 
     Args:
         messages: the conversation, as `ChatMessage` or dicts with role and content; the next two have no effect then.
-        message: what the user says, in place of a conversation.
-        system_prompt: of the conversation that *message* makes.
-        model: its name; the default one means what the environment says (see `trioagent.compat.Agent`).
-        schema: an attrs class, or a pydantic model class: the answer is an instance of it. A model whose answer does
-            not fit is told why and asked again, twice at most.
-        use_vllm: ask the vLLM server for the model.
-        client: ask this server for the model: what `create_async_openai_client` or `create_async_vllm_client` gives, or
-            a client of the package ``openai``, of which the address, the key and the headers are used.
+        message: the user's message, instead of a conversation.
+        system_prompt: the system prompt for *message*.
+        model: its name; for the default one the environment decides (see `trioagent.compat.Agent`).
+        schema: an attrs class, or a pydantic model class: the result is an instance of it. A model whose answer does
+            not fit is told why and asked again, at most twice.
+        use_vllm: the model is served by the vLLM server.
+        client: the server of the model: a result of `create_async_openai_client` or `create_async_vllm_client`, or a
+            client of the package ``openai``, of which the address, the key and the headers are used.
 
     Raises:
-        InvalidInputError: (a ValueError) nothing to ask, an unknown model, or a class that cannot be a schema.
+        InvalidInputError: (a ValueError) no message, an unknown model, or a class that cannot be a schema.
         StructuredOutputError: no answer fitted the schema.
         ModelError: the model gave no answer.
     """

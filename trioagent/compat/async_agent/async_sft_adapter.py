@@ -1,4 +1,4 @@
-"""Training conversations for asyncio programs: `trioagent.sft` with persona models that live in the caller's loop."""
+"""Training conversations for asyncio programs: `trioagent.sft` with persona models that run in the caller's loop."""
 
 from __future__ import annotations
 
@@ -47,31 +47,31 @@ async def async_generate_conversations_batch(
     use_vllm: bool = False,
     judge: str | ModelConfig | Model | None = None,
 ) -> list[bool]:
-    """Let each persona talk with an agent; for each in order, was a conversation accepted?
+    """Let each persona talk with an agent; returns for each, in order, whether a conversation was accepted.
 
-    A persona's failure, of whatever kind, is False in its place and stops no other.
+    Any failure of a persona is reported as False for it, and does not stop the others.
 
     Args:
         personas: objects or dicts with the fields of `trioagent.sft.Persona`.
         facts_per_persona: for each persona a list of facts: texts, or objects or dicts with ``fact_description``.
-        persona_model_factory: ``factory(persona)`` or ``factory(persona, facts)``, sync or async, gives an object with
-            ``async achat(message=None) -> str``, or with a sync ``chat``. The factory and ``achat`` run in this event
-            loop, with the caller's context variables; ``chat`` runs in a worker thread.
-        num_turns: messages of the persona in one conversation.
+        persona_model_factory: ``factory(persona)`` or ``factory(persona, facts)``, sync or async, returns an object
+            with ``async achat(message=None) -> str``, or with a sync ``chat``. The factory and ``achat`` run in this
+            event loop, with the caller's context variables; ``chat`` runs in a worker thread.
+        num_turns: the number of the persona's messages in one conversation.
         max_concurrent: conversations at once.
         flow, max_retries, max_tool_turns, deadline, max_tokens_total, max_cost: see `trioagent.sft.SftConfig`.
-        run_dir: where the journal, ``conversations.jsonl``, ``rejected.jsonl`` and ``report.json`` go; the same folder
-            again goes on where the last run ended. None for a new folder in ``output/sft``.
+        run_dir: the folder for the journal, ``conversations.jsonl``, ``rejected.jsonl`` and ``report.json``; with the
+            folder of an earlier run, that run is resumed. None for a new folder in ``output/sft``.
         model, use_vllm: the agents' model (see `trioagent.compat.Agent`).
-        judge: the model that has the last word on each conversation; None for none.
+        judge: the model that makes the final decision on each conversation; None for none.
 
     Raises:
-        InvalidInputError: (a ValueError) personas, facts or a setting cannot be used, or the factory raised; nothing
-            was spent.
+        InvalidInputError: (a ValueError) personas, facts or a setting are invalid, or the factory raised; nothing was
+            spent.
         PersonaChangedError, JournalError: *run_dir* holds another run, or cannot be used.
 
-    Cancelling cancels the persona models too, and comes out when all is cleaned up; no memory is left. A sync ``chat``
-    is stopped where it waits for this package, and waited for elsewhere.
+    Cancelling cancels the persona models too, and is raised when everything has been cleaned up; no memory is left. A
+    sync ``chat`` is stopped if it waits for this package, else the call waits until it returns.
     """
     config = SftConfig(
         flow=flow,
@@ -96,11 +96,11 @@ async def async_generate_conversations_batch(
     agents = choice_of(model, use_vllm=use_vllm)
     judging = None if judge is None else choice_of(judge)
     if isinstance(judging, OfflineRules):
-        raise InvalidInputError("judge", f"{OFFLINE_RULES} is no language model, and cannot judge")
+        raise InvalidInputError("judge", f"{OFFLINE_RULES} is not a language model, and cannot judge")
     try:
         report = await run_async(_generate, generate, agents, judging, name=name)
     except InvalidInputError as error:
-        if error.what == "persona_factory":  # which the caller knows by another name
+        if error.what == "persona_factory":  # the caller's parameter has another name
             raise InvalidInputError("persona_model_factory", error.problem) from error
         raise
     _log.info("%d of %d conversations accepted, in %s", report.accepted, len(report.personas), folder)
@@ -119,12 +119,12 @@ async def _generate(
 
 
 def _listed(values: Any) -> Any:
-    """A list of *values*, which a generator may give; what can be none is refused where its items are checked."""
+    """*values* as a list, since they may be a generator; anything else is refused where the items are checked."""
     return list(values) if isinstance(values, Iterable) and not isinstance(values, str | bytes | Mapping) else values
 
 
 def _folder(run_dir: str | os.PathLike[str] | None) -> str:
-    """Absolute: the current folder may change while the run goes on."""
+    """An absolute path: the current folder may change during the run."""
     if run_dir is None:
         return os.path.abspath(os.path.join(RUNS, f"{time.strftime('%Y-%m-%d_%H%M%S')}_{uuid.uuid4().hex[:6]}"))
     path: Any = os.fspath(run_dir) if isinstance(run_dir, os.PathLike) else run_dir
@@ -134,7 +134,7 @@ def _folder(run_dir: str | os.PathLike[str] | None) -> str:
 
 
 def _in_loop(factory: Callable[..., Any], loop: asyncio.AbstractEventLoop) -> Callable[..., Any]:
-    """The factory for Trio: it is called in *loop*, and what it makes is spoken with there."""
+    """The factory for Trio: it, and the methods of its results, are called in *loop*."""
     if not callable(factory):
         raise InvalidInputError("persona_model_factory", f"must be a function, not {factory!r}")
     context = contextvars.copy_context()
@@ -148,13 +148,13 @@ def _in_loop(factory: Callable[..., Any], loop: asyncio.AbstractEventLoop) -> Ca
 
     try:
         make.__signature__ = inspect.signature(factory)  # type: ignore[attr-defined]  # does it take the facts?
-    except (TypeError, ValueError):  # some callables written in C do not say
+    except (TypeError, ValueError):  # some callables written in C have no signature
         pass
     return make
 
 
 class _InLoop:
-    """A persona model whose ``achat`` is a coroutine of an asyncio loop, as one for Trio."""
+    """A persona model for Trio whose ``achat`` is a coroutine of an asyncio loop."""
 
     def __init__(self, model: Any, loop: asyncio.AbstractEventLoop, context: contextvars.Context) -> None:
         self._model, self._loop, self._context = model, loop, context
@@ -173,6 +173,6 @@ class _InLoop:
 
 
 async def _call(function: Callable[[], Any]) -> Any:
-    """Sync or async, as it comes."""
+    """Call a function that may be sync or async."""
     made = function()
     return await made if inspect.isawaitable(made) else made

@@ -104,7 +104,7 @@ def _shapes(new: str) -> dict[str, str | list[str]]:
 
 
 def parse_correction(sentence: str) -> list[Op]:
-    """The replacement or removal that a statement asks for; empty if it asks for none."""
+    """The replacement or removal that a statement requests; empty if it requests none."""
     text = expand(sentence).rstrip(". ")
     preamble = _PREAMBLE.match(text)
     rest = preamble["rest"] if preamble else text
@@ -132,7 +132,7 @@ def parse_correction(sentence: str) -> list[Op]:
 
 
 def _changing(before: str, stated: bool) -> bool:
-    """Whether "from X to Y" after these words means a change, not a journey or opening hours."""
+    """Whether "from X to Y" after these words is a change, not a journey or opening hours."""
     return stated or bool(
         re.search(
             r"\b(?:changed?|switch\w*|promot\w*|shift\w*|transition\w*|updated?|transferr\w*|went|moved?|"
@@ -144,7 +144,7 @@ def _changing(before: str, stated: bool) -> bool:
 
 
 def is_preamble(sentence: str) -> bool:
-    """Whether a sentence says only what no longer holds, so that the next one may say what does."""
+    """Whether a sentence only names what no longer holds, so that the next one may name its replacement."""
     return bool(re.search(r"\bno longer\b", sentence, re.IGNORECASE)) and not any(
         p.search(expand(sentence)) for p in _PAIRS[1:3]
     )

@@ -1,4 +1,4 @@
-"""From a plain statement to operations: whom each of its clauses is about, and what that says of them. Pure."""
+"""From a plain statement to operations: the subject of each clause, and what it says about the subject. Pure."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _NOT_NAMES = frozenset(
 
 
 def _clause(text: str, last: Who | None) -> tuple[list[Op], Who | None]:
-    """The operations of one clause, and whom the next "he" or "she" means."""
+    """The operations of one clause, and whom "he" or "she" in the next one refers to."""
     if match := _NAMED.match(text):
         return [put("me", "Name", re.sub(r",.*", "", match["v"]))], last
     if match := _MY_LINK.match(text):
@@ -93,12 +93,12 @@ def _clause(text: str, last: Who | None) -> tuple[list[Op], Who | None]:
 
 
 def parse_facts(sentence: str, last: Who | None = None) -> tuple[list[Op], Who | None]:
-    """What a statement says, as operations, and whom a "he" or "she" after it means.
+    """The operations for a statement, and whom "he" or "she" after it refers to.
 
-    Without operations, no pattern knows how the statement says what it says.
+    There are no operations if no pattern matches the statement.
 
     Args:
-        last: whom a "he" or "she" in it means, from the sentence before.
+        last: whom "he" or "she" in it refers to, from the sentence before.
     """
     ops: list[Op] = []
     for clause in clauses(FILLER.sub("", expand(sentence))):

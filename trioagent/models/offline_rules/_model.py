@@ -1,4 +1,4 @@
-"""`OfflineRulesModel`: the rules behind the interface that every model has."""
+"""`OfflineRulesModel`: the rules with the interface of a model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ._respond import respond
 
 
 class OfflineRulesModel:
-    """The embedded default "model": no language model, rules that note down, correct, forget and look up facts.
+    """The embedded default "model": not a language model, but rules that note, correct, forget and look up facts.
 
     Needs no network and keeps no state: equal conversations get equal answers.
     """
@@ -23,7 +23,7 @@ class OfflineRulesModel:
 
     @asynccontextmanager
     async def answer(self, messages: Sequence[ChatMessage]) -> AsyncIterator[AsyncIterator[AnswerPart]]:
-        """The parts of one answer: its text, then its end. Token counts are estimates at four characters a token."""
+        """The parts of one answer: its text, then its end. Token counts are estimated at four characters per token."""
         await trio.lowlevel.checkpoint()
         text = respond(messages)
         read = sum(len(message.content) for message in messages)

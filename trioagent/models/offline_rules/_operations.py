@@ -1,7 +1,7 @@
-"""What is to be written down, as plain data for the block. Pure.
+"""The changes to the notes, as plain data for the block. Pure.
 
-An operation is ``{"op": …}``; its ``who`` is ``"me"``, a name, or ``{"rel": "Sister"}`` for someone known only by
-what they are to the user.
+An operation is ``{"op": …}``; its ``who`` is ``"me"``, a name, or ``{"rel": "Sister"}`` for a person known only by the
+relation to the user.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ founded,founded year,year founded,established,established year,year established,
 
 
 def title(key: str) -> str:
-    """A key as it is written in notes: "favourite food" to "Favourite Food"."""
+    """A key as written in notes: "favourite food" becomes "Favourite Food"."""
     words = re.sub(r"[^\w\s'/-]", " ", key).split()[:8]
     return " ".join(word if any(c.isupper() for c in word) else word[:1].upper() + word[1:] for word in words)
 
@@ -62,19 +62,19 @@ def same_keys(key: str) -> list[list[str]]:
 
 
 def listed(value: str) -> str:
-    """A list of several with commas only: "a, b and c" to "a, b, c"."""
+    """A list of several items with commas only: "a, b and c" becomes "a, b, c"."""
     return re.sub(r",? and (?=[^,]*$)", ", ", value) if "," in value else value
 
 
 def put(who: Who, key: str, value: str, how: str = "set", section: str = "") -> Op:
-    """Write ``key: value``, in place of what the note says under a key that means the same."""
+    """Write ``key: value``, replacing the note's value under a key of the same meaning."""
     value = listed(clean(value)) if how == "add" else clean(value)
     made = {"op": "put", "who": who, "key": title(key), "value": value, "how": how, "alias": same_keys(key)}
     return made | ({"section": section} if section else {})
 
 
 def link(who: Who, key: str, name: str, kind: str = "Person", back: str = "") -> Op:
-    """Write a link to the note of *name*, and one back; one more if there may be several of the kind."""
+    """Write a link to the note of *name*, and one back; adds another link if there may be several of the kind."""
     word = key.split()[-1].lower()
     how = "set" if back or word in _ONLY_ONE else "add"
     kind = "Organization" if word in _ORGANISATIONS else kind

@@ -1,4 +1,4 @@
-"""The words that facts are said in: names, dates, relations, and sentences cut into clauses. Pure."""
+"""The vocabulary of facts: names, dates, relations, and sentences split into clauses. Pure."""
 
 from __future__ import annotations
 
@@ -71,14 +71,14 @@ _SPLIT = re.compile(
 
 
 def expand(text: str) -> str:
-    """Contractions written out."""
+    """*text* with contractions expanded."""
     for pattern, full in _CONTRACTIONS:
         text = re.sub(pattern, full, text, flags=0 if "I" in pattern else re.IGNORECASE)
     return text
 
 
 def clean(value: str) -> str:
-    """A value without what does not belong to it: closing punctuation, an article, "as well"."""
+    """A value without closing punctuation, a leading article, "as well" and the like."""
     value = re.sub(
         r"\s+(?:as well|too|instead|though|right now|anymore|any more|very much|a lot|so much|please|at the moment)$",
         "",

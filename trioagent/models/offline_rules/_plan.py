@@ -1,4 +1,4 @@
-"""What one user message asks for: operations on the notes, a look-up, or talk that needs no notes. Pure."""
+"""Parses one user message into operations on the notes, a look-up, or talk that needs no notes. Pure."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from ._synonyms import alike
 from .library._words import stems
 
 MESSAGE_CHARS = 8_000
-"""More than this of one message is not read: rules are for sentences, not for documents."""
+"""The part of one message that is parsed: the rules are for sentences, not for documents."""
 _SENTENCES = 40
 _SENTENCE_CHARS = 1_000
 
 
 @attrs.frozen
 class BlockPlan:
-    """What is to be done for one message.
+    """The actions for one message.
 
     Attributes:
         ops: changes to the notes, in order.
@@ -32,7 +32,7 @@ class BlockPlan:
         question: that question's text.
         talk: the kinds of sentences that need no notes.
         unclear: statements in which no fact was found.
-        cut: whether the message was too long to be read whole.
+        cut: whether the message was too long to be parsed whole.
     """
 
     ops: tuple[Op, ...] = ()

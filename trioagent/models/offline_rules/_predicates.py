@@ -1,4 +1,4 @@
-"""What is said of someone, from the verb on: "live in …", "have two …", "am allergic to …". Pure."""
+"""What a statement says about someone, from the verb on: "live in …", "have two …", "am allergic to …". Pure."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _SIMPLE = [
     (_BE + r"(?:located|based|headquartered) (?:in|at|on) (?P<v>.+)", "Location", "set"),
     (_BE + r"(?P<v>\d[\d.,]* ?(?:cm|m|feet|ft|metres?|meters?))(?: (?:tall|high))?", "Height", "set"),
     (_BE + r"(?P<v>\d[\d.,]* ?(?:km|m|metres?|meters?|miles?)) long", "Length", "set"),
-]  # pattern, key, and whether its value replaces the old one ("set") or is one more ("add")
+]  # pattern, key, and whether its value replaces the old one ("set") or is added to it ("add")
 _PLAIN = [(re.compile(pattern + "$", _I), key, how) for pattern, key, how in _SIMPLE]
 _PET = re.compile(
     r"(?:an? )?(?:\w+ )?(?:dog|cat|puppy|kitten|parrot|rabbit|hamster|horse|bird|turtle|pony|snake|guinea pig)s?\b.*",
@@ -73,7 +73,7 @@ _VAGUE = re.compile(r"\b(?:bit|lot|little|person|mess|fan|day|good|great|bad|sam
 
 
 def _work(who: Who, m: re.Match[str]) -> list[Op]:
-    """ "work as a … at … in …": the job, the employer (a note of its own if it has a name), the place."""
+    """ "work as a … at … in …": the job, the employer (which gets its own note if it has a name), the place."""
     ops = [put(who, "Occupation", m["job"])] if m["job"] else []
     place = re.sub(r"^(?:the|an?) ", "", m["place"] or "")
     if re.match(r"[^\W\d_a-z]|\d", place):
@@ -101,7 +101,7 @@ def _have(who: Who, m: re.Match[str]) -> list[Op]:
 
 
 def _born(who: Who, m: re.Match[str]) -> list[Op]:
-    """ "was born in … on …": year, date and place, whichever are there."""
+    """ "was born in … on …": year, date and place, as far as given."""
     ops = []
     for part in re.split(r" (?:on|in) ", m["v"]):
         if re.fullmatch(r"\d{4}", part):
@@ -117,7 +117,7 @@ def _made(who: Who, m: re.Match[str]) -> list[Op]:
 
 
 def _name_or_job(who: Who, m: re.Match[str]) -> list[Op]:
-    """ "am Ada", "is a nurse at …", and of others whatever else is short."""
+    """ "am Ada", "is a nurse at …", and for other people any short predicate."""
     what = m["what"]
     if who == "me" and re.fullmatch(NAME, what) and len(what.split()) <= 4:
         return [put(who, "Name", what)]
@@ -152,7 +152,7 @@ _ANY_VERB = re.compile(r"(?P<verb>[a-z]+s)(?P<prep> (?:in|at|on|for|with|to|from
 
 
 def said(who: Who, rest: str) -> list[Op]:
-    """The operations for what *who* is said to do, be or have; *rest* begins with the verb."""
+    """The operations for what *who* does, is or has; *rest* begins with the verb."""
     rest = FILLER.sub("", re.sub(r"^who ", "", rest)).strip()
     if (match := re.fullmatch(_WORKS, rest, _I)) and (ops := _work(who, match)):
         return ops

@@ -1,4 +1,4 @@
-"""From the words of a question to what the block looks up. Pure."""
+"""From the words of a question to the block's look-up. Pure."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ _NOISE = frozenset(
 
 
 def parse_question(text: str) -> dict[str, Any]:
-    """What to look up: weighted words with their likenesses, and what kind of answer is wanted.
+    """What to look up: weighted words with similar stems, and the kind of answer wanted.
 
-    Each word is ``[weight, {stem: likeness}, fit for the way, fit for the key, how much it must be explained]``: words
-    before a relative clause tend to name the attribute, words in it the links that lead there; names and what someone
-    else owns must not go unexplained.
+    Each word is ``[weight, {stem: similarity}, fit for the way, fit for the key, how much it must be explained]``.
+    Words before a relative clause tend to name the attribute, words in it the links that lead there. Names and
+    possessions of other people must be explained.
     """
     text = text.replace("’", "'").strip()
     core = _LEAD.sub("", text) or text

@@ -1,4 +1,4 @@
-"""The words of a reply, from what the block found or did. Pure."""
+"""The text of a reply, from what the block found or changed. Pure."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _TRUE, _FALSE = ("true", "yes"), ("false", "no")
 
 
 def _is_users(row: Mapping[str, Any]) -> bool:
-    """Whether a line is of the note about the user."""
+    """Whether a line is from the user's note."""
     return str(row.get("note", "")).rpartition("/")[2] == "user.md"
 
 
@@ -47,7 +47,7 @@ def _rows(data: object) -> list[Mapping[str, Any]]:
 
 
 def _predicate(key: str, mine: bool) -> str:
-    """A key that is a verb as it is said: "Lives In" to "You live in" or "lives in"; else ""."""
+    """A key that is a verb, as a predicate: "Lives In" becomes "You live in" or "lives in"; else ""."""
     match = re.match(r"([a-z]+s)((?: [a-z-]+)*? (?:in|at|with|for|from|to|by|on|using|as|up in))?$", key)
     if not match or (not match[2] and key not in _VERBS):
         return ""
@@ -120,7 +120,7 @@ def _listed(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def describe_changes(done: Mapping[str, Any]) -> str:
-    """What was noted, changed and removed, and what was not."""
+    """The facts that were noted, changed and removed, and those that were not."""
     said = []
     if rows := _rows(done.get("saved")):
         said.append(f"Noted: {_listed(rows)}.")
@@ -145,7 +145,7 @@ def describe_changes(done: Mapping[str, Any]) -> str:
 
 
 def describe_talk(plan: BlockPlan) -> str:
-    """What to say to sentences that need no notes."""
+    """The reply to sentences that need no notes."""
     said = []
     for kind, words in (("greeting", GREETING), ("thanks", THANKS), ("identity", IDENTITY), ("task", OUT_OF_SCOPE)):
         if kind in plan.talk:
@@ -158,7 +158,7 @@ def describe_talk(plan: BlockPlan) -> str:
 
 
 def describe_failure(error: str) -> str:
-    """What to say when the block failed."""
+    """The reply when the block failed."""
     saved = "" if "Nothing was saved" in error else " Nothing was saved."
     if re.search(r"(?:ModuleNotFound|Import)Error\b.*\boffline_rules\b", error):
         return (

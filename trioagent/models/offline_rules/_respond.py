@@ -1,4 +1,4 @@
-"""`respond`: the whole conversation in, the next answer out, in the reply protocol. A pure function."""
+"""`respond`: from the whole conversation to the next answer, in the reply protocol. A pure function."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _OWN_NOTE = re.compile(r"`([^`\n]+)/user\.md`")
 
 
 def respond(messages: Sequence[ChatMessage]) -> str:
-    """The answer to a conversation: code that works on the notes, or the reply once its result is there."""
+    """The answer to a conversation: code that works on the notes, or, after its result, the reply."""
     at = next((i for i in range(len(messages) - 1, -1, -1) if messages[i].role == "user"), None)
     if at is None:
         return _reply("Nothing was said.", GREETING, first=True)
@@ -28,7 +28,7 @@ def respond(messages: Sequence[ChatMessage]) -> str:
 
 
 def _own_folder(messages: Sequence[ChatMessage]) -> str:
-    """The folder of the agent's own notes, as the system prompt says it."""
+    """The folder of the agent's own notes, as named in the system prompt."""
     match = _OWN_NOTE.search(messages[0].content) if messages[0].role == "system" else None
     return match[1] if match else ""
 
@@ -50,7 +50,7 @@ def _thoughts(plan: BlockPlan) -> str:
 
 
 def _outcome(plan: BlockPlan, result: str) -> str:
-    """The reply's words for a block's result."""
+    """The reply's text for a block's result."""
     values, error = read_result(result)
     if error:
         return describe_failure(error)

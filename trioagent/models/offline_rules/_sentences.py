@@ -1,4 +1,4 @@
-"""A message to sentences, each a question, a request to forget, a statement, or talk that is none of these. Pure."""
+"""Splits a message into sentences, each a question, a request to forget, a statement, or other talk. Pure."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ _QUESTION = re.compile(
 
 @attrs.frozen
 class Sentence:
-    """One sentence and what it is for; ``text`` is without the words that only say so ("remember that")."""
+    """One sentence and its kind; ``text`` is without words that only mark the kind ("remember that")."""
 
     kind: Kind
     text: str
@@ -79,7 +79,7 @@ def normalise(text: str) -> str:
 
 
 def split_sentences(text: str) -> list[str]:
-    """Sentences of *text*; a full stop after an abbreviation or an initial ends none."""
+    """Sentences of *text*; a full stop after an abbreviation or an initial does not end one."""
     parts: list[str] = []
     for part in _BREAK.split(text):
         if parts and _ABBREVIATION.search(parts[-1]):
@@ -90,7 +90,7 @@ def split_sentences(text: str) -> list[str]:
 
 
 def classify(sentence: str) -> Sentence:
-    """What one sentence is for."""
+    """Determine the kind of a sentence."""
     bare = sentence.strip().rstrip(".! ")
     if _GREETING.match(bare) and not re.search(r"\b(?:my|i|i'm)\b", bare, re.IGNORECASE):
         return Sentence("greeting", bare)

@@ -1,7 +1,7 @@
-"""Which words ask for the same thing: what makes a question's words meet a note's keys without knowing either.
+"""Synonyms, so that a question's words match a note's keys without knowing either.
 
-Each row of ``_SAME`` is one meaning; words of one row are as good as equal. A row of ``_NEAR`` is looser: each word
-after the colon is a fair guess for the word before it. Words are plain English here and become stems on import.
+Each row of ``_SAME`` is one meaning; words of one row are almost equal. A row of ``_NEAR`` is looser: each word after
+the colon is a fair guess for the word before it. Words are plain English here and become stems on import.
 """
 
 from __future__ import annotations
@@ -236,7 +236,7 @@ _FULL, _CLOSE, _FAIR = 1.0, 0.9, 0.6
 def _tables() -> dict[str, dict[str, float]]:
     table: dict[str, dict[str, float]] = {}
     for row in _SAME.strip().splitlines():
-        meaning = dict.fromkeys(stem(word) for word in row.split())  # in order: equal in every process
+        meaning = dict.fromkeys(stem(word) for word in row.split())  # ordered: the same in every process
         for one in meaning:
             for other in meaning:
                 table.setdefault(one, {})[other] = _CLOSE
@@ -251,5 +251,5 @@ _TABLE = _tables()
 
 
 def alike(word_stem: str) -> dict[str, float]:
-    """The stems that *word_stem* may stand for, each with its likeness from 0 to 1."""
+    """The stems that *word_stem* may mean, each with its similarity from 0 to 1."""
     return {word_stem: _FULL} | {other: like for other, like in _TABLE.get(word_stem, {}).items() if other != word_stem}

@@ -1,7 +1,7 @@
-"""`offline_rules`: what the blocks of the embedded model import, and a block of anybody's may.
+"""`offline_rules`: the library that blocks of the embedded model import; any block may.
 
-It is a package of its own on the standard library alone: the sandbox offers it to blocks under this name, and there it
-works on the notes with the block's own tools. Host code takes only what words mean from it (`_words`).
+It is a separate package that uses only the standard library: the sandbox offers it to blocks under this name, and it
+works on the notes with the block's own tools. Host code uses only its functions on words (`_words`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from ._notes import Notes
 
-# A block does one of these things as a rule, and pays for each module that it imports: hence the imports below.
+# A block usually does one of these things, and pays for each module that it imports: hence the local imports below.
 
 
 def update_notes(operations: Iterable[dict[str, Any]], *, tools: Mapping[str, Any], folder: str = "") -> dict[str, Any]:
@@ -21,10 +21,10 @@ def update_notes(operations: Iterable[dict[str, Any]], *, tools: Mapping[str, An
         operations: such as ``{"op": "note", "text": "…"}``; the others are ``put`` and ``link`` for facts, ``swap``
             and ``drop`` for corrections, and ``forget``.
         tools: the block's ``globals()``, with the tools in it.
-        folder: of the agent's own notes, ``""`` for the memory itself.
+        folder: the folder of the agent's own notes, ``""`` for the memory itself.
 
     Returns:
-        What came of them, at most ten of each: lists under ``saved``, ``changed``, ``removed``, ``known``, ``missed``
+        The results, at most ten of each kind: lists under ``saved``, ``changed``, ``removed``, ``known``, ``missed``
         and ``failed``.
     """
     operations = list(operations)
@@ -46,13 +46,13 @@ def look_up(question: dict[str, Any], *, tools: Mapping[str, Any], folder: str =
     """The line that answers a question best.
 
     Args:
-        question: its words with what they may stand for, and what kind of answer it wants.
+        question: its words with their synonyms, and the kind of answer wanted.
         tools: the block's ``globals()``, with the tools in it.
-        folder: of the agent's own notes, ``""`` for the memory itself.
+        folder: the folder of the agent's own notes, ``""`` for the memory itself.
 
     Returns:
-        How many ``notes`` there are, and the lines ``found`` (up to three that explain the question equally well), else
-        the one that came ``near`` and what the notes say ``about`` the whole of it.
+        The number of ``notes``, and the lines ``found`` (up to three that explain the question equally well); if there
+        are none, the line that came ``near`` and the first lines of the note that it is all ``about``.
     """
     from ._finder import Finder
 

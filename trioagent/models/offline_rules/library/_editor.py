@@ -1,4 +1,4 @@
-"""Writing: facts, links both ways and sentences, line by line in the notes' own style."""
+"""Writes facts, links in both directions and sentences, line by line in the notes' own style."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ._words import fold, stems
 
 
 class Editor:
-    """Changes notes, and remembers what it changed for the reply."""
+    """Changes notes, and records the changes for the reply."""
 
     def __init__(self, notes: Notes) -> None:
         self.notes = notes
@@ -18,7 +18,7 @@ class Editor:
     # notes
 
     def save(self, path: str, text: str) -> None:
-        """Write a note: an edit of the passage that differs, so that the rest keeps its bytes."""
+        """Write a note by replacing only the passage that differs, so that the rest keeps its bytes."""
         notes, old = self.notes, self.notes.text(path)
         if old:
             worked = notes.tools["update_file"](path, old, text)
@@ -30,7 +30,7 @@ class Editor:
         notes.add(path, text)
 
     def note_of(self, who: object, make: str = "Person") -> str:
-        """The path of the note about someone or something; a new note if there is none and *make* says of what kind."""
+        """The path of the note about someone or something; if there is none, a new note of kind *make*, if given."""
         if who == "me":
             if not self.notes.text(self.notes.user).strip():
                 self.save(self.notes.user, "# User\n\n## Basic Information\n\n## Relationships\n")
@@ -56,7 +56,7 @@ class Editor:
         return self.named(str(who)) or (self.new_note(str(who), make) if make else "")
 
     def named(self, name: str) -> str:
-        """The note that a name means: by its file's name, or the only one whose title holds all of its words."""
+        """The note for a name: by its file name, or the only one whose title has all of its words."""
         path = self.notes.resolve(slug(name))
         if path:
             return path
@@ -71,13 +71,13 @@ class Editor:
         return path
 
     def rewrite(self, line: Line, new: str | None) -> None:
-        """Replace one line of a note, or take it out."""
+        """Replace one line of a note, or remove it."""
         rows = self.notes.text(line.note).split("\n")
         rows[line.number - 1 : line.number] = [] if new is None else [new]
         self.save(line.note, "\n".join(rows))
 
     def add_line(self, path: str, section: str, row: str) -> int:
-        """Append a line to a section, made if it is missing; returns the line's number."""
+        """Append a line to a section, creating it if it is missing; returns the line's number."""
         rows = self.notes.text(path).rstrip("\n").split("\n")
         heads = [i for i, text in enumerate(rows) if text.startswith("#")]
         at = next((i for i in heads if fold(rows[i].lstrip("# ")) == fold(section)), -1)
@@ -97,7 +97,7 @@ class Editor:
     # operations
 
     def put(self, op: dict[str, Any]) -> None:
-        """Write `key: value` in place of what the note says under the same key, or as one more of a list."""
+        """Write `key: value`: replaces the note's value under the same key, or adds to a list."""
         path = self.note_of(op["who"])
         value = op["value"]
         for line in self.notes.read(path)[1]:
@@ -150,7 +150,7 @@ class Editor:
         return None
 
     def rename(self, line: Line, name: str) -> str:
-        """Give the note of someone known only by relation their name, now that it is known."""
+        """Rename the note of someone known only by relation, now that the name is known."""
         placeholder, path = self.notes.resolve(line.links[0]), f"{self.notes.entities}/{slug(name)}.md"
         if not placeholder or path in self.notes.known:
             return ""
@@ -161,7 +161,7 @@ class Editor:
         return path
 
     def unlink_back(self, line: Line) -> None:
-        """Take out the links back that the links of this line have."""
+        """Remove the links back for the links of this line."""
         for link in line.links:
             other = self.notes.resolve(link)
             for back in self.notes.read(other)[1] if other else []:
@@ -172,7 +172,7 @@ class Editor:
                         break
 
     def style(self, path: str) -> str:
-        """A link's text for a note, the way user.md writes its links."""
+        """The text of a link to a note, in the style of the links in user.md."""
         bare = [link for line in self.notes.read(self.notes.user)[1] for link in line.links]
         if path == self.notes.user:
             return path[:-3]
@@ -180,7 +180,7 @@ class Editor:
         return path.rsplit("/", 1)[-1] if plain else path[:-3]
 
     def note(self, op: dict[str, Any]) -> None:
-        """Keep a sentence as it is."""
+        """Keep a sentence unchanged."""
         path, row = self.note_of("me"), f"- {op['text']}"
         if row in self.notes.text(path).split("\n"):
             return self.tell("known", path, row)

@@ -1,7 +1,7 @@
-"""Answering: the best line over all notes, up to two links away.
+"""Answers a question with the best line over all notes, up to two links away.
 
-Every word of the question has to be explained by something: the key of the line, the keys of the links on the way to
-its note, or the names of the notes on that way. The line that explains most of the question, with the least besides,
+Every word of the question must be explained by the key of the line, the keys of the links on the way to its note, or
+the names of the notes on that way. The line that explains most of the question, with the fewest other words,
 is the answer.
 """
 
@@ -16,15 +16,15 @@ HOP_COST, SPARE_EDGE, SPARE_KEY, BEAM, WEAK, SURE = 0.3, 0.12, 0.3, 40, 0.52, 0.
 
 
 class Way:
-    """A note reached from where the question starts, and how much of the question the way explains."""
+    """A note reached from the start of the question, and how much of the question the way to it explains."""
 
     def __init__(self, path: str, notes: tuple[Any, ...], cover: list[Any], cost: float, said: tuple[Any, ...]) -> None:
         self.path, self.notes, self.cover, self.cost, self.said = path, notes, cover, cost, said
 
 
 class Finder:
-    """Looks one question up. Its words are
-    [weight, {stem: likeness}, how well it fits a way, how well a key, how much it must be explained]."""
+    """Looks up one question. Its words are
+    [weight, {stem: similarity}, fit for a way, fit for a key, how much it must be explained]."""
 
     def __init__(self, notes: Notes, ask: dict[str, Any]) -> None:
         self.notes, self.ask, self.words = notes, ask, ask["words"]
@@ -35,7 +35,7 @@ class Finder:
         self.full = sum(word[0] * word[4] for word in self.words) or 1.0
 
     def like(self, found: str) -> list[float]:
-        """How much a stem is like each word of the question."""
+        """The similarity of a stem to each word of the question."""
         if found not in self.likes:
             likes = [word[1].get(found, 0.0) for word in self.words]
             for i, root in enumerate(self.ask["roots"]):
@@ -50,14 +50,14 @@ class Finder:
         return [c * word[part] for c, word in zip(best, self.words, strict=True)] if part else best
 
     def spare(self, found: list[str]) -> float:
-        """How many of these stems no word of the question asks for."""
+        """How many of these stems match no word of the question."""
         return sum((1 - max(self.like(s), default=0.0) for s in set(found) if s != "entiti"), 0.0)
 
     def total(self, cover: list[float]) -> float:
         return sum(float(word[0]) * c for word, c in zip(self.words, cover, strict=True))
 
     def load(self, path: str) -> None:
-        """Takes in one note's links, in both directions."""
+        """Read one note's links, in both directions."""
         if path in self.loaded:
             return
         self.loaded.add(path)
@@ -78,7 +78,7 @@ class Finder:
         return list(self.edges.get(path, {}).items())
 
     def named(self) -> list[tuple[str, list[float]]]:
-        """Notes that the question names, by any part of their title that is more than a common word."""
+        """Notes named in the question, by any word of their title that is not common."""
         given, found = self.ask["names"], []
         if not given:
             return []
@@ -91,7 +91,7 @@ class Finder:
         return [(path, cover) for n, path, cover in found if n == best][:BEAM]
 
     def kinds(self, path: str) -> list[str]:
-        """The stems of a note's title and of what kind of thing it says it is."""
+        """The stems of a note's title and of its type."""
         title, lines = self.notes.read(path)
         kind = [s for line in lines if line.stems and line.stems[-1] == "type" for s in stems(line.value)]
         return stems(title) + kind
@@ -121,7 +121,7 @@ class Finder:
         return found
 
     def step(self, way: Way, edge: tuple[Any, ...], line: Line) -> Way | None:
-        """The way one link further, if the question speaks of that link, or of the note it leads to."""
+        """The way extended by one link, if the question mentions that link or its target."""
         other, about = edge
         if other in way.notes or other == self.notes.user:
             return None
@@ -136,12 +136,12 @@ class Finder:
         return Way(other, (*way.notes, other), cover, cost, (*way.said, line))
 
     def fits(self, line: Line) -> float:
-        """A little for a value of the kind that was asked for: a number, a name, a place."""
+        """A small bonus for a value of the requested kind: a number, a name, a place."""
         digits = any(c.isdigit() for c in line.value)
         return 0.0 if not self.ask["wants"] else 0.15 if digits == (self.ask["wants"] == "number") else -0.15
 
     def score(self, way: Way, line: Line) -> tuple[float, float] | None:
-        """What a line explains on top of the way to it (with the share of the question), or None if it is no answer."""
+        """What a line explains in addition to the way to it (with the share of the question), or None if nothing."""
         in_value = list(stems(line.value)[:60])
         key = line.stems or (stems(line.section) if line.links else [])
         by_key = self.covered(key, 3)
@@ -156,14 +156,14 @@ class Finder:
         fit = self.fits(line)
         extra = SPARE_KEY * min(3, self.spare(key)) if key else 0.2
         if key == ["type"] and line.value in ("Entity", "Person"):
-            extra += 0.6  # says only that it is a note about something
+            extra += 0.6  # it only says what kind of thing the note is about
         if line.links and not self.ask["who"]:
             extra += 0.15
         sure = sum(w[0] * w[4] * c for w, c in zip(self.words, cover, strict=True)) / self.full
         return round(self.total(cover) - way.cost - extra + fit, 6), sure
 
     def find(self) -> dict[str, Any]:
-        """The best line. All of a large memory is searched only if the notes at hand do not explain it all."""
+        """The best line. A large memory is searched only if the candidate notes do not explain the whole question."""
         if not self.deep:
             found = self.look()
             if found["found"] and found["found"][0]["sure"] >= SURE:
@@ -172,7 +172,7 @@ class Finder:
         return self.look()
 
     def look(self) -> dict[str, Any]:
-        """The best line and its equals, as plain data for the reply."""
+        """The best line and equally good ones, as plain data for the reply."""
         ranked = []
         for order, way in enumerate(self.ways()):
             for line in self.notes.read(way.path)[1]:

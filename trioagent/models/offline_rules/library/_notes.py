@@ -1,4 +1,4 @@
-"""Reading notes with the tools of a block: a note to its lines, links to notes."""
+"""Reads notes with the tools of a block: splits a note into lines, resolves links to notes."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ LINK = re.compile(r"\[\[([^\]\n]+)\]\]")
 KEY = re.compile(
     r"\s*(?:[-*+]\s+|\d+[.)]\s+)?(?:\*\*|__)?([^\s:*|#][^:*|]{0,59}?)(?:\*\*|__)?\s*:(?:\*\*|__)?(?:\s+(.*))?$"
 )
-MANY_NOTES = 250  # above this, notes are searched for instead of all read
+MANY_NOTES = 250  # above this, notes are searched instead of all being read
 
 
 class Line:
-    """One line of a note: where it is, what it is about (key, or the section), what it says."""
+    """One line of a note: its position, its key or section, and its value."""
 
     def __init__(self, note: str, number: int, text: str, section: str, key: str, value: str) -> None:
         self.note, self.number, self.text = note, number, text
@@ -71,9 +71,9 @@ def found_paths(found: object) -> list[str]:
 
 
 class Notes:
-    """The notes of one memory, read when they are asked for, with the tools of the block.
+    """The notes of one memory, read on demand with the tools of the block.
 
-    *folder* is where the agent's own are, ``""`` for the memory itself: what it knows of the user, and new notes.
+    *folder* is the folder of the agent's own notes, ``""`` for the memory itself: notes about the user, and new notes.
     """
 
     def __init__(self, tools: Mapping[str, Any], folder: str = "") -> None:
@@ -98,7 +98,7 @@ class Notes:
         return self.texts[path]
 
     def add(self, path: str, text: str) -> None:
-        """Takes in that a note now says this."""
+        """Record a note's new text."""
         self.texts[path] = text
         self.split.pop(path, None)
         if path not in self.known:
@@ -107,7 +107,7 @@ class Notes:
             self.by_name.setdefault(fold(path[:-3].rsplit("/", 1)[-1]), []).append(path)
 
     def remove(self, path: str) -> None:
-        """Takes in that a note is gone."""
+        """Record that a note was deleted."""
         self.paths.remove(path)
         self.known.discard(path)
         self.by_name[fold(path[:-3].rsplit("/", 1)[-1])].remove(path)
@@ -121,7 +121,7 @@ class Notes:
         return self.split[path]
 
     def candidates(self, asked: list[str], search: bool = True) -> list[str]:
-        """The notes that these stems may name: all of a small memory, else by file name, and by a search."""
+        """The notes that these stems may name: all of a small memory, else by file name and by a search."""
         if self.whole:
             return self.paths
         found = self.tools["search"](" ".join(asked[:12]), 40) if search else []
@@ -138,7 +138,7 @@ class Notes:
         return self.read(path)[0]
 
     def resolve(self, link: str) -> str:
-        """The note a link means, or "". A link with the user's own name means user.md."""
+        """The note that a link leads to, or "". A link with the user's own name leads to user.md."""
         name = fold(link.removesuffix(".md")).replace(" ", "_")
         for path in self.by_name.get(name.rsplit("/", 1)[-1], ()):
             if fold(path[:-3]).endswith(name):
@@ -148,7 +148,7 @@ class Notes:
         return self.user if own else ""
 
     def shown(self, line: Line) -> str:
-        """A line's value for people: links become the titles of their notes."""
+        """A line's value for display: links are replaced by the titles of their notes."""
 
         def name(match: re.Match[str]) -> str:
             target, _, alias = match[1].partition("|")

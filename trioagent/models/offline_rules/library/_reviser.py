@@ -1,4 +1,4 @@
-"""Revising: what no longer holds is replaced or taken out, and notes are forgotten."""
+"""Revises notes: replaces or removes what no longer holds, and forgets notes."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ ITEMS = re.compile(r",\s*(?:and\s+)?|\s+and\s+")
 
 
 class Reviser(Editor):
-    """An editor that also knows how to find what a correction or a request to forget means."""
+    """An editor that also finds the lines that a correction or a request to forget refers to."""
 
     def swap(self, op: dict[str, Any]) -> None:
-        """Replace what the notes say by what holds now; what is not found there is written as a new fact."""
+        """Replace an old value in the notes by the new one; if it is not found, the new one is written as a fact."""
         line = self.old_line(op)
         if line is None:
             for inner in op["else"]:
@@ -52,7 +52,7 @@ class Reviser(Editor):
             self.done["missed"].append(op["old"])
 
     def old_line(self, op: dict[str, Any]) -> Line | None:
-        """The line that says what no longer holds: by its value, helped by its key."""
+        """The line with the old value: found by its value, helped by its key."""
         said, hint = set(stems(op["old"])), set(op["hint"])
         numbers = {"one": "1", "two": "2", "three": "3", "four": "4", "five": "5", "six": "6"}
         said |= {numbers[s] for s in said if s in numbers}
@@ -83,7 +83,7 @@ class Reviser(Editor):
                     and set(stems(self.notes.title(path))) <= said
                     and value & hint - said
                 ):
-                    mine = 0.9  # the note that is replaced holds the link
+                    mine = 0.9  # the note to replace contains the link
                 if line.value in ("True", "False") and keyed == 1.0 and len(hint & set(line.stems)) >= 1:
                     mine = 0.6
                 score = mine + keyed * 0.3 + len(value & said) * 0.05 - 0.3 * ((path == self.notes.user) != op["mine"])
@@ -100,7 +100,7 @@ class Reviser(Editor):
             and len(set(stems(self.notes.shown(line))) & set(stems(op["old"]))) == 0
         )
         holder = line.note
-        if moved:  # the note that holds the link is itself what is replaced
+        if moved:  # the note that contains the link is the one to replace
             old, holder = line.note, self.notes.resolve(line.links[0])
         near = lambda name: -len(set(stems(op["new"]["said"].split(name)[0])[-3:]) & set(line.stems))  # noqa: E731
         names = sorted((n for n in op["new"]["names"] if self.named(n) not in (self.notes.user, old, holder)), key=near)
@@ -125,7 +125,7 @@ class Reviser(Editor):
             self.change(line, f"[[{self.style(target)}]]")
 
     def drop(self, op: dict[str, Any]) -> None:
-        """Take out what is no longer so: the line, or the one item of its list."""
+        """Remove what no longer holds: the line, or one item of its list."""
         if not self.drop_words(op["words"], [self.notes.user, *self.named_by(op["words"])], 0.5):
             self.done["missed"].append(op["text"])
 
@@ -138,7 +138,7 @@ class Reviser(Editor):
         ][:20]
 
     def drop_words(self, words: list[str], paths: list[str], least: float) -> bool:
-        """Take out the line whose value, or one item of it, these words say; or whose key is just these words."""
+        """Remove the line whose value (or one item of it) has these words, or whose key is exactly these words."""
         said, best, found = set(words), 0.0, None
         for path in paths:
             for line in self.notes.read(path)[1]:
@@ -154,7 +154,7 @@ class Reviser(Editor):
         return True
 
     def drop_key(self, likely: list[list[str]]) -> bool:
-        """Take out the line of user.md whose key means what every one of these words may stand for."""
+        """Remove the line of user.md whose key matches all of these words or their synonyms."""
         means = {s for row in likely for s in row}
         found = [
             line
@@ -179,7 +179,7 @@ class Reviser(Editor):
             self.tell("removed", line.note, ", ".join(part for part in items if part not in left))
 
     def forget(self, op: dict[str, Any]) -> None:
-        """Forget a note and the links to it, or the lines that the words mean."""
+        """Forget a note and the links to it, or the lines that match the words."""
         if op["all"]:
             for path in [p for p in self.notes.paths if op["all"] == "notes" or p == self.notes.user]:
                 self.remove_note(path)

@@ -1,4 +1,4 @@
-"""Words to stems: what the rules and their library compare."""
+"""Reduces words to stems, which the rules and their library compare."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def fold(text: str) -> str:
 
 
 def stem(word: str) -> str:
-    """A short form that the inflections of one English word share."""
+    """A stem that the inflections of an English word share."""
     word = re.sub(r"['’]s?$", "", word)
     if len(word) <= 3 or not word.isalpha():
         return word
@@ -43,5 +43,5 @@ def stem(word: str) -> str:
 
 
 def stems(text: str) -> list[str]:
-    """The stems of the words that carry meaning, in order."""
+    """The stems of the content words, in order."""
     return [stem(word) for word in WORD.findall(fold(text.replace("_", " "))) if word not in STOP]

@@ -1,6 +1,6 @@
 """Runs on more than one machine: Ray places workers; the driver keeps the journal, the rates and the notes.
 
-Names are imported when they are first used, and Ray (the extra ``ray``) when a cluster is opened.
+Names are imported on first use, and Ray (the extra ``ray``) when a cluster is opened.
 """
 
 from typing import TYPE_CHECKING

@@ -1,7 +1,7 @@
-"""Copies of memories on a worker: plain folders, made to be what the driver says, over which blocks have their views.
+"""Copies of memories on a worker: plain folders in the state that the driver describes; blocks have views over them.
 
-Contents lie in files of their own, by name, and a note in a copy is a hard link to one: two memories that hold the same
-note, such as copies made for evaluation, share it. Nothing here is ever written to by a block.
+Contents are stored in files named by their hash, and a note in a copy is a hard link to one: two memories with the same
+note, such as copies made for evaluation, share it. Blocks never write to these files.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class Copies:
-    """Synchronous; calls for one memory come one after the other, those for others at the same time in any thread.
+    """Synchronous. Calls for one memory must be serialised; calls for different memories may run in parallel threads.
 
     Args:
         place: an empty folder of this worker's own.
@@ -38,7 +38,7 @@ class Copies:
         """Bring the copy up to date; returns a descriptor of its folder, for the caller to close.
 
         Raises:
-            OSError: the disk refused; the copy is broken, and has to be made afresh.
+            OSError: the disk failed; the copy is broken, and must be made again.
         """
         if change.fresh:
             self.forget(memory)
@@ -61,7 +61,7 @@ class Copies:
         return os.open(folder, _FOLDER)
 
     def keep(self, name: str, data: bytes) -> None:
-        """Keep a content that the driver wants in a copy, or will want, since a block has written it."""
+        """Keep a content that the driver needs in a copy, or will need, since a block has written it."""
         path = self._contents / name
         if path.exists():
             return
@@ -86,7 +86,7 @@ class Copies:
             shutil.rmtree(folder)
 
     def forget_contents(self, names: tuple[str, ...]) -> None:
-        """Notes of copies that have them stay as they are."""
+        """Delete contents; notes of copies that have them stay as they are."""
         for name in names:
             with suppress(FileNotFoundError):
                 (self._contents / name).unlink()
@@ -98,6 +98,6 @@ class Copies:
         except OSError as error:
             if isinstance(error, FileNotFoundError):
                 raise
-            shutil.copy2(self._contents / name, new)  # a file system without hard links, or too many of them
+            shutil.copy2(self._contents / name, new)  # no hard links on this file system, or too many of them
         os.replace(new, path)
-        new.unlink(missing_ok=True)  # where it was there already, nothing was renamed
+        new.unlink(missing_ok=True)  # left over if *path* was already the same file

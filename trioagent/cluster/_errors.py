@@ -6,7 +6,7 @@ from .._errors import FatalError
 
 
 class ClusterError(FatalError):
-    """The cluster cannot be used, or has no worker left. What was journaled is kept: the run can go on elsewhere.
+    """The cluster cannot be used, or has no worker left. What was journaled is kept: the run can be resumed elsewhere.
 
     Attributes:
         problem: what happened, where, and what to do.
@@ -20,8 +20,8 @@ class ClusterError(FatalError):
         return f"the cluster: {self.problem}"
 
 
-class WorkerLostError(Exception):  # internal: its tasks go to another worker
-    """A worker does not answer any more: its process, its machine or the network between is gone."""
+class WorkerLostError(Exception):  # internal: its tasks are given to another worker
+    """A worker does not answer any more: its process or its machine is gone, or the network is down."""
 
     def __init__(self, problem: str) -> None:
         super().__init__(problem)
@@ -29,7 +29,7 @@ class WorkerLostError(Exception):  # internal: its tasks go to another worker
 
 
 class WorkerRefusedError(Exception):  # internal: becomes a ClusterError if no other worker is left
-    """A worker may not work: another version, no sandbox, or the tier is not the one asked for."""
+    """A worker must not be used: it has another version, no sandbox, or not the requested tier."""
 
     def __init__(self, node: str, problem: str) -> None:
         super().__init__(node, problem)

@@ -1,4 +1,4 @@
-"""`LocalCluster`: workers in the driver's own process, for trying out what a cluster does to a run."""
+"""`LocalCluster`: workers in the driver's own process, to try how a run behaves on a cluster."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from ._worker import Worker, open_worker, worker_folder
 
 @attrs.frozen(kw_only=True)
 class LocalCluster:
-    """Workers in this process: everything that goes to them and comes back is pickled, and nothing else is shared.
+    """Workers in this process. All that is sent to them and back is pickled; nothing else is shared.
 
-    It makes nothing faster. It is there to try a run on a cluster without one, as tests do.
+    It makes nothing faster. It is for trying a run on a cluster without one, as tests do.
 
     Attributes:
-        workers: how many.
-        silence: seconds without an answer after which a worker is given up.
+        workers: the number of workers.
+        silence: timeout in seconds after which a worker that does not answer is considered lost.
     """
 
     workers: int = attrs.field(default=2, validator=attrs.validators.ge(1))
@@ -35,10 +35,10 @@ class LocalCluster:
 
     @asynccontextmanager
     async def open(self, runtime: Runtime) -> AsyncIterator[Runtime]:
-        """*runtime* with its model and its sandbox on the workers, which are gone when the block ends.
+        """*runtime* with its model and its sandbox on the workers, which are ended when the block ends.
 
         Raises:
-            ClusterError: no worker can work.
+            ClusterError: no worker can be used.
         """
         async with open_helper_nursery() as nursery:
             source = LocalWorkers(nursery, runtime.tracing)

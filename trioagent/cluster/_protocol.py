@@ -1,8 +1,8 @@
-"""What a driver and a worker say to each other: one exchange at a time, an inbox for an outbox.
+"""The protocol between a driver and a worker: one exchange at a time, an inbox for an outbox.
 
-A worker holds nothing that cannot be lost. A task is a function of what it names: the messages of a conversation, or a
+A worker has no state that must not be lost. A task depends only on what it names: the messages of a conversation, or a
 block's code and the notes that it may see. Texts and notes are named by their hash, and only those that the worker
-lacks are sent along. The driver remembers what a worker has, and says what it may forget.
+lacks are sent. The driver keeps track of what a worker has, and tells it what to forget.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from ..tools import AccessRules
 
 @attrs.frozen(kw_only=True)
 class WorkerSetup:
-    """What a worker is started with.
+    """The parameters of a new worker.
 
     Attributes:
         epoch: the worker's number in the run; every inbox and outbox names it.
-        tier: the sandbox tier to insist on; None for the best that works there.
-        silence: seconds without an exchange after which the worker takes the driver for gone, and ends.
+        tier: the required sandbox tier; None for the best that works there.
+        silence: timeout in seconds without an exchange after which the worker considers the driver gone, and ends.
     """
 
     epoch: int
@@ -43,7 +43,7 @@ class WorkerSetup:
 
 @attrs.frozen(kw_only=True)
 class Handshake:
-    """What a worker says of itself when it is ready.
+    """A worker's description of itself when it is ready.
 
     Attributes:
         node: the name of its machine.
@@ -79,15 +79,15 @@ class SendRequest:
 
 @attrs.frozen
 class CopyChange:
-    """What makes the worker's copy of a memory what the memory is now.
+    """The changes that bring the worker's copy of a memory up to date.
 
     Attributes:
-        fresh: drop what the copy held.
-        folders: that are new, parents first.
-        files: that are new or have changed: the name of their content, and their permissions.
-        links: symbolic links that are new or have changed, with their targets.
-        removed: files and links that are gone.
-        removed_folders: that are gone, children first.
+        fresh: discard the old copy first.
+        folders: new ones, parents first.
+        files: new or changed ones: the name of their content, and their permissions.
+        links: new or changed symbolic links, with their targets.
+        removed: removed files and links.
+        removed_folders: removed folders, children first.
     """
 
     fresh: bool = False
@@ -100,7 +100,7 @@ class CopyChange:
 
 @attrs.frozen
 class RunBlock:
-    """Run a block over a copy of a memory, and say what it changed.
+    """Run a block over a copy of a memory, and report its changes.
 
     Attributes:
         memory: its key; "" for an empty folder.
@@ -122,7 +122,7 @@ Task = SendRequest | RunBlock
 
 @attrs.frozen
 class ToolAnswer:
-    """What a host tool came to: its value as JSON, or the kind and the words of its error."""
+    """The result of a host tool: its value as JSON, or the kind and the message of its error."""
 
     value: str = "null"
     kind: str = ""
@@ -134,17 +134,17 @@ class Inbox:
     """From the driver.
 
     Attributes:
-        epoch: of the worker that it is meant for.
-        number: of the exchange, from 1.
-        models: that are new: a `ModelConfig`, or a pickled `Model`.
-        messages: that are new, by name.
-        contents: of notes, that are new, by name: all that the tasks need, and a part of what later ones will.
-        tasks: in the order in which they are begun.
-        cancelled: tasks whose result nobody wants any more.
-        tool_answers: for the tasks whose blocks wait for one.
-        forget_messages, forget_contents, forget_copies: what may be dropped; no task that is under way needs it.
+        epoch: the epoch of the worker that it is meant for.
+        number: the number of the exchange, from 1.
+        models: new ones: a `ModelConfig`, or a pickled `Model`.
+        messages: new ones, by name.
+        contents: new contents of notes, by name: all that the tasks need, and some that later ones will need.
+        tasks: new ones, in the order in which they are to begin.
+        cancelled: tasks whose results are no longer needed.
+        tool_answers: for tasks whose blocks wait for one.
+        forget_messages, forget_contents, forget_copies: what may be dropped; no running task needs it.
         hold: seconds to wait for a result, if there is none.
-        linger: seconds to wait for further ones, so that one exchange carries many.
+        linger: seconds to wait for further results, to batch them into one exchange.
     """
 
     epoch: int
@@ -164,13 +164,13 @@ class Inbox:
 
 @attrs.frozen
 class AnswerRead:
-    """A server's answer, as far as it was wanted.
+    """A server's answer, as far as it was read.
 
     Attributes:
         chars: of text and reasoning.
-        usage, finish_reason: as the server gave them.
-        ended: it was read to its end, not stopped where it was complete.
-        error: why there is no answer, or no more of it; None as a rule.
+        usage, finish_reason: as reported by the server.
+        ended: it was read to its end, not cut off where it was complete.
+        error: why there is no answer, or no more of it; usually None.
     """
 
     text: str = ""
@@ -184,14 +184,14 @@ class AnswerRead:
 
 @attrs.frozen
 class ModelParts:
-    """What a model that is no server said, part by part; it counts and retries for itself."""
+    """The parts of an answer of a model without a server; such a model counts and retries by itself."""
 
     parts: tuple[AnswerPart, ...]
 
 
 @attrs.frozen
 class BlockRan:
-    """A block's outcome, and the names of the contents that it has written, which the worker keeps."""
+    """A block's outcome, and the names of the contents that it wrote, which the worker keeps."""
 
     outcome: Outcome
     kept: tuple[str, ...] = ()
@@ -199,7 +199,7 @@ class BlockRan:
 
 @attrs.frozen
 class ToolCall:
-    """No result yet: the block calls a host tool, and waits for its answer."""
+    """Not a result yet: the block calls a host tool, and waits for its answer."""
 
     name: str
     args: tuple[Any, ...]
@@ -208,7 +208,7 @@ class ToolCall:
 
 @attrs.frozen
 class CopyBroken:
-    """The worker's disk refused the copy of a memory; the block has not run, and the copy is to be made afresh."""
+    """The worker's disk failed while copying a memory; the block has not run, and the copy must be made again."""
 
     errno: int
     problem: str
@@ -216,14 +216,14 @@ class CopyBroken:
 
 @attrs.frozen
 class TaskFailed:
-    """A task's own error."""
+    """The task raised an error."""
 
     error: Exception
 
 
 @attrs.frozen
 class TaskCancelled:
-    """It was cancelled, and nothing of it is left."""
+    """The task was cancelled, and nothing of it is left."""
 
 
 Result = AnswerRead | ModelParts | BlockRan | ToolCall | CopyBroken | TaskFailed | TaskCancelled
@@ -239,13 +239,13 @@ class Outbox:
 
 
 def name_of_message(message: ChatMessage) -> str:
-    """What a message is called between driver and worker."""
+    """The name of a message between driver and worker."""
     data = message.content.encode("utf-8", "surrogatepass")
     return hashlib.blake2b(data, digest_size=16, person=message.role.encode()).hexdigest()
 
 
 def name_of_content(version: str, mode: int) -> str:
-    """What a note's content is called: two notes with the same may share it on a worker's disk."""
+    """The name of a note's content; notes with the same name may share a file on a worker's disk."""
     return f"{version}-{mode:o}"
 
 

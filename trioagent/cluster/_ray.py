@@ -1,7 +1,7 @@
-"""`RayCluster`: Ray places workers on the machines of a cluster, watches them, and carries what is said.
+"""`RayCluster`: Ray places workers on the machines of a cluster, monitors them, and transports their exchanges.
 
-Each worker is an actor: a thread that runs Trio, beside Ray's own threads that bring it one exchange after the other.
-Ray's retries and restarts are off, since only the driver knows what may be done again.
+Each worker is an actor: a thread that runs Trio, beside Ray's own threads, which bring it one exchange after the other.
+Ray's retries and restarts are disabled, since only the driver knows what may be repeated.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from ._worker import Worker, open_worker, worker_folder
 
 R = TypeVar("R")
 _CONNECT_SECONDS = 5.0
-_START_SECONDS = 120.0  # for Ray to find a place, start a process, and for the sandbox to start in it
+_START_SECONDS = 120.0  # for Ray to place and start a process, and for the sandbox to start in it
 _DISCONNECT_SECONDS = 10.0
 _EXPORT_SECONDS = 2.0
 _KILL_SECONDS = 5.0  # for Ray to end one that is not wanted
@@ -43,18 +43,19 @@ _NO_RAY = "Ray is not installed: pip install 'trioagent[ray]'"
 class RayCluster:
     """A Ray cluster whose machines send a run's requests and run its blocks.
 
-    The run's journal, rates, budget and notes stay with this process. trioagent has to be installed on every machine,
-    in the same version. What a worker is sent (notes, messages, the model's key) goes through Ray, which trusts
+    The run's journal, rates, budget and notes stay in this process. Every machine must have the same version of
+    trioagent installed. What a worker is sent (notes, messages, the model's key) goes through Ray, which trusts
     everybody who can reach its ports.
 
     Attributes:
         address: ``host:port`` of the cluster's head; None for ``RAY_ADDRESS``, else the cluster that runs on this
             machine, else a new one of this machine alone.
-        workers: how many; None for one on each machine.
-        worker_cpus: processors that Ray reserves for each of them.
-        lesser_tiers: take the best sandbox tier of each machine, also where the runtime's own does not work.
-        silence: seconds without an answer after which a worker is given up, and its tasks go to others.
-        runtime_env: Ray's, for the workers.
+        workers: the number of workers; None for one on each machine.
+        worker_cpus: the CPUs that Ray reserves for each of them.
+        lesser_tiers: use the best sandbox tier of each machine, even if the runtime's own does not work there.
+        silence: timeout in seconds after which a worker that does not answer is considered lost, and its tasks are
+            given to others.
+        runtime_env: Ray's runtime environment for the workers.
     """
 
     address: str | None = None
@@ -66,11 +67,11 @@ class RayCluster:
 
     @asynccontextmanager
     async def open(self, runtime: Runtime) -> AsyncIterator[Runtime]:
-        """*runtime* with its model and its sandbox on the cluster's workers, which are gone when the block ends.
+        """*runtime* with its model and its sandbox on the cluster's workers, which are ended when the block ends.
 
         Raises:
-            InvalidInputError: the address is none.
-            ClusterError: there is no Ray here, nobody answers at the address, or no worker can work.
+            InvalidInputError: the address is invalid.
+            ClusterError: Ray is not installed, nothing answers at the address, or no worker can be used.
         """
         if self.address is not None:
             _checked_address(self.address)
@@ -85,7 +86,7 @@ class RayCluster:
 
 
 def _ray() -> ModuleType:
-    # Ray reports on its users over the network, unless it is told not to.
+    # Ray sends usage statistics over the network, unless this is disabled.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         return importlib.import_module("ray")
@@ -95,13 +96,13 @@ def _ray() -> ModuleType:
 
 @asynccontextmanager
 async def _connected(ray: ModuleType, address: str | None) -> AsyncIterator[None]:
-    """Connect to a cluster, unless this process has done that already."""
+    """Connect to a cluster, unless this process is connected already."""
     if ray.is_initialized():
         yield
         return
     if address is not None:
         await _find(address)
-    # It may tell of its own threads in many lines, none of which says what to do.
+    # Ray may print many lines about its own threads, none of which helps.
     logging.getLogger("ray").setLevel(logging.ERROR)
     connect = partial(
         ray.init,
@@ -135,7 +136,7 @@ def _checked_address(address: str) -> tuple[str, int] | None:
 
 
 async def _find(address: str) -> None:
-    """Find out soon what takes Ray minutes: that nobody answers."""
+    """Detect quickly what takes Ray minutes: that nothing answers at the address."""
     place = _checked_address(address)
     if place is None:
         await trio.lowlevel.checkpoint()
@@ -188,7 +189,7 @@ class RayWorkers:
 
 
 class RayWorker:
-    """An actor, seen from the driver; see `trioagent.cluster._workers.WorkerHandle`."""
+    """An actor as seen by the driver; see `trioagent.cluster._workers.WorkerHandle`."""
 
     def __init__(self, ray: ModuleType, actor: Any, handshake: Handshake, *, traced: bool) -> None:
         self.handshake: Handshake = handshake
@@ -235,7 +236,7 @@ def _size(inbox: Inbox) -> int:
 
 
 async def _result(reference: Any) -> Any:
-    """What a call comes to.
+    """The result of a remote call.
 
     Raises:
         WorkerLostError: the actor is gone, or Ray could not carry the call or its result.
@@ -256,7 +257,7 @@ async def _result(reference: Any) -> Any:
 
 
 def _in_words(error: BaseException) -> str:
-    """Why a call came to nothing, in a line; Ray has a page for an actor that is gone."""
+    """Why a call failed, in one line; Ray prints a page for a lost actor."""
     gone = any(kind.__name__ == "RayActorError" for kind in type(error).__mro__)
     return "its process, or its machine, is gone" if gone else describe(getattr(error, "cause", None) or error)
 
@@ -289,7 +290,7 @@ class RayActor:
             self._token.run_sync_soon(self._worker.nudge)
 
     def stop(self) -> None:
-        """Returns when nothing of its tasks, and nothing of its sandbox, is left."""
+        """Returns when nothing of its tasks and of its sandbox is left."""
         assert self._worker is not None
         self._stopping = True
         with suppress(trio.RunFinishedError, trio.Cancelled):
@@ -307,7 +308,7 @@ class RayActor:
         finally:
             self._ready.set()
             if self._worker is not None and not self._stopping:
-                os._exit(1)  # the driver is gone: Ray is to have the place back
+                os._exit(1)  # the driver is gone: free the resources that Ray has reserved
 
     async def _main(self) -> None:
         with worker_folder() as place:

@@ -1,8 +1,8 @@
-"""A runtime whose requests are sent by workers and whose blocks run on them; everything else stays with the driver.
+"""A runtime whose workers send requests and run blocks; everything else stays with the driver.
 
-An agent of such a runtime is driven here, as any agent is: a request is sent when its rate limiter lets it, a block is
-given to a worker when the answer that holds it is journaled, and its result goes to the model when the driver has
-committed its changes, checked by the hashes of what it read. So a run on a cluster is no other kind of run.
+The driver runs the agents of such a runtime as any others: a request is sent when its rate limiter allows it, a block
+is given to a worker when the answer that contains it is journaled, and its result is sent to the model when the driver
+has committed its changes, after checking the hashes of what it read. So runs on a cluster behave as local ones.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ _IDEMPOTENT = "trioagent_idempotent"
 async def open_remote(
     runtime: Runtime, source: WorkerSource, *, workers: int, lesser_tiers: bool, silence: float
 ) -> AsyncIterator[Runtime]:
-    """*runtime* with its model and its sandbox on workers that *source* starts; they are gone when the block ends.
+    """*runtime* with its model and its sandbox on workers that *source* starts; they are ended when the block ends.
 
     Args:
-        workers: how many.
-        lesser_tiers: take the best tier of each worker, where the runtime's own does not work.
-        silence: seconds without an answer after which a worker is given up, and a worker its driver.
+        workers: the number of workers.
+        lesser_tiers: use the best tier of each worker, even if the runtime's own does not work there.
+        silence: timeout in seconds after which the driver considers a silent worker lost, and a worker its driver.
 
     Raises:
         ClusterError: no worker is left, or none could be started.
@@ -68,19 +68,19 @@ async def open_remote(
                 yield attrs.evolve(moved, model=model)
     except BaseExceptionGroup as group:
         errors = list(leaves(group))
-        if all(isinstance(error, ClusterError) for error in errors):  # each task that keeps a worker has said the same
+        if all(isinstance(error, ClusterError) for error in errors):  # raised by each task that keeps a worker
             raise errors[0] from None
         raise
 
 
 def idempotent(tool: T) -> T:
-    """Declare that a host tool may be called twice for one call of a block: blocks on a cluster may call it then.
+    """Declare that a host tool may be called twice for one call of a block, which blocks on a cluster require.
 
-    A block whose worker is lost is run again, on another one, and calls its tools again. They run in the driver's
+    A block whose worker is lost is run again on another one, and calls its tools again. Tools run in the driver's
     process, in the scope of the agent's chat, as without a cluster.
 
     Args:
-        tool: an async function; it is returned as it is.
+        tool: an async function; it is returned unchanged.
     """
     setattr(tool, _IDEMPOTENT, True)
     return tool
@@ -124,7 +124,7 @@ class RemoteExecutor:
 
 
 class RemoteModels:
-    """Models whose requests workers send; see `trioagent._remote.RemoteWork`."""
+    """Models whose requests are sent by workers; see `trioagent._remote.RemoteWork`."""
 
     def __init__(self, workers: Workers, thought_styles: Mapping[str, ThoughtStyle]) -> None:
         self._workers, self._thought_styles = workers, thought_styles
@@ -135,7 +135,7 @@ class RemoteModels:
 
     def model(self, model: Model | OfflineRules) -> RemoteModel:
         if isinstance(model, OfflineRules):
-            from ..models.offline_rules import OfflineRulesModel  # loaded when it is used, as in a runtime
+            from ..models.offline_rules import OfflineRulesModel  # imported on use, as in a runtime
 
             model = OfflineRulesModel()
         try:
@@ -192,7 +192,7 @@ class RemoteAnswer:
 
     def end(self, messages: Sequence[ChatMessage], *, gives_finish_reason: bool) -> AnswerEnd:
         usage = self.usage or Usage.estimate(messages, self.chars)
-        if not self._answer.ended:  # it was stopped where it was complete
+        if not self._answer.ended:  # it was cut off where it was complete
             return AnswerEnd(usage, self.finish_reason)
         return AnswerEnd(usage, self.finish_reason or (NO_FINISH_REASON if gives_finish_reason else "stop"))
 
@@ -206,7 +206,7 @@ def _own(error: ModelError) -> ModelError:
 
 
 class RemoteModel:
-    """A model that answers on a worker, with whatever it counts and retries there."""
+    """A model that runs on a worker, with its own counts and retries there."""
 
     def __init__(
         self, workers: Workers, key: str, name: str, pickled: bytes, thought_styles: Mapping[str, ThoughtStyle]

@@ -1,4 +1,4 @@
-"""What a memory holds, for the driver: taken under its lease, and compared with what a worker has of it."""
+"""The content of a memory, for the driver: taken under its lease, and compared with a worker's copy."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from ..memory import Folders
 from ..tools import hidden_part
 from ._protocol import CopyChange, name_of_content
 
-MAX_NOTE = 64 * 1024 * 1024  # what a commit reads, too
-_TICK = 20_000_000  # ns; the kernel's time stamps may stand still for this long
-_MAX_FILES = 200_000  # whose contents are known by their names, of all memories together, about 0.3 kB each
+MAX_NOTE = 64 * 1024 * 1024  # the limit of a commit, too
+_TICK = 20_000_000  # ns; the resolution that the kernel's time stamps may have
+_MAX_FILES = 200_000  # whose names are cached, of all memories together; about 0.3 kB each
 
 Stamp = tuple[int, int, int, int]
 
@@ -34,7 +34,7 @@ class _Known:
 class Snapshot:
     """A memory's folders, files (the name of their content, and their permissions) and symbolic links (their target).
 
-    Hidden names are no part of it: no block sees them.
+    Hidden names are not part of it: no block sees them.
     """
 
     folders: frozenset[str] = frozenset()
@@ -46,7 +46,7 @@ class Snapshot:
         return len(self.folders) + len(self.files) + len(self.links)
 
     def since(self, before: Snapshot | None) -> CopyChange:
-        """What makes a copy of *before* (None: none, or a broken one) into one of this."""
+        """The changes from *before* (None: no copy, or a broken one) to this."""
         old = Snapshot() if before is None else before
         gone = [path for path in (*old.files, *old.links) if not self._is_same_kind(path, old)]
         return CopyChange(
@@ -67,10 +67,10 @@ class TooLargeNoteError(OSError):
 
 
 class SnapshotCache:
-    """What the files of the memories used last are called, as long as nothing about them has changed.
+    """Caches the names of the contents of recently used memories, as long as their files are unchanged.
 
-    A file is read again when its inode, size, permissions or time of change differ. That a program changes a file
-    without any of it showing is no danger: a commit compares the hash of what a block has read with the note itself.
+    A file is read again when its inode, size, permissions or change time differ. A change that shows in none of these
+    does no harm: a commit compares the hash of what a block has read with the note itself.
     """
 
     def __init__(self, max_files: int = _MAX_FILES) -> None:
@@ -78,21 +78,21 @@ class SnapshotCache:
         self._kept: OrderedDict[tuple[int, int], dict[str, _Known]] = OrderedDict()
 
     def size_of(self, key: tuple[int, int]) -> int | None:
-        """How many files the memory had when it was looked at last; None if it never was."""
+        """The number of files that the memory had at the last scan; None before the first."""
         known = self._kept.get(key)
         return None if known is None else len(known)
 
     def take(
         self, key: tuple[int, int], root_fd: int, has: Callable[[str, str], bool]
     ) -> tuple[Snapshot, dict[str, bytes]]:
-        """The memory as it is now, and those contents that the worker lacks, by name. Reads; for any thread.
+        """The memory as it is now, and the contents that the worker lacks, by name. It reads files; for any thread.
 
         Args:
-            has: whether the worker has the content for the note at a path (first), by its name.
+            has: whether the worker has the content with this name (second) for the note at a path (first).
 
         Raises:
             TooLargeNoteError: a file has more than 64 MiB.
-            OSError: something cannot be read.
+            OSError: a file cannot be read.
         """
         before, after = self._kept.pop(key, {}), dict[str, _Known]()
         self._count -= len(before)
@@ -159,6 +159,6 @@ def _file(
     name = name_of_content(blake2b(data, digest_size=16).hexdigest(), mode)
     if not has(path, name):
         contents[name] = data
-    # A change within the same step of the kernel's clock would not show: so young a file is read again next time.
+    # A change within the same tick of the kernel's clock would not show: a file that recent is read again next time.
     young = time.time_ns() - status.st_ctime_ns < _TICK
     return _Known((0, 0, 0, 0) if young else stamp, name, mode)

@@ -1,7 +1,7 @@
 """Conversations as a stage of a Ray Data pipeline: `AgentStage`, for ``Dataset.map_batches``. Imports no Ray.
 
-Each batch is a journaled run of its own in a temporary folder, so that rates, retries and outages are handled as in any
-run. A batch whose actor is lost is sent to another one by Ray, and is done there from the start: at least once.
+Each batch is a journaled run in a temporary folder, so that rates, retries and outages are handled as in any run. A
+batch whose actor is lost is sent to another one by Ray, and is processed there from the start: at least once.
 """
 
 from __future__ import annotations
@@ -30,43 +30,44 @@ _KINDS: Mapping[str, Any] = {"chat": ChatRows, "sft": SftRows}
 class AgentStage:
     """Agents as a stage of a Ray Data pipeline: ``dataset.map_batches(AgentStage, fn_constructor_kwargs={...})``.
 
-    Made in each actor, it runs Trio in a thread of its own, with one runtime and one sandbox, until the actor ends.
-    Called with a batch (columns by name, as lists or arrays, or a table of pyarrow or pandas), it has all conversations
-    of the batch at once, and returns the batch with further columns: a pyarrow table in a process of Ray, else what it
+    Created in each actor, it runs Trio in a thread with one runtime and one sandbox, until the actor ends. Called with
+    a batch (columns by name, as lists or arrays, or a pyarrow or pandas table), it runs all conversations of the batch
+    concurrently, and returns the batch with additional columns: a pyarrow table in a Ray process, else the type that it
     was given. Rows keep their order.
 
-    Rows of kind "chat" have ``messages``, what the user says. Their notes begin as the column ``notes`` says (texts by
-    path, or a list of ``{"path": ..., "text": ...}``; empty without it), and what they are in the end is in
-    ``notes_after``: then a row's result depends on the row and the model only. With a column ``memory`` in its place
-    they are in that folder, which every actor must reach. Further columns of a jobs file (``model``, ``options``,
-    ``system_prompt``, ``policy`` and so on) count for their row. Added are ``conversation`` (``role``, ``content``),
-    ``replies``, ``stop_reasons``, ``finish_reasons``, ``turns``, ``prompt_tokens``, ``completion_tokens``,
-    ``prompt_hash``, ``notes_after`` and ``error``.
+    Rows of kind "chat" have ``messages``, the user's messages. The notes at the start are those in the column ``notes``
+    (texts by path, or a list of ``{"path": ..., "text": ...}``; empty without it), and the notes at the end are in
+    ``notes_after``: so a row's result depends only on the row and the model. With a column ``memory`` instead, the
+    notes are in that folder, which every actor must be able to reach. Other columns of a jobs file (``model``,
+    ``options``, ``system_prompt``, ``policy`` and so on) apply to their row. Added are ``conversation`` (``role``,
+    ``content``), ``replies``, ``stop_reasons``, ``finish_reasons``, ``turns``, ``prompt_tokens``,
+    ``completion_tokens``, ``prompt_hash``, ``notes_after`` and ``error``.
 
-    Rows of kind "sft" have ``persona`` and ``facts`` as `generate_conversations` takes them. Added are ``accepted``,
+    Rows of kind "sft" have ``persona`` and ``facts``, as for `generate_conversations`. Added are ``accepted``,
     ``reason``, ``conversation``, ``attempts``, ``prompt_tokens``, ``completion_tokens`` (of agent, persona and judge),
     ``prompt_hash`` and ``error``.
 
-    A row that cannot be used, or whose conversation failed, has the words of that in ``error``, and stops no other.
+    A row that is invalid, or whose conversation failed, has the message in ``error``, and does not stop the others.
 
-    At least once: of a batch under way nothing is known elsewhere. If its actor is lost, Ray sends it to another one,
-    which asks for all answers again; in folders of a column ``memory``, blocks then run a second time. For exactly once
-    there is `run_batch`. Rates hold for each actor: give each its share.
+    At least once: a running batch is known only to its actor. If that is lost, Ray sends the batch to another one,
+        which
+    requests all answers again; in folders of a column ``memory``, blocks then run a second time. For exactly-once runs
+    use `run_batch`. Rate limits apply per actor: give each its share.
 
     Args:
         model: a name, a `ModelConfig` or a `Model`; a name keeps keys out of Ray's object store, since each actor reads
             its own environment.
         rows: the kind of the rows.
-        config: a `BatchConfig` for "chat", an `SftConfig` for "sft"; without a limit, a shard or a budget, which
-            are of whole runs.
-        rate: for a model's name: how hard each actor may drive its server.
-        tier: the sandbox tier to insist on.
+        config: a `BatchConfig` for "chat", an `SftConfig` for "sft"; without a limit, a shard or a budget, which apply
+            to whole runs.
+        rate: the rate limits of a model's server by the model's name, for each actor.
+        tier: the required sandbox tier.
         network: proxies and certificate authorities; the environment is not read.
         persona_model: "sft": the name of the model that plays the personas; a script without one.
-        persona_factory: "sft": what makes persona models, in the place of *persona_model*.
+        persona_factory: "sft": creates persona models, instead of *persona_model*.
 
     Raises:
-        InvalidInputError: a setting cannot be used.
+        InvalidInputError: a setting is invalid.
         SandboxUnavailableError: no sandbox tier works here.
     """
 
@@ -92,12 +93,12 @@ class AgentStage:
         self._finalizer = weakref.finalize(self, self._thread.close)
 
     def __call__(self, batch: Any) -> Any:
-        """The batch with the further columns.
+        """The batch with the additional columns.
 
         Raises:
             InvalidInputError: *batch* has no columns, or lacks one that is needed; nothing was spent.
             StageStoppedError: a model's server was unavailable for longer than the configuration's patience, or refuses
-                everything, or a disk is full; what was paid for in this batch is lost.
+                everything, or a disk is full; answers of this batch that were paid for are lost.
             StageClosedError: the stage is closed.
         """
         table = RowTable.of(batch)
@@ -114,11 +115,11 @@ class AgentStage:
         raise InvalidInputError("AgentStage", problem)
 
     def close(self) -> None:
-        """Cancel what runs, and end the thread and the sandbox. Does nothing the second time."""
+        """Cancel all work, and end the thread and the sandbox. Further calls have no effect."""
         self._finalizer()
 
     def __ray_shutdown__(self) -> None:
-        """What Ray calls when it ends the actor."""
+        """Called by Ray when it ends the actor."""
         self.close()
 
     def __enter__(self) -> Self:

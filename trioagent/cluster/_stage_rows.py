@@ -1,4 +1,4 @@
-"""What an `AgentStage` does with the rows of one batch: conversations, or training conversations."""
+"""Processes the rows of one batch for an `AgentStage`: conversations, or training conversations."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ _OF_JOBS = tuple(name for name in attrs.fields_dict(Job) if name not in ("id", "
 
 
 class StageStoppedError(TrioAgentError):
-    """A batch of rows could not be finished, for something that concerns all of them. None of its rows was given back.
+    """A batch of rows could not be finished, for a cause that affects all of them. None of its rows was returned.
 
     Attributes:
         cause: as `BatchReport.stopped`: "outage", "quota", "refused" or "disk".
-        reason: the same for people.
+        reason: the same as a sentence.
     """
 
     def __init__(self, cause: str, reason: str) -> None:
@@ -50,7 +50,7 @@ class StageStoppedError(TrioAgentError):
         self.reason: str = reason
 
     def __str__(self) -> str:
-        return f"a batch of rows was not finished: {self.reason or self.cause}; when that is put right, run it again"
+        return f"a batch of rows was not finished: {self.reason or self.cause}; when that is fixed, run it again"
 
 
 class ChatRows:
@@ -147,7 +147,7 @@ class SftRows:
 
     def _read(self, row: Mapping[str, Any]) -> tuple[Persona, Sequence[Fact]]:
         persona, facts = read_persona(row.get("persona")), read_facts(row.get("facts"))
-        if self._factory is None and self._persona_model is None:  # it may have nothing to say
+        if self._factory is None and self._persona_model is None:  # a factory's personas may need no facts
             ScriptedPersona(persona, facts, flow=self._config.flow, num_turns=self._config.num_turns)
         return persona, facts
 
@@ -180,7 +180,7 @@ class SftRows:
 
 
 def _job(number: int, row: Mapping[str, Any], folder: Path) -> Job:
-    """The job of a row. Its notes are written to a memory of its own, if the row names none."""
+    """The job of a row. Its notes are written to a memory of its own, unless the row names one."""
     messages, memory = row.get("messages"), row.get("memory")
     given = {name: row[name] for name in _OF_JOBS if row.get(name) is not None}
     own = folder / str(number)
@@ -200,7 +200,7 @@ def _job(number: int, row: Mapping[str, Any], folder: Path) -> Job:
 
 
 def _notes(given: object) -> dict[str, str]:
-    """Texts by path, each of which stays inside of the memory."""
+    """Texts by path; paths must stay inside of the memory."""
     if given is None:
         return {}
     items: Sequence[Any] = list(given.items()) if isinstance(given, Mapping) else []
@@ -220,7 +220,7 @@ def _notes(given: object) -> dict[str, str]:
 
 
 def _no_conversation(messages: object) -> dict[str, Any]:
-    """What a row has that came to nothing; what its user was to say shows the type of the column."""
+    """The columns of a row without a result; the user's messages give the column its type."""
     said = [messages] if isinstance(messages, str) else messages if isinstance(messages, list) else []
     return {
         "conversation": [{"role": "user", "content": str(message)} for message in said],
@@ -255,7 +255,7 @@ def _check_finished(stopped: str, reason: str) -> None:
 
 
 def _replies(messages: Sequence[Mapping[str, Any]], stop_reasons: Sequence[str]) -> list[str]:
-    """The reply to each message of the user; "" where there is none."""
+    """The reply to each message of the user; "" if there was none."""
     last: list[str] = []
     for message in messages:
         if message["role"] == "user":

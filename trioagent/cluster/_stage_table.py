@@ -1,4 +1,4 @@
-"""A batch of Ray Data's rows as plain values, and back. Imports pyarrow only where it is given a table of it."""
+"""Converts a batch of Ray Data's rows to plain values and back. Imports pyarrow only for tables of pyarrow."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from .._wire import short
 
 @attrs.frozen
 class RowTable:
-    """A batch of rows, and the batch to give back.
+    """A batch of rows, and the batch to return.
 
     Attributes:
         columns: by name, as plain values.
-        count: of the rows.
+        count: the number of rows.
     """
 
     _given: Any
@@ -30,11 +30,11 @@ class RowTable:
     def of(cls, batch: Any) -> RowTable:
         """
         Args:
-            batch: columns by name, or a table of pyarrow or pandas. In a process of Ray the first and the last become
-                pyarrow's: Ray would take lists of one text for tensors, and write them as pickled objects.
+            batch: columns by name, or a pyarrow or pandas table. In a Ray process the first and the last become pyarrow
+                tables: Ray would take lists of one text for tensors, and write them as pickled objects.
 
         Raises:
-            InvalidInputError: *batch* is something else, or its columns are not equally long or have no type.
+            InvalidInputError: *batch* is something else, or its columns differ in length or have no type.
         """
         if _is_of("pyarrow", batch):
             columns: Mapping[str, Sequence[Any]] = batch.to_pydict()
@@ -61,7 +61,7 @@ class RowTable:
         ]
 
     def extended(self, more: Mapping[str, list[Any]], kinds: Mapping[str, Any]) -> Any:
-        """What was given, with further columns, which take the place of those of the same names."""
+        """The batch that was given, with further columns, which replace columns of the same names."""
         if _is_of("pandas", self._given):
             return self._given.assign(**more)
         if not _is_of("pyarrow", self._given):
@@ -75,7 +75,7 @@ class RowTable:
 
 
 def _is_of(package: str, batch: object) -> bool:
-    """Whether it is a table of that package, which is imported in that case only."""
+    """Whether it is a table of that package, which is imported only in that case."""
     return type(batch).__module__.partition(".")[0] == package and hasattr(batch, "columns")
 
 
@@ -100,7 +100,7 @@ def _arrow_type(kind: Any, pa: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Lists, mappings, texts and numbers of Python's own in the place of NumPy's."""
+    """*value* with Python's lists, mappings, strings and numbers instead of NumPy's."""
     if not isinstance(value, str | list | tuple | Mapping) and callable(getattr(value, "tolist", None)):
         value = value.tolist()
     if isinstance(value, str):
@@ -118,7 +118,7 @@ def _is_missing(value: Any) -> bool:
 
 
 def _without_none(value: Any) -> Any:
-    """Arrow gives every row the fields of all, None where a row has none."""
+    """Remove None: Arrow gives every row the fields of all rows, None where a row has none."""
     if isinstance(value, Mapping):
         return {name: _without_none(item) for name, item in value.items() if item is not None}
     return [_without_none(item) for item in value] if isinstance(value, list) else value

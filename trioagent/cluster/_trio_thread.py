@@ -1,4 +1,4 @@
-"""A thread that runs Trio with a runtime, for those who have no event loop of their own."""
+"""A thread that runs Trio with a runtime, for callers without an event loop."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class StageClosedError(TrioAgentError):
         super().__init__()
 
     def __str__(self) -> str:
-        return "the stage is closed; make a new one"
+        return "the stage is closed; create a new one"
 
 
 class TrioThread:
-    """A thread that runs Trio with a runtime, until it is closed. Methods are for any other thread.
+    """A thread that runs Trio with a runtime, until it is closed. Its methods are for other threads.
 
     Args:
-        opening: gives the runtime's context manager.
+        opening: returns the runtime's context manager.
 
     Raises:
         Exception: what opening the runtime raised.
@@ -46,7 +46,7 @@ class TrioThread:
         self._under_way: set[trio.CancelScope] = set()
         self._count: AsyncValue[int] = AsyncValue(0)
         started: Future[trio.lowlevel.TrioToken] = Future()
-        # No program waits for it at its end: an actor may end without a word, and the sandbox ends with the thread.
+        # A daemon thread: an actor may exit abruptly, and the sandbox ends with the thread.
         self._thread = threading.Thread(target=self._run, args=(started,), name="trioagent stage", daemon=True)
         self._thread.start()
         self._token = started.result()
@@ -71,7 +71,7 @@ class TrioThread:
             raise
 
     def close(self) -> None:
-        """Cancel what runs; returns when everything is gone."""
+        """Cancel all work; returns when everything has ended."""
         with suppress(trio.RunFinishedError):
             self._token.run_sync_soon(self._closing.set)
         self._thread.join()

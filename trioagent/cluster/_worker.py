@@ -1,4 +1,4 @@
-"""A worker: sends requests and runs blocks as the driver says, and has nothing of its own that could be lost."""
+"""A worker: sends requests and runs blocks for the driver, and has no state of its own that must not be lost."""
 
 from __future__ import annotations
 
@@ -62,9 +62,9 @@ from ._protocol import (
     name_of_content,
 )
 
-_END_SECONDS = 0.1  # from an answer's last tag to the end of the stream, as an agent waits
-_NOTE_MODE = 0o644  # what a commit gives to a new note, as a rule; another one only costs that it is sent again
-_SMALL_BYTES, _SMALL_FILES = 256 * 1024, 16  # of a change; more is made in a thread
+_END_SECONDS = 0.1  # between an answer's last tag and the end of the stream, as for an agent
+_NOTE_MODE = 0o644  # the usual mode of a new note; if it has another one, it is only sent again
+_SMALL_BYTES, _SMALL_FILES = 256 * 1024, 16  # of a change; a larger one is applied in a thread
 _PREFIX = "trioagent-worker-"
 E = TypeVar("E", bound=Exception)
 
@@ -78,7 +78,7 @@ async def open_worker(setup: WorkerSetup, place: Path, tracing: Tracing | None) 
         tracing: records the tasks that belong to a span of the driver's.
 
     Raises:
-        SandboxUnavailableError: no tier works here, or not the one asked for.
+        SandboxUnavailableError: no tier works here, or not the required one.
     """
     async with (
         open_sandbox(setup.tier, limits=setup.limits) as sandbox,
@@ -92,14 +92,14 @@ async def open_worker(setup: WorkerSetup, place: Path, tracing: Tracing | None) 
 
 @contextmanager
 def worker_folder(folder: str | None = None) -> Iterator[Path]:
-    """An empty folder for one worker. What workers that were killed have left beside it is removed first."""
+    """An empty folder for one worker. Folders left by killed workers are removed first."""
     above = Path(folder or tempfile.gettempdir())
     for left in above.glob(f"{_PREFIX}*"):
         with suppress(OSError), _locked(left):
             shutil.rmtree(left)
     new = Path(tempfile.mkdtemp(prefix=f"new-{_PREFIX}", dir=above))
     with _locked(new):
-        # It has the name that others look for, and remove, only now that it is locked.
+        # It gets the name that other workers look for, and remove, only now that it is locked.
         place = new.rename(above / new.name.removeprefix("new-"))
         try:
             yield place
@@ -119,10 +119,10 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 class Worker:
-    """Made by `open_worker`.
+    """Created by `open_worker`.
 
     Attributes:
-        ended: the driver has said that it is over, or has not been heard of for too long.
+        ended: the driver has ended it, or has been silent for too long.
     """
 
     def __init__(
@@ -141,11 +141,11 @@ class Worker:
         self._opened: dict[str, RequestSender | Model] = {}
         self._opening = trio.Lock()
         self._messages: dict[str, ChatMessage] = {}
-        self._scopes: dict[int, trio.CancelScope] = {}  # of the tasks that are under way
+        self._scopes: dict[int, trio.CancelScope] = {}  # of the running tasks
         self._tool_calls: dict[int, AsyncValue[ToolAnswer | None]] = {}
-        self._idle = trio.Event()  # for whoever waits until none is
-        self._last_blocks: dict[str, trio.Event] = {}  # by memory: set when the block given last is over
-        self._disk_error: OSError | None = None  # the last one, when a content could not be kept
+        self._idle = trio.Event()  # set when no task is running
+        self._last_blocks: dict[str, trio.Event] = {}  # by memory: set when the latest block has ended
+        self._disk_error: OSError | None = None  # the latest error on keeping a content
         self._results: list[tuple[int, Result]] = []
         self._news = trio.Event()
         self._exchanges = 0
@@ -161,14 +161,14 @@ class Worker:
         )
 
     def nudge(self) -> None:
-        """The driver has something to say: end the exchange that waits for results."""
+        """The driver has news: end the exchange that waits for results."""
         self._news.set()
 
     async def exchange(self, inbox: Inbox) -> Outbox:
-        """Take what the driver says, and give it what has come of its tasks, waiting a little for something.
+        """Take an inbox, and return the results of tasks, waiting a little for some.
 
         Raises:
-            ValueError: it is meant for another worker, or one was lost on the way.
+            ValueError: the inbox is meant for another worker, or one was lost on the way.
         """
         if inbox.epoch != self._setup.epoch or inbox.number != self._exchanges + 1:
             raise ValueError(f"exchange {inbox.epoch}.{inbox.number} came to worker {self._setup.epoch}")
@@ -189,14 +189,14 @@ class Worker:
             self._last_heard = trio.current_time()
 
     async def end_in_silence(self) -> None:
-        """End when the driver has not been heard of for too long: it is dead, or has given this worker up."""
+        """End the worker when the driver has been silent for too long: it is dead, or considers this worker lost."""
         while True:
             await trio.sleep(self._setup.silence / 4)
             if not self._in_exchange and trio.current_time() >= self._last_heard + self._setup.silence:
                 return await self.stop()
 
     async def stop(self) -> None:
-        """Cancel every task, and end when nothing of them is left."""
+        """Cancel every task, and return when nothing of them is left."""
         for scope in self._scopes.values():
             scope.cancel()
         if self._scopes:
@@ -205,7 +205,7 @@ class Worker:
         self.ended.set()
 
     async def _keep_contents(self, contents: Mapping[str, bytes]) -> None:
-        """Those that the disk refuses are missing when a copy needs them."""
+        """Contents that the disk refuses will be missing when a copy needs them."""
         keep = partial(self._copies.keep_all, contents)
         try:
             if len(contents) <= _SMALL_FILES and sum(map(len, contents.values())) <= _SMALL_BYTES:
@@ -234,10 +234,10 @@ class Worker:
                 self._scopes[number].cancel()
 
     def _begin(self, task: Task) -> None:
-        """Start a task; blocks of one memory run in the order in which they came, after one another."""
+        """Start a task; blocks of one memory run one after another, in order."""
         scope = self._scopes[task.task] = trio.CancelScope()
         if isinstance(task, SendRequest):
-            # What it names may be forgotten with the next inbox.
+            # Messages that it names may be dropped with the next inbox.
             messages = [self._messages[name] for name in task.messages]
             self._nursery.start_soon(self._run, task, scope, partial(self._ask, task, messages))
             return
@@ -299,7 +299,7 @@ class Worker:
 
     async def _run_block(self, task: RunBlock, before: trio.Event | None, this: trio.Event) -> Result:
         try:
-            with trio.CancelScope(shield=True):  # bounded: local files, and the end of a block that is being killed
+            with trio.CancelScope(shield=True):  # bounded: local files, and the exit of a block that is being killed
                 if before is not None:
                     await before.wait()
                 if not task.memory:
@@ -324,7 +324,7 @@ class Worker:
             this.set()
 
     async def _call_tool(self, task: int, name: str, *args: Any, **kwargs: Any) -> Any:
-        """Let the driver run a host tool for the block of *task*, which waits meanwhile and so calls one at a time."""
+        """Have the driver run a host tool for the block of *task*, which waits and so makes one call at a time."""
         answered: AsyncValue[ToolAnswer | None] = AsyncValue(None)
         self._tool_calls[task] = answered
         try:
@@ -334,7 +334,7 @@ class Worker:
         finally:
             del self._tool_calls[task]
         assert answer is not None
-        if answer.kind:  # the block is told the name of the error's class, so that it has to have the same
+        if answer.kind:  # the block is told the error's class by name, so it must be the same
             raise type(answer.kind, (Exception,), {})(answer.error)
         return json.loads(answer.value)
 
@@ -346,7 +346,7 @@ class Worker:
         return await trio.to_thread.run_sync(self._copies.change, task.memory, change)
 
     async def _keep(self, outcome: Outcome, root: int | None) -> tuple[str, ...]:
-        """Keep what the block wrote, which is in the memory as soon as it is committed; returns its names."""
+        """Keep the contents that the block wrote, which the memory will have after the commit; returns their names."""
         writes = outcome.changes.writes
         if not writes or root is None:
             return ()
@@ -355,7 +355,7 @@ class Worker:
             if len(writes) <= _SMALL_FILES and sum(map(len, writes.values())) <= _SMALL_BYTES:
                 return keep()
             return await trio.to_thread.run_sync(keep)
-        except OSError:  # then the driver sends it
+        except OSError:  # the driver will send them
             return ()
 
     def _keep_all(self, writes: Mapping[str, bytes], root: int) -> tuple[str, ...]:
@@ -372,15 +372,15 @@ class Worker:
 
 
 async def _read(source: AnswerSource, parser: ReplyParser) -> AnswerRead:
-    """Read an answer no further than it counts."""
+    """Read an answer up to the point where it is complete."""
     text, reasoning, ended = "", "", False
 
     async def rest() -> bool:
-        """Whether the end came; what is said until then counts for nothing."""
+        """Whether the stream ended; text until then is ignored."""
         try:
             while await source.next() is not None:
                 pass
-        except ModelError:  # the connection broke behind a complete answer, which stands
+        except ModelError:  # the connection broke after a complete answer, which is valid
             return False
         return True
 
@@ -405,7 +405,7 @@ async def _read(source: AnswerSource, parser: ReplyParser) -> AnswerRead:
 
 
 async def _parts_of(parts: AsyncIterator[AnswerPart], parser: ReplyParser) -> tuple[AnswerPart, ...]:
-    """What a model that is no server says, as far as it counts."""
+    """The parts of an answer of a model without a server, up to the point where it is complete."""
     said: list[AnswerPart] = []
     async for part in parts:
         said.append(part)
@@ -424,13 +424,13 @@ async def _parts_of(parts: AsyncIterator[AnswerPart], parser: ReplyParser) -> tu
 
 
 def _picklable(error: E) -> E:
-    """*error* without what leads to the frames that it came from."""
+    """*error* without references to the frames that it came from."""
     error.__cause__ = error.__context__ = None
     return error.with_traceback(None)
 
 
 def _portable(error: Exception) -> Exception:
-    """*error*, or its words if it does not survive pickling, as those of a user's model may not."""
+    """*error*, or its text if it cannot be pickled, as with errors of a user's model."""
     try:
         pickle.loads(pickle.dumps(_picklable(error)))
     except Exception:  # noqa: BLE001 - whatever its class does

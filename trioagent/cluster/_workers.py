@@ -1,8 +1,8 @@
-"""The driver's side of a cluster: workers are started and kept, tasks go to one of them, and to another if it is lost.
+"""The driver's side of a cluster: starts and keeps workers, gives tasks to them, and retries tasks of lost workers.
 
-A worker that does not answer is *fenced*: its number in the run (its epoch) counts no more, so that nothing which it
-says later is used, and its tasks are given to others. Only then is it killed. So a worker may come back from a network
-partition at any time, with whatever result: it has no way to write.
+A worker that does not answer is *fenced*: its number in the run (its epoch) becomes invalid, so that nothing it says
+later is used, and its tasks are given to others. Only then is it killed. So a worker may return from a network
+partition at any time, with any result: it cannot write anything.
 """
 
 from __future__ import annotations
@@ -55,45 +55,45 @@ from ._protocol import (
 from ._snapshots import Snapshot, SnapshotCache, TooLargeNoteError
 
 _HOLD = 0.25  # seconds that an exchange waits for a result
-_HEARTBEAT = 1.0  # between exchanges with a worker that has nothing to do
-# Seconds that further tasks and results are waited for, so that one exchange carries many: an exchange costs the driver
-# a millisecond. At first, for each task that is under way, and at most.
+_HEARTBEAT = 1.0  # seconds between exchanges with an idle worker
+# Seconds to wait for further tasks and results, to batch them into one exchange, which costs the driver a millisecond:
+# the base, for each running task, and at most.
 _LINGER, _LINGER_FOR_TASK, _LONGEST_LINGER = 0.002, 0.0002, 0.02
-_SILENT = 1.0  # seconds that an exchange may be late before the worker is called silent
+_SILENT = 1.0  # seconds after which a late exchange marks the worker as silent
 _STOP_SECONDS = 0.5  # for a worker to end its tasks before it is killed
-_KILL_SECONDS = 5.0  # for a transport to kill one
-_MOST_LOST = 20  # workers that one task may lose: with several killed every second, an innocent one loses many
-_MOST_BROKEN = 3  # copies in a row that a worker could not make, after which it is given up
-_MOST_STARTS = 3  # of one place in a row, after which it is given up
-_PAUSE = 0.3  # before a place is filled again that could not be; times the failures so far
-_FULL_SECONDS = 30.0  # that a worker whose disk was full gets no blocks
+_KILL_SECONDS = 5.0  # for a transport to kill a worker
+_MOST_LOST = 20  # workers that one task may lose: if several are killed every second, an innocent task loses many
+_MOST_BROKEN = 3  # consecutive copies that a worker failed to make, after which it is given up
+_MOST_STARTS = 3  # consecutive failed starts for one slot, after which it is given up
+_PAUSE = 0.3  # before a failed start is retried; times the number of failures
+_FULL_SECONDS = 30.0  # for which a worker whose disk was full gets no blocks
 _MOST_MESSAGES, _MOST_CONTENTS = 64 * 2**20, 2**30  # bytes that a worker keeps
 _MOST_COPIES = 512
 _MOST_SENT = 4 * 2**20  # bytes of contents in one exchange (or one note): it has to be over long before the patience is
 _MOST_HOMES = 100_000
-_SMALL_FILES = 64  # of a memory; a larger one is looked through in a thread
-_LOST_TASK = f"the worker was lost {_MOST_LOST} times while it was at this; it is left to be gone on with"
+_SMALL_FILES = 64  # of a memory; a larger one is scanned in a thread
+_LOST_TASK = f"{_MOST_LOST} workers were lost while they ran this; it can be resumed"
 
 _log = logging.getLogger("trioagent")
 
 
 class WorkerHandle(Protocol):
-    """A worker, as a transport shows it to the driver."""
+    """A worker as a transport presents it to the driver."""
 
     @property
     def handshake(self) -> Handshake: ...
 
     async def exchange(self, inbox: Inbox) -> Outbox:
-        """Raises WorkerLostError if the worker is known to be gone; may wait for ever if it is not."""
+        """Raises WorkerLostError if the worker is known to be gone; otherwise it may wait forever."""
 
     def nudge(self) -> None:
-        """End the exchange that waits for results. Never raises, never waits."""
+        """End the exchange that waits for results. Never raises, never blocks."""
 
     async def stop(self) -> None:
-        """Cancel its tasks and end it; returns when nothing of them is left. Raises as `exchange`."""
+        """Cancel its tasks and end it; returns when nothing of them is left. Raises like `exchange`."""
 
     async def kill(self) -> None:
-        """End it by force, if it is still there."""
+        """Kill it, if it still exists."""
 
 
 class WorkerSource(Protocol):
@@ -103,23 +103,23 @@ class WorkerSource(Protocol):
         """Start one worker and wait until it is ready.
 
         Raises:
-            WorkerLostError: it was lost before.
-            WorkerRefusedError: it may not work.
+            WorkerLostError: it was lost before it was ready.
+            WorkerRefusedError: it cannot be used.
         """
 
 
 @attrs.define(eq=False)
 class _Pending:
-    """A task that a worker has been given."""
+    """A task given to a worker."""
 
-    needs: Sequence[str] = ()  # contents that the worker is to keep meanwhile
+    needs: Sequence[str] = ()  # contents that the worker must keep meanwhile
     sent: bool = False
     over: trio.Event = attrs.field(factory=trio.Event)
-    result: Result | None = None  # None when it is over: the worker was lost; a `ToolCall`: it goes on
+    result: Result | None = None  # None at the end: the worker was lost; a `ToolCall`: the task continues
 
 
 class _Held:
-    """Names of what a worker holds, with their sizes, those used last at the end."""
+    """The names of what a worker has, with their sizes, least recently used first."""
 
     def __init__(self, most_bytes: float) -> None:
         self._most, self._bytes = most_bytes, 0
@@ -129,7 +129,7 @@ class _Held:
         return name in self._sizes
 
     def use(self, name: str, size: int | None = None) -> None:
-        """It is there (with *size*: from now on), and was just used."""
+        """Mark as just used; with *size* it is new."""
         if size is not None and name not in self._sizes:
             self._sizes[name] = size
             self._bytes += size
@@ -137,7 +137,7 @@ class _Held:
             self._sizes.move_to_end(name)
 
     def excess(self, needed: Counter[str]) -> tuple[str, ...]:
-        """Names that are too many by now, which are forgotten; none that is *needed*."""
+        """Names to evict, least recently used first; none that is *needed*."""
         gone: list[str] = []
         for name in self._sizes if self._bytes > self._most else ():
             if self._bytes <= self._most:
@@ -151,7 +151,7 @@ class _Held:
 
 
 class _Link:
-    """One worker: what it has been given, what it holds, and what it is to be told next."""
+    """One worker: its tasks, what it has, and the news for its next inbox."""
 
     def __init__(self, handle: WorkerHandle, epoch: int, patience: float, nursery: trio.Nursery) -> None:
         self.handle, self.epoch = handle, epoch
@@ -162,11 +162,11 @@ class _Link:
         self.contents = _Held(_MOST_CONTENTS)
         self.copies: OrderedDict[str, Snapshot] = OrderedDict()
         self.refused_results = 0
-        self.broken_copies, self.problem = 0, ""  # in a row, for another reason than a full disk
+        self.broken_copies, self.problem = 0, ""  # consecutive ones, for another reason than a full disk
         self._patience, self._nursery = patience, nursery
         self._pending: dict[int, _Pending] = {}
         self._needed: Counter[str] = Counter()
-        self._busy: Counter[str] = Counter()  # blocks under way, by memory
+        self._busy: Counter[str] = Counter()  # running blocks, by memory
         self._messages = _Held(_MOST_MESSAGES)
         self._models: set[str] = set()
         self._new_models: dict[str, ModelConfig | bytes] = {}
@@ -176,7 +176,7 @@ class _Link:
         self._cancelled: list[int] = []
         self._tool_answers: list[tuple[int, ToolAnswer]] = []
         self._news = trio.Event()
-        self._since: float | None = None  # an exchange is on its way
+        self._since: float | None = None  # the start of the exchange in progress
         self._nudging = False
 
     @property
@@ -224,7 +224,7 @@ class _Link:
                 del self._busy[task.memory]
 
     def answer_tool(self, task: int, pending: _Pending, answer: ToolAnswer) -> None:
-        """The block of *task* goes on with this; nothing happens if the worker is lost by now."""
+        """Give a tool's answer to the block of *task*; no effect if the worker is lost."""
         if not self.fenced:
             pending.over, pending.result = trio.Event(), None
             self._tool_answers.append((task, answer))
@@ -237,14 +237,14 @@ class _Link:
         self._say_soon()
 
     def fence(self) -> None:
-        """From now on nothing that the worker says counts; its tasks are lost."""
+        """From now on the worker's results are ignored; its tasks are lost."""
         self.fenced = True
         pending, self._pending = self._pending, {}
         for each in pending.values():
             each.over.set()
 
     async def serve(self) -> None:
-        """Exchange with the worker until this is cancelled.
+        """Exchange with the worker until cancelled.
 
         Raises:
             WorkerLostError: it does not answer any more.
@@ -299,7 +299,7 @@ class _Link:
         return bool(self._tasks or self._cancelled or self._tool_answers or self._new_contents)
 
     def _say_soon(self) -> None:
-        """Let the exchange that waits for results, if one does, end in a moment: others may have something to say."""
+        """End the exchange that waits for results, if one does, in a moment: more news may follow."""
         self._news.set()
         if self._since is not None and not self._nudging:
             self._nudging = True
@@ -361,7 +361,7 @@ class _Link:
         return contents
 
     def _tasks_with_contents(self) -> tuple[list[Task], list[Task]]:
-        """The tasks that may begin, and those that wait until all that they need is sent, in their order."""
+        """The tasks that may begin, and those that wait until all they need has been sent, in order."""
         now: list[Task] = []
         later: list[Task] = []
         memories: set[str] = set()
@@ -377,37 +377,37 @@ class _Link:
 
 
 class Workers:
-    """The workers of one run. They are started by `run`, and tasks wait until there is one.
+    """The workers of one run. `run` starts them; tasks wait until there is one.
 
     Args:
         source: starts them.
-        count: how many there are to be.
-        setup: what each of them is started with; its epoch is replaced.
-        patience: seconds that a worker may leave an exchange unanswered.
+        count: the number of workers.
+        setup: their parameters; the epoch is replaced.
+        patience: timeout in seconds for an exchange.
     """
 
     def __init__(self, source: WorkerSource, count: int, setup: WorkerSetup, patience: float) -> None:
         self._source, self._count, self._setup, self._patience = source, count, setup, patience
         self._epochs, self._tasks = itertools.count(1), itertools.count(1)
         self._links: list[_Link] = []
-        self._places = count  # where a worker runs, or is being started
+        self._places = count  # slots with a worker that is running or starting
         self._changed = RepeatedEvent()
         self._homes: OrderedDict[str, _Link] = OrderedDict()
         self._snapshots = SnapshotCache()
-        self._ended: list[NodeStatus] = []  # lost or refused
-        self._problem = ""  # of the last one
+        self._ended: list[NodeStatus] = []  # lost or refused workers
+        self._problem = ""  # of the latest of them
         self._lost = self._asked_again = self._run_again = self._refused = 0
 
     @property
     def tier(self) -> str:
-        """The tier that runs the blocks: the least of all workers', "" while there is none."""
+        """The tier of the blocks: the weakest of all workers', "" without workers."""
         return max((link.handle.handshake.tier for link in self._links), default="")
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Keep the workers; started as soon as one of them is ready. Cancelling ends them all.
+        """Keep the workers running; reports as started when one of them is ready. Cancelling ends them all.
 
         Raises:
-            ClusterError: none is left, and none can be started.
+            ClusterError: no worker is left, and none can be started.
         """
         async with trio.open_nursery() as nursery:
             for _ in range(self._count):
@@ -445,15 +445,15 @@ class Workers:
         style: ThoughtStyle,
         headers: Mapping[str, str],
     ) -> AnswerRead | ModelParts:
-        """Send one request from a worker; from another one, if that is lost before its answer has come.
+        """Send one request from a worker; from another one if that is lost before the answer has arrived.
 
         Args:
-            key: of the model.
+            key: the key of the model.
             headers: of this request alone.
 
         Raises:
             ClusterError: no worker is left.
-            SandboxError: it has lost too many.
+            SandboxError: too many workers were lost.
         """
         named = {name_of_message(message): message for message in messages}
         names = tuple(map(name_of_message, messages))
@@ -473,16 +473,16 @@ class Workers:
     async def run_block(
         self, code: str, root_fd: int | None, path: str, rules: AccessRules, host_tools: Mapping[str, HostTool]
     ) -> Outcome:
-        """Run a block on a worker, over the memory as it is now; on another one, if that is lost before it has ended.
+        """Run a block on a worker, over the memory as it is now; on another one if that is lost before it has ended.
 
         Args:
-            host_tools: they run here, in the calling task; again, if the block runs again.
-            root_fd: the memory's folder, whose lease the caller holds; None for an empty one.
-            path: the same, for errors.
+            host_tools: run here, in the calling task; they run again if the block does.
+            root_fd: the memory's folder, leased by the caller; None for an empty one.
+            path: the path of that folder, for errors.
 
         Raises:
             ClusterError: no worker is left.
-            SandboxError: it has lost too many, or the sandbox there broke.
+            SandboxError: too many workers were lost, or the sandbox there failed.
             MemoryPathError, MemoryStorageError: the memory cannot be read, or no worker has room for a copy.
         """
         problem = _LOST_TASK
@@ -494,7 +494,7 @@ class Workers:
                 memory, snapshot, contents = await self._snapshot(link, root_fd, path)
                 change = snapshot.since(link.copies.get(memory))
                 if link.fenced:
-                    continue  # it has not been given the block
+                    continue  # the block was not given to it
             task = RunBlock(next(self._tasks), memory, change, code, rules, tuple(host_tools), current_headers())
             pending = link.run_block(task, snapshot, contents)
             match await self._result(link, task, pending, host_tools):
@@ -507,7 +507,7 @@ class Workers:
                     if broken.errno in DISK_FULL:
                         link.full, link.full_until = broken, trio.current_time() + _FULL_SECONDS
                     else:
-                        link.contents = _Held(_MOST_CONTENTS)  # so that all of them are sent again
+                        link.contents = _Held(_MOST_CONTENTS)  # so that all contents are sent again
                     problem = f"a worker cannot make a copy of the notes in {path!r}: {broken.problem}"
                     _log.warning("%s", problem)
                     continue
@@ -517,7 +517,7 @@ class Workers:
         raise SandboxError(problem)
 
     async def _snapshot(self, link: _Link, root_fd: int, path: str) -> tuple[str, Snapshot, Mapping[str, bytes]]:
-        """The key of a memory, what it holds, and those contents that the worker lacks."""
+        """The key of a memory, its snapshot, and the contents that the worker lacks."""
         try:
             key = _place_of(root_fd)
             memory = f"{key[0]:x}-{key[1]:x}"
@@ -543,14 +543,14 @@ class Workers:
     async def _result(
         self, link: _Link, task: Task, pending: _Pending, host_tools: Mapping[str, HostTool] | None = None
     ) -> Result | None:
-        """What comes of a task; None if the worker is lost. Cancelling ends the task, if the worker is not silent."""
+        """The result of a task; None if the worker is lost. Cancelling ends the task, unless the worker is silent."""
         try:
             await pending.over.wait()
             while isinstance(call := pending.result, ToolCall):
                 assert host_tools is not None
                 link.answer_tool(task.task, pending, await _call_tool(host_tools[call.name], call))
                 await pending.over.wait()
-        except BaseException:  # a tool's own Cancelled, too
+        except BaseException:  # including a tool's own Cancelled
             link.cancel(task.task)
             with trio.move_on_after(_STOP_SECONDS, shield=True):
                 while isinstance(pending.result, ToolCall) and not link.fenced:
@@ -564,10 +564,10 @@ class Workers:
         return pending.result
 
     async def _pick(self, home: str, *, copy_of: str | None = None) -> _Link:
-        """The worker that had the last task of this conversation or memory, if it is not much busier than others.
+        """The worker of the previous task of this conversation or memory, unless it is much busier than others.
 
         Args:
-            copy_of: the memory that it is to have room for.
+            copy_of: the memory for which it must have room.
         """
         await self._any_link()
         links = self._links
@@ -597,7 +597,7 @@ class Workers:
             await self._changed.wait()
 
     async def _keep_one(self, nursery: trio.Nursery) -> None:
-        """Keep one worker running, whatever becomes of it."""
+        """Keep one worker running; restarts it when it is lost."""
         failures = 0
         while failures < _MOST_STARTS:
             setup = attrs.evolve(self._setup, epoch=next(self._epochs))
@@ -631,7 +631,7 @@ class Workers:
         finally:
             self._links.remove(link)
             link.fence()
-            with trio.CancelScope(shield=True):  # bounded by the two
+            with trio.CancelScope(shield=True):  # bounded by the two timeouts
                 with trio.move_on_after(_STOP_SECONDS) as stopping:
                     try:
                         await link.handle.stop()
@@ -656,7 +656,7 @@ async def _call_tool(tool: HostTool, call: ToolCall) -> ToolAnswer:
         value = await tool(*call.args, **call.kwargs)
     except Exception as error:  # noqa: BLE001 - the tool's failure is the block's to handle; Cancelled passes
         words = str(error)
-        if isinstance(error, BaseExceptionGroup):  # whose own words name no error in it
+        if isinstance(error, BaseExceptionGroup):  # whose own message does not name the errors in it
             words += ": " + "; ".join(f"{type(leaf).__name__}: {leaf}" for leaf in leaves(error))
         return ToolAnswer(kind=type(error).__name__, error=words)
     try:

@@ -1,8 +1,8 @@
 """Run by path in a bare interpreter: ``python __main__.py MODULE ARGUMENT...`` calls ``main`` of a module in here.
 
 The modules keep the names that they have in the host, so they import each other and ``trioagent.tools`` as usual; the
-packages around them import nothing before they are asked (see :mod:`trioagent._lazy`). Only the package itself is made
-known, not the folder that it lies in, whose other packages would be importable too.
+packages around them import lazily (see :mod:`trioagent._lazy`). Only the package itself is made importable, not its
+parent folder, whose other packages would be importable too.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ def load_package(name: str, folder: str) -> None:
 
 
 def hide_places(package: str) -> None:
-    """Have code that is loaded from here on say no more of where it comes from than its place in *package*.
+    """Make code that is imported from here on report only file names relative to *package*, not where it is installed.
 
-    Blocks see that in tracebacks, and in every function. It is said once for all when code is loaded.
+    Blocks see file names in tracebacks and in every function. The name is set when code is loaded.
     """
     vars(_imp)["_fix_co_filename"](sys._getframe(1).f_code, "<trioagent>/sandbox/_guest/__main__.py")
     loading: Any = importlib.machinery.SourceFileLoader.get_code.__globals__
@@ -54,5 +54,5 @@ if __name__ == "__main__":
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     hide_places(root)
     load_package("trioagent", root)
-    del root  # a block can look through the frames that it runs in
+    del root  # a block can inspect the frames that it runs in
     importlib.import_module(f"trioagent.sandbox._guest.{sys.argv[1]}").main(*sys.argv[2:])

@@ -1,8 +1,8 @@
-"""Make a forked child harmless: chroot, rlimits, Landlock, no capabilities, seccomp, in this order.
+"""Confine a forked child: chroot, rlimits, Landlock, no capabilities, seccomp, in this order.
 
-Each layer stands alone: the chroot hides what is outside, Landlock refuses it again by path and refuses all network and
-special files, seccomp leaves no call that could start, signal or inspect a process, and a child without capabilities in
-namespaces without a network has nothing to use even if one of them falls.
+The layers are independent: the chroot hides what is outside; Landlock refuses it by path as well, and all network and
+special files; seccomp allows no call that could start, signal or inspect a process; and a child without capabilities,
+in namespaces without a network, can do nothing outside even if one of them fails.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from .syscalls import (
 # Landlock's file system rights, by bit.
 WRITE_FILE, READ_FILE, READ_DIR, REMOVE_DIR, REMOVE_FILE = 1 << 1, 1 << 2, 1 << 3, 1 << 4, 1 << 5
 MAKE_DIR, MAKE_REGULAR, REFER, TRUNCATE = 1 << 7, 1 << 8, 1 << 13, 1 << 14
-# What a block may do in its view. Missing on purpose: execute, make devices, sockets, FIFOs or symbolic links, ioctl.
+# What a block may do in its view. Deliberately missing: execute, make devices, sockets, FIFOs or symbolic links, ioctl.
 GRANTED = WRITE_FILE | READ_FILE | READ_DIR | REMOVE_DIR | REMOVE_FILE | MAKE_DIR | MAKE_REGULAR | REFER | TRUNCATE
 RIGHTS_BY_ABI = (0, 13, 14, 15, 15, 16)  # how many rights each ABI knows; newer ones add none for files
 SECCOMP_GET_ACTION_AVAIL = 2
 CAPABILITY_VERSION = 0x20080522
 ALL = 0xFFFFFFFF
-ROBUST_LIST_BYTES = 24  # of its head, which is not there
-# What zygotes need of root's rights, by bit: to give views to the owner of the notes and become that (CHOWN,
-# DAC_OVERRIDE, FOWNER, SETGID, SETUID), to end children that did (KILL), to drop capabilities (SETPCAP), to chroot and
-# to mount (SYS_CHROOT, SYS_ADMIN).
+ROBUST_LIST_BYTES = 24  # of the list head, which is not set
+# The capabilities that zygotes need as root, by bit: to give views to the owner of the notes and become that user
+# (CHOWN, DAC_OVERRIDE, FOWNER, SETGID, SETUID), to kill children that did (KILL), to drop capabilities (SETPCAP), to
+# chroot and to mount (SYS_CHROOT, SYS_ADMIN).
 ZYGOTE_CAPABILITIES = sum(1 << bit for bit in (0, 1, 3, 5, 6, 7, 8, 18, 21))
 
 
@@ -75,13 +75,13 @@ class Limit(ctypes.Structure):
 
 
 class Confinement:
-    """What confines a child, prepared once, before the forks.
+    """The confinement of a child, prepared once, before the forks.
 
     Args:
-        minimum_abi: the Landlock ABI that is needed.
-        root: the descriptor at which the root will be.
+        minimum_abi: the required Landlock ABI.
+        root: the descriptor of the root.
         chrooted: the child's root is its view, or the memory.
-        layered: the view is made of two folders, the memory at ROOT and a layer at BASE, which stay open.
+        layered: the view consists of two folders, the memory at ROOT and a layer at BASE, which stay open.
 
     Raises:
         OSError: Landlock or seccomp is missing or too old; the text names which.
@@ -101,7 +101,7 @@ class Confinement:
         self._ruleset, self._ruleset_size = new_ruleset(self.landlock_abi)
         self._granted = GRANTED & self._ruleset.files
         self._layered = layered
-        assert MACHINE is not None  # or the calls above would have failed
+        assert MACHINE is not None  # otherwise the calls above would have failed
         self._filter = seccomp.Filter(seccomp.program(MACHINE, chrooted=chrooted))
         self._limits, self._all_readable = Script(), Script()
         self._rehearsed = False
@@ -111,7 +111,7 @@ class Confinement:
 
     def _entering(self, root: int, chrooted: bool, grants: bool) -> Script:
         script = Script()
-        # Of what the child has open, nothing stays but its socket and what it sees of the notes.
+        # Of the child's descriptors, only its socket and its view of the notes stay open.
         if root != ROOT:
             script.add("dup3", root, ROOT, os.O_CLOEXEC, result=ROOT)
         if grants:
@@ -124,25 +124,25 @@ class Confinement:
         return script
 
     def drop_privileges(self) -> None:
-        """Give up, in the zygote, what no child ever needs; forks inherit it."""
+        """Drop, in the zygote, what no child ever needs; forks inherit it."""
         prctl(PR_SET_DUMPABLE, 0)  # no core, no ptrace, no reading of /proc/PID by others of the same user
         prctl(PR_SET_NO_NEW_PRIVS, 1)
         for capability in range(64):
             try:
                 prctl(PR_CAPBSET_DROP, capability)
             except OSError:
-                break  # past the last one this kernel knows
+                break  # the kernel knows no more capabilities
         keep_capabilities(ZYGOTE_CAPABILITIES)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
     def prepare(self, *, cpu: int, file_size: int, descriptors: int, start: bytes) -> None:
-        """Prepare what `confine` does, but for `limit_memory`.
+        """Prepare the calls of `confine`, except for `limit_memory`.
 
         Args:
-            cpu: processor seconds; SIGXCPU ends the child there, SIGKILL one second later if that was ignored.
-            file_size: the most bytes of a file.
-            descriptors: how many there may be.
-            start: what the child sends when it is confined.
+            cpu: CPU seconds; SIGXCPU ends the child there, SIGKILL one second later if that was ignored.
+            file_size: the largest size of a file.
+            descriptors: the most descriptors.
+            start: the byte that the child sends when it is confined.
         """
         self._memory = Limit()
         limits = {
@@ -166,9 +166,9 @@ class Confinement:
 
     def _confining(self, start: bytes, grants: bool) -> Script:
         script = Script()
-        # Its id may have changed, and that makes a process one that others may look into.
+        # Its id may have changed, which makes a process dumpable again.
         script.add("prctl", PR_SET_DUMPABLE, 0, 0, 0, 0)
-        # What the kernel would do to the list's futexes at the end of the process, a block could write there.
+        # The kernel writes to the list's futexes when the process exits; a block must not choose these addresses.
         script.add("set_robust_list", 0, ROBUST_LIST_BYTES)
         # Each layer copies those before it: so the one with thousands of rules is the last.
         for ruleset in (self._ruleset_fd, GRANTS) if grants else (self._ruleset_fd,):
@@ -180,12 +180,12 @@ class Confinement:
         return script
 
     def limit_memory(self, size: int) -> None:
-        """Let a child have *size* bytes of address space, in all."""
+        """Limit a child's address space to *size* bytes in all."""
         self._memory.soft = self._memory.hard = at_most(resource.RLIMIT_AS, size)
 
     @contextmanager
     def rehearsed(self) -> Iterator[None]:
-        """Meanwhile, `enter`, `become` and `confine` do only what can be taken back."""
+        """Inside the block, `enter`, `become` and `confine` do only what can be undone."""
         self._rehearsed = True
         with self._enter.rehearsed(), self._limits.rehearsed(), self._confine.rehearsed():
             try:
@@ -198,7 +198,7 @@ class Confinement:
         (self._enter_with_grants if grants else self._enter).run()
 
     def become(self, owner: tuple[int, int]) -> None:
-        """In a child: run as the owner of the notes (only where we may become anybody)."""
+        """In a child: run as the owner of the notes (only if we may become any user)."""
         uid, gid = owner
         groups: list[int] = []
         if self._rehearsed:
@@ -206,7 +206,7 @@ class Confinement:
         try:
             os.setgroups(groups)
         except PermissionError:
-            pass  # "deny" in /proc/self/setgroups: then there are none to keep either
+            pass  # "deny" in /proc/self/setgroups: then there are no groups to drop
         os.setresgid(gid, gid, gid)
         os.setresuid(uid, uid, uid)
 
@@ -217,7 +217,8 @@ class Confinement:
 
         Args:
             spared: bytes of address space that we have mapped, which do not count against the block.
-            readable: of the memory in a layered view, from the current folder, with True for folders; None: all of it.
+            readable: the readable paths of the memory in a layered view, relative to the current folder, with True for
+                folders; None: all of it.
             grants: of that only what the ruleset at GRANTS grants as well.
         """
         if spared:
@@ -234,7 +235,7 @@ class Confinement:
         try:
             place = os.open(path, os.O_PATH | os.O_NOFOLLOW)
         except FileNotFoundError:
-            return  # gone since it was seen
+            return  # removed since it was listed
         try:
             rights = READ_FILE | READ_DIR if is_folder else READ_FILE
             call("landlock_add_rule", self._ruleset_fd, 1, ctypes.byref(PathBeneath(rights, place)), 0)
@@ -243,18 +244,18 @@ class Confinement:
 
 
 def at_most(kind: int, wanted: int) -> int:
-    """What is *wanted* of a limit, or as much as the limit of this process lets its children have (``ulimit``)."""
+    """*wanted*, or the hard limit of this process if that is lower (``ulimit``)."""
     _, hard = resource.getrlimit(kind)
     return wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
 
 
 def set_limit(kind: int, soft: int, hard: int | None = None) -> None:
-    """Set a limit of this process, which can be lower than asked for: see `at_most`."""
+    """Set a limit of this process, which may be lower than requested: see `at_most`."""
     resource.setrlimit(kind, (at_most(kind, soft), at_most(kind, soft if hard is None else hard)))
 
 
 def keep_capabilities(kept: int) -> None:
-    """Drop all capabilities of this process but those in *kept*, if it has them."""
+    """Drop all capabilities of this process except those in *kept*, if it has them."""
     left = held_capabilities() & kept
     low, high = left & 0xFFFFFFFF, left >> 32
     call(
@@ -263,17 +264,17 @@ def keep_capabilities(kept: int) -> None:
 
 
 def held_capabilities() -> int:
-    """The capabilities that this process has in effect, by bit."""
+    """The effective capabilities of this process, by bit."""
     with open("/proc/self/status") as status:
         return next((int(line.split()[1], 16) for line in status if line.startswith("CapEff:")), 0)
 
 
 def quiet_flags(abi: int) -> int:
-    """Of landlock_restrict_self: what a block is refused fills no audit log of the machine's, if that can be had."""
+    """Flags of landlock_restrict_self: keep refused calls out of the system's audit log, if the ABI allows that."""
     return 1 | 4 if abi >= 7 else 0  # LOG_SAME_EXEC_OFF, LOG_SUBDOMAINS_OFF
 
 
 def address_space() -> int:
-    """Bytes of address space this process maps now."""
+    """The bytes of address space that this process has mapped."""
     with open("/proc/self/statm") as statm:
         return int(statm.read().split()[0]) * resource.getpagesize()

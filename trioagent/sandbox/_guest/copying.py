@@ -1,7 +1,7 @@
-"""Copy a memory's folder, within bounds; remove such a copy again, of hostile trees too.
+"""Copies a memory's folder, within bounds, and removes such copies and other trees, even hostile ones.
 
-Descriptors and single names only, never a path: nothing in a tree, however deep or odd, leads out of it. Standard
-library only; the host uses it too.
+It uses descriptors and single names only, never a path: nothing in a tree, however deep or odd, leads out of it.
+Standard library only; the host uses it too.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _CHUNK = 1 << 20
 
 
 class TooLarge(Exception):
-    """A tree has more bytes, entries or levels than are copied for a block."""
+    """A tree has more bytes, entries or levels than may be copied for a block."""
 
 
 def copy_tree(
@@ -34,17 +34,17 @@ def copy_tree(
     max_entries: int = MAX_COPY_ENTRIES,
     max_depth: int = MAX_DEPTH,
 ) -> None:
-    """Copy all below folder *source* to the empty folder *target*; links stay links.
+    """Copy everything below folder *source* to the empty folder *target*; links stay links.
 
-    Left out are devices and the like, what has a hidden name (see `trioagent.tools.hidden_part`), and what *rules* do
-    not show: blocks do not see that.
+    Devices and the like, hidden names (see `trioagent.tools.hidden_part`), and what *rules* do not show are left out:
+    blocks do not see them.
 
     Args:
-        owner: who owns what is made, if not we ourselves.
+        owner: the owner of the copies, if not our own user.
 
     Raises:
-        TooLarge: there is more than may be copied; a part may have been.
-        OSError: something may not be read, or the disk is full.
+        TooLarge: there is more than may be copied; a part may have been copied.
+        OSError: something is not readable, or the disk is full.
     """
     copier = _Copier(owner, rules, max_bytes, max_entries, max_depth)
     if owner is not None:
@@ -53,7 +53,7 @@ def copy_tree(
 
 
 class _Copier:
-    """Copies folder by folder, with descriptors open along one way down only; the depth bounds the recursion."""
+    """Copies folder by folder; only the descriptors of one path are open at a time; the depth bounds the recursion."""
 
     def __init__(
         self, owner: tuple[int, int] | None, rules: AccessRules, max_bytes: int, max_entries: int, max_depth: int
@@ -103,7 +103,7 @@ class _Copier:
             os.close(source)
 
     def _file(self, name: str, old: int, new: int, depth: int) -> None:
-        """Copy one file. Its size counts as it is copied, whatever it was before: somebody may be writing to it."""
+        """Copy one file. Its size is counted as it is copied, since another process may be writing to it."""
         source = os.open(name, _READ, dir_fd=old)
         try:
             claimed = os.fstat(source).st_size
@@ -125,11 +125,11 @@ class _Copier:
 
 
 def walk(root: int) -> Iterator[os.stat_result]:
-    """The stat of all that is below *root*, save for the memory's own book-keeping; what vanishes meanwhile is skipped.
+    """The stat of everything below *root*, except for the memory's own bookkeeping; entries that vanish are skipped.
 
     Raises:
-        TooLarge: it nests deeper than MAX_DEPTH.
-        PermissionError: a folder may not be read.
+        TooLarge: it is nested deeper than MAX_DEPTH.
+        PermissionError: a folder is not readable.
     """
     return _walk(root, 0)
 
@@ -153,17 +153,17 @@ def _walk(folder: int, depth: int) -> Iterator[os.stat_result]:
 
 
 def remove_tree(name: str, parent: int) -> None:
-    """Remove folder *name* of folder *parent* with all that is in it, whatever a block has made of it."""
+    """Remove folder *name* of folder *parent* and everything in it, whatever a block has made of it."""
     for _ in removing_tree(name, parent):
         pass
 
 
 def removing_tree(name: str, parent: int) -> Iterator[None]:
-    """The same, one entry a step.
+    """The same, one entry per step.
 
-    However deep it nests: a folder below another is first moved up beside the topmost, so that never more than three
-    descriptors are open and nothing recurses. So the files of a folder go before anything in the folders below it (see
-    :mod:`.views` on what depends on this). What cannot be removed is left where it is.
+    It works at any depth: a subfolder is first moved up beside the topmost folder, so that never more than three
+    descriptors are open and nothing recurses. So the files of a folder are removed before anything in its subfolders
+    (see :mod:`.views`, which depends on this). What cannot be removed is left where it is.
     """
     top, moved = name, 0
     waiting = [name]
@@ -181,7 +181,7 @@ def removing_tree(name: str, parent: int) -> Iterator[None]:
                     moved += 1
                     waiting.append(f"{top}.{moved}")
                     with suppress(OSError):
-                        os.chmod(entry, 0o700, dir_fd=folder)  # a block may have made it without permissions
+                        os.chmod(entry, 0o700, dir_fd=folder)  # a block may have created it without permissions
                         os.rename(entry, waiting[-1], src_dir_fd=folder, dst_dir_fd=parent)
                 except OSError:
                     pass

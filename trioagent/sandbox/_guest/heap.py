@@ -1,8 +1,8 @@
-"""The zygote's heap before the first fork: no gaps, so that what a child allocates lies on a few pages of its own.
+"""Fills the gaps in the zygote's heap before the first fork, so that a child's allocations share a few pages.
 
-A child pays for each page that it is the first to write to. Allocators use the holes between older objects first,
-wherever they lie, and write to the page of the hole and to that of its pool's header. So the holes are filled for good:
-then each size of object begins with a page that holds nothing else.
+A child pays for each page that it is the first to write to (copy-on-write). Allocators first use the gaps between older
+objects, wherever they are, and write to the page of the gap and to that of its pool's header. So the gaps are filled
+permanently: then new objects of each size begin on a page that holds nothing else.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from typing import Any
 
 _POOL, _POOL_HEADER = 16 * 1024, 48  # CPython's small objects: where an empty pool gives its first
 _SMALL, _STEP = 512, 16  # bytes; the size classes of pools
-_CLOSE = 2048  # up to here the C library keeps freed pieces by their exact size
+_CLOSE = 2048  # up to this size the C library keeps freed pieces by their exact size
 _LARGE = 64 * 1024
-_MOST_BYTES = 8 * 1024 * 1024  # of filling; holes take some hundred kilobytes
+_MOST_BYTES = 8 * 1024 * 1024  # of filling; the gaps take some hundred kilobytes
 
 _EMPTY_BYTES = sys.getsizeof(b"")
 
 
 def fill_gaps() -> list[bytes]:
-    """Fill the holes of this process's heap; they stay filled for as long as the list is kept.
+    """Fill the gaps in this process's heap; they stay filled for as long as the list is kept.
 
-    Nothing is filled where the allocators work otherwise than is assumed here, and no end would be found.
+    It stops if the allocators work differently than assumed here, since it would not terminate otherwise.
     """
     filling: list[bytes] = []
     return filling if _fill_heap(filling) and _fill_pools(filling) else []
@@ -60,9 +60,9 @@ def _fill_heap(filling: list[bytes]) -> bool:
 
 
 def gather_code(work: Callable[[], object]) -> None:
-    """Let the code of all functions that *work* runs, and its constants, lie together.
+    """Put the code of all functions that *work* runs, and its constants, close together in memory.
 
-    Calling a function counts a reference to its code, and using a constant one to the constant.
+    Calling a function increments the reference count of its code, and using a constant that of the constant.
     """
     ran: dict[int, CodeType] = {}
 

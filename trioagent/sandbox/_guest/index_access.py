@@ -1,4 +1,4 @@
-"""A child's use of the memory's index: it is mapped for reading, and learns which notes the block's code changes."""
+"""A child's use of the memory's index: maps it read-only, and tells it which notes the block's code changes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from .syscalls import libc
 PROT_READ, MAP_SHARED = 1, 1
 _FAILED = ctypes.c_void_p(-1).value
 
-# Not the mmap module, which keeps a descriptor: a child's have their numbers, and its block is to have none of these.
+# Not the mmap module, which keeps a descriptor: a child's descriptors have fixed numbers, and its block gets none of
+# them.
 _map = libc.mmap
 _map.restype = ctypes.c_void_p
 _map.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long)
@@ -20,7 +21,7 @@ _map.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, c
 def map_file(descriptor: int) -> memoryview | None:
     """The bytes of a file that is sealed, so that they cannot vanish, and was opened for reading only.
 
-    Closes *descriptor*. None if it cannot be mapped: no block fails for want of an index.
+    Closes *descriptor*. None if it cannot be mapped: a block works without an index, too.
     """
     try:
         size = os.fstat(descriptor).st_size
@@ -33,19 +34,19 @@ def map_file(descriptor: int) -> memoryview | None:
 
 
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-_HERE = (-1, None)  # no folder given for a relative path
+_HERE = (-1, None)  # the folder's values in an audit event of a relative path without dir_fd
 _UNTRACKED = ("os.link", "os.symlink", "sqlite3.connect", "dbm.open")
 
 
 class Writes:
     """Tells the index which notes the block's own code changes, before it happens.
 
-    Seen through an audit hook, like what it reads (:class:`.run_block.Reads`); the tools report their own changes. A
-    change whose note is unknown, and whatever may write files unseen, ends the use of the index in this block.
+    An audit hook reports them, as it reports reads (:class:`.run_block.Reads`); the tools report their own changes. If
+    a change's note is unknown, or files may be written without an event, the index is no longer used in this block.
 
     Args:
-        index: of the tools; it has paths below ``/``.
-        quiet: counts the tools at work.
+        index: the index of the tools; its paths are below ``/``.
+        quiet: the number of tools at work.
     """
 
     def __init__(self, index: Any, quiet: Any) -> None:
@@ -74,7 +75,7 @@ class Writes:
                     self._changes(arguments[0], -1)
             elif event in _UNTRACKED or event.startswith("ctypes."):
                 index.lose()
-        except (OSError, TypeError, ValueError):  # no path of anything; or the call itself is about to say so
+        except (OSError, TypeError, ValueError):  # not a path; or the call itself will raise it
             index.lose()
 
     def _changes(self, path: Any, folder: int | None) -> None:
@@ -83,5 +84,5 @@ class Writes:
             return
         parent, name = os.path.split(os.fsdecode(path))
         full_path = os.path.join(os.path.realpath(parent), name)
-        for each in {full_path, os.path.realpath(full_path)}:  # through a link the note behind it changes
+        for each in {full_path, os.path.realpath(full_path)}:  # through a link, the target changes
             self._index.changed(os.path.normpath(each).lstrip("/"))

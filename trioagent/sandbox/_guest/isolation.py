@@ -1,7 +1,7 @@
 """Isolation backends: a child in namespaces of its own (`Namespaces`), or confined without any (`NoNamespaces`).
 
-Both offer the same: how a zygote sets up and clears away, and how a child gets its view of the memory. Confinement
-(:mod:`.confine`) follows, and is the same for both, save for what only namespaces can do.
+Both have the same interface: how a zygote sets up and cleans up, and how a child gets its view of the memory.
+Confinement (:mod:`.confine`) follows, and is the same for both, except for what only namespaces can do.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .views import OverlayView, Scratch, best_place, layered_view, remove_left_b
 
 NEWNS, NEWCGROUP, NEWUTS, NEWIPC = 0x20000, 0x2000000, 0x4000000, 0x8000000
 NEWUSER, NEWPID, NEWNET = 0x10000000, 0x20000000, 0x40000000
-INNER_ID = 1000  # who a plain user is inside: not 0, so that no program takes itself for root
+INNER_ID = 1000  # the user id of a plain user inside: not 0, so that no program takes itself for root
 
 
 def _put(path: str, text: str) -> None:
@@ -31,7 +31,7 @@ def _put(path: str, text: str) -> None:
 
 
 def _identity(kind: str) -> str:
-    """A map of every id that exists here onto itself."""
+    """A map of every id in this namespace to itself."""
     with open(f"/proc/self/{kind}_map") as current:
         ranges = [line.split() for line in current]
     return "".join(f"{inside} {inside} {count}\n" for inside, _, count in ranges)
@@ -58,8 +58,8 @@ def enter_namespaces() -> bool:
         OSError: if the kernel refuses; the text names the call.
     """
     uid, gid = os.getuid(), os.getgid()  # after unshare both read as "nobody"
-    # All ids can be mapped only from outside, by root. A short-lived child stays outside to do it: as root it lets a
-    # block run as the owner of the notes, whoever that is.
+    # All ids can be mapped only from outside, by root. A short-lived child stays outside to do it: as root this allows
+    # a block to run as the owner of the notes, whoever that is.
     mapper = _start_mapper() if uid == 0 else None
     try:
         call("unshare", NEWUSER | NEWPID | NEWNET | NEWIPC | NEWUTS | NEWNS)
@@ -75,7 +75,7 @@ def enter_namespaces() -> bool:
     try:
         call("unshare", NEWCGROUP)
     except OSError:
-        pass  # an old kernel, or one without cgroups: nothing of theirs is visible to a child anyway
+        pass  # an old kernel, or one without cgroups: a child cannot see them anyway
     libc.sethostname(b"sandbox", 7)
     return mapped_all
 
@@ -84,7 +84,7 @@ def _start_mapper() -> Callable[[bool], bool]:
     """Fork a process that stays in the old namespaces.
 
     Returns:
-        A function that has it map our ids (True) or just end (False), and says whether it mapped them.
+        A function that has it map our ids (True) or just exit (False), and returns whether it has mapped them.
     """
     parent = os.getpid()
     ask_read, ask_write = os.pipe()
@@ -113,24 +113,24 @@ def _start_mapper() -> Callable[[bool], bool]:
 
 
 def become_init() -> None:
-    """Return only in a fork that is process 1 of the new pid namespace; this process waits for it and ends with it."""
+    """Return only in a fork that is process 1 of the new pid namespace; this process waits for it and exits with it."""
     pid = os.fork()
     if pid == 0:
-        # Process 1's death makes the kernel kill every process of its namespace, so this one signal ends them all.
+        # The kernel kills every process of a namespace when its process 1 dies, so this one signal ends them all.
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         return
-    # Asked to end, end process 1 and reap it first: a host that is process 1 of a container, or a subreaper, would
+    # On a signal, kill process 1 and reap it first: a host that is process 1 of a container, or a subreaper, would
     # otherwise inherit it as a zombie.
     signal.signal(signal.SIGTERM, lambda *_: os.kill(pid, signal.SIGKILL))
-    keep_capabilities(0)  # it only waits
-    # Nothing of the host may be held open here: end of file on the control socket must mean that the host is gone.
+    keep_capabilities(0)  # it needs none to wait
+    # Nothing of the host may be kept open here: end of file on the control socket must mean that the host is gone.
     call("close_range", 0, 0xFFFFFFFF, 0)
     os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) & 0xFF)
 
 
 NOBODY = 65534
 LAYERED_LANDLOCK = 3
-"""Older ones do not know of truncating by path, which must be refused where a block can reach the memory itself."""
+"""Older ABIs do not cover truncation by path, which must be refused if a block can reach the memory itself."""
 # By bit, in CapEff of /proc/self/status.
 CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_SETGID, CAP_SETUID, CAP_SYS_CHROOT = 0, 1, 6, 7, 18
 
@@ -145,11 +145,11 @@ class IsolationBackend(ABC):
     Attributes:
         all_ids: we may become another user, so blocks run as one who owns nothing but the view.
         changes_root: a child's root is its view, or in a layered view the memory.
-        layered: a child's view is no mount but two folders, the memory at ROOT and a layer of its own at BASE.
-        keeps_views: a view stays until it is dropped, and has no size of its own.
-        root: the descriptor that a view's root will have.
+        layered: a child's view is not a mount but two folders, the memory at ROOT and its own layer at BASE.
+        keeps_views: a view stays until it is dropped, and has no size limit of its own.
+        root: the descriptor of a view's root.
         minimum_landlock: the Landlock ABI without which this backend is not safe.
-        step: what `set_up` is called in error messages.
+        step: the name of `set_up` in error messages.
     """
 
     all_ids: bool
@@ -160,11 +160,11 @@ class IsolationBackend(ABC):
     minimum_landlock: int
     step: str
     path: str | None = None
-    """The folder that holds the views, if there is one."""
+    """The folder that contains the views, if there is one."""
 
     @abstractmethod
     def set_up(self) -> None:
-        """Enter namespaces, or make the scratch folder; what runs after this is the zygote.
+        """Enter namespaces, or create the scratch folder; what runs after this is the zygote.
 
         Raises:
             OSError: the kernel refuses.
@@ -172,9 +172,9 @@ class IsolationBackend(ABC):
 
     @abstractmethod
     def prepare(self, name: str) -> str:
-        """Make, in the child, what of its view does not depend on the memory; *name* is unique to it.
+        """In the child, make the part of its view that does not depend on the memory; *name* is unique to it.
 
-        Of the child's own descriptors only CHANNEL is in use before, and BASE and UPPER_FD besides after it.
+        Before the call only CHANNEL is in use among the child's descriptors, after it also BASE and UPPER_FD.
 
         Returns:
             The path at which the block will find the view.
@@ -182,44 +182,44 @@ class IsolationBackend(ABC):
 
     @abstractmethod
     def view(self, request: SetupRequest) -> Mapping[str, Listing]:
-        """Make a child's view, in the child; its root gets the descriptor `root`. Others may stay open.
+        """In the child, make its view; its root gets the descriptor `root`. Others may stay open.
 
         Returns:
-            For a layered view, what is in the folders of the memory that cannot be listed later.
+            For a layered view, the contents of those folders of the memory that cannot be listed later.
         """
 
     @abstractmethod
     def owner(self, request: SetupRequest) -> Owner | None:
-        """Whom a child is to become, None for nobody else."""
+        """The user that a child must become, or None."""
 
     def own_ids(self) -> Owner | None:
-        """Whom the zygote would have to become to stay who it is, where it may become anybody."""
+        """The user that the zygote would become to stay the same, if it may become any user."""
         return (os.getuid(), os.getgid()) if self.all_ids else None
 
     def die_with(self, zygote: int) -> None:  # noqa: B027  # a namespace's process 1 takes all others with it
         """In a child: end when the zygote, process *zygote*, ends."""
 
     def drop(self, name: str) -> Iterator[None]:
-        """In the zygote: a view is not needed any more, if it was made at all. Its removal, in steps."""
-        return iter(())  # a detached mount goes with its last descriptor
+        """In the zygote: remove a view that is no longer needed, if it was made; in steps."""
+        return iter(())  # a detached mount is removed with its last descriptor
 
     def is_overfull(self, name: str) -> Generator[None, None, bool]:
-        """In the zygote: has a block, still running, written more than it may? Looked for in steps."""
+        """In the zygote: whether a running block has written more than it may; checked in steps."""
         yield from ()
-        return False  # a mount has a size of its own
+        return False  # a mount has a size limit of its own
 
     def clean_up(self) -> None:  # noqa: B027
-        """In the zygote, as the last thing: nothing of ours may stay behind."""
+        """In the zygote, at the very end: remove everything of ours."""
 
 
 class Namespaces(IsolationBackend):
     """The ``kernel`` tier: user, pid, network, IPC, UTS, mount and, where there are any, cgroup namespaces.
 
-    One set for the zygote, not one for each child. A pid namespace for each child takes a setns, an unshare and a
-    namespace to tear down, which costs more than the fork itself, and buys nothing here: a child cannot name its
-    siblings (no /proc, and seccomp refuses kill, ptrace, pidfd_open and process_vm_*), has no network or IPC call to
-    meet them by, and cannot make descendants. What the namespaces are for is the way out: to the host's processes,
-    network and mounts.
+    One set for the zygote, not one for each child. A pid namespace per child takes a setns, an unshare and a namespace
+    to tear down, which costs more than the fork itself, and gains nothing here: a child cannot address its siblings (no
+    /proc, and seccomp refuses kill, ptrace, pidfd_open and process_vm_*), has no network or IPC call to reach them by,
+    and cannot create descendants. The namespaces isolate it from what is outside: the host's processes, network and
+    mounts.
     """
 
     changes_root, keeps_views, step = True, False, "namespaces"
@@ -239,7 +239,7 @@ class Namespaces(IsolationBackend):
 
     def view(self, request: SetupRequest) -> Mapping[str, Listing]:
         if self.layered:
-            os.dup2(UPPER_FD, BASE, inheritable=False)  # of a mount that has no place in any tree: nothing is above it
+            os.dup2(UPPER_FD, BASE, inheritable=False)  # a detached mount: nothing is above it
             return layered_view(request, self.owner(request))
         self._view.mount_overlay(request)
         return {}
@@ -250,12 +250,13 @@ class Namespaces(IsolationBackend):
 
 
 class NoNamespaces(IsolationBackend):
-    """The ``kernel-lite`` tier: the machine's own processes and mounts, so the view is layered.
+    """The ``kernel-lite`` tier: it shares the machine's processes and mounts, so the view is layered.
 
-    What the mounts and the chroot of the other backend hide, Landlock and seccomp must refuse here, and the memory
-    itself is where a block can reach it: reading is all that Landlock allows there. Truncating by path is among what it
-    must refuse, which it knows from ABI 3 on. The limits on what a block writes are looser: they are checked from
-    outside, now and then, and again once it has ended.
+    Landlock and seccomp must refuse here what the mounts and the chroot of the other backend hide, and a block can
+    reach the memory itself: Landlock allows only reading there. It must also refuse truncation by path, which it does
+        from ABI
+    3 on. The limits on what a block writes are looser: they are checked from outside, periodically, and again after its
+    end.
     """
 
     layered, keeps_views, root, minimum_landlock, step = True, True, ROOT, LAYERED_LANDLOCK, "scratch folder"
@@ -266,11 +267,12 @@ class NoNamespaces(IsolationBackend):
         held = held_capabilities()
         able = all(held >> wanted & 1 for wanted in (CAP_CHOWN, CAP_SETGID, CAP_SETUID))
         self.all_ids = able and _exists("uid") and _exists("gid")
-        # From its layer a child could leave its root by "..", save for a folder between that only this right opens.
+        # From its layer a child could leave its root by "..", except for a folder in between that only this right
+        # opens.
         self.changes_root = bool(held >> CAP_SYS_CHROOT & held >> CAP_DAC_OVERRIDE & 1)
 
     def set_up(self) -> None:
-        # Not SIGKILL as with namespaces: there is something to remove first. See clean_up() and zygote.serve().
+        # Not SIGKILL as with namespaces: there are views to remove first. See clean_up() and zygote.serve().
         prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
         remove_left_behind(self._place)
         self._scratch = Scratch(self._place)
@@ -278,7 +280,7 @@ class NoNamespaces(IsolationBackend):
 
     def prepare(self, name: str) -> str:
         container, layer = self._scratch.make(name)
-        assert (container, layer) == (ROOT, BASE)  # the lowest numbers that were free
+        assert (container, layer) == (ROOT, BASE)  # the lowest free numbers
         if self.changes_root:
             os.fchmod(container, 0o600)
         os.dup2(container, UPPER_FD, inheritable=False)

@@ -1,11 +1,11 @@
-"""A view kept by Python code alone, for where nothing can be mounted: the memory below, a private layer above it.
+"""A view implemented in Python, for when nothing can be mounted: the memory below, a private layer above it.
 
-What overlayfs does in the kernel, done in the block's own process: a note is read from the memory until the block opens
-it for writing, then its copy in the layer is what counts; what the block deletes is remembered by its path. It costs
-the same for ten notes and for ten thousand. It is no wall, nor need it be one: what the block may touch at all is
-Landlock's to say, and code that goes around it finds the memory read-only and a layer that is its own.
+It does in the block's own process what overlayfs does in the kernel: a note is read from the memory until the block
+opens it for writing; from then on its copy in the layer is used. Deletions are recorded by path. It costs the same for
+ten notes and for ten thousand. It is not a security boundary: what the block may access at all is enforced by Landlock,
+and code that bypasses this module finds the memory read-only and a layer that is its own.
 
-In a path of a view ``""`` is the memory itself; there is no leading ``/``, no link on the way, and no ``.`` or ``..``.
+Paths of a view: ``""`` is the memory itself; there is no leading ``/``, no link on the way, and no ``.`` or ``..``.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from ...tools import hidden_part
 from .limits import MAX_DEPTH
 
 GONE = ".trioagent-gone"
-"""In a layer: the folder of the lists of what shows through no more."""
+"""In a layer: the folder of the lists of paths that no longer show through."""
 GONE_BYTES = 256 * 1024
-"""Of one such list, at most."""
+"""The most bytes of one such list."""
 
 Key = tuple[int, int]  # a device and an inode
 Listing = Sequence[tuple[str, int, int]]  # names with their types (stat.S_IFREG and so on) and inodes
@@ -35,7 +35,7 @@ _NAMES = (
     "rename rmdir scandir stat truncate umask unlink write"
 ).split()
 REAL = SimpleNamespace(**{name: getattr(os, name, None) for name in _NAMES})
-"""The functions of ``os`` themselves, whatever stands in their places."""
+"""The original functions of ``os``, which have been replaced there."""
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY
 _LINKS = 40
@@ -55,14 +55,14 @@ class Layers:
 
     Args:
         lower: a descriptor of the memory's folder, None for an empty one.
-        upper: of the layer's.
+        upper: a descriptor of the layer's folder.
         hidden: paths of the memory that never show through, nor does anything below them.
-        listings: what is in the folders of the memory that cannot be listed any more.
+        listings: the contents of those folders of the memory that cannot be listed any more.
 
     Attributes:
         cwd: the current folder.
-        gone: paths of the memory that show through no more, nor does anything below them. Each is named by itself,
-            whatever else is: an empty folder alone can be removed.
+        gone: paths of the memory that no longer show through, nor does anything below them. Each is listed by itself,
+            whatever else is: only an empty folder can be removed.
     """
 
     def __init__(
@@ -73,14 +73,14 @@ class Layers:
         listings: Mapping[str, Listing] = MappingProxyType({}),
     ) -> None:
         self._lower, self._upper = lower, upper
-        self._hidden = frozenset(map(hash, hidden))  # not the names, for the block can find what is here
+        self._hidden = frozenset(map(hash, hidden))  # not the names, since the block can inspect this
         self._listings = listings
         self._root = REAL.fstat(upper), REAL.fstat(upper if lower is None else lower)
-        self._written = bool(self._listings)  # the layer may hold something
+        self._written = bool(self._listings)  # the layer may contain something
         self._folders: dict[Key, str] = {key_of(info): "" for info in self._root}
-        self._plain: set[str] = set()  # folders, known to be no links
-        self._before: dict[str, os.stat_result] = {}  # of copies that were not changed since
-        self._listed: dict[Key, str] = {}  # folders in `listings`, by what they are in the memory
+        self._plain: set[str] = set()  # folders that are known not to be links
+        self._before: dict[str, os.stat_result] = {}  # of copies that have not been changed
+        self._listed: dict[Key, str] = {}  # folders in `listings`, by device and inode in the memory
         self.cwd = ""
         self.gone: set[str] = set()
         for folder in self._listings:  # these are in the layer too
@@ -93,10 +93,10 @@ class Layers:
     # ------------------------------------------------------------------ paths
 
     def resolve(self, text: str, start: str = "", *, follow: bool = True) -> str:
-        """The path that *text* means, seen from the folder *start*; its last name need not be there.
+        """The path that *text* refers to, relative to the folder *start*; its last name need not exist.
 
         Args:
-            follow: if that is a symbolic link, go on to what it points to.
+            follow: if that is a symbolic link, resolve it.
         """
         if not text:
             failed(errno.ENOENT)
@@ -144,7 +144,7 @@ class Layers:
         return here
 
     def _as_listed(self, path: str, info: os.stat_result | None = None) -> str:
-        """*path*, or how it is listed: where case does not count, it may be another spelling of a listed folder."""
+        """*path* as it is listed: where case does not count, it may be another spelling of a listed folder."""
         if not self._listed or path in self._listings:
             return path
         with suppress(OSError):
@@ -152,7 +152,7 @@ class Layers:
         return path
 
     def target(self, path: str) -> str:
-        """What the symbolic link at *path* says."""
+        """The target of the symbolic link at *path*."""
         try:
             target: str = REAL.readlink(path, dir_fd=self._lower)
         except OSError as error:
@@ -162,7 +162,7 @@ class Layers:
         return target
 
     def _search(self, link: str) -> str:
-        """The same where links may not be read: what has the inode that the kernel finds behind *link*."""
+        """The same where links may not be read: finds what has the inode that the kernel finds behind *link*."""
         wanted = key_of(REAL.stat(link, dir_fd=self._lower))
         if wanted == key_of(self._root[1]):
             return "/"
@@ -178,7 +178,7 @@ class Layers:
         failed(errno.ENOENT)  # it leads out of the memory
 
     def holds(self, descriptor: int) -> bool:
-        """Is it one that the view itself needs? For the block there is nothing open at it."""
+        """Whether the view itself needs this descriptor. For the block it counts as closed."""
         return descriptor in (self._lower, self._upper)
 
     def fstat(self, descriptor: int) -> os.stat_result:
@@ -200,7 +200,7 @@ class Layers:
     # ------------------------------------------------------------------ looking
 
     def _shows(self, path: str) -> bool:
-        """Does what the memory has at *path*, if anything, show through?"""
+        """Whether the memory's entry at *path*, if any, shows through."""
         if self._lower is None or hidden_part(path):
             return False
         if not self.gone and not self._hidden:
@@ -246,11 +246,11 @@ class Layers:
         return info
 
     def may(self, info: os.stat_result, wanted: int) -> bool:
-        """Do the permissions give what is *wanted*, of READ, WRITE and SEARCH, to the owner, as whom a block counts?"""
+        """Whether the owner, which a block counts as, has the permissions *wanted* (READ, WRITE, SEARCH)."""
         return info.st_mode >> 6 & wanted == wanted
 
     def entries(self, path: str) -> Listing:
-        """What is in the folder *path*, with types and inodes, in no order."""
+        """The entries of the folder *path*, with types and inodes, unordered."""
         above = self._above(path)
         below = self._below(path)
         if not stat.S_ISDIR((above or below or self.lstat(path)).st_mode):
@@ -288,7 +288,7 @@ class Layers:
     # ------------------------------------------------------------------ files
 
     def open(self, path: str, flags: int, mode: int) -> int:
-        """A descriptor of the file or folder at *path*: the layer's where the block has written or may write."""
+        """A descriptor of the file or folder at *path*: from the layer if the block has written or may write."""
         try:
             info = self.lstat(path)
         except FileNotFoundError:
@@ -322,7 +322,7 @@ class Layers:
         return int(REAL.open(path, flags, dir_fd=self._upper))
 
     def _copy_up(self, path: str, info: os.stat_result, target: str, *, with_content: bool = True) -> None:
-        """Make a copy of the note at *path* in the layer, as *target*, where there is none."""
+        """Copy the note at *path* to the layer as *target*, if it is not there."""
         self._make_parents(target)
         mask = REAL.umask(0)
         try:
@@ -349,7 +349,7 @@ class Layers:
             REAL.close(new)
 
     def _make_parents(self, path: str) -> None:
-        """Make the folders above *path* in the layer too, which the view has."""
+        """Create the folders above *path* in the layer, too."""
         self._written = True
         at = path.find("/")
         while at > 0:
@@ -359,11 +359,11 @@ class Layers:
     def _make_upper(self, folder: str) -> None:
         if self._above(folder) is not None:
             return
-        real = self.resolve(folder)  # where a folder is moved, links in it become what they point to
+        real = self.resolve(folder)  # when a folder is moved, links in it are replaced by their targets
         info = self.lstat(real)
         mask = REAL.umask(0)
         try:
-            # What is in it must be in our reach, whatever the block may do with the memory's own.
+            # Its contents must be accessible to us, whatever permissions the memory's own folder has.
             REAL.mkdir(folder, stat.S_IMODE(info.st_mode) & 0o777 | 0o700, dir_fd=self._upper)
         finally:
             REAL.umask(mask)
@@ -374,7 +374,7 @@ class Layers:
         self._before[folder] = info
 
     def _prepare_change(self, path: str) -> None:
-        """An entry *path* of its folder is about to be made or to go."""
+        """Prepare for an entry *path* being created or removed."""
         parent = path.rpartition("/")[0]
         info = self.lstat(parent)
         if not stat.S_ISDIR(info.st_mode):
@@ -394,7 +394,7 @@ class Layers:
         self._forget(path)
 
     def _forget(self, path: str) -> None:
-        """What the memory has at *path*, if anything, shows through no more."""
+        """Hide the memory's entry at *path*, if any."""
         if self._below(path) is not None:
             self.gone.add(path)
 
@@ -433,7 +433,7 @@ class Layers:
         except FileNotFoundError:
             there = None
         if stat.S_ISLNK(info.st_mode):
-            failed(errno.EACCES)  # a block can make none
+            failed(errno.EACCES)  # a block cannot create any
         if source == target or (there is not None and key_of(info) == key_of(there)):
             return  # two names of one file, or of one folder where case does not count: as rename(2) has it
         if there is not None:
@@ -462,10 +462,10 @@ class Layers:
         self._forget(source)
 
     def _copy_up_tree(self, folder: str) -> set[str]:
-        """Have all below *folder* in the layer, however much that is (the layer is bounded).
+        """Copy everything below *folder* to the layer, however much that is (the layer is bounded).
 
         Returns:
-            What of that the memory has.
+            The paths that the memory has.
         """
         waiting, old = [(folder, folder)], set[str]()
         while waiting:
@@ -476,7 +476,7 @@ class Layers:
                 if here == target and self._below(path) is not None:
                     old.add(path)
                 if kind == stat.S_IFLNK:
-                    path = self.resolve(path)  # a block can make no link
+                    path = self.resolve(path)  # a block cannot create links
                 info = self.lstat(path)
                 if stat.S_ISDIR(info.st_mode):
                     if copy.count("/") > MAX_DEPTH:
@@ -487,7 +487,7 @@ class Layers:
         return old
 
     def _moved(self, source: str, target: str) -> None:
-        """Folder *source* of the layer is *target* now."""
+        """Record that folder *source* of the layer has become *target*."""
         self._plain.clear()
 
         def renamed(path: str) -> str:
@@ -500,7 +500,7 @@ class Layers:
     # ------------------------------------------------------------------ the end
 
     def write_list(self) -> None:
-        """Write the list of what shows through no more into the layer, from where the host reads it."""
+        """Write the list of paths that no longer show through to the layer, where the host reads it."""
         if not self.gone:
             return
         with suppress(FileExistsError):
@@ -526,10 +526,10 @@ class Layers:
 
 
 def list_folders(root: int, hidden: Sequence[str]) -> dict[str, Listing]:
-    """The folders of the memory behind descriptor *root* that have a hidden path below them, and what else is in them.
+    """The folders of the memory behind descriptor *root* that contain a hidden path, and their other entries.
 
-    Landlock can allow a block a folder with all that is in it, not all but one name: such
-    folders are listed beforehand, and what they hold is allowed name by name.
+    Landlock can allow a block a folder with everything in it, but not all except one name: such folders are listed
+    beforehand, and their entries are allowed name by name.
     """
     known = frozenset(hidden)
     listings: dict[str, Listing] = {}
@@ -556,12 +556,12 @@ def folders_above(hidden: Collection[str]) -> frozenset[str]:
 
 
 def paths_of(request: Sequence[str]) -> list[str]:
-    """Paths as a setup request has them, whatever their bytes."""
+    """Paths as encoded in a setup request, whatever their bytes."""
     return [os.fsdecode(path.encode("latin-1")) for path in request]
 
 
 def readable(listings: Mapping[str, Listing]) -> Iterator[tuple[str, bool]]:
-    """What may be read in folders that are listed: files, and folders (True) that are not listed themselves."""
+    """What may be read in listed folders: files, and folders (True) that are not listed themselves."""
     for folder, entries in listings.items():
         for name, kind, _ in entries:
             path = f"{folder}/{name}" if folder else name
@@ -588,7 +588,7 @@ def _kind(entry: os.DirEntry[str]) -> int:
 
 
 def _with_times(info: os.stat_result, times: os.stat_result) -> os.stat_result:
-    """A copy's status with the times of what it is a copy of: it was not changed yet."""
+    """A copy's status with the times of its original: it has not been changed yet."""
     fields = {name: getattr(info, name) for name in ("st_blksize", "st_blocks", "st_rdev")}
     for name in ("st_atime", "st_mtime", "st_ctime"):
         fields[name] = getattr(times, name)

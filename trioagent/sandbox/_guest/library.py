@@ -1,13 +1,13 @@
 """The standard library for children that have no files but their notes.
 
-What blocks import most is imported before the fork. All the rest of the library's Python modules, and the packages that
-the host offers besides, lie in one mapped file in memory, from which an import in a child takes them: importing
-everything up front would make each fork dearer, for its cost grows with what the parent has written, while the pages of
-a mapped file cost a fork nothing.
+The modules that blocks import most are imported before the fork. All other Python modules of the library, and the
+packages that the host offers, are in one memory-mapped file (a memfd), from which a child imports them. Importing
+everything up front would make each fork slower, since its cost grows with the memory that the parent has written, while
+the pages of a mapped file cost a fork nothing.
 
-A child may not map code, so C extensions must be there before the fork, and each is five mappings more for it to copy.
-A zygote therefore has either COMMON, which is all that most blocks want, or the FULL library with all extensions; the
-host knows which a block needs (see ``needs_full_library``).
+A child may not map code, so C extensions must be imported before the fork, and each adds five mappings for it to copy.
+A zygote therefore has either COMMON, which suffices for most blocks, or the FULL library with all extensions; the host
+knows which a block needs (see ``needs_full_library``).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from typing import Any
 
 from .limits import TEMPORARY
 
-# Imported before the fork: what blocks ask for most, and what brings along little else.
+# Imported before the fork: what blocks need most, and what imports little else.
 COMMON = """
 abc bisect calendar collections collections.abc contextlib copy datetime difflib enum fnmatch functools glob heapq io
 itertools json keyword linecache locale math operator os pathlib posixpath random re reprlib string struct textwrap time
@@ -39,18 +39,18 @@ traceback types typing unicodedata warnings weakref _strptime encodings.ascii en
 encodings.utf_8 encodings.utf_8_sig encodings.utf_16
 """.split()
 
-# Imported as well where the full library is wanted: common in blocks, or needed by what is.
+# Also imported for the full library: common in blocks, or needed by modules that are.
 FULL = """
 ast base64 binascii codecs csv dataclasses decimal errno fractions hashlib numbers pickle pprint shutil socket
 statistics tempfile urllib.parse uuid zoneinfo
 """.split()
 
-# All other C extensions are imported too, since a child may not map code. Not these: encryption, terminals, databases
-# of the system, tests, and what brings a large package of Python along (asyncio does without its accelerator).
+# All other C extensions are imported too, since a child may not map code. Except for these: encryption, terminals,
+# system databases, tests, and those that import a large Python package (asyncio works without its accelerator).
 NO_EXTENSIONS = ("_asyncio", "_ssl", "_hashlib", "_tkinter", "_curses", "_dbm", "_gdbm", "_test", "_ctypes_test",
                  "_xx", "xx", "nis", "ossaudiodev", "readline", "spwd", "_crypt")  # fmt: skip
 
-# Not offered: tests, editors, windows, installers, and what opens a browser.
+# Not offered: tests, editors, windows, installers, and modules that open a browser.
 LEFT_OUT = {
     "__pycache__", "antigravity", "config", "curses", "distutils", "ensurepip", "idlelib", "lib2to3", "lib-dynload",
     "msilib", "pydoc_data", "site-packages", "dist-packages", "test", "tests", "tkinter", "turtle.py", "turtledemo",
@@ -61,7 +61,7 @@ _SEALED = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F
 
 
 class Archive:
-    """Many small files in one mapping that no child can change for the others."""
+    """Many small files in one mapping, which a child cannot change for the others."""
 
     def __init__(self) -> None:
         self._index: dict[str, tuple[int, int]] = {}
@@ -70,7 +70,7 @@ class Archive:
         self._map: mmap.mmap | None = None
 
     def put(self, name: str, content: bytes) -> None:
-        # At once into the file: collected here first, it would stay in the zygote's memory for each fork to copy.
+        # Written to the file at once: collected here first, it would stay in the zygote's memory for each fork to copy.
         try:
             written = os.write(self._descriptor, content)
         except OSError as error:
@@ -81,9 +81,9 @@ class Archive:
         self._size += len(content)
 
     def close(self) -> None:
-        """Map the file; nothing can be put in after this."""
+        """Map the file; nothing can be added after this."""
         fcntl.fcntl(self._descriptor, fcntl.F_ADD_SEALS, _SEALED)
-        # Private: a child that makes its pages writable (mprotect) or throws them away (madvise) does so for itself.
+        # Private: a child that makes its pages writable (mprotect) or drops them (madvise) affects only itself.
         self._map = mmap.mmap(self._descriptor, self._size, mmap.MAP_PRIVATE, mmap.PROT_READ)
         os.close(self._descriptor)
 
@@ -100,9 +100,9 @@ _fix_filename: Callable[[CodeType, str], None] = vars(_imp)["_fix_co_filename"]
 
 
 class ArchiveImporter:
-    """Imports modules from a archive, where ``a/b.py`` holds a.b's code object, marshalled, or its source.
+    """Imports modules from an archive, in which ``a/b.py`` is a.b's marshalled code object, or its source.
 
-    A finder and a loader as ``importlib.abc`` describes them; importing that brings 20 modules along.
+    A finder and a loader as described by ``importlib.abc``, which is not used, since it imports 20 modules.
     """
 
     def __init__(self, archive: Archive) -> None:
@@ -130,7 +130,7 @@ class ArchiveImporter:
         return self._name(fullname).endswith("/__init__.py")
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> None:
-        return None  # the one of the common zygote will do
+        return None  # the default module creation
 
     def exec_module(self, module: ModuleType) -> None:
         exec(self.get_code(module.__name__), module.__dict__)
@@ -146,20 +146,20 @@ class ArchiveImporter:
         if content[:4] == importlib.util.MAGIC_NUMBER:
             code = marshal.loads(content[16:])  # this interpreter's own compiled library
             assert isinstance(code, CodeType)
-            _fix_filename(code, f"<library>/{name}")  # it was compiled in some folder of the machine
+            _fix_filename(code, f"<library>/{name}")  # otherwise it names the folder it was compiled in
             return code
         return compile(content, f"<library>/{name}", "exec", dont_inherit=True)
 
 
 def import_up_front(*, full: bool) -> None:
-    """Import what blocks use most, or with *full* all that cannot be imported later."""
+    """Import what blocks use most, or with *full* everything that cannot be imported later."""
     warnings.simplefilter("ignore")  # a DeprecationWarning is noise to a model
     _prefer_builtin_hashes()
     for name in [*COMMON, *FULL, *_extensions()] if full else COMMON:
         try:
             importlib.import_module(name)
         except ImportError:
-            pass  # another version of Python, or built without it
+            pass  # another version of Python, or one built without it
 
 
 def _extensions() -> list[str]:
@@ -169,7 +169,7 @@ def _extensions() -> list[str]:
 
 
 def archive_library(archive: Archive) -> None:
-    """Put the rest of the library on the archive and import from there. No import reads from disk after this."""
+    """Put the rest of the library into the archive and import it from there. No import reads from disk after this."""
     _archive_modules(archive)
     _archive_zones(archive)
     archive.close()
@@ -187,7 +187,7 @@ def archive_library(archive: Archive) -> None:
 
 
 def hide_places() -> None:
-    """Forget where Python and our own files lie: a block reads that in modules, and has nothing to do with it."""
+    """Remove the paths of Python and of our own files, which a block could read in modules and does not need."""
     for name, module in list(sys.modules.items()):
         origin = f"<library>/{name.replace('.', '/')}.py"
         spec: Any = getattr(module, "__spec__", None)
@@ -204,7 +204,7 @@ def hide_places() -> None:
 
 
 def _prefer_builtin_hashes() -> None:
-    """Keep OpenSSL out (4 MB, and much code for a block to reach) where Python has hashes of its own."""
+    """Avoid OpenSSL (4 MB, and a large attack surface) if Python has its own hashes."""
     if all(importlib.util.find_spec(name) for name in ("_md5", "_blake2", "_sha3")):
         sys.modules["_hashlib"] = None  # type: ignore[assignment]  # "import fails": hashlib then takes its own
 
@@ -228,9 +228,9 @@ def _archive_modules(archive: Archive) -> None:
 
 
 def archive_packages(archive: Archive, packages: Mapping[str, str]) -> None:
-    """Put packages on the archive, given by import name and folder.
+    """Put packages into the archive, given by import name and folder.
 
-    Done before anything else is imported: the imports then use the memory again that compiling took.
+    This runs before anything else is imported: the imports then reuse the memory that compiling took.
     """
     for package, folder in packages.items():
         _archive_package(archive, package, folder)
@@ -278,7 +278,7 @@ def _archive_zones(archive: Archive) -> None:
 
 
 def _offer_zones(archive: Archive) -> None:
-    """Let ``zoneinfo`` find time zones on the archive: it asks ``load_tzdata`` when no file is on its path."""
+    """Let ``zoneinfo`` find time zones in the archive: it calls ``load_tzdata`` if no file is on its path."""
     if "zoneinfo" not in sys.modules:
         return
     import zoneinfo
@@ -290,16 +290,16 @@ def _offer_zones(archive: Archive) -> None:
         return io.BytesIO(archive.get(f"zone:{key}"))
 
     common.load_tzdata = load_tzdata  # type: ignore[assignment]
-    zoneinfo.reset_tzpath(to=())  # where the disk's own zones can be seen, they still may not be read
+    zoneinfo.reset_tzpath(to=())  # the disk's own zones may be visible, but not readable
 
 
 _rename, _replace = os.rename, os.replace
 
 
 def replace_functions(*, overlay: bool, room: int) -> None:
-    """Make functions of ``os`` that a view does not serve as a plain disk would behave as code expects.
+    """Make functions of ``os`` that a view does not support as a plain disk would behave as code expects.
 
-    This is for convenience, not for security: a block can undo them, and then meets the bare system calls.
+    This is for convenience, not security: a block can undo it, and then gets the bare system calls.
     """
     os.utime = utime
     _give_constants(room)
@@ -314,9 +314,9 @@ _IDS = {"getpid": 2, "getppid": 1, "getuid": 1000, "geteuid": 1000, "getgid": 10
 
 
 def _give_constants(room: int) -> None:
-    """What every block is told, whoever runs it and wherever: its ids, and how much room there is.
+    """Constant answers that are the same for every block: its ids, and the free space.
 
-    The bare calls answer 0 in a confined child, and by that these functions know one.
+    In a confined child the bare calls answer 0, by which these functions recognise one.
     """
     getpid = os.getpid
 
@@ -340,19 +340,20 @@ def _give_constants(room: int) -> None:
 
 
 def _prepare(module: Any) -> None:
-    """Have the module ``tempfile`` make its files in a folder that is not saved; there is no other place for them."""
+    """Have the module ``tempfile`` create its files in a folder that is not saved; no other place exists for them."""
     module._get_default_tempdir = temporary_folder
 
 
 def temporary_folder() -> str:
-    """The folder for temporary files, made when one is asked for first."""
+    """The folder for temporary files, created on first use."""
     folder = os.path.join(os.getcwd(), TEMPORARY)
     os.makedirs(folder, exist_ok=True)
     return folder
 
 
 def utime(path: Any, *args: Any, dir_fd: int | None = None, follow_symlinks: bool = True, **kwargs: Any) -> None:
-    """Nothing, or FileNotFoundError: the filter answers "done" for any path, but ``Path.touch`` asks to find out."""
+    """Does nothing, or raises FileNotFoundError: the filter reports success for any path, but ``Path.touch`` relies on
+    the error."""
     if isinstance(path, int):
         os.fstat(path)
     else:
@@ -377,9 +378,9 @@ def _move_folder(error: OSError, src: Any, dst: Any, kwargs: dict[str, Any]) -> 
     """An overlay refuses to rename a folder of its lower layer (EXDEV): copy it and remove the old one."""
     if error.errno != errno.EXDEV or kwargs or not os.path.isdir(src):
         raise error
-    import shutil  # which brings along much that few blocks need
+    import shutil  # which imports much that few blocks need
 
     if os.path.isdir(dst):
-        os.rmdir(dst)  # as rename does: only an empty folder may be in the way
+        os.rmdir(dst)  # like rename: the target may only be an empty folder
     shutil.copytree(src, dst)
     shutil.rmtree(src)

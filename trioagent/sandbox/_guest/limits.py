@@ -1,4 +1,4 @@
-"""Limits and names that the host and sandbox processes share: each stands here, and nowhere else."""
+"""Limits and names that the host and sandbox processes share; each is defined here only."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from ...tools import is_reserved as is_reserved
 MIB = 1024 * 1024
 
 HEADER_BYTES = 4
-"""Before each frame: its length, big-endian."""
+"""The header of each frame: its length, big-endian."""
 MAX_REQUEST_BYTES = 64 * MIB
-"""Of a frame from the host, which is trusted; this only keeps a broken one from asking for gigabytes."""
+"""Of a frame from the host, which is trusted; this only keeps a corrupt one from allocating gigabytes."""
 
 MAX_READS = 2 * MAX_SEEN
-"""Notes that a block may list, as read and as changed."""
+"""Notes that a block may list as read and as changed."""
 MAX_ARGUMENTS = 100_000
-"""Values, in all, in the arguments of one call of a host tool: lists that share their items count them each time."""
+"""Values in the arguments of one call of a host tool, in total; shared items of lists count each time."""
 TEMPORARY = ".trioagent-tmp"
 """A folder for the temporary files of a block; nothing in it is saved."""
 MAX_DEPTH = 64
 """Levels of folders in a view."""
 MAX_PATH_CHARS = MAX_DEPTH * 256
-"""Of a note's path: none lies deeper, or has a longer name."""
+"""The longest path, and the longest name, of a note."""
 ERROR_CHARS = 2000
-"""Of a block's error."""
+"""The length of a block's error."""
 NAME_CHARS = 200
-"""Of a variable's name."""
+"""The length of a variable's name."""
 
 MAX_COPY_BYTES = 128 * MIB
-"""Of a memory that is copied for a block."""
+"""The bytes of a memory that is copied for a block."""
 MAX_COPY_ENTRIES = 100_000
 """Files and folders of such a memory."""
 
@@ -38,13 +38,13 @@ CHILD_FILES = 64
 TOOL_SERVER_FILES = 256
 """Descriptors of Monty's tool server."""
 TOOL_SERVER_CPU_SECONDS = 2
-"""Of processor time that a tool server may have used, in all, when it begins another block."""
+"""CPU seconds that a tool server may have used, in total, when it begins another block."""
 TOOL_SERVER_BYTES = 64 * MIB
-"""Of memory beyond a block's own: the stack of its thread, and the allocator's reserve."""
+"""Memory beyond a block's own: the stack of its thread, and the allocator's reserve."""
 WORKER_FILES = 32
 """Descriptors of Monty's worker."""
 MORE_THREADS = 256
-"""Threads that Monty's tool server or worker may make, together with all that their user starts meanwhile. The kernel
-counts no threads of root's."""
+"""Threads that Monty's tool server or worker may create, together with all that their user starts meanwhile. The kernel
+does not count root's threads."""
 MAX_CHANGES_BYTES = 16 * MIB
-"""Of a tool server's list of changes, the notes' contents apart."""
+"""The bytes of a tool server's list of changes, without the notes' contents."""

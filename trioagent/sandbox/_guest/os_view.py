@@ -1,9 +1,8 @@
-"""`os`, `io` and `open` on a :class:`.layers.Layers` view: put in place of the real ones before the fork.
+"""`os`, `io` and `open` on a :class:`.layers.Layers` view: they replace the original functions before the fork.
 
-Everything in Python's library that opens, lists or changes files by name comes down to these functions (``pathlib``,
-``shutil``, ``glob``, ``tempfile``), and what has a descriptor needs nothing of ours. What opens files in C on its own
-(``sqlite3``) finds the memory as it was committed, and cannot write. Without a view they are the functions that they
-stand for.
+Everything in Python's library that opens, lists or changes files by name calls these functions (``pathlib``,
+``shutil``, ``glob``, ``tempfile``); operations on descriptors need no replacement. Code that opens files in C by itself
+(``sqlite3``) sees the memory as committed, and cannot write. Without a view they call the original functions.
 """
 
 from __future__ import annotations
@@ -26,10 +25,10 @@ _open, _open_code = builtins.open, io.open_code
 
 
 class Current:
-    """What the functions look at.
+    """The state of the functions.
 
     Attributes:
-        view: None if they are the functions that they stand for.
+        view: None if they call the original functions.
     """
 
     view: Layers | None = None
@@ -48,7 +47,7 @@ def _start(view: Layers, dir_fd: int | None) -> str:
 
 
 class _Errors:
-    """Errors name the paths that were asked for; what is opened meanwhile is no reading of the block's (`quiet`)."""
+    """Errors name the paths that the caller gave; opens inside do not count as reads of the block (`quiet`)."""
 
     __slots__ = ("_paths",)
 
@@ -71,7 +70,7 @@ def _named(view: Layers, path: Any, dir_fd: int | None, *, follow: bool = True) 
 
 
 def _entry(view: Layers, path: Any, dir_fd: int | None) -> tuple[str, str]:
-    """The path of an entry that is to be made or to go, and its name if that is ``.`` or ``..`` (these cannot)."""
+    """The path of an entry to create or remove, and its name if that is ``.`` or ``..`` (these cannot be)."""
     text = _text(path).rstrip("/") or "/"
     named = view.resolve(text, _start(view, dir_fd), follow=False)
     name = text.rpartition("/")[2]
@@ -79,7 +78,7 @@ def _entry(view: Layers, path: Any, dir_fd: int | None) -> tuple[str, str]:
 
 
 def _check_new(text: str, flags: int, named: str) -> None:
-    """What ends with a slash can only be a folder, and ``open`` makes none."""
+    """A path that ends with a slash can only be a folder, which ``open`` does not create."""
     if flags & os.O_CREAT and text.endswith("/"):
         if flags & os.O_EXCL and (not named or text.rstrip("/").endswith("..")):
             failed(errno.EEXIST)
@@ -106,7 +105,7 @@ def _opener(path: Any, flags: int) -> int:
     assert view is not None
     with _Errors(path):
         text = _text(path)
-        # "x" asks for a file that is not there yet, and a link is there.
+        # "x" requires that the file does not exist, but there is a link.
         bare = text.rstrip("/") if flags & os.O_CREAT else text
         named = view.resolve(bare or "/", view.cwd, follow=not flags & os.O_EXCL)
         _check_new(text, flags, named)
@@ -258,7 +257,7 @@ class DirEntry:
 
 
 class _Entries:
-    """What ``os.scandir`` returns."""
+    """The iterator returned by ``os.scandir``."""
 
     def __init__(self, entries: Iterator[DirEntry]) -> None:
         self._entries = entries
@@ -455,9 +454,9 @@ _PATCHES: dict[str, Callable[..., Any]] = {
 
 
 def install() -> None:
-    """Put the functions in the places of those of ``os``, ``io`` and ``builtins``, in every module that holds one.
+    """Replace the functions in ``os``, ``io`` and ``builtins``, and in every module that has a reference to one.
 
-    Not in this package's own modules that keep the real ones on purpose; theirs lie in `layers.REAL`.
+    Except for this package's own modules that need the originals, which are in `layers.REAL`.
     """
     replaced: dict[int, Any] = {id(getattr(os, name)): function for name, function in _PATCHES.items()}
     for name in ("supports_dir_fd", "supports_fd", "supports_follow_symlinks", "supports_effective_ids"):
@@ -477,7 +476,7 @@ def _replace(place: Any, replaced: dict[int, Any]) -> None:
         plain = value.__func__ if isinstance(value, staticmethod) else value
         if id(plain) in replaced:
             new = replaced[id(plain)]
-            # What is written in C is no method of a class that holds it.
+            # A function written in C does not become a method of a class that contains it.
             setattr(place, name, staticmethod(new) if isinstance(place, type) and not isinstance(new, type) else new)
         elif isinstance(place, ModuleType) and isinstance(value, type) and value.__module__ == place.__name__:
             _replace_in_class(value, replaced)

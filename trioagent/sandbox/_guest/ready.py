@@ -9,7 +9,7 @@ from typing import Any
 MODULES = """
 collections copy datetime functools glob io itertools json math os pathlib random re string sys textwrap time
 """.split()
-"""Modules that every zygote has imported."""
+"""Modules that are imported in every zygote."""
 
 FULL_MODULES = "base64 csv decimal fractions hashlib statistics uuid".split()
 """Modules that only the full library has; a block that uses one by its bare name is run there."""
@@ -25,14 +25,14 @@ MEMBERS = {
     "defaultdict": "collections",
     "timedelta": "datetime",
 }
-"""Classes by their bare name, and the module that each is of."""
+"""Classes by their bare name, and the module of each."""
 
 CLASS_METHODS = ("combine", "fromisoformat", "fromtimestamp", "now", "strptime", "today", "utcnow")
-"""What is asked of the class ``datetime``, where the name may mean the module."""
+"""Attributes of the class ``datetime`` that are used where the name may mean the module."""
 
 
 class _DatetimeModule(ModuleType):
-    """The module ``datetime``, which also answers ``datetime.now()`` and what else is asked of its class."""
+    """The module ``datetime``, which also has the attributes of its class, such as ``datetime.now()``."""
 
     def __getattr__(self, name: str) -> Any:
         module = sys.modules["datetime"]
@@ -40,7 +40,7 @@ class _DatetimeModule(ModuleType):
 
 
 def ready_names() -> dict[str, object]:
-    """The names, of what has been imported so far."""
+    """The names for the modules that have been imported."""
     names: dict[str, object] = {name: sys.modules[name] for name in MODULES + FULL_MODULES if name in sys.modules}
     names |= {name: getattr(sys.modules[of], name) for name, of in MEMBERS.items() if of in sys.modules}
     names["datetime"] = _DatetimeModule("datetime")

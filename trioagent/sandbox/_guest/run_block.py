@@ -1,4 +1,4 @@
-"""Run one block's code in a confined child, and answer the host."""
+"""Runs one block's code in a confined child, and replies to the host."""
 
 from __future__ import annotations
 
@@ -56,25 +56,24 @@ _UNSEEN = ("os.link", "os.symlink", "sqlite3.connect", "dbm.open")
 
 
 class Reads(SeenLog):
-    """Which notes the block has read or looked for, and changed: what its changes are judged against.
+    """The notes that the block has read or looked up, and changed: its changes are checked against them.
 
-    Opens, renames and removals are seen through an audit hook, which Python code cannot take off again, and which comes
-    before the call itself: the version that is taken then is that of the content which the call finds, or an older one
-    (then it is a conflict that is none, never a change that nobody notices). What the tools open (*quiet*) they record
-    themselves.
+    Opens, renames and removals are seen by an audit hook, which Python code cannot remove, and which is called before
+    the call itself. So the version that is recorded is that of the content which the call finds, or an older one (which
+    may cause a false conflict, but never a missed one). What the tools open (*quiet*) they record themselves.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.quiet: Any = None
-        self.root = ""  # where the view is; nothing is recorded without one, so nothing of the zygote's own reading
+        self.root = ""  # of the view; nothing is recorded without one, so nothing that the zygote reads
         self._looking = False
         self._trees = False
 
     def listed(self) -> list[list[str]]:
-        """For the reply: path, version ("" for none) and "read" or "replaced" of each; only what may be a note's path.
+        """For the reply: path, version ("" for none) and "read" or "replaced" of each; only possible note paths.
 
-        Text that has a UTF-8 form.
+        The text is valid UTF-8.
         """
         notes = []
         for how, versions in (("read", self.reads), ("replaced", self.replaced)):
@@ -95,7 +94,7 @@ class Reads(SeenLog):
         self._looking = True
         try:
             look(self, *arguments)
-        except (OSError, TypeError, ValueError):  # no path of anything; or the call itself is about to say so
+        except (OSError, TypeError, ValueError):  # not a path; or the call itself will raise it
             self.complete = False
         finally:
             self._looking = False
@@ -105,7 +104,7 @@ class Reads(SeenLog):
             return
         real_path = os.path.realpath(os.fsdecode(path))
         changes = flags & (_WRITING | os.O_CREAT)
-        if not flags & (os.O_TRUNC | os.O_EXCL):  # with one of them nothing of an old content can be seen
+        if not flags & (os.O_TRUNC | os.O_EXCL):  # with one of them the old content cannot be seen
             self._look(real_path, self.read)
         if changes:
             self._look(real_path, self.change)
@@ -113,7 +112,7 @@ class Reads(SeenLog):
     def _remove(self, path: Any, folder: int | None = None) -> None:
         if folder in _NO_FOLDER:
             self._look(_without_link(path), self.change)
-        elif not self._trees:  # of a tree that is removed all was recorded before
+        elif not self._trees:  # the files of a tree to remove were recorded before
             self.complete = False
 
     def _remove_tree(self, path: Any, folder: int | None = None) -> None:
@@ -138,19 +137,19 @@ class Reads(SeenLog):
             self._look(os.path.realpath(os.fsdecode(path)), self.change)
 
     def _look(self, real_path: str, record: Callable[[str, str | None], None]) -> None:
-        """Record the version of what lies at an absolute path now, if that is inside of the view."""
+        """Record the version of the file at an absolute path, if that is inside of the view."""
         path = real_path.strip("/") if self.root == "/" else real_path[len(self.root) + 1 :]
         if not path or not real_path.startswith(f"{self.root.rstrip('/')}/") or path in self.replaced:
             return
         if path in self.reads:
-            record(path, None)  # its version is known already
+            record(path, None)  # its version is already known
             return
         try:
             descriptor = os.open(real_path, _LOOK)
         except (FileNotFoundError, NotADirectoryError):
             record(path, None)
             return
-        except OSError:  # a symbolic link, or no permission: the call itself is about to say so
+        except OSError:  # a symbolic link, or no permission: the call itself will raise it
             return
         try:
             version = version_of_open(descriptor)
@@ -170,7 +169,7 @@ _WATCHED: dict[str, Callable[..., None]] = {
 
 
 def _without_link(path: Any) -> str:
-    """A path, absolute, whose last name is taken as it is."""
+    """An absolute path whose last name is not resolved if it is a link."""
     folder, name = os.path.split(os.path.abspath(os.fsdecode(path)))
     return os.path.join(os.path.realpath(folder), name)
 
@@ -180,11 +179,11 @@ def _files_below(folder: str) -> list[str]:
 
 
 class HostToolError(Exception):
-    """A tool of the host's failed; the text is its own."""
+    """A host tool failed; the text is the tool's own."""
 
 
 def host_tool(name: str, channel: Channel) -> Callable[..., object]:
-    """A function for the block that asks the host to run its tool *name* and waits for the answer."""
+    """A function for the block that has the host run its tool *name* and waits for the answer."""
 
     def tool(*args: object, **kwargs: object) -> object:
         if _has_more_values([args, kwargs], MAX_ARGUMENTS):
@@ -205,7 +204,7 @@ def host_tool(name: str, channel: Channel) -> Callable[..., object]:
 
 
 def _has_more_values(values: list[Any], most: int) -> bool:
-    """Do *values* hold more than *most*, at all levels? As JSON has them: what is there twice counts twice."""
+    """Whether *values* have more than *most* values at all levels, counted as in JSON: shared items count each time."""
     waiting, count = values, 0
     while waiting and count <= most:
         value = waiting.pop()
@@ -220,11 +219,11 @@ def _has_more_values(values: list[Any], most: int) -> bool:
 
 
 class BlockEnvironment:
-    """What a block finds around it, made before the fork where that can be: making it later would copy more pages.
+    """A block's environment, made before the fork as far as possible: later it would copy more pages.
 
     Args:
-        tools: what the block can call.
-        access: what they let it touch.
+        tools: the functions that the block can call.
+        access: what they may access.
         limits: of what it may print.
     """
 
@@ -237,9 +236,9 @@ class BlockEnvironment:
         self._nothing = io.StringIO()
 
     def enter(self, source: str, offered: list[str], channel: Channel) -> dict[str, object]:
-        """Put it up for one block; returns the block's namespace."""
+        """Set it up for one block; returns the block's namespace."""
         sys.stdin, sys.stdout, sys.stderr = self._nothing, self.printed, self.printed
-        sys.modules["__main__"] = self.main  # dataclasses, typing and pickle look a class's module up
+        sys.modules["__main__"] = self.main  # dataclasses, typing and pickle look up a class's module
         linecache.cache[BLOCK] = (len(source), None, source.splitlines(keepends=True), BLOCK)
         namespace = self.main.__dict__
         for name in offered:
@@ -249,12 +248,12 @@ class BlockEnvironment:
 
 
 def forget_source() -> None:
-    """Drop the last block's source, which `BlockEnvironment.enter` has put up. A child would do it on its own pages."""
+    """Drop the last block's source, which `BlockEnvironment.enter` has set. A child would do it on its own pages."""
     linecache.cache.clear()
 
 
 def install_builtins() -> None:
-    """Give builtins what the ``site`` module would have made, and take the debugger away. Once for all."""
+    """Add the builtins that the ``site`` module would add, and remove the debugger; once per process."""
     sys.breakpointhook = _no_debugger
     for name in ("exit", "quit"):
         setattr(builtins, name, _sitebuiltins.Quitter(name, "the end of the block"))
@@ -263,7 +262,7 @@ def install_builtins() -> None:
 def run(
     channel: Channel, environment: BlockEnvironment, reads: Reads, limits: dict[str, int], index: Any = None
 ) -> None:
-    """Read the request, run its code, write the reply. The caller ends the process."""
+    """Read the request, run its code, write the reply. The caller exits the process."""
     try:
         request = channel.read()
     except MemoryError:
@@ -302,11 +301,11 @@ def run(
 
 
 def _execute(source: str, namespace: dict[str, object]) -> str:
-    """Run *source*; returns "" or what went wrong. One dict for globals and locals, so that helpers see each other."""
+    """Run *source*; returns "" or the error. One dict for globals and locals, so that helpers see each other."""
     try:
-        exec(compile(source, BLOCK, "exec", dont_inherit=True), namespace)  # what this process is for
+        exec(compile(source, BLOCK, "exec", dont_inherit=True), namespace)  # the purpose of this process
     except SystemExit as ending:
-        # exit() is how a script says that it is done.
+        # exit() is how a script ends normally.
         return "" if ending.code is None or ending.code == 0 else error_text(ending, source)
     except BaseException as error:  # noqa: BLE001  # the block's own failure, of any kind, is its result
         return error_text(error, source)
@@ -330,9 +329,9 @@ _BUFFERED = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
 
 
 def _flush_open_files() -> str:
-    """Write out what the block left in the buffers of files it did not close, as the end of a script would.
+    """Flush the buffers of files that the block did not close, as the end of a script would.
 
-    The zygote froze its own objects, so the collector lists only what this child made.
+    The zygote froze its own objects, so the garbage collector lists only what this child created.
     """
     left_open = []
     for candidate in gc.get_objects():
@@ -340,9 +339,7 @@ def _flush_open_files() -> str:
             left_open.append(candidate)
     if not left_open:
         return ""
-    for file in sorted(
-        left_open, key=lambda file: _BUFFERED.index(type(file))
-    ):  # text first: it writes into the others
+    for file in sorted(left_open, key=lambda file: _BUFFERED.index(type(file))):  # text first: it writes to the others
         try:
             type(file).flush(file)
         except (OSError, ValueError) as error:

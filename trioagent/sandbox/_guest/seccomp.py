@@ -1,7 +1,8 @@
-"""The system call filter of a child: an allow-list as a classic BPF program, for x86_64 and aarch64.
+"""A child's seccomp filter: an allow-list as a classic BPF program, for x86_64 and aarch64.
 
-Whatever is not listed fails with EPERM. A foreign calling convention (32-bit, x32) kills, since its numbers mean other
-calls. The kernel keeps a bitmap of the calls that this program always allows, so the plain ones cost next to nothing.
+Calls that are not listed fail with EPERM. A foreign calling convention (32-bit, x32) kills the process, since its
+numbers mean other calls. The kernel caches in a bitmap which calls this program always allows, so these cost almost
+nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from .syscalls import X86_64, call
 # name: (x86_64, aarch64); None where an architecture has no such call.
 Table = dict[str, tuple[int | None, int | None]]
 Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, operand
-Answers = dict[int, list[Instruction]]  # what a filter does with a call, by its number
+Answers = dict[int, list[Instruction]]  # the filter's code for a call, by its number
 
 AUDIT_ARCH = (0xC000003E, 0xC00000B7)
 X32_BIT = 0x40000000
@@ -39,17 +40,17 @@ def allow() -> Instruction:
 
 
 def fail(number: int) -> Instruction:
-    """Return without effect: with this error, or well if it is 0."""
+    """Return without effect: with this error, or with success if it is 0."""
     return _ret(0x00050000 | number)
 
 
 def argument(index: int, *, high: bool = False) -> Instruction:
-    """Load one half of an argument, for the tests that follow."""
+    """Load one half of an argument for the comparisons that follow."""
     return _load(ARGUMENTS_AT + 8 * index + (4 if high else 0))
 
 
 def answers_of(machine: int, *answers: tuple[Table, list[Instruction]]) -> Answers:
-    """For each call of a table that *machine* has, the answer given with it; later tables count."""
+    """For each call of a table that *machine* has, the answer given with it; later tables take precedence."""
     return {
         number: body
         for table, body in answers
@@ -61,14 +62,15 @@ def answers_of(machine: int, *answers: tuple[Table, list[Instruction]]) -> Answe
 def assemble(answers: Answers, machine: int) -> list[Instruction]:
     """The filter for one architecture (``X86_64`` or ``AARCH64``); calls without an answer fail with EPERM.
 
-    A binary search over runs of call numbers: when a filter is put on, the kernel tries it for each number there is,
-    which takes too long with one comparison after the other.
+    A binary search over ranges of call numbers: when a filter is installed, the kernel runs it for each existing
+        number,
+    which takes too long with sequential comparisons.
     """
     code = [_load(ARCH_AT), (EQUAL, 1, 0, AUDIT_ARCH[machine]), _ret(RET_KILL), _load(NUMBER_AT)]
     if machine == X86_64:
         code += [(AT_LEAST, 0, 1, X32_BIT), _ret(RET_KILL)]
-    runs: list[tuple[int, list[Instruction]]] = []  # the first number of each run of calls with the same answer
-    for number in range(max(answers) + 2):  # one past the last: refused, as is all above it
+    runs: list[tuple[int, list[Instruction]]] = []  # the first number of each range of calls with the same answer
+    for number in range(max(answers) + 2):  # one more than the last: refused, as are all above it
         body = answers.get(number, [fail(errno.EPERM)])
         if not runs or runs[-1][1] != body:
             runs.append((number, body))
@@ -88,7 +90,7 @@ class _Program(ctypes.Structure):
 
 
 class Filter:
-    """An assembled filter, ready to be put on."""
+    """An assembled filter, ready to be installed."""
 
     def __init__(self, code: list[Instruction]) -> None:
         packed = b"".join(struct.pack("=HBBI", *instruction) for instruction in code)
@@ -96,16 +98,16 @@ class Filter:
         self.program = _Program(len(packed) // 8, ctypes.addressof(self._buffer))
 
     def apply(self, *, all_threads: bool = False) -> None:
-        """Put the filter on this thread, or all threads of its process, for good. It needs no_new_privs.
+        """Install the filter for this thread, or for all threads of its process, permanently. Needs no_new_privs.
 
         Raises:
-            OSError: this kernel, or what this process runs in, has none.
+            OSError: this kernel or container does not support it.
         """
         call("seccomp", SET_FILTER, _ALL_THREADS if all_threads else 0, ctypes.byref(self.program))
 
 
 ALLOWED: Table = {
-    # files: all of them go through the chroot, and through Landlock where it has a say
+    # files: all of them are subject to the chroot, and to Landlock where it applies
     "read": (0, 63),
     "write": (1, 64),
     "readv": (19, 65),
@@ -168,9 +170,9 @@ ALLOWED: Table = {
     "exit_group": (231, 94),
 }
 
-# "Done", without effect: shutil.copy, copytree and Path.touch go on, and no mode, owner or time of any file changes.
-# Nor is a file locked: a view has one user, and a lock on what all children share (/dev/null) would outlive its block.
-# Advice on files would reach pages of the memory and of programs that all share.
+# Success without effect: shutil.copy, copytree and Path.touch continue, and no mode, owner or time of any file changes.
+# Files are not locked either: a view has one user, and a lock on a file that all children share (/dev/null) would
+# outlive its block. Advice on files would affect pages of the memory and of programs, which all children share.
 IGNORED: Table = {
     "fadvise64": (221, 223),
     "flock": (73, 32),
@@ -188,7 +190,7 @@ IGNORED: Table = {
     "utimensat": (280, 88),
 }
 
-# "No such thing on this file system", which callers are ready for.
+# "Not supported on this file system", which callers handle.
 UNSUPPORTED: Table = {
     "setxattr": (188, 5),
     "lsetxattr": (189, 6),
@@ -205,7 +207,8 @@ UNSUPPORTED: Table = {
 }
 
 # "Old kernel": the C library then tries the older call, which is refused.
-# There are no threads to have robust futexes, and how full a file system of the machine is, is nobody's business.
+# There are no threads that need robust futexes, and the free space of the machine's file systems is none of its
+# business.
 MISSING: Table = {
     "clone3": (435, 435),
     "set_robust_list": (273, 99),
@@ -213,7 +216,7 @@ MISSING: Table = {
     "fstatfs": (138, 44),
 }
 
-# The answer is 0, whoever asks: a process id counts what other blocks there were, a user id names somebody.
+# The answer is always 0: a process id would reveal how many other blocks ran, a user id would identify somebody.
 CONSTANT: Table = {
     "getpid": (39, 172),
     "gettid": (186, 178),
@@ -224,10 +227,10 @@ CONSTANT: Table = {
     "getegid": (108, 177),
     "getgroups": (115, 158),
 }
-# The same, but they would write their answers somewhere: refused, as all that is not listed.
+# The same, but these would write their answers to memory: refused, like all that is not listed.
 REFUSED_IDS: Table = {"getresuid": (118, 148), "getresgid": (120, 150)}
 
-# No ioctl ever reaches the kernel; "not a terminal" is what open() asks for.
+# No ioctl ever reaches the kernel; open() expects "not a terminal".
 NO_TERMINAL: Table = {"ioctl": (16, 29)}
 
 # Allowed for some arguments only, see the functions below.
@@ -266,15 +269,15 @@ TABLES = (
     OWN_PROCESSORS,
 )
 
-# Refused where the child's root is not its view, besides the rest: they tell of files outside what Landlock would not.
-# "Not a link" is what callers of readlink are ready for; there is none in a view, unless the memory has one.
+# Also refused if the child's root is not its view: they reveal facts about files outside that Landlock does not
+# protect. Callers of readlink handle "not a link"; a view has none, unless the memory has one.
 WITHOUT_CHROOT = {"readlink": errno.EINVAL, "readlinkat": errno.EINVAL}
 
 # F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_SETLK, F_SETLKW, F_OFD_SETLK, F_OFD_SETLKW, F_DUPFD_CLOEXEC: none of
-# them names another process (F_SETOWN would have signals sent to one, F_GETLK tells who has a lock).
+# them names another process (F_SETOWN would direct signals to one, F_GETLK reveals who holds a lock).
 FCNTL_COMMANDS = (0, 1, 2, 3, 4, 6, 7, 37, 38, 1030)
-# Of these, in a child that runs a block, F_SETFL, F_SETLK, F_SETLKW, F_OFD_SETLK and F_OFD_SETLKW are "done" without
-# effect: flags and such locks belong to an open file, and standard input's is that of all children, earlier and later.
+# In a child that runs a block, F_SETFL, F_SETLK, F_SETLKW, F_OFD_SETLK and F_OFD_SETLKW succeed without effect: flags
+# and such locks belong to an open file, and standard input is shared by all children, earlier and later ones.
 FCNTL_IGNORED = (4, 6, 7, 37, 38)
 
 PROT_EXEC = 4
@@ -284,14 +287,14 @@ MAP_USUAL = 0x1 | 0x2 | 0x20 | 0x800 | 0x1000 | 0x4000 | 0x8000 | 0x20000
 # FUTEX_WAIT, _WAKE, _REQUEUE, _CMP_REQUEUE, _WAKE_OP, _WAIT_BITSET and _WAKE_BITSET, by either clock
 FUTEX_OPERATIONS = tuple(128 | clock | operation for operation in (0, 1, 3, 4, 5, 9, 10) for clock in (0, 256))
 # MADV_NORMAL, _RANDOM, _SEQUENTIAL, _WILLNEED, _DONTNEED, _FREE, _DONTFORK, _DOFORK, _HUGEPAGE, _NOHUGEPAGE, _DONTDUMP,
-# _DODUMP: others reach pages that all children share (_COLD, _PAGEOUT, _COLLAPSE), or make tables that nobody counts.
+# _DODUMP: others affect pages that all children share (_COLD, _PAGEOUT, _COLLAPSE), or make uncounted page tables.
 ADVICE = (0, 1, 2, 3, 4, 8, 10, 11, 14, 15, 16, 17)
 MREMAP_MAYMOVE = 1
 RENAME_NOREPLACE = 1
-# O_ASYNC, O_NOATIME, O_PATH, O_TMPFILE and all that are younger; O_DIRECT is another bit on each machine.
+# O_ASYNC, O_NOATIME, O_PATH, O_TMPFILE and all newer ones; O_DIRECT is a different bit on each machine.
 OPEN_UNUSUAL = 0x2000 | 0x40000 | 0xFFE00000
 O_DIRECT = (0x4000, 0x10000)
-CLOCKS = 16  # the kernel's numbered clocks are below; all others stand for a process, a thread or a device
+CLOCKS = 16  # the kernel's numbered clocks are below; all others refer to a process, a thread or a device
 
 
 def no_exec_memory() -> list[Instruction]:
@@ -299,11 +302,11 @@ def no_exec_memory() -> list[Instruction]:
 
 
 def _counted_memory() -> list[Instruction]:
-    """What RLIMIT_AS bounds: private memory and mapped files, at an address that the kernel chooses.
+    """Allow only memory that RLIMIT_AS bounds: private memory and mapped files, at an address that the kernel chooses.
 
-    Shared anonymous pages stay when their mapping is gone but for one page, huge ones come from another pool, and
-    single pages at addresses far apart need up to three page tables each, none of which counts. All are refused as if
-    there were no memory left, which callers are ready for, and so is every flag that is not usual.
+    Shared anonymous pages stay allocated when all of their mapping but one page is gone, huge pages come from another
+    pool, and single pages at addresses far apart need up to three page tables each; none of that is counted. All are
+    refused as if no memory were left, which callers handle, and so is every unusual flag.
     """
     refuse = fail(errno.ENOMEM)
     return [
@@ -325,7 +328,7 @@ def _counted_memory() -> list[Instruction]:
 
 
 def _counted_growth() -> list[Instruction]:
-    """Growing where the kernel finds room, and not to an address of the block's choice (MREMAP_FIXED, _DONTUNMAP)."""
+    """Growing where the kernel finds room, not to an address of the block's choice (MREMAP_FIXED, _DONTUNMAP)."""
     return [argument(3), (HAS_BITS, 0, 1, ~MREMAP_MAYMOVE & 0xFFFFFFFF), fail(errno.ENOMEM), allow()]
 
 
@@ -339,7 +342,7 @@ def _traceless_fcntl() -> list[Instruction]:
 
 
 def read_own_limits() -> list[Instruction]:
-    """``prlimit64(0, _, NULL, _)``: of this process, and reading only."""
+    """``prlimit64(0, _, NULL, _)``: read the limits of this process."""
     return [
         argument(0),
         (EQUAL, 0, 4, 0),
@@ -353,7 +356,7 @@ def read_own_limits() -> list[Instruction]:
 
 
 def _no_whiteout() -> list[Instruction]:
-    """No flag but RENAME_NOREPLACE: RENAME_WHITEOUT makes a device node, which needs no right on some file systems."""
+    """No flag except RENAME_NOREPLACE: RENAME_WHITEOUT creates a device node, which some file systems allow anybody."""
     return [argument(4), (HAS_BITS, 0, 1, ~RENAME_NOREPLACE & 0xFFFFFFFF), fail(errno.EINVAL), allow()]
 
 
@@ -364,7 +367,8 @@ def _one_of(index: int, values: tuple[int, ...], otherwise: int) -> list[Instruc
 
 
 def _private_futex() -> list[Instruction]:
-    """Between threads, as locks are: others wake a waiter in another child, on a page of the same program's file."""
+    """Only futexes private to the process, as locks are: others could wake a waiter in another child, on a shared page
+    of the program's file."""
     return _one_of(1, FUTEX_OPERATIONS, errno.EPERM)
 
 
@@ -373,17 +377,17 @@ def _private_advice() -> list[Instruction]:
 
 
 def _plain_open(index: int, machine: int) -> list[Instruction]:
-    """Files and folders as they are; the flags are the argument of this *index*."""
+    """Files and folders without special flags; the flags are the argument at *index*."""
     return [argument(index), (HAS_BITS, 0, 1, OPEN_UNUSUAL | O_DIRECT[machine]), fail(errno.EINVAL), allow()]
 
 
 def common_clocks() -> list[Instruction]:
-    """Those that all share: by the others anybody may read how much processor time another process has used."""
+    """The system-wide clocks: by other clocks the CPU time of another process can be read."""
     return [argument(0), (AT_LEAST, 0, 1, CLOCKS), fail(errno.EINVAL), allow()]
 
 
 def own_processors() -> list[Instruction]:
-    """Of this process, named 0: for any other the answer tells whether there is such a process."""
+    """Only this process, as 0: for any other the answer reveals whether such a process exists."""
     return [argument(0), (EQUAL, 1, 0, 0), fail(errno.EPERM), allow()]
 
 

@@ -1,4 +1,4 @@
-"""System calls by ctypes, one at a time or prepared in a row (numbers for x86_64 and aarch64); descriptors; signals."""
+"""System calls through ctypes, singly or in prepared sequences (for x86_64 and aarch64); descriptors; signals."""
 
 from __future__ import annotations
 
@@ -47,15 +47,15 @@ PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_CAPBSET_DROP, PR_GET_CHILD_SUBREAPER, PR_S
 
 libc = ctypes.CDLL(None, use_errno=True)
 libc.syscall.restype = ctypes.c_long
-_WORDS = 7  # a call's number and as many arguments as a call may have
+_WORDS = 7  # a call's number and the most arguments of a call
 _syscall = ctypes.CFUNCTYPE(ctypes.c_long, *[ctypes.c_long] * _WORDS, use_errno=True)(("syscall", libc))
 
 
 def call(name: str, *arguments: object) -> int:
-    """Make one system call; integers go as longs, bytes and ctypes objects as pointers.
+    """Make one system call; integers are passed as longs, bytes and ctypes objects as pointers.
 
     Raises:
-        OSError: with the call's own name in its text.
+        OSError: its text contains the call's name.
     """
     words = [ctypes.c_long(word) if isinstance(word, int) else word for word in arguments]
     result: int = libc.syscall(ctypes.c_long(_number(name)), *words)
@@ -80,19 +80,21 @@ def prctl(option: int, value: int = 0) -> None:
 
 
 class Script:
-    """System calls with all their arguments, made in a row by a child after its fork.
+    """A sequence of system calls with all their arguments, made by a child after its fork.
 
-    The first write to each page of memory after a fork copies that page, some 2 us, and Python writes to whatever it
-    looks at, if only to count a reference. What a child does to confine itself is therefore written down before the
-    fork, as numbers, so that doing it takes one short loop. That needs descriptors whose numbers are known beforehand:
-    a child has its own from the start (see CHANNEL and those after it), and the kernel gives the lowest that is free.
+    After a fork the first write to each page of memory copies that page, which takes some 2 us, and Python writes to
+    everything it touches, if only to the reference count. The calls by which a child confines itself are therefore
+    prepared before the fork, as numbers, and made in one short loop. That needs descriptors whose numbers are known
+    beforehand: a child's are reserved from the start (see CHANNEL and those after it), and the kernel assigns the
+        lowest
+    free number.
     """
 
     def __init__(self) -> None:
         self._calls: list[tuple[tuple[int, ...], int]] = []
         self._names: list[str] = []
-        self._kept: list[object] = []  # what the calls point to
-        self._final: list[int] = []  # the calls that cannot be taken back
+        self._kept: list[object] = []  # the objects that the calls point to
+        self._final: list[int] = []  # the calls that cannot be undone
 
     def add(
         self,
@@ -101,10 +103,10 @@ class Script:
         result: int = 0,
         final: bool = False,
     ) -> None:
-        """Append a call that must answer *result*; bytes and ctypes objects go as pointers to them.
+        """Append a call that must return *result*; bytes and ctypes objects are passed as pointers.
 
         Args:
-            final: it cannot be taken back, so that a rehearsal leaves it out.
+            final: it cannot be undone, so a rehearsal skips it.
         """
         if final:
             self._final.append(len(self._calls))
@@ -114,7 +116,7 @@ class Script:
 
     @contextmanager
     def rehearsed(self) -> Iterator[None]:
-        """Meanwhile, `run` asks for the process id instead of each call that is final."""
+        """Inside the block, `run` calls getpid instead of each final call."""
         calls = self._calls
         nothing = ((_number("getpid"),) + (0,) * (_WORDS - 1), os.getpid())
         self._calls = [nothing if number in self._final else each for number, each in enumerate(calls)]
@@ -141,7 +143,7 @@ class Script:
         """Make the calls.
 
         Raises:
-            OSError: one answered otherwise; with its name in the text. Those after it were not made.
+            OSError: a call returned something else; the text contains its name. Later calls were not made.
         """
         for arguments, result in self._calls:
             answer = _syscall(*arguments)
@@ -152,47 +154,47 @@ class Script:
                 raise OSError(errno.EBADF, f"{name} answered {answer} and not {result}")
 
 
-# A child's descriptors: the same numbers in each, so that calls can be prepared that name them.
+# A child's descriptors: the same numbers in each child, so that prepared calls can use them.
 CHANNEL = 3
 """The child's own socket, to the host."""
 ROOT = 4
-"""First whatever is open for a moment, then the memory's folder; in the end the view's root, until that is closed."""
+"""First temporary, then the memory's folder; at the end the view's root, until that is closed."""
 BASE = 5
-"""What the view lies in."""
+"""The folder or mount that contains the view."""
 UPPER_FD = 6
-"""The folder from which the host reads what the block did; the host gets it."""
+"""The folder from which the host reads the block's changes; it is passed to the host."""
 MOUNTING, MOUNTED = 7, 8
-"""A mount that is being made, and its root."""
+"""A mount under construction, and its root."""
 GRANTS, LISTED = MOUNTING, MOUNTED
 """In a layered view: the ruleset and the file of :mod:`.grants`."""
 LAST = 15
-"""The zygote has nothing of its own at numbers up to this one, for when it warms up it makes views as a child does."""
+"""The zygote's own descriptors have higher numbers, since it makes views like a child's when it warms up."""
 
 
 def reserve() -> None:
-    """Take all of a child's numbers, so that nothing that is opened gets one of them."""
+    """Occupy all of a child's numbers, so that no newly opened descriptor gets one of them."""
     for number in range(CHANNEL, LAST + 1):
         os.dup2(0, number, inheritable=False)
 
 
 def release() -> None:
-    """Give them free, but for CHANNEL, which is taken in a child, too."""
+    """Free them, except for CHANNEL, which is occupied in a child, too."""
     os.closerange(CHANNEL + 1, LAST + 1)
 
 
 def set_aside(descriptor: int) -> int:
-    """Give *descriptor* a number that no child has a use for. Returns that number."""
+    """Move *descriptor* to a number that no child uses. Returns that number."""
     moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, LAST + 1)
     os.close(descriptor)
     return moved
 
 
 def reset_signals() -> None:
-    """Unblock all signals and give each its default effect: the first thing that every process of ours does.
+    """Unblock all signals and give each its default action: the first thing that every process of ours does.
 
-    What the host blocks or ignores passes through ``exec``. With SIGCHLD ignored a zygote could not wait for its
+    Blocked and ignored signals are inherited through ``exec``. With SIGCHLD ignored a zygote could not wait for its
     children; with SIGTERM or SIGXCPU ignored or blocked, neither the host nor a limit could end one. SIGPIPE and
-    SIGXFSZ stay ignored, as Python has them: an OSError comes instead.
+    SIGXFSZ stay ignored, as in Python: the call raises an OSError instead.
     """
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -201,20 +203,20 @@ def reset_signals() -> None:
         try:
             signal.signal(number, signal.SIG_IGN if ignored else signal.SIG_DFL)
         except (OSError, ValueError):
-            pass  # SIGKILL, SIGSTOP, and those that the C library keeps to itself
+            pass  # SIGKILL, SIGSTOP, and those reserved by the C library
 
 
 def be_killed_first() -> None:
-    """If memory runs out, let the kernel take this process or one that it starts, and not the host.
+    """Make the kernel's out-of-memory killer prefer this process and those that it starts over the host.
 
-    Of these the kernel takes the one that uses most: a block, as a rule, not the zygote.
+    Among these it kills the largest, which usually is a block and not the zygote.
     """
     with suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
         score.write("1000")
 
 
 class Terminated(BaseException):  # internal
-    """A signal asked this process to end."""
+    """A signal requested the end of this process."""
 
 
 def raise_terminated(*_: object) -> None:

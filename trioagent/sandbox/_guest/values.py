@@ -1,7 +1,8 @@
-"""What a block leaves behind, as bounded text: variables and errors.
+"""A block's variables and errors as bounded text.
 
-Every object here may be hostile: its ``repr`` may raise, never end (the limits on time end it), return a str subclass
-with methods of its own, or claim another class. So types are read with ``type()``, and each value is guarded by itself.
+Every object here may be hostile: its ``repr`` may raise, never return (the time limits end it), return a str subclass
+with methods of its own, or claim another class. So types are read with ``type()``, and each value is guarded
+separately.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 
 from .limits import ERROR_CHARS, NAME_CHARS
 
-BLOCK = "<block>"  # the file name a block's code is compiled under
+BLOCK = "<block>"  # the file name that a block's code is compiled with
 _OWN_ROOT = __name__.partition(".")[0]
 
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")
@@ -35,8 +36,8 @@ def local_values(
 ) -> dict[str, str]:
     """The block's variables as text.
 
-    Left out: names that start with two underscores, modules, functions, classes, what ``typing`` and ``__future__``
-    hand out, and objects whose id is in *hidden* (the tools).
+    Left out: names that start with two underscores, modules, functions, classes, objects of ``typing`` and
+    ``__future__``, and objects whose id is in *hidden* (the tools).
     """
     values: dict[str, str] = {}
     left = all_chars
@@ -62,9 +63,9 @@ def _is_tooling(value: object) -> bool:
 
 
 def bounded_repr(value: object, limit: int) -> str:
-    """``repr(value)`` of at most *limit* characters, a note of its true length, and no memory addresses.
+    """``repr(value)`` of at most *limit* characters, plus a note of its true length, and without memory addresses.
 
-    Long plain strings, bytes and collections are cut before their repr is made: 200 MB of text cost no second 200 MB.
+    Long plain strings, bytes and collections are cut before their repr is made: 200 MB of text need no second 200 MB.
     """
     try:
         kind = type(value)
@@ -90,10 +91,10 @@ def bounded_repr(value: object, limit: int) -> str:
 
 
 def cut_note(length: int, unit: str, shown: int | None = None) -> str:
-    """What stands at the end of a value that was cut: how long it is, and how to see more.
+    """The note at the end of a value that was cut: its length, and how to see more.
 
     Args:
-        shown: how much of it can be seen, if the rest is had by a slice.
+        shown: the length of the part that is shown, if the rest can be read by a slice.
     """
     part = " of it" if shown is None else f" such as [{shown}:{2 * shown}]"
     return f"… ({length} {unit} in all; for more, assign a part{part})"
@@ -111,12 +112,12 @@ def _kind(value: object) -> str:
 
 
 def clean(text: str) -> str:
-    """*text* with lone surrogates escaped, so that it has a UTF-8 form."""
+    """*text* with lone surrogates escaped, so that it is valid UTF-8."""
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def error_text(error: BaseException, source: str) -> str:
-    """One line for the model: what went wrong, and in which line of its code."""
+    """One line for the model: the error, and the line of its code."""
     try:
         text = _describe(error, source)
     except BaseException as second:  # noqa: BLE001  # a hostile __str__
@@ -131,7 +132,7 @@ def _describe(error: BaseException, source: str) -> str:
     text = "".join(traceback.format_exception_only(error)).strip()
     module = type.__dict__["__module__"].__get__(type(error))
     if type(module) is str and module.partition(".")[0] == _OWN_ROOT:
-        text = text.removeprefix(f"{module}.")  # where our own exceptions are defined is nothing for a model
+        text = text.removeprefix(f"{module}.")  # the module of our own exceptions does not help a model
     line = None
     frame = error.__traceback__
     while frame is not None:

@@ -1,16 +1,16 @@
 """Private, writable views of one memory: overlays, and the folders of layered views (:mod:`.layers`).
 
-Both mounts of an overlay are detached: they have no place in any mount table and vanish with their last descriptor.
-What the block changes lies in the upper layer and nowhere else; the host reads it from there once the block is dead.
+Both mounts of an overlay are detached: they are in no mount table and vanish with their last descriptor. The block's
+changes are in the upper layer only; the host reads them from there when the block is dead.
 
-Where nothing can be mounted, what a block writes lies in a scratch folder. It is made by the zygote and locked for as
-long as that lives, so that whoever comes later can tell what a killed one left behind, and removes it. On /dev/shm, in
-memory, where that is a large enough tmpfs; else among the temporary files.
+If nothing can be mounted, a block writes to a scratch folder. The zygote creates it and keeps it locked while it lives,
+so that a later one can recognise what a killed one left behind, and remove it. It is in /dev/shm (in memory) if that is
+a large enough tmpfs, else among the temporary files.
 
-That a note is not in a layer, or not in the copy of a memory, is evidence only if nobody else has taken anything out of
-that. So beside each lies a file named INTACT, made before it and never again. Whoever removes a view removes that file
-before anything else, and whoever has read one looks for it *afterwards*: if it is there, no removal had begun when the
-last entry was read. If it is not, what was read is evidence of nothing.
+An absent note in a layer, or in the copy of a memory, means "deleted" only if no other process has removed anything
+there. So each has beside it a file named INTACT, created before it and never again. Whoever removes a view removes that
+file first, and whoever has read a view checks for it *afterwards*: if it exists, no removal had begun when the last
+entry was read. If it does not, absent entries mean nothing.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ from .syscalls import BASE, GRANTS, LISTED, MOUNTED, MOUNTING, ROOT, UPPER_FD, S
 FSCONFIG_SET_FLAG, FSCONFIG_SET_STRING, FSCONFIG_CREATE = 0, 1, 6
 CLOEXEC = 1
 NOSUID, NODEV, NOEXEC = 2, 4, 8
-OWN_FILES = 8  # folders we make in the tmpfs ourselves, and the overlay's work files
+OWN_FILES = 8  # our own folders in the tmpfs, and the overlay's work files
 EMPTY = b"empty"
 _PLACE = getattr(os, "O_PATH", 0) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class OverlayView:
-    """The calls that make a view, prepared.
+    """The prepared system calls that make a view.
 
     Args:
-        size, files: what the upper layer may hold, in bytes and in files and folders.
+        size, files: the limits of the upper layer, in bytes and in files and folders.
     """
 
     def __init__(self, *, size: int, files: int) -> None:
@@ -64,7 +64,7 @@ class OverlayView:
         self._over_nothing.extend(_overlay(b"/proc/self/fd/%d" % ROOT))
 
     def make_upper(self) -> None:
-        """What a view needs besides the memory: a tmpfs (BASE) with an empty upper layer (UPPER_FD)."""
+        """The part of a view that does not depend on the memory: a tmpfs (BASE), an empty upper layer (UPPER_FD)."""
         try:
             self._upper.run()
         except OSError as error:
@@ -88,7 +88,7 @@ class OverlayView:
 
 
 def _hide(path: bytes, owner: tuple[int, int] | None) -> None:
-    """Leave the file or folder at *path* of the memory (ROOT) out of the view, by a mark in the upper layer."""
+    """Hide the file or folder at *path* of the memory (ROOT) in the view, by a mark in the upper layer."""
     folders = path.split(b"/")[:-1]
     for depth in range(1, len(folders) + 1):
         folder = b"/".join(folders[:depth])
@@ -130,7 +130,7 @@ def _add_mount(script: Script, kind: bytes, options: Mapping[bytes, bytes | None
 
 
 def _explained(error: OSError, config: int) -> OSError:
-    """The error of a mount that failed, with the kernel's own message about it if it left one."""
+    """The error of a failed mount, with the kernel's own message about it if it left one."""
     try:
         message = os.read(config, 500).decode("utf-8", "replace").strip()
     except OSError:
@@ -139,10 +139,10 @@ def _explained(error: OSError, config: int) -> OSError:
 
 
 def open_memory(request: Mapping[str, Any]) -> int:
-    """The memory's folder as this mount namespace has it.
+    """Open the memory's folder in this mount namespace.
 
     Raises:
-        OSError: it is not here, or the path now leads to another folder than the one the host holds.
+        OSError: it does not exist here, or the path now leads to another folder than the host's.
     """
     path = request["memory"].encode("latin-1")
     folder = os.open(path, _PLACE)
@@ -153,10 +153,10 @@ def open_memory(request: Mapping[str, Any]) -> int:
 
 
 def layered_view(request: Mapping[str, Any], owner: tuple[int, int] | None) -> Mapping[str, Listing]:
-    """Open the memory that *request* names (ROOT), over which the empty folder at BASE will be the layer.
+    """Open the memory that *request* names (ROOT); the empty folder at BASE will be its layer.
 
     Returns:
-        What is in the folders that hold hidden names; these folders are in the layer too.
+        The contents of the folders that have hidden names; these folders are in the layer too.
     """
     if owner is not None:
         os.fchown(BASE, *owner)
@@ -194,7 +194,7 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
 def best_place(room: int, fallback: str) -> str:
-    """Where to put views that may need *room* bytes together."""
+    """The folder for views that may need *room* bytes together."""
     try:
         disk = os.statvfs(SHARED_MEMORY)
         if disk.f_bavail * disk.f_frsize >= room and os.access(SHARED_MEMORY, os.W_OK | os.X_OK):
@@ -223,14 +223,14 @@ def _remove_if_unlocked(name: str, parent: int) -> None:
     folder = os.open(name, FOLDER, dir_fd=parent)
     try:
         if os.fstat(folder).st_uid == os.geteuid():
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)  # BlockingIOError: its zygote lives
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)  # BlockingIOError: its zygote is alive
             remove_scratch(name, parent)
     finally:
         os.close(folder)
 
 
 def remove_scratch(name: str, parent: int) -> None:
-    """Remove the scratch folder *name* of folder *parent* with all of its views, the marks of all of them first."""
+    """Remove the scratch folder *name* of folder *parent* with all of its views, all of their marks first."""
     with suppress(OSError):
         folder = os.open(name, FOLDER, dir_fd=parent)
         try:
@@ -247,7 +247,7 @@ def _unmark(name: str, folder: int) -> None:
 
 
 def is_intact(container: int) -> bool:
-    """Has nobody begun to remove the view in the folder *container*? To be asked after the view has been read."""
+    """Whether the view in the folder *container* is intact; to be called after the view has been read."""
     try:
         os.stat(INTACT, dir_fd=container, follow_symlinks=False)
     except OSError:
@@ -256,27 +256,27 @@ def is_intact(container: int) -> bool:
 
 
 class Scratch:
-    """A sandbox's folder of views. Each view lies in a folder of its own with a name that no block can guess.
+    """A sandbox's folder of views. Each view has its own folder there, with a name that no block can guess.
 
     Args:
-        place: the folder to make it in.
+        place: the parent folder.
     """
 
     def __init__(self, place: str) -> None:
-        import tempfile  # only here, for it brings along much that a child has no use for
+        import tempfile  # only here, since it imports much that a child does not need
 
         while True:
             self.path = tempfile.mkdtemp(prefix=PREFIX, dir=place)
             try:
                 self.folder = os.open(self.path, FOLDER)
             except FileNotFoundError:
-                continue  # as below, even sooner
+                continue  # as below, even earlier
             try:
                 fcntl.flock(self.folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if os.stat(self.path).st_ino == os.fstat(self.folder).st_ino:
                     break
             except OSError:
-                pass  # somebody took it for one left behind, in the instant before it was locked
+                pass  # another process took it for one left behind, just before it was locked
             os.close(self.folder)
 
     def remove(self) -> None:
@@ -294,7 +294,7 @@ class Scratch:
         return removing_tree(name, self.folder)
 
     def make(self, name: str) -> tuple[int, int]:
-        """Make an empty view. A child, which does this, has nothing of the zygote's open: so it goes by path.
+        """Make an empty view. It runs in a child, which has none of the zygote's descriptors, so it uses the path.
 
         Returns:
             The descriptor of the folder that contains it, and its own.
@@ -302,28 +302,28 @@ class Scratch:
         path = f"{self.path}/{name}"
         os.mkdir(path, 0o700)
         container = os.open(path, FOLDER)
-        os.close(os.open(INTACT, _NEW, 0o600, dir_fd=container))  # first: no view is ever there without it
+        os.close(os.open(INTACT, _NEW, 0o600, dir_fd=container))  # first: no view ever exists without it
         os.mkdir(VIEW, 0o700, dir_fd=container)
         return container, os.open(VIEW, FOLDER, dir_fd=container)
 
     def is_overfull(self, name: str, *, size: int, files: int) -> Generator[None, None, bool]:
-        """Does a running block's view hold more than *size* bytes or *files* entries?
+        """Whether a running block's view has more than *size* bytes or *files* entries.
 
-        Looks at one entry a step; the generator's return value is the answer.
+        Checks one entry per step; the generator's return value is the result.
         """
         try:
             view = os.open(f"{self.path}/{name}/{VIEW}", FOLDER)
         except OSError:
-            return False  # still being made
+            return False  # not complete yet
         try:
             for info in walk(view):
-                # Not what a sparse file claims, nor the whole page that a small note takes up.
+                # Neither the apparent size of a sparse file, nor the whole page of a small note.
                 files, size = files - 1, size - min(info.st_blocks * 512, info.st_size)
                 if files < 0 or size < 0:
                     return True
                 yield
         except (TooLarge, PermissionError):
-            return True  # no such folder could be saved, and it may hide anything
+            return True  # such a folder cannot be saved, and may hide anything
         finally:
             os.close(view)
         return False

@@ -1,8 +1,8 @@
-"""What passes between the host, the zygote and a child.
+"""The protocol between the host, the zygote and a child.
 
-A child's own socket carries frames of JSON, each after its length in four bytes; plain ``os.read`` and ``os.write``,
-since seccomp leaves no socket calls. A forked child first sends two descriptors; the zygote ends each stream with the
-status that the child died with.
+A child's own socket carries frames of JSON, each after its length in four bytes, by plain ``os.read`` and ``os.write``,
+since seccomp allows no socket calls. A forked child first sends two descriptors; the zygote ends each stream with the
+child's wait status.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 from .limits import HEADER_BYTES, MAX_REQUEST_BYTES
 
-# What `json.loads` and `json.dumps` come to: each function of Python that a child runs costs it one or two pages.
+# What `json.loads` and `json.dumps` call: each Python function that a child runs costs it one or two pages.
 _decode = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
@@ -26,11 +26,11 @@ class Channel:
         self._descriptor = descriptor
 
     def read(self) -> dict[str, object]:
-        """The next frame from the host; ends the process if the host has gone."""
+        """The next frame from the host; exits the process if the host is gone."""
         return self.read_body(int.from_bytes(self._exactly(HEADER_BYTES), "big"))
 
     def read_body(self, size: int) -> dict[str, Any]:
-        """A frame whose header has been read; it has *size* bytes more."""
+        """The *size* bytes of a frame whose header has been read."""
         if size > MAX_REQUEST_BYTES:
             os._exit(1)
         frame, _ = _decode(self._exactly(size).decode(), 0)
@@ -42,7 +42,7 @@ class Channel:
 
     @staticmethod
     def encode(frame: dict[str, object]) -> bytes:
-        # Lone surrogates have no UTF-8 form: they become "?", as in any text file.
+        # Lone surrogates cannot be encoded: they become "?", as in any text file.
         return _encode(frame).encode("utf-8", "replace")
 
     def write_encoded(self, body: bytes) -> None:
@@ -61,8 +61,8 @@ class Channel:
 
 
 DEATH = struct.Struct("=4sI")  # the mark and the wait status
-DEATH_MARK = b"\xffDIE"  # no UTF-8 and no plausible frame length, so it cannot be part of an honest reply
-OVERFULL = 1 << 16  # added to the status of a child that was stopped for filling its view
+DEATH_MARK = b"\xffDIE"  # neither UTF-8 nor a plausible frame length, so it cannot be part of an honest reply
+OVERFULL = 1 << 16  # added to the status of a child that was killed for filling its view
 
 
 SETUP_DESCRIPTORS = 3
@@ -117,7 +117,7 @@ ROOM = _socket.CMSG_SPACE(SETUP_DESCRIPTORS * ctypes.sizeof(ctypes.c_int))
 
 
 class _Parts(ctypes.Structure):
-    """``struct iovec`` and what it points to; ``struct cmsghdr`` and its data."""
+    """``struct iovec`` and its buffer; ``struct cmsghdr`` and its data."""
 
     _fields_ = (
         ("text_at", ctypes.c_void_p),
@@ -149,4 +149,4 @@ class Message(ctypes.Structure):
         here = ctypes.addressof(parts)
         parts.text_at = here + _Parts.text.offset
         super().__init__(None, 0, here, 1, here + _Parts.rights_length.offset, size, 0)
-        self._parts = parts  # what the pointers point to lives as long as this
+        self._parts = parts  # keeps alive what the pointers point to

@@ -1,7 +1,7 @@
-"""The zygote: process 1 of its own namespaces, with everything a block needs in memory, that forks one child per block.
+"""The zygote: process 1 of its own namespaces, with everything a block needs in memory; it forks one child per block.
 
-Single-threaded all its life. A request on its SEQPACKET socket is one end of a child's own socket, no more: paths, code
-and results go between host and child only, so that a child forked later holds nothing of another agent's.
+It is always single-threaded. A request on its SEQPACKET socket consists only of one end of a child's own socket: paths,
+code and results are exchanged between host and child only, so a child forked later has nothing of another agent's.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ from .wire import DEATH, DEATH_MARK, OVERFULL, ROOM, Channel, Message, SetupHead
 CHECK_SECONDS = 0.1  # between checks of running blocks' views
 CHECK_SHARE = 10  # checking takes at most one part in this many of the time
 STEPS = 256
-"""Entries of views that are looked at or removed in one go, in some ms: then whoever asks for a child gets it."""
+"""Entries of views that are checked or removed per step, in some ms; between steps, children are forked on request."""
 
 Child = tuple[int, int, str]  # its pid, our copy of its socket, the name of its view
 
@@ -60,9 +60,9 @@ Child = tuple[int, int, str]  # its pid, our copy of its socket, the name of its
 class Children:
     """The zygote's children: reap them, report their wait status, and remove their views.
 
-    Where views are copies, a view is needed until the host has read from it what the block did; then the host closes
-    its end of the child's socket. If it does so earlier, the block was cancelled, and the child, which may still be
-    copying, is ended at once.
+    If views are folders, a view is needed until the host has read the block's changes from it; then the host closes its
+    end of the child's socket. If it does so earlier, the block was cancelled, and the child, which may still be
+    copying, is killed at once.
     """
 
     def __init__(self, backend: IsolationBackend, poll: select.epoll) -> None:
@@ -80,10 +80,10 @@ class Children:
         self._living[pidfd] = pid, channel, name
         if self._backend.keeps_views:
             self._views[channel] = pidfd, name
-            self._poll.register(channel, 0)  # EPOLLHUP needs no asking for
+            self._poll.register(channel, 0)  # EPOLLHUP is always reported
 
     def forget(self) -> None:
-        """In a child: drop what is known of the others."""
+        """In a child: drop the state of the other children."""
         self._living.clear()
         self._views.clear()
         self._removals.clear()
@@ -112,9 +112,9 @@ class Children:
         try:
             os.write(channel, DEATH.pack(DEATH_MARK, status))
         except OSError:
-            pass  # nobody listens any more, as a rule (Python ignores SIGPIPE)
+            pass  # usually the host has closed its end (Python ignores SIGPIPE)
         if channel in self._views:
-            # The host is not done with the view yet, but is not to wait for the rest of a frame: the stream ends here.
+            # The host still needs the view, but must not wait for the rest of a frame: end the stream here.
             libc.shutdown(channel, _socket.SHUT_WR)
             self._views[channel] = None, name
         else:
@@ -134,7 +134,7 @@ class Children:
         return max(0.0, self._next_check - time.monotonic())
 
     def work(self) -> None:
-        """Go on with removing views that are not needed any more, and with checking the sizes of the others."""
+        """Continue removing views that are no longer needed, and checking the sizes of the others."""
         if self._removals and _advance(self._removals[0]):
             self._removals.popleft()
         if not self._backend.keeps_views or (started := time.monotonic()) < self._next_check:
@@ -149,15 +149,15 @@ class Children:
             self._next_check = ended + max(CHECK_SECONDS, CHECK_SHARE * self._check_took)
 
     def _stop_overfull(self) -> Iterator[None]:
-        """Stop children that have filled their views."""
+        """Kill children that have filled their views."""
         for pidfd, child in list(self._living.items()):
-            # Another may have its number by then, if it has ended meanwhile.
+            # Its number may belong to another child by then, if it has died meanwhile.
             if (yield from self._backend.is_overfull(child[2])) and self._living.get(pidfd) is child:
                 self._overfull.add(pidfd)
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
 
     def end(self) -> None:
-        """Kill and reap all."""
+        """Kill and reap all children."""
         for pidfd, (pid, _, _) in self._living.items():
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
@@ -165,7 +165,7 @@ class Children:
 
 
 def _advance(job: Iterator[None]) -> bool:
-    """Go STEPS steps on with *job*; True if it is done."""
+    """Run STEPS steps of *job*; True if it is done."""
     for _ in range(STEPS):
         try:
             next(job)
@@ -174,7 +174,7 @@ def _advance(job: Iterator[None]) -> bool:
     return False
 
 
-ROUNDS = 16  # a function specialises itself after 8 calls, and what it finds then settles within a few more
+ROUNDS = 16  # a function specialises itself after 8 calls, and its caches settle within a few more
 BLOCK = """
 import json, re
 made = create_file("a/b.md", "# A\\n- x: 1\\n")
@@ -195,18 +195,18 @@ print("done", len(numbers))
 
 
 def warm_up(maker: ChildMaker) -> None:
-    """Do all that a child does `ROUNDS` times in the zygote itself, before it forks anything.
+    """Do everything that a child does `ROUNDS` times in the zygote itself, before the first fork.
 
     A child pays for every page of memory that it is the first to write to after the fork, some 3 us each. Much of that
-    is Python getting used to its work: caches of method look-ups fill, functions count their calls and specialise
-    themselves (PEP 659). Done here once, little of it happens in the children.
+    is Python warming up: caches of method look-ups fill, functions count their calls and specialise themselves (PEP
+    659). Done here once, little of it happens in the children.
 
-    What runs is our own constant text, over an empty view like any child's. What cannot be taken back is left out, and
-    the zygote can come back from that root, since it keeps a descriptor of its own; a child has none, and no right to
-    ask.
+    It runs our own constant code, over an empty view like any child's. Calls that cannot be undone are left out, and
+    the zygote can return from that root, since it keeps a descriptor of its own; a child has none, and may not open
+    one.
     """
     gather_code(lambda: _rehearse(maker, 0))
-    gc.freeze()  # as in a child, which looks for files that its block left open among its own objects only
+    gc.freeze()  # as in a child, which searches only its own objects for files that its block left open
     for number in range(1, ROUNDS):
         _rehearse(maker, number)
 
@@ -214,7 +214,7 @@ def warm_up(maker: ChildMaker) -> None:
 def _rehearse(maker: ChildMaker, number: int) -> None:
     setup = json.dumps({"memory": None, "hide": [], "owner": maker.backend.own_ids()}).encode()
     request = json.dumps({"code": BLOCK, "tools": []}).encode()
-    # The ends' numbers must be none of a child's own.
+    # The ends' numbers must not be among a child's own.
     ours, theirs = (_socket.socket(fileno=set_aside(end.detach())) for end in _socket.socketpair())
     with _state_kept(maker.backend), maker.rehearsed():
         for body in (setup, request):
@@ -229,10 +229,10 @@ def _rehearse(maker: ChildMaker, number: int) -> None:
 
 
 def _check_rehearsal(ours: _socket.socket) -> None:
-    """Read what a rehearsed child has said.
+    """Read the output of a rehearsed child.
 
     Raises:
-        RuntimeError: something went wrong.
+        RuntimeError: something failed.
     """
     forked, rights, _, _ = ours.recvmsg(len(FORKED), _socket.CMSG_SPACE(TWO_DESCRIPTORS.size))
     for descriptor in TWO_DESCRIPTORS.unpack(rights[0][2]) if rights else ():
@@ -246,7 +246,7 @@ def _check_rehearsal(ours: _socket.socket) -> None:
 
 @contextmanager
 def _state_kept(backend: IsolationBackend) -> Iterator[None]:
-    """Come back to our own root afterwards, and to what `run` replaces."""
+    """Restore our own root afterwards, and what `run` replaces."""
     outside = set_aside(os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
     streams = sys.stdin, sys.stdout, sys.stderr
     main = sys.modules["__main__"]
@@ -270,8 +270,8 @@ def _state_kept(backend: IsolationBackend) -> Iterator[None]:
 FORKED, CONFINED = b"U", b"R"
 ONE_DESCRIPTOR, TWO_DESCRIPTORS = struct.Struct("i"), struct.Struct("2i")
 AT_FDCWD = -100
-_libc = ctypes.PyDLL(None, use_errno=True)  # calls with the interpreter's lock held, as a fork must be
-# Of the one generator behind `random`'s functions: seeds it from the system, without the Python around it.
+_libc = ctypes.PyDLL(None, use_errno=True)  # calls with the GIL held, as a fork needs
+# The seed function of the generator behind `random`'s functions, without the Python code around it.
 _seed_random = super(random.Random, random._inst).seed
 
 Settings = dict[str, Any]
@@ -280,7 +280,7 @@ Settings = dict[str, Any]
 def main(control_text: str, settings_text: str) -> None:
     syscalls.reset_signals()
     be_killed_first()
-    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # the host's death, however sudden, is ours
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # we die with the host, however it dies
     settings: Settings = json.loads(settings_text)
     channel = _socket.socket(fileno=set_aside(int(control_text)))
     reserve()
@@ -292,7 +292,7 @@ def main(control_text: str, settings_text: str) -> None:
         zone = os.environ.get("TZ")
         os.environ.clear()
         libc.clearenv()
-        if zone is not None:  # for the C library only, which reads the zone's file now and keeps it
+        if zone is not None:  # only for the C library, which reads the zone's file now and keeps it
             os.putenv("TZ", zone)
             time.tzset()
         step = "backend"
@@ -362,7 +362,7 @@ def main(control_text: str, settings_text: str) -> None:
 
 
 def _hide_own_modules() -> None:
-    """Everything of ours is loaded: a block's ``import trioagent`` is to fail as on any other path, not find a part."""
+    """Everything of ours is imported: a block's ``import trioagent`` must fail, not find a part of it."""
     for name in list(sys.modules):
         if name.partition(".")[0] == __name__.partition(".")[0]:
             del sys.modules[name]
@@ -383,13 +383,13 @@ class ChildMaker:
         self._index, self._access = Index(), Access()
         install_builtins()
         self._environment_at_root = self.new_environment("/")
-        # Not as methods: Python would look for an attribute that they lack at each event, by raising an AttributeError.
+        # Not methods: on each event Python would look up an attribute that they lack, by raising an AttributeError.
         sys.addaudithook(partial(Reads.watch, self.reads))
         sys.addaudithook(partial(Writes.watch, Writes(self._index, quiet)))
         self._host, self._setup = Channel(CHANNEL), SetupHeader()
         self._close_all, self._introduce, self._receive = Script(), Script(), Script()
         self._close_all.add("close_range", CHANNEL + 1, confine.ALL, 0, final=True)
-        # Standard input and output are the child's own: flags and locks belong to what was opened, not to a descriptor.
+        # Standard input and output are the child's own: flags and locks belong to the open file, not to a descriptor.
         self._close_all.add("openat", AT_FDCWD, b"/dev/null", os.O_RDWR | os.O_CLOEXEC, 0, result=ROOT)
         for number in range(3):
             self._close_all.add("dup3", ROOT, number, 0, result=number)
@@ -399,13 +399,13 @@ class ChildMaker:
         self._receive.add("recvmsg", CHANNEL, self._setup, 0, result=HEADER_BYTES)
 
     def new_environment(self, path: str) -> BlockEnvironment:
-        """For a block whose view of the memory is at *path*."""
+        """The environment of a block whose view is at *path*."""
         tools: dict[str, Callable[..., object]] = make_tools(path, self.reads, self._index, self._access)
         return BlockEnvironment(tools, self._access, self._settings)
 
     @contextmanager
     def rehearsed(self) -> Iterator[None]:
-        """Meanwhile, `run_child` does only what the zygote can take back, and it is taken back afterwards."""
+        """Inside the block, `run_child` does only what the zygote can undo, and it is undone afterwards."""
         self._rehearsed = True
         with self._close_all.rehearsed(), self._confinement.rehearsed():
             try:
@@ -417,20 +417,20 @@ class ChildMaker:
                 self.reads.root = ""
 
     def run_child(self, channel: int, name: str) -> None:
-        """What a child does, from the fork to its reply."""
+        """The life of a child, from the fork to its reply."""
         step, setup = 0, self._setup
         try:
             if not self._rehearsed:
                 self.backend.die_with(self._pid)
-            # Of what the zygote has open, nothing stays, least of all the sockets of other children.
+            # None of the zygote's descriptors stays open, above all not the sockets of other children.
             os.dup2(channel, CHANNEL, inheritable=False)
             self._close_all.run()
             path = self.backend.prepare(name)
-            # The host gets the means to kill us before it sends anything.
+            # The host gets the means to kill this child before it sends anything.
             own = os.pidfd_open(os.getpid())
             assert own == ROOT
             self._introduce.run()
-            # Up to here nothing depends on the block: a child forked ahead waits here.
+            # Up to here nothing depends on the block: a spare child waits here.
             setup.rights_length = ROOM
             self._receive.run()
             descriptors = setup.descriptors()
@@ -448,7 +448,7 @@ class ChildMaker:
                 step = 2
                 self._confinement.become(owner)
                 if not self._rehearsed:
-                    self.backend.die_with(self._pid)  # undone by becoming someone else
+                    self.backend.die_with(self._pid)  # changing the user has reset it
             step = 3
             may_read: Iterable[tuple[str, bool]] | None = ()
             if self.backend.layered and request["memory"] is not None:
@@ -464,8 +464,8 @@ class ChildMaker:
             _report_failure(CHANNEL, f"{_STEPS[step]}: {error}")
             return
         layout = request.pop("index", None)
-        request.clear()  # a block can look through the frames that it runs in
-        self._index.scanned = 0  # the zygote's own, at its warm-up
+        request.clear()  # a block can inspect the frames that it runs in
+        self._index.scanned = 0  # the zygote's own, from its warm-up
         if index is not None:
             try:
                 self._index.attach(index, **layout)
@@ -481,19 +481,19 @@ def _report_failure(descriptor: int, problem: str) -> None:
     try:
         os.write(descriptor, b"E" + problem.encode("utf-8", "replace")[:2000])
     except OSError:
-        pass  # the host has gone: nobody to tell
+        pass  # the host is gone
 
 
 def serve(control: _socket.socket, poll: select.epoll, maker: ChildMaker, children: Children) -> None:
     """Fork children until the host closes its end.
 
-    After a fork, each page of memory that this loop writes to, if only to count a reference, is copied once more: so it
-    goes without the ``socket`` module's Python and whatever else makes many objects.
+    After a fork, each page of memory that this loop writes to, if only to a reference count, is copied once more. So it
+    does not use the Python code of the ``socket`` module or anything else that creates many objects.
     """
     poll.register(control.fileno(), select.EPOLLIN)
     space = _socket.CMSG_SPACE(ONE_DESCRIPTOR.size)
     gc.collect()
-    gc.freeze()  # no collection in a child walks, and so copies, what was here before it
+    gc.freeze()  # so that no collection in a child traverses, and so copies, the objects that exist now
     while True:
         for descriptor, _ in poll.poll(children.seconds_to_next_work()):
             if descriptor != control.fileno():
@@ -504,9 +504,9 @@ def serve(control: _socket.socket, poll: select.epoll, maker: ChildMaker, childr
             except ConnectionError:
                 return
             if not message:
-                return  # end of file: the host has closed the sandbox, or died
+                return  # end of file: the host has closed the sandbox, or is dead
             if not rights:
-                continue  # no descriptor was left to take it with; the host sees its end closed
+                continue  # no free descriptor to receive it with; the host sees its end closed
             (channel,) = ONE_DESCRIPTOR.unpack(rights[0][2])
             name = os.urandom(8).hex() if maker.backend.keeps_views else ""
             pid = _fork(maker, children, channel, name)
@@ -521,11 +521,11 @@ _waiting = select.poll()
 
 
 def _fork(maker: ChildMaker, children: Children, channel: int, name: str) -> int | None:
-    _waiting.register(channel, 0)  # POLLHUP needs no asking for
+    _waiting.register(channel, 0)  # POLLHUP is always reported
     hung_up = _waiting.poll(0)
     _waiting.unregister(channel)
     if hung_up:
-        return None  # cancelled while it waited here
+        return None  # cancelled while it was queued
     # Not os.fork: its hooks for threads, locks and the import system, none of which a process without threads needs,
     # cost a child 0.3 ms and 60 copied pages. What one of them did is done by hand: see _seed_random.
     pid = _libc.fork()
@@ -536,7 +536,7 @@ def _fork(maker: ChildMaker, children: Children, channel: int, name: str) -> int
         try:
             _seed_random()
             if maker.backend.keeps_views:
-                children.forget()  # their views' names, which are all that keeps them from being looked for
+                children.forget()  # the names of their views, which are secret
                 signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the zygote's handler would raise in the block's code
             maker.run_child(channel, name)
         finally:

@@ -1,4 +1,4 @@
-"""A run's jobs for whoever looks at them: by page, by cause, one by one. Read-only.
+"""A run's jobs for readers: by page, by cause, one by one. Read-only.
 
 A page costs about the same in any run: rows are counted in indexes, and only those of the page are read.
 """
@@ -24,10 +24,10 @@ from ._waits import JobWait, read_waits
 MOST_ROWS = 500
 MOST_EVENTS = 2_000
 MOST_WAITS = 1_000
-"""Of one job that are read."""
+"""The most waits of one job that are read."""
 Filter = Literal["", "running", "done", "failed", "no_reply", "wrong"]
 
-# An error's type, with a server's status: what a run counts by as well (`BatchReport.causes`).
+# An error's type, with a server's status: the key by which a run counts causes, too (`BatchReport.causes`).
 _CAUSE = (
     "CASE WHEN json_valid(outcome) THEN coalesce(json_extract(outcome, '$.error.type'), '') "
     "|| coalesce(' ' || json_extract(outcome, '$.error.fields.status'), '') ELSE '' END"
@@ -35,7 +35,7 @@ _CAUSE = (
 _MESSAGE = "CASE WHEN json_valid(outcome) THEN substr(json_extract(outcome, '$.error.message'), 1, 300) END"
 _SCORE = "CASE WHEN json_valid(outcome) THEN json_extract(outcome, '$.score') END"
 _REASON = "CASE WHEN json_valid(outcome) THEN substr(json_extract(outcome, '$.reason'), 1, 300) END"
-_RIGHT = 0.5  # the least score of a sample that counts as answered
+_RIGHT = 0.5  # the lowest score of a right answer
 _NUMBERS = (
     "CASE WHEN json_valid(outcome) THEN coalesce(json_extract(outcome, '$.usage.prompt_tokens'), 0) "
     "+ coalesce(json_extract(outcome, '$.usage.completion_tokens'), 0) END, "
@@ -48,11 +48,11 @@ class JobRow:
     """A job in a list.
 
     Attributes:
-        cause: of one that failed: the error's type, with a server's status.
-        message: of one that failed: the error's words, cut.
-        tokens, turns: of one that is done, where its outcome says so.
-        score: of a sample of an evaluation that was graded, from 0 to 1; else None.
-        reason: of the grade, in words, cut.
+        cause: of a failed job: the error's type, with a server's status.
+        message: of a failed job: the error's message, cut.
+        tokens, turns: of a job that is done, if its outcome has them.
+        score: of a graded sample of an evaluation, from 0 to 1; else None.
+        reason: the reason for the grade, cut.
     """
 
     id: str
@@ -69,7 +69,7 @@ class JobRow:
 
 @attrs.frozen
 class JobPage:
-    """Some of the jobs that fit a filter, in the order in which they were first begun, and how many fit."""
+    """A page of the jobs that match a filter, in the order in which they began, and the number of all matches."""
 
     total: int
     rows: Sequence[JobRow]
@@ -77,13 +77,13 @@ class JobPage:
 
 @attrs.frozen(kw_only=True)
 class JobDetails:
-    """All that a journal holds of one job.
+    """Everything that a journal has of one job.
 
     Attributes:
         outcome: None while it runs.
-        events: of the present attempt and of those before it that are kept; none of a job that is done.
-        waits: in all attempts.
-        kept: what is known besides of the attempts whose events are gone.
+        events: of the present attempt, and of earlier ones that are kept; none for a job that is done.
+        waits: of all attempts.
+        kept: what is kept of attempts without their events.
         left_out: events beyond `MOST_EVENTS`, and waits beyond `MOST_WAITS`.
     """
 
@@ -103,7 +103,7 @@ class RunBrowser(JournalReader):
 
     def __init__(self, run_dir: Path) -> None:
         super().__init__(run_dir)
-        # A model may send a lone surrogate, which SQLite takes out of JSON as it is.
+        # A model may send a lone surrogate, which SQLite extracts from JSON unchanged.
         self._connection.text_factory = lambda data: data.decode("utf-8", "replace")
 
     def page(
@@ -112,10 +112,10 @@ class RunBrowser(JournalReader):
         """Jobs by number of row.
 
         Args:
-            state: only those in it; "no_reply" are those that are done and left a message without a reply, "wrong" are
+            state: only jobs in this state; "no_reply": jobs that are done and left a message without a reply; "wrong":
                 samples of an evaluation with a score below one half.
-            cause: only those that failed for it (see `JobRow.cause`).
-            contains: only those with this text in their id.
+            cause: only jobs that failed for this cause (see `JobRow.cause`).
+            contains: only jobs whose id contains this text.
             offset: of the first row.
             limit: the most rows; at most `MOST_ROWS`.
         """
@@ -124,7 +124,7 @@ class RunBrowser(JournalReader):
 
         def read(cursor: sqlite3.Cursor) -> JobPage:
             (total,) = cursor.execute(f"SELECT count(*) FROM jobs{where}", values).fetchone()
-            # "+seq" has the numbers come from the index on states or ids: rows are large, and not all to be read.
+            # "+seq" makes SQLite use the index on states or ids: rows are large, so not all of them should be read.
             numbers = [
                 seq
                 for (seq,) in cursor.execute(
@@ -141,7 +141,7 @@ class RunBrowser(JournalReader):
         return self._read(read)
 
     def causes(self) -> list[FailureCause]:
-        """Why jobs failed, the most frequent first, each with the first job that failed for it."""
+        """Why jobs failed, the most frequent cause first, each with its first job."""
 
         def read(cursor: sqlite3.Cursor) -> list[FailureCause]:
             rows = cursor.execute(
@@ -157,13 +157,13 @@ class RunBrowser(JournalReader):
         return self._read(read)
 
     def job(self, job_id: str) -> JobDetails:
-        """What the journal holds of one job.
+        """What the journal has of one job.
 
         Raises:
             InvalidInputError: the run has not begun such a job.
             JournalError: a row of it is damaged.
         """
-        self._read(lambda cursor: cursor.execute("BEGIN"))  # all of one instant, for the job may end meanwhile
+        self._read(lambda cursor: cursor.execute("BEGIN"))  # one consistent snapshot, since the job may end meanwhile
         try:
             return self._job(job_id)
         finally:
@@ -194,7 +194,7 @@ class RunBrowser(JournalReader):
         )
 
     def _events(self, seq: int, job_id: str) -> tuple[list[JournaledEvent], int]:
-        if self.version != SCHEMA_VERSION:  # those of format 1 are read when a run brings the journal up to date
+        if self.version != SCHEMA_VERSION:  # events of format 1 can be read when a run has migrated the journal
             return [], 0
 
         def read(cursor: sqlite3.Cursor) -> tuple[list[JournaledEvent], int]:

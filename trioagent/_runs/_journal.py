@@ -7,7 +7,7 @@ of the notes that it changed; the outcome stays, and what blocks changed, what e
 and what the job has waited for (see `_waits`). What the answers have cost is added up in the same transactions, so that
 a budget holds over any number of runs.
 
-Writes are grouped: whoever comes first while no write is going on writes for everybody who waits by then, in one
+Writes are grouped: the first task that comes while no write is in progress writes for all that wait by then, in one
 transaction in one worker thread. A write that has returned survives the death of the process at any instant (not a
 power cut: ``synchronous=NORMAL`` leaves the WAL's last pages to the operating system). A cancelled write has happened
 whole or not at all.
@@ -85,12 +85,12 @@ _SELECT_FORMER = f"SELECT {', '.join(COLUMNS)} FROM events WHERE seq = ? AND att
 
 
 class JournalError(FatalError):
-    """The journal cannot be opened, read or written. Nothing goes on without it.
+    """The journal cannot be opened, read or written. The run cannot continue without it.
 
     Attributes:
         path: the database file.
         problem: what happened and what to do.
-        disk_full: the disk, or a quota on it, is used up: with room, the same run goes on.
+        disk_full: the disk, or a quota on it, is used up: when there is space, the same run can be resumed.
     """
 
     def __init__(self, path: str, problem: str, disk_full: bool = False) -> None:
@@ -107,7 +107,7 @@ class JobChangedError(FatalError):
     """A job has changed since the run began, so its outcome would be another job's.
 
     Attributes:
-        job_id: which.
+        job_id: the job's id.
         run_dir: the run.
     """
 
@@ -125,7 +125,7 @@ class JobChangedError(FatalError):
 
 @attrs.frozen
 class KnownJob:
-    """State and digest of a job that was begun, and whether it is done without a reply to one of its messages."""
+    """State and digest of a known job, and whether it is done without a reply to one of its messages."""
 
     state: JobState
     digest: str
@@ -134,7 +134,7 @@ class KnownJob:
 
 @attrs.frozen
 class JobRecord:
-    """A job that runs.
+    """A running job.
 
     Attributes:
         seq: its number.
@@ -142,7 +142,7 @@ class JobRecord:
         events: of this attempt so far.
         former: results of earlier attempts, which failed; they are kept until `Journal.forget_former`.
         id: the job's own.
-        changes: what the blocks of its conversation have changed; noted by whoever runs them.
+        changes: what the blocks of its conversation have changed; filled by the task that runs them.
     """
 
     seq: int
@@ -154,7 +154,7 @@ class JobRecord:
 
 
 class Journal:
-    """Made by `open_journal`. Methods may be called by any number of tasks at once."""
+    """Created by `open_journal`. Methods may be called concurrently by any number of tasks."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path, run_id: str) -> None:
         self.path, self.run_id = path, run_id
@@ -162,17 +162,18 @@ class Journal:
         self._lock = trio.Lock()
         self._waiting: list[_Write] = []
         self.disk_wait: DiskWait | None = None
-        """How the run waits for room, if it does."""
+        """How the run waits for disk space, if it does."""
         self.waits: PendingWaits = PendingWaits()
         """What its jobs have waited for; written with the next event of each."""
 
     async def begin(self, job_id: str, digest: str) -> JobRecord:
-        """The record of a job that runs now: made if it is new, or what it was when it stopped.
+        """The record of a job that starts: a new one, or the state in which it stopped.
 
-        A job that had ended begins again from the start, unless it failed for something outside of its conversation.
+        A job that has ended starts again from the beginning, unless it failed for something outside of its
+        conversation.
 
         Args:
-            digest: of what the job says, to notice that it was edited (see `look_up`).
+            digest: of the job's content, to notice that it was edited (see `look_up`).
         """
 
         def write(cursor: sqlite3.Cursor) -> JobRecord:
@@ -189,7 +190,7 @@ class Journal:
                 ended = read_object(outcome) if state == "failed" else _readable(outcome)
                 if not (state == "failed" and ended.get(RESUMABLE)):
                     keep_former(cursor, seq, attempts, job_id, ended)
-                    # Results tell what the attempt changed, which is yet to be taken back.
+                    # Results tell what the attempt changed, which is still to be rolled back.
                     cursor.execute("DELETE FROM events WHERE seq = ? AND kind != 'result'", (seq,))
                     attempts += 1
                 cursor.execute(
@@ -276,7 +277,7 @@ class Journal:
         return await self._write(lambda cursor: known_jobs(cursor, job_ids))
 
     async def spend(self, spending: Spending) -> None:
-        """Record what was spent on no job in particular."""
+        """Record spending that belongs to no single job."""
 
         def write(cursor: sqlite3.Cursor) -> None:
             cursor.execute(_SPEND, attrs.astuple(spending))
@@ -284,11 +285,11 @@ class Journal:
         await self._write(write)
 
     async def spent(self) -> Spending:
-        """What all answers recorded so far have cost."""
+        """The cost of all answers recorded so far."""
         return await self._write(spent)
 
     async def counts(self) -> dict[str, int]:
-        """How many jobs are in each state, and how many of those that are done got no reply ("no_reply")."""
+        """The number of jobs in each state, and of those that are done without a reply ("no_reply")."""
 
         def read(cursor: sqlite3.Cursor) -> dict[str, int]:
             rows = cursor.execute("SELECT state, count(*), sum(no_reply) FROM jobs GROUP BY state").fetchall()
@@ -297,15 +298,15 @@ class Journal:
         return await self._write(read)
 
     async def has_outcomes(self) -> bool:
-        """Has anything come of the run yet: an answer, a job that ended?"""
+        """Whether the run has any result yet: an answer, or a job that ended."""
         return await self._write(has_outcomes)
 
     async def read_meta(self, key: str) -> Mapping[str, Any] | None:
-        """What was recorded of the run under this key."""
+        """The record of the run under this key."""
         return await self._write(lambda cursor: read_meta(cursor, key))
 
     async def write_meta(self, values: Mapping[str, Mapping[str, Any]]) -> None:
-        """Record something of the run, by key."""
+        """Record values of the run, by key."""
 
         def write(cursor: sqlite3.Cursor) -> None:
             rows = [(key, json.dumps(value)) for key, value in values.items()]
@@ -318,10 +319,10 @@ class Journal:
         self._waiting.append(write)
         try:
             async with self._lock:
-                if not write.settled:  # else whoever had the lock before us wrote it for us
+                if not write.settled:  # else the previous holder of the lock wrote it for us
                     await self._write_group()
         except BaseException:
-            if write in self._waiting:  # cancelled, and nobody has begun to write it
+            if write in self._waiting:  # cancelled before any task began to write it
                 self._waiting.remove(write)
             raise
         if write.error is not None:
@@ -332,7 +333,7 @@ class Journal:
         return result
 
     async def _write_group(self) -> None:
-        """Write all that wait by now in one transaction. Each of them learns whether it was written."""
+        """Write all that is waiting in one transaction, and report to each whether it was written."""
         group, self._waiting = self._waiting, []
         try:
             await trio.to_thread.run_sync(self._commit, group)
@@ -349,7 +350,7 @@ class Journal:
                 self.disk_wait.over()
         except Exception as error:  # noqa: BLE001 - no thread, no memory: whatever it was, nothing was written
             self._fail(group, f"{type(error).__name__}: {error}; nothing after the last checkpoint was recorded", error)
-        except BaseException:  # cancelled or interrupted before the thread began: the others still wait to be written
+        except BaseException:  # cancelled or interrupted before the thread began: the others are still waiting
             self._waiting[:0] = group
             raise
 
@@ -364,7 +365,7 @@ class Journal:
                 cursor.execute("COMMIT")
             finally:
                 cursor.close()
-                if self._connection.in_transaction:  # SQLite itself takes back what a full or broken disk refused
+                if self._connection.in_transaction:  # SQLite itself rolls back when a disk is full or broken
                     self._connection.rollback()
         except sqlite3.Error as error:
             self._fail(group, f"{error}; nothing after the last checkpoint was recorded", error)
@@ -391,7 +392,7 @@ def _is_full(error: Exception) -> bool:
 
 
 def _disk_full(group: Sequence[_Write]) -> tuple[str, Exception] | None:
-    """What became of a group, if it was refused for want of room."""
+    """The error of a group that was refused for lack of space."""
     return next((write.error for write in group if write.error is not None and _is_full(write.error[1])), None)
 
 
@@ -406,27 +407,27 @@ def known_jobs(cursor: sqlite3.Cursor, job_ids: Sequence[str]) -> list[KnownJob 
 
 
 def spent(cursor: sqlite3.Cursor, database: str = "main") -> Spending:
-    """What all answers recorded so far have cost."""
+    """The cost of all answers recorded so far."""
     select = f"SELECT prompt_tokens, completion_tokens, cost FROM {database}.spent"
     prompt, completion, cost = cursor.execute(select).fetchone()
     return Spending(int(prompt), int(completion), float(cost))
 
 
 def has_outcomes(cursor: sqlite3.Cursor) -> bool:
-    """Has anything come of the run yet: an answer, a job that ended?"""
+    """Whether the run has any result yet: an answer, or a job that ended."""
     select = "SELECT EXISTS (SELECT 1 FROM events) OR EXISTS (SELECT 1 FROM jobs WHERE state != 'running')"
     (found,) = cursor.execute(select).fetchone()
     return bool(found)
 
 
 def read_meta(cursor: sqlite3.Cursor, key: str, database: str = "main") -> Mapping[str, Any] | None:
-    """What was recorded of the run under this key."""
+    """The record of the run under this key."""
     row = cursor.execute(f"SELECT value FROM {database}.meta WHERE key = ?", (key,)).fetchone()
     return None if row is None else read_object(row[0])
 
 
 def read_object(text: str) -> Mapping[str, Any]:
-    """What a row holds; ValueError, TypeError or RecursionError if it is damaged."""
+    """The content of a row; ValueError, TypeError or RecursionError if it is damaged."""
     value = decode_in_thread(text)
     if not isinstance(value, dict):
         raise ValueError(f"not an object: {text[:100]!r}")
@@ -434,7 +435,7 @@ def read_object(text: str) -> Mapping[str, Any]:
 
 
 def _readable(text: str) -> Mapping[str, Any]:
-    """What a row holds; nothing if it is damaged."""
+    """The content of a row; empty if it is damaged."""
     try:
         return read_object(text)
     except UNREADABLE:
@@ -443,7 +444,7 @@ def _readable(text: str) -> Mapping[str, Any]:
 
 @attrs.define(eq=False)
 class _Write:
-    """A write that somebody waits for: what it does, and what became of it once it is settled."""
+    """A write that a task waits for: its action, and its result once it is settled."""
 
     action: Callable[[sqlite3.Cursor], Any]
     afterwards: Callable[[], None] | None = None
@@ -455,10 +456,10 @@ class _Write:
 
 @asynccontextmanager
 async def open_journal(run_dir: Path, holds: str = BATCH) -> AsyncIterator[Journal]:
-    """Open or make the journal of *run_dir*, alone: a second process is refused.
+    """Open or create the journal of *run_dir*, exclusively: a second process is refused.
 
     Args:
-        holds: what kind of jobs, in the user's words. A run directory has one kind.
+        holds: the kind of its jobs, in the user's words. A run directory has one kind.
 
     Raises:
         JournalError: the directory or the file cannot be used, holds another kind, or another process runs this batch.
@@ -501,7 +502,7 @@ def lock_and_connect(run_dir: Path, path: Path, holds: str) -> tuple[RunLock, sq
 
 
 def prepare_journal(connection: sqlite3.Connection, path: Path, holds: str) -> str:
-    """Make the tables of a new journal, or check one that is there; the run's own id. See `open_journal`."""
+    """Create the tables of a new journal, or check an existing one; returns the run's id. See `open_journal`."""
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
     (version,) = connection.execute("PRAGMA user_version").fetchone()

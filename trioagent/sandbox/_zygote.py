@@ -1,4 +1,4 @@
-"""The host's side of zygotes: start them, choose the one a block needs, ask it for children, end them."""
+"""The host's side of zygotes: starts them, chooses the one for a block, requests children from them, ends them."""
 
 from __future__ import annotations
 
@@ -39,34 +39,34 @@ from ._sandbox import CodeNotSentError, TierStartError, not_answered, not_set_up
 T = TypeVar("T")
 _PROGRAM = Path(__file__).parent / "_guest" / "__main__.py"
 NO_SIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)
-"""For sending: no SIGPIPE. Where there is no such flag, it is enough that Python ignores that signal."""
+"""For sending: no SIGPIPE. If the flag does not exist, it is enough that Python ignores that signal."""
 DEATH_SECONDS = 10.0  # SIGKILL cannot be refused; only a kernel stuck on a dead disk takes longer
 ANSWER_SECONDS = 5.0
-"""A fork takes milliseconds: a zygote that has not answered after so long hangs (stopped, frozen, out of memory)."""
+"""A fork takes milliseconds: a zygote that does not answer for so long hangs (stopped, frozen, out of memory)."""
 START_SECONDS = 20.0
 """A zygote starts in some 0.2 s, with the full library in 1 s."""
 STARTS = 5
-"""A zygote that dies or hangs while it starts is started so often."""
+"""The attempts at starting a zygote that dies or hangs on its start."""
 SILENT = "start"
-"""The step of a TierStartError of what ended, or hung, without saying why."""
+"""The step of a TierStartError for a process that died or hung without reporting why."""
 
 
 def hung_up(channel: socket.socket) -> bool:
-    """Is the other end of *channel* closed? False negatives only while a process is just about to die."""
+    """Whether the other end of *channel* is closed. False negatives are possible while a process is dying."""
     if channel.fileno() < 0:
         return True
     poll = select.poll()
-    poll.register(channel, 0)  # POLLHUP needs no asking for
+    poll.register(channel, 0)  # POLLHUP is always reported
     return bool(poll.poll(0))
 
 
 def spawn(
     module: str, *, settings: Mapping[str, Any], kind: socket.SocketKind
 ) -> tuple[subprocess.Popen[bytes], socket.socket]:
-    """Start a bare interpreter on a module of `_guest`; returns it, and our end of a socket whose other end it has.
+    """Start a bare interpreter on a module of `_guest`; returns it, and our end of a socket whose other end it gets.
 
     Args:
-        module: its ``main`` gets the number of the descriptor of its end of the socket, and *settings* as JSON.
+        module: its ``main`` gets the number of its descriptor of the socket, and *settings* as JSON.
         kind: of the socket.
 
     Raises:
@@ -77,8 +77,8 @@ def spawn(
     ours.setblocking(False)
     try:
         with theirs:
-            # Not trio's run_process: it starts children from a worker thread, and this one is tied by PDEATHSIG to the
-            # thread that started it. -I would ignore the hash seed, so its parts are given one by one.
+            # Not trio's run_process: it starts children from a worker thread, and PDEATHSIG ties this one to the thread
+            # that started it. -I would ignore the hash seed, so its components are given one by one.
             process = subprocess.Popen(
                 [
                     *(python, "-S", "-B", "-s", "-P", _PROGRAM),
@@ -90,7 +90,7 @@ def spawn(
                 pass_fds=(theirs.fileno(),),
                 env=_environment(),
                 cwd="/",
-                start_new_session=True,  # a Ctrl-C at the terminal is for us, not for it
+                start_new_session=True,  # Ctrl-C in the terminal must not reach it
             )
     except OSError as error:
         ours.close()
@@ -121,7 +121,7 @@ AS_USUAL = ProcessSettings()
 
 
 def died_at_once(limits: SandboxLimits) -> str:
-    """In words: why a process of ours may have ended without a word."""
+    """Why a process of ours may have died without a message."""
     return f"it died at once; is {interpreter(limits.python)} a Python interpreter?"
 
 
@@ -130,13 +130,13 @@ _NAME_ONE = "name a Python interpreter in SandboxLimits.python"
 
 
 def interpreter(named: str | None) -> str:
-    """The interpreter for sandbox processes: the one that is *named*, else the one that runs this program.
+    """The interpreter for sandbox processes: *named*, else the one that runs this program.
 
     Raises:
-        TierStartError: there is none; or this program has been started in the place of one.
+        TierStartError: there is none; or this program was itself started as one.
     """
     if _MARK in os.environ:
-        # Without this, each of them would start the next.
+        # Otherwise each of them would start the next.
         raise TierStartError(
             "interpreter",
             f"this program was itself started as an interpreter for a sandbox, and it is none; {_NAME_ONE}",
@@ -157,23 +157,23 @@ def interpreter(named: str | None) -> str:
 
 
 def _environment() -> dict[str, str]:
-    """What the interpreter needs to start, and nothing else; the program forgets that too before it forks anything.
+    """The environment that the interpreter needs to start, which is dropped before it forks anything.
 
-    The mark tells a program that was started by mistake (see `interpreter`). A fixed hash seed makes the order of sets
-    the same in every run. LD_BIND_NOW has the linker look up every symbol at
-    the start: each child would look up those that it is the first to use, on pages of its own.
+    The mark is for a program that was started by mistake (see `interpreter`). A fixed hash seed makes the order of sets
+    the same in every run. LD_BIND_NOW makes the linker resolve all symbols on the start: otherwise each child would
+    resolve those that it is the first to use, on pages of its own.
     """
     wanted = {"PYTHONHASHSEED": "0", "LD_BIND_NOW": "1", _MARK: "1"}
     if "LD_LIBRARY_PATH" in os.environ:  # where a relocated interpreter finds its libpython
         wanted["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
-    if "TZ" in os.environ:  # the one thing that blocks keep: what time it is for the user
+    if "TZ" in os.environ:  # the only variable that blocks keep: the user's time zone
         wanted["TZ"] = os.environ["TZ"]
     return wanted
 
 
-# Does a block need more of the standard library than the common zygote has imported? A guess from its text decides
-# where it runs. It may be wrong: then it costs time, and nothing else. A block sent to the full library for no reason
-# runs there as well; one that misses something fails, saves nothing, and is run again.
+# Whether a block needs more of the standard library than the common zygote has imported is guessed from its text. A
+# wrong guess costs only time: a block sent to the full library without need runs there as well; one that misses a
+# module fails, saves nothing, and is run again.
 _NAME = re.compile(r"[^\W\d][\w.]*")
 _BARE = re.compile(rf"(?<![\w.'\"/])(?:{'|'.join(FULL_MODULES)})\.[A-Za-z]")
 _MISSING = re.compile(r"(?:ModuleNotFoundError: No module named|ImportError: cannot import name) '(\w+)")
@@ -183,8 +183,8 @@ _PARTLY_THERE = frozenset({"encodings", "importlib", "urllib"})
 
 
 def needs_full_library(code: str, present: frozenset[str]) -> bool:
-    """Does *code* import, or use by its bare name, a module of the library that is not *present*?"""
-    if len(code) > STEP_BYTES:  # too long to search: the full library has all that it may name
+    """Whether *code* imports, or uses by its bare name, a module of the library that is not *present*."""
+    if len(code) > STEP_BYTES:  # too long to search: the full library has everything it may need
         return True
     if _BARE.search(code):
         return True
@@ -199,13 +199,13 @@ def needs_full_library(code: str, present: frozenset[str]) -> bool:
 
 
 def lacks_module(error: str) -> bool:
-    """Did a block end with this *error* for want of something that the full library has?"""
+    """Whether a block failed with this *error* because it needs the full library."""
     found = _MISSING.match(error)
     return error.startswith(_UNKNOWN_ENCODING) or (found is not None and found[1] in sys.stdlib_module_names)
 
 
 _PACKAGE = Path(__file__).parent.parent
-# Packages on the standard library alone that blocks may import, besides that: name and folder.
+# Pure-Python packages that blocks may import besides the standard library: name and folder.
 PACKAGES = {"offline_rules": str(_PACKAGE / "models" / "offline_rules" / "library")}
 _NO_DESCRIPTORS = "too many open files: no descriptor is left for a child; raise the limit (ulimit -n)"
 
@@ -222,13 +222,13 @@ class NoDescriptorError(SandboxError):  # internal; outside it is a SandboxError
 
 
 async def wait_for_orphans(session: int, *, leader: bool = False) -> None:
-    """Wait for the dead of a session of ours that have become our children, as process 1 or as a subreaper.
+    """Reap dead processes of a session of ours that have become our children, as process 1 or as a subreaper.
 
-    Who starts another in a session of its own, and is killed, leaves its children to that: in a container this program
-    may be process 1, and would keep a zombie of each.
+    A process that starts another one in a new session, and is killed, leaves its children to init. In a container this
+    program may be process 1, and would accumulate zombies.
 
     Args:
-        leader: also for the process that began the session, where that is not one that we have started ourselves.
+        leader: also reap the process that began the session, if we have not started it ourselves.
     """
     with trio.move_on_after(DEATH_SECONDS, shield=True):
         while orphans := _orphans(session, leader) if _adopts() else {}:
@@ -240,7 +240,7 @@ async def wait_for_orphans(session: int, *, leader: bool = False) -> None:
 
 
 def _adopts() -> bool:
-    """Do orphans come to this process?"""
+    """Whether orphans become children of this process."""
     if sys.platform != "linux":
         return False
     is_subreaper = ctypes.c_int()
@@ -249,9 +249,9 @@ def _adopts() -> bool:
 
 
 def _orphans(session: int, leader: bool) -> dict[int, bool]:
-    """Our children in a session, with its *leader* or without, and whether they are dead.
+    """Our children in a session, with or without its *leader*, and whether they are dead.
 
-    Its number stays taken as long as there are any.
+    The session's number is not reused while there are any.
     """
     found = {}
     for name in filter(str.isdigit, os.listdir("/proc")):
@@ -268,10 +268,10 @@ class Child:
 
     Attributes:
         channel: our end of its socket.
-        pidfd: itself.
-        upper: the folder that shows what its block did: an overlay's upper layer, or the folder around a copied view.
-        spare: it was forked ahead.
-        grants: what it got with its setup request.
+        pidfd: its pidfd.
+        upper: the folder with its block's changes: an overlay's upper layer, or the folder around a layered view.
+        spare: it was forked ahead of time.
+        grants: what was sent with its setup request.
     """
 
     channel: socket.socket
@@ -281,13 +281,13 @@ class Child:
     grants: Grants | None = None
 
     async def kill(self) -> bool:
-        """End the child at once and wait until it is dead, also when cancelled.
+        """Kill the child and wait until it is dead, even when cancelled.
 
         Returns:
-            Whether it had ended by itself before.
+            Whether it had already died.
 
         Raises:
-            SandboxError: the kernel did not end it within DEATH_SECONDS.
+            SandboxError: the kernel did not kill it within DEATH_SECONDS.
         """
         if self.is_dead():
             return True  # noqa: ASYNC910  # there is nothing to wait for
@@ -311,7 +311,7 @@ class Child:
 
 
 class Zygote:
-    """A running zygote. Make one with :meth:`start`; it ends with :meth:`aclose`, or with this process."""
+    """A running zygote. Started by :meth:`start`; it ends with :meth:`aclose`, or with this process."""
 
     def __init__(
         self,
@@ -330,17 +330,17 @@ class Zygote:
 
     @property
     def alive(self) -> bool:
-        """It serves, as far as can be seen.
+        """Whether it serves, as far as known.
 
-        Only the process that forks holds the other end of the control socket, and the kernel closes a process's
-        descriptors before it kills the children that die with it.
+        Only the forking process has the other end of the control socket, and the kernel closes a process's descriptors
+        before it kills the children that die with it.
         """
         return not self._stalled and not hung_up(self._control)
 
     async def is_ending(self) -> bool:
-        """After a child's socket has ended without a word on how: is that since the zygote closes its descriptors?
+        """After a child's socket closed without an exit status: whether the zygote is closing its descriptors.
 
-        One that was asked to end has killed its children itself, and closes their sockets, and this one, in any order.
+        A zygote that was told to end kills its children itself, and closes their sockets and this one in any order.
         """
         for _ in range(100):
             if not self.alive:
@@ -364,7 +364,7 @@ class Zygote:
         Args:
             full: with all C extensions of the standard library.
             layered: with layered views, also where an overlay could be mounted.
-            group: what counts its memory and processes, and those of its children.
+            group: the cgroup for it and its children.
             processes: how it is started, and waited for.
 
         Raises:
@@ -379,7 +379,7 @@ class Zygote:
         }
         process, ours = processes.start_process("zygote", settings=settings, kind=socket.SOCK_SEQPACKET)  # 1 ms
         if group is not None:
-            group.add(process.pid)  # before it has started anything: it takes Python some 20 ms to begin
+            group.add(process.pid)  # before it has started anything: Python takes some 20 ms to start
         zygote = cls(process, ours, limits.spare_children, processes)
         try:
             message = await zygote._first_message()
@@ -399,10 +399,10 @@ class Zygote:
         return zygote
 
     async def _first_message(self) -> bytes:
-        """What the zygote says of itself; empty if it died.
+        """The zygote's report about itself; empty if it died.
 
         Raises:
-            TierStartError: it says nothing in time.
+            TierStartError: it sends nothing in time.
         """
         with trio.move_on_after(self._settings.start):
             await trio.lowlevel.wait_readable(self._control)
@@ -422,11 +422,11 @@ class Zygote:
         if self._process.poll() is None:
             await self._end()
         await wait_for_orphans(self.pid)
-        with trio.CancelScope(shield=True):  # bounded by what its views may hold
+        with trio.CancelScope(shield=True):  # bounded by the size of its views
             await trio.to_thread.run_sync(self._clear_away)
 
     def _clear_away(self) -> None:
-        """Remove its views, if it was killed, by us or others, before it could."""
+        """Remove its views, if it was killed before it could do so."""
         scratch = self.handshake.get("scratch")
         if isinstance(scratch, str) and os.path.lexists(scratch):
             parent = os.open(os.path.dirname(scratch), FOLDER)
@@ -438,10 +438,10 @@ class Zygote:
     async def _end(self) -> None:
         try:
             pidfd = os.pidfd_open(self._process.pid)
-        except ProcessLookupError:  # it has just ended, in a program that ignores SIGCHLD
+        except ProcessLookupError:  # it has just exited, in a program that ignores SIGCHLD
             return
         try:
-            # SIGTERM lets it end its children and remove its views; one that hangs would not take it.
+            # On SIGTERM it kills its children and removes its views; one that hangs cannot.
             gently = [] if self._stalled else [(signal.SIGTERM, 2.0)]
             for number, seconds in (*gently, (signal.SIGKILL, self._settings.death)):
                 self._process.send_signal(number)
@@ -454,7 +454,7 @@ class Zygote:
             self._process.poll()
 
     def prepare(self) -> None:
-        """Ask for spare children, as many as are missing; if that cannot be done at once, not now."""
+        """Request missing spare children; does nothing if that cannot be done at once."""
         while len(self._spares) < self._spare_children:
             try:
                 ours, theirs = open_channel()
@@ -462,10 +462,10 @@ class Zygote:
                     self._spares.append(ours)
                     socket.send_fds(self._control, [b"F"], [theirs.fileno()])
             except SandboxError:
-                return  # no descriptors left
+                return  # no free descriptors
             except OSError:
                 self._spares.pop().close()
-                return  # its queue is full, or it is gone: the next block finds out which
+                return  # its queue is full, or it is gone: the next block will find out
 
     async def fork(
         self,
@@ -482,8 +482,8 @@ class Zygote:
         Args:
             hide: paths in the memory that the child must not see.
             index: the memory's index.
-            as_owner: run as the memory's owner, if the zygote may; else as whom it has for such blocks.
-            grants: called as the last thing before the request is sent.
+            as_owner: run as the memory's owner, if the zygote may; else as the user for other blocks.
+            grants: called last, before the request is sent.
 
         Raises:
             CodeNotSentError: the zygote is gone, or did not answer, or could not make a child.
@@ -511,7 +511,7 @@ class Zygote:
         except BaseException:
             if given is not None:
                 given.done(False)
-            child.close()  # which ends it
+            child.close()  # which kills it
             raise
         return attrs.evolve(child, grants=given)
 
@@ -528,17 +528,17 @@ class Zygote:
         descriptors = [] if index is None else [index.descriptor]
         if grants is not None:
             descriptors += grants.descriptors
-        with contextlib.suppress(ConnectionError):  # it died; what is left to read says why
+        with contextlib.suppress(ConnectionError):  # it died; the data left to read says why
             # The first on its way, and smaller than any socket's room: but for a memory with a path of many kilobytes.
             sent = socket.send_fds(child.channel, [request], descriptors)
             if sent < len(request):
                 raise CodeNotSentError(f"a setup request of {len(request)} bytes found no room", cost=20)
 
     async def _made(self, ours: socket.socket, *, spare: bool) -> tuple[Child | None, str]:
-        """The child at the other end of *ours*, or None and why there is none ("": it died)."""
+        """The child at the other end of *ours*, or None and the reason ("": it died)."""
         try:
             try:
-                message, descriptors = _first_of(ours)  # one that was forked ahead is there
+                message, descriptors = _first_of(ours)  # a spare child has already sent it
             except BlockingIOError:
                 message, descriptors = await self._first_in_time(ours)
             if message == b"U" and len(descriptors) == 2:
@@ -569,10 +569,10 @@ class Zygote:
         as_owner: bool,
         grants: Grants | None,
     ) -> dict[str, object]:
-        """What the child needs to make its view, and where the index has what.
+        """What the child needs to make its view, and the layout of the index.
 
-        The folder goes by name, with its device and inode for the child to check: an overlay takes layers only from the
-        mount namespace it is made in, and a descriptor of ours lies in another.
+        The folder is passed as a path, with device and inode for the child to check: an overlay takes layers only from
+        the mount namespace that it is made in, and our descriptors belong to another one.
         """
         extra: dict[str, object] = {} if index is None else {"index": index.layout}
         if root_fd is None:
@@ -582,7 +582,7 @@ class Zygote:
         info = os.fstat(root_fd)
         path = os.readlink(f"/proc/self/fd/{root_fd}".encode())
         return {
-            "memory": path.decode("latin-1"),  # any bytes: a path need not be UTF-8
+            "memory": path.decode("latin-1"),  # bytes as they are: a path need not be UTF-8
             "device": info.st_dev,
             "inode": info.st_ino,
             "hide": [os.fsencode(path).decode("latin-1") for path in hide],
@@ -597,7 +597,7 @@ class Zygote:
                     socket.send_fds(self._control, [b"F"], [theirs.fileno()])
                     return
                 except BlockingIOError:
-                    async with self._queue_full:  # one task at a time may wait for a descriptor
+                    async with self._queue_full:  # only one task at a time may wait for a descriptor
                         await trio.lowlevel.wait_writable(self._control)
                 except OSError as error:
                     raise CodeNotSentError(f"the zygote is gone ({error.strerror})") from error
@@ -606,10 +606,10 @@ class Zygote:
 
 
 def _first_of(channel: socket.socket) -> tuple[bytes, list[int]]:
-    """The first byte that came from a child, and its descriptors; b"" if it died.
+    """The first byte from a child, and its descriptors; b"" if it died.
 
     Raises:
-        BlockingIOError: nothing is there yet.
+        BlockingIOError: nothing has arrived yet.
     """
     try:
         message, descriptors, _, _ = socket.recv_fds(channel, 1, 2)
@@ -619,15 +619,15 @@ def _first_of(channel: socket.socket) -> tuple[bytes, list[int]]:
 
 
 def receive(channel: socket.socket, size: int) -> bytes:
-    """What is there, b"" at the end.
+    """The data that has arrived, b"" at the end.
 
     Raises:
-        BlockingIOError: nothing is there yet.
+        BlockingIOError: nothing has arrived yet.
     """
     try:
         return channel.recv(size)
     except ConnectionError:
-        # The child died with unread data: said once, before what it has written itself can be read.
+        # The child died with unread data: reported once, before the data that it has written can be read.
         try:
             return channel.recv(size)
         except ConnectionError:
@@ -635,7 +635,7 @@ def receive(channel: socket.socket, size: int) -> bytes:
 
 
 async def set_up_problem(channel: socket.socket, start: bytes) -> str:
-    """Why a child could not be set up: the text that it sent before it ended, of which *start* has been read.
+    """Why a child could not be set up: the text that it sent before it exited, of which *start* has been read.
 
     Returns:
         "" if it just died.
@@ -657,7 +657,7 @@ def open_channel() -> tuple[socket.socket, socket.socket]:
     """Our end and the child's end of a child's socket.
 
     Raises:
-        SandboxError: there can be none; `NoDescriptorError` for want of a descriptor.
+        SandboxError: it cannot be created; `NoDescriptorError` if no descriptor is free.
     """
     try:
         ours, theirs = socket.socketpair()
@@ -668,22 +668,22 @@ def open_channel() -> tuple[socket.socket, socket.socket]:
 
 
 async def start_again(start: Callable[[], Awaitable[T]], what: str) -> T:
-    """Start in the place of one that died; again, if it is killed or hangs before it serves.
+    """Start a replacement for a process that died; retried if it is killed or hangs before it serves.
 
     Raises:
-        SandboxError: it says why it cannot start, or none of STARTS did.
+        SandboxError: it reports why it cannot start, or all STARTS attempts failed.
     """
     for last in range(STARTS):
         try:
             return await start()
         except TierStartError as error:
-            if error.step != SILENT or last == STARTS - 1:  # what it says itself, it would say again
+            if error.step != SILENT or last == STARTS - 1:  # an error that it reports would recur
                 raise SandboxError(f"{what} did not start: {error.step}: {error.detail}") from error
     raise AssertionError
 
 
 class Zygotes:
-    """The zygotes of one tier. Each is started again if something (the kernel's out-of-memory killer) ended it."""
+    """The zygotes of one tier. Each is restarted if it was killed (by the kernel's out-of-memory killer, say)."""
 
     def __init__(
         self,
@@ -698,12 +698,12 @@ class Zygotes:
         modules = common.handshake["modules"]
         assert isinstance(modules, list)
         self.present = frozenset(modules)
-        """The modules of the standard library that the common one has imported."""
+        """The modules of the standard library that the common zygote has imported."""
         self._starting = trio.Lock()
 
     @classmethod
     async def start(cls, limits: SandboxLimits, tier: str, processes: ProcessSettings = AS_USUAL) -> Zygotes:
-        """Start the common one. Raises TierStartError."""
+        """Start the common zygote. Raises TierStartError."""
         group = processes.make_group(limits)
         try:
             common = await Zygote.start(limits, tier, full=False, group=group, processes=processes)
@@ -715,16 +715,16 @@ class Zygotes:
 
     @property
     def common(self) -> Zygote:
-        """The one that most blocks run in."""
+        """The zygote that most blocks run in."""
         return self._started[False, False]
 
     @property
     def alive(self) -> int:
-        """How many are alive. One that has ended is started again when it is needed."""
+        """The number of live ones. One that has died is restarted when it is needed."""
         return sum(zygote.alive for zygote in self._started.values())
 
     async def get(self, *, full: bool, layered: bool = False) -> Zygote:
-        """A living zygote.
+        """A live zygote.
 
         Args:
             full: with the whole library.
@@ -757,7 +757,7 @@ class Zygotes:
             return zygote
 
     async def aclose(self) -> None:
-        """End them all, and with them every child."""
+        """Kill all of them, and with them every child."""
         async with contextlib.AsyncExitStack() as stack:
             if self.group is not None:
                 stack.callback(self.group.close)  # last

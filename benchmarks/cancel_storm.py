@@ -35,7 +35,7 @@ KINDS = (
 
 @attrs.frozen
 class Storm:
-    """What a run of cancels came to.
+    """The result of a run of cancels.
 
     Attributes:
         seconds: from each cancel to its block's task being over, child dead and view gone from our side.

@@ -36,10 +36,10 @@ _SIGNALS = (*[signal.SIGKILL] * 8, *[signal.SIGTERM] * 4, signal.SIGSTOP)
 
 @attrs.frozen
 class Figures:
-    """What a batch came to.
+    """The result of a batch.
 
     Attributes:
-        failed: jobs that did not end well.
+        failed: jobs that failed.
         wrong: jobs whose notes hold something else than what their blocks wrote, once.
         left: processes that were not there before.
     """

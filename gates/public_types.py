@@ -36,7 +36,7 @@ def report() -> dict[str, Any]:
 
 
 def problems(found: dict[str, Any]) -> list[str]:
-    """One line for each name without a complete type, and for each public name that was not looked at."""
+    """One line for each name without a complete type, and for each public name that was not checked."""
     symbols = found["typeCompleteness"]["symbols"]
     lines = [
         f"{symbol['name']}: {' '.join(diagnostic['message'].split())}"

@@ -53,7 +53,7 @@ def isolated() -> None:
 
 @contextmanager
 def folding_file_system(mounted_at: Path, backed_by: Path, *, exchanges: bool = False) -> Iterator[None]:
-    """Mount it; unmounted, and its process ended, in the end.
+    """Mount it; at the end it is unmounted and its process ended.
 
     Raises:
         UnsupportedError: it cannot be mounted here.
@@ -147,7 +147,7 @@ class _Server:
             os.write(self._device, struct.pack("=IiQ", 16 + len(body), -number, unique) + body)
 
     def _place(self, node: int, name: str) -> tuple[str, bool]:
-        """Where *name* lies in a folder, by whatever case it is kept in; and whether it is there."""
+        """The path of *name* in a folder, in the case in which it is stored; and whether it exists."""
         folder = self._paths[node]
         names = os.listdir(folder)
         if name not in names:

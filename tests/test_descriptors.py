@@ -179,7 +179,7 @@ async def test_who_waits_for_itself_goes_on_over_the_budget(budget: DescriptorBu
 
 
 async def test_all_who_hold_wait_too(budget: DescriptorBudget, nursery: trio.Nursery) -> None:
-    """Two blocks of one host tool each: neither ends before its inner block, so both go on, the second one at once."""
+    """Two blocks of one host tool each: neither ends before its inner block, so both continue, the second at once."""
     ended = []
 
     async def block(name: str) -> None:

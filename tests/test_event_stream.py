@@ -164,7 +164,7 @@ async def test_the_drivers_error_comes_out_bare(autojump_clock: MockClock) -> No
 
 
 def stopping(error: BaseException | None = None, *, seconds: float = 0) -> Drive:
-    """Drives to ONE and then for ever; being cancelled takes time, or fails."""
+    """Drives to ONE and then forever; being cancelled takes time, or fails."""
 
     async def drive(emit: Emit, show: Show) -> None:
         try:

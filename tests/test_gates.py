@@ -1,4 +1,4 @@
-"""The gates see what they are to see: a check that looks at nothing would pass for ever."""
+"""The gates find what they must find: a check that checks nothing would always pass."""
 
 from __future__ import annotations
 

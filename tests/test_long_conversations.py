@@ -1,4 +1,4 @@
-"""Conversations that outgrow the model's context, and what prompts say of the date, also in runs that go on."""
+"""Conversations that outgrow the model's context, and what prompts say of the date, also in resumed runs."""
 
 from __future__ import annotations
 

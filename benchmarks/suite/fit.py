@@ -23,5 +23,5 @@ def exponent(points: Points) -> float:
 
 
 def last_exponent(points: Points) -> float:
-    """The exponent between the two largest x: where a fixed cost has become small, this is how it goes on."""
+    """The exponent between the two largest x: there the fixed cost is small, so this predicts the growth."""
     return exponent(sorted(points)[-2:])

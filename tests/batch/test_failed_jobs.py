@@ -1,4 +1,4 @@
-"""What a failed job has changed is kept in the run directory, and taken back when it begins again."""
+"""What a failed job has changed is kept in the run directory, and rolled back when the job is retried."""
 
 from __future__ import annotations
 

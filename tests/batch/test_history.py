@@ -1,4 +1,4 @@
-"""The history of notes that jobs have changed: whose change it was, and a job or a whole batch taken back."""
+"""The history of notes that jobs have changed: whose change it was, and undoing a job or a whole batch."""
 
 from __future__ import annotations
 

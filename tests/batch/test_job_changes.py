@@ -115,7 +115,7 @@ async def test_an_attempt_that_begins_again_shows_both(tmp_path: Path) -> None:
 
 
 async def test_a_job_without_a_reply_that_begins_again(tmp_path: Path) -> None:
-    """Nothing is taken back, and both conversations are shown."""
+    """Nothing is rolled back, and both conversations are shown."""
     silent = await run(tmp_path, block("create_file('log.md', 'first\\n')"), block("x = 1"), max_tool_turns=1)
     assert silent.no_reply
     job = await run(tmp_path, append("second\n"), REPLY, retry_failed=True, max_tool_turns=1)

@@ -1,4 +1,4 @@
-"""Servers that are away or refuse everything, and full disks: the run holds its jobs, and fails none of them."""
+"""Servers that are unavailable or refuse everything, and full disks: the run holds its jobs, and fails none of them."""
 
 from __future__ import annotations
 
@@ -385,7 +385,7 @@ trio.run(main)
 @pytest.mark.parametrize("at_start", ["full", "nearly full"])
 @pytest.mark.parametrize("room", ["room", "none"])
 async def test_a_full_disk_under_the_run_directory(room: str, at_start: str, tmp_path: Path) -> None:
-    """With room again the run goes on by itself; without, it stops in good order, and the next one goes on."""
+    """When there is space again the run continues by itself; else it stops cleanly, and the next one resumes it."""
     said = await trio.to_thread.run_sync(
         partial(
             run_python, _A_SMALL_DISK + _A_RUN_ON_A_FULL_DISK, tmp_path, 100 if room == "room" else 2, room, at_start

@@ -31,7 +31,7 @@ REPLY = "<think>t</think><python></python><reply>Done.</reply>"
 
 
 class Stopping(ScriptedModel):
-    """Gives so many answers, and then none for ever."""
+    """Gives so many answers, and then hangs forever."""
 
     def __init__(self, *answers: str, name: str = "A") -> None:
         super().__init__(answers, name=name)

@@ -1,4 +1,4 @@
-"""A batch killed at any instant goes on where it was: nothing lost, nothing done twice. Real processes, real kills."""
+"""A batch killed at any instant resumes where it was: nothing lost, nothing done twice. Real processes, real kills."""
 
 from __future__ import annotations
 

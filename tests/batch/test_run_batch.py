@@ -419,7 +419,7 @@ async def test_jobs_are_taken_as_places_get_free(where: Path) -> None:
 
 
 async def test_no_more_at_once_than_asked_for(where: Path) -> None:
-    """Of ten jobs, three wait for the model at a time, whenever one is looked at."""
+    """Of ten jobs, three wait for the model at any time."""
     at_once: list[int] = []
     asking = 0
 

@@ -105,7 +105,7 @@ def test_each_memory_is_in_one_shard(count: int) -> None:
 
 
 def test_the_split_is_the_same_in_every_version_and_on_every_machine() -> None:
-    """A shard that was begun must be able to go on; these were computed once."""
+    """A shard that was begun must remain resumable; these values were computed once."""
     assert [next(i for i in range(1, 8) if Shard(i, 7).holds(name)) for name in ("memories/ada", "é", "/m/\udcff")] == [
         6,
         3,

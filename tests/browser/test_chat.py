@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.real, pytest.mark.browser]
 
 
 def answer(messages: Sequence[ChatMessage]) -> str:
-    """What the user asks for: it writes, fails, or thinks for ever."""
+    """What the user asks for: it writes, fails, or thinks forever."""
     last = messages[-1].content
     if last.startswith("<result>"):
         return reply("Noted, [[user]] and <b>all</b>.")

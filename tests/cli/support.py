@@ -38,7 +38,7 @@ def environment(home: Path, **more: str) -> dict[str, str]:
 
 @attrs.frozen
 class Ended:
-    """What a command came to."""
+    """The result of a command."""
 
     code: int
     out: str

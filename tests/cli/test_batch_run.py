@@ -157,7 +157,7 @@ async def test_a_money_budget_needs_prices(home: Path, nursery: trio.Nursery) ->
 
 
 async def test_a_server_that_refuses_everything(home: Path, nursery: trio.Nursery) -> None:
-    """No job is lost to a wrong key: all of them go on once it is right."""
+    """No job is lost to a wrong key: all of them are resumed once it is right."""
     key = "wrong"
     model = Model(fault=lambda request: Fault.status(401, "bad key") if key == "wrong" else None)
     server = await nursery.start(serve_model, model)
@@ -311,7 +311,7 @@ async def test_dry_run_counts_what_is_tried_again(home: Path, nursery: trio.Nurs
 
 
 async def test_jobs_from_stdin(home: Path, nursery: trio.Nursery) -> None:
-    """They are read as those of a file are; bad ones are named, and the same rows go on where they were."""
+    """They are read like those of a file; invalid ones are named, and the same rows resume the run."""
     model = Model()
     server = await nursery.start(serve_model, model)
     write_jobs(home, 3)

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and kill -9: what was finished is kept, nothing is left running, and the same command goes on."""
+"""Ctrl-C, SIGTERM and kill -9: what was finished is kept, nothing is left running, and the same command resumes."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ async def test_the_second_signal_stops_at_once(home: Path, nursery: trio.Nursery
 
 
 async def test_the_grace_ends(home: Path, nursery: trio.Nursery) -> None:
-    """A block that goes on for ever is stopped, and its changes are not saved."""
+    """A block that runs forever is stopped, and its changes are not saved."""
     server = await nursery.start(serve_model, lambda request: ENDLESS)
     write_jobs(home, 1)
     async with started(arguments(server, "--grace", "0.2"), home=home) as process:

@@ -1,4 +1,4 @@
-"""``trioagent sft generate``: what it says, its exit codes, and that it can be interrupted and gone on with."""
+"""``trioagent sft generate``: what it says, its exit codes, and that it can be interrupted and resumed."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_bad_options(home: Path, run: Run) -> None:
 
 
 def test_a_question_is_needed_by_the_script_only(home: Path, run: Run) -> None:
-    """A model finds its own words; here its server's key is missing, which is looked at after the rows."""
+    """A model finds its own words; here its server's key is missing, which is checked after the rows."""
     write_personas(home)
     ended = run(*arguments("--model", "offline-rules", "--persona-model", "openai:any", flow="retrieve"))
     assert ended.code == 2

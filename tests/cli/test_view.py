@@ -24,7 +24,7 @@ LINK = re.compile(r"(http://127\.0\.0\.1:\d+)/#token=(\S+)")
 
 @asynccontextmanager
 async def viewing(*arguments: str, home: Path) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the server that the command has started; it is interrupted in the end."""
+    """A client of the server that the command has started; it is interrupted at the end."""
     read_end, write_end = os.pipe()
     async with trio.open_nursery() as nursery:
         with trio.fail_after(SECONDS):

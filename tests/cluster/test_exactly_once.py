@@ -66,7 +66,7 @@ def is_number(wanted: int, number: int, said: Inbox | Outbox) -> bool:
 
 @pytest.mark.parametrize("moment", ["before", "after"])
 async def test_workers_that_are_lost_at_any_exchange_change_nothing(tmp_path: Path, moment: Moment) -> None:
-    """Each run loses one worker, at a later exchange each time, until a run ends before it comes to that."""
+    """Each run loses one worker, at a later exchange each time, until a run ends before that exchange."""
     calm = await undisturbed(tmp_path / "calm")
     async with local_runtime() as (runtime, server):
         for at in range(3, 400, 9):

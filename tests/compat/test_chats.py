@@ -1,4 +1,4 @@
-"""Agents over the bridge, with a real sandbox: what a cancel leaves, many at once, conversations that go on."""
+"""Agents over the bridge, with a real sandbox: what a cancel leaves, many at once, conversations that continue."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def sync_agent(folder: Path, *answers: str) -> Agent:
 
 
 class BreaksWhenCancelled:
-    """A model that thinks for ever, and fails while it is stopped."""
+    """A model that thinks forever, and fails while it is stopped."""
 
     name = "breaks"
 
@@ -99,7 +99,7 @@ def test_a_chat_of_each_kind(tmp_path: Path) -> None:
 
 
 def test_cancelled_in_a_block(tmp_path: Path) -> None:
-    """When control is back the child is dead, no note has changed, and the agent can go on."""
+    """When control is back the child is dead, no note has changed, and the agent can continue."""
     folder = tmp_path / "memory"
 
     async def main() -> None:

@@ -37,7 +37,7 @@ def say(*words):
 
 
 def stuck_child(process: subprocess.Popen[str]) -> set[int]:
-    """The child in which a program's block runs for ever."""
+    """The child in which a program's block runs forever."""
     found: set[int] = until(lambda: running_blocks(process.pid), "a block that runs")
     return found
 

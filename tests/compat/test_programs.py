@@ -125,7 +125,7 @@ def test_a_server_over_http(server: ModelServer, tmp_path: Path) -> None:
 
 
 def test_an_evaluation(server: ModelServer, tmp_path: Path) -> None:
-    """The agents' relative memories lie in the current folder, as in the version that it was written for."""
+    """The agents' relative memories are in the current folder, as in the version that it was written for."""
     for name, city in (("a", "Paris"), ("b", "Rome")):
         (tmp_path / "data" / name).mkdir(parents=True)
         (tmp_path / "data" / name / "user.md").write_text(f"I live in {city}.")

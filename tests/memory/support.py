@@ -84,7 +84,7 @@ class Tree:
 
 
 def read_tree(root: Path) -> Tree:
-    """What lies in a memory, but for what is ours."""
+    """The files of a memory, except for our own."""
     tree = Tree()
     for folder, folders, notes in os.walk(root):
         here = os.path.relpath(folder, root)

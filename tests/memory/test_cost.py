@@ -178,7 +178,7 @@ def test_kinds_of_operations_are_all_counted() -> None:
 
 
 def test_sizes_that_miss_a_folder_are_counted_again(tmp_path: Path) -> None:
-    """Somebody took the folder away while it was looked at, and put it back before the commit."""
+    """Another process moved the folder away while it was read, and put it back before the commit."""
     memory, elsewhere = tmp_path / "memory", tmp_path / "elsewhere"
     (memory / "a").mkdir(parents=True)
     (memory / "a" / "note.md").write_bytes(b"x" * 60)

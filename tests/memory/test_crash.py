@@ -291,7 +291,7 @@ def test_a_save_that_a_dying_commit_had_displaced_is_put_back(
 def test_a_save_at_any_moment_is_not_lost(
     tmp_path: Path, missing: str, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever the file system offers, an editor's save between any two steps of a commit is there in the end."""
+    """Whatever the file system offers, an editor's save between any two steps of a commit is kept."""
     lacking = ["nothing", "exchange", "rename flags", "links"].index(missing)
 
     def no_link(*names: object, **options: object) -> None:

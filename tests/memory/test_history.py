@@ -1,4 +1,4 @@
-"""A memory's history: every commit can be read, with every git tool, and taken back."""
+"""A memory's history: every commit can be read, with every git tool, and undone."""
 
 from __future__ import annotations
 
@@ -412,7 +412,7 @@ async def test_cancelling_kills_git(tmp_path: Path) -> None:
 
 
 async def test_a_process_that_runs_out_of_descriptors(tmp_path: Path) -> None:
-    """At whatever step: an error of the system's is a typed one, and the next call goes on."""
+    """At any step a system error becomes a typed one, and the next call continues."""
     memory = Memory(tmp_path, history=True)
     await save(memory, {"a.md": "1\n"})
     await memory.forget("b.md")

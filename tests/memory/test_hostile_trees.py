@@ -107,7 +107,7 @@ def test_things_that_are_no_notes(tmp_path: Path) -> None:
 
 
 def test_our_own_files_swollen(tmp_path: Path) -> None:
-    """Record, staged note and receipt of a terabyte each, which cost whoever sends such a memory nothing."""
+    """Record, staged note and receipt of a terabyte each, which cost the sender of such a memory nothing."""
     before().lay_down(tmp_path)
     private = tmp_path / PRIVATE
     private.mkdir()

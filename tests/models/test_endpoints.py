@@ -159,7 +159,7 @@ async def test_a_request_that_fails_while_others_succeed_fails_for_itself() -> N
 
 
 async def test_waiters_go_on_when_one_of_them_has_found_the_server_well(autojump_clock: MockClock) -> None:
-    """One request at a time finds out; its failures make the pauses grow, and its success lets all of them go on."""
+    """One request at a time finds out; its failures make the pauses grow, and its success resumes all of them."""
     health, start = EndpointHealth("any at nowhere"), trio.current_time()
     asked, done = list[float](), list[float]()
 

@@ -126,7 +126,7 @@ async def test_a_stream_that_never_ends_is_cut_and_its_connection_closed() -> No
     [b"HTTP/1.", OK, OK + b"X: ", b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.", SSE, SSE + b"5"],
 )
 async def test_slow_bytes_end_with_the_callers_scope(head: bytes) -> None:
-    """One byte now and then, for ever: nothing of ours judges that, the caller's scope does, and all is closed."""
+    """One byte now and then, forever: no timeout of ours applies, the caller's scope does, and everything is closed."""
     drip = Wire(Endless(head, b"x"), pace=0.005, then="hang")
     async with serving([drip]) as server, model_before(server, retry=ONCE) as model:
         with trio.move_on_after(0.15) as scope:

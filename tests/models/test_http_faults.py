@@ -230,7 +230,7 @@ async def test_a_stream_left_open_after_its_last_word_is_an_answer() -> None:
 
 @pytest.fixture
 def fast_clock() -> trio.testing.MockClock:
-    """Virtual time at fifty times the speed of real time: it goes on while real sockets are at work."""
+    """Virtual time at fifty times the speed of real time: it continues while real sockets are at work."""
     return trio.testing.MockClock(rate=50.0)
 
 

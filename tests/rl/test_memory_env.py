@@ -48,7 +48,7 @@ def script(prompt: str) -> str:
 
 
 def is_result(prompt: str) -> bool:
-    """Whether the last thing said is what a block came to."""
+    """Whether the last message is a block's result."""
     return prompt.rpartition("<|im_start|>user\n")[2].startswith("<result>")
 
 

@@ -187,7 +187,7 @@ async def test_logprobs_need_not_be_known() -> None:
 
 
 def text_model(*, chatter: str = "") -> ScriptedModel:
-    """Gives text; after the closing tag goes on with *chatter*."""
+    """Sends text; after the closing tag it continues with *chatter*."""
 
     def answer(messages: Sequence[ChatMessage]) -> str:
         last = messages[-1]

@@ -1,4 +1,4 @@
-"""A run is controlled from outside while it goes on: over its socket, and by the command."""
+"""A run is controlled from outside while it runs: over its socket, and by the command."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Gated:
 
 @attrs.define
 class Going:
-    """A run that goes on."""
+    """A run that is running."""
 
     model: Gated
     run_dir: Path

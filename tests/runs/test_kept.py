@@ -238,7 +238,7 @@ async def test_of_an_attempt_that_failed_is_kept_what_was_said_and_why(tmp_path:
 
 
 async def test_of_an_attempt_without_a_reply_the_conversation_is_kept_with_its_changes(tmp_path: Path) -> None:
-    """The next one finds nothing to take back, as ever."""
+    """The next one finds nothing to roll back, as before."""
     await finish(tmp_path, {"a.md": (None, b"one")})
     async with open_journal(tmp_path) as open_one:
         again = await open_one.begin("a", "digest")

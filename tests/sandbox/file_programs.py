@@ -1,4 +1,4 @@
-"""Random programs that use files in every way Python has: what each call came to tells one view from another."""
+"""Random programs that use files in every way Python has: the results of the calls tell one view from another."""
 
 from __future__ import annotations
 

@@ -265,7 +265,7 @@ async def test_closing_ends_what_is_being_made(tmp_path: Path) -> None:
 
 
 async def test_no_index_can_be_made(tmp_path: Path) -> None:
-    """It has no room; the tools work as without, and it is not tried again and again."""
+    """There is no room for it; the tools work without it, and it is not retried again and again."""
     memory = filled(tmp_path / "memory", 1500)
     limits = SandboxLimits(view_bytes=65536)
     descriptors = open_files()

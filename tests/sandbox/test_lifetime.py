@@ -66,7 +66,7 @@ async def test_a_host_that_adopts_orphans_is_left_no_zombie() -> None:
 
 
 async def test_cancelling_at_any_time_leaves_nothing(sandbox: Sandbox, memory: Path) -> None:
-    """80 cancels at random instants, of blocks that run for ever and of blocks that are about to end."""
+    """80 cancels at random instants, of blocks that run forever and of blocks that are about to end."""
     rng = random.Random(7)
     await spares(sandbox)
     before, descriptors = descendants(os.getpid()), open_files()

@@ -172,7 +172,7 @@ async def test_nor_one_that_dies_while_it_is_sent_something(tier: str) -> None:
 
 @pytest.mark.parametrize("tier", TIERS)
 async def test_not_one_that_has_called_a_host_tool(tier: str, memory: Path) -> None:
-    """What the tool did cannot be taken back: the model is told."""
+    """What the tool did cannot be undone: the model is told."""
     calls: list[int] = []
     async with open_sandbox(tier) as sandbox:
         pid: int = sandbox._executor.pid  # type: ignore[attr-defined]

@@ -100,7 +100,7 @@ async def _with_a_fork() -> None:
 
 
 def _forked() -> None:
-    """A program that forks while it has a sandbox: what comes of that has one of its own, and both go on."""
+    """A program that forks while it has a sandbox: the child gets one of its own, and both continue."""
     trio.run(_with_a_fork)
     os._exit(0)
 

@@ -24,7 +24,7 @@ MIB = 1 << 20
 @real
 @pytest.mark.parametrize("tier", ["kernel", "kernel-lite"])
 async def test_memory_that_is_not_counted_is_refused(tier: str) -> None:
-    """By an error that code is ready for; memory and files that are counted are mapped as ever."""
+    """By an error that code is ready for; memory and files that are counted are mapped as before."""
     code = """
 import mmap
 try:

@@ -51,7 +51,7 @@ async def test_each_is_used_once_and_replaced(tier: str, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("tier", ["kernel", "kernel-lite"])
 async def test_nothing_of_an_earlier_block_is_in_one(tier: str, tmp_path: Path) -> None:
-    """Forked while another agent's block runs, and looked at from inside and, if we may, from outside."""
+    """Forked while another agent's block runs, and inspected from inside and, if we may, from outside."""
     token = secrets.token_hex(12)
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "user.md").write_text(token)

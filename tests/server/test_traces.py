@@ -1,4 +1,4 @@
-"""A client's trace goes on in the server, and from there to the model's server."""
+"""A client's trace continues in the server, and from there to the model's server."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ async def test_what_is_no_trace_begins_a_new_one(tmp_path: Path, given: str) -> 
 
 
 async def test_a_stranger_names_no_trace(tmp_path: Path) -> None:
-    """Who has no token is refused before any header of theirs is looked at."""
+    """A client without a token is refused before any of its headers is read."""
     make_memories(tmp_path, {"ada": {}})
     with recording() as spans:
         async with serving(tmp_path, [reply("Yes.")], tracing=spans.config()) as served:

@@ -110,7 +110,7 @@ async def test_of_a_job_that_is_done_each_block_has_its_changes(tmp_path: Path) 
 
 @pytest.mark.real
 async def test_every_attempt_is_shown_once_with_its_changes_and_why_it_ended(tmp_path: Path) -> None:
-    """Whether what the one before changed has been taken back by then or not."""
+    """Whether the changes of the previous one have been rolled back by then or not."""
     async with open_journal(tmp_path) as journal:
         record = await journal.begin("a", "digest")
         await journal.add_event(record, 0, answer("create_file('a.md', 'one')"))

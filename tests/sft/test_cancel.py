@@ -1,4 +1,4 @@
-"""Cancelled anywhere: no memory is left, nothing that ended is lost, and the same call goes on."""
+"""Cancelled anywhere: no memory is left, nothing that ended is lost, and the same call resumes."""
 
 from __future__ import annotations
 

@@ -277,7 +277,7 @@ async def test_a_budget(runtime: Runtime, tmp_path: Path) -> None:
 
 
 async def test_stop(runtime: Runtime, tmp_path: Path) -> None:
-    """The attempt under way ends; what is left goes on later."""
+    """The running attempt ends; the rest is resumed later."""
     stop = trio.Event()
 
     class Stopper(ScriptedPersona):

@@ -1,4 +1,4 @@
-"""Killed at any instant and gone on with: each accepted conversation once, attempts counted, no memory left behind."""
+"""Killed at any instant and resumed: each accepted conversation once, attempts counted, no memory left behind."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ async def hold(memory: Path, *, task_status: trio.TaskStatus[None]) -> None:
 
 
 async def test_a_job_that_fails_before_it_goes_on_leaves_no_receipt(tmp_path: Path) -> None:
-    """What it saved in an earlier run stays, and what it needed to go on goes."""
+    """What it saved in an earlier run stays, and what it needed to resume is removed."""
     memory, stop = tmp_path / "m", trio.Event()
     async with open_runtime(model=StopsAtResult(stop)) as runtime, trio.open_nursery() as nursery:
         first = [Job(id="late", memory=str(memory), messages=["Hello"])]

@@ -1,6 +1,6 @@
-"""Every path meets a real tokenizer, template and server. What the model says is nonsense, and is not looked at.
+"""Every path meets a real tokenizer, template and server. What the model says is nonsense, and is not checked.
 
-Its answers need every repair that there is: it echoes the prompt's example, forgets tags and goes on for ever.
+Its answers need every repair that there is: it echoes the prompt's example, forgets tags and never stops.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Nothing outside of the memory's folder is read, written, listed or counted, whatever lies in it."""
+"""Nothing outside of the memory's folder is read, written, listed or counted, whatever is in it."""
 
 from __future__ import annotations
 

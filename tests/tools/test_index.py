@@ -196,7 +196,7 @@ def test_an_index_of_garbage_is_done_without(host: Host, how: str) -> None:
 
 
 def test_a_single_wrong_bit_is_noticed(host: Host) -> None:
-    """Each table has a checksum, which is looked at when the table is first used."""
+    """Each table has a checksum, which is checked when the table is first used."""
     for number in range(12):
         host.put(f"note_{number}.md", f"# Note {number}\n- city: Paris\n- see [[note_{number + 1}]]\n".encode())
     good = Index().renewed(Disk(str(host.root)), 0)[0]

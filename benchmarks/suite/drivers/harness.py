@@ -103,7 +103,7 @@ class Recorder:
         self.figures.own_cpu, self.figures.children_cpu = -processes.own_cpu(), -processes.children_cpu()
 
     def ended(self) -> None:
-        """The measured part is over; whatever is looked at now costs nothing."""
+        """The measured part is over; checks from here on are not counted."""
         self.figures.own_cpu += processes.own_cpu()
         self.figures.children_cpu += processes.children_cpu()
         self.figures.rss_peak = processes.peak_rss()

@@ -1,4 +1,4 @@
-"""Answers that a block writes itself, to flood the host, the model or whoever comes next."""
+"""Answers that a block writes itself, to flood the host, the model or the next block."""
 
 from ._case import Case
 

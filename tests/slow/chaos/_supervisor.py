@@ -230,7 +230,7 @@ class _Run:
         return await process.wait()
 
     async def _check(self, folder: Path, first: int, count: int) -> None:
-        """Hold the folder against the script; what is in order is deleted, the rest is kept for whoever looks."""
+        """Compare the folder with the script; what is in order is deleted, the rest is kept for inspection."""
         problems = await trio.to_thread.run_sync(partial(_ledger.check, self._plan, folder, first, count))
         self.figures.take_samples(_samples(folder))
         self.figures.left_files += map(str, (folder / "tmp").iterdir())
@@ -247,7 +247,7 @@ class _Run:
 
 
 async def _start(order: Order) -> trio.Process:
-    """The batch, with a folder for temporary files to itself, which must be empty in the end."""
+    """The batch, with a folder for temporary files to itself, which must be empty at the end."""
     temporary = order.folder / "tmp"
     temporary.mkdir(exist_ok=True)
     async with await trio.open_file(order.folder / "stderr", "ab") as errors:

@@ -61,7 +61,7 @@ class _Batch:
         self._limiter: RateLimiter | None = None
 
     async def run(self) -> BatchReport | None:
-        """Run the batch, cancelled and gone on with as ordered; what came of it, or None if it had to stop at once."""
+        """Run the batch, cancelled and resumed as ordered; returns its report, or None if it had to stop at once."""
         if self._order.die_seconds < math.inf:
             death = _Death(self._began + self._order.die_seconds, self._chance.randrange(_DEATH_STEPS))
             trio.lowlevel.add_instrument(death)

@@ -156,7 +156,7 @@ def test_conversations_of_training_have_their_persona(tmp_path: Path) -> None:
     [
         ({"format": "csv"}, "format: must be one of trl, axolotl, openai, parquet, not 'csv'"),
         ({"test_fraction": 1.0}, "must be at least 0 and below 1, not 1.0"),
-        ({"run_dirs": ["."]}, "is no run: it has neither conversations.jsonl nor samples.jsonl"),
+        ({"run_dirs": ["."]}, "is not a run: it has neither conversations.jsonl nor samples.jsonl"),
         ({"out": "run"}, "is not empty; choose a new folder"),
     ],
 )

@@ -291,7 +291,7 @@ def _headers(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None
         raise InvalidInputError("ModelConfig.headers", f"must be a mapping, not {type_(value).__name__}")
     for name, content in value.items():
         if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
-            raise InvalidInputError("ModelConfig.headers", f"{name!r} is no name of a header")
+            raise InvalidInputError("ModelConfig.headers", f"{name!r} is not a header name")
         if name.lower() in _OUR_HEADERS:
             raise InvalidInputError("ModelConfig.headers", f"{name!r} is set by the connection itself; leave it out")
         if not isinstance(content, str) or not content.strip() or not content.isascii() or not content.isprintable():

@@ -92,7 +92,7 @@ def from_json(value: object) -> AgentEvent:
     """Restore the event that `to_json` encoded as *value*.
 
     Raises:
-        InvalidInputError: it is no event, or one of another schema; ``what`` names the place in it.
+        InvalidInputError: it is not an event, or has another schema; ``what`` names the wrong field.
     """
     if not isinstance(value, Mapping):
         raise InvalidInputError("event", f"must be an object, not {_shown(value)}")

@@ -9,7 +9,7 @@ import trio
 
 
 def leaves(error: BaseException) -> Iterator[BaseException]:
-    """The exceptions in a group, however deeply nested; for an exception that is no group, itself."""
+    """The exceptions in a group, however deeply nested; for an exception that is not a group, itself."""
     if isinstance(error, BaseExceptionGroup):
         for inner in error.exceptions:
             yield from leaves(inner)

@@ -39,7 +39,7 @@ class ModelProfile:
     def format_result(self, values: Mapping[str, str], error: str, printed: str = "") -> str:
         """The message with a block's result for the model.
 
-        Printed text, for which these formats have no field, is added under a key that is no valid variable name.
+        Printed text, for which these formats have no field, is added under a key that is not a valid variable name.
 
         Args:
             values: reprs of the block's variables.

@@ -207,7 +207,7 @@ def open_tracing(setting: bool | TracingConfig) -> Tracing | None:
     """The tracing of this process by *setting*; None if nothing is recorded.
 
     Raises:
-        InvalidInputError: it is no setting.
+        InvalidInputError: it is not a setting.
     """
     if not isinstance(setting, bool | TracingConfig):
         raise InvalidInputError("tracing", f"must be True, False or a TracingConfig, not {setting!r:.100}")

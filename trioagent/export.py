@@ -166,7 +166,9 @@ def _rows(folder: Path, wanted: _Wanted) -> Iterator[tuple[Mapping[str, Any], bo
     """Each row of a run, and whether it failed."""
     names = [name for name in (CONVERSATIONS, SAMPLES) if (folder / name).is_file()]
     if not names:
-        raise InvalidInputError("run_dirs", f"{str(folder)!r} is no run: it has neither {CONVERSATIONS} nor {SAMPLES}")
+        raise InvalidInputError(
+            "run_dirs", f"{str(folder)!r} is not a run: it has neither {CONVERSATIONS} nor {SAMPLES}"
+        )
     for name in names:
         yield from ((row, False) for row in read_rows(folder / name))
     if (folder / _REJECTED).is_file():

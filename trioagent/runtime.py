@@ -129,7 +129,7 @@ async def open_runtime(
             is given in a `TracingConfig`, which can also enable content.
 
     Raises:
-        InvalidInputError: the value is no model, its key is missing, or a setting is given in two places.
+        InvalidInputError: the value is not a model, its key is missing, or a setting is given in two places.
         SandboxUnavailableError: no sandbox tier works here, or the requested one does not.
     """
     kept = history_config(history)

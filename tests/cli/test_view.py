@@ -81,7 +81,7 @@ async def test_with_a_model_an_agent_answers(tmp_path: Path) -> None:
     [
         ([], "name a run directory"),
         (["nothing"], "nothing was run there"),
-        (["--memory", "nothing"], "is no folder"),
+        (["--memory", "nothing"], "is not a folder"),
     ],
 )
 async def test_what_cannot_be_shown_is_said_at_once(tmp_path: Path, arguments: list[str], words: str) -> None:

@@ -40,7 +40,7 @@ def test_values_are_dumped_and_made_again() -> None:
 
 @pytest.mark.parametrize(
     ("given", "problem"),
-    [("no JSON", "is no JSON"), ("[1]", "is made of a mapping"), ('{"other": 1}', "needs thoughts")],
+    [("no JSON", "is not JSON"), ("[1]", "is made of a mapping"), ('{"other": 1}', "needs thoughts")],
 )
 def test_values_of_the_wrong_shape_are_refused(given: str, problem: str) -> None:
     with pytest.raises(InvalidInputError, match=problem):

@@ -85,7 +85,7 @@ async def test_a_header_that_a_server_quotes_is_redacted() -> None:
         ({"extra_body": {"n": 2}}, "extra_body: 'n' must be 1, not 2: one answer is read"),
         ({"extra_body": [1]}, "extra_body: must be a mapping"),
         ({"headers": {"Host": "evil"}}, "headers: 'Host' is set by the connection itself"),
-        ({"headers": {"A B": "x"}}, "'A B' is no name of a header"),
+        ({"headers": {"A B": "x"}}, "'A B' is not a header name"),
         ({"headers": {"A": "secret\r\nB: c"}}, "the value of 'A' must be printable ASCII text"),
         ({"headers": {"authorization": "x"}, "api_key": "k"}, "'authorization' and api_key are both given"),
     ],

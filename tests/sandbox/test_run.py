@@ -218,7 +218,7 @@ async def test_bad_arguments(sandbox: Sandbox, memory: Path) -> None:
         await sandbox.run(b"x = 1")  # type: ignore[arg-type]
     with pytest.raises(InvalidInputError, match="not both"):
         await sandbox.run("x = 1", memory_path=memory, memory=Memory(memory))
-    with pytest.raises(InvalidInputError, match="no name that code can call"):
+    with pytest.raises(InvalidInputError, match="not a name that code can call"):
         await sandbox.run("x = 1", host_tools={"not a name": trio.sleep})
     with pytest.raises(InvalidInputError, match="must be one of kernel, kernel-lite, monty"):
         async with open_sandbox("docker"):

@@ -367,7 +367,7 @@ async def send_control(run_dir: Path, request: ControlRequest) -> Mapping[str, A
             answer = await _read_answer(stream)
         said = json.loads(answer)
         if not isinstance(said, dict):
-            raise ValueError("its answer is no object")
+            raise ValueError("its answer is not an object")
     except (OSError, trio.BrokenResourceError, ValueError) as error:
         raise RunNotReachedError(str(run_dir), f"the run has just ended, or is busy ({error}); try again") from error
     if "error" in said:

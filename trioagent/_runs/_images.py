@@ -47,7 +47,7 @@ async def take_back(
         async with memory.lease() as lease:
             while changes := _without(changes, left):
                 try:
-                    # A note that has its old content already is no change, and causes no conflict.
+                    # A note that has its old content already is not a change, and causes no conflict.
                     seen = Knowledge(seen=dict(expected), blind_overwrite="allow")
                     await lease.commit(changes, knowledge=seen, origin=attrs.evolve(origin, kind="undo"))
                 except MemoryConflictError as conflict:

@@ -218,7 +218,7 @@ class RunStatus:
         spent: by all starts, from the journal.
         last: the contents of ``status.json`` (``pid``, ``model``, ``began``, ``written``, ``ended``, ``progress``).
         report: of the last start that ended, if none has begun since.
-        merged: it consists of merged shards, and is no run of its own; *report* is that of the merge then.
+        merged: it consists of merged shards, and is not a run of its own; *report* is that of the merge then.
     """
 
     run_dir: str

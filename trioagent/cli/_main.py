@@ -54,7 +54,7 @@ def trioagent(ctx: click.Context) -> None:
       --model NAME, else the --profile of trioagent/trioagent.toml in ~/.config, else the
       environment: TRIOAGENT_MODEL (with TRIOAGENT_BASE_URL and TRIOAGENT_API_KEY), else
       OPENROUTER_API_KEY, else VLLM_HOST or VLLM_PORT, else offline-rules, which needs no setup
-      and is no language model (batch and sft have no such default).
+      and is not a language model (batch and sft have no such default).
 
     \b
     Exit codes: 0 done, 1 failed or without a reply, 2 bad input, 3 a run stopped and can be

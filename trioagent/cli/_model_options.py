@@ -187,7 +187,7 @@ def resolve_model(choice: ModelChoice, *, required: bool = False) -> ResolvedMod
         raise InvalidInputError(
             "--model",
             "no model is chosen, and a run has no default: name one (--model, --profile or TRIOAGENT_MODEL); "
-            "--model offline-rules is the embedded one, which is no language model",
+            "--model offline-rules is the embedded one, which is not a language model",
         )
     model = OFFLINE_RULES if isinstance(found, OfflineRules) else found
     return ResolvedModel(model=model, notes=notes, network=NetworkConfig.from_env(os.environ))

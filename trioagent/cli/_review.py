@@ -117,7 +117,7 @@ class TerminalReview:
 
 async def nobody_to_ask(request: ReviewRequest) -> ReviewDecision:
     """The reviewer of a command whose input is not a terminal."""
-    return RejectChanges("nobody is there to be asked, since the input is no terminal")
+    return RejectChanges("nobody can be asked, since the input is not a terminal")
 
 
 def _text(change: NoteChange) -> str | None:

@@ -53,7 +53,7 @@ def shortened(text: str, width: int) -> str:
 
 
 def console() -> Console:
-    """A console that prints text unchanged. Plain if it is no terminal, or if ``NO_COLOR`` is set."""
+    """A console that prints text unchanged. Plain if it is not a terminal, or if ``NO_COLOR`` is set."""
     from rich.console import Console  # imported on use: 60 ms
 
     # With NO_COLOR alone rich would still write bold and dim.

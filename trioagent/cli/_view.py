@@ -51,7 +51,7 @@ def view(run_dir: Path | None, memory: Path | None, port: int, model: ModelChoic
     runs = None if run_dir is None else _checked_run(user_path(run_dir, "RUN_DIR"))
     notes = None if memory is None else user_path(memory, "--memory")
     if notes is not None and not notes.is_dir():
-        raise InvalidInputError("--memory", f"{str(notes)!r} is no folder")
+        raise InvalidInputError("--memory", f"{str(notes)!r} is not a folder")
     config = ServerConfig(root=notes, runs=runs, port=port, token=os.environ.get(TOKEN_VARIABLE) or None)
     what = " and ".join(str(path) for path in (runs, notes) if path is not None)
     if model.model is None and model.base_url is None and model.profile.model is None:

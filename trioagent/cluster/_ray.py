@@ -130,7 +130,7 @@ def _checked_address(address: str) -> tuple[str, int] | None:
         return None
     host, _, port = address.rpartition(":")
     if "://" in address or not host or not port.isdecimal() or int(port) > 65535:
-        problem = f"{address!r} is no address of a cluster; give host:port of its head, such as 10.0.0.1:6379"
+        problem = f"{address!r} is not the address of a cluster; give host:port of its head, such as 10.0.0.1:6379"
         raise InvalidInputError("RayCluster.address", problem)
     return host.strip("[]"), int(port)
 

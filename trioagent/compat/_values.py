@@ -156,7 +156,7 @@ class PydanticStyle:
         try:
             found = json.loads(json_data)
         except (TypeError, ValueError) as error:
-            raise InvalidInputError(cls.__name__, f"{json_data!r:.100} is no JSON ({error})") from None
+            raise InvalidInputError(cls.__name__, f"{json_data!r:.100} is not JSON ({error})") from None
         return cls.model_validate(found, **options)
 
     @classmethod

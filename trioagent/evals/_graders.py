@@ -15,7 +15,7 @@ from ._suite import Grade, SampleAnswer
 _PARTS = re.compile(r"\s*(?:,(?!\d)|;|\band\b|&)\s*")
 _IN_BRACKETS = re.compile(r"\s*\([^)]*\)\s*")
 _EMPHASIS = re.compile(r"[*`]+|(?<!\w)_+|_+(?!\w)")
-_READ_CHARS = 20_000  # of a reply; a longer one is no answer to a question
+_READ_CHARS = 20_000  # of a reply; a longer one is not an answer to a question
 _NOT_KNOWN = ("no information available", "not mentioned")
 
 

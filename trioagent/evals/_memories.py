@@ -40,7 +40,7 @@ def read_notes(folder: Path) -> dict[str, str]:
     """The notes' texts by path.
 
     Raises:
-        MemoryPathError: it is no folder that can be read.
+        MemoryPathError: it is not a readable folder.
     """
     paths = sorted(Vault(folder).sizes())
     return {path: (folder / path).read_text(encoding="utf-8", errors="replace") for path in paths}

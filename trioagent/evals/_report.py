@@ -214,8 +214,8 @@ def compare_runs(first: Path, second: Path) -> tuple[Comparison, dict[str, Compa
     """Compare two evaluations on the samples that both have graded; also by category.
 
     Raises:
-        InvalidInputError: one is no evaluation, they are of different suites or of different versions of one, or have
-            no sample in common.
+        InvalidInputError: one is not an evaluation, they are of different suites or of different versions of one, or
+            have no sample in common.
     """
     with _reading(first, second):
         return _compare(first, second)

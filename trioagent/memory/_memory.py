@@ -86,7 +86,7 @@ class Lease:
     ) -> bool:
         """Commit all of *changes* atomically; returns whether any notes or folders changed.
 
-        Writing a note's present content is no change. Cancelling: a commit that has begun completes.
+        Writing a note's present content is not a change. Cancelling: a commit that has begun completes.
         An empty change set with *reads* only records what was read.
 
         Args:

@@ -126,7 +126,7 @@ class CommitRecord:
 
     @classmethod
     def decode(cls, text: bytes) -> CommitRecord:
-        """Inverse of :meth:`encode`, also for format 1; ValueError if it is no such record."""
+        """Inverse of :meth:`encode`, also for format 1; ValueError if it is not such a record."""
         try:
             data = run_all_steps(decode_steps(text))
             if data["format"] == 1:

@@ -79,7 +79,7 @@ class AnswerReader:
                 return parts
         if not self._response.over:
             await _drain(self._response)
-        await trio.lowlevel.checkpoint_if_cancelled()  # reading buffered bytes is no checkpoint
+        await trio.lowlevel.checkpoint_if_cancelled()  # reading buffered bytes is not a checkpoint
         return None
 
     @property

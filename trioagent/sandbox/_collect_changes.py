@@ -42,7 +42,7 @@ def read_changes(
 ) -> ChangeSet:
     """The changes in the layer behind descriptor *upper*, relative to the memory behind descriptor *root*.
 
-    A note that the block opened for writing but left as it was is no change.
+    A note that the block opened for writing but left as it was is not a change.
 
     Args:
         rules: the access rules of the block's view; the marks that hide the rest of the memory are not changes.

@@ -313,7 +313,7 @@ def _refused(result: BlockResult, refusal: MemoryRejectedError) -> BlockResult:
 def _checked_tools(host_tools: Mapping[str, HostTool]) -> dict[str, HostTool]:
     for name, tool in host_tools.items():
         if not name.isidentifier() or keyword.iskeyword(name) or name.startswith("__"):
-            raise InvalidInputError("host_tools", f"{name!r} is no name that code can call")
+            raise InvalidInputError("host_tools", f"{name!r} is not a name that code can call")
         if not callable(tool):
             raise InvalidInputError("host_tools", f"{name} must be an async function, not {tool!r}")
     return dict(host_tools)

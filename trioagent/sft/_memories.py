@@ -36,7 +36,7 @@ def read_notes(path: Path) -> tuple[dict[str, str], tuple[str, ...]]:
     """The notes' texts by path, and the broken links. Synchronous; for a worker thread.
 
     Raises:
-        MemoryPathError: it is no folder that can be read.
+        MemoryPathError: it is not a readable folder.
     """
     vault = Vault(path)
     texts = {name: (path / name).read_text(encoding="utf-8", errors="replace") for name in vault.sizes()}

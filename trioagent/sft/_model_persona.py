@@ -56,7 +56,7 @@ class ModelPersona:
         """Ask the model for the user's next message, without its thoughts. Cancelling loses this message only.
 
         Raises:
-            ModelError: there was no answer, or it was cut or has only thoughts, so it is no complete message.
+            ModelError: there was no answer, or it was cut or has only thoughts, so it is not a complete message.
         """
         asked = [*self._said, ChatMessage("user", message or _BEGIN)]
         with doing("model"):

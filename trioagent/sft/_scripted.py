@@ -41,7 +41,7 @@ class ScriptedPersona:
 
     async def achat(self, message: str | None = None) -> str:
         """The next line of the script, whatever the reply was; "" at its end."""
-        return next(self._lines, "")  # noqa: ASYNC910 - asyncio awaits it too, so it can be no checkpoint of Trio's
+        return next(self._lines, "")  # noqa: ASYNC910 - asyncio awaits it too, so it cannot be a checkpoint of Trio
 
 
 def script(persona: Persona, facts: Sequence[Fact], flow: Flow, num_turns: int) -> list[str]:

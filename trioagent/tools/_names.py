@@ -1,8 +1,8 @@
 """Names of notes: which spellings are the same name, and what a new note may be called. Pure: no file is touched.
 
 A note may be named without its ``.md``. Names that are equal under Unicode's NFC are one name, whichever form the file
-system stores (macOS stores NFD). A suffix that is no known file type is part of a note's name: ``Vue.js`` is the note
-``Vue.js.md``.
+system stores (macOS stores NFD). A suffix that is not a known file type is part of a note's name: ``Vue.js`` is the
+note ``Vue.js.md``.
 """
 
 from __future__ import annotations

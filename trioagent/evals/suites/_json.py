@@ -74,7 +74,7 @@ def texts_at(row: Mapping[str, Any], name: str, where: str) -> tuple[str, ...]:
     """The list of texts under *name*.
 
     Raises:
-        InvalidInputError: it is no such list.
+        InvalidInputError: it is not such a list.
     """
     value = row.get(name)
     if not isinstance(value, list) or not all(isinstance(one, str) for one in value):

@@ -94,7 +94,7 @@ class CommitRow:
 
     @classmethod
     def decode(cls, header: bytes, body: bytes) -> CommitRow:
-        """Inverse of :meth:`encode`; ValueError if it is no row."""
+        """Inverse of :meth:`encode`; ValueError if it is not a row."""
         try:
             fields = json.loads(header)
             changes, at = [], 0

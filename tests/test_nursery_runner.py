@@ -388,7 +388,7 @@ async def test_no_clean_up_hides_the_blocks_error(
     except type(own) as error:
         came_out = error
     assert came_out is own
-    assert "job 'a' failed, and nobody took its outcome" in caplog.text
+    assert "job 'a' failed, and its outcome was not used" in caplog.text
 
 
 @pytest.mark.parametrize("where", [ALONE, IN_A_NURSERY])

@@ -122,7 +122,7 @@ class ReplyParser:
         self._depth = 0  # of drafts in thoughts
         self._closing: re.Match[str] | None = None  # the last closing tag that had an opening one; of drafts, the first
         self._undecided_since = _State.START
-        self._settled = False  # nothing is undecided any more: the answer has been looked at up to its end
+        self._settled = False  # nothing is undecided any more: the answer has been scanned to its end
         self._answered = False  # code or a reply has come, if an empty one
         self._deltas: list[Delta] = []
 
@@ -393,7 +393,7 @@ class ReplyParser:
 
     def _after_code(self, final: bool) -> bool:
         rest = self._text[self._pos :].lstrip()
-        self._pos = len(self._text) - len(rest)  # blanks are not looked at again with each piece
+        self._pos = len(self._text) - len(rest)  # blanks are not scanned again with each piece
         match = TAG.match(rest)
         if match is not None and name_of(match) == "reply" and not closes(match):
             self._spelled(match)

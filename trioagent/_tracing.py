@@ -224,7 +224,7 @@ def open_tracing(setting: bool | TracingConfig) -> Tracing | None:
 
 def process_provider() -> ProvidesTracers | None:
     """The tracer provider that this process has set up, if it has."""
-    if _API not in sys.modules:  # then nobody can have set up one
+    if _API not in sys.modules:  # then the program cannot have set up one
         return None
     from opentelemetry import trace
 

@@ -346,7 +346,7 @@ class Runner:
                 taken = True
         finally:
             if not taken and isinstance(outcome, JobFailed):
-                _log.warning("job %r failed, and nobody took its outcome: %r", outcome.key, outcome.error)
+                _log.warning("job %r failed, and its outcome was not used: %r", outcome.key, outcome.error)
 
     async def _outcome(self, run: _JobStream[J, T], job: J, scope: trio.CancelScope) -> Outcome[T]:
         started = trio.current_time()

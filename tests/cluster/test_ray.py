@@ -173,7 +173,7 @@ def test_a_cluster_where_nobody_answers_is_one_line(tmp_path: Path, server: Mode
     with driver(folder, batch(folder, server, "--ray", "127.0.0.1:9")) as process:
         assert process.wait(CALM_SECONDS) == 1
     [line] = [line for line in printed(folder).splitlines() if line.startswith("error")]
-    assert "nobody answers at '127.0.0.1:9'" in line
+    assert "nothing answers at '127.0.0.1:9'" in line
 
 
 _ON_NODES_WITH = """

@@ -136,7 +136,7 @@ def undo(
     done = on_memory(folder, history, lambda memory: memory.undo(chat=chat, turn=turn, job=job, batch=batch))
     commits = f"{done.revisions} commit{'s' if done.revisions != 1 else ''}"
     words = f"took back {commits}: {', '.join(done.paths)}"
-    click.echo(one_line(words if done.changed else f"{commits} had been taken back already"))
+    click.echo(one_line(words if done.changed else f"{commits} had already been undone"))
 
 
 @click.command()

@@ -178,7 +178,7 @@ def generate(
 
     \b
     In DIR: conversations.jsonl (a row for each accepted conversation), rejected.jsonl
-    (the others, with reasons), report.json; `trioagent batch status DIR` looks at it.
+    (the others, with reasons), report.json; `trioagent batch status DIR` shows it.
 
     \b
     Exit codes: 0 all accepted, 1 some rejected, or DIR cannot be used, 2 bad rows or options,

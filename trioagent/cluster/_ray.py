@@ -147,7 +147,9 @@ async def _find(address: str) -> None:
             await stream.aclose()
     except (OSError, trio.TooSlowError) as error:
         words = f"not within {_CONNECT_SECONDS:g} s" if isinstance(error, trio.TooSlowError) else describe(error)
-        raise ClusterError(f"nobody answers at {address!r} ({words}); is it the head's, and does it run?") from error
+        raise ClusterError(
+            f"nothing answers at {address!r} ({words}); is that the head's address, and is the head running?"
+        ) from error
 
 
 def _machines(ray: ModuleType) -> int:

@@ -120,7 +120,7 @@ class HiddenNames:
             if found is not None:
                 return found
             watched = await self._watch(root, key)
-            if watched is None:  # without watches it is looked through each time
+            if watched is None:  # without a watch it is scanned before each block
                 return await _in_thread(root, partial(look_for_hidden, rules=rules)) or set()
         return await self._left_out(root, watched, rules) if rules.readable else watched.watch.hidden
 

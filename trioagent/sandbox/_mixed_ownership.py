@@ -88,7 +88,7 @@ class MixedOwnership:
             os.close(scratch.folder)
 
     def needs_owner(self, root: int) -> bool:
-        """Must a block over this folder, or copy, run as its owner? Else whoever may read the notes will do."""
+        """Whether a block over this folder, or copy, must run as its owner; otherwise any user may read the notes."""
         return not self._only_reading or self._known.get(_key(root)) is not _Need.NOTHING
 
     def _look(self, root: int) -> _Need:

@@ -58,7 +58,7 @@ class ServerLimits:
         idle_seconds: between the requests of one connection.
         token_seconds: for the first message of a WebSocket, if it must carry the token.
         write_seconds: for a client to take 64 KiB.
-        first_client_seconds: for whoever has begun a session to follow it.
+        first_client_seconds: for the client that has opened a session to follow it.
         keep_alive_seconds: between two signs of life in a stream: proxies close what is silent for a minute, some for
             half of one.
     """

@@ -3,7 +3,7 @@
 The host makes it in parts: a large segment of all notes and smaller ones of notes that changed later. Each part
 lists the notes of earlier parts that are out of date. The host also passes the list of notes that have changed since.
 Notes that the block itself changes are added to that list (:meth:`Index.changed`). Those notes are read whenever they
-matter, so an answer is the same as a scan of every note would give. If nobody can tell what has changed
+matter, so an answer is the same as a scan of every note would give. If it is not known what has changed
 (:meth:`Index.lose`), or the host has no index, the tools read every note.
 
 Its bytes are read on first use: a block that does not search pays nothing for them.

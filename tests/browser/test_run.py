@@ -96,7 +96,7 @@ def test_a_transcript_with_every_attempt_and_diff(run: Browser) -> None:
     assert run.texts(".job .change .label") == ["Changed user.md", "Deleted old.md", "Changed large.md"]
     assert run.texts(".job .added .text") == ["hi"]
     assert run.texts(".job .removed .text") == ["hello", "gone"]
-    run.one(".job .change", "What changed in its text is not known any more.")
+    run.one(".job .change", "What changed in its text is not shown: it is too much, or not known any more.")
     run.go("#/run/july/jobs/none")
     run.one(".job [role=alert]", "there is no job 'none'")
     assert all("404" in complaint for complaint in run.complaints())

@@ -199,6 +199,17 @@ async def test_a_large_content_that_many_notes_have_is_not_shown_for_each(tmp_pa
     assert sum(change.hunks is not None for change in block.changes) == 20
 
 
+@pytest.mark.real
+async def test_no_more_lines_are_shown_than_a_browser_can_bear(tmp_path: Path) -> None:
+    many = {f"{number}.md": (None, b"x\n" * MOST_LINES) for number in range(MOST_NOTES)}
+    async with open_journal(tmp_path) as journal:
+        await journal.begin("a", "digest")
+        await journal.finish("a", "done", DONE, changes=of_blocks(many))
+    entries = [entry for entry in view(tmp_path).entries if isinstance(entry, Said)]
+    lines = [len(hunk.lines) for entry in entries for change in entry.changes for hunk in change.hunks or ()]
+    assert lines == [MOST_LINES] * 6
+
+
 def test_a_diff_shows_what_changed_with_some_lines_around_it() -> None:
     before = "\n".join(f"line {number}" for number in range(20))
     after = before.replace("line 10", "line ten")

@@ -71,8 +71,8 @@ def _drop(connection: sqlite3.Connection, job_ids: Sequence[str]) -> Dropped:
             seq, outcome = failed[job_id]
             count = connection.execute("DELETE FROM events WHERE seq = ?", (seq,)).rowcount
             drop_waits(connection.cursor(), job_id)
-            kept += drop_kept(connection.cursor(), seq)
-            jobs, events = jobs + (count > 0), events + count
+            rows = drop_kept(connection.cursor(), seq)
+            jobs, events, kept = jobs + (count + rows > 0), events + count, kept + rows
             connection.execute("UPDATE jobs SET outcome = ? WHERE seq = ?", (_from_the_start(outcome), seq))
         connection.execute("COMMIT")
     finally:

@@ -15,6 +15,7 @@ MOST_BYTES = 256 * 1024
 _CONTEXT = 3
 _MOST_PAIRS = 10_000_000  # of lines: some seconds of a thread, where hardly any line is alike
 _MOST_TOGETHER = 4 * 1024 * 1024  # bytes: many notes may have the same large content
+_MOST_SHOWN = 20_000  # lines, for a browser that makes something of each
 
 
 @attrs.frozen
@@ -37,18 +38,28 @@ class DiffWork:
 
     Attributes:
         pairs: of lines that may yet be compared.
-        room: bytes of contents that may yet be shown.
+        room: bytes of contents that may yet be looked at.
+        lines: that may yet be shown.
     """
 
     pairs: int = _MOST_PAIRS
     room: int = _MOST_TOGETHER
+    lines: int = _MOST_SHOWN
 
-    def may_show(self, *contents: bytes | None) -> bool:
+    def may_look_at(self, *contents: bytes | None) -> bool:
         """Whether there is room for these; then it is taken."""
         size = sum(min(len(content), MOST_BYTES) for content in contents if content is not None)
         if size > self.room:
             return False
         self.room -= size
+        return True
+
+    def may_show(self, hunks: Sequence[DiffHunk]) -> bool:
+        """Whether there is room for these; then it is taken."""
+        lines = sum(len(hunk.lines) for hunk in hunks)
+        if lines > self.lines:
+            return False
+        self.lines -= lines
         return True
 
     def may_compare(self, pairs: int) -> bool:

@@ -347,8 +347,9 @@ def _of_block(block: ChangingBlock, contents: Mapping[str, bytes], work: DiffWor
             action = "made" if note.before is None else "deleted"
         old, new = (None if version is None else contents.get(version) for version in (note.before, note.after))
         known = (old is not None or note.before is None) and (new is not None or note.after is None)
-        shown = known and work.may_show(old, new)
-        yield ChangeEntry(path=note.path, action=action, hunks=diff_notes(old, new, work) if shown else None)
+        hunks = diff_notes(old, new, work) if known and work.may_look_at(old, new) else None
+        shown = hunks if hunks is not None and work.may_show(hunks) else None
+        yield ChangeEntry(path=note.path, action=action, hunks=shown)
 
 
 def _said(messages: Sequence[Any], attempt: int, changes: _Changes) -> Iterator[_Numbered]:

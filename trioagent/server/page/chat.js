@@ -402,6 +402,6 @@ export function changeView(memory, change) {
     "div.change",
     {},
     el("p.label", {}, ACTIONS[change.action], " ", name),
-    change.hunks ? diffView(change.hunks) : el("p.quiet", {}, "What changed in its text is not known any more."),
+    change.hunks ? diffView(change.hunks) : el("p.quiet", {}, "What changed in its text is not shown: it is too much, or not known any more."),
   );
 }

@@ -20,8 +20,9 @@ from trioagent._errors import SandboxError
 from trioagent.sandbox import BlockResult, Sandbox, open_sandbox
 from trioagent.sandbox._block_session import MAX_ATTEMPTS, Attempts, BlockLostError
 from trioagent.sandbox._guest.isolation import IsolationBackend
+from trioagent.sandbox._guest.syscalls import Terminated
 from trioagent.sandbox._guest.zygote import STEPS, Children
-from trioagent.sandbox._sandbox import CodeNotSentError, Outcome, not_answered, not_set_up
+from trioagent.sandbox._sandbox import LOST_ZYGOTE_COST, CodeNotSentError, NotAnsweredError, Outcome, not_set_up
 from trioagent.sandbox._zygote import START_SECONDS, STARTS, ProcessSettings, Zygote, Zygotes, spawn
 
 from .arena import adopt_orphans
@@ -261,6 +262,60 @@ async def test_one_that_is_lost_while_it_starts(number: signal.Signals) -> None:
             assert len(started) == before + STARTS
 
 
+async def test_one_that_is_asked_to_end_while_it_starts() -> None:
+    """It handles the signal already, and does not report it as what would be wrong with the next one too."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def spawn_and_end(
+        module: str, *, settings: Mapping[str, Any], kind: socket.SocketKind
+    ) -> tuple[subprocess.Popen[bytes], socket.socket]:
+        process, ours = spawn(module, settings=settings, kind=kind)
+        started.append(process)
+        if len(started) == 2:
+            while not handles(process.pid, signal.SIGTERM):
+                pass
+            lose(process.pid, signal.SIGTERM)
+        return process, ours
+
+    async with open_kernel("kernel-lite", processes=ProcessSettings(start_process=spawn_and_end)) as (sandbox, _):
+        await lose_whole(sandbox)
+        assert (await sandbox.run("x = 1")).locals == {"x": "1"}
+        assert len(started) == 3
+
+
+def handles(pid: int, number: signal.Signals) -> bool:
+    """Has the process a handler for this signal?"""
+    status = Path(f"/proc/{pid}/status").read_text()
+    handled = next((int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigCgt:")), 0)
+    return bool(handled >> (number - 1) & 1)
+
+
+def test_a_zygote_does_not_end_while_it_forks() -> None:
+    """A child that it does not know yet would not be ended, and would find its view being removed."""
+    poll = select.epoll()
+    children = Children(_ManyEntries(1), poll)
+    before = signal.signal(signal.SIGTERM, children.terminate)
+    process = None
+    try:
+        children.begin_fork()
+        process = subprocess.Popen(["sleep", "60"])
+        os.kill(os.getpid(), signal.SIGTERM)
+        ours, theirs = socket.socketpair()
+        children.add(process.pid, theirs.detach(), "a-view")
+        with pytest.raises(Terminated):
+            children.end_fork()
+        with ours, pytest.raises(Terminated):
+            os.kill(os.getpid(), signal.SIGTERM)  # else at once
+        children.end()
+        assert not alive({process.pid})
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        poll.close()
+        if process is not None:
+            process.kill()
+            process.poll()
+
+
 async def test_a_block_that_is_lost_every_time_is_given_up() -> None:
     attempts, tried = Attempts(), 0
 
@@ -274,11 +329,27 @@ async def test_a_block_that_is_lost_every_time_is_given_up() -> None:
     assert tried == MAX_ATTEMPTS
 
 
+async def test_nor_is_a_block_that_had_begun_the_agents_failure() -> None:
+    """However the last attempt was lost, the model is told, and the conversation goes on."""
+    attempts, tried = Attempts(), 0
+
+    async def lost() -> Outcome:
+        nonlocal tried
+        tried += 1
+        if tried == 1:
+            raise BlockLostError
+        raise CodeNotSentError("a child died while it was set up")
+
+    assert (await attempts.run(lost)).error.endswith("was killed from outside, each time.")
+    assert tried == MAX_ATTEMPTS
+
+
 @pytest.mark.parametrize(
     ("error", "tries"),
     [
         (CodeNotSentError("killed"), MAX_ATTEMPTS),
-        (not_answered("nothing within 5 s"), 4),
+        (CodeNotSentError("died with its zygote", LOST_ZYGOTE_COST), 4 * MAX_ATTEMPTS),
+        (NotAnsweredError("nothing within 5 s"), 10),
         (not_set_up("view: no such folder"), 2),
     ],
 )

@@ -21,7 +21,7 @@ from ..tools import DEFAULT_RULES, AccessRules
 from . import _frames
 from ._guest.limits import HEADER_BYTES
 from ._pressure import MemoryPressure
-from ._sandbox import CodeNotSentError, HostTool, Outcome, not_answered
+from ._sandbox import CodeNotSentError, HostTool, NotAnsweredError, Outcome
 from ._zygote import NO_SIGNAL, Child, receive
 
 T = TypeVar("T")
@@ -56,11 +56,13 @@ class Attempts:
 
     Attributes:
         called: the block has called a host tool.
+        begun: one of them was lost when the block had begun.
         count: failed attempts; one that ended in a long timeout counts several times.
     """
 
     called: bool = False
-    count: int = 0
+    count: float = 0
+    begun: bool = False
 
     async def run(self, once: Callable[[], Awaitable[Outcome]]) -> Outcome:
         """The outcome of the first attempt that is not lost; *once* may raise CodeNotSentError or BlockLostError.
@@ -73,10 +75,14 @@ class Attempts:
                 return await once()
             except CodeNotSentError as error:
                 self.count += error.cost
-                if self.count >= MAX_ATTEMPTS:
-                    raise SandboxError(error.problem) from error
+                if self.count < MAX_ATTEMPTS:
+                    continue
+                if self.begun and error.cost <= 1:
+                    return Outcome(error=f"RuntimeError: {_LOST}, each time.")
+                raise SandboxError(error.problem) from error
             except BlockLostError:
                 self.count += 1
+                self.begun = True
                 if self.called:
                     return Outcome(error=f"RuntimeError: {_LOST}, after it had called a tool outside of the sandbox.")
                 if self.count >= MAX_ATTEMPTS:
@@ -178,7 +184,7 @@ class BlockSession:
             begun = True
             outcome = await self._run(rest)
         if not begun:
-            raise not_answered(f"a child was not set up within {self._setup_seconds:.0f} s")
+            raise NotAnsweredError(f"a child was not set up within {self._setup_seconds:.0f} s")
         if outcome is None:
             self.timed_out = True
             limit = f"{self._limits.wall_seconds:g} s"

@@ -32,7 +32,15 @@ from ._indexes import PIECE, IndexBounds, Indexes, SharedIndex
 from ._mixed_ownership import MixedOwnership
 from ._note_grants import Grants
 from ._pressure import MemoryPressure
-from ._sandbox import CodeNotSentError, HostTool, NotMountedError, Outcome, not_set_up
+from ._sandbox import (
+    LOST_ZYGOTE_COST,
+    CodeNotSentError,
+    HostTool,
+    NotAnsweredError,
+    NotMountedError,
+    Outcome,
+    not_set_up,
+)
 from ._zygote import (
     AS_USUAL,
     Child,
@@ -196,14 +204,22 @@ class KernelTier:
     async def _run(self, run: _Run, *, full: bool) -> Outcome:
         async def once() -> Outcome:
             layered = run.layered
+            zygote = await self._zygotes.get(full=full, layered=layered)
             try:
-                return await self._run_once(run, await self._zygotes.get(full=full, layered=layered), layered)
+                return await self._run_once(run, zygote, layered)
             except NotMountedError as error:
                 if layered or run.root_fd is None:
                     raise
                 self._not_mounted.add(place_of(run.root_fd))
                 run.layered = True
                 raise CodeNotSentError(error.problem) from error  # the next child gets a layered view
+            except NotAnsweredError:
+                raise
+            except CodeNotSentError as error:
+                # A child that says nothing has died. One that has said what is wrong would know of no zygote's death.
+                if not zygote.alive or (error.cost <= 1 and await zygote.is_ending()):
+                    raise CodeNotSentError(error.problem, LOST_ZYGOTE_COST) from error
+                raise
 
         return await run.attempts.run(once)
 

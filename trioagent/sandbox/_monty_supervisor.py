@@ -19,7 +19,7 @@ from .._config import SandboxLimits
 from ._control_group import ControlGroup
 from ._guest.limits import HEADER_BYTES
 from ._guest.monty.supervisor import PID
-from ._sandbox import CodeNotSentError, TierStartError, not_answered
+from ._sandbox import CodeNotSentError, NotAnsweredError, TierStartError
 from ._zygote import (
     AS_USUAL,
     PACKAGES,
@@ -194,7 +194,7 @@ class Supervisor:
             with trio.move_on_after(self._settings.start):
                 frame = await _first_frame(ours)
             if frame is None:
-                raise not_answered(f"a tool server was not set up within {self._settings.start:.0f} s")
+                raise NotAnsweredError(f"a tool server was not set up within {self._settings.start:.0f} s")
             handshake = (
                 json.loads(frame) if frame else {"step": SILENT, "detail": "a tool server died while it was set up"}
             )
@@ -233,7 +233,7 @@ class Supervisor:
             if answer is None or len(answer) < PID.size:
                 self._give_up()
                 if answer is None:
-                    raise not_answered(f"the supervisor did not answer within {self._settings.answer:.0f} s")
+                    raise NotAnsweredError(f"the supervisor did not answer within {self._settings.answer:.0f} s")
                 raise CodeNotSentError("the supervisor is gone")
         pid: int = PID.unpack(answer)[0]
         self._tool_servers.add(pid)

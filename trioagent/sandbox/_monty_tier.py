@@ -28,7 +28,7 @@ from ._control_group import BlockShare, ControlGroup
 from ._guest.limits import HEADER_BYTES, MAX_CHANGES_BYTES, MAX_PATH_CHARS
 from ._monty_supervisor import Installed, Pair, Supervisor
 from ._pressure import MemoryPressure
-from ._sandbox import CodeNotSentError, HostTool, Outcome, TierStartError, not_answered
+from ._sandbox import CodeNotSentError, HostTool, NotAnsweredError, Outcome, TierStartError
 from ._zygote import AS_USUAL, NO_SIGNAL, SILENT, START_SECONDS, Child, ProcessSettings, start_again
 
 
@@ -48,7 +48,7 @@ class ToolServerSession(BlockSession):
                 await trio.lowlevel.wait_readable(self._channel)
             answer = self._channel.recv(1)
         except BlockingIOError:
-            raise not_answered(f"a tool server did not answer within {START_SECONDS:.0f} s") from None
+            raise NotAnsweredError(f"a tool server did not answer within {START_SECONDS:.0f} s") from None
         except OSError:
             pass
         if answer != b"R":

@@ -68,14 +68,20 @@ NOT_MOUNTED = "mounting: "
 class CodeNotSentError(Exception):  # internal
     """A block's code has not reached a child, so another child can run it; *problem* says what happened."""
 
-    def __init__(self, problem: str, cost: int = 1) -> None:
+    def __init__(self, problem: str, cost: float = 1) -> None:
         super().__init__(problem, cost)
         self.problem, self.cost = problem, cost
 
 
-def not_answered(problem: str) -> CodeNotSentError:
-    """For timeouts, which take seconds: they are retried less often than errors that come at once."""
-    return CodeNotSentError(problem, cost=5)
+class NotAnsweredError(CodeNotSentError):  # internal
+    """A timeout, which takes seconds: retried less often than errors that come at once."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem, cost=2)
+
+
+LOST_ZYGOTE_COST = 0.25
+"""Of a child that died with its zygote: neither the block nor its memory can be the reason, hence more retries."""
 
 
 class NotMountedError(CodeNotSentError):  # internal

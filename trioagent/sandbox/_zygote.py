@@ -34,7 +34,7 @@ from ._guest.syscalls import PR_GET_CHILD_SUBREAPER, libc
 from ._guest.views import remove_scratch
 from ._indexes import SharedIndex
 from ._note_grants import Grants
-from ._sandbox import CodeNotSentError, TierStartError, not_answered, not_set_up
+from ._sandbox import CodeNotSentError, NotAnsweredError, TierStartError, not_set_up
 
 T = TypeVar("T")
 _PROGRAM = Path(__file__).parent / "_guest" / "__main__.py"
@@ -559,7 +559,7 @@ class Zygote:
             return _first_of(ours)
         except BlockingIOError:
             self._stalled = True
-            raise not_answered(f"a zygote did not answer within {self._settings.answer:.0f} s") from None
+            raise NotAnsweredError(f"a zygote did not answer within {self._settings.answer:.0f} s") from None
 
     def _setup_request(
         self,
@@ -602,7 +602,7 @@ class Zygote:
                 except OSError as error:
                     raise CodeNotSentError(f"the zygote is gone ({error.strerror})") from error
         self._stalled = True
-        raise not_answered(f"a zygote took no request within {self._settings.answer:.0f} s")
+        raise NotAnsweredError(f"a zygote took no request within {self._settings.answer:.0f} s")
 
 
 def _first_of(channel: socket.socket) -> tuple[bytes, list[int]]:

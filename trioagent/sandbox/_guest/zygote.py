@@ -39,6 +39,7 @@ from .syscalls import (
     ROOT,
     UPPER_FD,
     Script,
+    Terminated,
     be_killed_first,
     libc,
     prctl,
@@ -73,6 +74,26 @@ class Children:
         self._removals: deque[Iterator[None]] = deque()
         self._check: Iterator[None] | None = None
         self._check_took = self._next_check = 0.0
+        self._forking = self._terminated = False
+
+    def terminate(self, *_: object) -> None:
+        """A signal handler: end, but not while there is a child that `end` does not know.
+
+        It would live on while its view is removed, and say that this is why it cannot be set up.
+        """
+        self._terminated = True
+        if not self._forking:
+            raise Terminated
+
+    def begin_fork(self) -> None:
+        """A child is about to be forked."""
+        self._forking = True
+
+    def end_fork(self) -> None:
+        """It is added, or there is none."""
+        self._forking = False
+        if self._terminated:
+            raise Terminated
 
     def add(self, pid: int, channel: int, name: str) -> None:
         pidfd = os.pidfd_open(pid)
@@ -336,6 +357,8 @@ def main(control_text: str, settings_text: str) -> None:
         filling += fill_gaps()
         poll = select.epoll()
         children = Children(backend, poll)
+        if backend.keeps_views:
+            signal.signal(signal.SIGTERM, children.terminate)
         handshake = {
             "ok": True,
             "landlock": confinement.landlock_abi,
@@ -347,6 +370,8 @@ def main(control_text: str, settings_text: str) -> None:
         }
         channel.send(json.dumps(handshake).encode())
         serve(channel, poll, maker, children)
+    except Terminated:
+        pass  # nothing is wrong that would be so with the next one
     except BaseException as error:  # noqa: BLE001  # reported to the host, then the end
         if not handshake:
             number = error.errno if isinstance(error, OSError) else None
@@ -509,11 +534,13 @@ def serve(control: _socket.socket, poll: select.epoll, maker: ChildMaker, childr
                 continue  # no free descriptor to receive it with; the host sees its end closed
             (channel,) = ONE_DESCRIPTOR.unpack(rights[0][2])
             name = os.urandom(8).hex() if maker.backend.keeps_views else ""
+            children.begin_fork()
             pid = _fork(maker, children, channel, name)
             if pid is None:
                 os.close(channel)
             else:
                 children.add(pid, channel, name)
+            children.end_fork()
         children.work()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 
 import pytest
 from hypothesis import given
@@ -84,7 +85,9 @@ NOON = parse_http_date("Sun, 06 Nov 1994 12:00:00 GMT")
         ("-3", 0.0),
         ("Sun, 06 Nov 1994 12:00:09 GMT", 9.0),
         ("Sun, 06 Nov 1994 11:59:00 GMT", 0.0),
+        ("30s", 30.0),
         ("soon", None),
+        ("s", None),
         ("", None),
         ("nan", None),
         ("inf", None),
@@ -94,6 +97,23 @@ NOON = parse_http_date("Sun, 06 Nov 1994 12:00:00 GMT")
 def test_retry_after_header(value: str, seconds: float | None) -> None:
     assert NOON == 784123200.0
     assert parse_retry_after(value, NOON) == seconds
+
+
+@pytest.mark.parametrize("value", ["1700000009", "1700000009000", "1700000009.0"])
+def test_a_retry_after_header_that_is_a_time(value: str) -> None:
+    assert parse_retry_after(value, 1_700_000_000.0) == 9.0
+
+
+@pytest.mark.parametrize("zone", ["America/New_York", "Asia/Tokyo", "UTC"])
+@pytest.mark.parametrize("value", ["Sun Nov  6 12:00:30 1994", "Sun, 06 Nov 1994 12:00:30", "1994-11-06T12:00:30"])
+def test_a_date_without_a_zone_is_utc(value: str, zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        assert parse_retry_after(value, NOON) == 30.0
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 @given(st.text())

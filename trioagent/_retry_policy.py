@@ -18,6 +18,7 @@ from ._server_behaviour import GATEWAY_STATUSES, OVERLOAD_STATUSES, CloseEndpoin
 # and 429 are retryable by RFC 9110, 6585 and 8470.)
 _TRANSIENT = OVERLOAD_STATUSES | GATEWAY_STATUSES | {408, 409, 425}
 _MOST_DOUBLINGS = 60
+_EARLIEST_TIME = 1e9  # no wait, but a Unix time in seconds or, a thousand times that, in milliseconds
 
 
 @attrs.frozen
@@ -99,10 +100,14 @@ def parse_retry_after(value: str, now: float) -> float | None:
 
 def _seconds(value: str, now: float) -> float | None:
     try:
-        return float(value)
+        seconds = float(value.strip().removesuffix("s"))
     except ValueError:
         when = parse_http_date(value)
-        return None if when is None else when - now
+    else:
+        if seconds < _EARLIEST_TIME:
+            return seconds
+        when = seconds / 1000 if seconds > 1000 * _EARLIEST_TIME else seconds
+    return None if when is None else when - now
 
 
 def parse_http_date(value: str) -> float | None:

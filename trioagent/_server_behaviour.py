@@ -10,7 +10,7 @@ servers.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from typing import Literal
 
 import attrs
@@ -25,56 +25,48 @@ from ._errors import (
     ModelStatusError,
 )
 
-# Finish reasons of answers that ended before the model was finished, as OpenAI, Anthropic, Gemini, Mistral and others
-# spell them. Such an answer is never treated as complete.
+# Finish reasons of answers that ended before the model was finished, as OpenAI, Anthropic, Gemini, Cohere, Mistral,
+# LM Studio and others spell them. Such an answer is never taken as complete.
 NO_FINISH_REASON = "missing"  # a stream that ended without one, from a server that normally sends one
-_BY_FILTER = frozenset(
-    {
-        "content_filter",
-        "content-filter",
-        "content_filtered",
-        "function_call_filter",
-        "guardrail_intervened",
-        "refusal",
-        "safety",
-        "sensitive",
-        "recitation",
-        "blocklist",
-        "prohibited_content",
-        "spii",
-        "language",
-    }
+_BY_FILTER = re.compile(
+    r"filter|guardrail|refusal|safety|sensitive|recitation|blocklist|prohibited|spii|^language$|toxic|moderat|policy|"
+    r"model_armor|inappropriate"
 )
-# OpenRouter; vLLM, SGLang; DeepSeek; GLM
-FAILED_REASONS = frozenset({"error", "abort", "insufficient_system_resource", "network_error"})
-_CUT = _BY_FILTER | {
-    "length",
-    "max_tokens",
-    "max_output_tokens",
-    "model_length",
-    "model_context_window_exceeded",
-    "repetition",
-    "repetition_truncation",
-    "incomplete",
-    "malformed_function_call",
-    "other",
-    NO_FINISH_REASON,
-}
+_FAILED = re.compile(  # OpenRouter; vLLM, SGLang; DeepSeek; GLM; Cohere; Ollama
+    r"^(error|aborted|abort|failed|failure|insufficient_system_resource|network_error|internal_error|timeout|"
+    r"user_cancel|cancelled|canceled|unload|load)$"
+)
+_CUT = re.compile(
+    rf"{_BY_FILTER.pattern}|length|max|limit|trunc|exceed|incomplete|repetition|malformed|unexpected_tool|"
+    rf"too_many_tool|^(other|unknown|unspecified|{NO_FINISH_REASON})$"
+)
 
 
 def is_cut(finish_reason: str) -> bool:
     """Whether an answer with this finish reason ended before the model was finished."""
-    return _first_word(finish_reason) in _CUT
+    return _CUT.search(_normal_form(finish_reason)) is not None
 
 
 def is_cut_by_filter(finish_reason: str) -> bool:
     """Whether a content filter, or the model's own refusal, ended the answer."""
-    return _first_word(finish_reason) in _BY_FILTER
+    return _BY_FILTER.search(_normal_form(finish_reason)) is not None
 
 
-def _first_word(finish_reason: str) -> str:
-    """Gemini's compatible endpoint appends its own reason, as in ``content_filter: RECITATION``."""
-    return finish_reason.partition(":")[0].strip().lower()
+def is_failed(finish_reason: str) -> bool:
+    """Whether the generation failed, so that there is no answer."""
+    return _FAILED.search(_normal_form(finish_reason)) is not None
+
+
+def _normal_form(finish_reason: str) -> str:
+    """A finish reason in lower case and words joined by underscores, without the name of its enumeration.
+
+    Gemini's compatible endpoint appends its own reason, as in ``content_filter: RECITATION``.
+    """
+    words = _BETWEEN_WORDS.sub("_", finish_reason.partition(":")[0].strip()).lower().rpartition(".")[2]
+    return words.removeprefix("finish_reason_")
+
+
+_BETWEEN_WORDS = re.compile(r"[- ]|(?<=[a-z])(?=[A-Z])")
 
 
 @attrs.frozen
@@ -196,7 +188,7 @@ class Row:
     param: re.Pattern[str] | None = None
     text: re.Pattern[str] | None = None
     exception: str = ""
-    finish_reason: Set[str] = frozenset()
+    finish_reason: Callable[[str], bool] | None = None
     exceeds_max_retry_after: bool = False
 
     def matches(self, failure: Failure, max_retry_after: float) -> bool:
@@ -206,13 +198,18 @@ class Row:
             and (self.param is None or self.param.search(failure.param) is not None)
             and (self.text is None or self.text.search(failure.text) is not None)
             and (not self.exception or failure.exception == self.exception)
-            and (not self.finish_reason or failure.finish_reason.lower() in self.finish_reason)
+            and (self.finish_reason is None or self.finish_reason(failure.finish_reason))
             and (not self.exceeds_max_retry_after or (failure.asked_to_wait or 0.0) > max_retry_after)
         )
 
 
 def _any(*words: str) -> re.Pattern[str]:
     return re.compile("|".join(words), re.IGNORECASE)
+
+
+def _number(*codes: str) -> str:
+    """A pattern for codes that are numbers."""
+    return rf"(?<!\S)({'|'.join(codes)})(?!\S)"
 
 
 def _unsupported(name: str, change: Change) -> Sequence[Row]:
@@ -256,7 +253,7 @@ ROWS: Sequence[Row] = (
     Row(about="TLS: the certificate is not trusted", exception="certificate", then=CloseEndpoint("certificate")),
     # Money, allowance and keys. Their statuses vary, so the messages are checked first.
     Row(
-        about="OpenAI, Azure, LiteLLM: quota or budget is used up (429, 400 or 403)",
+        about="OpenAI, Azure, LiteLLM, MiniMax, Novita, Ark, GLM (1113): quota or budget is used up (429, 400 or 403)",
         code=_any(
             "insufficient_quota",
             "billing",
@@ -264,52 +261,79 @@ ROWS: Sequence[Row] = (
             "quota_?exceeded",
             "exceeded_current_quota",
             "insufficient_balance",
+            "not_enough_balance",
             "arrearage",
+            "account_?overdue",
+            _number("1113", "1309"),
         ),
         then=CloseEndpoint("quota"),
     ),
     Row(
-        about="OpenRouter, Anthropic, LiteLLM, xAI, Fireworks (412), Ollama's cloud: the same in words alone",
-        status=frozenset({400, 402, 403, 412, 429}),
+        about="OpenRouter, Anthropic, LiteLLM, xAI, Gemini, Fireworks (412), MiniMax (500): the same in words alone",
+        status=frozenset({400, 402, 403, 412, 429, 500}),
         text=_any(
             "can only afford",
             "credit balance is too low",
-            "insufficient (credits|balance|funds)",
+            "insufficient (account )?(credits?|balance|funds)",
+            "(balance|credits?|funds) (is|are) (insufficient|not enough|depleted|exhausted|used up)",
             "budget has been exceeded",
-            "exceeded ?budget",
+            "exceeded ?(token ?)?budget",
             "key limit exceeded",
             "out of call volume quota",
             "api usage limits",
             "(hourly|daily|weekly|monthly|session) usage limit",
             "used all available credits",
-            "spending limit",
+            "spending (limit|cap)",
+            "daily free allocation",
+            "usage limit reached",
+            "欠费",
+            "余额不足",
             "have any credits",
         ),
         then=CloseEndpoint("quota"),
     ),
     Row(
-        about="Gemini, OpenRouter's free models: the day's allowance is used up",
+        about="Gemini, GLM (1304, 1308, 1310): the allowance of a day, some hours or a week is used up",
         status=frozenset({429}),
-        code=_any("PerDay"),
+        code=_any("PerDay", _number("1304", "1308", "1310")),
         then=CloseEndpoint("quota"),
     ),
     Row(
-        about="OpenRouter's free models: the same in words",
+        about="OpenRouter's free models, Bedrock: the same in words",
         status=frozenset({429}),
-        text=_any("per-day"),
+        text=_any("per-day", "too many tokens per day"),
         then=CloseEndpoint("quota"),
     ),
     Row(about="everybody: payment required", status=frozenset({402}), then=CloseEndpoint("quota")),
     Row(
-        about="OpenAI (403), LiteLLM (401), GitHub, Mistral (400): this key has no such model",
+        about="OpenAI (403), LiteLLM (401), GitHub, Mistral, Groq, Together, Azure (400): this key has no such model",
         code=_any(
-            "model_not_found", "DeploymentNotFound", "model_access_denied", "unknown_model", r"\binvalid_model\b"
+            "model_not_found",
+            "DeploymentNotFound",
+            "model_access_denied",
+            "(unknown|unsupported|unavailable)_model",
+            "model_(decommissioned|deprecated|not_supported|not_available)",
+            "OperationNotSupported",
+            r"\binvalid_model\b",
+            _number("1211", "1311"),
         ),
         then=CloseEndpoint("model"),
     ),
     Row(
+        about="OpenAI, Hugging Face, Cerebras: the model is named as the parameter",
+        status=frozenset({400, 403, 422}),
+        param=_any("^model$"),
+        then=CloseEndpoint("model"),
+    ),
+    Row(
+        about="Ollama's cloud, Bedrock (403): this key has no such model, in words",
+        status=frozenset({403}),
+        text=_any("requires a subscription", "access to the model"),
+        then=CloseEndpoint("model"),
+    ),
+    Row(
         about="Gemini, OpenAI: a key that is none (400 from Gemini)",
-        code=_any("invalid_api_key", "api_key_invalid", "authentication_error", "auth_error", "deactivated"),
+        code=_any("(invalid|missing)_api_key", "api_key_invalid", "authentication_error", "auth_error", "deactivated"),
         then=CloseEndpoint("key"),
     ),
     Row(about="everybody: unauthorized, or a proxy says so", status=frozenset({401, 407}), then=CloseEndpoint("key")),
@@ -326,7 +350,7 @@ ROWS: Sequence[Row] = (
     ),
     # The content filter, before 403 and 400 in general.
     Row(
-        about="Azure, OpenAI, LiteLLM: the content filter refuses the prompt",
+        about="Azure, OpenAI, LiteLLM, DashScope, Ark, GLM (1301): the content filter refuses the prompt",
         code=_any(
             "content_?filter",
             "content_?policy",
@@ -334,6 +358,9 @@ ROWS: Sequence[Row] = (
             "invalid_prompt",
             "moderation",
             "data_?inspection",
+            "safety_check_failed",
+            "sensitive_?content",
+            _number("1301"),
         ),
         then=FailJob("filter"),
     ),
@@ -361,7 +388,13 @@ ROWS: Sequence[Row] = (
     ),
     Row(
         about="OpenAI, vLLM, llama.cpp, LiteLLM: the context is too long",
-        code=_any("context_length_exceeded", "exceed_context_size", "ContextWindowExceeded", "string_above_max_length"),
+        code=_any(
+            "context_length_exceeded",
+            "exceed_context_size",
+            "context_?(window_?)?exceeded",
+            "string_above_max_length",
+            _number("1261"),
+        ),
         then=FailJob("context"),
     ),
     Row(
@@ -375,6 +408,9 @@ ROWS: Sequence[Row] = (
             "prompt is too long",
             "exceed.{0,20}n_ctx",
             "input token count",
+            "input is too long",
+            "model token limit",
+            "max_tokens must be at least 1, got -",  # vLLM: what is left beside the prompt
         ),
         then=FailJob("context"),
     ),
@@ -407,6 +443,10 @@ ROWS: Sequence[Row] = (
             "model not exist",
             "no such model",
             "no models? loaded",
+            "model identifier is invalid",
+            "model not supported by",
+            "requested model .{0,200}not supported",
+            "not work with the specified model",
             r"does not support (chat|completions?)\b",
             "must provide a chat template",
         ),
@@ -483,7 +523,7 @@ ROWS: Sequence[Row] = (
     ),
     Row(
         about="OpenRouter, SGLang, vLLM, DeepSeek: the generation failed",
-        finish_reason=FAILED_REASONS,
+        finish_reason=is_failed,
         then=Retry(),
         others_too=_AWAY,
     ),
@@ -527,8 +567,8 @@ _STATUS_OF_CODE: Sequence[tuple[re.Pattern[str], int]] = (
     (_any("overload", "^529$"), 529),
     (_any("unavailable"), 503),
     (_any("time_?out", "DEADLINE_EXCEEDED"), 504),
-    (_any("authentication", "invalid_api_key", "unauthorized"), 401),
-    (_any("billing", "payment", "credits"), 402),
+    (_any("authentication", "invalid_api_key", "unauthorized", "login_fail"), 401),
+    (_any("billing", "payment", "credits", "balance(?!r)"), 402),
     (_any("permission", "forbidden"), 403),
     (_any("not_?found"), 404),
     (_any("too_large"), 413),

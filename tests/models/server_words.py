@@ -99,6 +99,14 @@ def litellm(status: int, message: str, means: Action, **members: object) -> Said
     )
 
 
+def said(server: str, status: int, message: str, means: Action, **members: object) -> Said:
+    return Said(server, status, {"error": {"message": message, **members}}, means)
+
+
+NEURONS = "you have used up your daily free allocation of 10,000 neurons"
+SUBSCRIBE = "this model requires a subscription, upgrade for access"
+
+
 def anthropic(status: int, message: str, means: Action, type: str = "invalid_request_error") -> Said:
     return Said("Anthropic", status, {"type": "error", "error": {"type": type, "message": message}}, means)
 
@@ -186,7 +194,16 @@ ERRORS = [
         },
         FILTER,
     ),
+    said(
+        "Azure",
+        400,
+        "The chatCompletion operation does not work with the specified model, x.",
+        MODEL,
+        code="OperationNotSupported",
+    ),
+    said("Azure", 400, "The chatCompletion operation does not work with the specified model, x.", MODEL),
     # OpenRouter
+    Said("OpenRouter", 404, {"error": {"message": "No endpoints found matching your data policy", "code": 404}}, MODEL),
     Said("OpenRouter", 401, {"error": {"message": "No auth credentials found", "code": 401}}, KEY),
     Said("OpenRouter", 402, {"error": {"message": "Insufficient credits. Add more.", "code": 402}}, QUOTA),
     Said(
@@ -345,7 +362,30 @@ ERRORS = [
         [{"error": {"code": 400, "message": "User location is not supported.", "status": "FAILED_PRECONDITION"}}],
         KEY,
     ),
+    Said("Gemini", 429, [{"error": {"code": 429, "message": "Your prepayment credits are depleted."}}], QUOTA),
+    Said("Gemini", 429, [{"error": {"code": 429, "message": "It has exceeded its monthly spending cap."}}], QUOTA),
+    Said(
+        "Gemini",
+        429,
+        {"error": {"code": 429, "message": "No capacity.", "details": [{"reason": "MODEL_CAPACITY_EXHAUSTED"}]}},
+        Retry(),
+    ),
+    Said(  # by way of a gateway
+        "Gemini",
+        429,
+        {"error": {"message": json.dumps({"error": {"details": [{"quotaId": "RequestsPerDay"}]}}), "code": 429}},
+        QUOTA,
+    ),
     # vLLM, old and new
+    said(
+        "vLLM",
+        400,
+        "This model's maximum context length is 2048 tokens. However, your request has 8 input tokens plus 2045 "
+        "'max_tokens'. Please reduce one or the other.",
+        CONTEXT,
+        param="input_tokens, max_tokens",
+    ),
+    Said("vLLM", 400, {"object": "error", "message": "max_tokens must be at least 1, got -186.", "code": 400}, CONTEXT),
     Said("vLLM", 400, {"object": "error", "message": "Background loop has errored already.", "code": 400}, Retry()),
     Said(
         "vLLM",
@@ -514,6 +554,8 @@ ERRORS = [
     ),
     Said("Ollama", 500, {"error": {"message": "llama runner process has terminated", "type": "api_error"}}, Retry()),
     Said("Ollama", 400, {"error": {"message": '"x" does not support chat', "type": "api_error"}}, MODEL),
+    said("Ollama", 403, "this model requires a subscription, upgrade for access: https://ollama.com/upgrade", MODEL),
+    Said("Ollama", 403, {"type": "error", "error": {"type": "permission_error", "message": SUBSCRIBE}}, MODEL),
     Said("Ollama", 429, {"error": {"message": "you (x) have reached your weekly usage limit", "type": "a"}}, QUOTA),
     # LiteLLM
     litellm(400, "No connected db.", Retry(), type="no_db_connection"),
@@ -590,6 +632,10 @@ ERRORS = [
         },
         CONTEXT,
     ),
+    litellm(429, "ExceededTokenBudget: Current spend for token: 7.2; Max Budget for Token: 2e-07", QUOTA),
+    litellm(
+        429, "Rate Limit Handler for rate limit type = team. Crossed TPM / RPM / Max Parallel Request Limit.", Retry()
+    ),
     # others
     Said(
         "Groq", 413, {"error": {"message": "Request too large for model `x`", "code": "rate_limit_exceeded"}}, CONTEXT
@@ -614,6 +660,38 @@ ERRORS = [
     Said("LM Studio", 400, {"error": "No models loaded. Please load a model"}, MODEL),
     Said("LM Studio", 400, {"error": "The model has crashed without additional information."}, Retry()),
     Said("GitHub", 400, {"error": {"code": "unknown_model", "message": "Unknown model: x"}}, MODEL),
+    said("Groq", 400, "The model `x` has been decommissioned.", MODEL, code="model_decommissioned"),
+    said("Together", 404, "Unable to access model x.", MODEL, code="model_not_available"),
+    said("Hugging Face", 400, "The requested model 'x' is not supported by any provider you have enabled.", MODEL),
+    Said("Hugging Face", 400, {"error": "Model not supported by provider together"}, MODEL),
+    said("Copilot", 400, "Not here.", MODEL, code="model_not_supported", param="model"),
+    said("Copilot", 400, "Not for you.", MODEL, code="x", param="model"),
+    said("Bedrock", 400, "The provided model identifier is invalid.", MODEL),
+    said("Bedrock", 403, "You don't have access to the model with the specified model ID.", MODEL),
+    said("Bedrock", 429, "Too many tokens per day, please wait before trying again.", QUOTA),
+    Said("AWS", 400, {"__type": "ThrottlingException", "Message": "insufficient funds"}, QUOTA),
+    said("MiniMax", 500, "insufficient balance (1008)", QUOTA, type="api_error"),
+    said("MiniMax", 429, "no more", QUOTA, type="insufficient_balance_error"),
+    Said("Novita", 403, {"code": 403, "reason": "NOT_ENOUGH_BALANCE", "message": "not enough"}, QUOTA),
+    Said("Novita", 400, {"code": 400, "reason": "MISSING_API_KEY", "message": "no key"}, KEY),
+    Said("SiliconFlow", 403, {"code": 30001, "message": "Sorry, your account balance is insufficient"}, QUOTA),
+    said("Ark", 403, "Overdue.", QUOTA, code="AccountOverdueError"),
+    said("Ark", 400, "No.", FILTER, code="InputTextSensitiveContentDetected"),
+    said("GLM", 429, "您的账户已欠费，请充值后重试", QUOTA, code="1113"),
+    said("GLM", 429, "您的账户已欠费，请充值后重试", QUOTA),
+    said("GLM", 429, "您当前使用该API的并发数过高", Retry(), code="1302"),
+    said("GLM", 429, "Usage limit reached for 5 hour.", QUOTA, code="1308"),
+    said("GLM", 400, "系统检测到输入或生成内容可能包含不安全或敏感内容", FILTER, code="1301"),
+    said("GLM", 400, "模型不存在，请检查模型代码。", MODEL, code="1211"),
+    said("GLM", 400, "Prompt 超长", CONTEXT, code="1261"),
+    said("Moonshot", 400, "Invalid request: Your request exceeded model token limit: 8192", CONTEXT),
+    said("ZenMux", 403, "Refused.", FILTER, type="safety_check_failed"),
+    said("ds4", 400, "Prompt tokens (9) exceeds it", CONTEXT, type="context_exceeded"),
+    Said("Cloudflare", 429, {"success": False, "errors": [{"code": 4006, "message": NEURONS}]}, QUOTA),
+    Said("Cloudflare", 400, {"success": False, "errors": [{"code": 5007, "message": "No such model @cf/x"}]}, MODEL),
+    Said("Databricks", 429, {"error_code": "REQUEST_LIMIT_EXCEEDED", "message": "Exceeded tokens per minute"}, Retry()),
+    Said("Databricks", 400, {"error_code": "BAD_REQUEST", "message": "BAD_REQUEST: Input is too long"}, CONTEXT),
+    Said("NVIDIA", 404, {"status": 404, "title": "Not Found", "detail": "Function 'x': Not found for account"}, MODEL),
     # anybody
     Said("nginx", 404, "<html>\n<head><title>404 Not Found</title></head></html>", ADDRESS),
     Said("Traefik", 404, "404 page not found\n", ADDRESS),
@@ -652,4 +730,11 @@ STREAMED: list[tuple[object, int, Action]] = [
     ({"object": "error", "message": "x", "type": "BadRequestError", "code": 400}, 400, FailJob()),
     ({"error": {"message": "x", "status": "UNAVAILABLE"}}, 503, Retry()),
     ({"error": {"message": "EngineCore encountered an issue.", "type": "BadRequestError", "code": 400}}, 400, Retry()),
+    # MiniMax
+    ({"choices": None, "base_resp": {"status_code": 1008, "status_msg": "insufficient balance"}}, 402, QUOTA),
+    ({"choices": None, "base_resp": {"status_code": 1004, "status_msg": "login fail"}}, 401, KEY),
+    ({"choices": None, "base_resp": {"status_code": 1002, "status_msg": "rate limit"}}, 429, Retry()),
+    # without a member that says so
+    ({"code": "Throttling", "message": "slower"}, 429, Retry()),
+    ({"code": "insufficient_quota", "message": "no more"}, 429, QUOTA),
 ]

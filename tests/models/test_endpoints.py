@@ -362,4 +362,4 @@ def test_errors_for_people() -> None:
         ModelCertificateError("https://x/v1", "self-signed"),
         EndpointHeldError("m at x", "503"),
     ]
-    assert "SSL_CERT_FILE" in str(errors[0]) and "away" in str(errors[1])
+    assert "SSL_CERT_FILE" in str(errors[0]) and "unavailable" in str(errors[1])

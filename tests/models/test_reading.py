@@ -65,7 +65,12 @@ def body(content: bytes, *headers: str, status: int = 200) -> Wire:
         body(gzip.compress(json.dumps(ANSWER).encode()), "Content-Encoding: x-gzip"),
         body(zlib.compress(EVENTS), "Content-Encoding: deflate"),
         body(zlib.compress(EVENTS)[2:-4], "Content-Encoding: deflate"),
+        body(gzip.compress(EVENTS[:60]) + gzip.compress(EVENTS[60:]), "Content-Encoding: gzip"),
+        body(gzip.compress(EVENTS) + b"\0\0", "Content-Encoding: gzip"),
+        body(gzip.compress(EVENTS), "Content-Encoding: identity, gzip"),
         Wire((*body(EVENTS).pieces,), then="close"),
+        *(Fault.events(ping, delta(content="hi"), STOP) for ping in ("ping", "[PING]", "heartbeat")),
+        *(Fault.events(delta(content="hi"), STOP, done) for done in ("[done]", "[DONE] ", " [DONE]")),
         body(EVENTS.removesuffix(b"\n")),
         body(EVENTS.removesuffix(b"\n\n")),
         body(EVENTS + b"data: [DONE]"),
@@ -193,12 +198,30 @@ async def test_noise_for_ever_is_silence(noise: bytes, fast_clock: MockClock) ->
         (b'event: error\ndata: {"error": {"message": "it failed", "code": 503}}\n\n', 503),
         (b'data: {"code": "Throttling", "message": "it failed"}\n\n', 429),
         (b'data: {"detail": "it failed"}\n\n', 0),
+        (b'data: {"choices": null, "base_resp": {"status_code": 1000, "status_msg": "it failed"}}\n\n', 0),
+        (b'data: {"message": "it failed", "code": "rate_limit_exceeded"}\n\n', 429),
     ],
 )
 @pytest.mark.parametrize("before", [b"", b'data: {"choices": [{"delta": {"content": "hi"}}]}\n\n'])
 async def test_errors_in_lines_of_any_kind(before: bytes, said: bytes, status: int) -> None:
     """llama.cpp's field "error", Ollama's JSON without a field, FastAPI's detail."""
     async with serving([body(before + said, "Content-Type: text/event-stream")]) as server:
+        async with model_before(server, retry=ONCE) as model:
+            with pytest.raises(ModelError, match="it failed") as caught:
+                await ask(model)
+    assert getattr(caught.value, "status", 0) == status
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        (b'{"message": "it failed", "code": "rate_limit_exceeded"}', 429),
+        (b'{"detail": "it failed"}', 0),
+        (b'{"choices": null, "base_resp": {"status_code": 1008, "status_msg": "it failed: no balance"}}', 402),
+    ],
+)
+async def test_errors_without_a_status_in_a_whole_answer(said: bytes, status: int) -> None:
+    async with serving([body(said, "Content-Type: application/json")]) as server:
         async with model_before(server, retry=ONCE) as model:
             with pytest.raises(ModelError, match="it failed") as caught:
                 await ask(model)

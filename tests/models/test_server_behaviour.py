@@ -7,14 +7,26 @@ from typing import Any
 
 import pytest
 
-from trioagent._errors import ModelError, ModelStatusError
+from trioagent._errors import ModelError, ModelProtocolError, ModelStatusError
 from trioagent._messages import ChatMessage
-from trioagent._server_behaviour import ROWS, AdaptRequest, Failure, HoldEndpoint, Retry, action_for, action_of, row_for
+from trioagent._server_behaviour import (
+    ROWS,
+    AdaptRequest,
+    Failure,
+    HoldEndpoint,
+    Retry,
+    action_for,
+    action_of,
+    is_cut,
+    is_cut_by_filter,
+    is_failed,
+    row_for,
+)
 from trioagent.models._decode import error_detail
 from trioagent.models._encode import CHANGES
 from trioagent.testing import Fault, Say, Wire
 
-from .server_words import ERRORS, STREAMED, Said
+from .server_words import ERRORS, STREAMED, Said, said
 from .support import ONCE, ask, model_before, serving
 
 LONGEST = 120.0
@@ -91,9 +103,24 @@ async def test_what_was_adapted_already_or_was_not_sent_fails() -> None:
     await failure(wire(said))
 
 
+# What is asked for in words only, as by gateways that leave the server's headers out; an hour or a day is no promise.
+SAID_TO_WAIT = [
+    ("Rate limit reached on requests per min. Limit: 3 / min. Please try again in 20s. Contact us.", 20.0),
+    ("Rate limit reached on tokens per min (TPM). Please try again in 1m26.4s. Visit", 86.4),
+    ("Please try again in 250ms.", 0.25),
+    ("Requests have exceeded token rate limit. Please retry after 9 seconds.", 9.0),
+    ("No deployments available for selected model, Try again in 5 seconds.", 5.0),
+    ("* Quota exceeded, limit: 5, model: x\nPlease retry in 11.767792953s.", 11.767792953),
+    ("Please retry after 86400 seconds.", None),
+    ("Rate limit reached on requests per day (RPD). Please try again in 7m12s.", None),
+    ("Please try again in 24h0m0s.", None),
+    ("Please try again later, at most 3 m wide.", None),
+]
+
+
 @pytest.mark.real
 async def test_waits_that_servers_ask_for() -> None:
-    for said, seconds in (
+    for one, seconds in (
         (Said("Azure", 429, "x", Retry(), ("retry-after-ms: 250", "Retry-After: 1")), 0.25),
         (Said("any", 429, "x", Retry(), ("Retry-After: 7", "Retry-After: 7")), 7.0),
         (
@@ -107,19 +134,21 @@ async def test_waits_that_servers_ask_for() -> None:
             30.0,
         ),
         (Said("Gemini", 429, [{"error": {"details": [{"retryDelay": "3.5s"}]}}], Retry()), 3.5),
+        *((said("any", 429, message, Retry()), seconds) for message, seconds in SAID_TO_WAIT),
+        (Said("OpenAI", 429, {"error": {"message": "Please try again in 20s."}}, Retry(), ("Retry-After: 3",)), 3.0),
     ):
-        error = await failure(wire(said))
-        assert isinstance(error, ModelStatusError) and error.retry_after == seconds, said
+        error = await failure(wire(one))
+        assert isinstance(error, ModelStatusError) and error.retry_after == seconds, one
 
 
 def test_every_row_is_tried() -> None:
     """By the errors above, but for the rows on exceptions and finish reasons, which other tests of this folder hold."""
     rows = []
-    for said in ERRORS:
-        detail = error_detail(said.content)
-        asked = 86400.0 if "Retry-After: 86400" in said.headers else None
+    for one in ERRORS:
+        detail = error_detail(one.content)
+        asked = 86400.0 if "Retry-After: 86400" in one.headers else None
         failure = Failure(
-            status=said.status, code=detail.code, param=detail.param, text=detail.message, asked_to_wait=asked
+            status=one.status, code=detail.code, param=detail.param, text=detail.message, asked_to_wait=asked
         )
         rows.append(row_for(failure, max_retry_after=LONGEST))
     exceptions = (
@@ -151,3 +180,40 @@ def test_ids_and_amounts_in_messages_make_no_difference() -> None:
             len({action_for(Failure(status=status, text=text.format(n)), max_retry_after=LONGEST) for n in range(9)})
             == 1
         )
+
+
+@pytest.mark.parametrize(
+    ("reason", "cut", "by_filter", "failed"),
+    [
+        *(
+            (reason, False, False, False)
+            for reason in ("stop", "STOP", "end_turn", "eos_token", "COMPLETE", "eosFound")
+        ),
+        *((reason, False, False, False) for reason in ("stop_sequence", "tool_calls", "function_call", "", "eos")),
+        *(
+            (reason, True, False, False)
+            for reason in ("length", "MAX_TOKENS", "model_length", "maxPredictedTokensReached")
+        ),
+        *(
+            (reason, True, False, False)
+            for reason in ("contextLengthReached", "max-new-tokens", "ERROR_LIMIT", "other")
+        ),
+        *(
+            (reason, True, False, False)
+            for reason in ("FinishReason.MAX_TOKENS", "FINISH_REASON_MAX_TOKENS", "unknown")
+        ),
+        *((reason, True, False, False) for reason in ("MALFORMED_RESPONSE", "UNEXPECTED_TOOL_CALL", "missing")),
+        *((reason, True, True, False) for reason in ("content_filter", "content-filter", "SAFETY", "IMAGE_SAFETY")),
+        *((reason, True, True, False) for reason in ("content_filter: RECITATION", "ERROR_TOXIC", "refusal", "SPII")),
+        *((reason, False, False, True) for reason in ("error", "ERROR", "abort", "TIMEOUT", "network_error")),
+    ],
+)
+def test_finish_reasons(reason: str, cut: bool, by_filter: bool, failed: bool) -> None:
+    assert (is_cut(reason), is_cut_by_filter(reason), is_failed(reason)) == (cut, by_filter, failed)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("reason", ["error", "ERROR", "abort"])
+async def test_a_generation_that_failed_is_no_answer(reason: str) -> None:
+    error = await failure(Fault.events({"choices": [{"delta": {"content": "hi"}, "finish_reason": reason}]}))
+    assert isinstance(error, ModelProtocolError) and action_of(error) == Retry()

@@ -10,6 +10,7 @@ from .._errors import ModelProtocolError
 from ._transport import Response
 
 _PIECE_BYTES = 64 * 1024  # decompressed at once, so that a small body cannot expand to a large one between two checks
+_GZIP_START = b"\x1f"
 _AUTO_WBITS = zlib.MAX_WBITS | 32  # gzip or zlib, by the header
 _NO_CODING = frozenset({"", "identity", "none"})
 
@@ -17,6 +18,9 @@ _NO_CODING = frozenset({"", "identity", "none"})
 class _Decompressor(Protocol):
     @property
     def unconsumed_tail(self) -> bytes: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
 
     @property
     def eof(self) -> bool: ...
@@ -30,13 +34,14 @@ def decoded(response: Response) -> Response:
     Raises:
         ModelProtocolError: its content coding is unknown, or there are several.
     """
-    coding = response.headers.get("content-encoding", "").strip().lower()
-    if coding in _NO_CODING:
+    named = (coding.strip() for coding in response.headers.get("content-encoding", "").lower().split(","))
+    codings = [coding for coding in named if coding not in _NO_CODING]
+    if not codings:
         return response
-    make = _DECOMPRESSORS.get(coding)
-    if make is None:
-        raise ModelProtocolError(f"it is encoded as {coding!r}, which was not requested")
-    return _Decompressed(response, coding, make)
+    make = _DECOMPRESSORS.get(codings[0])
+    if make is None or len(codings) > 1:
+        raise ModelProtocolError(f"it is encoded as {', '.join(codings)!r}, which was not requested")
+    return _Decompressed(response, codings[0], make)
 
 
 class _Decompressed:
@@ -45,6 +50,7 @@ class _Decompressed:
     def __init__(self, response: Response, coding: str, make: Callable[[bytes], _Decompressor]) -> None:
         self._response, self._coding, self._make = response, coding, make
         self._decompressor: _Decompressor | None = None
+        self._ended = False  # bytes behind the compressed body are none of it
         self.status: int = response.status
         self.headers: Mapping[str, str] = response.headers
 
@@ -54,16 +60,21 @@ class _Decompressed:
 
     @property
     def _pending(self) -> bytes:
-        return b"" if self._decompressor is None else self._decompressor.unconsumed_tail
+        if self._decompressor is None or self._ended:
+            return b""
+        return self._decompressor.unused_data if self._decompressor.eof else self._decompressor.unconsumed_tail
 
     async def read(self) -> bytes:
         while True:
             data = self._pending or await self._response.read()
             if not data:
                 return b""
-            if self._decompressor is None:
+            if self._decompressor is not None and self._decompressor.eof:
+                # A body in gzip may have several members, one after the other (RFC 1952, 2.2).
+                self._ended = self._ended or self._make is not _gzip or not data.startswith(_GZIP_START)
+            if self._decompressor is None or (self._decompressor.eof and not self._ended):
                 self._decompressor = self._make(data)
-            elif self._decompressor.eof:
+            elif self._ended:
                 return b""  # bytes after the compressed body
             try:
                 piece = self._decompressor.decompress(data, _PIECE_BYTES)

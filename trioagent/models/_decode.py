@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, NoReturn
 from .._errors import ModelProtocolError, ModelStatusError
 from .._json_steps import decode_steps, text_steps
 from .._messages import Usage
-from .._server_behaviour import FAILED_REASONS, status_of_code
+from .._server_behaviour import is_failed, status_of_code
 from .._steps import STEP_NAMES, Steps
 
 _EXCERPT_CHARS = 200
@@ -22,10 +22,21 @@ _NOT_LOADED: Any = object()
 _MAX_VALUES = 1_000_000  # in one answer, including members that are not used
 _CODE_CHARS = 200
 _MAX_DEPTH, _MAX_PARTS = 6, 10  # of an error object, in the search for its code, type, status and reason
-_CODE_MEMBERS = ("code", "type", "status", "reason", "quotaId", "error_type")
-_NESTED_MEMBERS = ("error", "innererror", "message", "detail", "details", "violations", "metadata")
+_CODE_MEMBERS = ("code", "type", "status", "reason", "quotaId", "error_type", "error_code", "__type")
+_NESTED_MEMBERS = ("error", "innererror", "message", "detail", "details", "violations", "metadata", "errors")
+_MESSAGE_MEMBERS = ("error", "message", "detail", "errors", "msg", "Message", "error_description", "status_msg")
 _DELAY = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)s")
+# "Please try again in 1m26.4s", "Please retry after 9 seconds": from servers and gateways without a header for it.
+_SAID_DELAY = re.compile(
+    r"(?:try again|retry|wait)\b[^.0-9]{0,20}"
+    r"((?:[0-9]{1,6}(?:\.[0-9]{1,9})? ?(?:ms|m(?:in(?:ute)?s?)?|s(?:ec(?:ond)?s?)?)(?![a-z]) ?)+)",
+    re.IGNORECASE,
+)
+_PART_OF_DELAY = re.compile(r"([0-9.]+) ?(ms|m|s)", re.IGNORECASE)
+_UNITS = {"ms": 0.001, "m": 60.0, "s": 1.0}
+_LONGEST_SAID = 120.0  # a longer one is no promise: Azure says a day where it means a minute
 _DETAIL_CHARS = 500
+_PINGS = frozenset({"ping", "heartbeat", "keepalive", "keep-alive"})  # as gateways keep a stream open
 _NO_REASON = frozenset({"", "null", "None"})  # of an answer that continues, as gateways spell a missing value
 _MAX_TOKENS = 10**9  # in one answer; larger counts are implausible, and their sums overflow the journal's integers
 _MAX_COST = 1e6
@@ -77,13 +88,12 @@ def decode_chunk(data: str, loaded: Any = _NOT_LOADED) -> str | Piece | None:
         return None
     chunk = _loads(data) if loaded is _NOT_LOADED else loaded
     if type(chunk) is not dict:
+        if data.strip("[] \n").lower() in _PINGS:
+            return None
         chunk = _object(chunk, data)
     choices = chunk.get("choices")
     if not choices:
-        if chunk.get("error") or chunk.get("object") == "error":
-            return _piece(chunk, data, whole=False)
-        if _is_bare_error(chunk):
-            _raise_reported(chunk, data)
+        _raise_if_error(chunk, data)
         usage = _usage(chunk.get("usage"))
         return None if usage is None else Piece(usage=usage)
     # The rest is `_piece`, inlined for an event of text alone.
@@ -96,9 +106,18 @@ def decode_chunk(data: str, loaded: Any = _NOT_LOADED) -> str | Piece | None:
     return _piece(chunk, data, whole=False)
 
 
-def _is_bare_error(chunk: dict[str, Any]) -> bool:
-    """An error without an ``error`` member, as llama.cpp reported it in a field ``error:``, or in FastAPI's format."""
-    return (isinstance(chunk.get("message"), str) and "code" in chunk) or isinstance(chunk.get("detail"), str)
+def _raise_if_error(answer: dict[str, Any], source: str) -> None:
+    """Raise the error that *answer*, which has no choices or an "error" member, is in any known format."""
+    if answer.get("error"):
+        _raise_reported(answer["error"], source)
+    said = answer.get("base_resp")  # MiniMax
+    if isinstance(said, dict) and said.get("status_code"):
+        words = str(said.get("status_msg") or "").split()
+        _raise_reported({"message": " ".join(words), "code": "_".join(words)}, source)
+    # Older vLLM servers; llama.cpp in a field ``error:``; FastAPI.
+    bare = (isinstance(answer.get("message"), str) and "code" in answer) or isinstance(answer.get("detail"), str)
+    if answer.get("object") == "error" or bare:
+        _raise_reported(answer, source)
 
 
 def load_steps(text: str) -> Steps[Any]:
@@ -147,9 +166,12 @@ def _detail_of(loaded: object, source: str) -> ErrorDetail:
         said = _loads(quoted)
         parts += _parts_of(said)
         message = f"{message}: {_message_of(said) or quoted}"
+    if message is not source and message[:1] in ("{", "[") and (said := _loads(message)) is not None:
+        parts += _parts_of(said)  # a gateway's message that is the server's whole error
+        message = _message_of(said) or message
+    retry_after = _said_delay(message)
     message = _shorten(message)
     code, params = list[str](), list[str]()
-    retry_after = None
     for part in parts:
         code += [str(part[name]) for name in _CODE_MEMBERS if isinstance(part.get(name), str)]
         if isinstance(part.get("param"), str):
@@ -160,6 +182,15 @@ def _detail_of(loaded: object, source: str) -> ErrorDetail:
             retry_after = float(match[1])
     words = " ".join(dict.fromkeys(word for word in code if word))
     return ErrorDetail(message, _shorten(words, _CODE_CHARS), _shorten(" ".join(params), _CODE_CHARS), retry_after)
+
+
+def _said_delay(message: str) -> float | None:
+    """Seconds that *message* says to wait."""
+    match = _SAID_DELAY.search(message)
+    if match is None:
+        return None
+    seconds = sum(float(number) * _UNITS[unit.lower()] for number, unit in _PART_OF_DELAY.findall(match[1]))
+    return seconds if seconds <= _LONGEST_SAID else None
 
 
 def _parts_of(error: object, depth: int = 0) -> Iterator[dict[str, Any]]:
@@ -201,12 +232,10 @@ def _object(loaded: Any, text: str) -> dict[str, Any]:
 
 
 def _piece(answer: dict[str, Any], source: str, *, whole: bool) -> Piece:
-    if answer.get("error"):
-        _raise_reported(answer["error"], source)
     choices = answer.get("choices")
+    if answer.get("error") or not choices:
+        _raise_if_error(answer, source)
     if not isinstance(choices, list):
-        if answer.get("object") == "error":  # an error in the format of older vLLM servers, without an "error" member
-            _raise_reported(answer, source)
         _reject("it has no list of choices", source)
     usage = _usage(answer.get("usage"))
     if not choices:
@@ -221,7 +250,7 @@ def _piece(answer: dict[str, Any], source: str, *, whole: bool) -> Piece:
         _reject("its finish_reason is not a text", source)
     if reason in _NO_REASON:
         reason = None
-    if reason in FAILED_REASONS:
+    if reason is not None and reason != "stop" and is_failed(reason):
         problem = f"it ended with finish_reason {reason!r}"
         raise ModelProtocolError(problem, source[:_EXCERPT_CHARS], reason)
     message = choice.get("delta")
@@ -298,12 +327,14 @@ def _raise_reported(error: object, source: str) -> NoReturn:
 
 def _message_of(error: object) -> str:
     """The message in an error in any known format: ``{"error": {"message": …}}``, ``{"detail": …}``, text."""
-    for _ in range(4):
+    for _ in range(6):
+        if isinstance(error, list) and error:
+            error = error[0]
         if isinstance(error, str):
-            return error
+            return error.strip()
         if not isinstance(error, dict):
             return ""
-        error = error.get("error") or error.get("message") or error.get("detail")
+        error = next((error[name] for name in _MESSAGE_MEMBERS if error.get(name)), None)
     return ""
 
 

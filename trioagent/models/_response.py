@@ -120,7 +120,7 @@ class AnswerReader:
         for number, data in enumerate(self._decoder.feed(chunk) if chunk else self._rest(), 1):
             if number % STEP_NAMES == 0:
                 await trio.lowlevel.checkpoint()
-            if data == "[DONE]":
+            if data == "[DONE]" or (len(data) < 10 and data.strip().upper() == "[DONE]"):
                 self._done = True
                 break
             if len(data) <= STEP_NAMES:  # so it has no more names than a step either

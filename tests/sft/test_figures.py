@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from trioagent.sft import Exchange, Fact
 from trioagent.sft._checks import check
 from trioagent.sft._flows import notes_before
-from trioagent.sft._words import states
+from trioagent.sft._words import states, words_in, words_of
 
+from ..examples import examples
 from .people import persona
 from .test_checks import conversation
 
@@ -182,3 +185,20 @@ def test_what_changed_is_found_however_it_is_written(new: str, old: str, line: s
 
 
 ABOUT = ("water", "get up", "gets up", "earn", "born", "birth")
+
+PIECES = (
+    "1 30 1/2 3/4 24/7 1/0 99/100 ½ 2½ ²½ ² Ⅷ \u0661\u0662 三只 k 50k % $ - \u2212 am pm a.m. : 7:30 19:30 24:00 12:60 "
+    "13pm 7.30pm o'clock uhr half past quarter to and a seven twenty five thirds million minus negative 2.5 1,200 "
+    "March Mar of 1st 2nd first 1990-03-05 05/03/1990 25.12.1990 🐶 ❤️ I have dogs Porto मुंबई 東京 's n't ' \n"
+).split(" ")
+
+
+@settings(max_examples=examples(200))
+@given(
+    st.lists(st.sampled_from([*PIECES, "9" * 40, ""]), min_size=1, max_size=9), st.sampled_from(["", " "]), st.data()
+)
+def test_whatever_figures_are_put_together(pieces: list[str], between: str, data: st.DataObject) -> None:
+    fact = between.join(pieces)
+    words = words_of(fact)
+    assert not words or words.missing(words_in([fact])) == []
+    states(fact, [between.join(data.draw(st.permutations(pieces))[: len(pieces) // 2])])

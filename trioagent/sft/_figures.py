@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from decimal import Decimal
+from decimal import Context, Decimal
 from unicodedata import numeric
 
 from .._numbers import MONTHS
@@ -65,6 +65,7 @@ MONTH_OF: Mapping[str, str] = {
 Some mean other things as well, so that they name months beside a number only.
 """
 
+_SMALLEST = Decimal("0.0001")
 PARTS: Mapping[str, Decimal] = {
     **dict.fromkeys(("half", "halves"), Decimal(1) / 2),
     **dict.fromkeys(("third", "thirds"), Decimal(1) / 3),
@@ -78,7 +79,9 @@ PARTS: Mapping[str, Decimal] = {
 
 def spelled(number: Decimal) -> str:
     """*number* as it is compared: thirds are rounded, zeros behind the point left out."""
-    text = format(number.quantize(Decimal("0.0001")), "f") if number != number.to_integral_value() else f"{number:f}"
+    digits = Context(prec=max(28, number.adjusted() + 10))
+    whole = number == number.to_integral_value()
+    text = f"{number if whole else number.quantize(_SMALLEST, context=digits):f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 

@@ -41,6 +41,7 @@ _LETTER = rf"(?:(?![{UNSPACED}])[^\W_]|[{_MARKS}])"
 WORD = re.compile(rf"(?![{UNSPACED}])[^\W_]{_LETTER}*(?:['’]{_LETTER}+)*")
 _UNIT = re.compile(rf"(?:(?![{UNSPACED}])[^\W\d_])+")
 _SHORT_FORM = re.compile(r"(?:['’](?:s|m|re|ve|ll|d)|n['’]t)$")
+_THOUSANDS = re.compile(r"-?\d+(?:\.\d+)?k")
 _SIGN = re.compile(f"[{''.join(map(re.escape, SIGNS))}]")
 _MINUS = re.compile(r"(?:^|(?<=[\s(\[:=*_]))[-−](?=\d)", re.MULTILINE)
 _SCALES = {"thousand": 1_000, "million": 1_000_000, "billion": 1_000_000_000}
@@ -62,14 +63,14 @@ class Token:
 
 def is_number(word: str) -> bool:
     """Whether *word*, as it is compared, is a number or a time."""
-    return word.removeprefix("-")[:1].isdigit()
+    return word.removeprefix("-")[:1].isdecimal()
 
 
 def numbers_meant(word: str) -> tuple[str, ...]:
     """The numbers that say the same as the number *word*: of a full hour, of thousands ("10k"), of an ordinal."""
     if word in ("first", "second"):
         return ("1" if word == "first" else "2",)
-    if word.endswith("k") and is_number(word):
+    if _THOUSANDS.fullmatch(word):
         return (word[:-1], spelled(Decimal(word[:-1]) * 1000))
     return hours_named(word) if ":" in word else ()
 

@@ -59,6 +59,7 @@ SHARED = 0.7
 """The share of the longer one of two words of another language that their common beginning must have."""
 
 _RUN = re.compile(rf"[{UNSPACED}]+")
+_DAY_AND_MONTH = re.compile(r"(\d{1,2})/(\d{1,2})")  # in an order that is not known
 _HIRAGANA = re.compile("[\u3041-\u309f]+")
 _SHORT_WORDS = re.compile("[\uac00-\ud7af\u0900-\u0dff]")  # Korean, and Indic scripts, whose vowels are no letters
 _SENTENCE_END = re.compile(r"(?:^|[.!?:]\s+|\n)[\"'(\[*#>\-\s]*$")
@@ -146,13 +147,13 @@ class Found:
             return any(word in text for text in self._texts) or any(
                 stem(part) in self._english for part in names_of_emoji(word)
             )
-        if "/" in word:
-            one, other = word.split("/")
-            return self._has_date(one, other) or self._has_date(other, one)
+        if date := _DAY_AND_MONTH.fullmatch(word):
+            return self._has_date(date[1], date[2]) or self._has_date(date[2], date[1])
         if any(number in self._english for number in numbers_meant(word)):
             return True
         if is_number(word):
-            return any(name in self._folded for name, number in WORDS.get(language, {}).items() if str(number) == word)
+            named = (name for name, number in WORDS.get(language, {}).items() if str(number) == word)
+            return word in self._folded or any(name in self._folded for name in named)
         return language != ENGLISH and self._has_similar(word)
 
     def has_alike(self, word: str, language: str) -> bool:
@@ -191,7 +192,8 @@ class Found:
 
     @cached_property
     def _folded(self) -> frozenset[str]:
-        words = (folded(token.word) for text in self._texts for token in tokens(text))
+        found = (token for text in self._texts for token in tokens(text))
+        words = (folded(token.word) for token in found if not token.readings or not is_number(token.readings[0]))
         return frozenset(form for word in words for form in (word, _ELISION.sub("", word)))
 
     @cached_property

@@ -177,6 +177,48 @@ async def test_code_considered_in_thoughts_without_an_opening_tag_is_not_run(tmp
     assert (tmp_path / "keep.md").exists()
 
 
+DELETES = "<python>delete_file('keep.md')</python>"
+CONSIDERED = [
+    f"I could {DELETES}, but no.</think> Or <think>p</think>{DELETES}? No.</think>",
+    f"<think>I could.</think> So: {DELETES}. But no.</think>",
+    f"I'd write <think>p</think>{DELETES}<reply>Gone.</reply>, but no.</think>\n<think>p</think>",
+    f"<think>I'd write:\n<think>p</think>{DELETES}\nBut no.</think>",
+    f"<|channel|>analysis<|message|>{DELETES}?<|end|><|start|>assistant<|channel|>final<|message|>",
+    f"analysisWe could {DELETES}, but no.assistantfinal",
+]
+
+
+@pytest.mark.parametrize("considered", CONSIDERED)
+async def test_what_is_only_considered_does_not_run_whole_or_streamed(
+    considered: str, tmp_path: Path, nursery: trio.Nursery
+) -> None:
+    (tmp_path / "keep.md").write_text("precious\n")
+    text = f"{considered}<python></python><reply>Kept.</reply>"
+    answers = [Say(text), *(Say(text, chunk=size) for size in (1, 7, 50))]
+    server: ModelServer = await nursery.start(serve_model, answers)
+    for stream, count in ((False, 1), (True, 3)):
+        config = ModelConfig(base_url=server.base_url, model="any", stream=stream)
+        async with open_runtime(config) as runtime:
+            for _ in range(count):  # also when it is known how the model marks its thoughts
+                response = await Agent(runtime, memory_path=tmp_path).chat("Tidy up")
+                assert (response.reply, response.python_block) == ("Kept.", "")
+    assert (tmp_path / "keep.md").exists()
+
+
+async def test_a_model_that_leaves_out_its_opening_tag_is_stopped_early_all_the_same(
+    tmp_path: Path, nursery: trio.Nursery
+) -> None:
+    answers = [
+        Fault.endless("I wonder.</think><python>x = 1</python> and more "),
+        Fault.endless("I wonder.</think><think>So.</think><python></python><reply>Done.</reply> and more "),
+    ]
+    server: ModelServer = await nursery.start(serve_model, answers)
+    async with open_runtime(ModelConfig(base_url=server.base_url, model="any")) as runtime:
+        with trio.fail_after(20):
+            response = await Agent(runtime, memory_path=tmp_path).chat("Go")
+    assert (response.reply, response.finish_reasons) == ("Done.", ("", ""))
+
+
 async def test_a_model_without_thoughts_is_stopped_early_from_its_second_answer_on(
     tmp_path: Path, nursery: trio.Nursery
 ) -> None:

@@ -268,8 +268,35 @@ ROWS: Sequence[Row] = (
         ),
         then=CloseEndpoint("quota"),
     ),
+    # Codes before words: a message may quote the prompt, whatever that says.
     Row(
-        about="OpenRouter, Anthropic, LiteLLM, xAI, Gemini, Fireworks (412), MiniMax (500): the same in words alone",
+        about="Azure, OpenAI, LiteLLM, DashScope, Ark, GLM (1301): the content filter refuses the prompt",
+        code=_any(
+            "content_?filter",
+            "content_?policy",
+            "ResponsibleAIPolicyViolation",
+            "invalid_prompt",
+            "moderation",
+            "data_?inspection",
+            "safety_check_failed",
+            "sensitive_?content",
+            _number("1301"),
+        ),
+        then=FailJob("filter"),
+    ),
+    Row(
+        about="OpenAI, vLLM, llama.cpp, LiteLLM: the context is too long",
+        code=_any(
+            "context_length_exceeded",
+            "exceed_context_size",
+            "context_?(window_?)?exceeded",
+            "string_above_max_length",
+            _number("1261"),
+        ),
+        then=FailJob("context"),
+    ),
+    Row(
+        about="OpenRouter, Anthropic, LiteLLM, xAI, Gemini, Fireworks (412), MiniMax (500): no money, in words",
         status=frozenset({400, 402, 403, 412, 429, 500}),
         text=_any(
             "can only afford",
@@ -348,27 +375,26 @@ ROWS: Sequence[Row] = (
         ),
         then=CloseEndpoint("key"),
     ),
-    # The content filter, before 403 and 400 in general.
+    # The content filter in words, before 403 and 400 in general.
     Row(
-        about="Azure, OpenAI, LiteLLM, DashScope, Ark, GLM (1301): the content filter refuses the prompt",
-        code=_any(
-            "content_?filter",
-            "content_?policy",
-            "ResponsibleAIPolicyViolation",
-            "invalid_prompt",
-            "moderation",
-            "data_?inspection",
-            "safety_check_failed",
-            "sensitive_?content",
-            _number("1301"),
-        ),
-        then=FailJob("filter"),
-    ),
-    Row(
-        about="OpenRouter, LiteLLM: the same in words (403, 400)",
+        about="OpenRouter, LiteLLM: the content filter in words (403, 400)",
         status=frozenset({400, 403}),
         text=_any("flagged", "content.?policy", "content management policy", "moderation"),
         then=FailJob("filter"),
+    ),
+    Row(
+        about="Cloudflare, AWS, Akamai, F5: a firewall blocks one prompt, or everybody for a while (403)",
+        status=frozenset({403}),
+        text=_any(
+            "attention required",
+            "been blocked",
+            "just a moment",
+            "request (was |is |has been )?blocked",
+            "requested url was rejected",
+            "access denied.{0,200}reference #",
+        ),
+        then=Retry(),
+        others_too=_AWAY,
     ),
     Row(about="everybody: forbidden", status=frozenset({403}), then=CloseEndpoint("key")),
     Row(
@@ -387,18 +413,7 @@ ROWS: Sequence[Row] = (
         then=FailJob("context"),
     ),
     Row(
-        about="OpenAI, vLLM, llama.cpp, LiteLLM: the context is too long",
-        code=_any(
-            "context_length_exceeded",
-            "exceed_context_size",
-            "context_?(window_?)?exceeded",
-            "string_above_max_length",
-            _number("1261"),
-        ),
-        then=FailJob("context"),
-    ),
-    Row(
-        about="vLLM, SGLang, Anthropic, Gemini, Ollama, llama.cpp: the same in words",
+        about="vLLM, SGLang, Anthropic, Gemini, Ollama, llama.cpp: the context is too long, in words",
         status=frozenset({400, 413, 422, 500}),
         text=_any(
             "maximum context length",

@@ -253,6 +253,17 @@ async def test_refused_prompts_fail_alone(tmp_path: Path, clock: MockClock) -> N
     assert [(cause.cause, cause.count) for cause in report.causes] == [("ModelStatusError 400", 20)]
 
 
+async def test_prompts_that_a_firewall_blocks_fail_alone(tmp_path: Path, clock: MockClock) -> None:
+    page = b"<html><title>Attention Required! | Cloudflare</title></html>"
+    head = b"HTTP/1.1 403 Forbidden\r\nContent-Type: text/html\r\nContent-Length: %d\r\n\r\n" % len(page)
+    blocked = Wire((head + page,))
+    server = Server(lambda request: blocked if request.messages[1]["content"].startswith("bad") else None)
+    batch = [job for pair in zip(jobs(tmp_path, "bad", 3), jobs(tmp_path, "good", 20), strict=False) for job in pair]
+    async with opened(server, clock) as runtime:
+        report = await run(tmp_path, [*batch, *jobs(tmp_path, "later", 20)], runtime, max_concurrent=3)
+    assert ended(report) == (23, 3, 0, 0, "")
+
+
 async def test_malformed_answers_fail_a_job_where_others_succeed(tmp_path: Path, clock: MockClock) -> None:
     server = Server(lambda request: Fault.null_choices() if "bad" in request.messages[1]["content"] else None)
     batch = [*jobs(tmp_path, "bad", 1), *jobs(tmp_path, "good", 30)]

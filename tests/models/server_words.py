@@ -698,6 +698,12 @@ ERRORS = [
     Said("Kubernetes", 404, "default backend - 404", ADDRESS),
     Said("FastAPI", 404, {"detail": "Not Found"}, ADDRESS),
     Said("any", 404, {"error": {"message": "Resource not found", "code": "404"}}, MODEL),
+    # What a prompt says is quoted: the code decides.
+    said("any", 400, "The prompt was refused: 'I have insufficient credits.'", FILTER, code="content_filter"),
+    said("any", 400, "Too long: 'my API key is invalid, insufficient funds'", CONTEXT, code="context_length_exceeded"),
+    Said("Cloudflare", 403, "<!DOCTYPE html><title>Attention Required! | Cloudflare</title>", Retry()),
+    Said("F5", 403, "<html><body>The requested URL was rejected. Your support ID is: 1</body></html>", Retry()),
+    Said("nginx", 403, "<html><head><title>403 Forbidden</title></head></html>", KEY),
     Said("any", 407, "Proxy authentication required", KEY),
     Said("any", 405, "Method Not Allowed", CloseEndpoint("address")),
     Said("any", 307, "", CloseEndpoint("address"), ("Location: http://elsewhere.invalid/",)),

@@ -164,7 +164,8 @@ def test_every_row_is_tried() -> None:
 
 def test_what_passes_holds_an_endpoint_where_others_fail_too() -> None:
     passing = [Failure(status=status) for status in (408, 409, 425, 429, 500, 502, 503, 504, 529)]
-    for failure in (*passing, Failure(exception="connection"), Failure(exception="protocol")):
+    page = Failure(status=403, text="<html>Sorry, you have been blocked</html>")
+    for failure in (*passing, page, Failure(exception="connection"), Failure(exception="protocol")):
         assert action_for(failure, max_retry_after=LONGEST) == Retry()
         assert action_for(failure, max_retry_after=LONGEST, others_fail=True) == HoldEndpoint()
     for status in (400, 401, 402, 404, 413, 422):

@@ -379,7 +379,7 @@ ROWS: Sequence[Row] = (
     Row(
         about="OpenRouter, LiteLLM: the content filter in words (403, 400)",
         status=frozenset({400, 403}),
-        text=_any("flagged", "content.?policy", "content management policy", "moderation"),
+        text=_any("flagged", "content.?policy", "content management policy", "moderation", "guardrail"),
         then=FailJob("filter"),
     ),
     Row(

@@ -221,6 +221,7 @@ ERRORS = [
         FILTER,
     ),
     Said("OpenRouter", 403, {"error": {"message": "You do not have permission.", "code": 403}}, KEY),
+    Said("OpenRouter", 403, {"error": {"message": "Request blocked by a guardrail.", "code": 403}}, FILTER),
     Said("OpenRouter", 429, {"error": {"message": "Rate limit exceeded: free-models-per-day.", "code": 429}}, QUOTA),
     Said("OpenRouter", 429, {"error": {"message": "Provider returned error", "code": 429}}, Retry()),
     Said("OpenRouter", 408, {"error": {"message": "Request timed out", "code": 408}}, Retry()),

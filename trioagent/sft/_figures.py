@@ -65,7 +65,6 @@ MONTH_OF: Mapping[str, str] = {
 Some mean other things as well, so that they name months beside a number only.
 """
 
-_SMALLEST = Decimal("0.0001")
 PARTS: Mapping[str, Decimal] = {
     **dict.fromkeys(("half", "halves"), Decimal(1) / 2),
     **dict.fromkeys(("third", "thirds"), Decimal(1) / 3),
@@ -81,7 +80,7 @@ def spelled(number: Decimal) -> str:
     """*number* as it is compared: thirds are rounded, zeros behind the point left out."""
     digits = Context(prec=max(28, number.adjusted() + 10))
     whole = number == number.to_integral_value()
-    text = f"{number if whole else number.quantize(_SMALLEST, context=digits):f}"
+    text = f"{number if whole else number.quantize(Decimal('0.0001'), context=digits):f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 

@@ -37,14 +37,15 @@ _MARKS = (
     "\u06d6-\u06dc\u06df-\u06e4\u06e7\u06e8\u06ea-\u06ed\u0711\u0730-\u074a\u07a6-\u07b0\u0900-\u0963\u0971-\u0dff"
     "\u0f18-\u0f3f\u0f71-\u0fbc\u200c\u200d"
 )
-_LETTER = rf"(?:(?![{UNSPACED}])[^\W_]|[{_MARKS}])"
-WORD = re.compile(rf"(?![{UNSPACED}])[^\W_]{_LETTER}*(?:['’]{_LETTER}+)*")
-_UNIT = re.compile(rf"(?:(?![{UNSPACED}])[^\W\d_])+")
+_LETTERS = rf"[^\W_{UNSPACED}]+(?:[{_MARKS}]+[^\W_{UNSPACED}]*)*"
+WORD = re.compile(rf"{_LETTERS}(?:['’]{_LETTERS})*")
+_UNIT = re.compile(rf"[^\W\d_{UNSPACED}]+")
 _SHORT_FORM = re.compile(r"(?:['’](?:s|m|re|ve|ll|d)|n['’]t)$")
 _THOUSANDS = re.compile(r"-?\d+(?:\.\d+)?k")
 _SIGN = re.compile(f"[{''.join(map(re.escape, SIGNS))}]")
 _MINUS = re.compile(r"(?:^|(?<=[\s(\[:=*_]))[-−](?=\d)", re.MULTILINE)
 _SCALES = {"thousand": 1_000, "million": 1_000_000, "billion": 1_000_000_000}
+_BEGINNINGS_OF_TIMES = frozenset({"half", "quarter", "a"})
 _BESIDE_MONTHS = frozenset({"of", "the", "de", "del", "di", "do", "den"})
 _MEANS_NOTHING = ("HEART", "FACE WITH", "SMILING", "GRINNING", "HAND", "THUMBS", "SPARKLES", "PARTY POPPER")
 _NAME_FILLER = frozenset("face sign symbol of with and black white heavy red green blue emoji".split())
@@ -83,11 +84,15 @@ def tokens(text: str) -> Iterator[Token]:
 def _apart(text: str) -> Iterator[Token]:
     """As `tokens`, each word by itself."""
     patterns = (DATE, TIME, FRACTION, NUMBER, _MINUS, WORD, _SIGN)
-    matches = [match for pattern in patterns for match in pattern.finditer(text)]
-    matches.sort(key=lambda match: (match.start(), patterns.index(match.re)))
+    matches = [
+        (match.start(), priority, match)
+        for priority, pattern in enumerate(patterns)
+        for match in pattern.finditer(text)
+    ]
+    matches.sort()
     end, minus = 0, ""
-    for match in matches:
-        if match.start() < end:
+    for start, _, match in matches:
+        if start < end:
             continue
         if match.re is DATE:
             found = list(_date(match))
@@ -208,6 +213,8 @@ def _with_parts(value: Decimal, words: Sequence[str], place: int) -> tuple[Decim
 
 def _spoken_time(apart: Sequence[Token], words: Sequence[str], place: int) -> tuple[tuple[str, ...], int]:
     """The time that begins at *place*, and how many tokens it takes: "half past seven", "a quarter to 8 pm"."""
+    if words[place] not in _BEGINNINGS_OF_TIMES:
+        return (), 0
     start = place
     if words[place : place + 2] == ["a", "quarter"]:
         place += 1
@@ -268,6 +275,8 @@ def names_of_emoji(emoji: str) -> list[str]:
 
 def folded(word: str) -> str:
     """*word* without case and accents."""
+    if word.isascii():
+        return word.lower()
     bare = "".join(char for char in normalize("NFKD", word.casefold()) if not combining(char))
     return normalize("NFC", bare)  # Hangul is taken apart by NFKD
 

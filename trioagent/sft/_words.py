@@ -180,20 +180,25 @@ class Found:
         return word in self._folded or any(_similar(word, other) for other in others)
 
     @cached_property
+    def _tokens(self) -> list[Token]:
+        return [token for text in self._texts for token in tokens(text)]
+
+    @cached_property
     def _english(self) -> frozenset[str]:
         found: set[str] = set()
+        for token in self._tokens:
+            for form in token.readings or (stem(token.word),):
+                found.add(form)
+                found.add(_prefix(form))
         for text in self._texts:
-            for token in tokens(text):
-                stems = token.readings or (stem(token.word),)
-                found |= {form for stem in stems for form in (stem, _prefix(stem))}
             for parts in dates(text):
                 found |= {stem(part) for part in parts[:2]} | {stem(parts[3])}
         return frozenset(found)
 
     @cached_property
     def _folded(self) -> frozenset[str]:
-        found = (token for text in self._texts for token in tokens(text))
-        words = (folded(token.word) for token in found if not token.readings or not is_number(token.readings[0]))
+        found = (token for token in self._tokens if not token.readings or not is_number(token.readings[0]))
+        words = (folded(token.word) for token in found)
         return frozenset(form for word in words for form in (word, _ELISION.sub("", word)))
 
     @cached_property

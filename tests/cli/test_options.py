@@ -160,6 +160,7 @@ async def test_a_file_in_the_current_folder_is_not_read(home: Path, serve: Serve
         ("[profiles.x]\napi_key_env = 'MY_KEY'", "has a key, but neither a base_url nor a model with a provider's"),
         ("[profiles.y]", "--profile: 'x' is not in"),
         ("[profiles", "is not TOML"),
+        ("\ufeff[profiles.x]\r\nmodell = 'a'\r\n", "has the unknown field 'modell'; did you mean 'model'?"),
     ],
 )
 def test_configuration_that_cannot_be_used(home: Path, run: Run, text: str, words: str) -> None:

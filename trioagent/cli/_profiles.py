@@ -113,8 +113,7 @@ def load_profile(name: str | None, path: Path | None, env: Mapping[str, str]) ->
 
 def _read(path: Path, *, required: bool) -> Mapping[str, Profile]:
     try:
-        with path.open("rb") as file:
-            content = tomllib.load(file)
+        content = tomllib.loads(path.read_bytes().decode("utf-8-sig"))  # some editors begin a file with a mark
     except FileNotFoundError as error:
         if not required:
             return {}

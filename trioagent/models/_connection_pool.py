@@ -61,8 +61,9 @@ class ConnectionPool:
 
     async def post(self, endpoint: Endpoint, body: bytes) -> Response:
         """See `Transport.post`; `trio.ClosedResourceError` if the pool has been closed."""
-        with trio.move_on_after(endpoint.silence_seconds) as clock:
-            connection = self._pop_idle(endpoint.origin)
+        now = trio.current_time()
+        with trio.move_on_at(now + endpoint.silence_seconds) as clock:
+            connection = self._pop_idle(endpoint.origin, now)
             if connection is not None:
                 try:
                     return await self._exchange(connection, endpoint, body)
@@ -87,8 +88,8 @@ class ConnectionPool:
     async def aclose(self) -> None:
         self.close()
 
-    def _pop_idle(self, origin: _Origin) -> _Connection | None:
-        self._close_expired(trio.current_time())
+    def _pop_idle(self, origin: _Origin, now: float) -> _Connection | None:
+        self._close_expired(now)
         idle = self._idle.get(origin)
         while idle:
             connection = idle.pop()
@@ -111,7 +112,7 @@ class ConnectionPool:
             raise trio.ClosedResourceError("the model has been closed")
         budget = descriptor_budget()
         budget.keep_idle.add(self)
-        found = await budget.take_or(1, partial(self._pop_idle, endpoint.origin))
+        found = await budget.take_or(1, lambda: self._pop_idle(endpoint.origin, trio.current_time()))
         if isinstance(found, _Connection):
             return found
         try:

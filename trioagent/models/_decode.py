@@ -262,10 +262,13 @@ def _piece(answer: dict[str, Any], source: str, *, whole: bool) -> Piece:
         return Piece("", reason or "", usage)
     if not isinstance(message, dict):
         _reject("its message is not an object", source)
-    text = _text(message.get("content"), source)
+    content = message.get("content")
+    text = _text(content, source)
     if not text and isinstance(message.get("refusal"), str):
         text = message["refusal"]
-    reasoning = message.get("reasoning_content") or message.get("reasoning") or _thoughts(message.get("content"))
+    reasoning = message.get("reasoning_content") or message.get("reasoning")
+    if not reasoning and isinstance(content, list):
+        reasoning = _thoughts(content)
     return Piece(text, reason or "", usage, reasoning if isinstance(reasoning, str) else "")
 
 
@@ -282,10 +285,8 @@ def _text(content: object, source: str) -> str:
     return content
 
 
-def _thoughts(content: object) -> str:
+def _thoughts(content: list[Any]) -> str:
     """The parts of ``content`` that are thoughts, as Mistral sends them: a text, or parts that are texts."""
-    if not isinstance(content, list):
-        return ""
     found = [part.get("thinking") for part in content if isinstance(part, dict) and part.get("type") == "thinking"]
     inside = [item for thought in found for item in (thought if isinstance(thought, list) else [thought])]
     texts = [item.get("text") if isinstance(item, dict) else item for item in inside[:STEP_NAMES]]

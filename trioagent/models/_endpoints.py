@@ -93,20 +93,24 @@ _AVAILABLE = Available()
 
 
 class RequestOutcome:
-    """The outcome of one request, which its sender reports to the endpoint's health."""
+    """The outcome of one request, which its sender reports to the endpoint's health.
 
-    __slots__ = ("_answer", "_health", "_open", "_probe", "_sent")
+    Attributes:
+        is_probe: it finds out whether the server is back, so that its first text is worth reporting.
+    """
+
+    __slots__ = ("_answer", "_health", "_open", "_sent", "is_probe")
 
     def __init__(self, health: EndpointHealth, answer: object, probe: bool, sent: float) -> None:
         self._health = health
         self._answer = answer
-        self._probe = probe
+        self.is_probe: bool = probe
         self._sent = sent
         self._open = True
 
     def answering(self) -> None:
         """The first text of an answer arrived. It may still fail, like any request."""
-        if self._probe and self._open:
+        if self.is_probe and self._open:
             self._health._on_sign_of_life(self)
 
     def succeeded(self) -> None:
@@ -119,13 +123,13 @@ class RequestOutcome:
         """It failed."""
         if self._open:
             self._open = False
-            self._health._on_failure(error, self._answer, self._probe, self._sent)
+            self._health._on_failure(error, self._answer, self.is_probe, self._sent)
 
     def close(self) -> None:
         """Nothing more will be reported. A probe without an outcome, because it was cancelled, says nothing."""
         if self._open:
             self._open = False
-            if self._probe:
+            if self.is_probe:
                 self._health._on_probe_given_up()
 
 
@@ -275,7 +279,7 @@ class EndpointHealth:
 
     def _on_sign_of_life(self, probe: RequestOutcome) -> None:
         """*probe* has reached the server. The outage's duration is reset only when a request has succeeded."""
-        probe._probe = False
+        probe.is_probe = False
         since = self._away_since
         self._is_there()
         self._away_since = since

@@ -200,7 +200,7 @@ class HttpModel:
                 reader = await self._sender.send(messages, self.health.changes, current_headers())
                 try:
                     while (parts := await reader.next()) is not None:
-                        if reader.chars:
+                        if outcome.is_probe and reader.chars:
                             outcome.answering()
                         for part in parts:
                             yield part

@@ -141,7 +141,8 @@ class AnswerReader:
             if not (self.finish_reason or self._done):
                 raise self._endpoint.connection_error(f"the answer broke off after {self.chars} characters")
             self._done = True
-        self._check_silence(received=received)
+        if not self._done:
+            self._check_silence(received=received)
         return text, reasoning
 
     def _rest(self) -> Iterator[str]:

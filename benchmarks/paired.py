@@ -50,13 +50,21 @@ class Cost:
         return self.wall if figure.by == "wall" else self.cpu
 
 
+def python_of(checkout: Path) -> str:
+    own = checkout / ".venv" / "bin" / "python"
+    return str(own) if own.exists() else sys.executable
+
+
+def write_bytecode(checkout: Path) -> None:
+    """As an installation does. The sandbox's processes write none, and would compile their modules at each start."""
+    subprocess.run([python_of(checkout), "-m", "compileall", "-q", str(checkout / "trioagent")], check=True)
+
+
 class Side:
     """A process that measures one checkout."""
 
     def __init__(self, checkout: Path, figure: str, base_url: str) -> None:
-        own = checkout / ".venv" / "bin" / "python"
-        python = str(own) if own.exists() else sys.executable
-        command = [python, "-P", "-c", _LAUNCH, str(checkout), str(ROOT), figure, base_url]
+        command = [python_of(checkout), "-P", "-c", _LAUNCH, str(checkout), str(ROOT), figure, base_url]
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
@@ -132,6 +140,8 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error(f"{str(other)!r} is no checkout of this project: it has no trioagent/__init__.py")
     if unknown := [name for name in options.figures if name not in FIGURES]:
         parser.error(f"there is no figure {unknown[0]!r}; there are {', '.join(FIGURES)}")
+    for checkout in (other, ROOT):
+        write_bytecode(checkout)
     print(machine())
     print(f"{'':<52} {'':>4} {'other':>8} {'this':>8}     ratio (quartiles)       faults")
     with model_server(0.0, answer) as base_url:

@@ -101,7 +101,7 @@ def folded(name: str) -> str:
 
 
 def _other_spellings(name: str) -> Iterator[str]:
-    cased = name.translate(_OTHER_CASE)
+    cased = name.swapcase() if name.isascii() else name.translate(_OTHER_CASE)
     yield cased if cased != name else name + _IGNORED
     if not name.isascii():
         yield from {normalize("NFC", name), normalize("NFD", name)} - {name}

@@ -413,11 +413,19 @@ def _same_file(upper: int, lower: int | None, name: str, info: os.stat_result, b
     """Compares contents, not times: writing through a mapping need not change the modification time."""
     if not stat.S_ISREG(before.st_mode) or info.st_size != before.st_size:
         return False
-    with open(_open(name, _FILE, upper, name), "rb") as new, open(_open(name, _FILE, lower, name), "rb") as old:
-        while chunk := new.read(_CHUNK):
-            if old.read(_CHUNK) != chunk:
-                return False
-        return True
+    count = min(_CHUNK, info.st_size + 1)
+    new = _open(name, _FILE, upper, name)
+    try:
+        old = _open(name, _FILE, lower, name)
+        try:
+            while chunk := os.read(new, count):
+                if os.read(old, count) != chunk:
+                    return False
+            return True
+        finally:
+            os.close(old)
+    finally:
+        os.close(new)
 
 
 def _open(name: str, flags: int, folder: int | None, path: str) -> int:

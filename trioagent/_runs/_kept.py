@@ -29,15 +29,15 @@ from ..tools import DEFAULT_RULES, AccessRules, Disk, Version, is_shown, version
 from ._events import COLUMNS, Event, ResultEvent, decode_event, encode_event
 
 MOST_BYTES = 256 * 1024
-"""Of the contents of one attempt, and as many characters of what was said in it; before they are compressed."""
+"""The most bytes of contents of one attempt, and the most characters of its messages; before compression."""
 MOST_NOTES = 500
-"""That one attempt changed and that are named, those that it changed twice counted twice; the others are counted."""
+"""The most notes of one attempt that are named (a note that changed twice counts twice); the others are counted."""
 MOST_NAMES = 64 * 1024
-"""Characters of their paths."""
+"""The most characters of their paths."""
 MOST_ATTEMPTS = 10
-"""Of one job, the latest."""
+"""The most attempts of one job; the latest are kept."""
 UNKNOWN = ""
-"""In the place of a version: a note was there, or nobody knows."""
+"""Instead of a version: the note existed, or it is not known."""
 
 _MOST_BODY = 16 * 1024 * 1024  # of a row's characters; one that holds more is damaged
 _ERROR_CHARS = 2_000

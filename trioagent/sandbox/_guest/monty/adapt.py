@@ -1,8 +1,8 @@
-"""A block's code for Monty: what the other tiers do by classes and ready names is written into the code.
+"""Adapts a block's code for Monty: what the other tiers do by classes and predefined names is written into the code.
 
-Monty has no subclasses of ``str`` and ``list`` and asks no instance for its truth. So a tool's error text, which counts
-as false, and a listing, which is also a text (see ``tools``), get their meaning from calls that are put around
-conditions, around ``in``, and around what a text's method is called on.
+Monty has no subclasses of ``str`` and ``list``, and calls no method for an object's truth value. So the special
+behaviour of a tool's error text, which is false, and of a listing, which is also a text (see ``tools``), is provided by
+calls that are put around conditions, around ``in``, and around the object of a string method.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _Edit = tuple[int, int, int, tuple[int, int, int], bytes]  # line, columns from 
 
 
 def adapted(code: str) -> str:
-    """*code* with ``if x`` as ``if __truth__(x)``, and so on; its lines stay where they are.
+    """*code* with ``if x`` as ``if __truth__(x)``, and so on; line numbers do not change.
 
-    Code that this Python cannot parse is left as it is: whatever is wrong with it, Monty will say.
+    Code that this Python cannot parse is left unchanged: Monty will report the error.
     """
     tree = _parsed(code)
     if tree is None:
         return code
-    # Line ends as the parser counts them: a form feed or U+2028 ends no line.
+    # Line ends as the parser counts them: a form feed or U+2028 does not end a line.
     lines = [line.encode() for line in code.split("\n")]
     edits: list[_Edit] = []
     for test in _conditions(tree):
@@ -50,7 +50,7 @@ def adapted(code: str) -> str:
 
 
 def bare_imports(code: str) -> list[str]:
-    """The imports that *code* does without."""
+    """The imports that *code* lacks."""
     tree = _parsed(code)
     if tree is None:
         return []
@@ -102,7 +102,7 @@ def _means_the_class(tree: ast.AST) -> bool:
 
 
 def _walked(tree: ast.AST) -> list[ast.AST]:
-    """All nodes but those inside of f-strings, which have no true positions in this Python."""
+    """All nodes except those inside of f-strings, whose positions are wrong in this Python."""
     found: list[ast.AST] = []
     waiting: list[ast.AST] = [tree]
     while waiting:
@@ -143,7 +143,7 @@ def _call(name: str, argument: ast.expr) -> list[_Edit]:
     if span is None:
         return []
     line, start, end_line, end = span
-    # Of calls that begin at one place, the one that ends last is around the others.
+    # Of calls that begin at the same position, the one that ends last encloses the others.
     return [
         (line, start, start, (-end_line, -end, len(name)), f"{name}(".encode()),
         (end_line, end, end, (0, 0, 0), b")"),
@@ -151,7 +151,7 @@ def _call(name: str, argument: ast.expr) -> list[_Edit]:
 
 
 def _membership(left: ast.expr, right: ast.expr, lines: list[bytes]) -> list[_Edit]:
-    """``left in right`` as a call, where nothing but the operator is between the two."""
+    """``left in right`` as a call, if only the operator is between the two."""
     first, second = _span(left), _span(right)
     if first is None or second is None or first[2] != second[0]:
         return []

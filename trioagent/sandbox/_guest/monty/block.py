@@ -1,4 +1,4 @@
-"""Run one block in a fresh Monty session: its names, its tools, its files, and what it leaves behind."""
+"""Runs one block in a fresh Monty session: its names, its tools, its files, and its results."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TOOLING = tuple(
     f"<class '{name}'>"
     for name in ("function", "type", "module", "builtin_function_or_method", "method", "functools.partial")
 )
-# Before the block's own first line. Names with two underscores are not shown, nor are functions.
+# Runs before the block's own first line. Names with two underscores are not shown, nor are functions.
 PRELUDE = f"""\
 def {TRUTH}(value):
     return False if type(value) is str and value[:5] == "Error" and __is_error__(value) else value
@@ -66,7 +66,7 @@ def exit(code=None):
 quit = exit
 """
 PRELUDE_LINES = PRELUDE.count("\n")
-MAX_CALLS = 1_000_000  # tools and file operations; what bounds them is time
+MAX_CALLS = 1_000_000  # tools and file operations; the time limits are what bounds them
 MAX_ERRORS = 1000
 MAX_LISTINGS = 100
 OFFERED: dict[str, ModuleType] = {}
@@ -79,8 +79,8 @@ class Block:
     """One block.
 
     Args:
-        access: what the block may touch.
-        host_tools: names of the host's tools, asked for over *channel*.
+        access: what the block may access.
+        host_tools: names of the host tools, called over *channel*.
     """
 
     def __init__(
@@ -103,13 +103,13 @@ class Block:
             self._names[name] = self._host_tool(host_tool(name, channel))
 
     def run(self, session: monty.MontySession, code: str) -> tuple[dict[str, Any], bool]:
-        """Run *code*; returns the reply, and whether the worker can go on to another block."""
+        """Run *code*; returns the reply, and whether the worker can run another block."""
         source = code.replace("\r\n", "\n").replace("\r", "\n")
         shown = f"__values__(locals(), {self._limits['value_chars']}, {self._limits['values_chars']})"
         error, variables, alive = "", [], True
         try:
             try:
-                # The block's last expression must not be what is handed out: Monty 1.4.0 crashes on some values.
+                # The result must not be the block's last expression: Monty 1.4.0 crashes on some values.
                 prelude = PRELUDE.removesuffix("\n") + "".join(f"; {line}" for line in bare_imports(source))
                 adapted_source = adapted(_PACKAGE_IMPORT.sub(self._import, source))
                 variables = self._feed(session, f"{prelude}\n{adapted_source}\n{shown}")
@@ -130,14 +130,14 @@ class Block:
         }, alive
 
     def _import(self, line: re.Match[str]) -> str:
-        """Instead of an import from a package that blocks are offered: its functions run here, on the block's tools."""
+        """Replaces an import from an offered package: its functions run in this process, with the block's tools."""
         package = OFFERED.get(line[1])  # and no other module of this process
         names = line[2].split(", ")
         if package is None or not all(isinstance(vars(package).get(name), FunctionType) for name in names):
             return line[0]
         for name in names:
             self._names[name] = partial(_with_tools, vars(package)[name], self._tools)
-        self._names["globals"] = dict  # which such functions are given, for the tools in it
+        self._names["globals"] = dict  # passed to such functions, for the tools in it
         return "pass"
 
     def _feed(self, session: monty.MontySession, code: str) -> list[Any]:
@@ -158,7 +158,7 @@ class Block:
             if isinstance(result, PathList) and len(self._listings) < MAX_LISTINGS:
                 self._listings[tuple(result)] = result
             if isinstance(result, NoResults):
-                self._printed.write(f"{name}(): {result.error}\n")  # a list in Monty has no text of its own
+                self._printed.write(f"{name}(): {result.error}\n")  # Monty's lists cannot carry an error text
                 return []
             if isinstance(result, ToolError) and len(self._errors) < MAX_ERRORS:
                 self._errors.append(str(result))
@@ -169,7 +169,7 @@ class Block:
         return call
 
     def _tree(self, value: list[Any]) -> object:
-        """The text that a list from ``list_files`` also is; any other list as it is."""
+        """The text form of a list from ``list_files``; any other list unchanged."""
         found = self._listing(value)
         return value if found is None else found.text
 
@@ -181,7 +181,7 @@ class Block:
         return self._listings.get(tuple(value)) if all(type(one) is str for one in value) else None
 
     def _as_it_was(self, value: object) -> object:
-        """A tool's error text, or what begins with one, is an error text again when it comes back as an argument."""
+        """A tool's error text, or a text that begins with one, becomes an error text again as an argument."""
         if type(value) is str and any(value.startswith(error) for error in self._errors):
             return ToolError(value)
         return value
@@ -192,12 +192,12 @@ class Block:
                 return function(*args, **kwargs)
             except HostToolError as error:
                 self._host_errors.add(str(error))
-                raise Exception(str(error)) from None  # Monty knows the built-in kinds only
+                raise Exception(str(error)) from None  # Monty knows only the built-in exception types
 
         return call
 
     def _shown(self, variables: list[Any]) -> dict[str, str]:
-        """The variables as text, bounded again: what the worker says is hostile."""
+        """The variables as text, bounded again, since the worker is not trusted."""
         shown: dict[str, str] = {}
         left: int = self._limits["values_chars"] + 1000
         for item in variables:
@@ -209,7 +209,7 @@ class Block:
         return shown
 
     def _error(self, problem: monty.MontyError, source: str) -> str:
-        """One line for the model, "" if the block only said that it is done."""
+        """One line for the model, "" if the block called exit()."""
         error = problem.exception()
         text = str(error)
         if isinstance(error, SystemExit):
@@ -241,7 +241,7 @@ def _frames(problem: monty.MontyError) -> list[monty.Frame]:
 
 
 def _out_of_limits(problem: monty.MontyError) -> bool:
-    """Did Monty itself stop the block in the midst of what it did? Nothing can be asked of the session then."""
+    """Whether Monty itself stopped the block in mid-execution. The session cannot be used then."""
     error = problem.exception()
     return isinstance(error, TimeoutError | MemoryError) and "limit exceeded" in str(error)
 
@@ -258,7 +258,7 @@ def _crash(problem: monty.MontyCrashedError) -> str:
 def session_of(pool: monty.Monty, limits: dict[str, Any]) -> monty.MontySession:
     """A fresh session, with Monty's own limits; a context manager.
 
-    It has the machine's clock and local time. How long a block sleeps is bounded outside, by its wall-clock limit.
+    It has the machine's clock and local time. Sleeping is bounded from outside, by the block's wall clock limit.
     """
     now = time.localtime()
     return pool.checkout(

@@ -1,4 +1,4 @@
-"""Confine tool server and worker with what this kernel has; on systems other than Linux there is nothing to put on.
+"""Confines the tool server and the worker as far as this kernel can; on systems other than Linux it does nothing.
 
 ========== ================================================= ========================================================
            Landlock                                          seccomp

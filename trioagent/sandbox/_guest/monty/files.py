@@ -1,4 +1,4 @@
-"""The block's own ``open``, ``os`` and ``pathlib``: Monty hands those calls out, and they end in the view."""
+"""The block's own ``open``, ``os`` and ``pathlib``: Monty forwards these calls, and they are applied to the view."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ MAX_RANDOM = 1024 * 1024
 
 
 class Files:
-    """Answers Monty's calls to the operating system. The memory is ``/``; there is nothing else.
+    """Answers Monty's calls to the operating system. The memory is ``/``; nothing else exists.
 
     Args:
-        seen: gets each note that the block opens to read, and of each that it changes.
+        seen: records each note that the block opens to read, and each that it changes.
     """
 
     def __init__(self, view: View, seen: SeenLog) -> None:
@@ -59,7 +59,7 @@ class Files:
         try:
             return answer(*args, **kwargs)
         except OSError as error:
-            # As an interpreter on a disk would put it: the path as it was asked for.
+            # As an interpreter on a disk would report it: with the path as given.
             if error.errno is None or not args:
                 raise
             error.filename = named(args[0])
@@ -117,7 +117,7 @@ class Files:
         return count
 
     def _changes(self, relative_path: str) -> None:
-        """A note is about to be changed, made or removed; what is no note has no version, and no call changes it."""
+        """Called before a note is changed, created or removed; anything else has no version, and no call changes it."""
         if self._view.kind(relative_path) in ("folder", "other"):
             return
         self._seen.change(relative_path, None if self._seen.knows(relative_path) else self._view.version(relative_path))
@@ -151,7 +151,7 @@ class Files:
             return sorted(start + entry.name for entry in folder.scan())
 
     def _scan(self, path: Any, *, max_depth: int | None = None, **_: Any) -> list[ScanEntry]:
-        """A folder and what is below it, *max_depth* levels down. Links are never followed."""
+        """A folder and everything below it, *max_depth* levels deep. Links are never followed."""
         top = relative(path)
         if not self._view.kind(top):
             fail(errno.ENOENT, top)
@@ -204,7 +204,7 @@ def named(path: Any) -> str:
 
 
 def relative(path: Any) -> str:
-    """A path as Monty gives it (absolute, ``/`` being the memory) relative to the memory; ``..`` ends at its top."""
+    """A path from Monty (absolute, with the memory as ``/``) relative to the memory; ``..`` stops at the top."""
     text = named(path)
     if "\0" in text:
         raise ValueError("embedded null byte")

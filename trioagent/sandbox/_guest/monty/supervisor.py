@@ -1,8 +1,8 @@
 """The supervisor: forks tool servers on the host's request, kills them with their workers, and waits for both.
 
-It runs nothing of any block, keeps no descriptor of a memory, and has one thread, so a request to kill is obeyed at
-once. Requests come one at a time over a stream socket: ``F`` with a tool server's end of its socket is answered by its
-process id; ``K`` and a process id are answered when it and its worker are dead. The end of the stream kills all.
+It runs no code of any block, keeps no descriptor of a memory, and has one thread, so a kill request is executed at
+once. Requests come one at a time over a stream socket: ``F`` with a tool server's end of its socket is answered with
+its process id; ``K`` and a process id are answered when it and its worker are dead. The end of the stream kills all.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def main(control_text: str, settings_text: str) -> None:
 
 
 def _prepare(settings: dict[str, Any]) -> dict[str, Any]:
-    """Load what tool servers need, and find out what they can be confined with."""
+    """Import what tool servers need, and determine how they can be confined."""
     for name in os.environ.keys() - {"LD_LIBRARY_PATH"}:  # where a relocated interpreter finds its libpython
         del os.environ[name]
     settings["supervisor"] = os.getpid()
@@ -71,7 +71,7 @@ def _prepare(settings: dict[str, Any]) -> dict[str, Any]:
         from ..syscalls import PR_SET_PDEATHSIG, call, prctl
         from . import confine
 
-        # The host's death, however sudden, ends us; and a worker whose tool server died becomes ours, to be waited for.
+        # We die with the host, however it dies; and a worker whose tool server died becomes our child, to be reaped.
         prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
         prctl(PR_SET_CHILD_SUBREAPER, 1)
         settings["landlock"] = confine.landlock_abi()
@@ -81,7 +81,7 @@ def _prepare(settings: dict[str, Any]) -> dict[str, Any]:
         except OSError:
             settings["seccomp"] = False
         settings["libraries"] = launch.libraries()
-        keep_capabilities(confine.DAC_READ_SEARCH | confine.SETPCAP)  # for tool servers, and to take the rest from them
+        keep_capabilities(confine.DAC_READ_SEARCH | confine.SETPCAP)  # for tool servers, which drop the rest by them
     gc.collect()
     gc.freeze()
     return {"ok": True, "landlock": settings["landlock"], "seccomp": settings["seccomp"]}
@@ -135,14 +135,14 @@ def _become_tool_server(control: socket.socket, descriptor: int, settings: dict[
 def end(tool_server: int) -> None:
     """Kill a tool server and its worker, and wait until both are dead.
 
-    No process id can have been given to another meanwhile: a child is there until it is waited for. Worker and tool
+    Its process id cannot have been reused: a child exists until it is reaped. Worker and tool
     server are a process group that the worker cannot leave.
     """
     try:
         os.killpg(tool_server, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
         with contextlib.suppress(ProcessLookupError):
-            os.kill(tool_server, signal.SIGKILL)  # it has not yet made the group
+            os.kill(tool_server, signal.SIGKILL)  # it has not created the group yet
     with contextlib.suppress(ChildProcessError):
         os.waitpid(tool_server, 0)
     with contextlib.suppress(ChildProcessError):

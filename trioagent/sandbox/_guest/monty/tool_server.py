@@ -1,7 +1,7 @@
-"""A tool server's life: start the worker, confine itself, then serve one block after another over its socket.
+"""A tool server: starts the worker, confines itself, then serves one block after another over its socket.
 
-Each block has a view, tools and a session of its own, and a thread of its own: Landlock binds a thread, so that each
-block's tools read below its memory only.
+Each block has its own view, tools, session and thread: Landlock applies per thread, so each block's tools can read
+only below its memory.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from .view import View, collect
 if TYPE_CHECKING:
     from ..seccomp import Filter
 
-# What Monty's client imports when a value or an exception of such a kind first passes through it.
+# What Monty's client imports when a value or an exception of such a type first passes through it.
 CLIENT = """
 binascii collections.abc contextvars csv dataclasses datetime decimal enum inspect io json pathlib re tomllib types uuid
 zoneinfo
@@ -47,7 +47,7 @@ if not check_if_file_exists("a.md") and read_file("b.md"):
 
 
 def warm_up() -> None:
-    """Call each tool on an empty view, and go the other ways of a block as far as they need no worker."""
+    """Call each tool on an empty view, and run the other parts of a block that need no worker."""
     for name in CLIENT:
         importlib.import_module(name)
     view = View(None, file_bytes=1 << 20, view_bytes=1 << 20, view_files=100)
@@ -86,7 +86,7 @@ def warm_up() -> None:
 
 
 def load_package(name: str, folder: str) -> None:
-    """Import a package that blocks are offered, with all of its modules: a tool server can open none of them later."""
+    """Import an offered package with all of its modules: a tool server cannot open them later."""
     place = os.path.join(folder, "__init__.py")
     spec = importlib.util.spec_from_file_location(name, place, submodule_search_locations=[folder])
     assert spec is not None and spec.loader is not None
@@ -101,7 +101,7 @@ LINUX = sys.platform == "linux"
 
 
 def live(channel: socket.socket, settings: dict[str, Any]) -> None:
-    """From the fork to the end of the process."""
+    """The life of the process, from the fork to its exit."""
     talk = Channel(channel.fileno())
     step = "process"
     try:
@@ -141,8 +141,8 @@ def live(channel: socket.socket, settings: dict[str, Any]) -> None:
 
 
 def _limit(settings: dict[str, Any]) -> None:
-    """A block's own limits, for what it makes its tools do: at them the kernel ends this process, or memory is out."""
-    # Not what the process maps, most of which the allocator of each thread only reserves: what it may write to.
+    """A block's limits for the work of its tools: beyond them the kernel kills this process, or memory runs out."""
+    # Not of mapped memory, most of which the allocator of each thread only reserves, but of writable data.
     if LINUX:
         with open("/proc/self/status") as status:
             used = next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmData:"))
@@ -156,7 +156,7 @@ def _limit(settings: dict[str, Any]) -> None:
 
 
 def _start_worker(binary: str) -> tuple[monty.Monty, int | None]:
-    """Start Monty's pool of one worker, and see that it answers. The worker is started by this very thread."""
+    """Start Monty's pool of one worker, and check that it answers. This very thread must start the worker."""
     pool = monty.Monty(binary_path=binary, min_processes=1, max_processes=1).__enter__()
     with pool.checkout() as session:
         worker = session.worker_pid
@@ -187,11 +187,11 @@ class ToolServer:
             thread = threading.Thread(target=lambda root=root, done=done: done.append(self._serve_one(root)))
             thread.start()
             thread.join()
-            # The limit on processor time is one for all of its blocks: each must find as much as it may use.
+            # The CPU limit is one for all of its blocks: each must find as much as it may use.
             alive = bool(done) and done[0] and time.process_time() < self._most_seconds
 
     def _serve_one(self, root: int | None) -> bool:
-        """Run one block and answer; returns whether this pair can go on to another."""
+        """Run one block and answer; returns whether this pair can run another one."""
         if self._settings["landlock"]:
             from . import confine
 
@@ -229,7 +229,7 @@ class ToolServer:
                 index, contents = collect(view)
             except OSError as error:
                 reply["error"] = f"OSError: the memory could not be read: {error}"
-        held.close()  # before the host goes on: nothing of the memory stays with us
+        held.close()  # before the host continues: we keep nothing of the memory
         body = self._talk.encode(reply)
         if len(body) > limits["reply_bytes"]:
             reply.update(locals={}, printed="", reads=[], complete=False)

@@ -1,4 +1,4 @@
-"""A private view of one memory: what the block changes is kept here, all else is read from the memory's folder.
+"""A private view of one memory: the block's changes are kept here, everything else is read from the memory's folder.
 
 It costs the same for ten notes and for ten thousand, and the folder itself is never written. The tools see a folder
 like any other (:class:`View` is a :class:`Disk`), the block's own ``open`` and ``os`` go through the same methods.
@@ -40,9 +40,9 @@ class View(Disk):
     """The view of the folder behind descriptor *root*, or of an empty one, as far as *rules* show it.
 
     Attributes:
-        written: the content of each note that was written.
-        made: folders that were made.
-        gone: notes and folders of the memory that show through no more, and nothing below them does.
+        written: the content of each written note.
+        made: folders that were created.
+        gone: notes and folders of the memory that no longer show through, nor does anything below them.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class View(Disk):
         return Folder(os.open(".", flags, dir_fd=self._root_fd), "")
 
     def names(self, folder: str) -> set[str]:
-        """The names in *folder* that were written or made."""
+        """The names in *folder* that were written or created."""
         return self._names.get(folder, set())
 
     def put(self, path: str, data: bytes) -> None:
@@ -121,7 +121,7 @@ class ViewFolder(Folder):
         self._start = f"{path}/" if path else ""
 
     def _beneath(self, name: str) -> Folder | None:
-        """The memory's folder to ask for *name*, None if nothing of that name shows through."""
+        """The memory's folder in which to look for *name*, None if nothing of that name shows through."""
         if self._lower is None or hidden_part(name) or self._start + name in self._view.gone:
             return None
         return self._lower if not self._view.rules.readable or self._is_shown(self._lower, name) else None

@@ -214,7 +214,7 @@ def test_workers_without_the_same_package_are_refused_by_name(tmp_path: Path, no
     assert all(line.startswith(f"the cluster: no worker is left: {socket.gethostname()}: ") for line in lines), lines
     assert "trioagent cannot be imported there (No module named 'trioagent')" in lines[0]
     assert f"it has trioagent 9.9, and the driver {trioagent.__version__}" in lines[1]
-    assert f"it has another state of trioagent {trioagent.__version__} than the driver" in lines[2]
+    assert f"it has a different state of trioagent {trioagent.__version__} than the driver" in lines[2]
     assert time.monotonic() - began < 60
 
 

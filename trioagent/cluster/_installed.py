@@ -1,4 +1,4 @@
-"""What is installed on a machine: driver and workers are to have the same trioagent."""
+"""The versions installed on a machine: driver and workers must have the same trioagent."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .. import __version__
 
 
 def source_digest() -> str:
-    """Of this package's source: many states of it may have one version. Reads all of it, in some ten milliseconds."""
+    """A digest of this package's source, since a version may have many states. Reads all of it, in some 10 ms."""
     package = Path(__file__).parents[1]
     digest = blake2b(digest_size=8)
     for path in sorted(package.rglob("*.py")):
@@ -21,30 +21,30 @@ def source_digest() -> str:
 
 
 def difference(there: Mapping[str, str], here: Mapping[str, str]) -> str:
-    """Why a worker that has *there* cannot work for a driver that has *here*; "" if it can.
+    """Why a worker with *there* cannot work for a driver with *here*; "" if it can.
 
     Args:
-        there, here: as `installed` gives it, with ``error`` in place of the rest where trioagent cannot be imported.
+        there, here: results of `installed`; only ``error`` if trioagent cannot be imported.
     """
     if "error" in there:
         return f"trioagent cannot be imported there ({there['error']}); install {here['version']} on all machines"
     if there["version"] != here["version"]:
         return f"it has trioagent {there['version']}, and the driver {here['version']}; install the same on both"
     if there["source"] != here["source"]:
-        return f"it has another state of trioagent {here['version']} than the driver; install the same on both"
+        return f"it has a different state of trioagent {here['version']} than the driver; install the same on both"
     return ""
 
 
 def installed() -> dict[str, str]:
-    """What there is in this process."""
+    """The versions in this process."""
     return {"version": __version__, "source": source_digest()}
 
 
 def actor_class() -> type:
     """The class of a worker's actor.
 
-    Ray sends it as code, not by its name, since it is defined in a function. So it also runs where there is no
-    trioagent, or another one, and can say so. Only what every version of Python has is used before that is known.
+    Ray sends it as code instead of by name, since it is defined in a function. So it also runs on machines without
+    trioagent or with another version, and can report that. Until that is checked it uses only the standard library.
     """
 
     class TrioagentWorker:
@@ -62,7 +62,7 @@ def actor_class() -> type:
             return {**found, **_installed.installed()}
 
         def begin(self, setup: bytes) -> object:
-            """Start to work; returns what `RayActor.ready` does."""
+            """Start to work; returns the result of `RayActor.ready`."""
             import pickle
 
             from trioagent.cluster._ray import RayActor

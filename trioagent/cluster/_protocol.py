@@ -47,8 +47,8 @@ class Handshake:
 
     Attributes:
         node: the name of its machine.
-        pid: its process.
-        tier: the sandbox tier that runs its blocks, found by running one.
+        pid: its process id.
+        tier: its sandbox tier, determined by running a block.
     """
 
     node: str
@@ -64,9 +64,9 @@ class SendRequest:
         task: its number.
         model: the key of a `ModelConfig` that the worker has been given, or of a pickled `Model`.
         messages: the conversation, by the names of its messages.
-        changes: what the server does not take.
-        style: how the model marks its thoughts, which tells where its answer can be stopped.
-        headers: of this request alone, which name the driver's span that it belongs to; none if nothing is traced.
+        changes: adjustments for what the server does not support.
+        style: how the model marks its thoughts, which determines where its answer can be cut off.
+        headers: of this request alone; they name its parent span of the driver; none without tracing.
     """
 
     task: int

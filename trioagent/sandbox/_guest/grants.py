@@ -1,15 +1,15 @@
-"""What a block of ``kernel-lite`` may read beside hidden names: granted name by name, once for many blocks.
+"""Landlock grants of ``kernel-lite`` beside hidden names: note by note, once for many blocks.
 
-Landlock can grant a folder with all that is in it, never all but one name. So a folder that holds a hidden name is not
-granted: each note in it is, by a rule of its own. Making ten thousand rules takes a hundred times as long as confining
-a process by a ruleset that has them. So the host keeps the ruleset, and hands its descriptor to each child.
+Landlock can grant a folder with everything in it, but not all except one name. So a folder with a hidden name is not
+granted: each note in it has a rule of its own. Making ten thousand rules takes a hundred times as long as confining a
+process by a ruleset that has them. So the host keeps the ruleset, and passes its descriptor to each child.
 
-A rule is on a file, whatever its name is, and lasts as long as the ruleset. It is the host that must not hand on one
-with a rule on what is hidden by now (``_note_grants.py``). Here a child fills a new one: the host would stand still for
-that. It also writes down what it finds, since a block cannot list such folders itself.
+A rule applies to a file, not to its name, and lasts as long as the ruleset. The host must not pass on a ruleset with a
+rule for what has become hidden (``_note_grants.py``). A child fills a new one, since that would block the host. The
+child also writes down what it finds, since a block cannot list such folders itself.
 
-A child is confined by two rulesets, each of which must grant what it does. Its own has its layer and all of the memory;
-the host's has the notes that may be read and the folder of all layers.
+A child is confined by two rulesets, and each must grant an access. Its own has its layer and all of the memory; the
+host's has the notes that may be read and the folder of all layers.
 """
 
 from __future__ import annotations
@@ -34,29 +34,29 @@ if TYPE_CHECKING:
 
 PATH_BENEATH = 1
 HEADER = Struct("=Q")
-"""A file of listings begins with the length of its table, which is JSON. Until it is filled, it is a list of paths."""
+"""A file of listings begins with the length of its table, as JSON. Until it is filled, it holds a list of paths."""
 SEALS = ("F_SEAL_WRITE", "F_SEAL_GROW", "F_SEAL_SHRINK", "F_SEAL_SEAL")
 READABLE = {stat.S_IFREG: READ_FILE, stat.S_IFDIR: READ_FILE | READ_DIR}
-"""What a rule grants, by the kind of what it is on; on a link there is none."""
+"""The rights of a rule, by the type of file; links have none."""
 _FOLDER = getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _PLACE = getattr(os, "O_PATH", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
 def add_rule(ruleset: int, place: int, rights: int) -> None:
-    """Grant *rights* on what descriptor *place* is open on, and on all below it."""
+    """Grant *rights* on the file or folder open at *place*, and on everything below it."""
     call("landlock_add_rule", ruleset, PATH_BENEATH, ctypes.byref(PathBeneath(rights, place)), 0)
 
 
 class StoredListings(Mapping[str, Listing]):
-    """What is in the folders that are not granted, decoded when it is asked for.
+    """The contents of the folders that are not granted, decoded on access.
 
     Args:
-        data: a file as `fill` has written it.
-        changes: what has changed since, by path: its kind and inode, None if there is nothing any more.
+        data: a file written by `fill`.
+        changes: what has changed since, by path: its type and inode, None if it was removed.
 
     Attributes:
-        hidden: paths that do not show, though their own names are not hidden ones.
-        size: of the file, in bytes.
+        hidden: paths that are not shown, although their own names are not hidden ones.
+        size: the size of the file in bytes.
     """
 
     def __init__(self, data: memoryview, changes: Mapping[str, Sequence[int] | None]) -> None:
@@ -91,7 +91,7 @@ class StoredListings(Mapping[str, Listing]):
 
 
 def read_table(data: memoryview) -> tuple[list[str], dict[str, tuple[int, int]]]:
-    """The hidden paths that a file of listings names, and where in it each folder's listing is."""
+    """The hidden paths in a file of listings, and the position of each folder's listing."""
     (size,) = HEADER.unpack(data[: HEADER.size])
     start = HEADER.size + size
     table = json.loads(bytes(data[HEADER.size : start]))
@@ -99,9 +99,9 @@ def read_table(data: memoryview) -> tuple[list[str], dict[str, tuple[int, int]]]
 
 
 def fill(ruleset: int, file: int) -> None:
-    """In a child: grant, in *ruleset*, what may be read below ROOT, and list it in *file*, which is then sealed.
+    """In a child: grant in *ruleset* what may be read below ROOT, and list it in *file*, which is then sealed.
 
-    What is hidden stands in the file before.
+    Before, the file holds the hidden paths.
     """
     hidden: list[str] = json.loads(os.pread(file, os.fstat(file).st_size, 0))
     known = frozenset(hidden)
@@ -124,11 +124,11 @@ def fill(ruleset: int, file: int) -> None:
                         try:
                             place = os.open(name, _PLACE, dir_fd=descriptor)
                         except FileNotFoundError:
-                            continue  # gone since it was seen
+                            continue  # removed since it was listed
                         try:
                             info = os.fstat(place)
                             if stat.S_IFMT(info.st_mode) != kind:
-                                continue  # another since then
+                                continue  # replaced since then
                             rule.allowed, rule.parent = READABLE[kind], place
                             call("landlock_add_rule", ruleset, PATH_BENEATH, at_rule, 0)
                         finally:
@@ -162,10 +162,10 @@ def _write(file: int, hidden: list[str], listings: Mapping[str, Sequence[tuple[A
 
 
 def open_below(root: int, folder: str) -> int:
-    """A descriptor of *folder* below *root*, through no symbolic link.
+    """A descriptor of *folder* below *root*, opened without following symbolic links.
 
     Raises:
-        FileNotFoundError, NotADirectoryError: it is not there.
+        FileNotFoundError, NotADirectoryError: it does not exist.
     """
     here = os.open(".", os.O_RDONLY | _FOLDER, dir_fd=root)
     for name in folder.split("/") if folder else ():
@@ -178,9 +178,9 @@ def open_below(root: int, folder: str) -> int:
 
 
 def find_entry(data: mmap.mmap, place: tuple[int, int], name: str) -> tuple[int, int, int | None] | None:
-    """What the listing at *place* of a file has under *name*: kind, inode, and device if that is not the memory's.
+    """The entry *name* of the listing at *place* in a file: type, inode, and device if that is not the memory's.
 
-    Found without decoding the rest: no other name can hold these characters, since JSON escapes its quotation marks.
+    Found without decoding the rest: no other name can contain these characters, since JSON escapes quotation marks.
     """
     start, size = place
     needle = f"[{json.dumps(name)}, ".encode()
@@ -193,7 +193,7 @@ def find_entry(data: mmap.mmap, place: tuple[int, int], name: str) -> tuple[int,
 
 
 def settle(ruleset: int, file: int) -> None:
-    """Give the two descriptors the numbers that they have in each child."""
+    """Move the two descriptors to the numbers that they have in each child."""
     if file != LISTED:
         os.dup2(file, LISTED, inheritable=False)
         os.close(file)

@@ -24,8 +24,8 @@ from ._series import SERIES, SeriesLog, encode_series, read_series
 from ._spending import Spending
 
 StopCause = Literal["", "asked", "budget", "outage", "quota", "refused", "disk"]
-"""Why a run ends before its jobs do: it was asked to (Ctrl-C, `stop`, ``trioagent ctl stop``); its own budget is used up;
-a server stays away, has no quota left for it, or refuses every request; no disk space comes back. "": it does not."""
+"""Why a run ends before its jobs do: it was told to (Ctrl-C, `stop`, ``trioagent ctl stop``); its budget is used up; a
+server stays unavailable, has no quota left for it, or refuses every request; the disk stays full. "": it does not."""
 Stopped = StopCause | Literal["limit", "cancelled"]
 
 

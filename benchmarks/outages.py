@@ -4,11 +4,12 @@
 
 Part one: a batch of ``--jobs`` conversations against a server process that is killed (``SIGKILL``) and started again
 every ``--every`` seconds, and away for ``--away`` of them. The conversations are as long as it takes for about
-``--minutes``. An answer takes a second, so that a kill costs half a second besides, on the average: what has come of
-the answers under way is lost, whoever asks for them. The server journals which answers it gave in a file, so that its
-own death loses no count. Where other work on the machine comes and goes, the undisturbed run is no measure for the
-disturbed one: so the time lost is also told at the pace of that run itself, between the kills. Part two: 1000 jobs
-of which 200 are refused by a content filter, in one start. Ends with 1 if a figure is not as it must be.
+``--minutes``. An answer takes 0.25 to 0.75 s, so that a kill costs 0.27 s besides, on the average: what has come of
+the answers under way is lost, whoever asks for them. (If each took 1 s, jobs would be in step after an outage, and
+10 s would hold nine steps.) The server journals which answers it gave in a file, so that its own death loses no count.
+Where other work on the machine comes and goes, the undisturbed run is no measure for the disturbed one: so the time
+lost is also told at the pace of that run itself, between the kills. Part two: 1000 jobs of which 200 are refused by a
+content filter, in one start. Ends with 1 if a figure is not as it must be.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
@@ -41,7 +43,8 @@ _CONCURRENT = 100
 _FILTER = {"error": {"message": "The response was filtered", "code": "content_filter", "type": "invalid_request_error"}}
 BLOCK = "<think>t</think>\n<python>\nwith open('log.md', 'a') as f:\n    _ = f.write('{turn}\\n')\n</python>"
 REPLY = "<think>t</think>\n<python></python>\n<reply>That was {turn}.</reply>"
-LATENCY = 1.0
+LATENCY = 0.5  # mean seconds of an answer, each of which takes half as long to one and a half times as long
+_PASSED = LATENCY * (1 + 1 / 12) / 2  # mean seconds since an answer that is under way was asked for
 
 Row = tuple[str, str, str]
 
@@ -62,7 +65,8 @@ async def serve(port: int, log: int) -> None:
         os.write(log, f"{said.split()[0]} {turn} {time.monotonic():.4f}\n".encode())
         if said.startswith("bad"):
             return Fault.json(_FILTER, status=400)
-        return Say(text(turn), delay=LATENCY)
+        delay = LATENCY * (0.5 + zlib.crc32(f"{said} {turn}".encode()) / 2**32)
+        return Say(text(turn), delay=delay)
 
     await serve_model(answer, port=port, record=False)
 
@@ -227,7 +231,7 @@ async def measure_kills(minutes: float, count: int, every: float, away: float) -
         ("server away", f"{server.away:.1f} s", ""),
         ("time lost against the undisturbed run", f"{lost:.1f} s", bearable),
         (f"the same at its pace, {now:.2f} s an answer instead of {before:.2f}", f"{lost_at_pace:.1f} s", bearable),
-        ("of it for answers under way at a kill", f"{killed.cut_off * LATENCY / 2 / _CONCURRENT:.1f} s", ""),
+        ("of it for answers under way at a kill", f"{killed.cut_off * _PASSED / _CONCURRENT:.1f} s", ""),
         ("most jobs held at a time", str(killed.held_most), ""),
         ("done", str(report.done), str(count)),
         ("failed", str(report.failed), "0"),

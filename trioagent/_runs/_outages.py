@@ -8,15 +8,13 @@ the error goes to the job, which stays open.
 
 from __future__ import annotations
 
-import math
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
-from functools import partial
 from typing import Literal
 
 import attrs
 import trio
-from trio_util import AsyncValue, move_on_when
+from trio_util import AsyncValue
 
 from .. import _span_names as names
 from .._activity import doing
@@ -151,12 +149,9 @@ class Outages:
             return True
         # An earlier run may have found it closed or unavailable, which is no reason for this one to give up at once.
         since = now if isinstance(error, ModelRefusedError) else max(state.since, self._began)
-        entered = False
         with trio.move_on_at(since + self.patience):
-            async with move_on_when(partial(self._refused_again, health, error)):
-                await turn.enter_async_context(health.turn())
-                entered = True
-        return entered
+            return await turn.enter_async_context(health.turn(self._refused_again(health, error)))
+        return False
 
     def end(self) -> None:
         """End all waits for a disk: the run should end."""
@@ -187,12 +182,15 @@ class Outages:
         asked = error.retry_after if isinstance(error, ModelStatusError) else None
         return asked is not None and asked <= self.patience and action_of(error) == CloseEndpoint("wait")
 
-    async def _refused_again(self, health: EndpointHealth, error: ModelError) -> None:
-        """Return when a request after *error* has found the endpoint closed; never, if closing is not waited for."""
-        state, probes = health.state.value, math.inf
-        if isinstance(error, ModelRefusedError) and isinstance(state, Closed) and not self._is_bearable(error):
-            probes = state.probes
-        await health.state.wait_value(lambda now: isinstance(now, Closed) and now.probes > probes)
+    def _refused_again(
+        self, health: EndpointHealth, error: ModelError
+    ) -> Callable[[Available | Held | Closed], bool] | None:
+        """Whether a request after *error* has found the endpoint closed, by its state; None if that is waited for."""
+        state = health.state.value
+        if not (isinstance(error, ModelRefusedError) and isinstance(state, Closed)) or self._is_bearable(error):
+            return None
+        probes = state.probes
+        return lambda now: isinstance(now, Closed) and now.probes > probes
 
 
 def _at_last(error: ModelError) -> ModelError:

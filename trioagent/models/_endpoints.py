@@ -16,13 +16,12 @@ probe has not failed within a time in which the previous one had.
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from functools import partial
 
 import attrs
 import trio
-from trio_util import AsyncValue, RepeatedEvent, move_on_when
+from trio_util import AsyncValue
 
 from .._circuit_breaker import CircuitBreaker
 from .._config import ModelConfig
@@ -92,6 +91,14 @@ EndpointState = Available | Held | Closed
 _AVAILABLE = Available()
 
 
+@attrs.define(eq=False)
+class _Waiter:
+    """A task in `EndpointHealth.turn`; *woken* is set when it is to look at the state again."""
+
+    gives_up: Callable[[EndpointState], bool] | None
+    woken: trio.Event = attrs.field(factory=trio.Event)
+
+
 class RequestOutcome:
     """The outcome of one request, which its sender reports to the endpoint's health.
 
@@ -151,13 +158,12 @@ class EndpointHealth:
         self._breaker = CircuitBreaker()
         self._successes = 0
         self._failing: list[object] = []  # two answers, at most, whose requests failed since the last success
-        self._queue = trio.StrictFIFOLock()  # held by the waiter whose turn to probe comes next
-        self._prober: object | None = None  # the waiter whose turn it is
+        self._waiters: dict[_Waiter, None] = {}  # in order of arrival; the first is the next to probe
+        self._prober: _Waiter | None = None  # the one whose turn it is
         self._probe: RequestOutcome | None = None  # in flight
         self._lasts = math.inf  # seconds without failing after which the probe counts as successful
         self._took = 0.0  # seconds until the last request failed
         self._away_since: float | None = None  # start of the outage; None once a request has succeeded
-        self._changed = RepeatedEvent()
 
     def __repr__(self) -> str:
         return f"<EndpointHealth of {self.name}: {self.state.value!r}>"
@@ -202,45 +208,71 @@ class EndpointHealth:
         outcome = RequestOutcome(self, answer, probe, sent)
         if probe:
             self._probe = outcome
-            self._changed.set()
+            self._wake_first()
         return outcome
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
+    async def turn(self, gives_up: Callable[[EndpointState], bool] | None = None) -> AsyncIterator[bool]:
         """Wait until the endpoint is available, or until it is the caller's turn to probe it.
 
         In the body, the first request to the endpoint is sent even if it is held or closed; its outcome counts
         for all. Leaving the block, by cancellation too, passes the turn on. Waiters take turns in order of arrival, and
         all continue at once when the endpoint is available.
-        """
-        me = object()
-        try:
-            if not isinstance(self.state.value, Available):
-                async with move_on_when(partial(self.state.wait_value, _AVAILABLE)):
-                    await self._wait_to_probe(me)
-            yield
-        finally:
-            if self._prober is me:
-                self._prober = None
-                self._changed.set()
 
-    async def _wait_to_probe(self, me: object) -> None:
-        """Wait until it is the turn of *me*, or until another waiter's probe has lasted long enough."""
-        async with self._queue:
-            while not isinstance(state := self.state.value, Available):
+        Args:
+            gives_up: whether to stop waiting, given the endpoint's state.
+
+        Returns:
+            Whether the request may be sent; False if the caller gave up.
+        """
+        waiter = _Waiter(gives_up)
+        try:
+            may_send = True
+            if not isinstance(self.state.value, Available):
+                self._waiters[waiter] = None
+                try:
+                    may_send = await self._wait_to_probe(waiter)
+                finally:
+                    del self._waiters[waiter]
+                    self._wake_first()
+            yield may_send
+        finally:
+            if self._prober is waiter:
+                self._prober = None
+                self._wake_first()
+
+    async def _wait_to_probe(self, me: _Waiter) -> bool:
+        """Wait until it is the turn of *me*, or until another waiter's probe has lasted long enough.
+
+        A waiter is an event, not a task: when the server is back, hundreds resume before the first request is sent.
+        """
+        while not isinstance(state := self.state.value, Available):
+            if me.gives_up is not None and me.gives_up(state):
+                return False
+            wake = math.inf
+            if next(iter(self._waiters)) is me:
                 now = trio.current_time()
                 if self._probe is not None:
                     wake = self._probe._sent + self._lasts
                     if now >= wake:
                         self._on_sign_of_life(self._probe)
-                        return
-                elif self._prober is not None:
-                    wake = math.inf
-                elif now >= (wake := state.next_probe):
+                        return True
+                elif self._prober is None and now >= (wake := state.next_probe):
                     self._prober = me
-                    return
+                    return True
+            me.woken = trio.Event()
+            if wake < math.inf:
                 with trio.move_on_at(wake):
-                    await self._changed.wait()
+                    await me.woken.wait()
+            else:
+                await me.woken.wait()
+        return True
+
+    def _wake_first(self) -> None:
+        """What the first waiter waits for has changed."""
+        for first in self._waiters:
+            first.woken.set()
+            return
 
     def others_fail(self, answer: object) -> bool:
         """Whether requests for other answers have failed, and none has succeeded since."""
@@ -320,12 +352,15 @@ class EndpointHealth:
     def _on_probe_given_up(self) -> None:
         self._probe = None
         self._breaker.gave_up_probe()
-        self._changed.set()
+        self._wake_first()
 
     def _set(self, state: EndpointState) -> None:
-        if state != self.state.value:
-            self.state.value = state
-            self._changed.set()
+        if state == self.state.value:
+            return
+        self.state.value = state
+        for number, waiter in enumerate(self._waiters):
+            if number == 0 or isinstance(state, Available) or (waiter.gives_up is not None and waiter.gives_up(state)):
+                waiter.woken.set()
 
 
 class Endpoints:

@@ -92,7 +92,7 @@ _AVAILABLE = Available()
 
 
 @attrs.define(eq=False)
-class _Waiter:
+class _TurnWaiter:
     """A task in `EndpointHealth.turn`; *woken* is set when it is to look at the state again."""
 
     gives_up: Callable[[EndpointState], bool] | None
@@ -158,8 +158,8 @@ class EndpointHealth:
         self._breaker = CircuitBreaker()
         self._successes = 0
         self._failing: list[object] = []  # two answers, at most, whose requests failed since the last success
-        self._waiters: dict[_Waiter, None] = {}  # in order of arrival; the first is the next to probe
-        self._prober: _Waiter | None = None  # the one whose turn it is
+        self._waiters: dict[_TurnWaiter, None] = {}  # in order of arrival; the first is the next to probe
+        self._prober: _TurnWaiter | None = None  # the one whose turn it is
         self._probe: RequestOutcome | None = None  # in flight
         self._lasts = math.inf  # seconds without failing after which the probe counts as successful
         self._took = 0.0  # seconds until the last request failed
@@ -225,7 +225,7 @@ class EndpointHealth:
         Returns:
             Whether the request may be sent; False if the caller gave up.
         """
-        waiter = _Waiter(gives_up)
+        waiter = _TurnWaiter(gives_up)
         try:
             may_send = True
             if not isinstance(self.state.value, Available):
@@ -241,7 +241,7 @@ class EndpointHealth:
                 self._prober = None
                 self._wake_first()
 
-    async def _wait_to_probe(self, me: _Waiter) -> bool:
+    async def _wait_to_probe(self, me: _TurnWaiter) -> bool:
         """Wait until it is the turn of *me*, or until another waiter's probe has lasted long enough.
 
         A waiter is an event, not a task: when the server is back, hundreds resume before the first request is sent.

@@ -64,7 +64,7 @@ def test_all_lines() -> None:
     assert progress_lines(PROGRESS) == [
         "1,206 of 10,000 jobs ended (12 %) · 3 failed · 100 running · 8,694 queued · about 2 h 1 min to go",
         "running: 80 model · 20 waiting for rate",
-        "server unavailable for 3 min: Connection refused ('m' at http://localhost:8000/v1)",
+        "server away for 3 min: Connection refused ('m' at http://localhost:8000/v1)",
         "last server error, 12 s ago: the model's server answered with status 500: oops",
         "http://localhost:8000/v1: 80 of 90 requests in flight · 20 waiting · 480 of 500 requests in the last minute",
         "spent: 1,234,567 of 5,000,000 tokens · cost 1.25 of 10 · 600 answers (300 a minute) · 2 min",
@@ -75,7 +75,7 @@ def test_all_lines() -> None:
 def test_one_line() -> None:
     assert progress_line(PROGRESS | {"total": None, "queued": None, "eta_seconds": None, "stopping": "asked"}) == (
         "1,206 jobs ended · 3 failed · 100 running · stopping; "
-        "server unavailable for 3 min: Connection refused ('m' at http://localhost:8000/v1); "
+        "server away for 3 min: Connection refused ('m' at http://localhost:8000/v1); "
         "80 model · 20 waiting for rate; 1,234,567 tokens"
     )
 

@@ -19,7 +19,7 @@ _STATES = {
 _ID_CHARS = 60
 _PROBLEM_CHARS = 160
 _MOST_NODES = 8
-_OUTAGES = {"server": "server unavailable", "refusal": "server refuses everything", "disk": "disk full"}
+_OUTAGES = {"server": "server away", "refusal": "server refuses everything", "disk": "disk full"}
 
 
 def duration(seconds: float) -> str:

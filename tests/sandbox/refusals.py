@@ -66,13 +66,16 @@ def drop_capabilities(dropped: int) -> None:
     call("capset", struct.pack("=II", 0x20080522, 0), struct.pack("=6I", low, low, 0, high, high, 0))
 
 
-def _not_installed(name: str) -> str:
-    raise importlib.metadata.PackageNotFoundError(name)
-
-
 def without_monty() -> None:
     """As where the extra is not installed."""
-    importlib.metadata.version = _not_installed  # type: ignore[assignment]
+    version = importlib.metadata.version
+
+    def installed(distribution_name: str) -> str:
+        if distribution_name.startswith("pydantic-monty"):
+            raise importlib.metadata.PackageNotFoundError(distribution_name)
+        return version(distribution_name)
+
+    importlib.metadata.version = installed
 
 
 def no_landlock(number: int) -> Callable[[], None]:

@@ -22,12 +22,6 @@ ALLOWED = {
     "tests/sandbox/test_frames.py: trioagent.sandbox._frames.decode": (
         "a machine so busy that it takes longer to decode a reply than its block may run"
     ),
-    "tests/sandbox/test_note_grants.py: trioagent.sandbox._hidden_names.IDLE_SECONDS": "a minute of a real clock",
-    "tests/sandbox/test_note_grants.py: trioagent.sandbox._hidden_names.MAX_FOLDERS": "a bound of the tier's own",
-    "tests/sandbox/test_note_grants.py: trioagent.sandbox._note_grants.GONE_BYTES": "a bound of the tier's own",
-    "tests/sandbox/test_note_grants.py: trioagent.sandbox._note_grants.NoteGrants.*": (
-        "what somebody hides in the microseconds between two steps of the host"
-    ),
 }
 _SETTERS = ("setattr", "delattr", "setitem", "delitem")
 

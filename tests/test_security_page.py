@@ -13,6 +13,7 @@ import pytest
 
 from trioagent import _config
 from trioagent.sandbox._indexes import IndexBounds
+from trioagent.sandbox._note_grants import GrantBounds
 from trioagent.server import ServerLimits
 
 TESTS = Path(__file__).parent
@@ -23,7 +24,7 @@ ROWS = [
 ]
 UNITS = {"": 1, "MiB": _config.MIB}
 CONSTANTS = [(match[1], row[1]) for row in ROWS if (match := re.search(r"`([a-z_.]+\.[A-Z_]+)`$", row[0]))]
-COMPLETE = (_config.MemoryLimits, ServerLimits)
+COMPLETE = (_config.MemoryLimits, ServerLimits, GrantBounds)
 # Of these, only what bounds something is a limit.
 OTHERS = {
     _config.SandboxLimits: {field.name for field in attrs.fields(_config.SandboxLimits)} - {"python"},

@@ -17,9 +17,9 @@ import trio
 
 from trioagent import VaultPolicy
 from trioagent.memory import Memory
-from trioagent.sandbox import Sandbox, _hidden_names, _note_grants, open_sandbox
+from trioagent.sandbox import Sandbox, open_sandbox
 from trioagent.sandbox._hidden_names import MAX_HIDDEN, HiddenNames
-from trioagent.sandbox._note_grants import MAX_CHANGES, NoteGrants
+from trioagent.sandbox._note_grants import MAX_CHANGES, GrantBounds, NoteGrants
 from trioagent.tools import hidden_part
 
 pytestmark = pytest.mark.real
@@ -209,9 +209,7 @@ async def test_what_is_hidden_while_a_block_runs(lite: Sandbox, vault: Path, way
 
 @pytest.mark.parametrize("when", ["begin", "filled", "renew"])
 @pytest.mark.parametrize("way", WAYS)
-async def test_what_is_hidden_while_a_ruleset_is_made(
-    lite: Sandbox, vault: Path, way: str, when: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_what_is_hidden_while_a_ruleset_is_made(lite: Sandbox, vault: Path, way: str, when: str) -> None:
     """Before a child has filled it, just after, or just after it was found to be good for the next block."""
     hide, path, hidden = WAYS[way]
     real = getattr(NoteGrants, when)
@@ -224,9 +222,9 @@ async def test_what_is_hidden_while_a_ruleset_is_made(
             hide(vault)
         return result
 
+    names_of(lite).make_grants = type("Hiding", (NoteGrants,), {when: then_hide})
     if when == "renew":
         assert isinstance((await raw(lite, vault, path))[0], str)
-    monkeypatch.setattr(NoteGrants, when, then_hide)
     await raw(lite, vault, "n2.md")
     assert done
     assert await raw(lite, vault, hidden, "n2.md") == [errno.EACCES, "note 2"]
@@ -279,8 +277,8 @@ async def test_more_hidden_names_than_are_left_out_one_by_one(lite: Sandbox, vau
         assert (result.error, result.locals["found"]) == ("", "(13, 'note 3', 0)")
 
 
-async def test_nothing_is_pinned_for_long(lite: Sandbox, vault: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_hidden_names, "IDLE_SECONDS", 0.1)
+async def test_nothing_is_pinned_for_long(lite: Sandbox, vault: Path) -> None:
+    names_of(lite).bounds = GrantBounds(idle_seconds=0.1)
     await raw(lite, vault, "n1.md")
     (first,) = kept(lite)
     with trio.fail_after(10):
@@ -370,16 +368,16 @@ async def test_whatever_an_owner_does(lite: Sandbox, vault: Path, seed: int) -> 
         assert (result.error, result.locals["read"], result.locals["leaked"]) == ("", "30", "[]"), number
 
 
-async def test_hidden_names_in_too_many_folders(lite: Sandbox, vault: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_hidden_names_in_too_many_folders(lite: Sandbox, vault: Path) -> None:
     """Then each child finds out by itself, or gets a copy."""
-    monkeypatch.setattr(_hidden_names, "MAX_FOLDERS", 2)
+    names_of(lite).bounds = GrantBounds(folders=2)
     (vault / "plain/.hidden").write_text("hidden")
     assert await raw(lite, vault, "n1.md", "plain/.hidden", "plain/a.md") == ["note 1", 13, "text of plain/a.md"]
     assert kept(lite) == []
 
 
-async def test_what_is_gone_is_kept_to_a_bound(lite: Sandbox, vault: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_note_grants, "GONE_BYTES", 2000)
+async def test_what_is_gone_is_kept_to_a_bound(lite: Sandbox, vault: Path) -> None:
+    names_of(lite).bounds = GrantBounds(gone_bytes=2000)
     (vault / "n1.md").write_text("x" * 1500)
     (vault / "n2.md").write_text("x" * 1500)
     await lite.run("create_file('m.md')", memory_path=vault)

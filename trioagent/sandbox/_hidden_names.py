@@ -21,7 +21,7 @@ from ..memory import Folders, folds_names, on_network
 from ..tools import DEFAULT_RULES, AccessRules, hidden_part, is_shown
 from ._guest.layers import folders_above
 from ._indexes import Watch, is_special
-from ._note_grants import MAX_FOLDERS, Grants, NoteGrants
+from ._note_grants import BOUNDS, GrantBounds, Grants, NoteGrants
 
 T = TypeVar("T")
 _FEW = 200  # files and folders: scanning them takes less than 0.1 ms
@@ -32,8 +32,6 @@ _MAX_FOLDERS = 4096  # of one of them; each takes a watch
 _MOST_GLOBS = 8  # lists of globs per memory whose left out paths are kept
 _MOST_GRANTS = 2  # of those lists, with a ruleset
 MAX_GRANTED = 4096  # hidden names up to which the notes beside them are granted one by one
-IDLE_SECONDS = 60.0
-"""A memory's ruleset is kept for so long after its last block; files that are deleted keep their space meanwhile."""
 Key = tuple[int, int]
 Globs = tuple[tuple[str, ...], ...]
 
@@ -89,9 +87,16 @@ class _Watched:
 
 
 class HiddenNames:
-    """The names that are left out of the views of one sandbox: hidden names, and those that rules do not show."""
+    """The names that are left out of the views of one sandbox: hidden names, and those that rules do not show.
+
+    Attributes:
+        bounds: of what rulesets may take.
+        make_grants: makes the ruleset of what is shown of a memory.
+    """
 
     def __init__(self) -> None:
+        self.bounds: GrantBounds = BOUNDS
+        self.make_grants: Callable[[frozenset[str], int, GrantBounds], NoteGrants] = NoteGrants
         self._watches: OrderedDict[Key, _Watched] = OrderedDict()
         self.background: trio.Nursery | None = None
         self._is_dropping = False
@@ -130,9 +135,10 @@ class HiddenNames:
         watched = self._watches.get(_key(root))
         return watched is not None and self._can_grant(root, watched, found)
 
-    @staticmethod
-    def _can_grant(root: int, watched: _Watched, found: set[str]) -> bool:
-        if len(found) > MAX_GRANTED or sum(map(len, found)) > STEP_BYTES or len(folders_above(found)) > MAX_FOLDERS:
+    def _can_grant(self, root: int, watched: _Watched, found: set[str]) -> bool:
+        if len(found) > MAX_GRANTED or sum(map(len, found)) > STEP_BYTES:
+            return False
+        if len(folders_above(found)) > self.bounds.folders:
             return False
         if not watched.cannot_grant:
             watched.cannot_grant = on_network(root) or folds_any(root, sorted(found))
@@ -163,7 +169,7 @@ class HiddenNames:
             kept.close()
         if not self._can_grant(root, watched, set(found)):
             return None
-        new = NoteGrants(found, abi)
+        new = self.make_grants(found, abi, self.bounds)
         try:
             new.begin(new.look(root))
             given = new.grants(layers, partial(self._filled, _key(root), rules.readable, new))
@@ -200,9 +206,9 @@ class HiddenNames:
 
     async def _drop_idle(self) -> None:
         while any(watched.grants for watched in self._watches.values()):
-            await trio.sleep(IDLE_SECONDS)
+            await trio.sleep(self.bounds.idle_seconds)
             for watched in self._watches.values():
-                watched.drop_idle(trio.current_time() - IDLE_SECONDS)
+                watched.drop_idle(trio.current_time() - self.bounds.idle_seconds)
         self._is_dropping = False
 
     def _watched(self, key: Key, root: int) -> _Watched | None:

@@ -29,20 +29,35 @@ from ._guest.grants import READABLE, add_rule, find_entry, read_table
 from ._guest.layers import folders_above
 from ._guest.syscalls import call
 
-MAX_FOLDERS = 256
-"""That hold hidden names: each is made in the layer of each block."""
 MAX_CHANGES, _CHANGE_CHARS = 200, 8_000
 """Names of which a setup request says what has become of them."""
 _MOST_NAMED = 1000
 _MOST_AT_ONCE = 32
 """Names that are looked for in the listings between two blocks, one after the other."""
 _MOST_HELD = 16
-GONE_BYTES = 16 * 2**20
-"""Of files that are gone but for a rule on them."""
 _PLACE = getattr(os, "O_PATH", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 
 Place = tuple[int, int]  # a device and an inode
 Stamp = tuple[int, int, int, int]
+
+
+@attrs.frozen(kw_only=True)
+class GrantBounds:
+    """What rulesets may take.
+
+    Attributes:
+        folders: that hold hidden names: each is made in the layer of each block.
+        gone_bytes: of files that are gone but for a rule on them.
+        idle_seconds: for which a memory's rulesets are kept after its last block: files that are deleted keep their
+            space as long.
+    """
+
+    folders: int = 256
+    gone_bytes: int = 16 * 2**20
+    idle_seconds: float = 60.0
+
+
+BOUNDS = GrantBounds()
 
 
 @attrs.frozen
@@ -67,6 +82,7 @@ class NoteGrants:
     Args:
         hidden: the paths that are not shown.
         abi: of Landlock.
+        bounds: of what it may take.
 
     Raises:
         OSError: there can be none.
@@ -74,6 +90,7 @@ class NoteGrants:
 
     hidden: frozenset[str]
     abi: int
+    bounds: GrantBounds = BOUNDS
     ruleset: int = attrs.field(init=False, default=-1)
     file: int = attrs.field(init=False, default=-1)
     ready: bool = attrs.field(init=False, default=False)  # a child has filled it
@@ -266,7 +283,7 @@ class NoteGrants:
             return False
         info = os.fstat(descriptor)
         self._gone_bytes += info.st_size
-        return (info.st_dev, info.st_ino) == place and info.st_nlink == 0 and self._gone_bytes <= GONE_BYTES
+        return (info.st_dev, info.st_ino) == place and info.st_nlink == 0 and self._gone_bytes <= self.bounds.gone_bytes
 
 
 def _hidden_otherwise(hidden: Iterable[str]) -> frozenset[str]:

@@ -42,6 +42,7 @@ EQUAL = [
     ("I get up at 7 am.", "- Gets up at 7"),
     ("I get up at 7 o'clock.", "- Gets up: 07:00"),
     ("Ich stehe um 7 Uhr auf.", "- Aufstehen: 7:00 Uhr"),
+    ("We won 21:15.", "- Won 21-15"),
     # signs
     ("My rent is 900 euros.", "- Rent: €900"),
     ("My rent is 900 USD.", "- Rent: $900"),

@@ -60,6 +60,7 @@ SHARED = 0.7
 
 _RUN = re.compile(rf"[{UNSPACED}]+")
 _DAY_AND_MONTH = re.compile(r"(\d{1,2})/(\d{1,2})")  # in an order that is not known
+_TIME_OR_SCORE = re.compile(r"0?(\d{1,2}):0?(\d{1,2})\b")
 _HIRAGANA = re.compile("[\u3041-\u309f]+")
 _SHORT_WORDS = re.compile("[\uac00-\ud7af\u0900-\u0dff]")  # Korean, and Indic scripts, whose vowels are no letters
 _SENTENCE_END = re.compile(r"(?:^|[.!?:]\s+|\n)[\"'(\[*#>\-\s]*$")
@@ -150,6 +151,8 @@ class Found:
         if date := _DAY_AND_MONTH.fullmatch(word):
             return self._has_date(date[1], date[2]) or self._has_date(date[2], date[1])
         if any(number in self._english for number in numbers_meant(word)):
+            return True
+        if (score := _TIME_OR_SCORE.match(word)) and {score[1], score[2]} <= self._english:
             return True
         if is_number(word):
             named = (name for name, number in WORDS.get(language, {}).items() if str(number) == word)

@@ -278,3 +278,12 @@ def test_content_in_too_many_parts() -> None:
     with pytest.raises(ModelProtocolError, match="its content has 1001 parts"):
         decode_answer(json.dumps({"choices": [{"message": {"content": parts}}]}).encode())
     assert decode_answer(json.dumps({"choices": [{"message": {"content": parts[1:]}}]}).encode()).text == "x" * 1000
+
+
+@pytest.mark.parametrize("member", ["message", "raw"])
+def test_an_error_within_an_error_is_read_unless_it_is_large(member: str) -> None:
+    """It is read at once, so that a server could hold up everybody with it; `error_detail` itself is given 64 KiB."""
+    for size, code in ((10, "x insufficient_quota"), (100_000, "x")):
+        quoted = json.dumps({"error": {"message": "try again " * size, "code": "insufficient_quota"}})
+        outer = {"message": quoted} if member == "message" else {"message": "no", "metadata": {"raw": quoted}}
+        assert error_detail(json.dumps({"error": {**outer, "code": "x"}}).encode()).code == code

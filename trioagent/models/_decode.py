@@ -34,6 +34,8 @@ _SAID_DELAY = re.compile(
 )
 _PART_OF_DELAY = re.compile(r"([0-9.]+) ?(ms|m|s)", re.IGNORECASE)
 _UNITS = {"ms": 0.001, "m": 60.0, "s": 1.0}
+_SAID_CHARS = 2000
+_QUOTED_CHARS = 64 * 1024  # of an error within an error, which is read at once
 _LONGEST_SAID = 120.0  # a longer one is no promise: Azure says a day where it means a minute
 _DETAIL_CHARS = 500
 _PINGS = frozenset({"ping", "heartbeat", "keepalive", "keep-alive"})  # as gateways keep a stream open
@@ -163,13 +165,14 @@ def _detail_of(loaded: object, source: str) -> ErrorDetail:
     message = _message_of(loaded) or source
     # OpenRouter quotes the provider's message, which says more than its own.
     if quoted := next((part["raw"] for part in parts if isinstance(part.get("raw"), str)), ""):
-        said = _loads(quoted)
+        said = _loads(quoted) if len(quoted) <= _QUOTED_CHARS else None
         parts += _parts_of(said)
         message = f"{message}: {_message_of(said) or quoted}"
-    if message is not source and message[:1] in ("{", "[") and (said := _loads(message)) is not None:
-        parts += _parts_of(said)  # a gateway's message that is the server's whole error
+    if message is not source and message[:1] in ("{", "[") and len(message) <= _QUOTED_CHARS:
+        said = _loads(message)  # a gateway's message that is the server's whole error
+        parts += _parts_of(said)
         message = _message_of(said) or message
-    retry_after = _said_delay(message)
+    retry_after = _said_delay(message[:_SAID_CHARS])
     message = _shorten(message)
     code, params = list[str](), list[str]()
     for part in parts:

@@ -371,7 +371,7 @@ class Agent:
         chat: FilteredChat | None = None,
     ) -> AgentResponse:
         async def run_block(code: str) -> BlockResult:
-            number = 1 + sum(each.role == "user" for each in self.messages)
+            number = 1 + [each.role for each in self.messages].count("user")
             with start_part(_BLOCK_SPAN, _BLOCK) as span, doing("sandbox"):
                 result = await self._runtime.sandbox.run(
                     code,

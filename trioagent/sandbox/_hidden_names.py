@@ -321,7 +321,7 @@ def look_for_hidden(root: int, most: int | None = None, rules: AccessRules = DEF
                     if most is not None and seen > most:
                         return None
                     name, is_folder = entry.name, entry.is_dir(follow_symlinks=False)
-                    special = not is_folder and is_special(entry)
+                    special = not (is_folder or entry.is_file(follow_symlinks=False)) and is_special(entry)
                     if not (is_folder or special or rules.readable or name[0] == ".") and name.isascii():
                         continue  # the common case; this runs for every name before every block
                     path = f"{here}/{name}" if here else name

@@ -201,6 +201,23 @@ async def test_what_a_job_changed_is_there_when_it_is_done(tmp_path: Path) -> No
     )
 
 
+async def test_as_much_as_there_is_room_for_is_read_back(tmp_path: Path) -> None:
+    """In JSON a control character is six."""
+    name, content = "\x01" * (MOST_NAMES // MOST_NOTES - 3), b"\x01" * (MOST_BYTES // MOST_NOTES - 3)
+    written = {f"{number:03}{name}": content + b"%03d" % number for number in range(MOST_NOTES)}
+    async with open_journal(tmp_path) as open_one:
+        record = await open_one.begin("a", "digest")
+        log = record.changes
+        log.add(0, result({path: (None, data) for path, data in written.items()}), written)
+        text = "\x01" * (MOST_BYTES // 12 - 10)
+        await open_one.add_event(record, 0, WorkEvent({"a": text, "b": text}))
+        await open_one.finish("a", "failed", {"error": {"type": "\x01" * 5000, "message": "\x01" * 5000}}, changes=log)
+        await open_one.begin("a", "digest")
+    (found,) = kept(tmp_path)
+    assert len(found.contents) == len(found.blocks[0].notes) == MOST_NOTES
+    assert (len(found.events), found.left_out) == (1, 0)
+
+
 async def test_a_run_that_changes_nothing_has_no_such_table(tmp_path: Path) -> None:
     await finish(tmp_path)
     async with open_journal(tmp_path) as again:
@@ -315,6 +332,7 @@ def damage(body: object) -> bytes:
         damage({"events": [[0, "answer", *[5] * 10]]}),
         damage(b"[" * 100_000),
         zlib.compress(b" " * 20_000_000),
+        damage(b'{"messages": [' + b"[]," * 1_300_000 + b'[]], "other": 1}'),
     ],
     ids=lambda body: repr(body)[:30],
 )

@@ -39,7 +39,7 @@ MOST_ATTEMPTS = 10
 UNKNOWN = ""
 """Instead of a version: the note existed, or it is not known."""
 
-_MOST_BODY = 16 * 1024 * 1024  # of a row's characters; one that holds more is damaged
+_MOST_BODY = 4 * 1024 * 1024  # of a row's characters; one that holds more is damaged
 _ERROR_CHARS = 2_000
 _DAMAGED = (ValueError, TypeError, RecursionError)
 _LEVEL = 1  # within 10 % of the size that the default gives for notes that are edited, in half the time

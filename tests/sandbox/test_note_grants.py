@@ -298,6 +298,17 @@ async def test_it_is_made_anew_after_many_changes(lite: Sandbox, vault: Path) ->
     assert kept(lite) != [first] and kept(lite)[0].ready
 
 
+async def test_a_note_that_is_replaced_again_and_again(lite: Sandbox, vault: Path) -> None:
+    """Its old files, each with a rule, do not pile up."""
+    await lite.run("create_file('m.md')", memory_path=vault)
+    await raw(lite, vault, "n1.md")
+    (first,) = kept(lite)
+    for number in range(MAX_CHANGES + 1):
+        assert (await lite.run(f"create_file('n1.md', '{number}')", memory_path=vault)).saved
+    assert await raw(lite, vault, "n1.md") == [f"{MAX_CHANGES}"]
+    assert kept(lite) != [first] and kept(lite)[0].ready
+
+
 async def test_layers_are_each_blocks_own(lite: Sandbox, vault: Path) -> None:
     """The shared ruleset grants the folder of all layers, a child's own only its own."""
     scratch = str(lite._executor.handshake["scratch"])  # type: ignore[attr-defined]

@@ -10,6 +10,7 @@ import math
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
@@ -192,16 +193,18 @@ class HiddenNames:
         """A child has filled these, and was confined by them, or has not."""
         watched = self._watches.get(key)
         if watched is not None and watched.grants.get(globs) is grants:
-            if confined:
-                grants.filled()
-                return
+            with suppress(OSError):  # no descriptor is left
+                if confined:
+                    grants.filled()
+                    return
             del watched.grants[globs]
         grants.close()
 
-    def hold(self, root: int, paths: Iterable[str]) -> None:
-        """These are about to be replaced or removed, by a commit."""
+    def hold(self, root: int, rules: AccessRules, paths: Iterable[str]) -> None:
+        """A commit is about to replace or remove these."""
         watched = self._watches.get(_key(root))
-        for kept in () if watched is None else watched.grants.values():
+        kept = None if watched is None else watched.grants.get(rules.readable)
+        if kept is not None and kept.ready:
             kept.hold(root, paths)
 
     async def _drop_idle(self) -> None:

@@ -278,7 +278,7 @@ class KernelTier:
                 changes = await self._changes(child.upper, run.root_fd, run.rules, layered)
                 if not changes:
                     return outcome
-                self._hidden.hold(run.root_fd, itertools.chain(changes.writes, changes.deletes))
+                self._hidden.hold(run.root_fd, run.rules, itertools.chain(changes.writes, changes.deletes))
                 return attrs.evolve(outcome, changes=changes)
             except MemoryRejectedError as error:
                 return attrs.evolve(outcome, error=f"{type(error).__name__}: {error}")
@@ -302,8 +302,8 @@ class KernelTier:
         assert isinstance(layers, str) and isinstance(abi, int)
         try:
             found = await self._hidden.grant(run.root_fd, run.rules, layers=layers, abi=abi)
-        except OSError as error:
-            raise CodeNotSentError(f"a ruleset: {error}") from error
+        except OSError:  # no descriptor is left, or the zygote has ended
+            found = None
         if found is None and run.must_grant:
             raise CodeNotSentError("the memory has many hidden names, and it is not known which")
         return found

@@ -12,6 +12,7 @@ is good to keep: a file without a name keeps its space until the ruleset is gone
 from __future__ import annotations
 
 import ctypes
+import itertools
 import json
 import mmap
 import os
@@ -34,7 +35,7 @@ MAX_CHANGES, _CHANGE_CHARS = 200, 8_000
 _MOST_NAMED = 1000
 _MOST_AT_ONCE = 32
 """Names that are looked for in the listings between two blocks, one after the other."""
-_MOST_HELD = 16
+_MOST_HELD = 8
 _PLACE = getattr(os, "O_PATH", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 
 Place = tuple[int, int]  # a device and an inode
@@ -103,6 +104,7 @@ class NoteGrants:
     _changes: dict[str, tuple[int, int, int | None] | None] = attrs.field(init=False, factory=dict)
     _held: dict[str, int] = attrs.field(init=False, factory=dict)
     _layers: set[str] = attrs.field(init=False, factory=set)
+    _gone: int = attrs.field(init=False, default=0)
     _gone_bytes: int = attrs.field(init=False, default=0)
     _lost: bool = attrs.field(init=False, default=False)  # too much has happened to it
 
@@ -180,7 +182,7 @@ class NoteGrants:
     def hold(self, root: int, paths: Iterable[str]) -> None:
         """Keep the files open that these paths lead to: a commit is about to replace or remove them."""
         with Folders(root) as folders:
-            for path in paths:
+            for path in itertools.islice(paths, _MOST_AT_ONCE):
                 if len(self._held) >= _MOST_HELD:
                     return
                 if path.rpartition("/")[0] in self.folders and path not in self._held:
@@ -282,8 +284,11 @@ class NoteGrants:
         if descriptor is None:
             return False
         info = os.fstat(descriptor)
+        self._gone += 1
         self._gone_bytes += info.st_size
-        return (info.st_dev, info.st_ino) == place and info.st_nlink == 0 and self._gone_bytes <= self.bounds.gone_bytes
+        if self._gone > MAX_CHANGES or self._gone_bytes > self.bounds.gone_bytes:
+            return False
+        return (info.st_dev, info.st_ino) == place and info.st_nlink == 0
 
 
 def _hidden_otherwise(hidden: Iterable[str]) -> frozenset[str]:

@@ -73,10 +73,20 @@ class Stream:
 
 
 class Display:
-    """Shows notes on stderr and no progress; the base class of the others."""
+    """Shows notes on stderr and no progress; the base class of the others.
+
+    Attributes:
+        began: whether the run has.
+    """
 
     def __init__(self) -> None:
         self.errors = Stream(sys.stderr)
+        self.began = False
+
+    def progress(self, progress: Progress) -> None:
+        """Show how far the run is."""
+        self.began = True
+        self.show(progress)
 
     def show(self, progress: Progress) -> None:
         """Called about every second."""

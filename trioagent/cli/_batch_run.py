@@ -111,7 +111,7 @@ async def _run(command: BatchCommand, display: Display, stop: trio.Event) -> Bat
             config=command.config,
             stop=stop,
             total=command.total,
-            on_progress=display.show,
+            on_progress=display.progress,
             cluster=command.cluster,
         )
 
@@ -161,10 +161,14 @@ def _signals_to_end() -> list[signal.Signals]:
 async def _handle_signals(
     signals: AsyncIterator[int], stop: trio.Event, scope: trio.CancelScope, display: Display, notice: str
 ) -> None:
-    """The first signal stops the run gracefully, the second one cancels it."""
+    """The first signal stops a run that has begun gracefully, the second one cancels it."""
     async for number in signals:
         name = signal.Signals(number).name
-        if not stop.is_set():
+        if not (stop.is_set() or display.began):
+            stop.set()
+            display.note(f"{name}: nothing has begun yet; stopping at once")
+            scope.cancel()
+        elif not stop.is_set():
             stop.set()
             display.note(f"{name}: {notice} (another one stops them at once)")
         elif not scope.cancel_called:

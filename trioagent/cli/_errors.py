@@ -42,7 +42,7 @@ def line_and_code(error: BaseException) -> tuple[str, int]:
             return f"error: {error.format_message()}", error.exit_code
         case InvalidInputError():
             return f"error: {error}", USAGE
-        case TrioAgentError() if getattr(error, "disk_full", False):
+        case TrioAgentError() if getattr(error, "disk_full", False) or getattr(error, "lost", False):
             return f"error: {error}", STOPPED
         case TrioAgentError():
             return f"error: {error}", FAILED

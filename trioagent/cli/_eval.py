@@ -341,7 +341,7 @@ async def _run_eval(command: EvalCommand, display: Display, stop: trio.Event) ->
             baseline=command.baseline,
             noise=command.noise,
             stop=stop,
-            on_progress=display.show,
+            on_progress=display.progress,
         )
 
 

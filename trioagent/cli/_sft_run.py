@@ -96,7 +96,7 @@ async def _run(command: SftCommand, display: Display, stop: trio.Event) -> SftRe
             config=config,
             judge=judge,
             stop=stop,
-            on_progress=display.show,
+            on_progress=display.progress,
         )
 
 

@@ -10,14 +10,16 @@ class ClusterError(FatalError):
 
     Attributes:
         problem: what happened, where, and what to do.
+        lost: it was in use until then.
     """
 
-    def __init__(self, problem: str) -> None:
-        super().__init__(problem)
+    def __init__(self, problem: str, lost: bool = False) -> None:
+        super().__init__(problem, lost)
         self.problem: str = problem
+        self.lost: bool = lost
 
     def __str__(self) -> str:
-        return f"the cluster: {self.problem}"
+        return f"the cluster: {self.problem}" + ("; with one that works, the same run goes on" if self.lost else "")
 
 
 class WorkerLostError(Exception):  # internal: its tasks are given to another worker

@@ -10,6 +10,7 @@ import importlib
 import logging
 import os
 import pickle
+import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -21,17 +22,22 @@ import attrs
 import trio
 
 from .._errors import InvalidInputError, SandboxUnavailableError
+from .._exceptions import open_helper_nursery
 from .._tracing import open_tracing
 from ..runtime import Runtime
 from ._errors import ClusterError, WorkerLostError, WorkerRefusedError
 from ._installed import actor_class, difference, installed
 from ._protocol import Handshake, Inbox, Outbox, WorkerSetup, describe
-from ._remote import open_remote
+from ._remote import one_cluster_error, open_remote
 from ._worker import Worker, open_worker, worker_folder
 
 R = TypeVar("R")
-_CONNECT_SECONDS = 5.0
-_START_SECONDS = 120.0  # for Ray to place and start a process, and for the sandbox to start in it
+_CONNECT_SECONDS, _INIT_SECONDS = 5.0, 60.0
+_LOOK_SECONDS, _HEADLESS_SECONDS = 5.0, 30.0  # Ray ends a driver's process after 60 s without a head
+# What begins a connection of HTTP/2 (RFC 9113, 3.4): its preface and a frame of no settings, answered by such a frame.
+_SETTINGS, _FRAME_HEAD = b"\x04", 9
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0" + _SETTINGS + b"\0\0\0\0\0"
+_START_SECONDS = 120.0  # for Ray to find a place, start a process, and for the sandbox to start in it
 _DISCONNECT_SECONDS = 10.0
 _EXPORT_SECONDS = 2.0
 _KILL_SECONDS = 5.0  # for Ray to end one that is not wanted
@@ -100,6 +106,8 @@ async def _connected(ray: ModuleType, address: str | None) -> AsyncIterator[None
     if ray.is_initialized():
         yield
         return
+    if address is None and (address := os.environ.get("RAY_ADDRESS") or None) is not None:
+        _checked_address(address, "RAY_ADDRESS")
     if address is not None:
         await _find(address)
     # Ray may print many lines about its own threads, none of which helps.
@@ -113,43 +121,86 @@ async def _connected(ray: ModuleType, address: str | None) -> AsyncIterator[None
         include_dashboard=False,
     )
     try:
-        await _in_thread(connect)
+        with trio.fail_after(_INIT_SECONDS):
+            await _in_thread(connect)
+    except trio.TooSlowError:
+        problem = f"no connection to {address or 'a cluster'} within {_INIT_SECONDS:g} s; is it the head's port?"
+        raise ClusterError(problem) from None
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         advice = "" if "ersion" in str(error) else "; if it takes a token (RAY_AUTH_MODE=token), so must this process"
         raise ClusterError(f"no connection to {address or 'a cluster'}: {describe(error)}{advice}") from error
+    _take_sigterm_back()
     try:
-        yield
+        async with open_helper_nursery() as nursery:
+            nursery.start_soon(_watch_head, ray.get_runtime_context().gcs_address)
+            yield
+    except BaseExceptionGroup as group:
+        raise one_cluster_error(group) from None
     finally:
         with trio.move_on_after(_DISCONNECT_SECONDS, shield=True):
             await _in_thread(ray.shutdown)
 
 
-def _checked_address(address: str) -> tuple[str, int] | None:
-    """Host and port; None for Ray's own words for a cluster of this machine."""
+async def _watch_head(address: str) -> None:
+    """End the run when the head has been away for a while: Ray ends this process, without a word of ours, soon after.
+
+    Raises:
+        ClusterError: nobody has answered there for `_HEADLESS_SECONDS`.
+    """
+    heard = trio.current_time()
+    while True:
+        await trio.sleep(_LOOK_SECONDS)
+        try:
+            await _find(address)
+        except ClusterError as error:
+            if trio.current_time() > heard + _HEADLESS_SECONDS:
+                raise ClusterError(f"its head is gone: {error.problem}", lost=True) from None
+        else:
+            heard = trio.current_time()
+
+
+def _take_sigterm_back() -> None:
+    """Ray has put a handler before Python's, which prints its stack on stderr; only the main thread can put it back."""
+    handler = signal.getsignal(signal.SIGTERM)
+    if handler is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
+
+
+def _checked_address(address: str, called: str = "RayCluster.address") -> tuple[str, int] | None:
+    """Host and port; None for Ray's own words for a cluster of this machine.
+
+    Args:
+        called: what the address is, for the error.
+    """
     if address in ("auto", "local"):
         return None
     host, _, port = address.rpartition(":")
     if "://" in address or not host or not port.isdecimal() or int(port) > 65535:
-        problem = f"{address!r} is not the address of a cluster; give host:port of its head, such as 10.0.0.1:6379"
-        raise InvalidInputError("RayCluster.address", problem)
+        problem = f"{address!r} is no address of a cluster; give host:port of its head, such as 10.0.0.1:6379"
+        raise InvalidInputError(called, problem)
     return host.strip("[]"), int(port)
 
 
 async def _find(address: str) -> None:
-    """Detect quickly what takes Ray minutes: that nothing answers at the address."""
+    """Find out soon what takes Ray minutes: that nobody answers, or not a head of Ray, which speaks HTTP/2."""
     place = _checked_address(address)
     if place is None:
         await trio.lowlevel.checkpoint()
         return
+    said = b""
     try:
         with trio.fail_after(_CONNECT_SECONDS):
-            stream = await trio.open_tcp_stream(*place)
-            await stream.aclose()
-    except (OSError, trio.TooSlowError) as error:
+            async with await trio.open_tcp_stream(*place) as stream:
+                if os.environ.get("RAY_USE_TLS", "0") not in ("0", "false", ""):
+                    return
+                await stream.send_all(_PREFACE)
+                while len(said) < _FRAME_HEAD and (more := await stream.receive_some()):
+                    said += more
+    except (OSError, trio.BrokenResourceError, trio.TooSlowError) as error:
         words = f"not within {_CONNECT_SECONDS:g} s" if isinstance(error, trio.TooSlowError) else describe(error)
-        raise ClusterError(
-            f"nothing answers at {address!r} ({words}); is that the head's address, and is the head running?"
-        ) from error
+        raise ClusterError(f"nobody answers at {address!r} ({words}); is it the head's, and does it run?") from error
+    if said[3:4] != _SETTINGS:
+        raise ClusterError(f"what answers at {address!r} is no head of Ray; `ray start --head` prints its address")
 
 
 def _machines(ray: ModuleType) -> int:

@@ -66,11 +66,14 @@ async def open_remote(
             moved = attrs.evolve(runtime, sandbox=sandbox, remote=remote)
             async with moved.open_model(None) as model:
                 yield attrs.evolve(moved, model=model)
-    except BaseExceptionGroup as group:
-        errors = list(leaves(group))
-        if all(isinstance(error, ClusterError) for error in errors):  # raised by each task that keeps a worker
-            raise errors[0] from None
-        raise
+    except BaseExceptionGroup as group:  # each task that keeps a worker has said the same
+        raise one_cluster_error(group) from None
+
+
+def one_cluster_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first of the errors in a group of nothing but `ClusterError`; else the group."""
+    errors = list(leaves(group))
+    return errors[0] if all(isinstance(error, ClusterError) for error in errors) else group
 
 
 def idempotent(tool: T) -> T:

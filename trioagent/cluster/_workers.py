@@ -394,8 +394,9 @@ class Workers:
         self._changed = RepeatedEvent()
         self._homes: OrderedDict[str, _Link] = OrderedDict()
         self._snapshots = SnapshotCache()
-        self._ended: list[NodeStatus] = []  # lost or refused workers
-        self._problem = ""  # of the latest of them
+        self._ended: list[NodeStatus] = []  # lost or refused
+        self._problem = ""  # of the last one
+        self._worked = False  # has any worker
         self._lost = self._asked_again = self._run_again = self._refused = 0
 
     @property
@@ -593,7 +594,7 @@ class Workers:
         """
         while not self._links:
             if not self._places:
-                raise ClusterError(f"no worker is left: {self._problem}")
+                raise self._none_left()
             await self._changed.wait()
 
     async def _keep_one(self, nursery: trio.Nursery) -> None:
@@ -617,7 +618,7 @@ class Workers:
         self._places -= 1
         self._changed.set()
         if not (self._links or self._places):
-            raise ClusterError(f"no worker is left: {self._problem}")
+            raise self._none_left()
 
     async def _serve(self, link: _Link) -> bool:
         """Work with a worker until it is lost; returns whether it has done anything."""
@@ -640,7 +641,12 @@ class Workers:
                 with trio.move_on_after(_KILL_SECONDS):
                     await link.handle.kill()
             self._refused += link.refused_results
-        return bool(link.answers or link.blocks)
+        worked = bool(link.answers or link.blocks)
+        self._worked = self._worked or worked
+        return worked
+
+    def _none_left(self) -> ClusterError:
+        return ClusterError(f"no worker is left: {self._problem}", lost=self._worked)
 
     def _note(self, node: str, epoch: int, state: WorkerState, problem: str) -> None:
         self._problem = f"{node}: {problem}" if node else problem

@@ -21,11 +21,11 @@ from typing import Any
 import pytest
 
 import trioagent
-from trioagent.testing import ModelRequest, ModelServer, model_server
+from trioagent.testing import ModelRequest, ModelServer, Say, model_server
 
 from .drivers import CALM_SECONDS, alive, driver, family, has_answers, pids, printed, report, run_to_end, wait_for
 from .faults import Came, answer, what_came
-from .nodes import Nodes
+from .nodes import Nodes, ray_nodes
 
 pytestmark = pytest.mark.cluster
 
@@ -167,13 +167,105 @@ def test_interrupted_blocks_are_dead_within_half_a_second(tmp_path: Path, nodes:
     assert report(folder)["left"] == 6
 
 
-def test_a_cluster_where_nobody_answers_is_one_line(tmp_path: Path, server: ModelServer) -> None:
+def test_sigterm_ends_a_run_as_without_a_cluster(tmp_path: Path, nodes: Nodes, server: ModelServer) -> None:
+    """Ray's own handler of it prints a stack."""
+    folder = tmp_path / "terminated"
+    write_jobs(folder, 10)
+    with driver(folder, batch(folder, server, "--ray", nodes.address)) as process:
+        wait_for(folder, partial(has_answers, 2), process)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(CALM_SECONDS) == 130
+    lines = [line for line in (folder / "out.txt").read_text().splitlines() if not line.startswith("{")]
+    assert lines[0].startswith("SIGTERM: no new job starts")
+    assert len(lines) == 4, lines
+    run_to_end(folder, batch(folder, server, "--ray", nodes.address))
+    assert report(folder)["done"] + report(folder)["skipped"] == 10
+
+
+def test_a_worker_that_is_stopped_is_given_up_and_ends_when_it_goes_on(
+    tmp_path: Path, nodes: Nodes, server: ModelServer, calm: Came
+) -> None:
+    folder, before = tmp_path / "stopped", len(server.requests)
+    write_jobs(folder)
+    with driver(folder, batch(folder, server, "--ray", nodes.address)) as process:
+        [victim, *_] = pids(wait_for(folder, partial(has_answers, 5), process))
+        os.kill(victim, signal.SIGSTOP)
+        try:
+            wait_for(folder, lambda now: any(node["state"] == "lost" for node in now["nodes"]), process)
+        finally:
+            os.kill(victim, signal.SIGCONT)
+        assert process.wait(CALM_SECONDS) == 0, printed(folder)
+    use = check(folder, server, calm, before)
+    assert use["lost"] == 1
+    for _ in range(400):
+        if not alive(victim):
+            break
+        time.sleep(0.05)
+    assert not alive(victim)
+
+
+def test_a_wrong_address_is_one_line_and_soon(tmp_path: Path, server: ModelServer) -> None:
+    """Where nobody answers, or a server that is no head of Ray; from RAY_ADDRESS as well."""
     folder = tmp_path / "nobody"
     write_jobs(folder, 1)
-    with driver(folder, batch(folder, server, "--ray", "127.0.0.1:9")) as process:
-        assert process.wait(CALM_SECONDS) == 1
-    [line] = [line for line in printed(folder).splitlines() if line.startswith("error")]
-    assert "nothing answers at '127.0.0.1:9'" in line
+    other = server.base_url.removeprefix("http://").partition("/")[0]
+    closed = "nobody answers at '127.0.0.1:9'"
+    client = "RAY_ADDRESS: 'ray://127.0.0.1:10001' is no address of a cluster"
+    for words, env, code, said in (
+        (("--ray", "127.0.0.1:9"), {}, 1, closed),
+        (("--ray", other), {}, 1, f"what answers at '{other}' is no head of Ray"),
+        (("--ray",), {"RAY_ADDRESS": "127.0.0.1:9"}, 1, closed),
+        (("--ray",), {"RAY_ADDRESS": "ray://127.0.0.1:10001"}, 2, client),
+    ):
+        (folder / "out.txt").unlink(missing_ok=True)
+        with driver(folder, batch(folder, server, *words), env=env) as process:
+            assert process.wait(60) == code
+        [line] = [line for line in printed(folder).splitlines() if not line.startswith("{")]
+        assert said in line
+        assert not (folder / "run").exists()
+
+
+@pytest.mark.parametrize(("member", "other"), [("ray_version", "2.53.0"), ("python_version", "3.12.1")])
+def test_a_cluster_of_another_version_is_one_line(
+    member: str, other: str, tmp_path: Path, nodes: Nodes, server: ModelServer
+) -> None:
+    """The head's own words of what it runs are changed: clusters of Ray 2.53 and of Python 3.12 have said the same."""
+    from ray._common.usage.usage_constants import CLUSTER_METADATA_KEY
+    from ray._raylet import GcsClient
+
+    folder = tmp_path / "other"
+    write_jobs(folder, 1)
+    head = GcsClient(address=nodes.address)
+    before = head.internal_kv_get(CLUSTER_METADATA_KEY, b"cluster")
+    changed = json.dumps({**json.loads(before), member: other}).encode()
+    head.internal_kv_put(CLUSTER_METADATA_KEY, changed, True, b"cluster")
+    try:
+        with driver(folder, batch(folder, server, "--ray", nodes.address)) as process:
+            assert process.wait(60) == 1
+    finally:
+        head.internal_kv_put(CLUSTER_METADATA_KEY, before, True, b"cluster")
+    [line] = [line for line in printed(folder).splitlines() if not line.startswith("{")]
+    assert "Version mismatch" in line and other in line
+    assert not (folder / "run").exists()
+
+
+def test_a_head_that_is_lost_ends_the_run_with_a_line_and_it_goes_on_elsewhere(
+    tmp_path: Path, nodes: Nodes, server: ModelServer, calm: Came
+) -> None:
+    """Ray itself would end the driver's process, a minute later."""
+    folder, before = tmp_path / "headless", len(server.requests)
+    write_jobs(folder)
+    with model_server(lambda request: Say(answer(request), delay=20)) as slow, ray_nodes(1) as own:
+        with driver(folder, batch(folder, slow, "--ray", own.address)) as process:
+            wait_for(folder, lambda now: now["states"].get("model", 0) > 0 and bool(pids(now)), process)
+            own.cluster.head_node.kill_gcs_server()
+            assert process.wait(55) == 3
+    line = (folder / "out.txt").read_text().splitlines()[-1]
+    assert line.startswith("error: the cluster: its head is gone: nobody answers at")
+    assert line.endswith("with one that works, the same run goes on")
+    run_to_end(folder, batch(folder, server, "--ray", nodes.address, "--accept-changes"))
+    came = what_came(folder, server.requests[before:])
+    assert (came.conversations, came.notes) == (calm.conversations, calm.notes)
 
 
 _ON_NODES_WITH = """

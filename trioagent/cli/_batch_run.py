@@ -213,10 +213,15 @@ def _summary_lines(command: BatchCommand, code: int, report: BatchReport | None,
             if not quiet:
                 lines.append(f"stopped at --limit {command.config.limit}; to resume: {command.to_resume()}")
         case _ if code == STOPPED:
-            lines.append(f"stopped: {report.reason}; when that is fixed, resume: {command.to_resume()}")
+            lines.append(f"stopped: {stop_reason(report)}, go on: {command.to_resume()}")
     if code == INTERRUPTED:
         lines.append(f"interrupted; to resume: {command.to_resume()}")
     return lines
+
+
+def stop_reason(report: BatchReport) -> str:
+    """Why a run stopped that can go on, and when."""
+    return f"{report.reason}; when that is put right" if report.reason else "jobs were cancelled; to run them"
 
 
 def _sum(report: BatchReport) -> str:

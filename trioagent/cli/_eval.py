@@ -17,7 +17,7 @@ from ..models import OFFLINE_RULES
 from ..runtime import Cluster
 from ._batch import fit_concurrency
 from ._batch_progress import Display
-from ._batch_run import resume_command, run_with_display
+from ._batch_run import resume_command, run_with_display, stop_reason
 from ._batch_text import duration
 from ._cluster_options import cluster_options, on_cluster
 from ._errors import INTERRUPTED, STOPPED
@@ -362,7 +362,7 @@ def _summary_lines(command: EvalCommand, code: int, report: EvalReport | None, *
     if run.stopped == "budget":
         lines.append(f"stopped: {run.reason}; to resume, give a larger --max-tokens-total: {command.to_resume()}")
     elif code == STOPPED:
-        lines.append(f"stopped: {run.reason}; when that is fixed, resume: {command.to_resume()}")
+        lines.append(f"stopped: {stop_reason(run)}, go on: {command.to_resume()}")
     elif code == INTERRUPTED:
         lines.append(f"interrupted; to resume: {command.to_resume()}")
     if not quiet:

@@ -17,7 +17,7 @@ from .._network import NetworkConfig
 from ..models import Model
 from ..runtime import Cluster
 from ._batch_progress import Display
-from ._batch_run import resume_command, run_with_display
+from ._batch_run import resume_command, run_with_display, stop_reason
 from ._batch_text import duration
 from ._cluster_options import on_cluster
 from ._errors import INTERRUPTED, STOPPED
@@ -115,7 +115,7 @@ def _summary_lines(command: SftCommand, code: int, report: SftReport | None, *, 
                 f"stopped: {report.run.reason}; to resume, give a larger --max-tokens-total: {command.to_resume()}"
             )
         case _ if code == STOPPED:
-            lines.append(f"stopped: {report.run.reason}; when that is fixed, resume: {command.to_resume()}")
+            lines.append(f"stopped: {stop_reason(report.run)}, go on: {command.to_resume()}")
     if code == INTERRUPTED:
         lines.append(f"interrupted; to resume: {command.to_resume()}")
     return lines

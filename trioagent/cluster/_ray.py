@@ -39,6 +39,7 @@ _SETTINGS, _FRAME_HEAD = b"\x04", 9
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0" + _SETTINGS + b"\0\0\0\0\0"
 _START_SECONDS = 120.0  # for Ray to find a place, start a process, and for the sandbox to start in it
 _DISCONNECT_SECONDS = 10.0
+_STORE_SECONDS, _STORE_PAUSE = 5.0, 0.5  # that room in an object store is waited for
 _EXPORT_SECONDS = 2.0
 _KILL_SECONDS = 5.0  # for Ray to end one that is not wanted
 _SMALL_BYTES = 64 * 1024  # of an inbox; from 100 kB on it goes through Ray's object store, which may have no room
@@ -249,15 +250,24 @@ class RayWorker:
         self._ray, self._actor, self._traced = ray, actor, traced
 
     async def exchange(self, inbox: Inbox) -> Outbox:
-        try:
-            if _size(inbox) > _SMALL_BYTES:
-                reference = await _in_thread(self._actor.exchange.remote, inbox)
-            else:
-                reference = self._actor.exchange.remote(inbox)
-        except self._ray.exceptions.RayError as error:  # such as an object store that is full
-            raise WorkerLostError(describe(error)) from error
-        outbox: Outbox = await _result(reference)
+        outbox: Outbox = await _result(await self._sent(inbox))
         return outbox
+
+    async def _sent(self, inbox: Inbox) -> Any:
+        """Ray's reference to what will come of it. While an object store is full, nothing is sent."""
+        errors = self._ray.exceptions
+        until = trio.current_time() + _STORE_SECONDS
+        while True:
+            try:
+                if _size(inbox) > _SMALL_BYTES:
+                    return await _in_thread(self._actor.exchange.remote, inbox)
+                return self._actor.exchange.remote(inbox)
+            except (errors.ObjectStoreFullError, errors.OutOfDiskError) as error:
+                if trio.current_time() > until:
+                    raise WorkerLostError(describe(error)) from error
+                await trio.sleep(_STORE_PAUSE)
+            except errors.RayError as error:
+                raise WorkerLostError(describe(error)) from error
 
     def nudge(self) -> None:
         with suppress(self._ray.exceptions.RayError):

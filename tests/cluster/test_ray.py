@@ -210,7 +210,7 @@ def test_a_wrong_address_is_one_line_and_soon(tmp_path: Path, server: ModelServe
     write_jobs(folder, 1)
     other = server.base_url.removeprefix("http://").partition("/")[0]
     closed = "nobody answers at '127.0.0.1:9'"
-    client = "RAY_ADDRESS: 'ray://127.0.0.1:10001' is no address of a cluster"
+    client = "RAY_ADDRESS: 'ray://127.0.0.1:10001' is not the address of a cluster"
     for words, env, code, said in (
         (("--ray", "127.0.0.1:9"), {}, 1, closed),
         (("--ray", other), {}, 1, f"what answers at '{other}' is no head of Ray"),

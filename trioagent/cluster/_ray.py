@@ -37,7 +37,7 @@ _LOOK_SECONDS, _HEADLESS_SECONDS = 5.0, 30.0  # Ray ends a driver's process afte
 # What begins a connection of HTTP/2 (RFC 9113, 3.4): its preface and a frame of no settings, answered by such a frame.
 _SETTINGS, _FRAME_HEAD = b"\x04", 9
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0" + _SETTINGS + b"\0\0\0\0\0"
-_START_SECONDS = 120.0  # for Ray to find a place, start a process, and for the sandbox to start in it
+_START_SECONDS = 120.0  # for Ray to place and start a process, and for the sandbox to start in it
 _DISCONNECT_SECONDS = 10.0
 _STORE_SECONDS, _STORE_PAUSE = 5.0, 0.5  # that room in an object store is waited for
 _EXPORT_SECONDS = 2.0
@@ -177,13 +177,13 @@ def _checked_address(address: str, called: str = "RayCluster.address") -> tuple[
         return None
     host, _, port = address.rpartition(":")
     if "://" in address or not host or not port.isdecimal() or int(port) > 65535:
-        problem = f"{address!r} is no address of a cluster; give host:port of its head, such as 10.0.0.1:6379"
+        problem = f"{address!r} is not the address of a cluster; give host:port of its head, such as 10.0.0.1:6379"
         raise InvalidInputError(called, problem)
     return host.strip("[]"), int(port)
 
 
 async def _find(address: str) -> None:
-    """Find out soon what takes Ray minutes: that nobody answers, or not a head of Ray, which speaks HTTP/2."""
+    """Detect quickly what takes Ray minutes: that nothing answers, or nothing that speaks HTTP/2, as a head of Ray does."""
     place = _checked_address(address)
     if place is None:
         await trio.lowlevel.checkpoint()

@@ -183,7 +183,7 @@ def _checked_address(address: str, called: str = "RayCluster.address") -> tuple[
 
 
 async def _find(address: str) -> None:
-    """Detect quickly what takes Ray minutes: that nothing answers, or nothing that speaks HTTP/2, as a head of Ray does."""
+    """Detect quickly what takes Ray minutes: that nothing answers, or nothing that speaks HTTP/2, as a head does."""
     place = _checked_address(address)
     if place is None:
         await trio.lowlevel.checkpoint()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 import subprocess
@@ -139,12 +140,25 @@ def test_a_bad_row_and_a_failed_conversation_stop_no_other(stage: AgentStage) ->
         (["a.md"], "must be a text, not None"),
         ({"": "x"}, "must be a text that is not empty"),
         ("user.md", "must be texts by path"),
+        ({"a": "x", "a/b.md": "y"}, "cannot be written as files: File exists"),
+        ({"a/b.md": "x", "a": "y"}, "cannot be written as files: Is a directory"),
+        ({f"{'x' * 300}.md": "y"}, "cannot be written as files: File name too long"),
+        ({"a.md": "\ud800"}, "cannot be written as files: 'utf-8' codec"),
     ],
 )
 def test_notes_stay_in_their_memory(stage: AgentStage, notes: Any, words: str, tmp_path: Path) -> None:
     (error,) = stage({"messages": ["hi"], "notes": [notes]})["error"]
     assert error.startswith("InvalidInputError: notes") and words in error
     assert os.listdir(tmp_path) == []
+
+
+def test_what_stands_for_a_missing_value_is_none(stage: AgentStage) -> None:
+    assert stage({"messages": ["hi"], "notes": [math.nan], "memory": [math.nan]})["error"] == [""]
+
+
+def test_a_stage_goes_to_no_actor(stage: AgentStage) -> None:
+    with pytest.raises(InvalidInputError, match="give map_batches the class"):
+        pickle.dumps(stage)
 
 
 def test_a_memory_of_its_own_is_used_and_stays(stage: AgentStage, tmp_path: Path) -> None:

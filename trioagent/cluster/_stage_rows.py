@@ -14,7 +14,7 @@ import attrs
 import trio
 
 from .._config import BatchConfig, SftConfig
-from .._errors import InvalidInputError, TrioAgentError
+from .._errors import DISK_FULL, InvalidInputError, TrioAgentError
 from .._reply_parser import parse_reply
 from .._runs import outcomes_of
 from .._wire import short, text_problem
@@ -193,7 +193,13 @@ def _job(number: int, row: Mapping[str, Any], folder: Path) -> Job:
         }
     )
     if memory is None:
-        write_notes(own, _notes(row.get("notes")))
+        try:
+            write_notes(own, _notes(row.get("notes")))
+        except (OSError, UnicodeEncodeError) as error:
+            if isinstance(error, OSError) and error.errno in DISK_FULL:
+                raise
+            words = error.strerror if isinstance(error, OSError) else str(error)
+            raise InvalidInputError("notes", f"cannot be written as files: {words}") from error
     elif row.get("notes") is not None:
         raise InvalidInputError("notes", "are given beside a memory, which has its own; give one of them")
     return job

@@ -49,10 +49,8 @@ from ._reply_tags import (
     PLAIN_TAGS,
     TAG,
     begins_bare_channels,
-    closes,
-    format_of,
     may_become_tag,
-    name_of,
+    read_tag,
     without_filler,
 )
 
@@ -81,6 +79,7 @@ class _State(IntEnum):
     FINISHED = auto()
 
 
+_OPENED: Mapping[str, _State] = {"think": _State.THINK, "python": _State.CODE, "reply": _State.REPLY}
 _INDENTATION = 8  # of a draft's first tag
 _LONGEST_TOKEN = len('"""')
 # The tokens that begin or end a string literal or comment, for each lexical mode of Python; escapes are skipped whole.
@@ -194,12 +193,12 @@ class ReplyParser:
                 self._begin = len(self._text)
             self._pos = self._undecided_from(self._pos)
             return False
-        closing, name = closes(match), name_of(match)
-        if self._may_be_thoughts(match):
+        name, closing, format_ = read_tag(match)
+        if not self._settled and self._may_be_thoughts(name, closing, match.start()):
             self._undecided_since, self._state = self._state, _State.UNDECIDED
             self._depth, self._closing = 0, None
             return True
-        if closing and name == "think" and self._ends_thoughts(match):
+        if closing and name == "think" and self._ends_thoughts(format_, match.start()):
             self._spelled(match)
             self._end_of_unopened_thoughts(match)
             return True
@@ -211,36 +210,35 @@ class ReplyParser:
         self._drop(self._begin, match.start())
         if name == "think" and self._thoughts:
             self._repairs["extra_think"] += 1
-        self._format, self._depth, self._closing = format_of(match), 0, None
-        self._enter({"think": _State.THINK, "python": _State.CODE, "reply": _State.REPLY}[name], match)
+        self._format, self._depth, self._closing = format_, 0, None
+        self._enter(_OPENED[name], match)
         return True
 
-    def _may_be_thoughts(self, match: re.Match[str]) -> bool:
+    def _may_be_thoughts(self, name: str, closing: bool, start: int) -> bool:
         """Whether what stands before a tag, and what follows it, are thoughts if an unopened </think> follows."""
-        if self._settled:
-            return False
-        if self._state is _State.START and name_of(match) != "think":
+        if self._state is _State.START and name != "think":
             return self._style != "none"
-        opens_or_answers = name_of(match) != "think" or not closes(match)
-        return opens_or_answers and not self._answered and self._style != "talks" and self._has_text(match.start())
+        opens_or_answers = name != "think" or not closing
+        return opens_or_answers and not self._answered and self._style != "talks" and self._has_text(start)
 
-    def _ends_thoughts(self, match: re.Match[str]) -> bool:
+    def _ends_thoughts(self, format_: str, start: int) -> bool:
         """Whether a closing tag without an opening one has something to end."""
-        if self._state is _State.START and format_of(match) == "tags":
+        if self._state is _State.START and format_ == "tags":
             return True
-        return not self._answered and self._has_text(match.start())
+        return not self._answered and self._has_text(start)
 
     def _has_text(self, end: int) -> bool:
-        return FILLER.fullmatch(self._text, self._begin, end) is None
+        return self._begin < end and FILLER.fullmatch(self._text, self._begin, end) is None
 
     def _undecided(self, final: bool) -> bool:
         for match in TAG.finditer(self._text, self._pos):
-            if name_of(match) != "think":
+            name, closing, format_ = read_tag(match)
+            if name != "think":
                 continue
             self._pos = match.end()
-            if not closes(match):
+            if not closing:
                 self._depth += 1
-            elif self._depth == 0 or format_of(match) == "harmony":
+            elif self._depth == 0 or format_ == "harmony":
                 self._spelled(match)
                 self._end_of_unopened_thoughts(match)
                 return True
@@ -261,7 +259,7 @@ class ReplyParser:
         self._state, self._pos = self._undecided_since, self._begin
         if self._style != "unopened":
             first = TAG.search(self._text, self._begin)
-            self._style = "none" if at_start and first and name_of(first) != "think" else "talks"
+            self._style = "none" if at_start and first and read_tag(first)[0] != "think" else "talks"
         return True
 
     def _end_of_unopened_thoughts(self, match: re.Match[str]) -> None:
@@ -277,10 +275,11 @@ class ReplyParser:
 
     def _in_think(self, final: bool) -> bool:
         for match in TAG.finditer(self._text, self._pos):
-            if name_of(match) != "think" or format_of(match) != self._format:
+            name, closing, format_ = read_tag(match)
+            if name != "think" or format_ != self._format:
                 continue
             self._pos = match.end()
-            if not closes(match):
+            if not closing:
                 self._depth += self._format != "harmony" and self._begins_draft(match)
             elif self._depth == 0:
                 self._spelled(match)
@@ -301,7 +300,8 @@ class ReplyParser:
         self._repairs["unclosed_think"] += 1
         ended_by_answer = not self._cut and self._format != "harmony"
         for match in TAG.finditer(self._text, self._begin) if ended_by_answer else ():
-            if name_of(match) != "think" and not closes(match):
+            name, closing, _ = read_tag(match)
+            if name != "think" and not closing:
                 self._thoughts.append(self._text[self._begin : match.start()])
                 self._state = _State.BETWEEN
                 self._pos = self._begin = match.start()
@@ -361,7 +361,7 @@ class ReplyParser:
         if self._doubtful is not None:
             return self._end_code(self._doubtful.start(), self._doubtful)
         self._repairs["unclosed_python"] += 1
-        replies = (m for m in TAG.finditer(self._text, self._begin) if name_of(m) == "reply" and not closes(m))
+        replies = (m for m in TAG.finditer(self._text, self._begin) if read_tag(m)[:2] == ("reply", False))
         reply = next(replies, None)
         return self._end_code(self._end_of_text() if reply is None else reply.start(), None)
 
@@ -395,7 +395,7 @@ class ReplyParser:
         rest = self._text[self._pos :].lstrip()
         self._pos = len(self._text) - len(rest)  # blanks are not scanned again with each piece
         match = TAG.match(rest)
-        if match is not None and name_of(match) == "reply" and not closes(match):
+        if match is not None and read_tag(match)[:2] == ("reply", False):
             self._spelled(match)
             self._state = _State.REPLY
             self._pos = self._shown = self._begin = len(self._text) - len(rest) + match.end()
@@ -408,7 +408,7 @@ class ReplyParser:
 
     def _in_reply(self, final: bool) -> bool:
         for match in TAG.finditer(self._text, self._pos):
-            if name_of(match) == "reply" and closes(match):
+            if read_tag(match)[:2] == ("reply", True):
                 self._spelled(match)
                 self._show("reply", self._begin, match.start())
                 reply = self._text[self._begin : match.start()].strip()
@@ -482,9 +482,9 @@ def after_thoughts(text: str) -> str | None:
     """The text after the thoughts in *text*, whose opening tag may be missing; None if they do not end."""
     last = None
     for tag in TAG.finditer(text):
-        last = tag if name_of(tag) == "think" else last
+        last = tag if read_tag(tag)[0] == "think" else last
     if last is not None:
-        if not closes(last):
+        if not read_tag(last)[1]:
             return None
         text = text[last.end() :]
     elif begins_bare_channels(text):

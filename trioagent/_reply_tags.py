@@ -24,7 +24,10 @@ TAG = re.compile(
     re.IGNORECASE | re.ASCII,  # "ſ" is no "s"
 )
 LONGEST_TAG = len("<|channel|>commentary")
-PLAIN_TAGS = frozenset(f"<{slash}{name}>" for slash in ("", "/") for name in ("think", "python", "reply"))
+PLAIN_TAGS: Mapping[str, tuple[str, bool, str]] = {
+    f"<{slash}{name}>": (name, bool(slash), "tags") for slash in ("", "/") for name in ("think", "python", "reply")
+}
+"""The tags as the protocol spells them: name, whether it is a closing one, format. Nearly all tags are among them."""
 # What may stand between thoughts and answer without being text: tokens of chat templates, and what is left of them.
 FILLER = re.compile(r"(?:\s|<[|｜][^<>|｜]{1,24}[|｜]>(?:assistant)?|assistantfinal)*+")
 END_TOKENS = re.compile(r"(?:\s*(?:<[|｜][^<>|｜]{1,24}[|｜]>|</s>|<eos>|<end_of_turn>|<turn\|>))+\s*\Z")
@@ -44,19 +47,17 @@ _PREFIXES = (
 )
 
 
-def name_of(tag: re.Match[str]) -> str:
-    """ "think", "python" or "reply"."""
+def read_tag(tag: re.Match[str]) -> tuple[str, bool, str]:
+    """Its name ("think", "python" or "reply"), whether it is a closing one, and its format.
+
+    The format is "tags", or the name of the format whose token it is.
+    """
+    if plain := PLAIN_TAGS.get(tag[0]):
+        return plain
+    if tag[3] is not None:
+        return ("think", *_TOKENS[tag[3].lower()])
     name = (tag[2] or "think").lower()
-    return "think" if name in _THINK_TAGS else name
-
-
-def closes(tag: re.Match[str]) -> bool:
-    return bool(tag[1]) if tag[3] is None else _TOKENS[tag[3].lower()][0]
-
-
-def format_of(tag: re.Match[str]) -> str:
-    """ "tags", or whose tokens it is one of."""
-    return "tags" if tag[3] is None else _TOKENS[tag[3].lower()][1]
+    return "think" if name in _THINK_TAGS else name, bool(tag[1]), "tags"
 
 
 def begins_bare_channels(text: str) -> bool:

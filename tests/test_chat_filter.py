@@ -204,7 +204,7 @@ async def test_errors_and_retries(runtime: Runtime, memory: Path) -> None:
     async with agent.stream_chat("?", chat_filter=chat_filter) as stream:
         events.extend([event async for event in stream])
     assert "hunter" not in repr(events) and any(isinstance(event, Retrying) for event in events)
-    with pytest.raises(WithheldError, match="a ModelError, whose words") as caught:
+    with pytest.raises(WithheldError, match="a ModelError, whose text") as caught:
         await agent.chat("?", chat_filter=chat_filter)
     assert caught.value.__cause__ is None and caught.value.__context__ is None
     with pytest.raises(ModelError, match="plain"):

@@ -277,7 +277,7 @@ class FilteredChat:
         words = str(event.error)
         if self._text(words) == words:
             return event
-        return attrs.evolve(event, error=ModelError("an error whose words the chat's filter withholds"))
+        return attrs.evolve(event, error=ModelError("an error whose text the chat's filter withholds"))
 
     def _record(self, record: AuditRecord) -> None:
         _log.info("%s", json.dumps(attrs.asdict(record), ensure_ascii=False))

@@ -149,7 +149,7 @@ async def test_without_a_terminal_nobody_is_asked(home: Path, notes: Path, serve
     before = notes_in(notes)
     done = await trioagent("chat", "--review", "--memory", "notes", *at(server), home=home, stdin=b"I moved.\n")
     assert done.code == 0 and notes_in(notes) == before
-    assert "no terminal" in json.loads(server.requests[1].content)["messages"][-1]["content"]
+    assert "not a terminal" in json.loads(server.requests[1].content)["messages"][-1]["content"]
 
 
 async def test_rules_that_are_none(home: Path) -> None:

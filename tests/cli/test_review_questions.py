@@ -99,7 +99,7 @@ async def test_what_rules_decide_is_not_asked() -> None:
     rejected = await review(Answers(), policy="a.md reject, ** auto")(request())
     assert isinstance(rejected, RejectChanges) and "a.md" in rejected.reason
     nobody = await nobody_to_ask(request())
-    assert isinstance(nobody, RejectChanges) and "no terminal" in nobody.reason
+    assert isinstance(nobody, RejectChanges) and "not a terminal" in nobody.reason
 
 
 async def test_an_interrupt_at_a_question_waits_to_be_cancelled() -> None:

@@ -56,7 +56,10 @@ def test_a_whole_job() -> None:
         (GOOD | {"messages": []}, "messages: must be a list of at least one text"),
         (GOOD | {"messages": "hi"}, "messages: must be a list"),
         (GOOD | {"messages": ["hi", ""]}, "messages[1]: must be a text"),
-        (GOOD | {"messages": ["hi", "x" * 200_001]}, "messages[1]: has 200,001 characters, and an agent accepts at most"),
+        (
+            GOOD | {"messages": ["hi", "x" * 200_001]},
+            "messages[1]: has 200,001 characters, and an agent accepts at most",
+        ),
         (GOOD | {"deadline": 0}, "deadline: must be a number of seconds above 0"),
         (GOOD | {"deadline": True}, "deadline: must be a number"),
         (GOOD | {"model": 3}, "model: must be a text"),

@@ -26,9 +26,9 @@ from ._zygote import (
     SILENT,
     ProcessSettings,
     died_at_once,
+    end_orphans,
     hung_up,
     open_channel,
-    wait_for_orphans,
 )
 
 VERSION = "1.4.0"
@@ -171,9 +171,9 @@ class Supervisor:
             self._process.kill()  # no effect if it is exiting
             with trio.move_on_after(self._settings.death, shield=True):
                 await trio.to_thread.run_sync(self._process.wait, abandon_on_cancel=True)
-        await wait_for_orphans(self.pid)
+        await end_orphans(self.pid)
         for tool_server in self._tool_servers:  # each has its own session, which includes its worker
-            await wait_for_orphans(tool_server, leader=True)
+            await end_orphans(tool_server, leader=True)
 
     async def fork(self) -> Pair:
         """Start a pair, confined and waiting for its first block.

@@ -221,11 +221,12 @@ class NoDescriptorError(SandboxError):  # internal; outside it is a SandboxError
         return SandboxError, (self.problem,)
 
 
-async def wait_for_orphans(session: int, *, leader: bool = False) -> None:
-    """Reap dead processes of a session of ours that have become our children, as process 1 or as a subreaper.
+async def end_orphans(session: int, *, leader: bool = False) -> None:
+    """Kill and reap processes of a session of ours that have become our children, as process 1 or as a subreaper.
 
     A process that starts another one in a new session, and is killed, leaves its children to init. In a container this
-    program may be process 1, and would accumulate zombies.
+    program may be process 1, and would accumulate zombies. Nearly all of them die with it; one that was stopped before
+    it had run at all is not tied to it yet.
 
     Args:
         leader: also reap the process that began the session, if we have not started it ourselves.
@@ -233,9 +234,11 @@ async def wait_for_orphans(session: int, *, leader: bool = False) -> None:
     with trio.move_on_after(DEATH_SECONDS, shield=True):
         while orphans := _orphans(session, leader) if _adopts() else {}:
             for pid, is_dead in orphans.items():
-                if is_dead:
-                    with contextlib.suppress(ChildProcessError):
+                with contextlib.suppress(ChildProcessError, ProcessLookupError):
+                    if is_dead:
                         os.waitpid(pid, os.WNOHANG)  # noqa: ASYNC222 - it is dead
+                    else:
+                        os.kill(pid, signal.SIGKILL)  # still our child, so the number is still its own
             await trio.sleep(0.002)
 
 
@@ -421,7 +424,7 @@ class Zygote:
             self._spares.pop().close()
         if self._process.poll() is None:
             await self._end()
-        await wait_for_orphans(self.pid)
+        await end_orphans(self.pid)
         with trio.CancelScope(shield=True):  # bounded by the size of its views
             await trio.to_thread.run_sync(self._clear_away)
 

@@ -206,12 +206,12 @@ async def test_an_endpoint_that_refuses_everything(fault: Wire, stopped: str, tm
 async def test_a_long_but_bearable_wait_is_waited(refused: int, tmp_path: Path, clock: MockClock) -> None:
     """By those, too, whose request was not sent since another's was refused, and after a probe that was refused."""
     server = Server()
-    slow_down = Fault.status(429, "slow down", retry_after=300)
+    slow_down = Fault.status(429, "slow down", retry_after=150)
     server.wrong = lambda request: slow_down if server.asked.total() <= refused else None
     async with opened(server, clock) as runtime:
         began = trio.current_time()
         report = await run(tmp_path, jobs(tmp_path, "job", 3), runtime, max_concurrent=2)
-        assert trio.current_time() - began >= 300
+        assert trio.current_time() - began >= 150
     assert ended(report) == (3, 0, 0, 0, "")
 
 

@@ -10,7 +10,7 @@ from .chaos import Plan, run_chaos
 
 pytestmark = pytest.mark.real
 
-SECONDS = 60.0  # three quarters of them disturbed; what is under way after those is let through
+SECONDS = 45.0  # three quarters of them disturbed; what is under way after those is let through
 
 
 async def test_chaos(tmp_path: Path) -> None:

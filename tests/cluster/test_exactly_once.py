@@ -69,7 +69,8 @@ async def test_workers_that_are_lost_at_any_exchange_change_nothing(tmp_path: Pa
     """Each run loses one worker, at a later exchange each time, until a run ends before that exchange."""
     calm = await undisturbed(tmp_path / "calm")
     async with local_runtime() as (runtime, server):
-        for at in range(1, 400, 9):
+        faults = 0
+        for at in range(3, 400, 9):
             folder, before = tmp_path / f"at{at}", len(server.requests)
             async with on_faulty_workers(runtime, partial(is_number, at), moment) as (moved, source):
                 await run_jobs(moved, folder)
@@ -79,9 +80,10 @@ async def test_workers_that_are_lost_at_any_exchange_change_nothing(tmp_path: Pa
             assert what_stays(came) == what_stays(calm), at
             check_requests(came, calm, use)
             assert use.lost <= source.faults  # one may be lost when all is done
-            if not source.faults:
+            if faults and not source.faults:
                 break
-    assert at > 1
+            faults += source.faults
+    assert faults
 
 
 def brings(kind: type) -> Fault:

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from .allowed import compare
 from .surface import PACKAGE
 
 # What there is, and why: by file, relative to the package, and name.
@@ -183,13 +184,9 @@ def _changed_names(trees: dict[Path, ast.Module]) -> set[tuple[Path, str]]:
 
 
 def main() -> int:
-    everything = {f"{path}: {name}": line for path, line, name in found()}
-    for key in sorted(everything.keys() - ALLOWED.keys()):
-        print(f"{key} (line {everything[key]}) may change after the import; make it an argument, or an object's own")
-    for key in sorted(ALLOWED.keys() - everything.keys()):
-        print(f"{key} is allowed, and not there any more")
-    print(f"module state: {len(everything)} things, {len(everything.keys() - ALLOWED.keys())} of them without a reason")
-    return bool(everything.keys() ^ ALLOWED.keys())
+    everything = ((f"{path}: {name}", line) for path, line, name in found())
+    problem = "may change after the import; make it an argument, or an object's own"
+    return compare("module state", everything, ALLOWED, problem=problem)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from .allowed import compare
 from .surface import ROOT
 
 # What is set, and why: by file, relative to the repository, and name.
@@ -94,13 +95,9 @@ def _is_private_of_another(node: ast.expr) -> bool:
 
 
 def main() -> int:
-    everything = {f"{path.relative_to(ROOT)}: {name}": line for path, line, name in found()}
-    for key in sorted(everything.keys() - ALLOWED.keys()):
-        print(f"{key} (line {everything[key]}) is set; make it an argument, or have it fail in earnest")
-    for key in sorted(ALLOWED.keys() - everything.keys()):
-        print(f"{key} is allowed, and not set any more")
-    print(f"patched names: {len(everything)}, {len(everything.keys() - ALLOWED.keys())} of them without a reason")
-    return bool(everything.keys() ^ ALLOWED.keys())
+    everything = ((f"{path.relative_to(ROOT)}: {name}", line) for path, line, name in found())
+    problem = "is set; make it an argument, or have it fail in earnest"
+    return compare("patched names", everything, ALLOWED, problem=problem)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from .allowed import compare
 from .surface import PACKAGE, ROOT
 
 # What stands once, and is called by somebody else: by file, relative to the package, and name.
@@ -64,13 +65,9 @@ def _registers(decorator: ast.expr) -> bool:
 
 
 def main() -> int:
-    everything = {f"{path}: {name}": line for path, line, name in found()}
-    for key in sorted(everything.keys() - ALLOWED.keys()):
-        print(f"{key} (line {everything[key]}) is named nowhere else; remove it, or move it to the tests that use it")
-    for key in sorted(ALLOWED.keys() - everything.keys()):
-        print(f"{key} is allowed, and not there any more")
-    print(f"unused names: {len(everything)}, {len(everything.keys() - ALLOWED.keys())} of them without a reason")
-    return bool(everything.keys() ^ ALLOWED.keys())
+    everything = ((f"{path}: {name}", line) for path, line, name in found())
+    problem = "is named nowhere else; remove it, or move it to the tests that use it"
+    return compare("unused names", everything, ALLOWED, problem=problem)
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ _ORDINALS: Mapping[str, Mapping[str, int]] = {  # by the word before them
     "tens": {"first": 1, "second": 2} | {word: number for word, number in _ORDINAL_UNITS.items() if number < 10},
     **dict.fromkeys(("", "hundred", "and"), _ORDINALS_ALONE),
 }
-_SCALES = {"thousand": 1_000, "million": 1_000_000, "billion": 1_000_000_000}
+SCALES: Mapping[str, int] = {"thousand": 1_000, "million": 1_000_000, "billion": 1_000_000_000}
 _HAN = {char: number for number, char in enumerate("〇一二三四五六七八九")} | {"两": 2, "零": 0}
 # A Han numeral is a number before a measure word; elsewhere it is part of another word.
 HAN_NUMBER = re.compile(
@@ -77,14 +77,14 @@ def readings(number: str) -> list[str]:
     """All possible meanings of a written number, in one spelling each: "1,200" is 1200, or 1.2 with a decimal comma."""
     found = []
     if _GROUPED.fullmatch(number):
-        found.append(_plain(re.sub(r"\D", "", number)))
+        found.append(plain(Decimal(re.sub(r"\D", "", number))))
         if number.count(".") + number.count(",") == 1 and not any(char in number for char in _SEPARATORS):
-            found.append(_plain(number.replace(",", ".")))
+            found.append(plain(Decimal(number.replace(",", "."))))
         return found
     whole, separator, fraction = number, "", ""
     if (last := max(number.rfind("."), number.rfind(","))) >= 0:
         whole, separator, fraction = number[:last], ".", number[last + 1 :]
-    return [_plain(re.sub(r"\D", "", whole) + separator + fraction)]
+    return [plain(Decimal(re.sub(r"\D", "", whole) + separator + fraction))]
 
 
 # Numbers of two words or more in other languages, the larger one first ("vingt-cinq", "treinta y cinco"). Each
@@ -146,8 +146,8 @@ def _english_number(words: Sequence[str], start: int) -> tuple[int, int]:
             current, last = (current or 1) * 100, "hundred"
         elif word in (ordinals := _ORDINALS.get(last, {})):
             return total + current + ordinals[word], place + 1 - start
-        elif word in _SCALES and last != "and":
-            total, current, last = total + (current or 1) * _SCALES[word], 0, "scale"
+        elif word in SCALES and last != "and":
+            total, current, last = total + (current or 1) * SCALES[word], 0, "scale"
         elif word == "and" and last in ("hundred", "scale") and words[place + 1 : place + 2]:
             if not any(words[place + 1] in known for known in (_UNITS, _TENS, _ORDINALS_ALONE)):
                 break
@@ -170,8 +170,9 @@ def dates(text: str) -> Iterator[tuple[str, ...]]:
                 yield year, str(int(day)), str(int(month)), MONTHS[int(month) - 1]
 
 
-def _plain(number: str) -> str:
-    text = format(Decimal(number), "f")
+def plain(number: Decimal) -> str:
+    """*number* in digits, without zeros at the end of its fraction."""
+    text = format(number, "f")
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 

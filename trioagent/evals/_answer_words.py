@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Sequence
 from decimal import Decimal
 
-from .._numbers import MONTHS, readings, spelled_number, with_ascii_digits
+from .._numbers import MONTHS, SCALES, plain, readings, spelled_number, with_ascii_digits
 from .._polarity import clauses, is_denied
 
 _SAME = {"yes": "true", "no": "false"}
@@ -46,7 +46,6 @@ _ONE_NUMBER = re.compile(
 )
 _NUMBER_WORDS = 12  # that one number takes, at most
 _SCALED = re.compile(r"\b(\d+(?:\.\d+)?)\s+(thousand|million|billion)\b")
-_SCALES = {"thousand": 1_000, "million": 1_000_000, "billion": 1_000_000_000}
 _ORDINAL = re.compile(r"(?<=\d)(?:st|nd|rd|th)\b")
 _UNIT = re.compile(r"(?<=\d)(?=(?:km|kg|g|m|cm|mm|mg|ml|l|h|am|pm|min|s|lb|lbs|ft|mi|gb|mb|years?|yrs?)\b)")
 _PERCENT = re.compile(r"(?<=\d)\s*(?:%|per ?cent\b)")
@@ -116,8 +115,7 @@ def _in_figures(words: Sequence[str]) -> list[str]:
 
 
 def _scaled(match: re.Match[str]) -> str:
-    number = format(Decimal(match[1]) * _SCALES[match[2]], "f")
-    return number.rstrip("0").rstrip(".") if "." in number else number
+    return plain(Decimal(match[1]) * SCALES[match[2]])
 
 
 def holds(words: Sequence[str], wanted: Sequence[str]) -> bool:

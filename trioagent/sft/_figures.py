@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from decimal import Context, Decimal
 from unicodedata import numeric
 
-from .._numbers import MONTHS
+from .._numbers import MONTHS, plain
 
 _FRACTION_SIGNS = "\u00bc-\u00be\u2150-\u215e"
 FRACTION = re.compile(
@@ -80,8 +80,7 @@ def spelled(number: Decimal) -> str:
     """*number* as it is compared: thirds are rounded, zeros behind the point left out."""
     digits = Context(prec=max(28, number.adjusted() + 10))
     whole = number == number.to_integral_value()
-    text = f"{number if whole else number.quantize(Decimal('0.0001'), context=digits):f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
+    return plain(number if whole else number.quantize(Decimal("0.0001"), context=digits))
 
 
 def fraction(match: re.Match[str]) -> tuple[str, ...]:

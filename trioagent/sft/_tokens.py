@@ -9,7 +9,7 @@ from unicodedata import category, combining, name, normalize
 
 import attrs
 
-from .._numbers import DATE, MONTHS, NUMBER, ORDINAL, readings, spelled_number
+from .._numbers import DATE, MONTHS, NUMBER, ORDINAL, SCALES, readings, spelled_number
 from ._figures import (
     CODES,
     FRACTION,
@@ -44,7 +44,6 @@ _SHORT_FORM = re.compile(r"(?:['’](?:s|m|re|ve|ll|d)|n['’]t)$")
 _THOUSANDS = re.compile(r"-?\d+(?:\.\d+)?k")
 _SIGN = re.compile(f"[{''.join(map(re.escape, SIGNS))}]")
 _MINUS = re.compile(r"(?:^|(?<=[\s(\[:=*_]))[-−](?=\d)", re.MULTILINE)
-_SCALES = {"thousand": 1_000, "million": 1_000_000, "billion": 1_000_000_000}
 _BEGINNINGS_OF_TIMES = frozenset({"half", "quarter", "a"})
 _BESIDE_MONTHS = frozenset({"of", "the", "de", "del", "di", "do", "den"})
 _MEANS_NOTHING = ("HEART", "FACE WITH", "SMILING", "GRINNING", "HAND", "THUMBS", "SPARKLES", "PARTY POPPER")
@@ -186,7 +185,7 @@ def _spoken_number(apart: Sequence[Token], words: Sequence[str], place: int) -> 
     figures = bool(apart[place].readings) and re.fullmatch(r"-?\d+(?:\.\d+)?", apart[place].readings[0]) is not None
     if figures:
         value, taken = Decimal(apart[place].readings[0]), 1
-        if place + 1 < len(words) and (scale := _SCALES.get(words[place + 1])):
+        if place + 1 < len(words) and (scale := SCALES.get(words[place + 1])):
             value, taken = value * scale, 2
     else:
         number, taken = spelled_number(words, place)

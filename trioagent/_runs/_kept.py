@@ -27,6 +27,7 @@ from .._json_steps import decode_in_thread
 from .._wire import read_value, strict_converter
 from ..tools import DEFAULT_RULES, AccessRules, Disk, Version, is_shown, version_of
 from ._events import COLUMNS, Event, ResultEvent, decode_event, encode_event
+from ._tables import has_table
 
 MOST_BYTES = 256 * 1024
 """The most bytes of contents of one attempt, and the most characters of its messages; before compression."""
@@ -259,9 +260,7 @@ def keep_former(cursor: sqlite3.Cursor, seq: int, attempt: int, job_id: str, out
 
 def has_kept(cursor: sqlite3.Cursor, database: str = "main") -> bool:
     """Whether anything is kept of any job."""
-    select = f"SELECT count(*) FROM {database}.sqlite_master WHERE type = 'table' AND name = 'kept'"
-    (found,) = cursor.execute(select).fetchone()
-    return bool(found)
+    return has_table(cursor, "kept", database)
 
 
 def read_kept(cursor: sqlite3.Cursor, seq: int, job_id: str) -> list[KeptAttempt]:
@@ -352,10 +351,11 @@ def _read_body(cursor: sqlite3.Cursor, seq: int, attempt: int) -> dict[str, Any]
     if row is None:
         return {}
     try:
-        _kept(attempt, row[0], "")
-        return _unpacked(row[0])
+        body = _unpacked(row[0])
+        _of_body(attempt, body, "")
     except _DAMAGED:
         return {}
+    return body
 
 
 def _unpacked(packed: object) -> dict[str, Any]:
@@ -380,6 +380,10 @@ def _kept(attempt: int, packed: object, where: str) -> KeptAttempt:
         body = _unpacked(packed)
     except _DAMAGED as error:
         raise InvalidInputError(where, f"cannot be unpacked: {error}") from error
+    return _of_body(attempt, body, where)
+
+
+def _of_body(attempt: int, body: Mapping[str, Any], where: str) -> KeptAttempt:
     stored = read_value(_converter, body, _Stored, where)
     return KeptAttempt(
         attempt=attempt,

@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
+from ._tables import has_table
+
 # Seconds. A run without patience does not wait for outages; short waits for a rate limit are not recorded.
 _SHORTEST: Mapping[str, float] = {"retrying": 0.0, "held": 0.001, "rate": 1.0}
 _MOST_PENDING = 100  # of one job, between two events; further ones are added to the last
@@ -99,9 +101,7 @@ def insert_waits(cursor: sqlite3.Cursor, job_id: str, waits: Sequence[JobWait], 
 
 def has_waits(cursor: sqlite3.Cursor, database: str = "main") -> bool:
     """Whether any job of the run has waited."""
-    select = f"SELECT count(*) FROM {database}.sqlite_master WHERE type = 'table' AND name = 'waits'"
-    (found,) = cursor.execute(select).fetchone()
-    return bool(found)
+    return has_table(cursor, "waits", database)
 
 
 def read_waits(cursor: sqlite3.Cursor, job_id: str, most: int) -> tuple[list[JobWait], int]:

@@ -254,11 +254,15 @@ def _texts(notes: object) -> dict[str, str]:
 
 
 def _changed(path: str, before: str | None, after: str | None) -> ChangeEntry:
-    action: Literal["made", "changed", "deleted"] = "changed"
-    if before is None or after is None:
-        action = "made" if before is None else "deleted"
     old, new = (None if text is None else text.encode("utf-8", "replace") for text in (before, after))
-    return ChangeEntry(path=path, action=action, hunks=diff_notes(old, new))
+    return ChangeEntry(path=path, action=_action(before, after), hunks=diff_notes(old, new))
+
+
+def _action(before: str | None, after: str | None) -> Literal["made", "changed", "deleted"]:
+    """What was done to a note, by its texts or versions; None: there was no note."""
+    if before is None:
+        return "made"
+    return "deleted" if after is None else "changed"
 
 
 _Numbered = tuple[tuple[int, int] | None, Entry]  # the attempt, and the number of the event in it; None for no event
@@ -342,14 +346,11 @@ def _changes(blocks: Iterable[ChangingBlock], contents: Mapping[str, bytes], wor
 
 def _of_block(block: ChangingBlock, contents: Mapping[str, bytes], work: DiffWork) -> Iterator[ChangeEntry]:
     for note in block.notes:
-        action: Literal["made", "changed", "deleted"] = "changed"
-        if note.before is None or note.after is None:
-            action = "made" if note.before is None else "deleted"
         old, new = (None if version is None else contents.get(version) for version in (note.before, note.after))
         known = (old is not None or note.before is None) and (new is not None or note.after is None)
         hunks = diff_notes(old, new, work) if known and work.may_look_at(old, new) else None
         shown = hunks if hunks is not None and work.may_show(hunks) else None
-        yield ChangeEntry(path=note.path, action=action, hunks=shown)
+        yield ChangeEntry(path=note.path, action=_action(note.before, note.after), hunks=shown)
 
 
 def _said(messages: Sequence[Any], attempt: int, changes: _Changes) -> Iterator[_Numbered]:

@@ -14,17 +14,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import trio
 
-from trioagent import open_sandbox
 from trioagent.sandbox._guest.confine import GRANTED, READ_FILE, new_ruleset
 from trioagent.sandbox._guest.grants import add_rule
 from trioagent.sandbox._guest.syscalls import call, prctl
 
-from ._measure import machine, table, tree_cpu
-from .one_agent import KINDS, make_memory
+from ._measure import machine, table
+from .one_agent import KINDS, blocks, make_memory
 
 COUNT = 100
 SIZES = (10, 1000, 10_000)
@@ -39,22 +39,6 @@ def make_vault(folder: Path, notes: int) -> Path:
         hidden.mkdir()
         (hidden / "config").write_text("x")
     return memory
-
-
-async def blocks(notes: int, kind: str, tier: str) -> tuple[float, float]:
-    """CPU ms (host, sandbox and children together) and median wall ms of one block."""
-    with tempfile.TemporaryDirectory() as folder:
-        memory = make_vault(Path(folder) / "memory", notes)
-        async with open_sandbox(tier) as sandbox:
-            for number in range(20):
-                assert (await sandbox.run(KINDS[kind].format(number=-number), memory_path=memory)).error == ""
-            walls, cpu = [], tree_cpu()
-            for number in range(COUNT):
-                began = time.perf_counter()
-                result = await sandbox.run(KINDS[kind].format(number=number), memory_path=memory)
-                walls.append(time.perf_counter() - began)
-                assert result.error == ""
-            return (tree_cpu() - cpu) / COUNT * 1e3, statistics.median(walls) * 1e3
 
 
 def in_child(function: Callable[[], float]) -> float:
@@ -144,10 +128,11 @@ def main() -> None:
             ("opening a note: here", f"{here * 1e6:.0f} us", ""),
             ("  by another process that sends the descriptor", f"{there * 1e6:.0f} us", ""),
         ]
-    for kind in KINDS:
+    for kind, code in KINDS.items():
         base: float | None = None
         for notes in sizes:
-            cpu, wall = trio.run(blocks, notes, kind, "kernel-lite")
+            measure = partial(blocks, notes, code, tier="kernel-lite", count=COUNT, make=make_vault)
+            cpu, wall = trio.run(measure)
             base = base or wall
             limit = "" if notes == sizes[0] else f"<= {LIMIT * base:.1f} ms"
             rows.append((f"a block {kind}, {notes:,} notes, CPU / median wall", f"{cpu:.2f} / {wall:.2f} ms", limit))

@@ -17,20 +17,10 @@ from trioagent.runtime import open_runtime
 from trioagent.server._transcript import ChangeEntry, JobView, ResultEntry, Said, job_view
 from trioagent.testing import ModelServer, ScriptedModel, serve_model
 
+from .test_failed_jobs import BUG, REPLY, append, block
 from .test_resume import Model, command, run_child
 
 pytestmark = pytest.mark.real
-
-REPLY = "<think>t</think><python></python><reply>Yes.</reply>"
-BUG = ZeroDivisionError("a bug")
-
-
-def block(*lines: str) -> str:
-    return "<think>t</think><python>\n" + "\n".join(lines) + "\n</python>"
-
-
-def append(text: str) -> str:
-    return block("t = read_file('log.md')", "with open('log.md', 'a') as file:", f"    file.write({text!r})")
 
 
 async def run(where: Path, *answers: Any, messages: tuple[str, ...] = ("one",), **config: Any) -> JobView:

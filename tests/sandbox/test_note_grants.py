@@ -144,40 +144,25 @@ def by_steps(vault: Path) -> None:
     os.rename(vault / "entities/n1.md", vault / ".n1.md")
 
 
+def renamed(old: str, new: str, below: str = "") -> tuple[Callable[[Path], object], str, str]:
+    """A note is renamed, or the folder that it is *below*."""
+    return (lambda vault: os.rename(vault / old, vault / new)), old + below, new + below
+
+
 WAYS: dict[str, tuple[Callable[[Path], object], str, str]] = {
-    "renamed": (lambda vault: os.rename(vault / "n1.md", vault / ".n1.md"), "n1.md", ".n1.md"),
-    "a dot of another kind": (
-        lambda vault: os.rename(vault / "n1.md", vault / "\uff0en1.md"),
-        "n1.md",
-        "\uff0en1.md",
-    ),
-    "behind an unseen character": (
-        lambda vault: os.rename(vault / "n1.md", vault / "\u200b.n1.md"),
-        "n1.md",
-        "\u200b.n1.md",
-    ),
-    "moved": (lambda vault: os.rename(vault / "n1.md", vault / ".trash/n1.md"), "n1.md", ".trash/n1.md"),
+    "renamed": renamed("n1.md", ".n1.md"),
+    "a dot of another kind": renamed("n1.md", "\uff0en1.md"),
+    "behind an unseen character": renamed("n1.md", "\u200b.n1.md"),
+    "moved": renamed("n1.md", ".trash/n1.md"),
     "linked": (linked_and_removed, "n1.md", ".trash/n1.md"),
     "a link in its place": (left_by_a_link, "n1.md", ".trash/n1.md"),
     "another in its place": (replaced, "n1.md", ".trash/n1.md"),
     "exchanged": (lambda vault: exchanged(vault, "n1.md", ".trash/old.md"), "n1.md", ".trash/old.md"),
     "by steps": (by_steps, "n1.md", ".n1.md"),
-    "its folder moved": (
-        lambda vault: os.rename(vault / "entities", vault / ".trash/entities"),
-        "entities/ada.md",
-        ".trash/entities/ada.md",
-    ),
-    "its folder renamed": (lambda vault: os.rename(vault / "plain", vault / ".plain"), "plain/a.md", ".plain/a.md"),
-    "a folder in it moved": (
-        lambda vault: os.rename(vault / "plain/deeper", vault / "entities/.git/deeper"),
-        "plain/deeper/b.md",
-        "entities/.git/deeper/b.md",
-    ),
-    "hidden deeper": (
-        lambda vault: os.rename(vault / "plain/a.md", vault / "plain/.a.md"),
-        "plain/a.md",
-        "plain/.a.md",
-    ),
+    "its folder moved": renamed("entities", ".trash/entities", "/ada.md"),
+    "its folder renamed": renamed("plain", ".plain", "/a.md"),
+    "a folder in it moved": renamed("plain/deeper", "entities/.git/deeper", "/b.md"),
+    "hidden deeper": renamed("plain/a.md", "plain/.a.md"),
 }
 
 
